@@ -1,0 +1,52 @@
+# Two commands do everything: `make demo` and `make test`. They install what they need.
+UV_VERSION := 0.13.9
+UV := .tools/bin/uv
+RUN := $(UV) run --frozen --no-sync
+PYTHON ?= python3
+export UV_PYTHON_DOWNLOADS := never
+# Heavy imports take twice as long without compiled files, and threads fight over few cores.
+export PYTHONDONTWRITEBYTECODE :=
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+.PHONY: setup demo up test check fmt docs bench clean
+
+setup: .venv/installed
+
+$(UV):
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet uv==$(UV_VERSION)
+
+.venv/installed: $(UV) uv.lock
+	$(UV) sync --locked --all-packages --compile-bytecode --python $(PYTHON)
+	touch $@
+
+demo: setup
+	$(RUN) loopwright demo
+
+up: setup
+	$(RUN) loopwright up
+
+test: setup
+	$(RUN) pytest
+
+check: setup
+	$(UV) lock --check
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy apps services libs tests benchmarks
+	$(RUN) lint-imports
+	$(RUN) python -m loopwright_common.published --check
+
+fmt: setup
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+docs: setup
+	$(RUN) python -m loopwright_common.published
+
+bench: setup
+	$(RUN) python benchmarks/loop.py
+
+clean:
+	rm -rf .venv .tools .loopwright demo-data

@@ -1,0 +1,1 @@
+"""Loopwright: the command line and the embedded system."""

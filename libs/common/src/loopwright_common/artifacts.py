@@ -1,0 +1,204 @@
+"""The artifact store: bytes by their sha256, verified on every read."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from loopwright_common.errors import CorruptError, InvalidError, NotFoundError, UnavailableError
+from loopwright_common.failpoints import failpoint
+
+_CHUNK = 1 << 20
+_PREFIX = "sha256:"
+
+
+class Blob(NamedTuple):
+    """Stored bytes: `digest` is `sha256:<64 hex>`, `size` in bytes."""
+
+    digest: str
+    size: int
+
+
+class ArtifactStore(Protocol):
+    """Content-addressed; the same bytes are kept once, and nothing half-written is ever seen."""
+
+    async def put(self, content: bytes | Path | AsyncIterable[bytes]) -> Blob:
+        """Keep it durably; UnavailableError (such as a full disk) leaves nothing behind."""
+        ...
+
+    async def get(self, digest: str) -> bytes:
+        """NotFoundError when absent, CorruptError when the bytes no longer match."""
+        ...
+
+    async def fetch(self, digest: str, target: Path) -> None:
+        """Write the verified bytes to `target`, whole or not at all."""
+        ...
+
+    def stream(self, digest: str) -> AsyncIterator[bytes]:
+        """Verified while streaming: CorruptError comes before the last chunk is given."""
+        ...
+
+    async def size(self, digest: str) -> int | None:
+        """Size in bytes, or None when absent."""
+        ...
+
+    def location(self, digest: str) -> str:
+        """Where the bytes lie, relative to the store."""
+        ...
+
+
+def digest_of(content: bytes) -> str:
+    return _PREFIX + hashlib.sha256(content).hexdigest()
+
+
+def hex_of(digest: str) -> str:
+    """The 64 hex characters of a digest; InvalidError for anything else."""
+    name = digest.removeprefix(_PREFIX)
+    if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
+        raise InvalidError(f"{digest!r} is no digest: give sha256: and 64 hex digits")
+    return name
+
+
+class DirectoryStore:
+    """`ArtifactStore` in a directory: temporary name, fsync, rename, fsync of the directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._incoming = root / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+
+    async def put(self, content: bytes | Path | AsyncIterable[bytes]) -> Blob:
+        handle, name = tempfile.mkstemp(dir=self._incoming)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                digest, size = await self._write(content, file)
+            failpoint("artifacts.written")
+            await asyncio.to_thread(self._keep, temporary, digest)
+        except OSError as error:
+            raise UnavailableError(f"artifact store: {error}") from error
+        finally:
+            await asyncio.to_thread(temporary.unlink, missing_ok=True)
+        failpoint("artifacts.kept")
+        return Blob(_PREFIX + digest, size)
+
+    async def get(self, digest: str) -> bytes:
+        return await asyncio.to_thread(self._read, digest)
+
+    async def fetch(self, digest: str, target: Path) -> None:
+        await asyncio.to_thread(self._copy, digest, target)
+
+    async def stream(self, digest: str) -> AsyncIterator[bytes]:
+        path = self._existing(digest)
+        seen = hashlib.sha256()
+        held = b""
+        with path.open("rb") as file:
+            while chunk := await asyncio.to_thread(file.read, _CHUNK):
+                seen.update(chunk)
+                if held:
+                    yield held
+                held = chunk
+        _verify(digest, seen.hexdigest())
+        yield held
+
+    async def size(self, digest: str) -> int | None:
+        path = self._path(digest)
+        return path.stat().st_size if path.exists() else None
+
+    def location(self, digest: str) -> str:
+        name = hex_of(digest)
+        return f"sha256/{name[:2]}/{name}"
+
+    async def _write(
+        self, content: bytes | Path | AsyncIterable[bytes], file: BinaryIO
+    ) -> tuple[str, int]:
+        seen, size = hashlib.sha256(), 0
+        async for chunk in _chunks(content):
+            seen.update(chunk)
+            size += len(chunk)
+            await asyncio.to_thread(file.write, chunk)
+        await asyncio.to_thread(_sync, file)
+        return seen.hexdigest(), size
+
+    def _keep(self, temporary: Path, name: str) -> None:
+        target = self._path(name)
+        if target.exists():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.rename(target)
+        _sync_directory(target.parent)
+
+    def _read(self, digest: str) -> bytes:
+        content = self._existing(digest).read_bytes()
+        _verify(digest, hashlib.sha256(content).hexdigest())
+        return content
+
+    def _copy(self, digest: str, target: Path) -> None:
+        source = self._existing(digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent)
+        try:
+            seen = hashlib.sha256()
+            with source.open("rb") as reader, os.fdopen(handle, "wb") as writer:
+                while chunk := reader.read(_CHUNK):
+                    seen.update(chunk)
+                    writer.write(chunk)
+            _verify(digest, seen.hexdigest())
+            Path(name).chmod(0o644)
+            shutil.move(name, target)
+        except OSError as error:
+            raise UnavailableError(f"artifact store: {error}") from error
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def _existing(self, digest: str) -> Path:
+        path = self._path(digest)
+        if not path.exists():
+            raise NotFoundError(f"no artifact {digest}")
+        return path
+
+    def _path(self, digest: str) -> Path:
+        name = hex_of(digest)
+        return self._root / "sha256" / name[:2] / name
+
+
+def open_store(url: str) -> ArtifactStore:
+    """The store at `file:///DIRECTORY`."""
+    scheme, separator, place = url.partition("://")
+    if scheme == "file" and separator:
+        return DirectoryStore(Path(place))
+    raise InvalidError(f"{url!r}: give file:///DIRECTORY", field="artifacts_url")
+
+
+async def _chunks(content: bytes | Path | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+    elif isinstance(content, Path):
+        with content.open("rb") as file:
+            while chunk := await asyncio.to_thread(file.read, _CHUNK):
+                yield chunk
+    else:
+        async for chunk in content:
+            yield chunk
+
+
+def _verify(digest: str, seen: str) -> None:
+    if hex_of(digest) != seen:
+        raise CorruptError(f"artifact {digest} is damaged: its bytes have sha256:{seen}")
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

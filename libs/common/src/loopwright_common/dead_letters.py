@@ -1,0 +1,68 @@
+"""Records that no retry can help: kept with origin and reason, and published."""
+
+import hashlib
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common import clock
+from loopwright_common.codec import Record
+from loopwright_common.delivery_tables import dead_letters, outbox
+from loopwright_common.ids import derived_id
+from loopwright_common.sql import upsert
+from loopwright_common.unit_of_work import UnitOfWork
+
+
+async def bury(
+    uow: UnitOfWork, consumer: str, record: Record, error: Exception, attempts: int
+) -> None:
+    """Keep the record and send it to `<consumer>.dead-letters`, in this transaction."""
+    letter_id = derived_id(consumer, record.topic, record.partition, record.offset)
+    reason = f"{type(error).__name__}: {error}"
+    moment = clock.now()
+    row: dict[str, Any] = {
+        "id": letter_id,
+        "consumer": consumer,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": record.key,
+        "headers": dict(record.headers),
+        "value": record.value,
+        "attempts": attempts,
+        "error": reason,
+        "failed_at": moment,
+    }
+    if not await upsert(uow.connection, dead_letters, row):
+        return
+    headers = {
+        **record.headers,
+        "x-consumer": consumer,
+        "x-error": reason,
+        "x-error-hash": hashlib.sha256(type(error).__name__.encode()).hexdigest()[:16],
+        "x-origin-topic": record.topic,
+        "x-origin-partition": str(record.partition),
+        "x-origin-offset": str(record.offset),
+        "x-attempts": str(attempts),
+        "x-failed-at": clock.to_text(moment),
+    }
+    await uow.connection.execute(
+        sa.insert(outbox).values(
+            id=letter_id,
+            aggregatetype=f"{consumer}.dead-letters",
+            aggregateid=record.key,
+            type="dead-letter",
+            payload=record.value,
+            headers=headers,
+            created_at=moment,
+        )
+    )
+    uow.emitted += 1
+
+
+async def listed(connection: AsyncConnection, most: int = 100) -> list[dict[str, Any]]:
+    """The newest dead letters, without their bytes."""
+    columns = [column for column in dead_letters.c if column.name not in ("value", "headers")]
+    query = sa.select(*columns).order_by(dead_letters.c.failed_at.desc()).limit(most)
+    return [dict(row) for row in (await connection.execute(query)).mappings()]

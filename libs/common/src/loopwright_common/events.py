@@ -1,0 +1,443 @@
+"""The published language: every event, its topic and what it says.
+
+The whole conversation between the services is in this file. Events are CloudEvents 1.0 of type
+`dev.loopwright.<topic>.v1`; classes are closed when produced and tolerant when read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+
+from loopwright_common.clock import to_text
+from loopwright_common.errors import UndecodableError
+
+Timestamp = Annotated[datetime, PlainSerializer(to_text, when_used="json")]
+Verdict = Literal["passed", "failed", "inconclusive", "skipped"]
+TYPE_PREFIX = "dev.loopwright."
+
+
+class Payload(Protocol):
+    """What an event says; `EventData` as JSON, `InferenceLogged` as Arrow."""
+
+    topic: ClassVar[str]
+    content_type: ClassVar[str]
+
+    def to_bytes(self) -> bytes: ...
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        """Raise `UndecodableError` when the bytes are not such a payload."""
+        ...
+
+
+class EventData(BaseModel):
+    """JSON payload of one event type, version 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    topic: ClassVar[str]
+    content_type: ClassVar[str] = "application/json"
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(exclude_none=True).encode()
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        try:
+            return cls.model_validate_json(body, extra="ignore")
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the body"
+            raise UndecodableError(f"{cls.topic}: {place}: {first['msg']}") from None
+
+
+D_co = TypeVar("D_co", bound=Payload, covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Generic[D_co]):
+    """A decoded fact with its CloudEvents attributes."""
+
+    id: str
+    source: str
+    subject: str
+    time: datetime
+    key: str
+    chain_id: str
+    causes: tuple[str, ...]
+    traceparent: str
+    data: D_co
+
+
+# ---- code to version -------------------------------------------------------------------------
+
+
+class CodeChanged(EventData):
+    """A watched repository has a new commit."""
+
+    topic = "code-changed"
+    repository: str
+    ref: str
+    commit: str
+    before: str | None = None
+    paths: list[str] = []
+    author: str | None = None
+    message: str | None = None
+    source: Literal["webhook", "poll", "command"] = "command"
+
+
+class StageOutcome(BaseModel):
+    """What one stage of a run did, and why it ran or was reused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    outcome: Literal["reused", "ran", "failed", "skipped"]
+    why: str
+    seconds: float
+    metrics: dict[str, float] = {}
+
+
+class TrainingFinished(EventData):
+    """A pipeline's run ended, well or not."""
+
+    topic = "training-finished"
+    pipeline: str
+    run_id: str
+    commit: str
+    reason: Literal["code", "drift", "schedule", "person", "labels"]
+    status: Literal["succeeded", "failed", "cancelled", "unchanged"]
+    why: str
+    stages: list[StageOutcome] = []
+    model: str | None = None
+    version: int | None = None
+    tracking_run_id: str | None = None
+    seconds: float
+
+
+class Dataset(BaseModel):
+    """A dataset of a version: a Parquet file in the artifact store.
+
+    `from` and `until` bound the time of its rows; where rows carry no time, `until` is the moment
+    the dataset was taken, since no row can be later.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True
+    )
+    role: Literal["training", "holdout", "captured"]
+    digest: str
+    location: str
+    rows: int
+    target: str | None = None
+    from_: Timestamp | None = Field(default=None, alias="from")
+    until: Timestamp | None = None
+
+
+class ModelRegistered(EventData):
+    """A version is sealed: its files are in the store under one digest, for good."""
+
+    topic = "model-registered"
+    model_id: str
+    model: str
+    version: int
+    digest: str
+    location: str
+    format: str
+    signature: dict[str, Any] | None = None
+    pipeline: str | None = None
+    run_id: str | None = None
+    commit: str | None = None
+    metrics: dict[str, float] = {}
+    datasets: list[Dataset] = []
+    deploy: dict[str, Any] | None = None
+    monitor: dict[str, Any] | None = None
+
+
+class AliasChanged(EventData):
+    """An alias moved to a version (`version` absent: it was deleted)."""
+
+    topic = "alias-changed"
+    model_id: str
+    model: str
+    alias: str
+    version: int | None = None
+    previous: int | None = None
+    by: str
+
+
+class VersionDeleted(EventData):
+    topic = "version-deleted"
+    model_id: str
+    model: str
+    version: int
+    by: str
+
+
+# ---- version to traffic ----------------------------------------------------------------------
+
+
+class Check(BaseModel):
+    """A named test with its verdict, the figure, the limit and a sentence a person can read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    verdict: Verdict
+    measured: float | None = None
+    limit: float | None = None
+    unit: str | None = None
+    sentence: str
+
+
+class DeploymentEvent(EventData):
+    """What every event about a deployment names."""
+
+    deployment_id: str
+    environment: str
+    model_id: str
+    model: str
+    version: int
+
+
+class DeploymentValidated(DeploymentEvent):
+    """Staging has judged a version."""
+
+    topic = "deployment-validated"
+    passed: bool
+    checks: list[Check]
+    report: str | None = None
+
+
+class ApprovalRequested(DeploymentEvent):
+    topic = "approval-requested"
+    roles: list[str]
+    until: Timestamp | None = None
+    checks: list[Check] = []
+
+
+class DeploymentPromoted(DeploymentEvent):
+    """A version is champion, and every live replica has acknowledged it."""
+
+    topic = "deployment-promoted"
+    previous: int | None = None
+    checks: list[Check] = []
+    why: str
+
+
+class DeploymentRolledBack(DeploymentEvent):
+    """A canary was taken out of traffic, or a promotion undone; `previous` serves again."""
+
+    topic = "deployment-rolled-back"
+    previous: int | None = None
+    checks: list[Check] = []
+    why: str
+
+
+class DeploymentFinished(DeploymentEvent):
+    topic = "deployment-finished"
+    outcome: Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
+    why: str
+    pipeline: str | None = None
+
+
+class Arm(BaseModel):
+    """One version in a route; live weights of a route add up to 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: int
+    weight: float = Field(ge=0, le=1)
+    role: Literal["live", "shadow"] = "live"
+    digest: str
+    format: str
+
+
+class RoutesChanged(EventData):
+    """What the scorers serve for a model from this revision on (compacted)."""
+
+    topic = "routes-changed"
+    environment: str
+    model_id: str
+    model: str
+    revision: int
+    arms: list[Arm]
+    kept: list[Arm] = []
+    routing_key: str | None = None
+
+
+class ServedRoute(BaseModel):
+    """Which revision a replica serves of a model, or why not."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_id: str
+    revision: int
+    problems: dict[str, str] = {}
+    tripped: dict[str, str] = {}
+
+
+class ReplicaReported(EventData):
+    """A scorer replica's heartbeat, every 5 s and at once on a change (compacted)."""
+
+    topic = "replica-reported"
+    replica: str
+    epoch: str
+    environment: str
+    at: Timestamp
+    routes: list[ServedRoute]
+
+
+class ServingMeasured(EventData):
+    """Cumulative counters of one (replica, epoch, revision, version); merge by maximum.
+
+    `latency_edges` are upper bounds in seconds; `latency_counts` has one more entry, the overflow.
+    `score_counts` has ten equal bins over [0, 1] of the monitored score.
+    """
+
+    topic = "serving-measured"
+    environment: str
+    model_id: str
+    model: str
+    replica: str
+    epoch: str
+    revision: int
+    version: int
+    role: Literal["live", "shadow"]
+    calls: int
+    rows: int
+    errors: int
+    latency_edges: list[float]
+    latency_counts: list[int]
+    score_counts: list[int] = []
+    tripped: str | None = None
+
+
+# ---- traffic to retraining -------------------------------------------------------------------
+
+
+class GroundTruthLogged(EventData):
+    """Labels that arrived for earlier predictions; `ids` are prediction or request ids."""
+
+    topic = "ground-truth-logged"
+    model_id: str
+    model: str
+    ids: list[str]
+    id_kind: Literal["prediction", "request"] = "prediction"
+    labels: list[str | float | int | bool | None]
+    at: Timestamp
+
+
+class PerformanceMeasured(EventData):
+    """Cumulative realised performance of one version over the labels that came."""
+
+    topic = "performance-measured"
+    model_id: str
+    model: str
+    version: int
+    labelled: int
+    log_loss: float | None = None
+    brier: float | None = None
+    mean_label: float | None = None
+    mean_score: float | None = None
+    loss_sum: float = 0.0
+
+
+class DriftingFeature(BaseModel):
+    """A feature ranked by evidence (natural log of its e-value)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    evidence: float
+    change: float
+    before: float | None = None
+    after: float | None = None
+    sentence: str | None = None
+
+
+class Since(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    row: int
+    time: Timestamp | None = None
+
+
+class DriftDetected(EventData):
+    """The inputs, predictions or losses of the champion left its reference."""
+
+    topic = "drift-detected"
+    model_id: str
+    model: str
+    version: int
+    episode: str
+    kind: Literal["data", "prediction", "concept", "quality"]
+    features: list[DriftingFeature]
+    since: Since
+    rows_seen: int
+    false_alarm_every_rows: int
+    guarantee: str
+    captured: str | None = None
+
+
+class RetrainRequested(EventData):
+    """Somebody asks for a run of a pipeline; `captured` pins the rows it may learn from."""
+
+    topic = "retrain-requested"
+    pipeline: str
+    reason: Literal["drift", "schedule", "person", "labels"]
+    model: str | None = None
+    version: int | None = None
+    captured: str | None = None
+    requested_by: str
+    why: str | None = None
+    causes: list[str] = []
+
+
+# ---- topics ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """How a topic is kept: declared here, created so on every bus."""
+
+    name: str
+    partitions: int = 3
+    retention: timedelta = timedelta(days=30)
+    compacted: bool = False
+    archived: bool = True
+    largest_record: int = 1 << 20
+
+
+JSON_EVENTS: tuple[type[EventData], ...] = (
+    CodeChanged,
+    TrainingFinished,
+    ModelRegistered,
+    AliasChanged,
+    VersionDeleted,
+    DeploymentValidated,
+    ApprovalRequested,
+    RoutesChanged,
+    ReplicaReported,
+    ServingMeasured,
+    PerformanceMeasured,
+    DeploymentPromoted,
+    DeploymentRolledBack,
+    DeploymentFinished,
+    GroundTruthLogged,
+    DriftDetected,
+    RetrainRequested,
+)
+INFERENCE_LOGGED = "inference-logged"
+_SPECIAL = {
+    INFERENCE_LOGGED: Topic(INFERENCE_LOGGED, 8, timedelta(days=7), archived=False),
+    "ground-truth-logged": Topic("ground-truth-logged", 8, timedelta(days=7)),
+    "routes-changed": Topic("routes-changed", compacted=True),
+    "replica-reported": Topic("replica-reported", compacted=True, archived=False),
+    "serving-measured": Topic("serving-measured", retention=timedelta(days=7), archived=False),
+}
+TOPICS: Mapping[str, Topic] = {
+    name: _SPECIAL.get(name, Topic(name))
+    for name in [*(event.topic for event in JSON_EVENTS), INFERENCE_LOGGED]
+}
+
+
+def type_of(topic: str) -> str:
+    """The CloudEvents type of a topic's current version."""
+    return f"{TYPE_PREFIX}{topic}.v1"

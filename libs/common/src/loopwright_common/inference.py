@@ -1,0 +1,91 @@
+"""`inference-logged`: scored rows as a columnar batch (Arrow IPC), the one event that is not JSON.
+
+Envelope columns, version 1, in this order, then `input.<name>` and `output.<name>` columns:
+
+| column | type | says |
+| --- | --- | --- |
+| prediction_id | string | id of the row, `<id>.<i>` |
+| request_id | string | the client's own id of the request, or null |
+| time | timestamp[us, UTC] | when it was scored |
+| version | int32 | the version that answered |
+| arm | string | `live` or `shadow` |
+| error | string | why the row has no outputs, or null |
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import pyarrow as pa
+
+from loopwright_common.errors import UndecodableError
+from loopwright_common.events import INFERENCE_LOGGED
+
+ENVELOPE = pa.schema(
+    [
+        pa.field("prediction_id", pa.string(), nullable=False),
+        pa.field("request_id", pa.string()),
+        pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("version", pa.int32(), nullable=False),
+        pa.field("arm", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+    ]
+)
+INPUT = "input."
+OUTPUT = "output."
+SCORE = "output.score"  # the monitored score: a binary classifier's last probability column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceLogged:
+    """One sealed batch; `(replica, epoch, sequence)` shows every gap, `last` marks the end."""
+
+    topic: ClassVar[str] = INFERENCE_LOGGED
+    content_type: ClassVar[str] = "application/vnd.apache.arrow.stream"
+
+    model_id: str
+    model: str
+    replica: str
+    epoch: str
+    sequence: int
+    dropped: int
+    last: bool
+    table: pa.Table
+
+    def to_bytes(self) -> bytes:
+        told = {
+            "envelope": "1",
+            "model_id": self.model_id,
+            "model": self.model,
+            "replica": self.replica,
+            "epoch": self.epoch,
+            "sequence": str(self.sequence),
+            "dropped": str(self.dropped),
+            "last": str(int(self.last)),
+        }
+        table = self.table.replace_schema_metadata(told)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return bytes(sink.getvalue())
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        try:
+            with pa.ipc.open_stream(body) as reader:
+                table = reader.read_all()
+            told = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+            for field in ENVELOPE:
+                if table.schema.field(field.name).type != field.type:
+                    raise UndecodableError(f"{cls.topic}: {field.name}: not {field.type}")
+            return cls(
+                model_id=told["model_id"],
+                model=told["model"],
+                replica=told["replica"],
+                epoch=told["epoch"],
+                sequence=int(told["sequence"]),
+                dropped=int(told["dropped"]),
+                last=told["last"] == "1",
+                table=table,
+            )
+        except (pa.ArrowException, KeyError, ValueError) as error:
+            raise UndecodableError(f"{cls.topic}: not a version 1 Arrow batch: {error}") from None

@@ -1,0 +1,113 @@
+"""Deploy and monitor policy, as written in `loopwright.yaml` and carried by `model-registered`.
+
+The trainer checks them when it reads the file, the deployer and the monitor act on them.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(value: object) -> object:
+    """`30s`, `10m`, `6h` or `1d` as a timedelta; ValueError otherwise."""
+    if isinstance(value, timedelta):
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
+    if not found:
+        raise ValueError(f"{value!r} is no duration; write it as 30s, 10m, 6h or 1d")
+    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+
+
+def write_duration(value: timedelta) -> str:
+    return f"{value.total_seconds():g}s"
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(parse_duration), PlainSerializer(write_duration, when_used="json")
+]
+
+
+class Policy(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HoldoutPolicy(Policy):
+    """The challenger's mean loss may exceed the champion's by at most `margin`."""
+
+    metric: Literal["log_loss", "brier", "error_rate", "squared_error"] = "log_loss"
+    margin: float = Field(default=0.01, ge=0)
+
+
+class LatencyPolicy(Policy):
+    """`at_most` is `1.2x champion` or a duration such as `0.05s`."""
+
+    at_most: str = Field(default="2x champion", pattern=r"^(\d+(\.\d+)?x champion|\d+(\.\d+)?s)$")
+
+
+class StagingPolicy(Policy):
+    holdout: HoldoutPolicy = HoldoutPolicy()
+    latency_p99: LatencyPolicy = LatencyPolicy()
+
+
+class CanaryStep(Policy):
+    """Traffic share of the new version, and the requests it must answer before the next step."""
+
+    weight: float = Field(gt=0, le=1)
+    min_requests: int = Field(default=30, ge=1)
+
+
+class CanaryPolicy(Policy):
+    steps: list[CanaryStep] = [
+        CanaryStep(weight=0.1, min_requests=30),
+        CanaryStep(weight=0.5, min_requests=60),
+    ]
+    max_time: Duration = timedelta(minutes=10)
+    error_ratio: float = Field(default=1.5, ge=1)
+    """How many times the champion's error share the canary may have."""
+
+
+class ApprovalPolicy(Policy):
+    roles: list[str] = ["approver"]
+    within: Duration = timedelta(hours=24)
+    then: Literal["pause", "reject"] = "pause"
+
+
+class DeployPolicy(Policy):
+    staging: StagingPolicy = StagingPolicy()
+    canary: CanaryPolicy = CanaryPolicy()
+    approval: Literal["none"] | ApprovalPolicy = "none"
+    keep: int = Field(default=2, ge=1, le=20)
+    """Former champions kept loaded, for undo and for calls that name their version."""
+    routing_key: str | None = None
+    """Input whose value keeps a caller on one arm, where no routing-key header comes."""
+
+
+class RowsOrTime(Policy):
+    rows: int = Field(default=0, ge=0)
+    time: Duration = timedelta(0)
+
+
+class FalseAlarms(Policy):
+    rows: int = Field(default=1_000_000, ge=1000)
+
+
+class DriftTrigger(Policy):
+    """When drift may start a retraining."""
+
+    min_new_labels: int = Field(default=1000, ge=1)
+    cooldown: RowsOrTime = RowsOrTime()
+    per_day: int = Field(default=4, ge=0)
+
+
+class MonitorPolicy(Policy):
+    """What a person sets: the smallest change that matters, and how rare false alarms are."""
+
+    false_alarm_every: FalseAlarms = FalseAlarms()
+    smallest_change: float = Field(default=0.05, gt=0, lt=0.5)
+    block_rows: int = Field(default=256, ge=16, le=4096)
+    drift: DriftTrigger | None = None
+    """`triggers.drift` of the pipeline; without it drift is told and nothing is retrained."""

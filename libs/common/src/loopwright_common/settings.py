@@ -1,0 +1,43 @@
+"""Settings from the environment: `LOOPWRIGHT_<SERVICE>_<NAME>`, else `LOOPWRIGHT_<NAME>`."""
+
+from typing import ClassVar
+
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told; built once in `main` and passed down."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    service: ClassVar[str]
+
+    database_url: str = "sqlite:///.loopwright"
+    bus_url: str = "sqlite:///.loopwright"
+    artifacts_url: str = "file:///tmp/loopwright/artifacts"
+    topic_prefix: str = ""
+    environment: str = "production"
+    host: str = "127.0.0.1"
+    port: int
+    log_level: str = "info"
+    url_registry: str = "http://127.0.0.1:8001"
+    url_trainer: str = "http://127.0.0.1:8002"
+    url_deployer: str = "http://127.0.0.1:8003"
+    url_scorer: str = "http://127.0.0.1:8004"
+    url_monitor: str = "http://127.0.0.1:8005"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_unused: PydanticBaseSettingsSource,
+        **_also_unused: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        own = EnvSettingsSource(settings_cls, env_prefix=f"LOOPWRIGHT_{cls.service.upper()}_")
+        shared = EnvSettingsSource(settings_cls, env_prefix="LOOPWRIGHT_")
+        return (init_settings, own, shared)

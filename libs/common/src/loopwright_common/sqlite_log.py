@@ -1,0 +1,275 @@
+"""The embedded event bus: one append-only SQLite table, position = commit order.
+
+Partitions are as on Kafka (crc32 of the key) and shared by the members of a group in this process.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from zlib import crc32
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from loopwright_common import clock
+from loopwright_common.bus import EventBus, LoadPositions, Positions, Subscription, TopicPartition
+from loopwright_common.codec import Outgoing, Record
+from loopwright_common.database import create_engine
+from loopwright_common.errors import InvalidError, TooLargeError, UnavailableError
+from loopwright_common.events import TOPICS, Topic
+
+_metadata = sa.MetaData()
+_log = sa.Table(
+    "log",
+    _metadata,
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("headers", sa.JSON, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("log_place", "topic", "partition", "position"),
+    sa.Index("log_key", "topic", "key", "position"),
+    sqlite_autoincrement=True,
+)
+
+
+def topic_of(name: str) -> Topic:
+    """The declared topic, or the defaults for a dead-letter topic."""
+    if name in TOPICS:
+        return TOPICS[name]
+    if name.endswith(".dead-letters"):
+        return Topic(name, partitions=1, largest_record=2 << 20)
+    raise InvalidError(f"no topic {name!r}; topics are declared in loopwright_common.events")
+
+
+def partition_of(topic: Topic, key: str) -> int:
+    return crc32(key.encode()) % topic.partitions
+
+
+async def open_bus(url: str) -> EventBus:
+    """The bus at `sqlite:///DIRECTORY`."""
+    scheme, separator, place = url.partition(":///")
+    if scheme == "sqlite" and separator:
+        return await SqliteLog.open(Path(place))
+    raise InvalidError(f"{url!r}: give sqlite:///DIRECTORY", field="bus_url")
+
+
+class SqliteLog:
+    """`EventBus` in one file, for the one process that holds it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._engine = create_engine(f"sqlite:///{directory}", "log")
+        self._grown = asyncio.Condition()
+        self._groups: dict[str, list[SqliteSubscription]] = {}
+        self._end = 0
+
+    @classmethod
+    async def open(cls, directory: Path) -> "SqliteLog":
+        log = cls(directory)
+        try:
+            async with log._engine.begin() as connection:
+                await connection.run_sync(_metadata.create_all)
+                log._end = await connection.scalar(sa.select(sa.func.max(_log.c.position))) or 0
+        except DBAPIError as error:
+            await log.close()
+            raise UnavailableError(f"event log: {error.orig}") from None
+        return log
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        if not records:
+            return
+        rows = [_row(record) for record in records]
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(sa.insert(_log), rows)
+                end = await connection.scalar(sa.select(sa.func.max(_log.c.position)))
+        except DBAPIError as error:
+            raise UnavailableError(f"event log: {error.orig}") from error
+        async with self._grown:
+            self._end = max(self._end, end or 0)
+            self._grown.notify_all()
+
+    async def subscribe(
+        self, group: str | None, topics: Sequence[str], load_positions: LoadPositions
+    ) -> Subscription:
+        subscription = SqliteSubscription(self, group, topics, load_positions)
+        if group is None:
+            subscription.assign(subscription.partitions())
+        else:
+            self._groups.setdefault(group, []).append(subscription)
+            self._rebalance(group)
+        return subscription
+
+    async def ends(self, topics: Sequence[str]) -> Positions:
+        query = (
+            sa.select(_log.c.topic, _log.c.partition, sa.func.max(_log.c.position))
+            .where(_log.c.topic.in_(topics))
+            .group_by(_log.c.topic, _log.c.partition)
+        )
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return {TopicPartition(topic, partition): last + 1 for topic, partition, last in rows}
+
+    async def prune(self) -> int:
+        """Apply retention and compaction; returns how many records went."""
+        removed = 0
+        async with self._engine.begin() as connection:
+            for topic in TOPICS.values():
+                removed += (await connection.execute(_expired(topic))).rowcount
+        return removed
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    def leave(self, subscription: "SqliteSubscription") -> None:
+        group = subscription.group
+        if group is not None and subscription in self._groups.get(group, []):
+            self._groups[group].remove(subscription)
+            self._rebalance(group)
+
+    async def read(self, places: Positions, most: int) -> list[Record]:
+        """The next records at or after the given places, oldest first."""
+        wanted = sa.or_(
+            *(
+                sa.and_(
+                    _log.c.topic == place.topic,
+                    _log.c.partition == place.partition,
+                    _log.c.position >= offset,
+                )
+                for place, offset in places.items()
+            )
+        )
+        query = sa.select(_log).where(wanted).order_by(_log.c.position).limit(most)
+        try:
+            async with self._engine.connect() as connection:
+                rows = (await connection.execute(query)).all()
+        except DBAPIError as error:
+            raise UnavailableError(f"event log: {error.orig}") from error
+        return [
+            Record(r.topic, r.partition, r.position, r.key, r.headers, r.value, r.time)
+            for r in rows
+        ]
+
+    async def wait_past(self, end: int, wait: float) -> None:
+        """Return once the log is longer than `end`, or after `wait` seconds."""
+        try:
+            async with asyncio.timeout(wait), self._grown:
+                await self._grown.wait_for(lambda: self._end > end)
+        except TimeoutError:
+            pass
+
+    @property
+    def end(self) -> int:
+        return self._end
+
+    def _rebalance(self, group: str) -> None:
+        members = self._groups[group]
+        shares: list[set[TopicPartition]] = [set() for _ in members]
+        if not members:
+            return
+        everything = sorted(set().union(*(member.partitions() for member in members)))
+        for number, place in enumerate(everything):
+            willing = [i for i, m in enumerate(members) if place.topic in m.topics]
+            shares[willing[number % len(willing)]].add(place)
+        for member, share in zip(members, shares, strict=True):
+            member.assign(share)
+
+
+class SqliteSubscription:
+    """`Subscription` on the log; a changed assignment is taken up at the next fetch."""
+
+    def __init__(
+        self,
+        log: SqliteLog,
+        group: str | None,
+        topics: Sequence[str],
+        load_positions: LoadPositions,
+    ) -> None:
+        self.group = group
+        self.topics = frozenset(topics)
+        self._log = log
+        self._load_positions = load_positions
+        self._assigned: set[TopicPartition] = set()
+        self._places: dict[TopicPartition, int] | None = None
+
+    def partitions(self) -> set[TopicPartition]:
+        return {
+            TopicPartition(name, partition)
+            for name in self.topics
+            for partition in range(topic_of(name).partitions)
+        }
+
+    def assign(self, share: set[TopicPartition]) -> None:
+        if share != self._assigned:
+            self._assigned, self._places = share, None
+
+    def assigned(self) -> set[TopicPartition]:
+        return self._assigned
+
+    async def fetch(self, most: int, wait: float) -> list[Record]:
+        places = await self._take_up_assignment()
+        deadline = time.monotonic() + wait
+        while True:
+            end = self._log.end
+            records = await self._log.read(places, most) if places else []
+            if self._places is not places:
+                return []
+            if records:
+                break
+            # Nothing at or below `end` is ours: the next search starts behind it.
+            places.update(dict.fromkeys(places, end + 1))
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return []
+            await self._log.wait_past(end, left)
+        for record in records:
+            places[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        return records
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        if self._places is not None and partition in self._places:
+            self._places[partition] = offset
+
+    async def acknowledge(self, positions: Positions) -> None:
+        """The log keeps no copy of positions: there are no lag tools beside our own."""
+
+    async def close(self) -> None:
+        self._log.leave(self)
+
+    async def _take_up_assignment(self) -> dict[TopicPartition, int]:
+        while self._places is None:
+            share = self._assigned
+            stored = await self._load_positions(share)
+            if share is self._assigned:
+                self._places = {place: stored.get(place, 0) for place in share}
+        return self._places
+
+
+def _row(record: Outgoing) -> dict[str, object]:
+    topic = topic_of(record.topic)
+    if len(record.value) > topic.largest_record:
+        raise TooLargeError(
+            f"{topic.name}: a record of {len(record.value)} bytes; at most {topic.largest_record}"
+        )
+    return {
+        "topic": record.topic,
+        "partition": partition_of(topic, record.key),
+        "key": record.key,
+        "headers": dict(record.headers),
+        "value": record.value,
+        "time": clock.now(),
+    }
+
+
+def _expired(topic: Topic) -> sa.Delete:
+    if topic.compacted:
+        newest = sa.select(sa.func.max(_log.c.position)).where(_log.c.topic == topic.name)
+        return sa.delete(_log).where(
+            _log.c.topic == topic.name, _log.c.position.not_in(newest.group_by(_log.c.key))
+        )
+    return sa.delete(_log).where(
+        _log.c.topic == topic.name, _log.c.time < clock.now() - topic.retention
+    )

@@ -1,0 +1,100 @@
+"""One database transaction: state, events to publish, and the cause they follow from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common import clock, codec
+from loopwright_common.delivery_tables import outbox
+from loopwright_common.events import Event, Payload
+from loopwright_common.ids import child_traceparent, derived_id, new_id, new_traceparent
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What led to the work at hand; jobs store it as JSON and carry on the chain later."""
+
+    chain_id: str
+    event_ids: tuple[str, ...]
+    traceparent: str
+
+    @classmethod
+    def of(cls, event: Event[Payload]) -> "Cause":
+        return cls(event.chain_id, (event.id,), event.traceparent)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "chain_id": self.chain_id,
+            "event_ids": list(self.event_ids),
+            "traceparent": self.traceparent,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Cause":
+        return cls(stored["chain_id"], tuple(stored["event_ids"]), stored["traceparent"])
+
+
+class UnitOfWork:
+    """State changes and emitted events commit together or not at all."""
+
+    def __init__(self, connection: AsyncConnection, source: str, cause: Cause | None) -> None:
+        self.connection = connection
+        self.source = source
+        self.emitted = 0
+        self._scope = source
+        self._cause = cause
+        self._ordinals: dict[str, int] = {}
+
+    def follow(self, cause: Cause, scope: str) -> None:
+        """From here on, emitted events follow from `cause`, as the work of `scope`."""
+        self._cause, self._scope, self._ordinals = cause, scope, {}
+
+    @property
+    def cause(self) -> Cause | None:
+        return self._cause
+
+    async def emit(
+        self, data: Payload, *, key: str, subject: str, identity: str | None = None
+    ) -> Event[Payload]:
+        """Publish with this transaction; the same work repeated gives the same event id.
+
+        `identity` names the fact itself (such as a profile and a block) and then decides the id.
+        """
+        event = self._event(data, key, subject, identity)
+        outgoing = codec.encode(event)
+        await self.connection.execute(
+            insert(outbox).values(
+                id=event.id,
+                aggregatetype=outgoing.topic,
+                aggregateid=outgoing.key,
+                type=outgoing.headers["ce_type"],
+                payload=outgoing.value,
+                headers=dict(outgoing.headers),
+                created_at=event.time,
+            )
+        )
+        self.emitted += 1
+        return event
+
+    def _event(self, data: Payload, key: str, subject: str, identity: str | None) -> Event[Payload]:
+        cause = self._cause
+        if identity is not None:
+            event_id = derived_id(identity, data.topic)
+        elif cause is not None:
+            ordinal = self._ordinals[data.topic] = self._ordinals.get(data.topic, 0) + 1
+            event_id = derived_id(self._scope, *cause.event_ids, data.topic, ordinal)
+        else:
+            event_id = new_id()
+        return Event(
+            id=event_id,
+            source=self.source,
+            subject=subject,
+            time=clock.now(),
+            key=key,
+            chain_id=cause.chain_id if cause else event_id,
+            causes=cause.event_ids if cause else (),
+            traceparent=child_traceparent(cause.traceparent) if cause else new_traceparent(),
+            data=data,
+        )

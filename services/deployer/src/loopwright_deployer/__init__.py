@@ -1,0 +1,1 @@
+"""Loopwright's deployer service."""

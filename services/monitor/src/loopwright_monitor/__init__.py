@@ -1,0 +1,1 @@
+"""Loopwright's monitor service."""
