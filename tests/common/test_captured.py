@@ -144,7 +144,8 @@ async def test_files_of_versions_with_other_inputs_share_one_table(
     artifacts: DirectoryStore, tmp_path: Path
 ) -> None:
     old = scored("p1.0", **{"input.age": [30]})
-    new = scored("p2.0", **{"input.age": [31.5], "input.job": ["clerk"]})
+    columns: dict[str, Sequence[object]] = {"input.age": [31.5], "input.job": ["clerk"]}
+    new = scored("p2.0", **columns)
     digest = await pin(artifacts, [old, new], [])
 
     await materialise(artifacts, digest, tmp_path)
