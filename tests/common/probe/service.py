@@ -1,0 +1,54 @@
+"""A service that imports only the common library: it notes each event and tells another."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from loopwright_common.bus import EventBus
+from loopwright_common.consumer import Consumer, Handlers, Patience
+from loopwright_common.database import Database
+from loopwright_common.events import CodeChanged, Event, RetrainRequested
+from loopwright_common.metrics import Metrics
+from loopwright_common.unit_of_work import UnitOfWork
+
+VERSIONS = Path(__file__).parent / "versions"
+EFFECTS = sa.table("effects", sa.column("position"), sa.column("key"), sa.column("number"))
+HASTY = Patience(delays=(0.01, 0.01, 0.01), poison_limit=1000)
+
+
+class Effect(NamedTuple):
+    key: str
+    number: int
+
+
+async def open_database(url: str, service: str = "probe") -> Database:
+    return await Database.open(url, service, VERSIONS)
+
+
+async def tell(database: Database, key: str, number: int) -> str:
+    """Emit one `code-changed`; returns its id."""
+    async with database.unit_of_work() as uow:
+        data = CodeChanged(repository=key, ref="refs/heads/main", commit=str(number))
+        event = await uow.emit(data, key=key, subject=f"repositories/{key}")
+    return event.id
+
+
+async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork) -> None:
+    row = {"key": event.key, "number": int(event.data.commit)}
+    await uow.connection.execute(sa.insert(EFFECTS).values(row))
+    retrain = RetrainRequested(pipeline=event.key, reason="person", requested_by="probe")
+    await uow.emit(retrain, key=event.key, subject=f"pipelines/{event.key}")
+
+
+HANDLERS: Handlers = {CodeChanged: on_code_changed}
+
+
+def consumer(database: Database, bus: EventBus, handlers: Handlers = HANDLERS) -> Consumer:
+    return Consumer("probe.worker", handlers, database, bus, Metrics(), patience=HASTY)
+
+
+async def effects(database: Database) -> list[Effect]:
+    query = sa.select(EFFECTS.c.key, EFFECTS.c.number).order_by(EFFECTS.c.position)
+    async with database.read() as connection:
+        return [Effect(*row) for row in await connection.execute(query)]

@@ -1,0 +1,46 @@
+import asyncio
+
+from loopwright_common import clock, codec
+from loopwright_common.codec import Outgoing
+from loopwright_common.events import Event, RoutesChanged
+from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.table_reader import TableReader
+
+
+def routes(key: str, revision: int) -> Outgoing:
+    data = RoutesChanged(
+        environment="production", model_id=key, model=key, revision=revision, arms=[]
+    )
+    return codec.encode(
+        Event(id=f"{key}{revision}", source="test", subject=key, time=clock.now(), key=key,
+              chain_id="c", causes=(), traceparent="", data=data)
+    )  # fmt: skip
+
+
+async def read(bus: SqliteLog) -> TableReader[RoutesChanged]:
+    reader = TableReader(bus, RoutesChanged, replaces=lambda old, new: new.revision > old.revision)
+    task = asyncio.create_task(reader.run())
+    async with asyncio.timeout(5):
+        await reader.ready.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    return reader
+
+
+async def test_a_lower_revision_never_replaces_a_higher_one(bus: SqliteLog) -> None:
+    await bus.publish([routes("a", 2), routes("b", 1), routes("a", 1)])
+
+    reader = await read(bus)
+
+    assert {key: row.data.revision for key, row in reader.rows.items()} == {"a": 2, "b": 1}
+
+
+async def test_an_empty_record_removes_its_row_and_junk_is_skipped(bus: SqliteLog) -> None:
+    junk = Outgoing("routes-changed", "a", {}, b"junk")
+    await bus.publish([routes("a", 1), junk, Outgoing("routes-changed", "a", {}, b"")])
+
+    assert (await read(bus)).rows == {}
+
+
+async def test_an_empty_topic_is_ready_at_once(bus: SqliteLog) -> None:
+    assert (await read(bus)).rows == {}
