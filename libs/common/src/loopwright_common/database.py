@@ -70,6 +70,8 @@ class Database:
             uow = UnitOfWork(connection, f"loopwright/{self.service}", cause)
             yield uow
             failpoint(f"{self.service}.before-commit")
+        for wake in uow.after_commit:
+            wake()
         if uow.emitted:
             failpoint(f"{self.service}.committed")
             self.outbox_filled.set()

@@ -1,5 +1,6 @@
 """One database transaction: state, events to publish, and the cause they follow from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,8 @@ class UnitOfWork:
         self.connection = connection
         self.source = source
         self.emitted = 0
+        self.after_commit: list[Callable[[], None]] = []
+        """Called once the changes can be seen by others, such as to wake a worker."""
         self._scope = source
         self._cause = cause
         self._ordinals: dict[str, int] = {}
