@@ -1,0 +1,63 @@
+"""`loopwright models`: names in the registry and their versions."""
+
+from typing import Annotated, Any
+
+import typer
+
+from loopwright.client import Services
+from loopwright.output import Column, Json, Limit, console, show_items, show_json, show_one
+
+app = typer.Typer(no_args_is_help=True, help="Models and their versions.")
+COLUMNS: list[Column] = ["name", "latest_version", "aliases", "updated_at", "id"]
+VERSIONS: list[Column] = ["version", "aliases", "format", "sealed", "metrics", "created_at"]
+
+
+@app.command("list")
+def list_(limit: Limit = 50, as_json: Json = False) -> None:
+    """The models."""
+    with Services() as services:
+        found = list(services.items("registry", "/v1/models", limit))
+    show_items(found, COLUMNS, as_json=as_json)
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="NAME, NAME/VERSION or NAME@ALIAS.")],
+    as_json: Json = False,
+) -> None:
+    """A model's versions, or everything about one of them."""
+    name, version = split(model)
+    with Services() as services:
+        if version:
+            path = f"/v1/models/{name}/versions/{version}"
+            _show_version(services.get("registry", path), as_json=as_json)
+            return
+        found = list(services.items("registry", f"/v1/models/{name}/versions"))
+    if as_json:
+        show_json({"model": name, "versions": found})
+    else:
+        console.print(f"[bold]{name}[/]")
+        show_items(found, VERSIONS, as_json=False)
+
+
+def split(model: str) -> tuple[str, str | None]:
+    """`name`, `name/3` or `name@alias` as name and version (`@alias` keeps its sign)."""
+    if "@" in model:
+        name, _, alias = model.partition("@")
+        return name, f"@{alias}"
+    name, _, version = model.rpartition("/")
+    return (name, version) if name and version.isdigit() else (model, None)
+
+
+def _show_version(version: dict[str, Any], *, as_json: bool) -> None:
+    fields: list[Column] = [
+        *("model", "version", "aliases", "format", "sealed", "digest", "location"),
+        *("pipeline", "commit", "run_id", "metrics", "created_at"),
+        ("datasets", _datasets),
+    ]
+    show_one(version, fields, as_json=as_json)
+
+
+def _datasets(version: Any) -> str:
+    found = version.get("datasets") or []
+    return ", ".join(f"{d.get('role')} {d.get('rows')} rows" for d in found)

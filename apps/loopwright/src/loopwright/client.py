@@ -1,0 +1,122 @@
+"""Asking the services over HTTP: the only way the command line reaches them."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import httpx
+
+from loopwright_common.errors import LoopwrightError
+
+PORTS: Mapping[str, int] = {
+    "registry": 8001,
+    "trainer": 8002,
+    "deployer": 8003,
+    "scorer": 8004,
+    "monitor": 8005,
+}
+PAGE = 100
+
+
+class CallError(LoopwrightError):
+    """A service refused, failed or was not there; `status` is None when it was not there."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def url_of(service: str) -> str:
+    """`LOOPWRIGHT_URL_<SERVICE>`, else the embedded system's port on loopback."""
+    default = f"http://127.0.0.1:{PORTS[service]}"
+    return os.environ.get(f"LOOPWRIGHT_URL_{service.upper()}", default).rstrip("/")
+
+
+class Services:
+    """The services' HTTP APIs; every failure is a CallError with a sentence."""
+
+    def __init__(self, timeout: float = 30.0) -> None:
+        self._http = httpx.Client(timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, service: str, path: str, **params: str | int | None) -> Any:
+        return self.call(service, "GET", path, params=params).json()
+
+    def text(self, service: str, path: str, **params: str | int | None) -> str:
+        return self.call(service, "GET", path, params=params).text
+
+    def post(self, service: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        return _body(self.call(service, "POST", path, body=dict(body or {})))
+
+    def delete(self, service: str, path: str) -> Any:
+        return _body(self.call(service, "DELETE", path))
+
+    def items(
+        self, service: str, path: str, limit: int = PAGE, **params: str | int | None
+    ) -> Iterator[dict[str, Any]]:
+        """Up to `limit` items of a list, following its cursor."""
+        cursor: str | None = None
+        while limit > 0:
+            page = self.get(service, path, limit=min(limit, PAGE), cursor=cursor, **params)
+            yield from page["items"][:limit]
+            limit -= len(page["items"])
+            cursor = page.get("next")
+            if not cursor or not page["items"]:
+                return
+
+    def events(
+        self, after: str | None, limit: int, **params: str | None
+    ) -> Iterator[dict[str, Any]]:
+        """Up to `limit` archived events behind a position, oldest first."""
+        while limit > 0:
+            page = self.get("registry", "/v1/events", after=after, limit=min(limit, PAGE), **params)
+            yield from page["items"]
+            limit -= len(page["items"])
+            after = page.get("next")
+            if not after or not page["items"]:
+                return
+
+    def call(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int | None] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> httpx.Response:
+        base = url_of(service)
+        query = {name: value for name, value in (params or {}).items() if value is not None}
+        try:
+            answer = self._http.request(method, base + path, params=query, json=body)
+        except httpx.TransportError as error:
+            raise CallError(_absent(service, base, error)) from None
+        if answer.is_error:
+            raise CallError(complaint(service, answer), answer.status_code)
+        return answer
+
+
+def complaint(service: str, answer: httpx.Response) -> str:
+    """What an error answer says: problem+json's detail, or how it began."""
+    try:
+        body = answer.json()
+        said = body.get("detail") or body.get("message") or body.get("error") or body.get("title")
+    except (ValueError, AttributeError):
+        said = None
+    return f"{service}: {said or answer.text[:200].strip() or answer.reason_phrase}"
+
+
+def _absent(service: str, base: str, error: Exception) -> str:
+    return (
+        f"the {service} does not answer at {base} ({error}); start it with `loopwright up`, "
+        f"or set LOOPWRIGHT_URL_{service.upper()}"
+    )
+
+
+def _body(answer: httpx.Response) -> Any:
+    return answer.json() if answer.content else {}

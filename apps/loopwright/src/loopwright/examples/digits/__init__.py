@@ -1,0 +1,1 @@
+"""Handwritten digits: image classification in two stages."""
