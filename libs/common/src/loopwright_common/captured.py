@@ -145,7 +145,7 @@ def read_rows(files: Iterable[bytes]) -> pa.Table:
 
 
 def join_labels(rows: pa.Table, labels: pa.Table) -> pa.Table:
-    """Append `label` and `label_time`: the latest label of an id, prediction ids before requests."""
+    """Append `label` and `label_time`: the latest label of an id, prediction ids come first."""
     label, time = _looked_up(rows["prediction_id"], _of_kind(labels, "prediction"))
     by_request, request_time = _looked_up(rows["request_id"], _of_kind(labels, "request"))
     found = pc.is_valid(label)
