@@ -1,0 +1,16 @@
+"""`loopwright demo`: an outside client that lives through two and a half years in minutes."""
+
+from pathlib import Path
+
+
+def main(directory: Path, rows: int | None) -> int:
+    """Run the demo; 0 when the loop closed honestly."""
+    import asyncio
+
+    from loopwright.demo.run import run
+
+    try:
+        return asyncio.run(run(directory.resolve(), rows))
+    except KeyboardInterrupt:
+        print("\nstopped before the end; nothing is left running")
+        return 1

@@ -1,0 +1,88 @@
+"""Cuts the stream into periods and measures each: what was served, beside version 1."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from loopwright.demo.served import Served
+from loopwright.demo.statistics import bootstrap_interval, brier_losses, log_losses
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Means over rows: losses, and the share of yes that was expected."""
+
+    log_loss: float
+    brier: float
+    expected_yes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Rows `start` to `stop` of the stream, who answered them, and how well."""
+
+    name: str
+    start: int
+    stop: int
+    answered_by: dict[int, int]
+    actual_yes: float
+    served: Quality
+    frozen: Quality
+    gain: tuple[float, float]
+    """95 % interval of version 1's log loss minus that of what was served."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether serving newer versions helped, in a word or two."""
+        if set(self.answered_by) == {1}:
+            return "version 1 itself"
+        low, high = self.gain
+        if low > 0:
+            return "better"
+        return "worse: did not help" if high < 0 else "no clear difference: did not help"
+
+
+def period(name: str, served: Served, start: int, stop: int) -> Period:
+    """Measure rows `start` to `stop`, which must not be empty."""
+    rows = slice(start, stop)
+    yes, said, frozen = served.yes[rows], served.said[rows], served.frozen[rows]
+    gain = log_losses(yes, frozen) - log_losses(yes, said)
+    return Period(
+        name=name,
+        start=start,
+        stop=stop,
+        answered_by=dict(sorted(Counter(served.version[rows].tolist()).items())),
+        actual_yes=float(yes.mean()),
+        served=_quality(yes, said),
+        frozen=_quality(yes, frozen),
+        gain=bootstrap_interval(gain),
+    )
+
+
+def by_rows(served: Served, every: int = 4_000) -> list[Period]:
+    """Fixed periods; a short rest joins the last one."""
+    rows = len(served.yes)
+    edges = [*range(0, max(rows - every // 2, 1), every), rows]
+    return [period(f"{start:,}-{stop:,}", served, start, stop) for start, stop in pairwise(edges)]
+
+
+def by_champion(served: Served, promotions: Sequence[tuple[int, int]]) -> list[Period]:
+    """One period per champion, from `(version, first row)` in order; empty ones are left out."""
+    starts = [row for _, row in promotions]
+    stops = [*starts[1:], len(served.yes)]
+    return [
+        period(f"version {version}", served, start, stop)
+        for (version, start), stop in zip(promotions, stops, strict=True)
+        if stop > start
+    ]
+
+
+def _quality(yes: np.ndarray, said: np.ndarray) -> Quality:
+    return Quality(
+        float(log_losses(yes, said).mean()),
+        float(brier_losses(yes, said).mean()),
+        float(said.mean()),
+    )

@@ -1,0 +1,146 @@
+"""The demo from start to end: start the system, live through the stream, tell the story."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+
+from loopwright.client import complaint
+from loopwright.demo import calls, report, story, system
+from loopwright.demo.progress import Progress
+from loopwright.demo.scoring import Scoring
+from loopwright.demo.statistics import log_losses
+from loopwright.demo.stream import Stream
+from loopwright.demo.system import System
+from loopwright.demo.watch import Watch
+from loopwright.examples import Example, write_example
+from loopwright_common import clock
+from loopwright_common.errors import LoopwrightError, UnavailableError
+
+MODEL = "bank-marketing"
+_FIRST_VERSION_WITHIN = 120.0
+_RECENT = 2_000
+
+
+async def run(directory: Path, rows: int | None) -> int:
+    """0 when the loop closed honestly, else 1 with the reason on the screen."""
+    console = Console()
+    try:
+        system.prepare(directory)
+        with Progress(console) as progress:
+            told = await _live(directory, rows, progress)
+    except (LoopwrightError, BaseExceptionGroup) as error:
+        if (reason := _reason(error)) is None:
+            raise
+        console.print(reason, style="red", markup=False)
+        console.print(f"the system's log: {directory / 'loopwright.log'}", markup=False)
+        return 1
+    report.show(told, console)
+    report.write(told, directory)
+    console.print(f"\nthe story stays in {directory / 'story.md'}", markup=False)
+    return 0 if told.judgement.passed else 1
+
+
+async def _live(directory: Path, rows: int | None, progress: Progress) -> story.Story:
+    started = clock.now()
+    progress.step("starting every service in one process")
+    limits = httpx.Limits(max_keepalive_connections=8, max_connections=16)
+    async with (
+        system.running(directory) as running,
+        httpx.AsyncClient(timeout=30, limits=limits) as http,
+    ):
+        watch = Watch(http, running.urls["registry"], progress.event)
+        await _add_repository(http, running, directory / "bank")
+        await _until_first_version(watch, running, progress)
+        progress.step("version 1 serves; the bank starts to call its clients")
+        stream = Stream(
+            calls.load(rows), Scoring(http, running.urls["scorer"], MODEL), lambda: watch.busy
+        )
+        background = Background(watch, running, stream, progress)
+        await background.during(stream.run())
+        await watch.look()
+        return story.tell(watch.events, stream.served, started, watch.counted)
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What goes on beside the stream: following events, the live line, a look at the child."""
+
+    watch: Watch
+    system: System
+    stream: Stream
+    progress: Progress
+
+    async def during(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run beside the work and stop with it; either's failure ends both."""
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self.watch.follow()), group.create_task(self._show())]
+            await group.create_task(work)
+            for task in beside:
+                task.cancel()
+
+    async def _show(self) -> None:
+        row, moment = 0, time.monotonic()
+        while True:
+            await asyncio.sleep(0.5)
+            self.system.check()
+            rate = (self.stream.answered - row) / (time.monotonic() - moment)
+            row, moment = self.stream.answered, time.monotonic()
+            self.progress.line(lambda rate=rate: self._line(rate))  # type: ignore[misc]
+
+    def _line(self, rate: float) -> str:
+        stream = self.stream
+        place = f"{stream.answered:,} of {len(stream.calls):,} calls, {rate:,.0f}/s"
+        return f"{place}; champion {self.watch.champion}; {self.watch.state}{self._losses()}"
+
+    def _losses(self) -> str:
+        served = self.stream.served
+        (known,) = np.nonzero(np.isfinite(served.said) & np.isfinite(served.frozen))
+        rows = known[-_RECENT:]
+        if len(rows) < _RECENT:
+            return ""
+        ours = log_losses(served.yes[rows], served.said[rows]).mean()
+        frozen = log_losses(served.yes[rows], served.frozen[rows]).mean()
+        return f"; recent log loss {ours:.3f}, version 1 {frozen:.3f}"
+
+
+async def _add_repository(http: httpx.AsyncClient, running: System, directory: Path) -> None:
+    write_example(Example.BANK, directory)
+    trainer = f"{running.urls['trainer']}/v1/repositories"
+    body = {"name": "bank", "url": str(directory), "branch": "main"}
+    for url, sent in ((trainer, body), (f"{trainer}/bank/changed", {})):
+        answer = await http.post(url, json=sent)
+        if answer.is_error:
+            raise UnavailableError(complaint("trainer", answer))
+
+
+async def _until_first_version(watch: Watch, running: System, progress: Progress) -> None:
+    """Wait until a champion serves; UnavailableError with the reason when none will."""
+    until = time.monotonic() + _FIRST_VERSION_WITHIN
+    while watch.champion is None:
+        running.check()
+        await watch.look()
+        for event in watch.events:
+            failed = event.topic == "training-finished" and event.data["status"] != "succeeded"
+            refused = event.topic == "deployment-finished" and event.data["outcome"] != "promoted"
+            if failed or refused:
+                raise UnavailableError(f"the first version did not serve: {event.data['why']}")
+        if time.monotonic() > until:
+            raise UnavailableError(
+                f"no version served within {_FIRST_VERSION_WITHIN:.0f} s; last: {watch.state}"
+            )
+        progress.line(lambda: f"waiting for the first version; {watch.state}")
+        await asyncio.sleep(0.1)
+
+
+def _reason(error: BaseException) -> str | None:
+    """The first failure with a sentence; None when something else went wrong."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for part in error.exceptions if (found := _reason(part))), None)
+    return str(error) if isinstance(error, LoopwrightError) else None

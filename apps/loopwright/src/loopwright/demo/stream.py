@@ -1,0 +1,95 @@
+"""The call centre: asks for predictions in time order, and sends the outcomes later."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loopwright.demo.calls import BASE_ROWS, Calls
+from loopwright.demo.feedback import Feedback
+from loopwright.demo.scoring import Scoring
+from loopwright.demo.served import Served
+
+FROZEN = 1
+"""The version that all is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Rows per request and per second."""
+
+    rows: int
+    per_second: float
+
+
+IDLE = Pace(10, 2_000)
+BUSY = Pace(5, 200)
+_IN_FLIGHT = 4
+_FROZEN_ROWS = 200
+
+
+@dataclass(slots=True)
+class Stream:
+    """Sends every call once; `sent` rows are on their way or answered."""
+
+    calls: Calls
+    scoring: Scoring
+    is_busy: Callable[[], bool]
+    served: Served = field(init=False)
+    sent: int = 0
+    answered: int = 0
+    _asked: int = 0
+    _feedback: Feedback = field(default_factory=Feedback)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_IN_FLIGHT))
+
+    def __post_init__(self) -> None:
+        self.served = Served(np.array([outcome == "yes" for outcome in self.calls.outcomes]))
+
+    async def run(self) -> None:
+        """All calls, all outcomes, and version 1's answers to the same rows."""
+        async with asyncio.TaskGroup() as group:
+            due = time.monotonic()
+            while self.sent < len(self.calls):
+                pace = BUSY if self.is_busy() else IDLE
+                await self._slots.acquire()
+                start, stop = self.sent, min(self.sent + pace.rows, len(self.calls))
+                self.sent = stop
+                group.create_task(self._call(start, stop))
+                self._compare(group)
+                await self._tell(start)
+                # Time lost to a slow answer is not caught up: a call centre does not burst.
+                due = max(due + pace.rows / pace.per_second, time.monotonic() - 0.1)
+                await asyncio.sleep(max(due - time.monotonic(), 0))
+            self._compare(group)
+        await self._tell(None)
+
+    async def _call(self, start: int, stop: int) -> None:
+        try:
+            request = self.calls.request(start, stop)
+            answer = await self.scoring.ask(request, key=f"call-{BASE_ROWS + start}")
+        finally:
+            self._slots.release()
+        rows = slice(start, stop)
+        self.served.version[rows], self.served.said[rows] = answer.version, answer.said
+        self.served.time[rows] = time.time()
+        self.answered += stop - start
+        outcomes = list(self.calls.outcomes[start:stop])
+        self._feedback.add(start, answer.prediction_id, outcomes)
+
+    async def _tell(self, row: int | None) -> None:
+        ids, labels = self._feedback.due(row)
+        if ids:
+            await self.scoring.tell(ids, labels)
+
+    def _compare(self, group: asyncio.TaskGroup) -> None:
+        """Have version 1 asked about the rows sent since the last time, in large requests."""
+        rest = self.sent == len(self.calls)
+        while self.sent - self._asked >= (1 if rest else _FROZEN_ROWS):
+            start, self._asked = self._asked, min(self._asked + _FROZEN_ROWS, self.sent)
+            group.create_task(self._ask_frozen(start, self._asked))
+
+    async def _ask_frozen(self, start: int, stop: int) -> None:
+        answer = await self.scoring.ask(self.calls.request(start, stop), version=FROZEN)
+        self.served.frozen[start:stop] = answer.said
