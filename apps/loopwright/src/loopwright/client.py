@@ -1,7 +1,7 @@
 """Asking the services over HTTP: the only way the command line reaches them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import httpx
@@ -58,28 +58,31 @@ class Services:
 
     def items(
         self, service: str, path: str, limit: int = PAGE, **params: str | int | None
-    ) -> Iterator[dict[str, Any]]:
+    ) -> list[dict[str, Any]]:
         """Up to `limit` items of a list, following its cursor."""
-        cursor: str | None = None
-        while limit > 0:
-            page = self.get(service, path, limit=min(limit, PAGE), cursor=cursor, **params)
-            yield from page["items"][:limit]
-            limit -= len(page["items"])
-            cursor = page.get("next")
-            if not cursor or not page["items"]:
-                return
+        return self._listed(service, path, "cursor", limit, params)
 
-    def events(
-        self, after: str | None, limit: int, **params: str | None
-    ) -> Iterator[dict[str, Any]]:
+    def events(self, after: str | None, limit: int, **params: str | None) -> list[dict[str, Any]]:
         """Up to `limit` archived events behind a position, oldest first."""
-        while limit > 0:
-            page = self.get("registry", "/v1/events", after=after, limit=min(limit, PAGE), **params)
-            yield from page["items"]
-            limit -= len(page["items"])
-            after = page.get("next")
-            if not after or not page["items"]:
-                return
+        return self._listed("registry", "/v1/events", "after", limit, {**params, "after": after})
+
+    def _listed(
+        self,
+        service: str,
+        path: str,
+        cursor: str,
+        limit: int,
+        params: Mapping[str, str | int | None],
+    ) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        query = dict(params)
+        while len(found) < limit:
+            page = self.get(service, path, **query, limit=min(limit - len(found), PAGE))
+            found += page["items"]
+            query[cursor] = page.get("next")
+            if not query[cursor] or not page["items"]:
+                break
+        return found[:limit]
 
     def call(
         self,

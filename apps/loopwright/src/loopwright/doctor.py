@@ -61,7 +61,7 @@ def _service(services: Services, name: str) -> Finding:
 
 def _dead_letters(services: Services, name: str) -> int:
     try:
-        return len(list(services.items(name, "/v1/dead-letters")))
+        return len(services.items(name, "/v1/dead-letters"))
     except CallError:
         return 0
 

@@ -13,5 +13,5 @@ COLUMNS = ["model", "digest", "rows", "labelled", "from", "until", "created_at",
 def list_(limit: Limit = 50, as_json: Json = False) -> None:
     """Captured data per model, and the pinned manifests."""
     with Services() as services:
-        found = list(services.items("monitor", "/v1/captured", limit))
+        found = services.items("monitor", "/v1/captured", limit)
     show_items(found, COLUMNS, as_json=as_json)

@@ -19,7 +19,7 @@ def list_(as_json: Json = False) -> None:
 
 def _of(services: Services, service: str) -> list[dict[str, object]]:
     try:
-        letters = list(services.items(service, "/v1/dead-letters"))
+        letters = services.items(service, "/v1/dead-letters")
     except CallError as error:
         if error.status == 404:
             return []

@@ -21,7 +21,7 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 def list_(limit: Limit = 20, as_json: Json = False) -> None:
     """The newest deployments."""
     with Services() as services:
-        found = list(services.items("deployer", "/v1/deployments", limit))
+        found = services.items("deployer", "/v1/deployments", limit)
     show_items(found, COLUMNS, as_json=as_json)
 
 
@@ -91,7 +91,7 @@ def undo(
 
 def _get(services: Services, deployment: str) -> dict[str, Any]:
     if deployment == "latest":
-        newest = next(services.items("deployer", "/v1/deployments", 1), None)
+        newest = next(iter(services.items("deployer", "/v1/deployments", 1)), None)
         if newest is None:
             raise CallError("there is no deployment yet")
         deployment = str(newest["id"])

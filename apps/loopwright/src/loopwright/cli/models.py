@@ -16,7 +16,7 @@ VERSIONS: list[Column] = ["version", "aliases", "format", "sealed", "metrics", "
 def list_(limit: Limit = 50, as_json: Json = False) -> None:
     """The models."""
     with Services() as services:
-        found = list(services.items("registry", "/v1/models", limit))
+        found = services.items("registry", "/v1/models", limit)
     show_items(found, COLUMNS, as_json=as_json)
 
 
@@ -32,7 +32,7 @@ def show(
             path = f"/v1/models/{name}/versions/{version}"
             _show_version(services.get("registry", path), as_json=as_json)
             return
-        found = list(services.items("registry", f"/v1/models/{name}/versions"))
+        found = services.items("registry", f"/v1/models/{name}/versions")
     if as_json:
         show_json({"model": name, "versions": found})
     else:

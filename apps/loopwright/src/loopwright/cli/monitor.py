@@ -22,8 +22,8 @@ def status(
             found = services.get("monitor", f"/v1/models/{model}")
             show_one(found, FIELDS, as_json=as_json)
             return
-        episodes = list(services.items("monitor", "/v1/episodes"))
-        decisions = list(services.items("monitor", "/v1/decisions"))
+        episodes = services.items("monitor", "/v1/episodes")
+        decisions = services.items("monitor", "/v1/decisions")
     if as_json:
         show_json({"episodes": episodes, "decisions": decisions})
         return

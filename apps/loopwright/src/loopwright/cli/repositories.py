@@ -37,7 +37,7 @@ def add(
 def list_(as_json: Json = False) -> None:
     """What is watched."""
     with Services() as services:
-        found = list(services.items("trainer", "/v1/repositories"))
+        found = services.items("trainer", "/v1/repositories")
     show_items(found, ["name", "branch", "url", "commit"], as_json=as_json)
 
 

@@ -17,7 +17,7 @@ STAGES = ["name", "outcome", "seconds", "why"]
 def list_(limit: Limit = 20, as_json: Json = False) -> None:
     """The newest runs."""
     with Services() as services:
-        found = list(services.items("trainer", "/v1/runs", limit))
+        found = services.items("trainer", "/v1/runs", limit)
     show_items(found, COLUMNS, as_json=as_json)
 
 
@@ -69,7 +69,7 @@ def _tell(run: dict[str, Any], done: str, *, as_json: bool) -> None:
 def _id(services: Services, run: str) -> str:
     if run != "latest":
         return run
-    newest = next(services.items("trainer", "/v1/runs", 1), None)
+    newest = next(iter(services.items("trainer", "/v1/runs", 1)), None)
     if newest is None:
         raise typer.BadParameter("there is no run yet")
     return str(newest["id"])

@@ -1,0 +1,39 @@
+"""One process per data directory, and ports that are taken are named."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from loopwright.demo.system import free_ports, prepare
+from loopwright.embedded import check_ports, locked
+from loopwright_common.errors import ConflictError
+
+
+def test_a_data_directory_has_one_owner_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(ConflictError, match="in use"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_a_taken_port_is_named_with_its_setting() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConflictError, match=f"port {port}.*LOOPWRIGHT_SCORER_PORT"):
+            check_ports({"scorer": port})
+
+
+def test_free_ports_are_all_different() -> None:
+    assert len(set(free_ports().values())) == 5
+
+
+def test_the_demo_removes_only_what_a_demo_left(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ConflictError, match="something else"):
+        prepare(tmp_path)
+    (tmp_path / "endpoints.json").write_text("{}")
+    prepare(tmp_path)
+    assert list(tmp_path.iterdir()) == []
