@@ -1,0 +1,76 @@
+"""Is the challenger's loss worse than the champion's? Paired, in time order, with a margin."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Metric = Literal["log_loss", "brier", "error_rate", "squared_error"]
+Verdict = Literal["passed", "failed", "inconclusive"]
+LEAST_ROWS = 200
+_RESAMPLES = 2000
+_CLIP = 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Mean losses, their difference (challenger minus champion) and its upper 95 % bound."""
+
+    verdict: Verdict
+    rows: int
+    challenger: float
+    champion: float
+    difference: float
+    upper: float
+
+
+def classifier_losses(metric: Metric, probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
+    """Loss per row; `probabilities` is [n, classes], `truth` the index of the true class, [n]."""
+    rows = np.arange(len(truth))
+    if metric == "log_loss":
+        return -np.log(np.clip(probabilities[rows, truth], _CLIP, 1.0))
+    if metric == "error_rate":
+        return (probabilities.argmax(axis=1) != truth).astype(np.float64)
+    if probabilities.shape[1] == 2:
+        return np.asarray(np.square(probabilities[:, 1] - truth), dtype=np.float64)
+    target = np.zeros_like(probabilities)
+    target[rows, truth] = 1.0
+    return np.asarray(np.square(probabilities - target).sum(axis=1), dtype=np.float64)
+
+
+def regressor_losses(predictions: Floats, truth: Floats) -> Floats:
+    """Squared error per row."""
+    return np.square(predictions - truth)
+
+
+def compare(challenger: Floats, champion: Floats, margin: float, *, seed: int = 0) -> Comparison:
+    """Losses of the same rows in time order; `passed` when the upper bound is below `margin`.
+
+    Neighbouring rows resemble each other, so whole blocks of about sqrt(n) rows are resampled.
+    """
+    difference = challenger - champion
+    rows = len(difference)
+    upper = _upper_bound(difference, seed) if rows else float("nan")
+    verdict: Verdict = "passed" if upper < margin else "failed"
+    if rows < LEAST_ROWS:
+        verdict = "inconclusive"
+    return Comparison(verdict, rows, _mean(challenger), _mean(champion), _mean(difference), upper)
+
+
+def _upper_bound(difference: Floats, seed: int) -> float:
+    rows = len(difference)
+    size = max(1, round(rows**0.5))
+    blocks = -(-rows // size)
+    generator = np.random.default_rng(seed)
+    starts = generator.integers(0, rows, size=(_RESAMPLES, blocks))
+    # Circular blocks: sums of `size` rows from each start, by one cumulative sum.
+    wrapped = np.concatenate([[0.0], np.cumsum(np.concatenate([difference, difference[:size]]))])
+    sums = wrapped[starts + size] - wrapped[starts]
+    means = sums.sum(axis=1) / (blocks * size)
+    return float(np.quantile(means, 0.95))
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,151 @@
+"""A deployment: the journey of one version to one model's traffic, as a state machine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from loopwright_common.errors import ConflictError
+
+
+class State(StrEnum):
+    RECEIVED = "received"
+    PACKAGING = "packaging"
+    STAGING = "staging"
+    VALIDATED = "validated"
+    APPROVAL = "approval"
+    CANARY = "canary"
+    PROMOTING = "promoting"
+    PAUSED = "paused"
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled-back"
+    SUPERSEDED = "superseded"
+    ABORTED = "aborted"
+
+
+_S = State
+_ENDS_EARLY = frozenset({_S.REJECTED, _S.SUPERSEDED, _S.ABORTED})
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    _S.RECEIVED: _ENDS_EARLY | {_S.PACKAGING, _S.VALIDATED},
+    _S.PACKAGING: _ENDS_EARLY | {_S.STAGING},
+    _S.STAGING: _ENDS_EARLY | {_S.VALIDATED, _S.PAUSED},
+    _S.VALIDATED: _ENDS_EARLY | {_S.APPROVAL, _S.CANARY, _S.PROMOTING, _S.PAUSED},
+    _S.APPROVAL: _ENDS_EARLY | {_S.VALIDATED, _S.PROMOTING, _S.PAUSED},
+    _S.CANARY: frozenset({_S.PROMOTING, _S.PAUSED, _S.ROLLED_BACK, _S.ABORTED}),
+    _S.PROMOTING: frozenset({_S.PROMOTED, _S.ROLLED_BACK, _S.ABORTED}),
+    _S.PAUSED: _ENDS_EARLY | {_S.VALIDATED, _S.APPROVAL, _S.CANARY, _S.PROMOTING, _S.ROLLED_BACK},
+    _S.PROMOTED: frozenset({_S.ROLLED_BACK}),
+    _S.REJECTED: frozenset(),
+    _S.ROLLED_BACK: frozenset(),
+    _S.SUPERSEDED: frozenset(),
+    _S.ABORTED: frozenset(),
+}
+IN_FLIGHT = frozenset(State) - {
+    _S.PROMOTED, _S.REJECTED, _S.ROLLED_BACK, _S.SUPERSEDED, _S.ABORTED
+}  # fmt: skip
+BEFORE_CANARY = frozenset(
+    {_S.RECEIVED, _S.PACKAGING, _S.STAGING, _S.VALIDATED, _S.APPROVAL, _S.PAUSED}
+)
+PROMOTABLE = frozenset({_S.VALIDATED, _S.APPROVAL, _S.CANARY, _S.PAUSED})
+PAUSABLE = frozenset({_S.VALIDATED, _S.APPROVAL, _S.CANARY})
+CARRIES_TRAFFIC = frozenset({_S.CANARY, _S.PROMOTING})
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A serving package: its digest and format, as an arm of a route names it."""
+
+    version: int
+    digest: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One attempt to bring a version to its model's traffic.
+
+    `step` counts canary steps from 0; `deadline` is the timer of the present state; a paused
+    deployment remembers in `paused_from` where it stood.
+    """
+
+    id: str
+    environment: str
+    model_id: str
+    model: str
+    version: int
+    attempt: int = 1
+    state: State = State.RECEIVED
+    why: str
+    step: int = 0
+    paused_from: State | None = None
+    staged: bool = False
+    approved: bool = False
+    forced: bool = False
+    champion: bool = False
+    previous: int | None = None
+    served: Served | None = None
+    deadline: datetime | None = None
+    state_since: datetime
+    created_at: datetime
+    promoted_at: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        return f"models/{self.model}/versions/{self.version}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.environment}/{self.model_id}"
+
+    @property
+    def carries_traffic(self) -> bool:
+        """Whether the route names this deployment's version on its way to champion."""
+        where = self.paused_from if self.state is State.PAUSED else self.state
+        return where in CARRIES_TRAFFIC
+
+    @property
+    def supersedable(self) -> bool:
+        return self.state in BEFORE_CANARY and not self.carries_traffic
+
+
+def move(deployment: Deployment, to: State, why: str, at: datetime) -> Deployment:
+    """The deployment in its next state; ConflictError where the table has no such step."""
+    if to not in TRANSITIONS[deployment.state]:
+        raise ConflictError(_impossible(deployment, to))
+    return replace(
+        deployment,
+        state=to,
+        why=why,
+        state_since=at,
+        deadline=None,
+        champion=to is State.PROMOTED,
+        paused_from=deployment.state if to is State.PAUSED else None,
+    )
+
+
+def require(deployment: Deployment, allowed: frozenset[State], action: str) -> None:
+    """ConflictError with what is possible instead, unless the state is an allowed one."""
+    if deployment.state not in allowed:
+        names = ", ".join(sorted(allowed))
+        raise ConflictError(
+            f"{deployment.model} version {deployment.version} is {deployment.state} "
+            f"({deployment.why}); {action} needs one of: {names}"
+        )
+
+
+def require_staged(deployment: Deployment) -> None:
+    """The platform's minimum: nothing goes live that staging has not judged."""
+    if not deployment.staged:
+        raise ConflictError(
+            f"{deployment.model} version {deployment.version} has not passed staging; "
+            "it cannot go live before"
+        )
+
+
+def _impossible(deployment: Deployment, to: State) -> str:
+    possible = ", ".join(sorted(TRANSITIONS[deployment.state])) or "nothing, it has ended"
+    return (
+        f"{deployment.model} version {deployment.version} is {deployment.state} "
+        f"and cannot become {to}; possible: {possible}"
+    )

@@ -1,0 +1,196 @@
+"""The canary's judge: sequential tests on counters, valid however often one looks.
+
+An e-value says how much the data speaks against "the canary is no worse than allowed"; rolling
+back when it reaches 1/alpha is wrong with probability at most alpha, at any time of looking.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import exp, lgamma, log, log1p
+from typing import NamedTuple
+
+from loopwright_common.events import Check
+
+ERROR_ALPHA = 0.01
+LATENCY_ALPHA = 0.005
+SLOW_SHARE = 0.05
+SLOW_RATIO = 1.2
+_MOST = 1e12
+
+
+class Counted(NamedTuple):
+    """Whose counter it is; a restarted replica has a new epoch, so counters only grow."""
+
+    replica: str
+    epoch: str
+    revision: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Cumulative calls; `latency_counts` has one more entry than `latency_edges` (seconds)."""
+
+    calls: int = 0
+    errors: int = 0
+    latency_edges: tuple[float, ...] = ()
+    latency_counts: tuple[int, ...] = ()
+    tripped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepTally:
+    """What the two arms did under one route revision."""
+
+    canary: Counter = field(default_factory=Counter)
+    champion: Counter = field(default_factory=Counter)
+
+
+def merged(old: Counter | None, new: Counter) -> Counter:
+    """The later of two reports of one counter, in whatever order they came."""
+    if old is None:
+        return new
+    pairs = zip(old.latency_counts, new.latency_counts, strict=False)
+    same = old.latency_edges == new.latency_edges
+    return Counter(
+        max(old.calls, new.calls),
+        max(old.errors, new.errors),
+        new.latency_edges,
+        tuple(max(a, b) for a, b in pairs) if same else new.latency_counts,
+        new.tripped or old.tripped,
+    )
+
+
+def added(counters: Iterable[Counter]) -> Counter:
+    """The sum over replicas and epochs; histograms with foreign edges are left out."""
+    total = Counter()
+    for one in counters:
+        edges = total.latency_edges or one.latency_edges
+        counts = total.latency_counts or (0,) * len(one.latency_counts)
+        if one.latency_edges == edges:
+            counts = tuple(a + b for a, b in zip(counts, one.latency_counts, strict=True))
+        total = Counter(
+            total.calls + one.calls,
+            total.errors + one.errors,
+            edges,
+            counts,
+            total.tripped or one.tripped,
+        )
+    return total
+
+
+def tally(
+    counters: Mapping[Counted, Counter], revision: int, canary: int, champion: int
+) -> StepTally:
+    """What both versions did under one revision, over all replicas."""
+    here = [(key, value) for key, value in counters.items() if key.revision == revision]
+    return StepTally(
+        added(value for key, value in here if key.version == canary),
+        added(value for key, value in here if key.version == champion),
+    )
+
+
+def beta_binomial_log_e(
+    successes: int, failures: int, p0: float, prior: tuple[float, float]
+) -> float:
+    """Natural log of the e-value against p0: Beta mixture over the binomial likelihood."""
+    a, b = prior
+    return (
+        _log_beta(a + successes, b + failures)
+        - _log_beta(a, b)
+        - successes * log(p0)
+        - failures * log1p(-p0)
+    )
+
+
+def error_log_e(step: StepTally, ratio: float) -> float:
+    """Conditional on the errors seen, which arm they hit: load and time of day cancel.
+
+    0 where one arm has had no calls, or where the canary has no more than its allowed share.
+    """
+    calls = step.canary.calls + step.champion.calls
+    errors, own = step.canary.errors + step.champion.errors, step.canary.errors
+    share = step.canary.calls / calls if calls else 0.0
+    if not 0 < share < 1 or errors == 0:
+        return 0.0
+    p0 = share * ratio / (1 - share + share * ratio)
+    return beta_binomial_log_e(own, errors - own, p0, (20 * share, 20 * (1 - share)))
+
+
+def judge_errors(steps: Sequence[StepTally], ratio: float) -> Check:
+    """Evidence of the steps multiplies; `failed` at 1/alpha with more errors than allowed."""
+    evidence = _limited(sum(error_log_e(step, ratio) for step in steps))
+    canary, champion = added(s.canary for s in steps), added(s.champion for s in steps)
+    worse = canary.errors * max(champion.calls, 1) > ratio * champion.errors * max(canary.calls, 1)
+    sentence = (
+        f"{canary.errors} of {canary.calls} calls failed on the new version, "
+        f"{champion.errors} of {champion.calls} on the champion"
+    )
+    return _check("canary-errors", evidence, ERROR_ALPHA, worse, canary.calls, sentence)
+
+
+def judge_latency(steps: Sequence[StepTally], warm_up: Counter, ratio: float) -> Check:
+    """How often the new version is slower than `ratio` times the champion's p95.
+
+    The limit is the histogram edge at or above that; the champion's own share above it in the same
+    steps raises what is allowed, so that a slow hour is not held against the new version.
+    """
+    limit = slow_limit(warm_up, ratio)
+    if limit is None:
+        return _latency_unknown()
+    canary, champion = added(s.canary for s in steps), added(s.champion for s in steps)
+    slow, calls = slower_than(canary, limit), sum(canary.latency_counts)
+    usual = slower_than(champion, limit) / max(sum(champion.latency_counts), 1)
+    p0 = min(SLOW_RATIO * max(SLOW_SHARE, usual), 0.5)
+    evidence = _limited(beta_binomial_log_e(slow, calls - slow, p0, (2.0, 18.0)))
+    sentence = f"{slow} of {calls} calls took longer than {limit * 1000:.3g} ms, {p0:.1%} may"
+    return _check("canary-latency", evidence, LATENCY_ALPHA, slow > p0 * calls, calls, sentence)
+
+
+def slow_limit(champion: Counter, ratio: float, least: int = 20) -> float | None:
+    """The edge at or above ratio * p95, in seconds; None without such or with too few calls."""
+    calls = sum(champion.latency_counts)
+    if calls < least:
+        return None
+    reached = 0
+    for edge, count in zip(champion.latency_edges, champion.latency_counts, strict=False):
+        reached += count
+        if reached >= (1 - SLOW_SHARE) * calls:
+            return next((e for e in champion.latency_edges if e >= ratio * edge), None)
+    return None
+
+
+def slower_than(counter: Counter, limit: float) -> int:
+    """Calls above the edge `limit`."""
+    within = sum(
+        count
+        for edge, count in zip(counter.latency_edges, counter.latency_counts, strict=False)
+        if edge <= limit
+    )
+    return sum(counter.latency_counts) - within
+
+
+def _check(name: str, log_e: float, alpha: float, worse: bool, calls: int, sentence: str) -> Check:
+    value, limit = exp(log_e), 1 / alpha
+    failed = worse and value >= limit
+    told = f"{sentence}; evidence against it {value:.3g} of {limit:g}"
+    verdict = "failed" if failed else "passed" if calls else "inconclusive"
+    return Check(
+        name=name, verdict=verdict, measured=value, limit=limit, unit="e-value", sentence=told
+    )
+
+
+def _latency_unknown() -> Check:
+    return Check(
+        name="canary-latency",
+        verdict="inconclusive",
+        sentence="the champion has answered too few calls to say what is slow",
+    )
+
+
+def _limited(log_e: float) -> float:
+    return min(max(log_e, -log(_MOST)), log(_MOST))
+
+
+def _log_beta(a: float, b: float) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)

@@ -1,0 +1,70 @@
+"""What the scorer's replicas say of a route: acknowledged by all that live, or why not."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from loopwright_common.events import ReplicaReported, ServedRoute
+
+SILENT_AFTER = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A route revision and the version it brings, published at `since`."""
+
+    environment: str
+    model_id: str
+    revision: int
+    version: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """`complete` when every live replica serves the revision; else `why`, and any `problem`."""
+
+    complete: bool
+    why: str
+    problem: str | None = None
+    tripped: str | None = None
+
+
+def acknowledgement(
+    wanted: Wanted, reports: Iterable[ReplicaReported], now: datetime
+) -> Acknowledgement:
+    """Replicas silent for 15 s do not count; without any live one nothing is acknowledged."""
+    live = [r for r in reports if r.environment == wanted.environment and now - r.at < SILENT_AFTER]
+    if not live:
+        return Acknowledgement(False, "no live scorer replica; waits for one")
+    answers = [(report, _route(report, wanted)) for report in live]
+    missing = [
+        report.replica
+        for report, route in answers
+        if route is None or route.revision < wanted.revision or route.problems
+    ]
+    why = f"waits for {', '.join(sorted(missing))} to serve revision {wanted.revision}"
+    return Acknowledgement(
+        not missing,
+        why if missing else f"served by {len(live)} live replica(s)",
+        next((p for report, route in answers if (p := _problem(report, route, wanted))), None),
+        next((t for _, route in answers if route and (t := _tripped(route, wanted))), None),
+    )
+
+
+def _route(report: ReplicaReported, wanted: Wanted) -> ServedRoute | None:
+    return next((r for r in report.routes if r.model_id == wanted.model_id), None)
+
+
+def _problem(report: ReplicaReported, route: ServedRoute | None, wanted: Wanted) -> str | None:
+    """Only a report younger than the revision can speak of it."""
+    if route is None or report.at < wanted.since:
+        return None
+    reason = route.problems.get(str(wanted.version))
+    return f"replica {report.replica} cannot serve it: {reason}" if reason else None
+
+
+def _tripped(route: ServedRoute, wanted: Wanted) -> str | None:
+    if route.revision < wanted.revision:
+        return None
+    return route.tripped.get(str(wanted.version))

@@ -1,0 +1,114 @@
+"""Subprocesses that packaging and staging run in, with a pre-imported spare of each.
+
+Imports take seconds, so a spare process has done them and waits for one JSON line on standard
+input. It ends when its standard input closes, and so never outlives this process.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from loopwright_common.errors import InvalidError, UnavailableError
+
+PACKAGING = (sys.executable, "-m", "loopwright_deployer.packaging", "--spare")
+SCORER = (sys.executable, "-m", "loopwright_scorer.main", "--static")
+_SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_GRACE = 2.0
+
+
+class Spare:
+    """Processes of one command, one of them started ahead of its use."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._command = command
+        self._log = log
+        self._waiting: asyncio.subprocess.Process | None = None
+
+    async def refill(self) -> None:
+        """Start the spare unless it waits already."""
+        if self._waiting is None or self._waiting.returncode is not None:
+            self._waiting = await self._start()
+
+    async def take(self) -> asyncio.subprocess.Process:
+        """The spare, or a process that begins its imports now."""
+        taken, self._waiting = self._waiting, None
+        return taken if taken and taken.returncode is None else await self._start()
+
+    async def close(self) -> None:
+        if self._waiting is not None:
+            await end(self._waiting)
+
+    def last_words(self) -> str:
+        """The end of what such processes wrote to standard error."""
+        if not self._log.exists():
+            return ""
+        return self._log.read_text(errors="replace")[-600:].strip()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as sink:
+            return await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=sink,
+                env={**os.environ, **_SINGLE_THREADED},
+                start_new_session=True,
+            )
+
+
+async def ask(process: asyncio.subprocess.Process, job: dict[str, Any], limit: float) -> Any:
+    """Give the process its one line and read its one answer.
+
+    InvalidError with the process's own words when it refuses; UnavailableError when it dies or
+    says nothing within `limit` seconds.
+    """
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
+    try:
+        async with asyncio.timeout(limit):
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            await process.stdin.drain()
+            line = await process.stdout.readline()
+    except TimeoutError:
+        raise UnavailableError(f"no answer within {limit:g} s") from None
+    except ConnectionError:
+        line = b""
+    if not line:
+        raise UnavailableError(f"the process ended with status {await process.wait()}")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise InvalidError(str(answer["error"]))
+    return answer
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Close its input, and kill it if that is not enough."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(_GRACE):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def staging_scorer(
+    spare: Spare, package: Path, model: str, version: int, limit: float = 60.0
+) -> AsyncGenerator[str, None]:
+    """The URL of a scorer process that serves this serving package and nothing else."""
+    process = await spare.take()
+    try:
+        job = {"package": str(package), "model": model, "version": version}
+        answer = await ask(process, job, limit)
+        yield str(answer["url"])
+    finally:
+        await end(process)

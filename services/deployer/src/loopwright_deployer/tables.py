@@ -1,0 +1,89 @@
+"""The deployer's tables; migration `dep001` creates them."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("environment", sa.String(64), nullable=False),
+    sa.Column("model_id", sa.String(64), nullable=False),
+    sa.Column("model", sa.String(255), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("paused_from", sa.String(32)),
+    sa.Column("staged", sa.Boolean, nullable=False),
+    sa.Column("approved", sa.Boolean, nullable=False),
+    sa.Column("forced", sa.Boolean, nullable=False),
+    sa.Column("champion", sa.Boolean, nullable=False),
+    sa.Column("previous", sa.Integer),
+    sa.Column("serving_digest", sa.String(80)),
+    sa.Column("serving_format", sa.String(64)),
+    sa.Column("deadline", sa.DateTime(timezone=True)),
+    sa.Column("state_since", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("promoted_at", sa.DateTime(timezone=True)),
+    sa.Column("registered", sa.JSON, nullable=False),
+    sa.Column("cause", sa.JSON, nullable=False),
+    sa.Column("checks", sa.JSON, nullable=False),
+    sa.Column("report", sa.String(80)),
+    sa.UniqueConstraint("environment", "model_id", "version", "attempt"),
+    sa.Index(
+        "deployments_one_champion",
+        "environment",
+        "model_id",
+        unique=True,
+        sqlite_where=sa.text("champion"),
+        postgresql_where=sa.text("champion"),
+    ),
+    sa.Index("deployments_by_state", "state"),
+)
+steps = sa.Table(
+    "deployment_steps",
+    metadata,
+    sa.Column("deployment_id", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("by", sa.String(255)),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+)
+routes = sa.Table(
+    "routes",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("model_id", sa.String(64), primary_key=True),
+    sa.Column("model", sa.String(255), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("arms", sa.JSON, nullable=False),
+    sa.Column("kept", sa.JSON, nullable=False),
+    sa.Column("routing_key", sa.String(255)),
+    sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+)
+canary_steps = sa.Table(
+    "canary_steps",
+    metadata,
+    sa.Column("deployment_id", sa.String(64), primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Integer, nullable=False),
+)
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("model_id", sa.String(64), primary_key=True),
+    sa.Column("replica", sa.String(255), primary_key=True),
+    sa.Column("epoch", sa.String(64), primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.Column("errors", sa.BigInteger, nullable=False),
+    sa.Column("latency_edges", sa.JSON, nullable=False),
+    sa.Column("latency_counts", sa.JSON, nullable=False),
+    sa.Column("tripped", sa.Text),
+)
