@@ -1,0 +1,175 @@
+"""What the scorer offers beside the inference protocols: feedback, and what is served."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from loopwright_common import clock
+from loopwright_common.bus import EventBus
+from loopwright_common.errors import InvalidError
+from loopwright_common.events import GroundTruthLogged, ServedRoute
+from loopwright_common.web import PROBLEMS
+from loopwright_scorer.follower import RouteFollower
+from loopwright_scorer.outgoing import outgoing
+from loopwright_scorer.predictions import PredictionIds
+from loopwright_scorer.routes import Route, Routes
+
+router = APIRouter(prefix="/v1", responses=PROBLEMS)
+_MOST_LABELS = 10_000
+_LABELS_PER_EVENT = 2_000
+_LARGEST_ID = 128
+Id = Annotated[str, Field(min_length=1, max_length=_LARGEST_ID)]
+Label = str | bool | int | float | None
+
+
+class FeedbackIn(BaseModel):
+    """True outcomes: `labels[i]` belongs to `ids[i]`; a prediction's row i is `<id>.<i>`."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str
+    ids: list[Id] = Field(min_length=1, max_length=_MOST_LABELS)
+    labels: list[Annotated[Label, Field(union_mode="smart")]]
+    id_kind: Literal["prediction", "request"] = "prediction"
+
+
+class FeedbackOut(BaseModel):
+    """Labels kept by the event bus, and the ids that are of no prediction of this model."""
+
+    accepted: int
+    unknown: list[str]
+
+
+class ArmOut(BaseModel):
+    version: int
+    weight: float
+    role: Literal["live", "shadow", "kept"]
+    format: str
+    digest: str
+    state: Literal["serving", "tripped"]
+    why: str | None = None
+    calls: int
+    errors: int
+
+
+class ServedModelOut(BaseModel):
+    """`revision` 0 means that nothing of the model could be loaded yet; `problems` by version."""
+
+    model: str | None
+    model_id: str
+    revision: int
+    arms: list[ArmOut]
+    problems: dict[str, str]
+
+
+class ServedModelsOut(BaseModel):
+    items: list[ServedModelOut]
+    next: str | None = None
+
+
+class Feedback:
+    """Checks labels against this installation's ids and hands them to the bus."""
+
+    def __init__(self, bus: EventBus, routes: Routes, ids: PredictionIds) -> None:
+        self._bus = bus
+        self._routes = routes
+        self._ids = ids
+
+    async def take(self, given: FeedbackIn) -> FeedbackOut:
+        """Returns once the bus has the labels; UnavailableError when it cannot take them."""
+        if len(given.ids) != len(given.labels):
+            raise InvalidError(
+                f"{len(given.labels)} labels for {len(given.ids)} ids; give one label per id",
+                field="labels",
+            )
+        model_id = self._routes.route(given.model).model_id
+        known, unknown = self._sorted(given, model_id)
+        parts = [known[i : i + _LABELS_PER_EVENT] for i in range(0, len(known), _LABELS_PER_EVENT)]
+        await self._bus.publish(
+            [
+                outgoing(
+                    GroundTruthLogged(
+                        model_id=model_id,
+                        model=given.model,
+                        ids=[row_id for row_id, _ in part],
+                        id_kind=given.id_kind,
+                        labels=[label for _, label in part],
+                        at=clock.now(),
+                    ),
+                    key=model_id,
+                    subject=f"models/{given.model}",
+                )
+                for part in parts
+            ]
+        )
+        return FeedbackOut(accepted=len(known), unknown=unknown)
+
+    def _sorted(
+        self, given: FeedbackIn, model_id: str
+    ) -> tuple[list[tuple[str, Label]], list[str]]:
+        known: list[tuple[str, Label]] = []
+        unknown: list[str] = []
+        for text, label in zip(given.ids, given.labels, strict=True):
+            row_id = text if given.id_kind == "request" else self._ids.row_id(text, model_id)
+            if row_id is None:
+                unknown.append(text)
+            else:
+                known.append((row_id, label))
+        return known, unknown
+
+
+def attach(app: FastAPI, feedback: Feedback, routes: Routes, follower: RouteFollower) -> None:
+    """Add the routes and what they work with to the app."""
+    app.state.feedback, app.state.routes, app.state.follower = feedback, routes, follower
+    app.include_router(router)
+
+
+def _feedback(request: Request) -> Feedback:
+    feedback: Feedback = request.app.state.feedback
+    return feedback
+
+
+@router.post("/feedback", status_code=202, tags=["feedback"])
+async def give_feedback(
+    given: FeedbackIn, feedback: Annotated[Feedback, Depends(_feedback)]
+) -> FeedbackOut:
+    """Tell the true outcomes of earlier predictions."""
+    return await feedback.take(given)
+
+
+@router.get("/models", tags=["models"])
+async def list_models(request: Request) -> ServedModelsOut:
+    """Every model with a route, its arms, and why a newer route is not served."""
+    routes: Routes = request.app.state.routes
+    follower: RouteFollower = request.app.state.follower
+    return ServedModelsOut(
+        items=[_model(served, routes.by_id(served.model_id)) for served in follower.report()]
+    )
+
+
+def _model(served: ServedRoute, route: Route | None) -> ServedModelOut:
+    versions = sorted(route.versions, reverse=True) if route else []
+    return ServedModelOut(
+        model=route.model if route else None,
+        model_id=served.model_id,
+        revision=served.revision,
+        arms=[_arm(route, version) for version in versions] if route else [],
+        problems=served.problems,
+    )
+
+
+def _arm(route: Route, version: int) -> ArmOut:
+    arm = route.versions[version]
+    weights = {share.version: share.weight for share in route.shares}
+    is_shadow = any(shadow.version == version for shadow in route.shadows)
+    return ArmOut(
+        version=version,
+        weight=weights.get(version, 0.0),
+        role="live" if version in weights else "shadow" if is_shadow else "kept",
+        format=arm.model.spec.format,
+        digest=arm.model.digest,
+        state="tripped" if arm.circuit.opened else "serving",
+        why=arm.circuit.opened,
+        calls=arm.counters.calls,
+        errors=arm.counters.errors,
+    )

@@ -1,0 +1,64 @@
+"""Which arm answers, and when a replica stops sending to one: pure rules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple
+
+TRIP_AFTER = 5
+"""Consecutive server errors after which a replica stops sending to a canary arm."""
+
+
+class Share(NamedTuple):
+    """A live arm's part of the traffic; `weight` in [0, 1]."""
+
+    version: int
+    weight: float
+
+
+def position(model: str, key: str) -> float:
+    """Where a routing key falls in [0, 1): the same on every replica, independent per model."""
+    digest = blake2b(f"{model}\0{key}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest) >> 11) / 2**53
+
+
+def ordered(shares: Sequence[Share]) -> tuple[Share, ...]:
+    """Newest first, those with traffic only: the newest arm takes the low end of the range.
+
+    So a growing canary keeps every key it has and only gains keys.
+    """
+    return tuple(sorted((s for s in shares if s.weight > 0), reverse=True))
+
+
+def choose(shares: Sequence[Share], at: float) -> int:
+    """The version whose part of the range holds `at`; `shares` as `ordered` gives them."""
+    edge = 0.0
+    for share in shares:
+        edge += share.weight
+        if at < edge:
+            return share.version
+    return shares[-1].version
+
+
+def stand_in(shares: Sequence[Share], closed: int) -> int:
+    """The version that answers in place of a tripped one: the heaviest of the others."""
+    return max((s for s in shares if s.version != closed), key=lambda s: s.weight).version
+
+
+@dataclass(slots=True)
+class Circuit:
+    """Counts consecutive server errors of one arm; once open it stays open for its route."""
+
+    failures: int = 0
+    opened: str | None = None
+
+    def failed(self, version: int, error: str) -> bool:
+        """Count a server error; True when this one opens the circuit."""
+        self.failures += 1
+        if self.failures < TRIP_AFTER or self.opened:
+            return False
+        self.opened = f"version {version}: {self.failures} server errors in a row, last: {error}"
+        return True
+
+    def succeeded(self) -> None:
+        self.failures = 0

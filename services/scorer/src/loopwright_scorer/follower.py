@@ -1,0 +1,128 @@
+"""Following `routes-changed`: load, verify and warm every arm, and only then swap."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from loopwright_common.errors import LoopwrightError
+from loopwright_common.events import Arm, Event, RoutesChanged, ServedRoute
+from loopwright_common.failpoints import failpoint
+from loopwright_common.ids import derived_id
+from loopwright_common.table_reader import TableReader
+from loopwright_scorer.models import LoadedModel, Shelf
+from loopwright_scorer.routes import Routes, assemble
+
+log = structlog.get_logger()
+_RETRY_SECONDS = 5.0
+
+
+class RouteFollower:
+    """Brings `routes` in line with the table, and remembers it on disk for the next start."""
+
+    def __init__(self, routes: Routes, shelf: Shelf, directory: Path, environment: str) -> None:
+        self._routes = routes
+        self._shelf = shelf
+        self._directory = directory
+        self._prefix = f"{environment}/"
+        self._problems: dict[str, dict[str, str]] = {}
+        self._seen: set[str] = set()
+        self.changed = routes.changed
+        self.settled = asyncio.Event()
+        """Set once there is something to serve, or the whole table has been read."""
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def report(self) -> list[ServedRoute]:
+        """Per model the revision served, and why a newer one is not."""
+        served = {route.model_id: route for route in self._routes.all()}
+        return [
+            ServedRoute(
+                model_id=model_id,
+                revision=served[model_id].revision if model_id in served else 0,
+                problems=self._problems.get(model_id, {}),
+                tripped=served[model_id].tripped() if model_id in served else {},
+            )
+            for model_id in sorted(served.keys() | self._problems.keys())
+        ]
+
+    async def restore(self) -> None:
+        """Serve what was served before the restart, without the bus."""
+        for path in sorted(self._directory.glob("*.json")):
+            try:
+                await self.apply(RoutesChanged.from_bytes(await asyncio.to_thread(path.read_bytes)))
+            except LoopwrightError as error:
+                log.warning("route.not-restored", path=str(path), error=str(error))
+        if self._routes.all():
+            self.settled.set()
+
+    async def follow(self, reader: TableReader[RoutesChanged]) -> None:
+        """Until cancelled; what could not be loaded is tried again every few seconds."""
+        await self.restore()
+        while True:
+            try:
+                async with asyncio.timeout(_RETRY_SECONDS):
+                    await reader.changed.wait()
+            except TimeoutError:
+                pass
+            reader.changed.clear()
+            await self.take(reader.rows)
+            if reader.ready.is_set():
+                self.settled.set()
+
+    async def take(self, rows: Mapping[str, Event[RoutesChanged]]) -> None:
+        """Serve the table's rows of this environment, and no model whose row has gone."""
+        ours = {key: row.data for key, row in rows.items() if key.startswith(self._prefix)}
+        for key in self._seen - ours.keys():
+            await self._remove(key.removeprefix(self._prefix))
+        self._seen = set(ours)
+        await asyncio.gather(*(self.apply(data) for data in ours.values()))
+
+    async def apply(self, data: RoutesChanged) -> None:
+        """Load, then swap; a route with a damaged arm is never served and says why."""
+        served = self._routes.by_id(data.model_id)
+        if served and served.revision >= data.revision:
+            return
+        arms, problems = await self._load(data, data.arms)
+        self._note(data.model_id, problems)
+        if problems:
+            return
+        kept, _ = await self._load(data, data.kept)
+        await self._remember(data)
+        failpoint("scorer.loaded")
+        self._routes.install(assemble(data, {**kept, **arms}))
+        log.info("route.served", model=data.model, revision=data.revision)
+
+    async def _load(
+        self, data: RoutesChanged, arms: Sequence[Arm]
+    ) -> tuple[dict[int, LoadedModel], dict[str, str]]:
+        loaded, problems = {}, {}
+        for arm in arms:
+            try:
+                loaded[arm.version] = await self._shelf.get(arm.digest)
+            except LoopwrightError as error:
+                problems[str(arm.version)] = str(error)
+                log.warning(
+                    "version.not-loaded", model=data.model, version=arm.version, why=str(error)
+                )
+        return loaded, problems
+
+    def _note(self, model_id: str, problems: dict[str, str]) -> None:
+        if problems != self._problems.get(model_id, {}):
+            self._problems[model_id] = problems
+            self._routes.changed.set()
+
+    async def _remember(self, data: RoutesChanged) -> None:
+        path = self._path(data.model_id)
+        temporary = path.with_suffix(".new")
+        await asyncio.to_thread(temporary.write_bytes, data.to_bytes())
+        await asyncio.to_thread(temporary.rename, path)
+
+    async def _remove(self, model_id: str) -> None:
+        self._routes.remove(model_id)
+        self._problems.pop(model_id, None)
+        await asyncio.to_thread(self._path(model_id).unlink, missing_ok=True)
+
+    def _path(self, model_id: str) -> Path:
+        """Named by a hash: an id is opaque and may hold anything."""
+        return self._directory / f"{derived_id('route', model_id)}.json"

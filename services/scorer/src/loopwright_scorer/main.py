@@ -1,0 +1,100 @@
+"""The scorer's composition: a service on the bus, or with `--static` one package without it."""
+
+import argparse
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+
+from loopwright_common import runtime
+from loopwright_common.artifacts import open_store
+from loopwright_common.bus import EventBus
+from loopwright_common.events import RoutesChanged
+from loopwright_common.ids import new_id
+from loopwright_common.metrics import Metrics
+from loopwright_common.runtime import Service
+from loopwright_common.table_reader import TableReader
+from loopwright_common.web import create_app
+from loopwright_scorer import api
+from loopwright_scorer.follower import RouteFollower
+from loopwright_scorer.measure import Measurements, Replica
+from loopwright_scorer.models import Shelf
+from loopwright_scorer.predictions import PredictionIds, load_key
+from loopwright_scorer.protocol import OpenInference
+from loopwright_scorer.recorder import Recorder, RecordMetrics
+from loopwright_scorer.replica import Reporter
+from loopwright_scorer.routes import Routes
+from loopwright_scorer.service import Scoring
+from loopwright_scorer.settings import ScorerSettings
+from loopwright_scorer.spill import Spill
+
+
+async def build(settings: ScorerSettings, bus: EventBus, _stack: AsyncExitStack) -> Service:
+    """A replica that serves what `routes-changed` says."""
+    metrics = Metrics()
+    cache = settings.cache_dir
+    replica = Replica(settings.replica_name, new_id(), settings.environment)
+    routes = Routes()
+    shelf = Shelf(open_store(settings.artifacts_url), cache / "packages")
+    follower = RouteFollower(routes, shelf, cache / "routes", settings.environment)
+    reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
+    reporter = Reporter(bus, replica, follower, settings.report_every)
+    recorder = _recorder(settings, bus, replica, metrics)
+    measurements = Measurements(bus, replica)
+    ids = PredictionIds(load_key(cache / "prediction.key"))
+    scoring = Scoring(routes, ids, recorder, measurements, shadow_buffer=settings.shadow_buffer)
+
+    async def has_settled() -> str | None:
+        return None if follower.settled.is_set() else "the routes have not been read yet"
+
+    app = create_app("scorer", metrics, {"routes": has_settled})
+    api.attach(app, api.Feedback(bus, routes, ids), routes, follower)
+    return Service(
+        name="scorer",
+        app=OpenInference(scoring, has_settled, app, largest_body=settings.largest_body),
+        host=settings.host,
+        port=settings.port,
+        metrics=metrics,
+        loops=[
+            reader.run,
+            partial(follower.follow, reader),
+            reporter.run,
+            recorder.run,
+            measurements.run,
+            scoring.run_shadows,
+        ],
+        on_stop=[recorder.stop, measurements.publish, reporter.leave],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="loopwright-scorer", description=__doc__)
+    parser.add_argument(
+        "--static", action="store_true", help="serve the one package named on standard input"
+    )
+    if parser.parse_args().static:
+        from loopwright_scorer import static
+
+        sys.exit(static.main())
+    runtime.main(build, ScorerSettings())
+
+
+def _is_newer(old: RoutesChanged, new: RoutesChanged) -> bool:
+    return new.revision > old.revision
+
+
+def _recorder(
+    settings: ScorerSettings, bus: EventBus, replica: Replica, metrics: Metrics
+) -> Recorder:
+    return Recorder(
+        bus,
+        replica,
+        Spill(settings.cache_dir / "spill", settings.spill_limit),
+        RecordMetrics(metrics.registry),
+        every=settings.record_every,
+        rows=settings.record_rows,
+        buffer=settings.record_buffer,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What this replica serves: routes in memory, each swapped as a whole by one reference."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from loopwright_common.errors import NotFoundError
+from loopwright_common.events import RoutesChanged
+from loopwright_scorer import domain
+from loopwright_scorer.domain import Circuit, Share
+from loopwright_scorer.measure import Counters
+from loopwright_scorer.models import LoadedModel
+
+
+@dataclass(frozen=True, slots=True)
+class ServedArm:
+    """A version that can answer, with its counts under one route revision."""
+
+    version: int
+    model: LoadedModel
+    counters: Counters
+    circuit: Circuit = field(default_factory=Circuit)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One revision of a model's route, every arm loaded; `versions` has all that can be named."""
+
+    model_id: str
+    model: str
+    revision: int
+    shares: tuple[Share, ...]
+    versions: Mapping[int, ServedArm]
+    shadows: tuple[ServedArm, ...] = ()
+    routing_key: str | None = None
+
+    def arm_for(self, key: str) -> ServedArm:
+        """The arm of a routing key; sticky, and never one whose circuit is open."""
+        if len(self.shares) == 1:
+            return self.versions[self.shares[0].version]
+        version = domain.choose(self.shares, domain.position(self.model, key))
+        if self.versions[version].circuit.opened:
+            version = domain.stand_in(self.shares, version)
+        return self.versions[version]
+
+    def arm_of(self, version: int) -> ServedArm:
+        """The named version; NotFoundError says which there are."""
+        if arm := self.versions.get(version):
+            return arm
+        there = ", ".join(str(v) for v in sorted(self.versions))
+        raise NotFoundError(f"model {self.model!r} has no version {version} here, only {there}")
+
+    def champion(self) -> ServedArm:
+        """The arm with most of the traffic."""
+        return self.versions[max(self.shares, key=lambda s: (s.weight, s.version)).version]
+
+    def canary(self, arm: ServedArm) -> bool:
+        """Whether the arm may be left out: the newest of several."""
+        return len(self.shares) > 1 and arm.version == self.shares[0].version
+
+    def tripped(self) -> dict[str, str]:
+        """Why versions get no traffic from this replica."""
+        return {
+            str(version): arm.circuit.opened
+            for version, arm in self.versions.items()
+            if arm.circuit.opened
+        }
+
+
+class Routes:
+    """Routes by model name; `changed` is set when there is something new to report."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, Route] = {}
+        self._names: dict[str, str] = {}
+        self.changed = asyncio.Event()
+
+    def route(self, model: str) -> Route:
+        """The model's route; NotFoundError says which models there are."""
+        if route := self._routes.get(model):
+            return route
+        there = ", ".join(sorted(self._routes)) or "none yet"
+        raise NotFoundError(f"no model {model!r} is served here; served: {there}")
+
+    def by_id(self, model_id: str) -> Route | None:
+        return self._routes.get(self._names.get(model_id, ""))
+
+    def all(self) -> list[Route]:
+        """Sorted by the models' names."""
+        return [self._routes[name] for name in sorted(self._routes)]
+
+    def install(self, route: Route) -> None:
+        """Serve this route from the next request on; calls in flight end on the old one."""
+        if self._names.get(route.model_id, route.model) != route.model:
+            self.remove(route.model_id)
+        self._names[route.model_id] = route.model
+        self._routes[route.model] = route
+        self.changed.set()
+
+    def remove(self, model_id: str) -> None:
+        self._routes.pop(self._names.pop(model_id, ""), None)
+        self.changed.set()
+
+
+def assemble(data: RoutesChanged, loaded: Mapping[int, LoadedModel]) -> Route:
+    """The route of loaded versions, its counters and circuits starting anew."""
+    roles = {arm.version: arm.role for arm in data.arms}
+    versions = {
+        version: ServedArm(
+            version,
+            model,
+            Counters(data.model_id, data.model, data.revision, version, roles.get(version, "live")),
+        )
+        for version, model in loaded.items()
+    }
+    live = [Share(arm.version, arm.weight) for arm in data.arms if arm.role == "live"]
+    return Route(
+        model_id=data.model_id,
+        model=data.model,
+        revision=data.revision,
+        shares=domain.ordered(live),
+        versions=versions,
+        shadows=tuple(versions[arm.version] for arm in data.arms if arm.role == "shadow"),
+        routing_key=data.routing_key,
+    )

@@ -1,0 +1,33 @@
+"""What the scorer is told by its environment."""
+
+import socket
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from loopwright_common.settings import ServiceSettings
+
+
+class ScorerSettings(ServiceSettings):
+    """Sizes in bytes, times in seconds."""
+
+    service: ClassVar[str] = "scorer"
+
+    port: int = 8004
+    cache_dir: Path = Path(".loopwright/scorer")
+    """Last routes, packages, spilled records and the key of prediction ids; one process each."""
+    replica: str | None = None
+    """Name of this replica, the same after a restart; host and port unless given."""
+    largest_body: int = Field(default=16 << 20, ge=1024)
+    record_every: float = Field(default=0.25, gt=0)
+    record_rows: int = Field(default=500, ge=1)
+    """An inference batch leaves with this many rows, or when `record_every` has passed."""
+    record_buffer: int = Field(default=64 << 20, ge=0)
+    spill_limit: int = Field(default=256 << 20, ge=0)
+    shadow_buffer: int = Field(default=32 << 20, ge=0)
+    report_every: float = Field(default=5, gt=0)
+
+    @property
+    def replica_name(self) -> str:
+        return self.replica or f"{socket.gethostname()}-{self.port}"

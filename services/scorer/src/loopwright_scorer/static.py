@@ -1,0 +1,106 @@
+"""The staging process: one package, no bus, for whoever started it and until they let go.
+
+Everything heavy is imported before the package is known, so that a started process that waits is a
+warm spare.
+"""
+
+import asyncio
+import json
+import secrets
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import onnxruntime  # noqa: F401 - a warm spare has the heavy libraries loaded
+import pandas  # noqa: F401
+import sklearn.pipeline  # noqa: F401
+import skops.io  # noqa: F401
+import uvicorn
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from loopwright_common.errors import LoopwrightError
+from loopwright_common.metrics import Metrics
+from loopwright_common.runtime import Server
+from loopwright_common.web import create_app
+from loopwright_scorer.domain import Share
+from loopwright_scorer.measure import Counters
+from loopwright_scorer.models import load
+from loopwright_scorer.predictions import PredictionIds
+from loopwright_scorer.protocol import OpenInference
+from loopwright_scorer.routes import Route, Routes, ServedArm
+from loopwright_scorer.service import Scoring
+
+_LARGEST_BODY = 64 << 20
+
+
+class Order(BaseModel):
+    """The one line this process waits for."""
+
+    model_config = ConfigDict(extra="forbid")
+    package: Path
+    model: str
+    version: int = Field(ge=1)
+
+
+def main() -> int:
+    """Read the order, serve until standard input closes; returns the exit status."""
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    try:
+        order = Order.model_validate_json(line)
+        app = _app(order)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the line"
+        return _refuse(f"{place}: {first['msg']}")
+    except LoopwrightError as error:
+        return _refuse(str(error))
+    asyncio.run(_serve(app))
+    return 0
+
+
+def _app(order: Order) -> OpenInference:
+    model = load(order.package, digest="")
+    counters = Counters(order.model, order.model, 0, order.version, "live")
+    arm = ServedArm(order.version, model, counters)
+    share = Share(order.version, 1.0)
+    routes = Routes()
+    routes.install(Route(order.model, order.model, 0, (share,), {order.version: arm}))
+    scoring = Scoring(routes, PredictionIds(secrets.token_bytes(32)))
+    others = create_app("staging scorer", Metrics(), {})
+    return OpenInference(scoring, _is_ready, others, largest_body=_LARGEST_BODY)
+
+
+async def _is_ready() -> str | None:
+    return None
+
+
+class _Server(Server):
+    """Says where it listens once it does, and ends with standard input."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        threading.Thread(target=self._wait_for_end, daemon=True).start()
+        for listener in sockets or []:
+            _say({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"})
+
+    def _wait_for_end(self) -> None:
+        sys.stdin.read()
+        self.should_exit = True
+
+
+async def _serve(app: OpenInference) -> None:
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+    await _Server(config).serve([socket.create_server(("127.0.0.1", 0))])
+
+
+def _refuse(reason: str) -> int:
+    _say({"error": reason})
+    return 1
+
+
+def _say(message: dict[str, str]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
