@@ -80,7 +80,7 @@ async def composed(data_dir: Path) -> AsyncGenerator[list[Service], None]:
     async with AsyncExitStack() as stack:
         bus = await SqliteLog.open(data_dir)
         stack.push_async_callback(bus.close)
-        yield await _build(_place(data_dir), bus, stack)
+        yield await _build(data_dir, bus, stack)
 
 
 async def _serve(data_dir: Path) -> None:
@@ -88,24 +88,25 @@ async def _serve(data_dir: Path) -> None:
         await runtime.run(services, started=lambda: _greet(services, data_dir))
 
 
-async def _build(place: Place, bus: EventBus, stack: AsyncExitStack) -> list[Service]:
+async def _build(data_dir: Path, bus: EventBus, stack: AsyncExitStack) -> list[Service]:
     from loopwright_deployer.settings import DeployerSettings
-    from loopwright_monitor.settings import MonitorSettings
     from loopwright_registry.settings import RegistrySettings
-    from loopwright_trainer.settings import TrainerSettings
 
     from loopwright_deployer import main as deployer
     from loopwright_monitor import main as monitor
+    from loopwright_monitor.settings import MonitorSettings
     from loopwright_registry import main as registry
     from loopwright_scorer import main as scorer
     from loopwright_scorer.settings import ScorerSettings
     from loopwright_trainer import main as trainer
+    from loopwright_trainer.settings import TrainerSettings
 
+    place = _place(data_dir)
     return [
         await registry.build(RegistrySettings(**place), bus, stack),
         await trainer.build(TrainerSettings(**place), bus, stack),
         await deployer.build(DeployerSettings(**place), bus, stack),
-        await scorer.build(ScorerSettings(**place), bus, stack),
+        await scorer.build(ScorerSettings(**place, cache_dir=data_dir / "scorer"), bus, stack),
         await monitor.build(MonitorSettings(**place), bus, stack),
     ]
 

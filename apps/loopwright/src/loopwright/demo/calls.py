@@ -21,7 +21,7 @@ class Calls:
     def __len__(self) -> int:
         return len(self.outcomes)
 
-    def request(self, start: int, stop: int) -> dict[str, object]:
+    def request(self, start: int, stop: int) -> dict[str, list[dict[str, object]]]:
         """The rows `start` to `stop` as a V2 inference request."""
         inputs = [_input(name, values[start:stop]) for name, values in self.columns.items()]
         return {"inputs": inputs}
