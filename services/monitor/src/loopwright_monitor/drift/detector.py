@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from loopwright_monitor.profile import (
+from loopwright_monitor.drift.profile import (
     QUALITY,
     Counts,
     Feature,
@@ -276,12 +276,13 @@ class Detector:
         feature = self.bets.features[self.bets.streams[stream][1]]
         asked = int(self.asked_since[best])
         after = int(self.had_since[best]) / asked if asked else watch.share
+        shares = f"{_percent(watch.share)} -> {_percent(after)}"
         return Evidence(
             name=feature.name,
             evidence=value if math.isfinite(value) else 0.0,
             before=watch.share,
             after=after,
-            sentence=f"{feature.name}{_described(watch)} {_percent(watch.share)} -> {_percent(after)}",
+            sentence=f"{feature.name}{_described(watch)} {shares}",
             since_row=self.origin + int(self.reset[best]),
             since_time=int(self.reset_time[best]),
         )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from loopwright_monitor.detector import Detector, lay_bets, log_mean
-from loopwright_monitor.profile import Profile, Strictness, build, widened
+from loopwright_monitor.drift.detector import Detector, lay_bets, log_mean
+from loopwright_monitor.drift.profile import Profile, Strictness, build, widened
 
 CALM = 3.0
 """How far, in nats, the replayed quarter must stay below the alarm."""

@@ -1,0 +1,1 @@
+"""Scored rows and labels as they are kept, joined, pinned and measured."""

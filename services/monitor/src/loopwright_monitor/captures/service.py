@@ -1,0 +1,211 @@
+"""Keep what was scored, join the labels that come, and pin both by a manifest."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loopwright_common.artifacts import ArtifactStore
+from loopwright_common.captured import ROW_COLUMNS, table_to_bytes
+from loopwright_common.errors import UndecodableError
+from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasured
+from loopwright_common.failpoints import failpoint
+from loopwright_common.inference import INPUT, OUTPUT, SCORE, InferenceLogged
+from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor.captures.performance import Performance, Scored, Task
+from loopwright_monitor.captures.repository import (
+    Capture,
+    Captures,
+    Labels,
+    Performances,
+    Said,
+    Score,
+    Scores,
+)
+from loopwright_monitor.drift.repository import Models, Versions
+from loopwright_monitor.drift.service import live_rows
+
+MEASURED_EVERY = 500
+PREDICTED = OUTPUT + "label"
+PROBABILITIES = OUTPUT + "probabilities"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A batch's live rows, in the store under `digest`; readers see them once a row names it."""
+
+    digest: str
+    rows: list[Score]
+
+
+async def keep(store: ArtifactStore, event: Event[InferenceLogged]) -> Kept | None:
+    """Write and sync the batch's live rows; None where it has none."""
+    batch = event.data
+    rows = live_rows(batch.table)
+    if rows.num_rows == 0:
+        return None
+    body, scores = await asyncio.to_thread(_kept, batch, rows)
+    blob = await store.put(body)
+    failpoint("monitor.captured-file")
+    return Kept(blob.digest, scores)
+
+
+async def record(event: Event[InferenceLogged], kept: Kept | None, uow: UnitOfWork) -> None:
+    """Add the file to the model's rows, and join labels that came before them."""
+    if kept is None:
+        return
+    batch, rows = event.data, kept.rows
+    models = Models(uow.connection)
+    await models.ensure(batch.model_id, batch.model)
+    times = [row.time for row in rows]
+    source = f"{batch.replica}/{batch.epoch}/{batch.sequence}"
+    capture = Capture(kept.digest, len(rows), min(times), max(times), source)
+    await Captures(uow.connection, batch.model_id).add(capture)
+    await Scores(uow.connection, batch.model_id).add(rows)
+    await models.count(batch.model_id, captured=len(rows))
+    waiting = Labels(uow.connection, batch.model_id)
+    early = await waiting.take_waiting("prediction", (row.prediction_id for row in rows))
+    early += await waiting.take_waiting(
+        "request", (row.request_id for row in rows if row.request_id)
+    )
+    if early:
+        await _join(uow, batch.model_id, batch.model, early)
+
+
+async def label(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
+    """Keep the labels, join those whose rows are known and measure the versions they concern."""
+    data = event.data
+    if len(data.ids) != len(data.labels):
+        raise UndecodableError(f"{data.topic}: {len(data.ids)} ids, {len(data.labels)} labels")
+    said = [
+        Said(each, data.id_kind, None if value is None else json.dumps(value), data.at)
+        for each, value in zip(data.ids, data.labels, strict=True)
+    ]
+    await Models(uow.connection).ensure(data.model_id, data.model)
+    joined = await _join(uow, data.model_id, data.model, said)
+    await Labels(uow.connection, data.model_id).add(said, joined)
+
+
+async def _join(uow: UnitOfWork, model_id: str, model: str, said: Sequence[Said]) -> set[str]:
+    """Write the labels to their rows; returns the ids that have rows."""
+    scores = Scores(uow.connection, model_id)
+    joined: set[str] = set()
+    for kind in ("prediction", "request"):
+        mine = [each for each in said if each.kind == kind]
+        rows = await scores.of(kind, (each.id for each in mine))
+        joined |= {_id(row, kind) for row in rows}
+        changes = _changes(kind, mine, rows)
+        await scores.label([after for _, after in changes])
+        await _measure(uow, model_id, model, changes)
+    return joined
+
+
+def _id(row: Score, kind: str) -> str:
+    return row.prediction_id if kind == "prediction" else row.request_id or ""
+
+
+def _changes(kind: str, said: Sequence[Said], rows: Sequence[Score]) -> list[tuple[Score, Score]]:
+    """Rows before and after their newest label."""
+    newest: dict[str, Said] = {}
+    for each in said:
+        if each.id not in newest or each.at >= newest[each.id].at:
+            newest[each.id] = each
+    found = []
+    for row in rows:
+        word = newest[_id(row, kind)]
+        if row.label_at is None or word.at >= row.label_at:
+            found.append((row, row.labelled(word.label, word.at)))
+    return found
+
+
+async def _measure(
+    uow: UnitOfWork, model_id: str, model: str, changes: Sequence[tuple[Score, Score]]
+) -> None:
+    gained = sum(
+        (after.label is not None) - (before.label is not None) for before, after in changes
+    )
+    await Models(uow.connection).count(model_id, labelled=gained)
+    performances = Performances(uow.connection, model_id)
+    for version in sorted({before.version for before, _ in changes}):
+        mine = [pair for pair in changes if pair[0].version == version]
+        positive = await _positive(uow, model_id, version)
+        old = await performances.get(version, mine[0][0].task)
+        now = old.plus(_scored(before for before, _ in mine), positive, -1)
+        now = now.plus(_scored(after for _, after in mine), positive)
+        await performances.put(version, now)
+        if _worth_telling(old.labelled, now.labelled):
+            await _tell(uow, model_id, model, version, now)
+
+
+async def _positive(uow: UnitOfWork, model_id: str, version: int) -> str | None:
+    """The class whose probability the score of a binary version is, where its data told."""
+    found = await Versions(uow.connection).get(model_id, version)
+    classes = found.classes if found else None
+    return classes[-1] if classes and len(classes) == 2 else None
+
+
+def _scored(rows: Iterable[Score]) -> list[Scored]:
+    return [
+        Scored(row.score, row.predicted, row.label)
+        for row in rows
+        if row.label is not None and row.score is not None
+    ]
+
+
+def _worth_telling(before: int, now: int) -> bool:
+    """Each time a count of labels is reached, so that replays tell the same."""
+    return now // MEASURED_EVERY > before // MEASURED_EVERY or before < 100 <= now
+
+
+async def _tell(uow: UnitOfWork, model_id: str, model: str, version: int, now: Performance) -> None:
+    data = PerformanceMeasured(
+        model_id=model_id,
+        model=model,
+        version=version,
+        labelled=now.labelled,
+        log_loss=now.log_loss,
+        brier=now.brier,
+        mean_label=now.mean(now.label_sum),
+        mean_score=now.mean(now.score_sum),
+        loss_sum=now.loss_sum,
+    )
+    await uow.emit(data, key=model_id, subject=f"models/{model}/versions/{version}")
+
+
+def _kept(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[Score]]:
+    """The rows as a capture file, and what joining labels needs of them."""
+    columns = {**{name: rows[name] for name in rows.column_names}}
+    columns["model"] = pa.array([batch.model] * rows.num_rows, pa.string())
+    names = ROW_COLUMNS.names + [n for n in rows.column_names if n.startswith((INPUT, OUTPUT))]
+    kept = pa.table({name: columns[name] for name in names})
+    return table_to_bytes(kept), _scores(rows)
+
+
+def _scores(rows: pa.Table) -> list[Score]:
+    nothing = [None] * rows.num_rows
+    names = set(rows.column_names)
+    score = rows[SCORE].cast(pa.float64()).to_pylist() if SCORE in names else nothing
+    predicted = rows[PREDICTED].to_pylist() if PREDICTED in names else nothing
+    task = _task(rows)
+    columns = (
+        rows["prediction_id"].to_pylist(),
+        rows["request_id"].to_pylist(),
+        rows["version"].to_pylist(),
+        rows["time"].to_pylist(),
+    )
+    return [
+        Score(id_, request, version, time, value, None if said is None else json.dumps(said), task)
+        for id_, request, version, time, value, said in zip(*columns, score, predicted, strict=True)
+    ]
+
+
+def _task(rows: pa.Table) -> Task:
+    if PREDICTED not in rows.column_names:
+        return "regression"
+    if PROBABILITIES in rows.column_names:
+        classes = pc.max(pc.list_value_length(rows[PROBABILITIES])).as_py() or 2
+        return "binary" if classes <= 2 else "multiclass"
+    return "binary"

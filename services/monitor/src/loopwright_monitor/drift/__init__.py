@@ -1,0 +1,1 @@
+"""Reference profiles and the detectors that compare the stream with them."""

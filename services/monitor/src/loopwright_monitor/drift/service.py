@@ -1,0 +1,255 @@
+"""Watch the stream: learn each batch, and open an episode where a detector raises an alarm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common.events import DriftDetected, DriftingFeature, Since
+from loopwright_common.ids import derived_id
+from loopwright_common.inference import INPUT, SCORE, InferenceLogged
+from loopwright_common.unit_of_work import Cause, UnitOfWork
+from loopwright_monitor.clocks import moment_of
+from loopwright_monitor.drift.detector import Alarm, Bets, Detector, Evidence, lay_bets
+from loopwright_monitor.drift.profile import Profile, Strictness
+from loopwright_monitor.drift.reference import build_reference
+from loopwright_monitor.drift.repository import (
+    Detectors,
+    FirstRows,
+    Model,
+    Models,
+    Profiles,
+    Version,
+    Versions,
+)
+from loopwright_monitor.retraining.domain import Kind
+from loopwright_monitor.retraining.repository import Episode, Episodes
+
+FIRST_ROWS = 2048
+"""Live rows that make a reference where no dataset does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A watched stream: the champion's `inputs`, or the `score` of one version."""
+
+    model: Model
+    version: Version
+    name: str
+    kinds: tuple[Kind | None, Kind | None]
+    """What an alarm of the data and of the quality group is called; None: not watched."""
+
+
+async def watch(uow: UnitOfWork, batch: InferenceLogged) -> bool:
+    """Learn a batch's live rows; returns whether an episode was opened."""
+    rows = live_rows(batch.table)
+    if rows.num_rows == 0:
+        return False
+    models = Models(uow.connection)
+    model = await models.ensure(batch.model_id, batch.model)
+    opened = 0
+    if model.champion is not None:
+        version = await _version(uow, model, model.champion)
+        stream = Stream(model, version, "inputs", ("data", "quality"))
+        opened += await _learn(uow, stream, _inputs(rows))
+    if SCORE in rows.column_names:
+        opened += await _watch_scores(uow, model, rows)
+    await models.count(model.model_id, rows=rows.num_rows)
+    return opened > 0
+
+
+def live_rows(table: pa.Table) -> pa.Table:
+    """Rows that a live arm answered; each request once, shadows and failures left out."""
+    return table.filter(pc.and_(pc.equal(table["arm"], "live"), pc.is_null(table["error"])))
+
+
+def strictness(version: Version) -> Strictness:
+    policy = version.policy
+    return Strictness(policy.smallest_change, policy.false_alarm_every.rows, policy.block_rows)
+
+
+async def _watch_scores(uow: UnitOfWork, model: Model, rows: pa.Table) -> int:
+    opened = 0
+    for number in sorted(pc.unique(rows["version"]).to_pylist()):
+        mine = rows.filter(pc.equal(rows["version"], number))
+        scores = pa.table({"time": mine["time"], "score": mine[SCORE]})
+        version = await _version(uow, model, number)
+        opened += await _learn(uow, Stream(model, version, "score", ("prediction", None)), scores)
+    return opened
+
+
+async def _version(uow: UnitOfWork, model: Model, number: int) -> Version:
+    """The version, known or not: rows may come before its registration is heard of."""
+    found = await Versions(uow.connection).get(model.model_id, number)
+    return found or Version(model_id=model.model_id, model=model.model, version=number)
+
+
+async def _learn(uow: UnitOfWork, stream: Stream, rows: pa.Table) -> int:
+    """Update the stream's detector, or collect its reference; returns alarms told."""
+    version = stream.version
+    detectors = Detectors(uow.connection)
+    place = (version.model_id, version.version, stream.name)
+    stored = await detectors.load(*place)
+    if stored is not None:
+        bets = bets_of(await Profiles(uow.connection).get(stored[0]) or "")
+        detector = Detector.from_bytes(bets, stored[1])
+    else:
+        found = await _reference(uow, stream, rows)
+        if found is None:
+            return 0
+        bets, used = bets_of(found[0]), rows.num_rows - found[1].num_rows
+        rows = found[1]
+        detector = Detector(bets, origin=stream.model.rows + used)
+    times = rows["time"].cast(pa.int64()).to_numpy()
+    alarms = detector.update(rows, times)
+    for alarm in alarms:
+        await _tell(uow, stream, detector, alarm)
+    await detectors.save(*place, (bets.digest, detector.to_bytes()))
+    return len(alarms)
+
+
+@lru_cache(maxsize=64)
+def bets_of(profile: str) -> Bets:
+    """The bets of a profile given as JSON."""
+    return lay_bets(Profile.from_json(profile))
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What the inputs of a version are compared with, and where the comparison stands."""
+
+    profile: Profile
+    detector: Detector | None
+
+
+async def watched(connection: AsyncConnection, version: Version) -> Watched | None:
+    """None while the version has no profile."""
+    body = await Profiles(connection).get(version.profile) if version.profile else None
+    if body is None:
+        return None
+    profile = Profile.from_json(body)
+    stored = await Detectors(connection).load(version.model_id, version.version, "inputs")
+    detector = Detector.from_bytes(bets_of(body), stored[1]) if stored else None
+    return Watched(profile, detector)
+
+
+# ---- references made of production rows --------------------------------------------------------
+
+
+async def _reference(
+    uow: UnitOfWork, stream: Stream, rows: pa.Table
+) -> tuple[str, pa.Table] | None:
+    """The profile to start with and the rows still to be learnt; None while there is none."""
+    version = stream.version
+    if stream.name == "inputs" and version.profile_state != "collecting":
+        body = await Profiles(uow.connection).get(version.profile) if version.profile else None
+        return None if body is None else (body, rows)
+    first = FirstRows(uow.connection, version.model_id, version.version, stream.name)
+    if await first.add(rows.num_rows, _to_ipc(rows)) < FIRST_ROWS:
+        return None
+    collected = pa.concat_tables(
+        [_from_ipc(body) for body in await first.take()], promote_options="permissive"
+    )
+    profile = _profile_of_first_rows(stream, collected.slice(0, FIRST_ROWS))
+    await Profiles(uow.connection).add(profile.digest, profile.to_json())
+    if stream.name == "inputs":
+        why = _collected_why(version, profile)
+        await Versions(uow.connection).set_profile(version, "ready", why, profile.digest)
+    return profile.to_json(), collected.slice(FIRST_ROWS)
+
+
+def _collected_why(version: Version, profile: Profile) -> str:
+    said = f"reference: {profile.source}"
+    return f"{version.profile_why}; {said}" if version.profile_why else said
+
+
+def _profile_of_first_rows(stream: Stream, rows: pa.Table) -> Profile:
+    names = [name for name in rows.column_names if name != "time"]
+    source = f"the first {rows.num_rows:,} live rows of version {stream.version.version}"
+    return build_reference(rows, names, strictness(stream.version), source)
+
+
+def _inputs(rows: pa.Table) -> pa.Table:
+    columns = {"time": rows["time"]}
+    for name in rows.column_names:
+        if name.startswith(INPUT):
+            columns[name.removeprefix(INPUT)] = rows[name]
+    return pa.table(columns)
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _from_ipc(body: bytes) -> pa.Table:
+    with pa.ipc.open_stream(body) as reader:
+        return reader.read_all()
+
+
+# ---- telling -----------------------------------------------------------------------------------
+
+
+async def _tell(uow: UnitOfWork, stream: Stream, detector: Detector, alarm: Alarm) -> None:
+    """Open an episode and say `drift-detected`; its id follows from the profile and the block."""
+    kind = stream.kinds[0 if alarm.group == "data" else 1]
+    if kind is None:
+        return
+    model, version = stream.model, stream.version
+    identity = (
+        f"{detector.bets.digest}/{model.model_id}/{stream.name}/{kind}"
+        f"/{detector.origin}/{alarm.block}"
+    )
+    data = DriftDetected(
+        model_id=model.model_id,
+        model=model.model,
+        version=version.version,
+        episode=derived_id("episode", identity),
+        kind=kind,
+        features=[_told(evidence) for evidence in alarm.features],
+        since=_since(alarm.features),
+        rows_seen=detector.origin + alarm.rows,
+        false_alarm_every_rows=version.policy.false_alarm_every.rows,
+        guarantee=guarantee(detector.bets, version.policy.false_alarm_every.rows),
+    )
+    event = await uow.emit(
+        data,
+        key=model.model_id,
+        subject=f"models/{model.model}/versions/{version.version}",
+        identity=identity,
+    )
+    await Episodes(uow.connection).open(Episode.told(data, Cause.of(event), event.time))
+
+
+def guarantee(bets: Bets, rows: int) -> str:
+    """The promise in one sentence, with what it rests on."""
+    said = (
+        f"While every share stays within its tolerance, an alarm comes after {rows:,} rows "
+        "on average or later, however often one looks"
+    )
+    most = max((watch.dispersion for watch in bets.watches), default=1.0)
+    if most <= 1:
+        return said
+    return f"{said}; evidence is tempered by the reference's over-dispersion (up to {most:.0f})"
+
+
+def _told(evidence: Evidence) -> DriftingFeature:
+    return DriftingFeature(
+        name=evidence.name,
+        evidence=round(evidence.evidence, 4),
+        change=round(evidence.change, 6),
+        before=round(evidence.before, 6),
+        after=round(evidence.after, 6),
+        sentence=evidence.sentence,
+    )
+
+
+def _since(features: Sequence[Evidence]) -> Since:
+    first = features[0]
+    return Since(row=first.since_row, time=moment_of(np.int64(first.since_time).item()))

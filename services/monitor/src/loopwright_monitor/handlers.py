@@ -1,0 +1,104 @@
+"""What the monitor does on each event, as three consumers with positions of their own."""
+
+import asyncio
+
+from loopwright_common.artifacts import ArtifactStore
+from loopwright_common.consumer import Handlers, Prepared
+from loopwright_common.events import (
+    DeploymentFinished,
+    DeploymentPromoted,
+    DeploymentRolledBack,
+    Event,
+    GroundTruthLogged,
+    ModelRegistered,
+    TrainingFinished,
+)
+from loopwright_common.failpoints import failpoint
+from loopwright_common.inference import InferenceLogged
+from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor.captures import service as captures
+from loopwright_monitor.drift import service as drift
+from loopwright_monitor.drift import versions
+from loopwright_monitor.drift.repository import Models
+from loopwright_monitor.retraining import service as retraining
+
+
+class Wakes:
+    """Signals to the workers; they look by themselves now and then, so a lost one does no harm."""
+
+    def __init__(self) -> None:
+        self.profiles = asyncio.Event()
+        self.review = asyncio.Event()
+
+
+def detect_handlers(wakes: Wakes) -> Handlers:
+    async def on_inference_logged(event: Event[InferenceLogged], uow: UnitOfWork) -> None:
+        if await drift.watch(uow, event.data):
+            failpoint("monitor.alarm")
+            wakes.review.set()
+
+    return {InferenceLogged: on_inference_logged}
+
+
+def capture_handlers(store: ArtifactStore, wakes: Wakes) -> Handlers:
+    async def keep(event: Event[InferenceLogged]) -> captures.Kept | None:
+        return await captures.keep(store, event)
+
+    async def record(
+        event: Event[InferenceLogged], kept: captures.Kept | None, uow: UnitOfWork
+    ) -> None:
+        await captures.record(event, kept, uow)
+        wakes.review.set()
+
+    async def on_ground_truth_logged(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
+        await captures.label(event, uow)
+        wakes.review.set()
+
+    return {
+        InferenceLogged: Prepared(keep, record),
+        GroundTruthLogged: on_ground_truth_logged,
+    }
+
+
+def lifecycle_handlers(wakes: Wakes) -> Handlers:
+    async def on_model_registered(event: Event[ModelRegistered], uow: UnitOfWork) -> None:
+        await versions.registered(uow, event.data)
+        wakes.profiles.set()
+
+    async def on_training_finished(event: Event[TrainingFinished], uow: UnitOfWork) -> None:
+        data = event.data
+        if data.status == "succeeded":
+            return  # its deployment tells how it ends
+        pipeline = data.pipeline if data.reason == "drift" else None
+        why = f"the run ended as {data.status}: {data.why}"
+        await retraining.request_ended(uow, event.chain_id, pipeline, why)
+        wakes.review.set()
+
+    async def on_deployment_finished(event: Event[DeploymentFinished], uow: UnitOfWork) -> None:
+        data = event.data
+        why = f"the deployment of version {data.version} ended as {data.outcome}: {data.why}"
+        await retraining.request_ended(uow, event.chain_id, None, why)
+        wakes.review.set()
+
+    return {
+        ModelRegistered: on_model_registered,
+        DeploymentPromoted: on_deployment_promoted,
+        DeploymentRolledBack: on_deployment_rolled_back,
+        DeploymentFinished: on_deployment_finished,
+        TrainingFinished: on_training_finished,
+    }
+
+
+async def on_deployment_promoted(event: Event[DeploymentPromoted], uow: UnitOfWork) -> None:
+    data = event.data
+    why = f"version {data.version} took over"
+    await retraining.crown(uow, data.model_id, data.model, data.version, why)
+
+
+async def on_deployment_rolled_back(event: Event[DeploymentRolledBack], uow: UnitOfWork) -> None:
+    """A promotion undone; a canary taken back leaves the champion as it was."""
+    data = event.data
+    known = await Models(uow.connection).ensure(data.model_id, data.model)
+    if data.previous is not None and known.champion == data.version:
+        why = f"version {data.version} was rolled back, version {data.previous} serves again"
+        await retraining.crown(uow, data.model_id, data.model, data.previous, why)

@@ -1,0 +1,57 @@
+"""Composition root of the monitor."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from loopwright_common import runtime
+from loopwright_common.artifacts import open_store
+from loopwright_common.bus import EventBus
+from loopwright_common.consumer import Consumer
+from loopwright_common.database import Database
+from loopwright_common.metrics import Metrics
+from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.web import create_app
+from loopwright_monitor import worker
+from loopwright_monitor.api import router_for
+from loopwright_monitor.handlers import (
+    Wakes,
+    capture_handlers,
+    detect_handlers,
+    lifecycle_handlers,
+)
+from loopwright_monitor.settings import MonitorSettings
+
+MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+
+
+async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
+    database = await Database.open(settings.database_url, "monitor", MIGRATIONS)
+    stack.push_async_callback(database.close)
+    store = open_store(settings.artifacts_url)
+    metrics, wakes = Metrics(), Wakes()
+    consumers = [
+        Consumer("monitor.lifecycle", lifecycle_handlers(wakes), database, bus, metrics),
+        Consumer("monitor.detect", detect_handlers(wakes), database, bus, metrics),
+        Consumer("monitor.capture", capture_handlers(store, wakes), database, bus, metrics),
+    ]
+    app = create_app("monitor", metrics, delivery_readiness(database, consumers))
+    app.include_router(router_for(database, store))
+    await asyncio.to_thread(worker.preload)
+    return Service(
+        name="monitor",
+        app=app,
+        host=settings.host,
+        port=settings.port,
+        metrics=metrics,
+        loops=[
+            *delivery_loops(database, bus, metrics, consumers),
+            worker.profile_loop(database, store, wakes),
+            worker.review_loop(database, store, wakes),
+            worker.prune_loop(database, settings.label_horizon),
+        ],
+    )
+
+
+def main() -> None:
+    runtime.main(build, MonitorSettings())

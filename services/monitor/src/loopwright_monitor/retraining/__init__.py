@@ -1,0 +1,1 @@
+"""When an episode of drift asks for a retraining."""

@@ -1,0 +1,210 @@
+"""Every query about episodes, requests and decisions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common.events import DriftDetected
+from loopwright_common.unit_of_work import Cause
+from loopwright_monitor.retraining.domain import Decision, Kind
+from loopwright_monitor.tables import decisions, episodes, requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """Drift from its alarm until a new version takes over; `cause` is the event that told it."""
+
+    id: str
+    model_id: str
+    model: str
+    version: int
+    kind: Kind
+    opened_at: datetime
+    cause: Cause
+    features: list[dict[str, Any]]
+    since_row: int
+    since_time: datetime | None
+    rows_seen: int
+    asks: int = 0
+    closed_at: datetime | None = None
+    closed_why: str | None = None
+    position: int = 0
+
+    @classmethod
+    def told(cls, data: DriftDetected, cause: Cause, at: datetime) -> "Episode":
+        return cls(
+            id=data.episode,
+            model_id=data.model_id,
+            model=data.model,
+            version=data.version,
+            kind=data.kind,
+            opened_at=at,
+            cause=cause,
+            features=[feature.model_dump(mode="json") for feature in data.features],
+            since_row=data.since.row,
+            since_time=data.since.time,
+            rows_seen=data.rows_seen,
+        )
+
+
+class Episodes:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def open(self, episode: Episode) -> None:
+        row = {
+            "id": episode.id,
+            "model_id": episode.model_id,
+            "model": episode.model,
+            "version": episode.version,
+            "kind": episode.kind,
+            "opened_at": episode.opened_at,
+            "cause": episode.cause.to_json(),
+            "features": episode.features,
+            "since_row": episode.since_row,
+            "since_time": episode.since_time,
+            "rows_seen": episode.rows_seen,
+        }
+        await self._connection.execute(sa.insert(episodes).values(row))
+
+    async def unclosed(self, model_id: str | None = None) -> list[Episode]:
+        """Open episodes, oldest first, of one model or of all."""
+        which: list[sa.ColumnElement[bool]] = [episodes.c.closed_at.is_(None)]
+        if model_id is not None:
+            which.append(episodes.c.model_id == model_id)
+        query = sa.select(episodes).where(*which).order_by(episodes.c.position)
+        return [_episode(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def page(self, model: str | None, before: int | None, most: int) -> list[Episode]:
+        """Newest first, below the position `before`."""
+        query = sa.select(episodes).order_by(episodes.c.position.desc()).limit(most)
+        if model is not None:
+            query = query.where(episodes.c.model == model)
+        if before is not None:
+            query = query.where(episodes.c.position < before)
+        return [_episode(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def count_ask(self, ids: Sequence[str]) -> None:
+        await self._connection.execute(
+            sa.update(episodes).where(episodes.c.id.in_(ids)).values(asks=episodes.c.asks + 1)
+        )
+
+    async def close(self, model_id: str, at: datetime, why: str) -> list[Episode]:
+        """Close all open episodes of the model; returns them."""
+        closed = await self.unclosed(model_id)
+        await self._connection.execute(
+            sa.update(episodes)
+            .where(episodes.c.id.in_([episode.id for episode in closed]))
+            .values(closed_at=at, closed_why=why)
+        )
+        return closed
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A retraining asked for; `captured` rows were kept of the model by then."""
+
+    position: int
+    model_id: str
+    pipeline: str
+    episode: str
+    chain_id: str
+    at: datetime
+    captured: int
+    ended_at: datetime | None
+    ended_why: str | None
+
+
+class Requests:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, episode: Episode, pipeline: str, at: datetime, captured: int) -> None:
+        row = {
+            "model_id": episode.model_id,
+            "pipeline": pipeline,
+            "episode": episode.id,
+            "chain_id": episode.cause.chain_id,
+            "at": at,
+            "captured": captured,
+        }
+        await self._connection.execute(sa.insert(requests).values(row))
+
+    async def since(self, model_id: str, moment: datetime) -> int:
+        query = sa.select(sa.func.count()).select_from(requests)
+        query = query.where(requests.c.model_id == model_id, requests.c.at >= moment)
+        return int((await self._connection.scalar(query)) or 0)
+
+    async def latest(self, model_id: str) -> Request | None:
+        query = sa.select(requests).where(requests.c.model_id == model_id)
+        query = query.order_by(requests.c.position.desc()).limit(1)
+        row = (await self._connection.execute(query)).first()
+        return None if row is None else Request(*row)
+
+    async def end(self, chain_id: str, at: datetime, why: str) -> bool:
+        """The request of this chain that is under way is over; False if there is none."""
+        return await self._end(requests.c.chain_id == chain_id, at, why)
+
+    async def end_of_pipeline(self, pipeline: str, at: datetime, why: str) -> bool:
+        return await self._end(requests.c.pipeline == pipeline, at, why)
+
+    async def _end(self, which: sa.ColumnElement[bool], at: datetime, why: str) -> bool:
+        ended = await self._connection.execute(
+            sa.update(requests)
+            .where(which, requests.c.ended_at.is_(None))
+            .values(ended_at=at, ended_why=why)
+        )
+        return ended.rowcount > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision as it was written down."""
+
+    position: int
+    model_id: str
+    model: str
+    episode: str
+    at: datetime
+    verdict: str
+    reason: str
+    sentence: str
+
+
+class Decisions:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, episode: Episode, decision: Decision, at: datetime) -> None:
+        row = {
+            "model_id": episode.model_id,
+            "model": episode.model,
+            "episode": episode.id,
+            "at": at,
+            "verdict": decision.verdict,
+            "reason": decision.reason,
+            "sentence": decision.sentence,
+        }
+        await self._connection.execute(sa.insert(decisions).values(row))
+
+    async def latest_reason(self, episode: str) -> str | None:
+        query = sa.select(decisions.c.reason).where(decisions.c.episode == episode)
+        query = query.order_by(decisions.c.position.desc()).limit(1)
+        return cast(str | None, await self._connection.scalar(query))
+
+    async def page(self, model: str | None, before: int | None, most: int) -> list[Decided]:
+        """Newest first, below the position `before`."""
+        query = sa.select(decisions).order_by(decisions.c.position.desc()).limit(most)
+        if model is not None:
+            query = query.where(decisions.c.model == model)
+        if before is not None:
+            query = query.where(decisions.c.position < before)
+        return [Decided(*row) for row in (await self._connection.execute(query)).all()]
+
+
+def _episode(row: Any) -> Episode:
+    return Episode(**{**row, "cause": Cause.from_json(row["cause"])})

@@ -1,0 +1,161 @@
+"""Decide about open episodes, ask for retrainings, and hear how they ended."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from loopwright_common import clock
+from loopwright_common.artifacts import ArtifactStore
+from loopwright_common.database import Database
+from loopwright_common.events import RetrainRequested
+from loopwright_common.failpoints import failpoint
+from loopwright_common.unit_of_work import Cause, UnitOfWork
+from loopwright_monitor.captures import pinning
+from loopwright_monitor.captures.repository import Manifests
+from loopwright_monitor.drift.repository import Detectors, Models, Version, Versions
+from loopwright_monitor.retraining.domain import Decision, Situation, Trigger, decide
+from loopwright_monitor.retraining.repository import Decisions, Episode, Episodes, Requests
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """An open episode with all that decides about it."""
+
+    episode: Episode
+    version: Version
+    situation: Situation
+    captured: int
+
+    @property
+    def decision(self) -> Decision:
+        return decide(self.situation)
+
+
+async def review(database: Database, store: ArtifactStore) -> None:
+    """Decide anew about every open episode, and ask where it is time."""
+    async with database.read() as connection:
+        found = await Episodes(connection).unclosed()
+    for episode in found:
+        await _review(database, store, episode.id)
+
+
+async def _review(database: Database, store: ArtifactStore, episode_id: str) -> None:
+    async with database.unit_of_work() as uow:
+        outlook = await _outlook(uow, episode_id)
+        if outlook is None:
+            return
+        if outlook.decision.verdict != "asked":
+            await _write_down(uow, outlook.episode, outlook.decision)
+            return
+    plan = await pinning.prepare(database, store, outlook.episode.model_id, trained=True)
+    async with database.unit_of_work(outlook.episode.cause) as uow:
+        latest = await _outlook(uow, episode_id)
+        if latest is not None and latest.decision.verdict == "asked":
+            await pinning.settle(uow, plan)
+            await _ask(uow, latest, plan.pinned.digest)
+
+
+async def _outlook(uow: UnitOfWork, episode_id: str) -> Outlook | None:
+    """None when the episode has been closed, or another of its model speaks for it."""
+    unclosed = await Episodes(uow.connection).unclosed()
+    episode = next((each for each in unclosed if each.id == episode_id), None)
+    if episode is None or _speaker(unclosed, episode).id != episode_id:
+        return None
+    model = await Models(uow.connection).get(episode.model_id)
+    version = await Versions(uow.connection).get(episode.model_id, episode.version)
+    trained = await Manifests(uow.connection, episode.model_id).newest(trained=True)
+    requests = Requests(uow.connection)
+    last = await requests.latest(episode.model_id)
+    moment = clock.now()
+    captured = model.captured if model else 0
+    version = version or Version(
+        model_id=episode.model_id, model=episode.model, version=episode.version
+    )
+    situation = Situation(
+        now=moment,
+        kind=episode.kind,
+        pipeline=version.pipeline,
+        trigger=_trigger(version),
+        asks=episode.asks,
+        new_labels=(model.labelled if model else 0) - (trained.labelled if trained else 0),
+        rows_since=captured - (last.captured if last else 0),
+        last_request_at=last.at if last else None,
+        requests_today=await requests.since(episode.model_id, moment - timedelta(days=1)),
+        in_flight=last is not None and last.ended_at is None,
+    )
+    return Outlook(episode, version, situation, captured)
+
+
+def _speaker(unclosed: list[Episode], episode: Episode) -> Episode:
+    """Of a model's open episodes that may ask, the oldest does so for all."""
+    if episode.kind == "quality":
+        return episode
+    return next(
+        each for each in unclosed if each.model_id == episode.model_id and each.kind != "quality"
+    )
+
+
+def _trigger(version: Version) -> Trigger | None:
+    drift = version.policy.drift
+    if drift is None:
+        return None
+    return Trigger(drift.min_new_labels, drift.cooldown.rows, drift.cooldown.time, drift.per_day)
+
+
+async def _ask(uow: UnitOfWork, outlook: Outlook, captured: str) -> None:
+    """Emit the request as a consequence of every drift event that it answers."""
+    episode, decision, pipeline = outlook.episode, outlook.decision, outlook.version.pipeline
+    if pipeline is None:
+        return
+    told = [
+        each
+        for each in await Episodes(uow.connection).unclosed(episode.model_id)
+        if each.kind != "quality"
+    ]
+    causes = tuple(cause for each in told for cause in each.cause.event_ids)
+    uow.follow(Cause(episode.cause.chain_id, causes, episode.cause.traceparent), "monitor.retrain")
+    data = RetrainRequested(
+        pipeline=pipeline,
+        reason="drift",
+        model=episode.model,
+        version=episode.version,
+        captured=captured,
+        requested_by="monitor",
+        why=decision.sentence,
+        causes=list(causes),
+    )
+    identity = f"retrain/{episode.id}/{episode.asks + 1}"
+    await uow.emit(data, key=pipeline, subject=f"pipelines/{pipeline}", identity=identity)
+    await Requests(uow.connection).add(episode, pipeline, clock.now(), outlook.captured)
+    await Episodes(uow.connection).count_ask([each.id for each in told])
+    await _write_down(uow, episode, decision)
+    failpoint("monitor.asked")
+
+
+async def _write_down(uow: UnitOfWork, episode: Episode, decision: Decision) -> None:
+    """Once per reason: figures that grow are no new decision."""
+    decisions = Decisions(uow.connection)
+    if await decisions.latest_reason(episode.id) != decision.reason:
+        await decisions.add(episode, decision, clock.now())
+
+
+# ---- how it went on ----------------------------------------------------------------------------
+
+
+async def crown(uow: UnitOfWork, model_id: str, model: str, version: int, why: str) -> None:
+    """Another champion: its own profile is watched from here on, and open episodes are over."""
+    models = Models(uow.connection)
+    known = await models.ensure(model_id, model)
+    if known.champion == version:
+        return
+    await models.crown(model_id, version)
+    await Detectors(uow.connection).forget(model_id, "inputs")
+    moment = clock.now()
+    for episode in await Episodes(uow.connection).close(model_id, moment, why):
+        await Decisions(uow.connection).add(episode, Decision("closed", "promoted", why), moment)
+
+
+async def request_ended(uow: UnitOfWork, chain_id: str, pipeline: str | None, why: str) -> None:
+    """The retraining of this chain, or else of this pipeline, is over."""
+    requests, at = Requests(uow.connection), clock.now()
+    if not await requests.end(chain_id, at, why) and pipeline is not None:
+        await requests.end_of_pipeline(pipeline, at, why)

@@ -1,0 +1,70 @@
+"""Work outside the handlers: building profiles, deciding about episodes, forgetting old scores."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from loopwright_common import clock
+from loopwright_common.artifacts import ArtifactStore
+from loopwright_common.database import Database
+from loopwright_common.errors import UnavailableError
+from loopwright_monitor.captures.repository import prune
+from loopwright_monitor.drift import versions
+from loopwright_monitor.handlers import Wakes
+from loopwright_monitor.retraining import service as retraining
+
+log = structlog.get_logger()
+_LOOK_EVERY = 5.0
+_REST = 0.2
+"""Seconds between two reviews at least, however many labels arrive."""
+
+
+def profile_loop(
+    database: Database, store: ArtifactStore, wakes: Wakes
+) -> Callable[[], Awaitable[None]]:
+    async def build_profiles() -> None:
+        await _whenever(wakes.profiles, lambda: versions.build_wanted(database, store))
+
+    return build_profiles
+
+
+def review_loop(
+    database: Database, store: ArtifactStore, wakes: Wakes
+) -> Callable[[], Awaitable[None]]:
+    async def review_episodes() -> None:
+        await _whenever(wakes.review, lambda: retraining.review(database, store))
+
+    return review_episodes
+
+
+def prune_loop(database: Database, horizon: timedelta) -> Callable[[], Awaitable[None]]:
+    async def forget_old_scores() -> None:
+        while True:
+            async with database.unit_of_work() as uow:
+                await prune(uow.connection, clock.now() - horizon)
+            await asyncio.sleep(3600)
+
+    return forget_old_scores
+
+
+def preload() -> None:
+    """Import what takes seconds, in a thread, before the first label needs it."""
+    import river.metrics  # noqa: F401
+
+
+async def _whenever(wake: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+    """Work at once, on every wake, and now and then; a passing fault waits for the next turn."""
+    while True:
+        wake.clear()
+        try:
+            await work()
+        except UnavailableError as error:
+            log.warning("worker.paused", error=str(error))
+        await asyncio.sleep(_REST)
+        try:
+            async with asyncio.timeout(_LOOK_EVERY):
+                await wake.wait()
+        except TimeoutError:
+            pass
