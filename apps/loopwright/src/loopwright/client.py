@@ -16,6 +16,8 @@ PORTS: Mapping[str, int] = {
     "monitor": 8005,
 }
 PAGE = 100
+_CURSOR: Mapping[str, str] = {"registry": "after"}
+"""What a service calls the parameter that takes `next`."""
 
 
 class CallError(LoopwrightError):
@@ -60,27 +62,13 @@ class Services:
         self, service: str, path: str, limit: int = PAGE, **params: str | int | None
     ) -> list[dict[str, Any]]:
         """Up to `limit` items of a list, following its cursor."""
-        return self._listed(service, path, "cursor", limit, params)
-
-    def events(self, after: str | None, limit: int, **params: str | None) -> list[dict[str, Any]]:
-        """Up to `limit` archived events behind a position, oldest first."""
-        return self._listed("registry", "/v1/events", "after", limit, {**params, "after": after})
-
-    def _listed(
-        self,
-        service: str,
-        path: str,
-        cursor: str,
-        limit: int,
-        params: Mapping[str, str | int | None],
-    ) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        query = dict(params)
+        cursor = _CURSOR.get(service, "cursor")
         while len(found) < limit:
-            page = self.get(service, path, **query, limit=min(limit - len(found), PAGE))
+            page = self.get(service, path, **params, limit=min(limit - len(found), PAGE))
             found += page["items"]
-            query[cursor] = page.get("next")
-            if not query[cursor] or not page["items"]:
+            params[cursor] = page["next"]
+            if page["next"] is None or not page["items"]:
                 break
         return found[:limit]
 

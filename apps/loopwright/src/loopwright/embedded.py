@@ -89,13 +89,12 @@ async def _serve(data_dir: Path) -> None:
 
 
 async def _build(data_dir: Path, bus: EventBus, stack: AsyncExitStack) -> list[Service]:
-    from loopwright_deployer.settings import DeployerSettings
-    from loopwright_registry.settings import RegistrySettings
-
     from loopwright_deployer import main as deployer
+    from loopwright_deployer.settings import DeployerSettings
     from loopwright_monitor import main as monitor
     from loopwright_monitor.settings import MonitorSettings
     from loopwright_registry import main as registry
+    from loopwright_registry.settings import RegistrySettings
     from loopwright_scorer import main as scorer
     from loopwright_scorer.settings import ScorerSettings
     from loopwright_trainer import main as trainer
@@ -106,7 +105,9 @@ async def _build(data_dir: Path, bus: EventBus, stack: AsyncExitStack) -> list[S
         await registry.build(RegistrySettings(**place), bus, stack),
         await trainer.build(TrainerSettings(**place), bus, stack),
         await deployer.build(DeployerSettings(**place), bus, stack),
-        await scorer.build(ScorerSettings(**place, cache_dir=data_dir / "scorer"), bus, stack),
+        await scorer.build(
+            ScorerSettings(**place, cache_dir=data_dir / "scorer", replica="embedded"), bus, stack
+        ),
         await monitor.build(MonitorSettings(**place), bus, stack),
     ]
 

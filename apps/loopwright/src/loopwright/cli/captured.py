@@ -3,15 +3,22 @@
 import typer
 
 from loopwright.client import Services
-from loopwright.output import Json, Limit, show_items
+from loopwright.output import Column, Json, show_items
 
 app = typer.Typer(no_args_is_help=True, help="Rows captured in production.")
-COLUMNS = ["model", "digest", "rows", "labelled", "from", "until", "created_at", "kind"]
+COLUMNS: list[Column] = [
+    "model",
+    "rows",
+    "labelled",
+    ("pinned rows", lambda captured: (captured["newest"] or {}).get("rows")),
+    ("pinned manifest", lambda captured: (captured["newest"] or {}).get("digest")),
+]
 
 
 @app.command("list")
-def list_(limit: Limit = 50, as_json: Json = False) -> None:
-    """Captured data per model, and the pinned manifests."""
+def list_(as_json: Json = False) -> None:
+    """Captured rows per model, and the newest pinned manifest of each."""
     with Services() as services:
-        found = services.items("monitor", "/v1/captured", limit)
+        models = services.get("monitor", "/v1/models")["items"]
+        found = [services.get("monitor", f"/v1/captured/{model}") for model in models]
     show_items(found, COLUMNS, as_json=as_json)

@@ -7,7 +7,7 @@ import typer
 from loopwright.client import Services
 from loopwright.output import Column, Json, Limit, show_items
 from loopwright.sentences import sentence
-from loopwright_common.events import TYPE_PREFIX, type_of
+from loopwright_common.events import TYPE_PREFIX
 
 app = typer.Typer(no_args_is_help=True, help="Events.")
 
@@ -17,14 +17,15 @@ def list_(
     type: Annotated[str | None, typer.Option(help="Such as drift-detected.")] = None,
     subject: Annotated[str | None, typer.Option(help="Such as models/bank/versions/2.")] = None,
     model: Annotated[str | None, typer.Option(help="Only events of this model.")] = None,
-    after: Annotated[str | None, typer.Option(help="Position to start behind.")] = None,
+    after: Annotated[int | None, typer.Option(help="Position to start behind.")] = None,
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
     """Events, oldest first."""
-    full = type_of(type) if type and not type.startswith(TYPE_PREFIX) else type
     with Services() as services:
-        found = services.events(after, limit, type=full, subject=subject, model=model)
+        found = services.items(
+            "registry", "/v1/events", limit, after=after, type=type, subject=subject, model=model
+        )
     columns: list[Column] = ["position", "time", ("event", topic_of), "subject", ("says", sentence)]
     show_items(found, columns, as_json=as_json)
 

@@ -1,15 +1,35 @@
 """`loopwright models`: names in the registry and their versions."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from loopwright.client import Services
-from loopwright.output import Column, Json, Limit, console, show_items, show_json, show_one
+from loopwright.output import Column, Json, Limit, Row, console, show_items, show_json, show_one
 
 app = typer.Typer(no_args_is_help=True, help="Models and their versions.")
-COLUMNS: list[Column] = ["name", "latest_version", "aliases", "updated_at", "id"]
-VERSIONS: list[Column] = ["version", "aliases", "format", "sealed", "metrics", "created_at"]
+
+
+def _datasets(version: Row) -> str:
+    found = version.get("datasets") or []
+    return ", ".join(f"{d.get('role')} {d.get('rows')} rows" for d in found)
+
+
+def _created(version: Row) -> str:
+    moment = datetime.fromtimestamp(version["created_ms"] / 1000).astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+COLUMNS: list[Column] = ["name", "aliases", "description", "model_id"]
+VERSIONS: list[Column] = [
+    "version",
+    "aliases",
+    "format",
+    ("created", _created),
+    "metrics",
+    "status_message",
+]
 
 
 @app.command("list")
@@ -51,13 +71,9 @@ def split(model: str) -> tuple[str, str | None]:
 
 def _show_version(version: dict[str, Any], *, as_json: bool) -> None:
     fields: list[Column] = [
-        *("model", "version", "aliases", "format", "sealed", "digest", "location"),
-        *("pipeline", "commit", "run_id", "metrics", "created_at"),
+        *("model", "version", "aliases", "format", "sealed", "status_message", "digest"),
+        *("pipeline", "commit", "run_id", "metrics"),
         ("datasets", _datasets),
+        ("created", _created),
     ]
     show_one(version, fields, as_json=as_json)
-
-
-def _datasets(version: Any) -> str:
-    found = version.get("datasets") or []
-    return ", ".join(f"{d.get('role')} {d.get('rows')} rows" for d in found)

@@ -1,33 +1,60 @@
 """`loopwright monitor`: what is watched, and what the monitor decided."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from loopwright.client import Services
-from loopwright.output import Json, console, show_items, show_json, show_one
+from loopwright.output import Column, Json, console, field, show_items, show_json, show_one
 
 app = typer.Typer(no_args_is_help=True, help="Drift, performance and retraining.")
-FIELDS = ["model", "version", "state", "profile", "rows_seen", "labelled", "log_loss", "brier"]
+FIELDS: list[Column] = [
+    "model",
+    "champion",
+    "rows_seen",
+    "captured",
+    "labelled",
+    ("watching", lambda model: field(model, "profile.why")),
+    ("alarm at", lambda model: model.get("alarm_at")),
+]
+EVIDENCE: list[Column] = ["feature", "group", "evidence", "before", "after", "sentence"]
+PERFORMANCE: list[Column] = [
+    *("version", "labelled", "log_loss", "brier", "mean_label", "mean_score"),
+]
+EPISODES: list[Column] = [
+    *("model", "version", "kind", "opened_at", "rows_seen", "asks", "closed_at", "closed_why"),
+]
+DECISIONS: list[Column] = [("time", lambda decision: decision["at"][:19]), "verdict", "sentence"]
 
 
 @app.command()
 def status(
-    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Only this model, in detail.")] = None,
     as_json: Json = False,
 ) -> None:
     """Detectors, drift episodes and retraining decisions."""
     with Services() as services:
-        if model:
-            found = services.get("monitor", f"/v1/models/{model}")
-            show_one(found, FIELDS, as_json=as_json)
-            return
-        episodes = services.items("monitor", "/v1/episodes")
-        decisions = services.items("monitor", "/v1/decisions")
+        names = [model] if model else services.get("monitor", "/v1/models")["items"]
+        found = {
+            "models": [services.get("monitor", f"/v1/models/{name}") for name in names],
+            "episodes": services.items("monitor", "/v1/episodes", model=model),
+            "decisions": services.items("monitor", "/v1/decisions", model=model),
+        }
     if as_json:
-        show_json({"episodes": episodes, "decisions": decisions})
-        return
-    console.print("[bold]drift episodes[/]")
-    show_items(episodes, ["model", "version", "kind", "state", "started_at"], as_json=False)
-    console.print("\n[bold]decisions[/]")
-    show_items(decisions, ["time", "decision", "sentence"], as_json=False)
+        show_json(found)
+    else:
+        _show(found)
+
+
+def _show(found: dict[str, list[dict[str, Any]]]) -> None:
+    for model in found["models"]:
+        show_one(model, FIELDS, as_json=False)
+        _part("evidence, strongest first", model["evidence"][:8], EVIDENCE)
+        _part("performance on labelled rows", model["performance"], PERFORMANCE)
+    _part("drift episodes, newest first", found["episodes"], EPISODES)
+    _part("decisions, newest first", found["decisions"], DECISIONS)
+
+
+def _part(title: str, items: list[dict[str, Any]], columns: list[Column]) -> None:
+    console.print(f"\n[bold]{title}[/]")
+    show_items(items, columns, as_json=False)
