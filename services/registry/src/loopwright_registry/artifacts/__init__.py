@@ -1,0 +1,1 @@
+"""The artifact proxy: paths that clients choose, over bytes known by digest."""

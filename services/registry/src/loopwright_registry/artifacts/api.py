@@ -1,0 +1,96 @@
+"""The artifact proxy: files go straight between the client and the store, never held whole."""
+
+import mimetypes
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from loopwright_common.failpoints import failpoint
+from loopwright_registry.artifacts.domain import listed, safe_path, uploadable_path
+from loopwright_registry.artifacts.repository import Artifacts
+from loopwright_registry.wire import Answer, Asked, Call, Endpoint, Endpoints
+
+_TEXT = (".yaml", ".yml", ".json", ".txt", ".md", ".csv", ".log")
+
+
+class ListArtifacts(Asked):
+    path: str | None = None
+
+
+async def list_artifacts(asked: ListArtifacts, call: Call) -> Answer:
+    """Names relative to the directory asked for; a missing directory is an empty one."""
+    return {"files": await entries_under(asked.path or "", call)}
+
+
+async def entries_under(directory: str, call: Call, prefix: str = "") -> list[Answer]:
+    root = safe_path(directory.rstrip("/")) if directory else ""
+    async with call.database.read() as connection:
+        files = await Artifacts(connection).under(root)
+    return [
+        {"path": f"{prefix}{entry.name}", "is_dir": entry.size is None, "file_size": entry.size}
+        for entry in listed(files)
+    ]
+
+
+async def upload(request: Request, call: Call) -> Response:
+    path = uploadable_path(request.path_params["path"])
+    blob = await call.store.put(request.stream())
+    failpoint("registry.uploaded")
+    async with call.database.unit_of_work() as uow:
+        await Artifacts(uow.connection).keep(path, blob)
+    return Response(b"{}", media_type="application/json")
+
+
+async def download(request: Request, call: Call) -> Response:
+    path = safe_path(request.path_params["path"])
+    async with call.database.read() as connection:
+        blob = await Artifacts(connection).get(path)
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(PurePosixPath(path).name)}",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Length": str(blob.size),
+    }
+    body: AsyncIterator[bytes] = call.store.stream(blob.digest)
+    return StreamingResponse(body, media_type=_media_type(path), headers=headers)
+
+
+async def delete(request: Request, call: Call) -> Response:
+    path = uploadable_path(request.path_params["path"])
+    async with call.database.unit_of_work() as uow:
+        await Artifacts(uow.connection).delete(path)
+    return Response(b"{}", media_type="application/json")
+
+
+def routes(call: Call) -> list[Route]:
+    """Routes that stream."""
+
+    def bound(
+        handle: Callable[[Request, Call], Awaitable[Response]],
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            return await handle(request, call)
+
+        return answer
+
+    at = "/2.0/mlflow-artifacts/artifacts/{path:path}"
+    return [
+        Route(at, bound(upload), methods=["PUT"]),
+        Route(at, bound(download), methods=["GET"]),
+        Route(at, bound(delete), methods=["DELETE"]),
+    ]
+
+
+def _media_type(path: str) -> str:
+    name = PurePosixPath(path)
+    if name.name in ("MLmodel", "MLproject") or name.suffix in _TEXT:
+        return "text/plain"
+    return mimetypes.guess_type(name.name)[0] or "application/octet-stream"
+
+
+ENDPOINTS: Endpoints = (
+    Endpoint("GET", "/mlflow-artifacts/artifacts", ListArtifacts, list_artifacts),
+)

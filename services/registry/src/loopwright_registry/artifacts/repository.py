@@ -1,0 +1,61 @@
+"""Queries on artifact paths."""
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common.artifacts import Blob
+from loopwright_common.errors import NotFoundError
+from loopwright_common.package import PackageFile
+from loopwright_registry.artifacts.domain import package_root
+from loopwright_registry.artifacts.tables import artifact_files
+from loopwright_registry.statements import Clause, insert_new, put
+
+
+class Artifacts:
+    """Which bytes lie at which path."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def keep(self, path: str, blob: Blob) -> None:
+        row = {"path": path, "digest": blob.digest, "size": blob.size}
+        await put(self._connection, artifact_files, [row])
+
+    async def get(self, path: str) -> Blob:
+        """NotFoundError when nothing lies there."""
+        found = await self.find(path)
+        if found is None:
+            raise NotFoundError(f"No artifact at {path}")
+        return found
+
+    async def find(self, path: str) -> Blob | None:
+        query = sa.select(artifact_files.c.digest, artifact_files.c.size)
+        row = (await self._connection.execute(query.where(artifact_files.c.path == path))).first()
+        return Blob(row.digest, row.size) if row else None
+
+    async def under(self, root: str) -> list[PackageFile]:
+        """The files below a directory, with paths relative to it."""
+        query = sa.select(artifact_files).where(_below(root)).order_by(artifact_files.c.path)
+        rows = (await self._connection.execute(query)).all()
+        start = len(root) + 1 if root else 0
+        return [PackageFile(row.path[start:], row.digest, row.size) for row in rows]
+
+    async def delete(self, path: str) -> None:
+        """The file, or the directory with all below it; nothing there is fine."""
+        here = sa.or_(artifact_files.c.path == path, _below(path))
+        await self._connection.execute(sa.delete(artifact_files).where(here))
+
+    async def freeze(self, digest: str, files: list[PackageFile]) -> None:
+        """Make the package readable under its digest, for good."""
+        root = package_root(digest)
+        rows = [
+            {"path": f"{root}/{file.path}", "digest": file.digest, "size": file.size}
+            for file in files
+        ]
+        await insert_new(self._connection, artifact_files, rows)
+
+
+def _below(root: str) -> Clause:
+    """A range and not LIKE, so that wildcards in names mean nothing and the index is used."""
+    path = artifact_files.c.path
+    return sa.and_(path > f"{root}/", path < f"{root}0") if root else sa.true()

@@ -1,0 +1,77 @@
+"""Words and rules that every part of the registry shares."""
+
+import math
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from loopwright_common.errors import ConflictError, InvalidError
+
+Tags = Mapping[str, str]
+Params = Mapping[str, str]
+ACTIVE, DELETED = "active", "deleted"
+LARGEST_INTEGER = 2**63 - 1
+LARGEST_FLOAT = 1.7976931348623157e308
+
+_KEY = re.compile(r"[\w\-.: /]{1,250}")
+
+
+class AlreadyExistsError(ConflictError):
+    """The name is taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One point of a curve; the time is milliseconds since 1970."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int = 0
+    run_id: str | None = None
+    model_id: str | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+    @property
+    def is_nan(self) -> bool:
+        return math.isnan(self.value)
+
+    @property
+    def age(self) -> tuple[int, int, bool, float]:
+        """Of two points of one key, the greater is the latest."""
+        return (self.step, self.timestamp, not self.is_nan, self.stored_value)
+
+    @property
+    def stored_value(self) -> float:
+        """Databases keep neither NaN nor infinities alike, so both have a finite stand-in."""
+        if self.is_nan:
+            return 0.0
+        return max(-LARGEST_FLOAT, min(LARGEST_FLOAT, self.value))
+
+
+def latest(points: Iterable[Metric]) -> dict[str, Metric]:
+    """The latest point of each key."""
+    found: dict[str, Metric] = {}
+    for point in points:
+        known = found.get(point.key)
+        if known is None or point.age >= known.age:
+            found[point.key] = point
+    return found
+
+
+def check_key(kind: str, key: str) -> None:
+    """InvalidError unless `key` may name a metric, parameter or tag of a run."""
+    if not _KEY.fullmatch(key) or posixpath.normpath(key) != key or key.startswith(("/", "..")):
+        raise InvalidError(
+            f"Invalid {kind} name: {key!r}. Use at most 250 letters, digits, _ - . : space and /, "
+            "as a plain relative path.",
+            field="key",
+        )
+
+
+def check_length(what: str, text: str | None, most: int) -> None:
+    """InvalidError when `text` has more than `most` characters."""
+    if text is not None and len(text) > most:
+        raise InvalidError(f"{what} has {len(text)} characters; at most {most} are kept")

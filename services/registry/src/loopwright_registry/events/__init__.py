@@ -1,0 +1,1 @@
+"""The archive of every lifecycle event, and the stories it tells."""

@@ -1,0 +1,68 @@
+"""Queries on the archive."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common import clock, codec
+from loopwright_common.events import Event, Payload
+from loopwright_registry.events.domain import ArchivedEvent, Wanted
+from loopwright_registry.events.tables import archive
+from loopwright_registry.statements import Clause, chunks, insert_new
+
+_COLUMNS = [archive.c[name] for name in ArchivedEvent.__dataclass_fields__]
+
+
+class Archive:
+    """Every lifecycle event, in the order in which it came."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def keep(self, event: Event[Payload]) -> None:
+        """Once; the same event again changes nothing."""
+        body = codec.structured(codec.encode(event))
+        data = body.get("data", {})
+        row = {
+            "id": event.id,
+            "topic": event.data.topic,
+            "subject": event.subject,
+            "model": data.get("model"),
+            "version": data.get("version"),
+            "time": clock.to_text(event.time),
+            "causes": list(event.causes),
+            "body": body,
+        }
+        await insert_new(self._connection, archive, [row])
+
+    async def after(self, position: int, wanted: Wanted, most: int) -> list[ArchivedEvent]:
+        """The next `most` events behind a position."""
+        where: list[Clause] = [archive.c.position > position]
+        if wanted.type is not None:
+            where.append(archive.c.topic == wanted.type)
+        if wanted.subject is not None:
+            where.append(archive.c.subject == wanted.subject)
+        if wanted.model is not None:
+            where.append(archive.c.model == wanted.model)
+        return await self._all(sa.select(*_COLUMNS).where(*where).limit(most))
+
+    async def with_ids(self, ids: Sequence[str]) -> list[ArchivedEvent]:
+        """Those of the events that are archived."""
+        found = []
+        for some in chunks(ids):
+            found += await self._all(sa.select(*_COLUMNS).where(archive.c.id.in_(some)))
+        return found
+
+    async def about(
+        self, model: str, version: int, subject: str, topics: Sequence[str]
+    ) -> list[ArchivedEvent]:
+        """Events that name the version in their data or their subject."""
+        named = sa.and_(archive.c.model == model, archive.c.version == version)
+        here = sa.or_(named, archive.c.subject == subject)
+        return await self._all(sa.select(*_COLUMNS).where(here, archive.c.topic.in_(topics)))
+
+    async def _all(self, query: sa.Select[Any]) -> list[ArchivedEvent]:
+        rows = await self._connection.execute(query.order_by(archive.c.position))
+        return [ArchivedEvent(**row._asdict()) for row in rows]

@@ -1,0 +1,51 @@
+"""An experiment and the rules for its names and places."""
+
+from dataclasses import dataclass, field
+
+from loopwright_common.errors import InvalidError
+from loopwright_registry.artifacts.domain import artifact_path
+from loopwright_registry.domain import ACTIVE, Tags, check_length
+
+DEFAULT_ID = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Times are milliseconds since 1970."""
+
+    experiment_id: int
+    name: str
+    artifact_location: str
+    lifecycle_stage: str
+    created_ms: int
+    updated_ms: int
+    tags: Tags = field(default_factory=dict)
+
+    def require_active(self) -> None:
+        if self.lifecycle_stage != ACTIVE:
+            raise InvalidError(
+                f"The experiment {self.experiment_id} must be in the 'active' state; "
+                f"it is {self.lifecycle_stage}"
+            )
+
+
+def experiment_id_of(text: str) -> int:
+    """InvalidError unless the id is digits."""
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise InvalidError(f"Invalid experiment ID: {text!r}; an id is digits")
+    return int(text)
+
+
+def check_name(name: str) -> None:
+    if not name.strip():
+        raise InvalidError("Invalid experiment name: it is empty", field="name")
+    check_length("the experiment name", name, 500)
+
+
+def check_location(location: str) -> None:
+    """A location of ours must be a plain path; one of http(s) would make clients call strangers."""
+    scheme = location.partition(":")[0].lower()
+    if scheme in ("http", "https"):
+        raise InvalidError(f"Invalid artifact_location {location!r}: http is not supported")
+    if scheme == "mlflow-artifacts":
+        artifact_path(location)

@@ -1,0 +1,122 @@
+"""MLflow's filter and order grammar, one parser for all searches: clauses joined by AND."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loopwright_common.errors import InvalidError
+
+Value = str | float | tuple[str, ...] | None
+KINDS = {
+    "": "attribute",
+    "attribute": "attribute",
+    "attributes": "attribute",
+    "attr": "attribute",
+    "run": "attribute",
+    "metric": "metric",
+    "metrics": "metric",
+    "param": "param",
+    "params": "param",
+    "parameter": "param",
+    "parameters": "param",
+    "tag": "tag",
+    "tags": "tag",
+    "dataset": "dataset",
+    "datasets": "dataset",
+}
+TEXT_OPERATORS = ("=", "!=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL")
+NUMBER_OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
+
+_NAME = r"""(?:(?P<kind>\w+)\s*\.\s*)?(?P<key>`[^`]+`|"[^"]+"|[\w./:-]+)"""
+_CLAUSE = re.compile(
+    rf"""\s*{_NAME}\s*
+    (?P<operator>IS\s+NOT\s+NULL|IS\s+NULL|NOT\s+IN\b|IN\b|ILIKE\b|LIKE\b|>=|<=|!=|=|<|>)\s*
+    (?P<value>'[^']*'|"[^"]*"|\([^)]*\)|[+-]?[\w.+-]+)?\s*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_AND = re.compile(r"AND\b", re.IGNORECASE)
+_ORDER = re.compile(rf"\s*{_NAME}(?:\s+(?P<direction>ASC|DESC))?\s*", re.IGNORECASE)
+_ITEM = re.compile(r"""'[^']*'|"[^"]*"|[^,\s]+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`kind` is attribute, metric, param, tag or dataset; `operator` one of the above."""
+
+    kind: str
+    key: str
+    operator: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    kind: str
+    key: str
+    ascending: bool = True
+
+
+def parse_filter(text: str | None) -> list[Condition]:
+    """The conditions, all of which must hold; InvalidError shows where the text goes wrong."""
+    conditions: list[Condition] = []
+    rest = (text or "").strip()
+    while rest:
+        found = _CLAUSE.match(rest)
+        if not found:
+            raise _wrong("filter", rest, "write clauses such as tags.stage = 'a' joined by AND")
+        conditions.append(_condition(found))
+        rest = rest[found.end() :]
+        if rest:
+            joint = _AND.match(rest)
+            if not joint:
+                raise _wrong("filter", rest, "join clauses by AND; OR, NOT and ( ) are not known")
+            rest = rest[joint.end() :].strip() or " "
+    return conditions
+
+
+def parse_order(texts: Sequence[str]) -> list[Order]:
+    """What to order by, first first; InvalidError for a field named twice."""
+    orders = []
+    for text in texts:
+        found = _ORDER.fullmatch(text)
+        if not found:
+            raise _wrong("order_by", text, "write a field and ASC or DESC")
+        kind, key = _named(found)
+        orders.append(Order(kind, key, (found["direction"] or "ASC").upper() == "ASC"))
+    if len({(order.kind, order.key) for order in orders}) < len(orders):
+        raise InvalidError("order_by: a field is named twice", field="order_by")
+    return orders
+
+
+def _condition(found: re.Match[str]) -> Condition:
+    kind, key = _named(found)
+    operator = " ".join(found["operator"].upper().split())
+    if operator.startswith("IS "):
+        return Condition(kind, key, operator, None)
+    if found["value"] is None:
+        raise _wrong("filter", found[0], "the value is missing")
+    return Condition(kind, key, operator, _value(found["value"], operator))
+
+
+def _named(found: re.Match[str]) -> tuple[str, str]:
+    kind = KINDS.get((found["kind"] or "").lower())
+    if kind is None:
+        raise _wrong("filter", found[0], f"{found['kind']!r} is none of {', '.join(KINDS)[2:]}")
+    return kind, found["key"].strip('`"')
+
+
+def _value(text: str, operator: str) -> Value:
+    if operator in ("IN", "NOT IN"):
+        if not text.startswith("("):
+            raise _wrong("filter", text, "IN needs a list such as ('a', 'b')")
+        return tuple(item.strip("'\"") for item in _ITEM.findall(text[1:-1]))
+    if text[0] in "'\"":
+        return text[1:-1]
+    try:
+        return float(text)
+    except ValueError:
+        raise _wrong("filter", text, "put text into quotes") from None
+
+
+def _wrong(field: str, place: str, remedy: str) -> InvalidError:
+    return InvalidError(f"Invalid {field} near {place.strip()[:60]!r}: {remedy}", field=field)

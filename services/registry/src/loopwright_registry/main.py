@@ -1,0 +1,85 @@
+"""Composition of the registry."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+
+from loopwright_common import runtime
+from loopwright_common.artifacts import ArtifactStore, open_store
+from loopwright_common.bus import EventBus
+from loopwright_common.consumer import Consumer
+from loopwright_common.database import Database
+from loopwright_common.metrics import Metrics
+from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.web import Readiness, create_app
+from loopwright_registry.artifacts import api as artifacts_api
+from loopwright_registry.events import api as events_api
+from loopwright_registry.events import handlers as archive_handlers
+from loopwright_registry.experiments import api as experiments_api
+from loopwright_registry.logged import api as logged_api
+from loopwright_registry.mlflow_app import mlflow_app
+from loopwright_registry.models import api as models_api
+from loopwright_registry.models import handlers as models_handlers
+from loopwright_registry.models import native_api, version_api
+from loopwright_registry.runs import api as runs_api
+from loopwright_registry.settings import RegistrySettings
+from loopwright_registry.wire import Call
+
+MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+ENDPOINTS = (
+    *experiments_api.ENDPOINTS,
+    *runs_api.ENDPOINTS,
+    *logged_api.ENDPOINTS,
+    *models_api.ENDPOINTS,
+    *version_api.ENDPOINTS,
+    *artifacts_api.ENDPOINTS,
+)
+
+
+async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack) -> Service:
+    database = await Database.open(settings.database_url, "registry", MIGRATIONS)
+    stack.push_async_callback(database.close)
+    store = open_store(settings.artifacts_url)
+    metrics = Metrics()
+    lifecycle = models_handlers.handlers(settings.environment)
+    consumers = [
+        Consumer("registry.lifecycle", lifecycle, database, bus, metrics),
+        Consumer("registry.archive", archive_handlers.HANDLERS, database, bus, metrics),
+    ]
+    return Service(
+        name="registry",
+        app=build_app(database, store, metrics, delivery_readiness(database, consumers)),
+        host=settings.host,
+        port=settings.port,
+        metrics=metrics,
+        loops=delivery_loops(database, bus, metrics, consumers),
+    )
+
+
+def build_app(
+    database: Database, store: ArtifactStore, metrics: Metrics, readiness: Readiness
+) -> FastAPI:
+    app = create_app("registry", metrics, readiness)
+
+    @app.get("/health", tags=["health"], response_class=PlainTextResponse)
+    async def health() -> str:
+        """As MLflow's server answers."""
+        return "OK"
+
+    app.include_router(native_api.router(database, store))
+    app.include_router(events_api.router(database))
+    call = Call(database, store)
+    mlflow = mlflow_app(ENDPOINTS, artifacts_api.routes(call), call)
+    app.mount("/api", mlflow)
+    app.mount("/ajax-api", mlflow)
+    return app
+
+
+def main() -> None:
+    runtime.main(build, RegistrySettings())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Registered models, versions, seals and the rules for names, aliases and formats."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.package import PackageFile
+from loopwright_registry.domain import Tags, check_length
+
+Role = Literal["training", "holdout"]
+CHAMPION = "champion"
+STAGES = ("None", "Staging", "Production", "Archived")
+DATASET_PATHS: Mapping[Role, str] = {
+    "training": "loopwright/training.parquet",
+    "holdout": "loopwright/holdout.parquet",
+}
+PIPELINE_TAG = "loopwright.pipeline"
+COMMIT_TAG = "loopwright.commit"
+RUN_TAG = "loopwright.run"
+DEPLOY_TAG = "loopwright.deploy"
+MONITOR_TAG = "loopwright.monitor"
+DATASETS_TAG = "loopwright.datasets"
+GIT_COMMIT_TAG = "mlflow.source.git.commit"
+
+_ALIAS = re.compile(r"[\w-]{1,255}", re.ASCII)
+_RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredModel:
+    """`model_id` never changes, the name may. Times are milliseconds since 1970."""
+
+    model_id: str
+    name: str
+    description: str | None
+    created_ms: int
+    updated_ms: int
+    tags: Tags = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """`held`: made inside a pipeline run that has not registered its package yet."""
+
+    model_id: str
+    name: str
+    version: int
+    source: str
+    run_id: str | None
+    logged_model_id: str | None
+    run_link: str | None
+    description: str | None
+    stage: str
+    status_message: str | None
+    held: bool
+    created_ms: int
+    updated_ms: int
+    tags: Tags = field(default_factory=dict)
+    aliases: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedDataset:
+    """A Parquet file of the version's run; the times bound its rows' `time` (RFC 3339)."""
+
+    role: Role
+    digest: str
+    location: str
+    rows: int
+    target: str | None = None
+    from_: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """What a version is, for good: its package by digest, and where it came from."""
+
+    digest: str
+    location: str
+    format: str
+    signature: Mapping[str, Any] | None = None
+    pipeline: str | None = None
+    run_id: str | None = None
+    commit: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    datasets: Sequence[SealedDataset] = ()
+    deploy: Mapping[str, Any] | None = None
+    monitor: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """A request to register."""
+
+    name: str
+    source: str
+    run_id: str | None = None
+    logged_model_id: str | None = None
+    run_link: str | None = None
+    description: str | None = None
+    tags: Tags = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """The files that a version's source names, and what their MLmodel says of them."""
+
+    root: str
+    files: Sequence[PackageFile]
+    digest: str
+    format: str
+    signature: Mapping[str, Any] | None
+
+
+def check_model_name(name: str) -> None:
+    if not name.strip() or name in (".", "..") or "/" in name or ":" in name:
+        raise InvalidError(
+            f"Invalid model name: {name!r}. It cannot be empty, '.' or '..', nor contain / or :",
+            field="name",
+        )
+    check_length("the model name", name, 256)
+
+
+def check_alias(alias: str) -> None:
+    if not _ALIAS.fullmatch(alias) or _RESERVED.fullmatch(alias):
+        raise InvalidError(
+            f"Invalid alias name: {alias!r}. Use letters, digits, _ and -; not 'latest' nor v1",
+            field="alias",
+        )
+
+
+def check_registry_tag(key: str, value: str) -> None:
+    check_length("the tag key", key, 250)
+    check_length("the tag value", value, 100_000)
+
+
+def version_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InvalidError(
+            f"Invalid model version: {text!r}; a version is a number", field="version"
+        )
+    return int(text)
+
+
+def canonical_stage(stage: str) -> str:
+    for known in STAGES:
+        if known.lower() == stage.lower():
+            return known
+    raise InvalidError(f"Invalid Model Version stage: {stage}. Value must be one of {STAGES}.")
+
+
+def format_of(mlmodel: Mapping[str, Any]) -> str:
+    """`sklearn-skops`, `sklearn-pickle`, `onnx`, else the name of the first flavor."""
+    flavors = mlmodel.get("flavors")
+    if not isinstance(flavors, Mapping) or not flavors:
+        raise InvalidError("the MLmodel file names no flavors")
+    sklearn = flavors.get("sklearn")
+    if isinstance(sklearn, Mapping):
+        skops = sklearn.get("serialization_format") == "skops"
+        return "sklearn-skops" if skops else "sklearn-pickle"
+    own = [str(name) for name in flavors if name != "python_function"]
+    return "onnx" if "onnx" in own else (own or ["python_function"])[0]
+
+
+def signature_of(mlmodel: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Inputs and outputs as lists; None where the package has no signature."""
+    signature = mlmodel.get("signature")
+    if not isinstance(signature, Mapping):
+        return None
+    lists = {name: _list(name, signature.get(name)) for name in ("inputs", "outputs")}
+    found = {name: value for name, value in lists.items() if value is not None}
+    return found or None
+
+
+def json_tag(tags: Tags, key: str) -> dict[str, Any] | None:
+    """The JSON object in a tag; InvalidError naming the tag when it is none."""
+    if key not in tags:
+        return None
+    try:
+        value = json.loads(tags[key])
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidError(f"tag {key}: give a JSON object", field=key)
+    return value
+
+
+def subject_of(name: str, version: int | None = None) -> str:
+    """The CloudEvents subject of a model or of one of its versions."""
+    return f"models/{name}" if version is None else f"models/{name}/versions/{version}"
+
+
+def _list(name: str, text: object) -> list[Any] | None:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        value = None
+    if not isinstance(value, list):
+        raise InvalidError(f"the MLmodel file's signature.{name} is no JSON list")
+    return value

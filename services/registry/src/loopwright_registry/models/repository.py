@@ -1,0 +1,176 @@
+"""Queries on registered models and aliases."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common.errors import NotFoundError
+from loopwright_registry.clock import now_ms
+from loopwright_registry.domain import AlreadyExistsError, Tags
+from loopwright_registry.filters import Condition, Order
+from loopwright_registry.models.domain import RegisteredModel
+from loopwright_registry.models.tables import (
+    aliases,
+    champion_decisions,
+    registered_model_tags,
+    registered_models,
+)
+from loopwright_registry.paging import Page, Slice, sliced
+from loopwright_registry.statements import (
+    Clause,
+    Keyed,
+    Searchable,
+    chunks,
+    insert_new,
+    paged,
+    put,
+)
+
+_SEARCHABLE = Searchable(
+    {
+        "name": registered_models.c.name,
+        "timestamp": registered_models.c.updated_ms,
+        "last_updated_timestamp": registered_models.c.updated_ms,
+    },
+    {
+        "tag": Keyed(
+            registered_model_tags.c.model_id == registered_models.c.model_id,
+            registered_model_tags.c.key,
+            registered_model_tags.c.value,
+        )
+    },
+)
+_COLUMNS = [column for column in registered_models.c if column.name != "last_version"]
+
+
+class ChampionDecision(NamedTuple):
+    """The version that the deployer made champion (None: there is none any more), and when."""
+
+    version: int | None
+    decided_at: str
+    pending: bool
+
+
+class Models:
+    """The registered models, in one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, name: str, description: str | None) -> RegisteredModel:
+        """AlreadyExistsError when the name is taken."""
+        moment = now_ms()
+        row = {"model_id": uuid4().hex, "name": name, "description": description,
+               "last_version": 0, "created_ms": moment, "updated_ms": moment}  # fmt: skip
+        if not await insert_new(self._connection, registered_models, [row]):
+            raise AlreadyExistsError(f"Registered Model (name={name}) already exists.")
+        return await self.named(name)
+
+    async def named(self, name: str) -> RegisteredModel:
+        """NotFoundError when there is none."""
+        found = await self._one(registered_models.c.name == name)
+        if found is None:
+            raise NotFoundError(f"Registered Model with name={name} not found")
+        return found
+
+    async def find(self, model_id: str) -> RegisteredModel | None:
+        return await self._one(registered_models.c.model_id == model_id)
+
+    async def change(self, model_id: str, **values: Any) -> None:
+        """AlreadyExistsError when another model has the new name."""
+        name = values.get("name")
+        other = registered_models.c.model_id != model_id
+        if name and await self._one(registered_models.c.name == name, other):
+            raise AlreadyExistsError(f"Registered Model (name={name}) already exists.")
+        await self._connection.execute(
+            sa.update(registered_models)
+            .where(registered_models.c.model_id == model_id)
+            .values(**values, updated_ms=now_ms())
+        )
+
+    async def next_version(self, model_id: str) -> int:
+        """The next number, never given before; locks the model's row."""
+        last = registered_models.c.last_version
+        number = await self._connection.scalar(
+            sa.update(registered_models)
+            .where(registered_models.c.model_id == model_id)
+            .values(last_version=last + 1, updated_ms=now_ms())
+            .returning(last)
+        )
+        return int(number or 0)
+
+    async def delete(self, model_id: str) -> None:
+        for table in (registered_model_tags, aliases, registered_models):
+            await self._connection.execute(sa.delete(table).where(table.c.model_id == model_id))
+
+    async def set_tags(self, model_id: str, tags: Tags) -> None:
+        rows = [{"model_id": model_id, "key": k, "value": v} for k, v in tags.items()]
+        await put(self._connection, registered_model_tags, rows)
+
+    async def delete_tag(self, model_id: str, key: str) -> None:
+        tag = registered_model_tags.c
+        await self._connection.execute(
+            sa.delete(registered_model_tags).where(tag.model_id == model_id, tag.key == key)
+        )
+
+    async def set_alias(self, model_id: str, alias: str, version: int | None) -> int | None:
+        """Move or (None) remove the alias; returns where it was before."""
+        here = sa.and_(aliases.c.model_id == model_id, aliases.c.alias == alias)
+        before = await self._connection.scalar(sa.select(aliases.c.version).where(here))
+        if version is None:
+            await self._connection.execute(sa.delete(aliases).where(here))
+        else:
+            row = {"model_id": model_id, "alias": alias, "version": version}
+            await put(self._connection, aliases, [row])
+        return int(before) if before is not None else None
+
+    async def champion_decision(self, model_id: str) -> ChampionDecision | None:
+        decision = champion_decisions.c
+        query = sa.select(decision.version, decision.decided_at, decision.pending)
+        row = (await self._connection.execute(query.where(decision.model_id == model_id))).first()
+        return ChampionDecision(*row) if row else None
+
+    async def decide_champion(self, model_id: str, decision: ChampionDecision) -> None:
+        row = {"model_id": model_id, **decision._asdict()}
+        await put(self._connection, champion_decisions, [row])
+
+    async def search(
+        self, conditions: Sequence[Condition], orders: Sequence[Order], page: Page
+    ) -> Slice[RegisteredModel]:
+        query = sa.select(*_COLUMNS).where(*_SEARCHABLE.where(conditions))
+        order = _SEARCHABLE.order(orders, [registered_models.c.name])
+        rows = (await self._connection.execute(paged(query.order_by(*order), page))).all()
+        found = sliced(rows, page)
+        return Slice(await self._complete(found.items), found.next_token)
+
+    async def _one(self, *where: Clause) -> RegisteredModel | None:
+        rows = (await self._connection.execute(sa.select(*_COLUMNS).where(*where))).all()
+        return (await self._complete(rows))[0] if rows else None
+
+    async def _complete(self, rows: Sequence[sa.Row[Any]]) -> list[RegisteredModel]:
+        ids = [row.model_id for row in rows]
+        tags = await self._grouped(registered_model_tags, "key", "value", ids)
+        named = await self._grouped(aliases, "alias", "version", ids)
+        return [
+            RegisteredModel(
+                **row._asdict(),
+                tags=tags.get(row.model_id, {}),
+                aliases=named.get(row.model_id, {}),
+            )
+            for row in rows
+        ]
+
+    async def _grouped(
+        self, table: sa.Table, key: str, value: str, ids: Sequence[str]
+    ) -> Mapping[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = defaultdict(dict)
+        for some in chunks(ids):
+            query = sa.select(table.c.model_id, table.c[key], table.c[value])
+            query = query.where(table.c.model_id.in_(some)).order_by(table.c[key])
+            for model_id, name, content in await self._connection.execute(query):
+                found[model_id][name] = content
+        return found

@@ -1,0 +1,1 @@
+"""Runs and what is logged to them: metrics, parameters, tags, inputs, outputs."""

@@ -1,0 +1,97 @@
+"""Use cases of runs; none commits."""
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_registry.domain import Tags
+from loopwright_registry.experiments.repository import Experiments
+from loopwright_registry.logged.repository import LoggedModels
+from loopwright_registry.runs.domain import (
+    NAME_TAG,
+    Batch,
+    DatasetInput,
+    ModelOutput,
+    Run,
+    RunInfo,
+    check_params_kept,
+    checked,
+    invented_name,
+)
+from loopwright_registry.runs.repository import Runs
+
+
+async def create_run(
+    uow: UnitOfWork, experiment_id: int, user_id: str, start_ms: int | None, tags: Tags
+) -> Run:
+    """A running run; its name is the tag `mlflow.runName`, invented where there is none."""
+    experiment = await Experiments(uow.connection).get(experiment_id)
+    experiment.require_active()
+    run_id = uuid4().hex
+    named = {**tags, NAME_TAG: tags.get(NAME_TAG) or invented_name()}
+    runs = Runs(uow.connection)
+    await runs.add(
+        RunInfo(
+            run_id=run_id,
+            experiment_id=experiment_id,
+            name=named[NAME_TAG],
+            user_id=user_id,
+            status="RUNNING",
+            start_ms=start_ms,
+            end_ms=None,
+            artifact_uri=f"{experiment.artifact_location}/{run_id}/artifacts",
+            lifecycle_stage="active",
+        )
+    )
+    await runs.set_tags(run_id, checked(Batch(tags=list(named.items()))).tags)
+    return await runs.get(run_id)
+
+
+async def log_batch(uow: UnitOfWork, run_id: str, batch: Batch) -> None:
+    """All or nothing, and repeatable: the same point, parameter or tag twice is one row."""
+    batch = checked(batch)
+    runs = Runs(uow.connection)
+    (await runs.info(run_id)).require_active()
+    if batch.params:
+        check_params_kept(run_id, await runs.params(run_id), batch.params)
+    await runs.log(run_id, batch)
+    await LoggedModels(uow.connection).log_metrics(batch.metrics)
+
+
+async def log_inputs(
+    uow: UnitOfWork, run_id: str, datasets: Sequence[DatasetInput], models: Sequence[str]
+) -> None:
+    runs = Runs(uow.connection)
+    (await runs.info(run_id)).require_active()
+    await runs.log_inputs(run_id, datasets, models)
+
+
+async def log_outputs(uow: UnitOfWork, run_id: str, outputs: Sequence[ModelOutput]) -> None:
+    runs = Runs(uow.connection)
+    (await runs.info(run_id)).require_active()
+    await runs.log_outputs(run_id, outputs)
+
+
+async def update_run(
+    uow: UnitOfWork, run_id: str, status: str | None, end_ms: int | None, name: str | None
+) -> RunInfo:
+    runs = Runs(uow.connection)
+    (await runs.info(run_id)).require_active()
+    changes = {"status": status, "end_ms": end_ms}
+    if given := {key: value for key, value in changes.items() if value is not None}:
+        await runs.change(run_id, **given)
+    if name:
+        await runs.set_tags(run_id, [(NAME_TAG, name)])
+    return await runs.info(run_id)
+
+
+async def move_run(uow: UnitOfWork, run_id: str, stage: str) -> None:
+    runs = Runs(uow.connection)
+    await runs.info(run_id)
+    await runs.change(run_id, lifecycle_stage=stage)
+
+
+async def delete_tag(uow: UnitOfWork, run_id: str, key: str) -> None:
+    runs = Runs(uow.connection)
+    (await runs.info(run_id)).require_active()
+    await runs.delete_tag(run_id, key)
