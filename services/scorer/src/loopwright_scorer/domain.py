@@ -22,12 +22,12 @@ def position(model: str, key: str) -> float:
     return (int.from_bytes(digest) >> 11) / 2**53
 
 
-def ordered(shares: Sequence[Share]) -> tuple[Share, ...]:
-    """Newest first, those with traffic only: the newest arm takes the low end of the range.
+def ordered(listed: Sequence[Share]) -> tuple[Share, ...]:
+    """Those with traffic, the last listed first: it joined last and takes the low end of the range.
 
-    So a growing canary keeps every key it has and only gains keys.
+    Routes list the champion first, so a growing canary keeps every key it has and only gains keys.
     """
-    return tuple(sorted((s for s in shares if s.weight > 0), reverse=True))
+    return tuple(share for share in reversed(listed) if share.weight > 0)
 
 
 def choose(shares: Sequence[Share], at: float) -> int:

@@ -36,6 +36,7 @@ class Route:
 
     def arm_for(self, key: str) -> ServedArm:
         """The arm of a routing key; sticky, and never one whose circuit is open."""
+        self._check_is_live()
         if len(self.shares) == 1:
             return self.versions[self.shares[0].version]
         version = domain.choose(self.shares, domain.position(self.model, key))
@@ -52,10 +53,11 @@ class Route:
 
     def champion(self) -> ServedArm:
         """The arm with most of the traffic."""
+        self._check_is_live()
         return self.versions[max(self.shares, key=lambda s: (s.weight, s.version)).version]
 
     def canary(self, arm: ServedArm) -> bool:
-        """Whether the arm may be left out: the newest of several."""
+        """Whether the arm may be left out: the last to join of several."""
         return len(self.shares) > 1 and arm.version == self.shares[0].version
 
     def tripped(self) -> dict[str, str]:
@@ -65,6 +67,10 @@ class Route:
             for version, arm in self.versions.items()
             if arm.circuit.opened
         }
+
+    def _check_is_live(self) -> None:
+        if not self.shares:
+            raise NotFoundError(f"model {self.model!r} has no version in live traffic")
 
 
 class Routes:

@@ -1,0 +1,149 @@
+"""A replica as the service composes it, on a real log and store; packages made once per session."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from loopwright_common import codec
+from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.bus import EventBus, from_start
+from loopwright_common.events import Arm, Payload, RoutesChanged
+from loopwright_common.package import store_package
+from loopwright_common.runtime import Service
+from loopwright_common.sqlite_log import SqliteLog
+from loopwright_scorer.main import build
+from loopwright_scorer.outgoing import outgoing
+from loopwright_scorer.settings import ScorerSettings
+from tests.scorer import packages
+
+T = TypeVar("T")
+MODEL, MODEL_ID = "bank", "m-1"
+ROW: dict[str, list[Any]] = {"age": [41.0], "visits": [2], "job": ["clerk"], "balance": [10.5]}
+_TYPES = {"age": "FP64", "visits": "INT64", "job": "BYTES", "balance": "FP64"}
+
+
+@pytest.fixture(scope="session")
+def package_dirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Serving packages by what they are; brittle ones start in milliseconds."""
+    root = tmp_path_factory.mktemp("packages")
+    return {
+        "trained": packages.trained(root / "trained", 1, native=False),
+        "native": packages.trained(root / "native", 1, native=True),
+        "low": packages.brittle(root / "low", 0.25),
+        "high": packages.brittle(root / "high", 0.75),
+        "summing": packages.summing(root / "summing"),
+    }
+
+
+def infer_body(columns: dict[str, list[Any]], **more: object) -> dict[str, Any]:
+    """A V2 request of columns."""
+    inputs = [
+        {"name": name, "datatype": _TYPES.get(name, "BYTES"), "shape": [len(data)], "data": data}
+        for name, data in columns.items()
+    ]
+    return {"inputs": inputs, **more}
+
+
+async def eventually(holds: Callable[[], Awaitable[T]]) -> T:
+    """What `holds` gives once that is true; TimeoutError when it never is."""
+    async with asyncio.timeout(20):
+        while not (found := await holds()):  # noqa: ASYNC110 - what is watched has no event
+            await asyncio.sleep(0.01)
+    return found
+
+
+@dataclass
+class World:
+    """Everything around a replica, and the replica when one runs."""
+
+    bus: EventBus
+    store: DirectoryStore
+    directory: Path
+    package_dirs: dict[str, Path]
+
+    def settings(self, **changed: Any) -> ScorerSettings:
+        told = {
+            "cache_dir": self.directory / "cache",
+            "artifacts_url": f"file://{self.directory / 'artifacts'}",
+            "replica": "r-1",
+            "record_every": 0.02,
+        }
+        return ScorerSettings(**{**told, **changed})
+
+    async def arm(self, version: int, package: str, weight: float = 1.0, role: str = "live") -> Arm:
+        digest = await store_package(self.store, self.package_dirs[package])
+        return Arm(version=version, weight=weight, role=role, digest=digest, format="onnx")  # type: ignore[arg-type]
+
+    async def route(self, revision: int, *arms: Arm, **more: Any) -> None:
+        """Publish a route, champion first."""
+        data = RoutesChanged(
+            environment="production",
+            model_id=MODEL_ID,
+            model=MODEL,
+            revision=revision,
+            arms=list(arms),
+            **more,
+        )
+        key = f"production/{MODEL_ID}"
+        await self.bus.publish([outgoing(data, key=key, subject=f"models/{MODEL}")])
+
+    async def told(self, topic: str) -> list[Payload]:
+        """Every event of a topic so far."""
+        subscription = await self.bus.subscribe(None, [topic], from_start)
+        records = await subscription.fetch(10_000, 0)
+        await subscription.close()
+        return [codec.decode(record).data for record in records if record.value]
+
+    @asynccontextmanager
+    async def replica(self, **changed: Any) -> AsyncGenerator["Replica", None]:
+        """A running replica, drained and stopped at the end."""
+        async with AsyncExitStack() as stack:
+            service = await build(self.settings(**changed), self.bus, stack)
+            loops = [asyncio.create_task(loop()) for loop in service.loops]  # type: ignore[arg-type]
+            transport = httpx.ASGITransport(service.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+                yield Replica(service, http)
+                for drain in service.on_stop:
+                    await drain()
+            for task in loops:
+                task.cancel()
+            ended = await asyncio.gather(*loops, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
+
+
+@dataclass
+class Replica:
+    service: Service
+    http: httpx.AsyncClient
+
+    async def serves(self, revision: int) -> None:
+        async def does() -> bool:
+            return await self.revision() == revision
+
+        await eventually(does)
+
+    async def revision(self) -> int | None:
+        items = (await self.http.get("/v1/models")).json()["items"]
+        return items[0]["revision"] if items else None
+
+    async def infer(
+        self, columns: dict[str, list[Any]], path: str = f"/v2/models/{MODEL}/infer", **headers: str
+    ) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.post(path, json=infer_body(columns), headers=named)
+
+    def metric(self, name: str) -> float:
+        return self.service.metrics.registry.get_sample_value(name) or 0.0
+
+
+@pytest.fixture
+def world(
+    bus: SqliteLog, store: DirectoryStore, tmp_path: Path, package_dirs: dict[str, Path]
+) -> World:
+    return World(bus, store, tmp_path, package_dirs)

@@ -1,0 +1,255 @@
+"""Routes, versions and what happens when they change."""
+
+import asyncio
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from loopwright_common.bus import from_start
+from loopwright_common.events import ReplicaReported, ServingMeasured
+from tests.scorer.conftest import MODEL, MODEL_ID, ROW, World, eventually, infer_body
+from tests.scorer.packages import BREAKS_AT
+
+BAD = {**ROW, "visits": [BREAKS_AT]}
+
+
+def score(answer: httpx.Response) -> float:
+    assert answer.status_code == 200, answer.text
+    outputs = {output["name"]: output["data"] for output in answer.json()["outputs"]}
+    return float(outputs["probabilities"][-1])
+
+
+async def last_report(world: World) -> ReplicaReported:
+    return cast(ReplicaReported, (await world.told("replica-reported"))[-1])
+
+
+async def test_the_native_form_answers_as_the_compiled_one(world: World) -> None:
+    async with world.replica() as replica:
+        arms = [await world.arm(1, "trained", 0.5), await world.arm(2, "native", 0.5)]
+        await world.route(1, *arms)
+        await replica.serves(1)
+        rows = {"age": [20.0, None], "visits": [1, 2], "job": ["smith", "new"], "balance": [0, 1]}
+        both = [
+            (await replica.infer(rows, f"/v2/models/{MODEL}/versions/{v}/infer")).json()["outputs"]
+            for v in (1, 2)
+        ]
+
+    assert both[0][0] == both[1][0]
+    assert both[0][1]["data"] == pytest.approx(both[1][1]["data"], abs=1e-5)
+
+
+async def test_a_tensor_signature_is_one_input(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "summing"))
+        await replica.serves(1)
+        pixels = {"name": "pixels", "datatype": "FP32", "shape": [2, 2, 2]}
+        body = {"inputs": [{**pixels, "data": [[[1, 2], [3, 4]], [[5, 6], [7, 8.5]]]}]}
+        answer = await replica.http.post(f"/v2/models/{MODEL}/infer", json=body)
+        wrong = {"inputs": [{**pixels, "shape": [1, 4], "data": [1, 2, 3, 4]}]}
+        refused = await replica.http.post(f"/v2/models/{MODEL}/infer", json=wrong)
+
+    assert answer.json()["outputs"][0]["data"] == [10, 26.5]
+    assert "pixels (FP64 [rows, 2, 2])" in refused.json()["error"]
+
+
+async def test_a_hot_swap_under_load_fails_no_call(world: World) -> None:
+    async with world.replica() as replica:
+        arms = {0.25: await world.arm(1, "low"), 0.75: await world.arm(2, "high")}
+        await world.route(1, arms[0.25])
+        await replica.serves(1)
+        stop = asyncio.Event()
+
+        async def call() -> list[float]:
+            scores = []
+            while not stop.is_set():
+                scores.append(score(await replica.infer(ROW)))
+                await asyncio.sleep(0)
+            return scores
+
+        callers = [asyncio.create_task(call()) for _ in range(4)]
+        for revision in range(2, 22):
+            await world.route(revision, arms[0.75 if revision % 2 == 0 else 0.25])
+            await replica.serves(revision)
+        stop.set()
+        scores = [score for caller in callers for score in await caller]
+
+    assert set(scores) == {0.25, 0.75}
+
+
+async def test_a_lower_revision_never_replaces_a_higher_one(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(5, await world.arm(2, "high"))
+        await replica.serves(5)
+        await world.route(4, await world.arm(1, "low"))
+        await world.route(6, await world.arm(3, "high"))
+        await replica.serves(6)
+
+        assert score(await replica.infer(ROW)) == 0.75
+
+
+async def test_a_damaged_package_is_never_served_and_is_reported(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "low"))
+        await replica.serves(1)
+        bad = await world.arm(2, "high", 0.5)
+        for blob in (world.directory / "artifacts" / "sha256").rglob("*"):
+            if blob.is_file() and b"brittle" in blob.read_bytes():
+                blob.write_bytes(blob.read_bytes() + b"x")
+        await world.route(2, await world.arm(1, "low", 0.5), bad)
+
+        async def problem() -> dict[str, str]:
+            return (await last_report(world)).routes[0].problems
+
+        problems = await eventually(problem)
+        assert score(await replica.infer(ROW)) == 0.25
+        assert await replica.revision() == 1
+
+    assert "damaged" in problems["2"]
+
+
+async def test_a_package_that_cannot_answer_its_example_is_reported(world: World) -> None:
+    spec = world.package_dirs["low"] / "loopwright.json"
+    broken = world.directory / "broken"
+    broken.mkdir()
+    (broken / "model.onnx").write_bytes((world.package_dirs["low"] / "model.onnx").read_bytes())
+    (broken / "loopwright.json").write_text(spec.read_text().replace("[2]", "[200]"))
+    world.package_dirs = {**world.package_dirs, "broken": broken}
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "broken"))
+
+        async def items_shown() -> list[dict[str, Any]]:
+            items: list[dict[str, Any]] = (await replica.http.get("/v1/models")).json()["items"]
+            return items
+
+        items = await eventually(items_shown)
+
+    assert items[0]["revision"] == 0
+    assert "does not answer its own example" in items[0]["problems"]["1"]
+
+
+async def test_it_starts_without_bus_and_store_from_what_it_remembers(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(3, await world.arm(1, "low"))
+        await replica.serves(3)
+    (world.directory / "artifacts").rename(world.directory / "gone")
+    world.bus = Unreachable()  # type: ignore[assignment]
+
+    async with world.replica() as replica:
+        await replica.serves(3)
+
+        assert score(await replica.infer(ROW)) == 0.25
+        assert (await replica.http.get("/readyz")).status_code == 200
+
+
+async def test_a_package_damaged_on_disk_is_fetched_anew(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "low"))
+        await replica.serves(1)
+    for path in (world.directory / "cache" / "packages").rglob("model.onnx"):
+        path.write_bytes(b"nonsense")
+
+    async with world.replica() as replica:
+        await replica.serves(1)
+
+        assert score(await replica.infer(ROW)) == 0.25
+
+
+async def test_a_routing_key_decides_and_otherwise_the_named_input(world: World) -> None:
+    async with world.replica() as replica:
+        arms = [await world.arm(1, "low", 0.5), await world.arm(2, "high", 0.5)]
+        await world.route(1, *arms, routing_key="job")
+        await replica.serves(1)
+        by_key = [
+            [score(await replica.infer(ROW, loopwright_routing_key=f"k{i}")) for i in range(30)]
+            for _ in range(2)
+        ]
+        by_input = {score(await replica.infer({**ROW, "job": ["nurse"]})) for _ in range(20)}
+
+    assert by_key[0] == by_key[1]
+    assert set(by_key[0]) == {0.25, 0.75}
+    assert len(by_input) == 1
+
+
+async def test_five_server_errors_in_a_row_take_the_canary_out(world: World) -> None:
+    async with world.replica() as replica:
+        arms = [await world.arm(1, "trained", 0.01), await world.arm(2, "high", 0.99)]
+        await world.route(1, *arms)
+        await replica.serves(1)
+        statuses = [(await replica.infer(BAD)).status_code for _ in range(40)]
+
+        async def tripped() -> dict[str, str]:
+            return (await last_report(world)).routes[0].tripped
+
+        told = await eventually(tripped)
+        measured = [cast(ServingMeasured, m) for m in await world.told("serving-measured")]
+
+    assert statuses.count(500) == 5
+    assert statuses[-1] == 200
+    assert "5 server errors in a row" in told["2"]
+    assert max(m.errors for m in measured if m.version == 2) == 5
+
+
+async def test_the_only_arm_is_never_taken_out(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "low"))
+        await replica.serves(1)
+        statuses = {(await replica.infer(BAD)).status_code for _ in range(10)}
+
+        assert statuses == {500}
+        assert score(await replica.infer(ROW)) == 0.25
+
+
+async def test_counters_are_cumulative_per_revision_and_version(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "low"))
+        await replica.serves(1)
+        for _ in range(3):
+            await replica.infer({name: data * 2 for name, data in ROW.items()})
+        await replica.infer(BAD)
+        await replica.infer({"age": [1.0]})
+        await replica.infer(ROW, f"/v2/models/{MODEL}/versions/1/infer")
+
+    measured = cast(ServingMeasured, (await world.told("serving-measured"))[-1])
+    assert (measured.calls, measured.rows, measured.errors) == (4, 6, 1)
+    assert sum(measured.latency_counts) == 4
+    assert measured.score_counts == [0, 0, 6, 0, 0, 0, 0, 0, 0, 0]
+
+
+async def test_a_replica_that_stops_leaves_the_table(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "low"))
+        await replica.serves(1)
+        report = await last_report(world)
+
+    subscription = await world.bus.subscribe(None, ["replica-reported"], from_start)
+    records = await subscription.fetch(100, 0)
+    assert records[-1].value == b""
+    assert [(r.model_id, r.revision) for r in report.routes] == [(MODEL_ID, 1)]
+
+
+async def test_shadow_arms_are_recorded_and_never_answer(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(
+            1, await world.arm(1, "low"), await world.arm(2, "high", 0.0, role="shadow")
+        )
+        await replica.serves(1)
+        scores = {score(await replica.infer(ROW)) for _ in range(5)}
+        wanted = infer_body(ROW)
+        assert (await replica.http.post(f"/v2/models/{MODEL}/infer", json=wanted)).is_success
+
+    shadows = [m for m in await world.told("serving-measured") if m.role == "shadow"]  # type: ignore[attr-defined]
+    assert scores == {0.25}
+    assert cast(ServingMeasured, shadows[-1]).calls == 6
+
+
+class Unreachable:
+    """A bus that is away."""
+
+    def __getattr__(self, name: str) -> object:
+        from loopwright_common.errors import UnavailableError
+
+        async def away(*_: object) -> None:
+            raise UnavailableError("the bus is away")
+
+        return away
