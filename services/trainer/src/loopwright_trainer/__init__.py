@@ -1,1 +1,1 @@
-"""Loopwright's trainer service."""
+"""Trainer: from a commit to a registered version, through a pipeline that reuses what it can."""

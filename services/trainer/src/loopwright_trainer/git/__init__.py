@@ -1,0 +1,1 @@
+"""Commits of other people's repositories, read without running anything of theirs."""

@@ -1,0 +1,69 @@
+"""The git command, deaf to hooks, user settings, prompts and external transports."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from loopwright_common.errors import LoopwrightError
+
+_SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "protocol.ext.allow=never",
+    "submodule.recurse=false",
+    "gc.auto=0",
+)
+_ENVIRONMENT = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "true",
+    "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
+    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "LC_ALL": "C",
+}
+_PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+
+
+class GitError(LoopwrightError):
+    """git failed; the message has its reason."""
+
+
+def environment() -> dict[str, str]:
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return passed_on | _ENVIRONMENT
+
+
+def git(*arguments: str, cwd: Path | None = None, timeout: float = 30) -> bytes:
+    """What `git ARGUMENTS` prints; GitError when it fails or takes over `timeout` seconds."""
+    try:
+        done = subprocess.run(
+            command(arguments),
+            cwd=cwd,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise GitError(f"git {arguments[0]} took longer than {timeout:g} s") from None
+    except OSError as error:
+        raise GitError(f"git cannot be started: {error}") from None
+    if done.returncode:
+        raise GitError(f"git {arguments[0]}: {_reason(done.stderr)}")
+    return done.stdout
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    options = [option for setting in _SETTINGS for option in ("-c", setting)]
+    return ["git", *options, *arguments]
+
+
+def _reason(stderr: bytes) -> str:
+    """The line that says most, of what git complained."""
+    lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    return (telling or lines or ["no reason given"])[0][:300]

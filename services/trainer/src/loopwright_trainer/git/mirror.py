@@ -1,0 +1,146 @@
+"""A bare mirror per repository, and what is asked of the repository itself."""
+
+import asyncio
+import re
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from loopwright_common.errors import InvalidError
+from loopwright_trainer.git.command import GitError, git
+from loopwright_trainer.git.tree import Tree, read_tree
+
+_FETCH_SECONDS = 600
+_REMOTE_SECONDS = 20
+_REMOTE = re.compile(r"(file|git|https?|ssh)://[^\s]+|[\w.-]+@[\w.-]+:[^\s]+|/.*")
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_REF = re.compile(r"refs/(heads|tags)/[^\s~^:?*\[\\]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A commit as `code-changed` tells it; `paths` None means unknown."""
+
+    commit: str
+    author: str
+    message: str
+    paths: tuple[str, ...]
+
+
+def check_url(url: str) -> str:
+    """The URL, when it is one that git may be given."""
+    if "::" in url or url.startswith("-") or not _REMOTE.fullmatch(url):
+        raise InvalidError(
+            f"{url!r}: give an absolute path, or a URL of https, ssh, git or file", field="url"
+        )
+    return url
+
+
+def check_ref(ref: str) -> str:
+    if not _REF.fullmatch(ref) or ".." in ref:
+        raise GitError(f"{ref!r} is no branch or tag; it has to be such as refs/heads/main")
+    return ref
+
+
+def remote_head(url: str, branch: str) -> str | None:
+    """The commit a branch points to now, or None where there is no such branch."""
+    ref = check_ref(f"refs/heads/{branch}")
+    answer = git("ls-remote", "--", check_url(url), ref, timeout=_REMOTE_SECONDS).decode()
+    for line in answer.splitlines():
+        commit, _, name = line.partition("\t")
+        if name == ref:
+            return commit
+    return None
+
+
+class Mirror:
+    """What we hold of one repository."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.directory = directory
+        self._url = check_url(url)
+
+    def tree(self, commit: str, ref: str) -> Tree:
+        """The files of a commit, fetched if need be; GitError if `ref` does not contain it."""
+        self.ensure(commit, ref)
+        return read_tree(self.directory, commit)
+
+    def ensure(self, commit: str, ref: str) -> None:
+        """Hold the commit; only those that the named branch or tag contains are taken."""
+        if not _COMMIT.fullmatch(commit):
+            raise GitError(f"{commit!r} is no full commit id")
+        check_ref(ref)
+        if self._holds(commit, ref):
+            return
+        self._fetch(ref)
+        if not self._holds(commit, ref):
+            raise GitError(f"commit {commit[:12]} is not in {ref} of {self._url}")
+
+    def describe(self, commit: str, before: str | None) -> Described:
+        """Author, message and changed paths of a commit that we hold."""
+        shown = git("show", "-s", "--format=%ae%x00%s", commit, cwd=self.directory).decode()
+        author, _, message = shown.strip().partition("\0")
+        return Described(commit, author, message, self._changed(commit, before))
+
+    def _changed(self, commit: str, before: str | None) -> tuple[str, ...]:
+        try:
+            if before is None:
+                listed = git("ls-tree", "-r", "-z", "--name-only", commit, cwd=self.directory)
+            else:
+                listed = git("diff-tree", "-r", "-z", "--name-only", "--no-renames", before, commit,
+                             cwd=self.directory)  # fmt: skip
+        except GitError:
+            return ()
+        return tuple(filter(None, listed.decode(errors="replace").split("\0")))[:1000]
+
+    def _holds(self, commit: str, ref: str) -> bool:
+        if not (self.directory / "HEAD").exists():
+            return False
+        try:
+            git("merge-base", "--is-ancestor", commit, ref, cwd=self.directory)
+        except GitError:
+            return False
+        return True
+
+    def _fetch(self, ref: str) -> None:
+        if not (self.directory / "HEAD").exists():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            git("init", "-q", "--bare", ".", cwd=self.directory)
+        git(
+            *("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
+            *("--", self._url, f"+{ref}:{ref}"),
+            cwd=self.directory,
+            timeout=_FETCH_SECONDS,
+        )
+
+
+class Mirrors:
+    """The mirrors of all repositories; git works in threads, on one mirror at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def head(self, url: str, branch: str) -> str | None:
+        return await asyncio.to_thread(remote_head, url, branch)
+
+    async def tree(self, name: str, url: str, commit: str, ref: str) -> Tree:
+        async with self._locks[name]:
+            return await asyncio.to_thread(self._mirror(name, url).tree, commit, ref)
+
+    async def describe(
+        self, name: str, url: str, commit: str, ref: str, before: str | None
+    ) -> Described:
+        """Author, message and changed paths of a commit, fetched if need be."""
+        mirror = self._mirror(name, url)
+        async with self._locks[name]:
+            await asyncio.to_thread(mirror.ensure, commit, ref)
+            return await asyncio.to_thread(mirror.describe, commit, before)
+
+    async def remove(self, name: str) -> None:
+        async with self._locks[name]:
+            await asyncio.to_thread(shutil.rmtree, self._directory / f"{name}.git", True)
+
+    def _mirror(self, name: str, url: str) -> Mirror:
+        return Mirror(self._directory / f"{name}.git", url)

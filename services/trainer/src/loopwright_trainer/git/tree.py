@@ -1,0 +1,112 @@
+"""The files of one commit: what they are, and their exact bytes written out."""
+
+import hashlib
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from loopwright_trainer.git.command import GitError, command, environment, git
+
+_LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
+
+
+class Entry(NamedTuple):
+    """A tracked file: POSIX path, git's mode, and the id of its content."""
+
+    path: str
+    mode: str
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The files of `commit`; submodules are left out."""
+
+    mirror: Path
+    commit: str
+    entries: Mapping[str, Entry]
+
+    def under(self, path: str) -> list[Entry]:
+        """The file at `path`, or every file below it, sorted by path."""
+        if path in self.entries:
+            return [self.entries[path]]
+        prefix = "" if path == "." else f"{path}/"
+        return sorted(entry for name, entry in self.entries.items() if name.startswith(prefix))
+
+    def read(self, path: str) -> bytes | None:
+        """Content of a tracked file, or None where there is none."""
+        entry = self.entries.get(path)
+        if entry is None or entry.mode == _LINK:
+            return None
+        return git("cat-file", "blob", entry.blob, cwd=self.mirror)
+
+    def write(self, entries: Iterable[Entry], directory: Path) -> None:
+        """Write files as committed: no filters, no line-end changes, no links out of the tree."""
+        wanted = list(entries)
+        if not wanted:
+            return
+        with tempfile.TemporaryFile() as ids:
+            ids.write("".join(f"{entry.blob}\n" for entry in wanted).encode())
+            ids.seek(0)
+            with subprocess.Popen(
+                command(["cat-file", "--batch"]),
+                cwd=self.mirror,
+                env=environment(),
+                stdin=ids,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            ) as process:
+                if process.stdout is None:
+                    raise GitError("git cat-file gives no output")
+                for entry in wanted:
+                    _write_one(entry, _next_blob(process.stdout, entry), directory)
+
+
+def read_tree(mirror: Path, commit: str) -> Tree:
+    """The commit's files; GitError for paths that no checkout may have."""
+    listing = git("ls-tree", "-r", "-z", "--full-tree", commit, cwd=mirror).decode()
+    entries = {}
+    for line in filter(None, listing.split("\0")):
+        described, path = line.split("\t", 1)
+        mode, _, blob = described.split(" ")
+        parts = path.split("/")
+        if ".." in parts or ".git" in (part.lower() for part in parts):
+            raise GitError(f"commit {commit[:12]} has the forbidden path {path!r}")
+        if mode != _SUBMODULE:
+            entries[path] = Entry(path, mode, blob)
+    return Tree(mirror, commit, entries)
+
+
+def digest_of_entries(entries: Iterable[Entry]) -> str:
+    """One digest for a set of tracked files: their paths, modes and contents."""
+    listed = json.dumps(sorted(entries), separators=(",", ":"))
+    return "tree:" + hashlib.sha256(listed.encode()).hexdigest()
+
+
+def _next_blob(stream: IO[bytes], entry: Entry) -> bytes:
+    header = stream.readline().decode().split()
+    if len(header) != 3:
+        raise GitError(f"git has lost the content of {entry.path}")
+    return stream.read(int(header[2]) + 1)[:-1]
+
+
+def _write_one(entry: Entry, content: bytes, directory: Path) -> None:
+    target = directory / entry.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if entry.mode == _LINK:
+        _link(target, content.decode(), directory)
+        return
+    target.write_bytes(content)
+    if entry.mode == _EXECUTABLE:
+        target.chmod(0o755)
+
+
+def _link(target: Path, points_to: str, directory: Path) -> None:
+    inside = (target.parent / points_to).resolve().is_relative_to(directory.resolve())
+    if points_to.startswith("/") or not inside:
+        raise GitError(f"the link {target.relative_to(directory)} points out of the repository")
+    target.symlink_to(points_to)

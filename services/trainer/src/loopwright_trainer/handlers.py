@@ -1,0 +1,49 @@
+"""What the trainer does on events: it queues runs; the worker does them."""
+
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from loopwright_common.consumer import Handlers
+from loopwright_common.events import CodeChanged, Event, RetrainRequested
+from loopwright_common.unit_of_work import Cause, UnitOfWork
+from loopwright_trainer import service
+from loopwright_trainer.repository import Repositories
+
+log = structlog.get_logger()
+Wake = Callable[[], None]
+
+
+def handlers(wake: Wake) -> Handlers:
+    """`wake` tells the worker that a run may wait."""
+    return {
+        CodeChanged: partial(on_code_changed, wake=wake),
+        RetrainRequested: partial(on_retrain_requested, wake=wake),
+    }
+
+
+async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork, *, wake: Wake) -> None:
+    """Outside systems announce what they like; only registered, watched branches run."""
+    repository = await Repositories(uow.connection).get(event.data.repository)
+    if repository is None or not repository.watches(event.data.ref):
+        log.info("code-changed.ignored", repository=event.data.repository, ref=event.data.ref,
+                 why="branch is not watched" if repository else "repository is not registered",
+                 event_id=event.id)  # fmt: skip
+        return
+    await service.queue_change(uow, event, repository)
+    wake()
+
+
+async def on_retrain_requested(
+    event: Event[RetrainRequested], uow: UnitOfWork, *, wake: Wake
+) -> None:
+    repositories = Repositories(uow.connection)
+    name = event.data.pipeline
+    repository = await repositories.of_pipeline(name) or await repositories.get(name)
+    if repository is None:
+        log.info("retrain-requested.ignored", pipeline=name, why="no repository has this pipeline",
+                 event_id=event.id)  # fmt: skip
+        return
+    await service.queue_request(uow, event.data, Cause.of(event), repository)
+    wake()

@@ -1,0 +1,75 @@
+"""The trainer, put together."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+
+from loopwright_common import runtime
+from loopwright_common.artifacts import open_store
+from loopwright_common.bus import EventBus
+from loopwright_common.consumer import Consumer
+from loopwright_common.database import Database
+from loopwright_common.metrics import Metrics
+from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.web import create_app
+from loopwright_trainer.api import create_router
+from loopwright_trainer.git.mirror import Mirrors
+from loopwright_trainer.handlers import handlers
+from loopwright_trainer.intake import Intake
+from loopwright_trainer.run import Workshop
+from loopwright_trainer.service import CONSUMER
+from loopwright_trainer.settings import TrainerSettings
+from loopwright_trainer.step_runner import StepRunner
+from loopwright_trainer.tracking.client import Tracking
+from loopwright_trainer.worker import Worker
+
+MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+_REGISTRY_SECONDS = 30
+
+
+async def build(settings: TrainerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
+    """The trainer's service; what it opens is closed with `stack`."""
+    database = await Database.open(settings.database_url, settings.service, MIGRATIONS)
+    stack.push_async_callback(database.close)
+    client = httpx.AsyncClient(
+        base_url=settings.url_registry, timeout=_REGISTRY_SECONDS, trust_env=False
+    )
+    stack.push_async_callback(client.aclose)
+    return assemble(settings, bus, database, Tracking(client))
+
+
+def assemble(
+    settings: TrainerSettings, bus: EventBus, database: Database, tracking: Tracking
+) -> Service:
+    metrics = Metrics()
+    store = open_store(settings.artifacts_url)
+    directory = settings.work_directory
+    mirrors = Mirrors(directory / "mirrors")
+    steps = StepRunner(database, store, settings.stage_timeout_seconds)
+    workshop = Workshop(database, store, mirrors, tracking, steps, directory)
+    worker = Worker(workshop, settings.parallel_runs)
+    intake = Intake(database, mirrors, settings.poll_seconds)
+    consumers = [Consumer(CONSUMER, handlers(worker.wake), database, bus, metrics)]
+    app = create_app(settings.service, metrics, delivery_readiness(database, consumers))
+    app.include_router(create_router(workshop, intake, worker))
+    return Service(
+        name=settings.service,
+        app=app,
+        host=settings.host,
+        port=settings.port,
+        metrics=metrics,
+        loops=[
+            *delivery_loops(database, bus, metrics, consumers),
+            worker.run,
+            intake.run,
+        ],
+    )
+
+
+def main() -> None:
+    runtime.main(build, TrainerSettings())
+
+
+if __name__ == "__main__":
+    main()

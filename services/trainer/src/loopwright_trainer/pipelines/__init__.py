@@ -1,0 +1,1 @@
+"""Pipeline as code: `loopwright.yaml` and `dvc.yaml` into a `Pipeline`."""

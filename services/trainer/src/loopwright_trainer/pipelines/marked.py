@@ -1,0 +1,162 @@
+"""YAML values that know where they stand, so that every complaint names file and line."""
+
+import posixpath
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import yaml
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.policy import parse_duration
+
+Place = tuple[str | int, ...]
+_LARGEST_FILE = 1 << 20
+_MOST_NODES = 50_000
+_DEEPEST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A value with its place; the readers raise InvalidError naming file, line and key."""
+
+    value: object
+    file: str
+    lines: Mapping[Place, int]
+    place: Place = ()
+
+    def refuse(self, message: str) -> NoReturn:
+        raise InvalidError(f"{self.where}: {message}", field=self.dotted or self.file)
+
+    @property
+    def dotted(self) -> str:
+        return ".".join(str(part) for part in self.place)
+
+    @property
+    def where(self) -> str:
+        place = self.place
+        while place and place not in self.lines:
+            place = place[:-1]
+        prefix = f"{self.file}:{self.lines.get(place, 1)}"
+        return f"{prefix}: {self.dotted}" if self.place else prefix
+
+    def with_value(self, value: object) -> "Marked":
+        return replace(self, value=value)
+
+    def child(self, key: str | int, value: object) -> "Marked":
+        return replace(self, value=value, place=(*self.place, key))
+
+    def mapping(self, allowed: Collection[str] | None = None) -> dict[str, "Marked"]:
+        """The entries by key; keys outside `allowed` are refused."""
+        if not isinstance(self.value, dict):
+            self.refuse(f"must be a mapping, not {kind_of(self.value)}")
+        children = {str(key): self.child(str(key), value) for key, value in self.value.items()}
+        for key, child in children.items():
+            if allowed is not None and key not in allowed:
+                child.refuse(f"unknown key; allowed are {', '.join(sorted(allowed))}")
+        return children
+
+    def items(self) -> list["Marked"]:
+        """The elements of a list; a single value counts as a list of one."""
+        if isinstance(self.value, list):
+            return [self.child(index, value) for index, value in enumerate(self.value)]
+        return [self]
+
+    def text(self) -> str:
+        if isinstance(self.value, bool) or not isinstance(self.value, str | int | float):
+            self.refuse(f"must be a text, not {kind_of(self.value)}")
+        text = str(self.value)
+        if not text.strip() or "\0" in text:
+            self.refuse("must not be empty")
+        return text
+
+    def texts(self) -> tuple[str, ...]:
+        return tuple(item.text() for item in self.items())
+
+    def boolean(self) -> bool:
+        if not isinstance(self.value, bool):
+            self.refuse(f"must be true or false, not {kind_of(self.value)}")
+        return self.value
+
+    def integer(self, low: int, high: int) -> int:
+        if isinstance(self.value, bool) or not isinstance(self.value, int):
+            self.refuse(f"must be a whole number, not {kind_of(self.value)}")
+        if not low <= self.value <= high:
+            self.refuse(f"is {self.value}; allowed are {low} to {high}")
+        return self.value
+
+    def seconds(self) -> float:
+        """A duration above zero such as `10m`, in seconds."""
+        try:
+            duration = parse_duration(self.value)
+        except ValueError as error:
+            self.refuse(str(error))
+        seconds: float = duration.total_seconds()  # type: ignore[attr-defined]
+        if seconds <= 0:
+            self.refuse("must be longer than zero")
+        return seconds
+
+    def path(self, base: str = "") -> str:
+        """A path relative to `base`, as one relative to the repository's root."""
+        text = self.text()
+        joined = posixpath.normpath(posixpath.join(base, text))
+        if text.startswith("/") or joined.startswith("..") or ".git" in joined.split("/"):
+            self.refuse(f"{text!r} leaves the repository; give a path inside it")
+        return joined
+
+
+def load(content: bytes, file: str) -> Marked:
+    """Parse a YAML file; InvalidError with the line where it is none."""
+    if len(content) > _LARGEST_FILE:
+        raise InvalidError(f"{file}: larger than 1 MiB", field=file)
+    try:
+        loader = yaml.CSafeLoader(content.decode())
+        node = loader.get_single_node()
+        lines = _lines_of(node, file) if node else {}
+        value = loader.construct_document(node) if node else None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        reason = getattr(error, "problem", None) or error
+        raise InvalidError(f"{file}:{line}: not YAML: {reason}", field=file) from None
+    except UnicodeDecodeError as error:
+        raise InvalidError(f"{file}: not UTF-8: {error.reason}", field=file) from None
+    return Marked(value, file, lines)
+
+
+def kind_of(value: object) -> str:
+    names = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false"}
+    if value is None:
+        return "nothing"
+    return names.get(type(value), f"{value!r}")
+
+
+def _lines_of(root: yaml.Node, file: str) -> dict[Place, int]:
+    """The line of every place; aliases are followed, so nodes are counted against a bomb."""
+    lines: dict[Place, int] = {}
+    waiting: list[tuple[Place, yaml.Node]] = [((), root)]
+    while waiting:
+        place, node = waiting.pop()
+        lines.setdefault(place, node.start_mark.line + 1)
+        if len(lines) > _MOST_NODES or len(place) > _DEEPEST:
+            raise InvalidError(f"{file}: too many or too deeply nested values", field=file)
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [((*place, index), item) for index, item in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            waiting += _children(place, node, lines, file)
+    return lines
+
+
+def _children(
+    place: Place, node: yaml.MappingNode, lines: dict[Place, int], file: str
+) -> list[tuple[Place, yaml.Node]]:
+    children = []
+    for key, value in node.value:
+        below = (*place, str(key.value))
+        line = key.start_mark.line + 1
+        if below in lines and key.value != "<<":
+            dotted = ".".join(str(part) for part in below)
+            raise InvalidError(f"{file}:{line}: {dotted}: given twice", field=dotted)
+        lines[below] = line
+        children.append((below, value))
+    return children

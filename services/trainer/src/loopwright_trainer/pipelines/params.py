@@ -1,0 +1,80 @@
+"""Parameter files: reading them, and picking the keys that a stage declares."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import yaml
+
+from loopwright_common.errors import InvalidError
+from loopwright_trainer.pipelines.marked import load
+
+DEFAULT_FILE = "params.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class ParamUse:
+    """What a stage takes from a parameter file: dotted keys, or None for the whole file."""
+
+    file: str
+    keys: tuple[str, ...] | None
+
+
+def read_params(content: bytes, file: str) -> dict[str, object]:
+    """The file's values; YAML, JSON and TOML are understood."""
+    suffix = PurePosixPath(file).suffix
+    try:
+        if suffix == ".json":
+            values = json.loads(content)
+        elif suffix == ".toml":
+            values = tomllib.loads(content.decode())
+        else:
+            values = load(content, file).value
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InvalidError(f"{file}: cannot be read: {error}", field=file) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InvalidError(f"{file}: must be a mapping of parameters", field=file)
+    return values
+
+
+def pick(values: Mapping[str, object], use: ParamUse, stage: str) -> dict[str, object]:
+    """The declared parameters by dotted key; InvalidError for one the file lacks."""
+    if use.keys is None:
+        return dict(values)
+    return {key: _look_up(values, key, use.file, stage) for key in use.keys}
+
+
+def narrowed(picked: Mapping[str, object], file: str) -> bytes | None:
+    """A parameter file with the picked keys only; None where the format cannot be written."""
+    nested: dict[str, object] = {}
+    for dotted, value in picked.items():
+        *parents, last = dotted.split(".")
+        level = nested
+        for parent in parents:
+            below = level.setdefault(parent, {})
+            if not isinstance(below, dict):
+                break
+            level = below
+        else:
+            level[last] = value
+    suffix = PurePosixPath(file).suffix
+    if suffix == ".toml":
+        return None
+    if suffix == ".json":
+        return json.dumps(nested, indent=2).encode()
+    return yaml.safe_dump(nested, sort_keys=True).encode()
+
+
+def _look_up(values: Mapping[str, object], dotted: str, file: str, stage: str) -> object:
+    found: object = values
+    for part in dotted.split("."):
+        if not isinstance(found, dict) or part not in found:
+            raise InvalidError(
+                f"stage {stage}: {file} has no parameter {dotted!r}", field=f"stages.{stage}.params"
+            )
+        found = found[part]
+    return found

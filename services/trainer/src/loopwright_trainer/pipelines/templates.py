@@ -1,0 +1,113 @@
+"""DVC's templating: `${...}` from parameters, and stages multiplied by `foreach` and `matrix`."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+
+from loopwright_trainer.pipelines.marked import Marked, kind_of
+
+_REFERENCE = re.compile(r"(?<!\\)\$\{\s*([^}]*?)\s*\}")
+_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+_MOST_STAGES = 1000
+Context = Mapping[str, object]
+
+
+def fill(marked: Marked, context: Context) -> Marked:
+    """The value with every `${...}` replaced; a text that is one reference takes its type."""
+    return marked.with_value(_filled(marked, context))
+
+
+def expand(name: str, stage: Marked, context: Context) -> Iterator[tuple[str, Marked]]:
+    """The stages a definition stands for, by name as DVC names them (`train@a`, `train@a-1`)."""
+    keys = stage.mapping()
+    if "foreach" in keys:
+        yield from _foreach(name, stage, keys, context)
+    elif "matrix" in keys:
+        yield from _matrix(name, stage, keys, context)
+    else:
+        yield name, fill(stage, context)
+
+
+def _foreach(
+    name: str, stage: Marked, keys: dict[str, Marked], context: Context
+) -> Iterator[tuple[str, Marked]]:
+    stage.mapping({"foreach", "do"})
+    if "do" not in keys:
+        stage.refuse("foreach needs `do` with the stage")
+    over = fill(keys["foreach"], context).value
+    if isinstance(over, dict):
+        pairs = list(over.items())
+    elif isinstance(over, list):
+        pairs = [(_label(item, index), item) for index, item in enumerate(over)]
+    else:
+        keys["foreach"].refuse(f"must be a list or a mapping, not {kind_of(over)}")
+    _bound(keys["foreach"], len(pairs))
+    for key, item in pairs:
+        yield f"{name}@{key}", fill(keys["do"], {**context, "item": item, "key": key})
+
+
+def _matrix(
+    name: str, stage: Marked, keys: dict[str, Marked], context: Context
+) -> Iterator[tuple[str, Marked]]:
+    axes = {axis: fill(values, context) for axis, values in keys["matrix"].mapping().items()}
+    for axis in axes.values():
+        if not isinstance(axis.value, list) or not axis.value:
+            axis.refuse("must be a list with at least one value")
+    lists = [list(axis.value) for axis in axes.values() if isinstance(axis.value, list)]
+    count = 1
+    for values in lists:
+        count *= len(values)
+    _bound(keys["matrix"], count)
+    rest = {key: marked.value for key, marked in keys.items() if key != "matrix"}
+    for combination in itertools.product(*(list(enumerate(values)) for values in lists)):
+        item = dict(zip(axes, (value for _, value in combination), strict=True))
+        labels = [
+            _label(value, f"{axis}{index}")
+            for axis, (index, value) in zip(axes, combination, strict=True)
+        ]
+        key = "-".join(str(label) for label in labels)
+        yield f"{name}@{key}", fill(stage.with_value(rest), {**context, "item": item, "key": key})
+
+
+def _bound(marked: Marked, count: int) -> None:
+    if count > _MOST_STAGES:
+        marked.refuse(f"makes {count} stages; at most {_MOST_STAGES} are allowed")
+
+
+def _label(value: object, otherwise: object) -> object:
+    return value if isinstance(value, str | int | float | bool) else otherwise
+
+
+def _filled(marked: Marked, context: Context) -> object:
+    if isinstance(marked.value, dict):
+        return {key: _filled(child, context) for key, child in marked.mapping().items()}
+    if isinstance(marked.value, list):
+        return [_filled(item, context) for item in marked.items()]
+    if not isinstance(marked.value, str):
+        return marked.value
+    whole = _REFERENCE.fullmatch(marked.value)
+    if whole:
+        return _look_up(marked, whole[1], context)
+    text = _REFERENCE.sub(lambda found: _as_text(marked, found[1], context), marked.value)
+    return text.replace("\\${", "${")
+
+
+def _as_text(marked: Marked, reference: str, context: Context) -> str:
+    value = _look_up(marked, reference, context)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float):
+        marked.refuse(f"${{{reference}}} is {kind_of(value)} and cannot stand inside a text")
+    return str(value)
+
+
+def _look_up(marked: Marked, reference: str, context: Context) -> object:
+    found: object = context
+    for name, index in _PART.findall(reference):
+        if index and isinstance(found, list) and int(index) < len(found):
+            found = found[int(index)]
+        elif name and isinstance(found, Mapping) and name in found:
+            found = found[name]
+        else:
+            marked.refuse(f"${{{reference}}} is not among the parameters")
+    return found

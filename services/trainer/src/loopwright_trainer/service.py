@@ -1,0 +1,281 @@
+"""Use cases of the trainer: what a transaction may do to repositories and runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from loopwright_common import clock
+from loopwright_common.delivery_tables import inbox
+from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
+from loopwright_common.events import (
+    CodeChanged,
+    Event,
+    RetrainRequested,
+    StageOutcome,
+    TrainingFinished,
+)
+from loopwright_common.failpoints import failpoint
+from loopwright_common.ids import new_id
+from loopwright_common.sql import upsert
+from loopwright_common.unit_of_work import Cause, UnitOfWork
+from loopwright_trainer.domain import (
+    EndStatus,
+    Outcome,
+    Repository,
+    Run,
+    RunStatus,
+    StageRun,
+    StageState,
+)
+from loopwright_trainer.pipelines.pipeline import Pipeline
+from loopwright_trainer.repository import Repositories, Runs, StageRuns
+
+CONSUMER = "trainer.intake"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends; one with status `skipped` is not announced."""
+
+    status: RunStatus
+    why: str
+
+
+# ---- repositories ----------------------------------------------------------------------------
+
+
+async def add_repository(uow: UnitOfWork, name: str, url: str, branch: str) -> Repository:
+    repository = Repository(name=name, url=url, branch=branch, added_at=clock.now())
+    if not await Repositories(uow.connection).add(repository):
+        raise ConflictError(f"there is a repository {name} already; remove it first")
+    return repository
+
+
+async def get_repository(uow: UnitOfWork, name: str) -> Repository:
+    repository = await Repositories(uow.connection).get(name)
+    if repository is None:
+        raise NotFoundError(f"no repository {name}; add it with `loopwright repositories add`")
+    return repository
+
+
+async def remove_repository(uow: UnitOfWork, name: str) -> None:
+    """Its waiting runs are cancelled; ConflictError while one is running."""
+    runs = Runs(uow.connection)
+    if any(run.repository == name for run in await runs.running()):
+        raise ConflictError(f"a run of {name} is going on; cancel it first")
+    for waiting in await runs.queued(name):
+        await finish(uow, waiting, Ending(RunStatus.CANCELLED, "its repository was removed"))
+    if not await Repositories(uow.connection).remove(name):
+        raise NotFoundError(f"no repository {name}")
+
+
+async def announce(uow: UnitOfWork, change: CodeChanged) -> bool:
+    """Say `code-changed`, once per new head; False if this commit is the known head."""
+    repositories = Repositories(uow.connection)
+    repository = await repositories.get(change.repository)
+    if repository is None or repository.head == change.commit:
+        return False
+    await repositories.change(repository.name, head=change.commit, problem=None)
+    subject = f"repositories/{repository.name}"
+    await uow.emit(change, key=repository.name, subject=subject)
+    return True
+
+
+# ---- what starts runs ------------------------------------------------------------------------
+
+
+async def queue_change(uow: UnitOfWork, event: Event[CodeChanged], repository: Repository) -> None:
+    """Queue a run for a commit; one that waits for an older commit gives way to it."""
+    change = event.data
+    runs = Runs(uow.connection)
+    if change.source == "poll" and await runs.has_commit(repository.name, change.commit):
+        return
+    if change.ref == f"refs/heads/{repository.branch}":
+        await Repositories(uow.connection).change(repository.name, head=change.commit)
+    run = Run(
+        id=new_id(),
+        repository=repository.name,
+        pipeline=repository.pipeline,
+        commit=change.commit,
+        ref=change.ref,
+        paths=tuple(change.paths) or None,
+        reason="code",
+        why=f"commit {change.commit[:7]}" + (f" by {change.author}" if change.author else ""),
+        cause=Cause.of(event).to_json(),
+        created_at=clock.now(),
+    )
+    await _queue(uow, run)
+
+
+async def queue_request(
+    uow: UnitOfWork, request: RetrainRequested, cause: Cause, repository: Repository
+) -> Run:
+    """Queue a run of the newest commit; joined with one that waits already."""
+    if request.captured:
+        changes = {"captured": request.captured}
+        await Repositories(uow.connection).change(repository.name, **changes)
+    run = Run(
+        id=new_id(),
+        repository=repository.name,
+        pipeline=repository.pipeline,
+        ref=f"refs/heads/{repository.branch}",
+        reason=request.reason,
+        why=request.why or f"{request.reason}, asked for by {request.requested_by}",
+        cause=cause.to_json(),
+        created_at=clock.now(),
+    )
+    return await _queue(uow, run)
+
+
+async def request_run(
+    uow: UnitOfWork, *, repository: str | None, pipeline: str | None, by: str, why: str | None
+) -> Run:
+    """Ask for a run as a person does; its `retrain-requested` counts as handled already."""
+    if (repository is None) == (pipeline is None):
+        raise InvalidError("name either the pipeline or the repository", field="pipeline")
+    repositories = Repositories(uow.connection)
+    found = await (
+        repositories.of_pipeline(pipeline) if pipeline else repositories.get(repository or "")
+    )
+    if found is None:
+        raise NotFoundError(f"no repository has the pipeline {pipeline}" if pipeline
+                            else f"no repository {repository}")  # fmt: skip
+    name = found.pipeline or found.name
+    request = RetrainRequested(pipeline=name, reason="person", requested_by=by, why=why)
+    event = await uow.emit(request, key=name, subject=f"pipelines/{name}")
+    await upsert(
+        uow.connection,
+        inbox,
+        {"consumer": CONSUMER, "event_id": event.id, "handled_at": clock.now()},
+    )
+    return await queue_request(uow, request, Cause.of(event), found)
+
+
+async def _queue(uow: UnitOfWork, run: Run) -> Run:
+    runs = Runs(uow.connection)
+    same_ref = [other for other in await runs.queued(run.repository) if other.ref == run.ref]
+    waiting = same_ref[0] if same_ref else None
+    if waiting is None:
+        await runs.add(run)
+        return run
+    if run.reason == "code" and waiting.reason == "code":
+        newer = run.joined_by(waiting)
+        newer = replace(newer, commit=run.commit, why=run.why, cause=run.cause)
+        await finish(uow, waiting, Ending(RunStatus.CANCELLED, f"superseded by {run.why}"))
+        await runs.add(newer)
+        return newer
+    joined = waiting.joined_by(run)
+    await runs.save(joined)
+    return joined
+
+
+# ---- runs ------------------------------------------------------------------------------------
+
+
+async def claim_next(uow: UnitOfWork) -> Run | None:
+    """Start the oldest waiting run: its commit and captured rows are pinned from now on."""
+    runs = Runs(uow.connection)
+    waiting = await runs.next_queued()
+    if waiting is None:
+        return None
+    repository = await Repositories(uow.connection).get(waiting.repository)
+    started = replace(
+        waiting,
+        status=RunStatus.RUNNING,
+        commit=waiting.commit or (repository.head if repository else None),
+        captured=repository.captured if repository else None,
+        attempts=1,
+        started_at=clock.now(),
+    )
+    await runs.save(started)
+    failpoint("trainer.claimed")
+    return started
+
+
+async def resume(uow: UnitOfWork, run: Run) -> Run:
+    """A run that a crash interrupted starts once more."""
+    again = replace(run, attempts=run.attempts + 1)
+    await Runs(uow.connection).save(again)
+    return again
+
+
+async def learn(uow: UnitOfWork, run: Run, pipeline: Pipeline) -> None:
+    """Note what the pipeline file says; ConflictError if another repository has its name."""
+    repositories = Repositories(uow.connection)
+    owner = await repositories.of_pipeline(pipeline.name)
+    if owner and owner.name != run.repository:
+        raise ConflictError(
+            f"pipeline {pipeline.name} belongs to repository {owner.name}; "
+            "give this one another name with `pipeline:`"
+        )
+    watched = list(pipeline.code.branches) if pipeline.code.branches else None
+    await repositories.change(run.repository, pipeline=pipeline.name, branches=watched)
+    await Runs(uow.connection).change(run.id, pipeline=pipeline.name)
+
+
+async def request_cancel(uow: UnitOfWork, run_id: str) -> Run:
+    """A waiting run ends here; a running one is marked, and the worker stops it."""
+    runs = Runs(uow.connection)
+    run = await runs.get(run_id)
+    if run is None:
+        raise NotFoundError(f"no run {run_id}")
+    if run.ended:
+        raise ConflictError(f"run {run_id} has ended: {run.status}")
+    if run.status is RunStatus.QUEUED:
+        return await finish(uow, run, Ending(RunStatus.CANCELLED, "cancelled by a person"))
+    await runs.change(run_id, cancel_requested=True)
+    return replace(run, cancel_requested=True)
+
+
+async def finish(uow: UnitOfWork, run: Run, ending: Ending) -> Run:
+    """End a run and say so, once; stages that were not reached are marked."""
+    stages = StageRuns(uow.connection)
+    rows = [_closed(row) for row in await stages.of_run(run.id)]
+    for row in rows:
+        await stages.save(row)
+    ended = replace(run, status=ending.status, why=ending.why, finished_at=clock.now())
+    await Runs(uow.connection).save(ended)
+    if ending.status is not RunStatus.SKIPPED:
+        pipeline = run.pipeline or run.repository
+        uow.follow(Cause.from_json(dict(run.cause)), f"loopwright/trainer/{run.id}")
+        await uow.emit(
+            _training_finished(ended, pipeline, rows),
+            key=pipeline,
+            subject=f"pipelines/{pipeline}",
+            identity=f"runs/{run.id}",
+        )
+    return ended
+
+
+def _closed(row: StageRun) -> StageRun:
+    if row.state in (StageState.PENDING, StageState.RUNNING):
+        why = "not reached" if row.state is StageState.PENDING else "stopped with its run"
+        return replace(row, state=StageState.SKIPPED, why=why, pid=None, pid_started=None)
+    return row
+
+
+def _training_finished(run: Run, pipeline: str, rows: Sequence[StageRun]) -> TrainingFinished:
+    started, finished = run.started_at or run.created_at, run.finished_at or clock.now()
+    return TrainingFinished(
+        pipeline=pipeline,
+        run_id=run.id,
+        commit=run.commit or "",
+        reason=run.reason,
+        status=cast("EndStatus", run.status.value),
+        why=run.why,
+        stages=[_outcome(row) for row in rows],
+        model=run.model,
+        version=run.version,
+        tracking_run_id=run.tracking_run_id,
+        seconds=round((finished - started).total_seconds(), 3),
+    )
+
+
+def _outcome(row: StageRun) -> StageOutcome:
+    return StageOutcome(
+        name=row.name,
+        outcome=cast("Outcome", row.state.value),
+        why=row.why,
+        seconds=round(row.seconds, 3),
+        metrics=dict(row.metrics),
+    )

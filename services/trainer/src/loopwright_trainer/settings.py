@@ -1,0 +1,30 @@
+"""What the trainer is told."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+from sqlalchemy.engine import make_url
+
+from loopwright_common.settings import ServiceSettings
+
+
+class TrainerSettings(ServiceSettings):
+    service: ClassVar[str] = "trainer"
+    port: int = 8002
+    directory: Path | None = None
+    """Mirrors, workspaces and logs; by default `trainer` beside the SQLite databases."""
+    poll_seconds: float = Field(default=10, gt=0)
+    """How often registered repositories are asked for new commits."""
+    parallel_runs: int = Field(default=2, ge=1, le=64)
+    """Runs at a time; those of one repository never overlap."""
+    stage_timeout_seconds: float = Field(default=3600, gt=0)
+    """Time limit of stages and checks that name none."""
+
+    @property
+    def work_directory(self) -> Path:
+        if self.directory is not None:
+            return self.directory.absolute()
+        url = make_url(self.database_url)
+        beside = url.database if url.get_backend_name() == "sqlite" else None
+        return (Path(beside or ".loopwright") / "trainer").absolute()

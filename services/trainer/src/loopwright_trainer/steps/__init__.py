@@ -1,0 +1,1 @@
+"""Steps: keys, workspaces, outputs and the subprocesses that turn one into the other."""

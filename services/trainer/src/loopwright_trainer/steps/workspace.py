@@ -1,0 +1,151 @@
+"""A step's own directory: it holds what the stage declares, so that nothing else can matter."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loopwright_common.artifacts import ArtifactStore
+from loopwright_common.errors import InvalidError
+from loopwright_trainer.domain import Output
+from loopwright_trainer.git.tree import Entry, Tree, digest_of_entries
+from loopwright_trainer.pipelines.order import inside, overlap
+from loopwright_trainer.pipelines.params import ParamUse, narrowed, pick, read_params
+from loopwright_trainer.pipelines.stages import Stage
+from loopwright_trainer.steps import outputs as kept
+
+NOTHING_CAPTURED = "captured:none"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a dep comes from; any of the three may take part."""
+
+    tracked: Sequence[Entry]
+    outputs: Sequence[Output]
+    captured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the stages of one run can take: the commit, earlier outputs, the captured rows."""
+
+    tree: Tree
+    store: ArtifactStore
+    captured_path: str | None
+    captured: str | None
+    whole_tree: bool
+
+    def digests(self, stage: Stage, earlier: Sequence[Output]) -> dict[str, str]:
+        """Digest of every dep; InvalidError for one that is nowhere."""
+        digests = {}
+        for dep in stage.deps:
+            digests[dep] = self._digest(self.sources(dep, stage, earlier))
+        if self.whole_tree:
+            digests["."] = digest_of_entries(self._tracked("."))
+        return digests
+
+    def sources(self, dep: str, stage: Stage, earlier: Sequence[Output]) -> Sources:
+        captured = self.captured_path is not None and overlap(dep, self.captured_path)
+        found = Sources(
+            self._tracked(dep),
+            [output for output in earlier if overlap(dep, output.path)],
+            captured,
+        )
+        if not (found.tracked or found.outputs or captured):
+            raise InvalidError(
+                f"stage {stage.name}: dep {dep} is neither in commit {self.tree.commit[:12]} "
+                "nor an out of another stage",
+                field=f"stages.{stage.name}.deps",
+            )
+        return found
+
+    def params(self, stage: Stage) -> dict[str, dict[str, object]]:
+        """Values of the declared parameters by file."""
+        values: dict[str, dict[str, object]] = {}
+        for use in stage.params:
+            content = self._param_file(use, stage)
+            picked = pick(read_params(content, use.file), use, stage.name)
+            values.setdefault(use.file, {}).update(picked)
+        return values
+
+    async def materialise(self, stage: Stage, earlier: Sequence[Output], directory: Path) -> None:
+        """Write everything the stage declares into `directory`, and nothing else."""
+        (directory / stage.wdir).mkdir(parents=True, exist_ok=True)
+        tracked = set(self._tracked(".")) if self.whole_tree else set()
+        for dep in stage.deps:
+            sources = self.sources(dep, stage, earlier)
+            tracked |= set(sources.tracked)
+            for output in sources.outputs:
+                await kept.restore(self.store, output, directory)
+            if sources.captured:
+                await self._write_captured(directory)
+        await asyncio.to_thread(self.tree.write, sorted(tracked), directory)
+        await asyncio.to_thread(self._write_params, stage, directory)
+        for out in stage.outs:
+            (directory / out).parent.mkdir(parents=True, exist_ok=True)
+
+    async def _write_captured(self, directory: Path) -> None:
+        from loopwright_common.captured import materialise
+
+        target = directory / (self.captured_path or "")
+        target.mkdir(parents=True, exist_ok=True)
+        await materialise(self.store, self.captured, target)
+
+    def _write_params(self, stage: Stage, directory: Path) -> None:
+        """Parameter files narrowed to the declared keys, where they are not deps themselves."""
+        for file, picked in self.params(stage).items():
+            target = directory / file
+            if target.exists():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            whole = any(use.file == file and use.keys is None for use in stage.params)
+            content = None if whole else narrowed(picked, file)
+            target.write_bytes(content if content is not None else self.tree.read(file) or b"")
+
+    def _tracked(self, path: str) -> list[Entry]:
+        """Tracked files at or below a path; captured rows always come from the monitor."""
+        entries = self.tree.under(path)
+        hidden = self.captured_path
+        return [e for e in entries if hidden is None or not inside(e.path, hidden)]
+
+    def _digest(self, sources: Sources) -> str:
+        parts = [output.digest for output in sources.outputs]
+        if sources.captured:
+            parts.append(self.captured or NOTHING_CAPTURED)
+        if sources.tracked:
+            parts.append(digest_of_entries(sources.tracked))
+        if len(parts) == 1:
+            return parts[0]
+        return "sha256:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _param_file(self, use: ParamUse, stage: Stage) -> bytes:
+        content = self.tree.read(use.file)
+        if content is None:
+            raise InvalidError(
+                f"stage {stage.name}: the commit has no parameter file {use.file}",
+                field=f"stages.{stage.name}.params",
+            )
+        return content
+
+
+def fingerprint(directory: Path, outs: Sequence[str]) -> dict[str, str]:
+    """Digest of every file of a workspace but the outputs, to see whether a stage edits inputs."""
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_file() and not any(inside(name, out) for out in outs):
+            found[name] = _digest_of_file(path)
+    return found
+
+
+def edited(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Inputs that changed or went while a stage ran; new files do not matter."""
+    return [name for name, digest in before.items() if after.get(name) != digest]
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,189 @@
+"""A small client of the registry's MLflow REST API; calls that may be repeated are repeated."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from loopwright_common.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+
+_API = "/api/2.0/mlflow"
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+_SCHEME = "mlflow-artifacts:/"
+_MOST_METRICS, _MOST_TAGS = 1000, 100
+_DELAYS = (0.05, 0.2, 0.5, 1, 2, 4, 8, 8, 8, 8)
+Body = Callable[[], bytes | AsyncIterator[bytes]]
+"""Makes the body anew for each try."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingRun:
+    """A tracking run and where its artifacts go."""
+
+    id: str
+    experiment_id: str
+    artifact_root: str
+
+
+class Tracking:
+    """UnavailableError once the registry stayed away for all `delays` (seconds between tries)."""
+
+    def __init__(self, client: httpx.AsyncClient, delays: tuple[float, ...] = _DELAYS) -> None:
+        self._client = client
+        self.delays = delays
+
+    @property
+    def url(self) -> str:
+        return str(self._client.base_url).rstrip("/")
+
+    def impatient(self) -> "Tracking":
+        """The same registry, asked once."""
+        return Tracking(self._client, ())
+
+    async def experiment(self, name: str) -> str:
+        """The id of the experiment, made if there is none."""
+        try:
+            found = await self._get("experiments/get-by-name", experiment_name=name)
+        except NotFoundError:
+            try:
+                made = await self._post("experiments/create", name=name)
+            except ConflictError:
+                return await self.experiment(name)
+            return str(made["experiment_id"])
+        return str(found["experiment"]["experiment_id"])
+
+    async def create_run(
+        self, experiment_id: str, name: str, tags: Mapping[str, str]
+    ) -> TrackingRun:
+        made = await self._post(
+            "runs/create",
+            experiment_id=experiment_id,
+            run_name=name,
+            user_id="loopwright",
+            start_time=_milliseconds(),
+            tags=_pairs(tags),
+        )
+        return _tracking_run(made["run"])
+
+    async def find_run(self, experiment_id: str, tag: str, value: str) -> TrackingRun | None:
+        found = await self._post(
+            "runs/search",
+            experiment_ids=[experiment_id],
+            filter=f"tags.`{tag}` = '{value}'",
+            max_results=1,
+        )
+        runs = found.get("runs", [])
+        return _tracking_run(runs[0]) if runs else None
+
+    async def get_run(self, run_id: str) -> TrackingRun:
+        return _tracking_run((await self._get("runs/get", run_id=run_id))["run"])
+
+    async def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        moment = _milliseconds()
+        points = [
+            {"key": name, "value": value, "timestamp": moment, "step": 0}
+            for name, value in metrics.items()
+        ]
+        for first in range(0, len(points), _MOST_METRICS):
+            batch = points[first : first + _MOST_METRICS]
+            await self._post("runs/log-batch", run_id=run_id, metrics=batch)
+
+    async def end_run(self, run_id: str, status: str) -> None:
+        """`status` is FINISHED, FAILED or KILLED."""
+        await self._post("runs/update", run_id=run_id, status=status, end_time=_milliseconds())
+
+    async def upload(self, run: TrackingRun, path: str, size: int, body: Body) -> None:
+        """Put `size` bytes at `path` of the run's artifacts."""
+        place = quote(f"{run.artifact_root.removeprefix(_SCHEME).strip('/')}/{path}")
+        headers = {"content-length": str(size), "content-type": "application/octet-stream"}
+        await self._send("PUT", f"{_ARTIFACTS}/{place}", body=body, headers=headers)
+
+    async def ensure_model(self, name: str) -> None:
+        try:
+            await self._post("registered-models/create", name=name)
+        except ConflictError:
+            return
+
+    async def create_version(
+        self,
+        name: str,
+        source: str,
+        run_id: str,
+        tags: Mapping[str, str],
+        cause: str,
+    ) -> int:
+        """Tried once: whoever repeats it looks for the version first."""
+        body = {"name": name, "source": source, "run_id": run_id, "tags": _pairs(tags)}
+        made = await self._once(
+            "POST", f"{_API}/model-versions/create", json=body, headers={"loopwright-cause": cause}
+        )
+        return int(made["model_version"]["version"])
+
+    async def find_version(self, name: str, tag: str, value: str) -> int | None:
+        """The number of the version of `name` with this tag."""
+        found = await self._get(
+            "model-versions/search",
+            filter=f"name = '{name}' AND tags.`{tag}` = '{value}'",
+            max_results=1,
+        )
+        versions = found.get("model_versions", [])
+        return int(versions[0]["version"]) if versions else None
+
+    async def _get(self, place: str, **query: str | int) -> dict[str, Any]:
+        return await self._send("GET", f"{_API}/{place}", params=query)
+
+    async def _post(self, place: str, **body: object) -> dict[str, Any]:
+        return await self._send("POST", f"{_API}/{place}", json=body)
+
+    async def _send(
+        self, method: str, url: str, *, body: Body | None = None, **request: Any
+    ) -> dict[str, Any]:
+        for delay in self.delays:
+            try:
+                return await self._once(method, url, content=body() if body else None, **request)
+            except UnavailableError:
+                await asyncio.sleep(delay)
+        return await self._once(method, url, content=body() if body else None, **request)
+
+    async def _once(self, method: str, url: str, **request: Any) -> dict[str, Any]:
+        try:
+            return _checked(await self._client.request(method, url, **request))
+        except httpx.TransportError as error:
+            raise UnavailableError(f"registry: {str(error) or type(error).__name__}") from error
+
+
+def _checked(answer: httpx.Response) -> dict[str, Any]:
+    if answer.is_success:
+        content: dict[str, Any] = answer.json() if answer.content else {}
+        return content
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {}
+    code = problem.get("error_code", "")
+    message = problem.get("message") or problem.get("detail") or answer.text[:300]
+    text = f"registry answered {answer.status_code} to {answer.request.url.path}: {message}"
+    if answer.status_code >= 500 or answer.status_code in (408, 429):
+        raise UnavailableError(text)
+    if code == "RESOURCE_ALREADY_EXISTS":
+        raise ConflictError(text)
+    if answer.status_code == 404:
+        raise NotFoundError(text)
+    raise InvalidError(text)
+
+
+def _tracking_run(run: Mapping[str, Any]) -> TrackingRun:
+    info = run["info"]
+    return TrackingRun(info["run_id"], str(info["experiment_id"]), info["artifact_uri"])
+
+
+def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)

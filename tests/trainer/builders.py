@@ -1,0 +1,280 @@
+"""What trainer tests are built from: real git repositories, a running trainer, a recording registry."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from loopwright_common.bus import EventBus
+from loopwright_common.database import Database
+from loopwright_common.runtime import Service
+from loopwright_common.sqlite_log import SqliteLog
+from loopwright_trainer.main import MIGRATIONS, assemble
+from loopwright_trainer.settings import TrainerSettings
+from loopwright_trainer.tracking.client import Tracking
+
+PREPARE = (
+    "from pathlib import Path\nPath('base.txt').write_text(Path('data.csv').read_text() * 2)\n"
+)
+TRAIN = """
+import json, pathlib, yaml
+rate = yaml.safe_load(open('params.yaml'))['train']['rate']
+package = pathlib.Path('package'); package.mkdir()
+(package / 'MLmodel').write_text('flavors: {}')
+(package / 'weights').write_text(f"{rate} {open('base.txt').read()}")
+json.dump({'loss': rate, 'slices': {'a': 1}}, open('metrics.json', 'w'))
+"""
+PIPELINE = """
+model: toy
+stages:
+  prepare: {cmd: python prepare.py, deps: [prepare.py, data.csv], outs: [base.txt]}
+  train:
+    cmd: python train.py
+    deps: [train.py, base.txt]
+    params: [train.rate]
+    outs: [package]
+    metrics: [metrics.json]
+register: {package: package}
+"""
+FILES = {
+    "loopwright.yaml": PIPELINE,
+    "params.yaml": "train: {rate: 0.5}\nother: 1\n",
+    "data.csv": "1,2\n",
+    "prepare.py": PREPARE,
+    "train.py": TRAIN,
+}
+
+
+class Upstream:
+    """A person's git repository."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True)
+        self.git("init", "-q", "-b", "main")
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+        done = subprocess.run(
+            ["git", *identity, *arguments], cwd=self.path, check=True, capture_output=True
+        )
+        return done.stdout.decode().strip()
+
+    def commit(self, files: Mapping[str, str | bytes | None], message: str = "Change") -> str:
+        """Write the files (None removes one) and commit; returns the commit."""
+        for name, content in files.items():
+            target = self.path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if content is None:
+                target.unlink()
+            else:
+                target.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+
+@dataclass
+class Registry:
+    """Keeps what the trainer sends, and answers as the registry's MLflow API does."""
+
+    experiments: dict[str, str] = field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    lost_answers: int = 0
+    away: bool = False
+
+    def tracking(self) -> Tracking:
+        app = Starlette(
+            routes=[
+                Route("/api/2.0/mlflow/{place:path}", self._answer, methods=["GET", "POST"]),
+                Route(
+                    "/api/2.0/mlflow-artifacts/artifacts/{path:path}", self._put, methods=["PUT"]
+                ),
+            ]
+        )
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry")
+        return Tracking(client, delays=(0.01, 0.01))
+
+    async def _put(self, request: Request) -> Response:
+        self.artifacts[request.path_params["path"]] = await request.body()
+        return JSONResponse({})
+
+    async def _answer(self, request: Request) -> Response:
+        if self.away:
+            return JSONResponse({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "away"}, 503)
+        given = await request.json() if request.method == "POST" else dict(request.query_params)
+        name = request.path_params["place"].replace("/", "_").replace("-", "_")
+        answer: Response = getattr(self, name)(given, request)
+        return answer
+
+    def experiments_get_by_name(self, given: dict[str, Any], _: Request) -> Response:
+        name = given["experiment_name"]
+        if name not in self.experiments:
+            return JSONResponse({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": name}, 404)
+        return JSONResponse({"experiment": {"experiment_id": self.experiments[name]}})
+
+    def experiments_create(self, given: dict[str, Any], _: Request) -> Response:
+        self.experiments[given["name"]] = str(len(self.experiments) + 1)
+        return JSONResponse({"experiment_id": self.experiments[given["name"]]})
+
+    def runs_create(self, given: dict[str, Any], _: Request) -> Response:
+        run_id = f"{len(self.runs):032x}"
+        info = {
+            "run_id": run_id,
+            "experiment_id": given["experiment_id"],
+            "artifact_uri": f"mlflow-artifacts:/{given['experiment_id']}/{run_id}/artifacts",
+            "status": "RUNNING",
+        }
+        self.runs[run_id] = {"info": info, "tags": {t["key"]: t["value"] for t in given["tags"]}}
+        return JSONResponse({"run": {"info": info}})
+
+    def runs_get(self, given: dict[str, Any], _: Request) -> Response:
+        return JSONResponse({"run": {"info": self.runs[given["run_id"]]["info"]}})
+
+    def runs_search(self, given: dict[str, Any], _: Request) -> Response:
+        found = [
+            run
+            for run in self.runs.values()
+            if any(given["filter"] == f"tags.`{k}` = '{v}'" for k, v in run["tags"].items())
+        ]
+        return JSONResponse({"runs": [{"info": run["info"]} for run in found]})
+
+    def runs_log_batch(self, given: dict[str, Any], _: Request) -> Response:
+        self.metrics |= {metric["key"]: metric["value"] for metric in given["metrics"]}
+        return JSONResponse({})
+
+    def runs_update(self, given: dict[str, Any], _: Request) -> Response:
+        self.runs[given["run_id"]]["info"]["status"] = given["status"]
+        return JSONResponse({})
+
+    def registered_models_create(self, given: dict[str, Any], _: Request) -> Response:
+        if self.versions:
+            return JSONResponse(
+                {"error_code": "RESOURCE_ALREADY_EXISTS", "message": given["name"]}, 400
+            )
+        return JSONResponse({})
+
+    def model_versions_create(self, given: dict[str, Any], request: Request) -> Response:
+        tags = {tag["key"]: tag["value"] for tag in given["tags"]}
+        number = str(len(self.versions) + 1)
+        cause = request.headers["loopwright-cause"]
+        self.versions.append({**given, "tags": tags, "version": number, "cause": cause})
+        if self.lost_answers:
+            self.lost_answers -= 1
+            return JSONResponse({}, 503)
+        return JSONResponse({"model_version": {"version": number}})
+
+    def model_versions_search(self, given: dict[str, Any], _: Request) -> Response:
+        found = [
+            version
+            for version in self.versions
+            if f"tags.`loopwright.run` = '{version['tags']['loopwright.run']}'" in given["filter"]
+        ]
+        return JSONResponse({"model_versions": found})
+
+
+@dataclass
+class Trainer:
+    """A trainer that runs its loops, seen through its API."""
+
+    service: Service
+    http: httpx.AsyncClient
+    bus: EventBus
+    database: Database
+    directory: Path
+
+    async def post(self, path: str, **body: Any) -> Any:
+        answer = await self.http.post(path, json=body)
+        answer.raise_for_status()
+        return answer.json()
+
+    async def get(self, path: str) -> Any:
+        answer = await self.http.get(path)
+        answer.raise_for_status()
+        return answer.json()
+
+    async def add(self, upstream: Upstream, name: str = "toy") -> Any:
+        """Register the repository and wait for the run of its head."""
+        await self.post("/v1/repositories", name=name, url=str(upstream.path))
+        return await self.ended(upstream.git("rev-parse", "HEAD"))
+
+    async def push(
+        self, upstream: Upstream, files: Mapping[str, str | bytes | None], name: str = "toy"
+    ) -> Any:
+        """Commit, announce, and wait for the run."""
+        commit = upstream.commit(files)
+        await self.post(f"/v1/repositories/{name}/changed")
+        return await self.ended(commit)
+
+    async def ended(self, commit: str | None = None, run_id: str | None = None) -> Any:
+        """The newest run (of a commit) in full, once it has ended."""
+        async with asyncio.timeout(30):
+            while True:
+                for run in (await self.get("/v1/runs"))["items"]:
+                    wanted = run["id"] == run_id if run_id else commit in (None, run["commit"])
+                    if wanted and run["finished_at"]:
+                        return await self.get(f"/v1/runs/{run['id']}")
+                await asyncio.sleep(0.01)
+
+
+def stages(run: Any) -> dict[str, str]:
+    """Outcome by stage."""
+    return {stage["name"]: stage["outcome"] for stage in run["stages"]}
+
+
+def why(run: Any, stage: str) -> str:
+    return next(str(row["why"]) for row in run["stages"] if row["name"] == stage)
+
+
+def settings_for(tmp_path: Path, **given: Any) -> TrainerSettings:
+    return TrainerSettings(
+        database_url=f"sqlite:///{tmp_path / 'databases'}",
+        artifacts_url=f"file://{tmp_path / 'artifacts'}",
+        directory=tmp_path / "trainer",
+        poll_seconds=3600,
+        **given,
+    )
+
+
+@asynccontextmanager
+async def running(
+    tmp_path: Path, bus: EventBus, registry: Registry, **given: Any
+) -> AsyncGenerator[Trainer, None]:
+    settings = settings_for(tmp_path, **given)
+    database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
+    service = assemble(settings, bus, database, registry.tracking())
+    transport = httpx.ASGITransport(service.app)
+    loops = [asyncio.ensure_future(loop()) for loop in service.loops]
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        try:
+            yield Trainer(service, http, bus, database, settings.work_directory)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await database.close()
+
+
+async def events(bus: SqliteLog, topic: str) -> list[dict[str, Any]]:
+    """Payloads of a topic so far, in order."""
+    import json
+
+    async with bus._engine.connect() as connection:
+        rows = await connection.execute(
+            sa.text("SELECT value FROM log WHERE topic = :topic ORDER BY position"),
+            {"topic": topic},
+        )
+        return [json.loads(row.value) for row in rows]

@@ -1,0 +1,29 @@
+"""A running trainer with a repository and a registry."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from loopwright_common.sqlite_log import SqliteLog
+from tests.trainer.builders import FILES, Registry, Trainer, Upstream, running
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Upstream:
+    repository = Upstream(tmp_path / "upstream")
+    repository.commit(FILES, "Begin")
+    return repository
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+async def trainer(
+    tmp_path: Path, bus: SqliteLog, registry: Registry
+) -> AsyncGenerator[Trainer, None]:
+    async with running(tmp_path, bus, registry) as trainer:
+        yield trainer
