@@ -1,4 +1,4 @@
-"""What people may do to a deployment; an impossible wish is a ConflictError with what is possible."""
+"""What people may do to a deployment; what is impossible is a ConflictError that says why."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -133,8 +133,7 @@ async def wish_for_champion(uow: UnitOfWork, environment: str, told: AliasChange
     elif deployment.staged:
         await promote(uow, record, wish)
     else:
-        forced = replace(deployment, forced=True, why=f"goes live after staging, for {wish}")
-        await service.store(uow, record, forced, wish.by)
+        await service.store(uow, record, replace(deployment, forced=str(wish)), wish.by)
 
 
 async def _again(uow: UnitOfWork, record: Record, wish: Wish) -> None:
@@ -145,7 +144,11 @@ async def _again(uow: UnitOfWork, record: Record, wish: Wish) -> None:
         return
     fresh = service.new_record(record.registered, old.environment, record.cause, old.attempt + 1)
     deployment = replace(
-        fresh.deployment, forced=True, why=f"wanted by {wish}", staged=old.staged, served=old.served
+        fresh.deployment,
+        forced=str(wish),
+        why=f"wanted by {wish}",
+        staged=old.staged,
+        served=old.served,
     )
     again = replace(fresh, deployment=deployment, checks=record.checks, report=record.report)
     await Deployments(uow.connection).add(again)

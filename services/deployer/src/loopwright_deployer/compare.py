@@ -30,9 +30,11 @@ def classifier_losses(metric: Metric, probabilities: Floats, truth: NDArray[np.i
     """Loss per row; `probabilities` is [n, classes], `truth` the index of the true class, [n]."""
     rows = np.arange(len(truth))
     if metric == "log_loss":
-        return -np.log(np.clip(probabilities[rows, truth], _CLIP, 1.0))
+        return np.asarray(
+            -np.log(np.clip(probabilities[rows, truth], _CLIP, 1.0)), dtype=np.float64
+        )
     if metric == "error_rate":
-        return (probabilities.argmax(axis=1) != truth).astype(np.float64)
+        return np.asarray(probabilities.argmax(axis=1) != truth, dtype=np.float64)
     if probabilities.shape[1] == 2:
         return np.asarray(np.square(probabilities[:, 1] - truth), dtype=np.float64)
     target = np.zeros_like(probabilities)
@@ -42,7 +44,7 @@ def classifier_losses(metric: Metric, probabilities: Floats, truth: NDArray[np.i
 
 def regressor_losses(predictions: Floats, truth: Floats) -> Floats:
     """Squared error per row."""
-    return np.square(predictions - truth)
+    return np.asarray(np.square(predictions - truth), dtype=np.float64)
 
 
 def compare(challenger: Floats, champion: Floats, margin: float, *, seed: int = 0) -> Comparison:

@@ -65,8 +65,9 @@ class Served:
 class Deployment:
     """One attempt to bring a version to its model's traffic.
 
-    `step` counts canary steps from 0; `deadline` is the timer of the present state; a paused
-    deployment remembers in `paused_from` where it stood.
+    `why` says how it came into its state, `waits` what it waits for there. `step` counts canary
+    steps from 0; `deadline` is the timer of the present state; a paused deployment remembers in
+    `paused_from` where it stood; `forced` is the wish of a person to go live right after staging.
     """
 
     id: str
@@ -77,11 +78,12 @@ class Deployment:
     attempt: int = 1
     state: State = State.RECEIVED
     why: str
+    waits: str | None = None
     step: int = 0
     paused_from: State | None = None
     staged: bool = False
     approved: bool = False
-    forced: bool = False
+    forced: str | None = None
     champion: bool = False
     previous: int | None = None
     served: Served | None = None
@@ -117,6 +119,7 @@ def move(deployment: Deployment, to: State, why: str, at: datetime) -> Deploymen
         deployment,
         state=to,
         why=why,
+        waits=None,
         state_since=at,
         deadline=None,
         champion=to is State.PROMOTED,

@@ -19,7 +19,7 @@ _SURENESS = 1e-3
 def check_latency(
     policy: LatencyPolicy, row: Values, candidate: Scoring, champion: tuple[Scoring, Values] | None
 ) -> Check:
-    """p99 against the policy; a candidate fails when clearly more than 1 % of its calls are slow."""
+    """p99 against the policy; `failed` when clearly more than 1 % of the calls are too slow."""
     calls = CALLS_COMPARED if champion else CALLS_ALONE
     own, other = _timed(row, candidate, champion, calls)
     p99 = float(np.quantile(own, 0.99))
@@ -54,7 +54,7 @@ def _limit(at_most: str, champion: Sequence[float] | np.ndarray) -> float | None
         return float(at_most.removesuffix("s"))
     if not len(champion):
         return None
-    return float(at_most.split("x")[0]) * float(np.quantile(champion, 0.99))
+    return float(at_most.split("x", maxsplit=1)[0]) * float(np.quantile(champion, 0.99))
 
 
 def _surely_more(slow: int, calls: int) -> bool:

@@ -90,10 +90,11 @@ class Deployments:
         this = deployments.c.id == deployment.id
         await self._connection.execute(sa.update(deployments).where(this).values(champion=True))
 
-    async def explain(self, deployment: Deployment, why: str) -> None:
-        """A new reason for staying in the same state."""
-        this = deployments.c.id == deployment.id
-        await self._connection.execute(sa.update(deployments).where(this).values(why=why))
+    async def explain(self, deployment: Deployment, waits: str) -> None:
+        """What the deployment waits for in its present state."""
+        if waits != deployment.waits:
+            this = deployments.c.id == deployment.id
+            await self._connection.execute(sa.update(deployments).where(this).values(waits=waits))
 
     async def note(self, deployment: Deployment, by: str | None) -> None:
         """Append the present state to the deployment's story."""

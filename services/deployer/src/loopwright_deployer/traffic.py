@@ -22,25 +22,26 @@ from loopwright_deployer.rollout import Route, kept, sole, split
 from loopwright_deployer.service import advance, finish, naming, reject, store, tell
 
 
-async def enter(uow: UnitOfWork, record: Record) -> None:
-    """From validated to the next gate: approval, its turn, the canary, or straight to champion."""
+async def enter(uow: UnitOfWork, record: Record) -> bool:
+    """From validated to the next gate: approval, the canary, or champion; False while it waits."""
     deployment, approval = record.deployment, record.policy.approval
     if isinstance(approval, ApprovalPolicy) and not (deployment.approved or deployment.forced):
         await _ask(uow, record, approval)
-        return
+        return True
     others = await Deployments(uow.connection).of_model(deployment.environment, deployment.model_id)
     busy = next((r.deployment for r in others if _in_the_way(r.deployment, deployment)), None)
-    champion = next((r for r in others if r.deployment.champion), None)
     if busy is not None:
-        why = f"waits for version {busy.version}, which is {busy.state}"
-        if why != deployment.why:
-            await Deployments(uow.connection).explain(deployment, why)
-    elif champion is None:
+        waits = f"waits for version {busy.version}, which is {busy.state}"
+        await Deployments(uow.connection).explain(deployment, waits)
+        return False
+    champion = next((r for r in others if r.deployment.champion), None)
+    if champion is None:
         await promote(uow, record, "the first version goes live after staging")
     elif deployment.forced:
-        await promote(uow, record, deployment.why)
+        await promote(uow, record, deployment.forced)
     else:
         await _start_canary(uow, record, champion)
+    return True
 
 
 async def approval_expired(uow: UnitOfWork, record: Record) -> None:
@@ -60,7 +61,11 @@ async def next_step(uow: UnitOfWork, record: Record, why: str) -> None:
     champion = await _champion(uow, deployment)
     weight = record.policy.canary.steps[step].weight
     changed = replace(
-        deployment, step=step, why=f"{why}; now {weight:.0%}", state_since=clock.now()
+        deployment,
+        step=step,
+        why=f"{why}; now {weight:.0%}",
+        waits=None,
+        state_since=clock.now(),
     )
     stepped = await store(uow, record, changed)
     arms = split(_served(champion), _served(record), weight)

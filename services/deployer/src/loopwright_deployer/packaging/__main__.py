@@ -1,7 +1,7 @@
 """`python -m loopwright_deployer.packaging JOB` or `--spare`: import all, then wait for the job.
 
-A job is one JSON object, `{"source": DIR, "target": DIR, "digest": "sha256:...", "rows": FILE|null}`;
-`rows` is Parquet to compare forms on. Prints one JSON line: `{"format", "why"}`, or
+A job is one JSON object, `{"source": DIR, "target": DIR, "digest": "sha256:...", "rows": FILE}`;
+the optional `rows` is Parquet to compare forms on. Prints one JSON line: `{"format", "why"}`, or
 `{"error": "..."}` with exit status 1. In spare mode the end of standard input ends the process.
 """
 

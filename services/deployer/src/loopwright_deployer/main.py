@@ -1,0 +1,52 @@
+"""The deployer's composition root."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from loopwright_common import runtime
+from loopwright_common.artifacts import open_store
+from loopwright_common.bus import EventBus
+from loopwright_common.consumer import Consumer
+from loopwright_common.database import Database
+from loopwright_common.events import ReplicaReported
+from loopwright_common.metrics import Metrics
+from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.table_reader import TableReader
+from loopwright_common.web import create_app
+from loopwright_deployer.api import create_router
+from loopwright_deployer.handlers import Lifecycle
+from loopwright_deployer.settings import DeployerSettings
+from loopwright_deployer.worker import Worker
+from loopwright_deployer.workshop import Workshop
+
+MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+
+
+async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
+    """The service, ready to run; what it opens is closed with the stack."""
+    database = await Database.open(settings.database_url, "deployer", MIGRATIONS)
+    stack.push_async_callback(database.close)
+    workshop = Workshop(settings, open_store(settings.artifacts_url))
+    stack.push_async_callback(workshop.close)
+    metrics = Metrics()
+    replicas = TableReader(bus, ReplicaReported)
+    worker = Worker(database, workshop, replicas)
+    lifecycle = Lifecycle(settings.environment, worker.wake)
+    consumers = [
+        Consumer("deployer.lifecycle", lifecycle.handlers(), database, bus, metrics),
+        Consumer("deployer.measures", lifecycle.measured(), database, bus, metrics),
+    ]
+    app = create_app("deployer", metrics, delivery_readiness(database, consumers))
+    app.include_router(create_router(database, settings.environment, worker.wake))
+    return Service(
+        name="deployer",
+        app=app,
+        host=settings.host,
+        port=settings.port,
+        metrics=metrics,
+        loops=[*delivery_loops(database, bus, metrics, consumers), replicas.run, worker.run],
+    )
+
+
+def main() -> None:
+    runtime.main(build, DeployerSettings())

@@ -1,0 +1,126 @@
+"""What the deployer's API takes and gives."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from loopwright_common.events import Arm, Check
+from loopwright_common.policy import DeployPolicy
+from loopwright_deployer.domain import State
+from loopwright_deployer.repository import Record, RouteRow, Step
+
+
+class WishIn(BaseModel):
+    """Who decides, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+    by: str = Field(min_length=1, max_length=200)
+    reason: str = Field(default="", max_length=2000)
+
+
+class StepOut(BaseModel):
+    number: int
+    state: State
+    why: str
+    by: str | None
+    at: datetime
+
+
+class RouteOut(BaseModel):
+    environment: str
+    model_id: str
+    model: str
+    revision: int
+    arms: list[Arm]
+    kept: list[Arm]
+    changed_at: datetime
+
+
+class RoutesOut(BaseModel):
+    items: list[RouteOut]
+    next: str | None = None
+
+
+class DeploymentOut(BaseModel):
+    """A deployment; `why` says how it came into its state and what it waits for there."""
+
+    id: str
+    environment: str
+    model_id: str
+    model: str
+    version: int
+    attempt: int
+    state: State
+    why: str
+    canary_step: int | None
+    champion: bool
+    previous: int | None
+    approved: bool
+    deadline: datetime | None
+    created_at: datetime
+    state_since: datetime
+    promoted_at: datetime | None
+    checks: list[Check]
+    report: str | None
+
+
+class DeploymentDetail(DeploymentOut):
+    policy: DeployPolicy
+    steps: list[StepOut]
+    route: RouteOut | None
+
+
+class DeploymentsOut(BaseModel):
+    items: list[DeploymentOut]
+    next: str | None = None
+
+
+class PlannedStep(BaseModel):
+    state: State
+    sentence: str
+    done: bool
+
+
+class PlanOut(BaseModel):
+    """What a deployment goes through, before and while it does."""
+
+    deployment_id: str
+    steps: list[PlannedStep]
+
+
+def deployment_out(record: Record) -> DeploymentOut:
+    return DeploymentOut.model_validate(_fields(record))
+
+
+def deployment_detail(record: Record, story: list[Step], row: RouteRow | None) -> DeploymentDetail:
+    steps = [StepOut(number=s.number, state=s.state, why=s.why, by=s.by, at=s.at) for s in story]
+    route = route_out(row) if row else None
+    return DeploymentDetail.model_validate(
+        {**_fields(record), "policy": record.policy, "steps": steps, "route": route}
+    )
+
+
+def route_out(row: RouteRow) -> RouteOut:
+    return RouteOut(
+        environment=row.environment,
+        model_id=row.model_id,
+        model=row.model,
+        revision=row.route.revision,
+        arms=list(row.route.arms),
+        kept=list(row.route.kept),
+        changed_at=row.changed_at,
+    )
+
+
+def _fields(record: Record) -> dict[str, object]:
+    deployment = record.deployment
+    shared = set(DeploymentOut.model_fields) & set(type(deployment).__slots__)
+    why = f"{deployment.why}; {deployment.waits}" if deployment.waits else deployment.why
+    canary = deployment.state is State.CANARY or deployment.paused_from is State.CANARY
+    return {
+        **{name: getattr(deployment, name) for name in shared},
+        "why": why,
+        "canary_step": deployment.step if canary else None,
+        "checks": list(record.checks),
+        "report": record.report,
+    }

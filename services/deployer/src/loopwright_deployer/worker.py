@@ -1,0 +1,99 @@
+"""Drives every deployment in flight, one task each, woken by commits, reports and timers."""
+
+import asyncio
+
+import structlog
+
+from loopwright_common.database import Database
+from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError
+from loopwright_common.events import ReplicaReported
+from loopwright_common.table_reader import TableReader
+from loopwright_deployer.repository import Deployments, Record
+from loopwright_deployer.steps import Steps
+from loopwright_deployer.workshop import Workshop
+
+log = structlog.get_logger()
+_LOOK_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
+
+
+class Worker:
+    """All it needs to know is in the database, so a restart goes on where the last one ended."""
+
+    def __init__(
+        self, database: Database, workshop: Workshop, replicas: TableReader[ReplicaReported]
+    ) -> None:
+        self._database = database
+        self._workshop = workshop
+        self._replicas = replicas
+        self._steps = Steps(database, workshop, replicas)
+        self._changed = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._look_again: set[str] = set()
+
+    def wake(self) -> None:
+        """Look at every deployment again; call it once a change can be read."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await asyncio.to_thread(self._workshop.clean)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_replicas())
+            while True:
+                self._changed.clear()
+                await self._dispatch(group)
+                await self._sleep()
+
+    async def _dispatch(self, group: asyncio.TaskGroup) -> None:
+        """A task for every deployment that has a step to do; none for what has left its step."""
+        try:
+            async with self._database.read() as connection:
+                records = await Deployments(connection).in_flight()
+        except UnavailableError as error:
+            log.warning("deployer.paused", error=str(error))
+            return
+        at_work = {
+            r.deployment.id: r for r in records if r.deployment.state in self._steps.by_state
+        }
+        for gone in set(self._tasks) - set(at_work):
+            self._tasks.pop(gone).cancel()
+        for deployment_id, record in at_work.items():
+            if deployment_id in self._tasks:
+                self._look_again.add(deployment_id)
+            else:
+                self._tasks[deployment_id] = group.create_task(self._step(record))
+        if not at_work:
+            await self._workshop.prepare()
+
+    async def _step(self, record: Record) -> None:
+        """One step of one deployment; a passing fault is tried again a little later."""
+        deployment = record.deployment
+        moved = True
+        try:
+            moved = await self._steps.by_state[deployment.state](record)
+        except ConflictError as error:
+            log.info("deployer.overtaken", deployment=deployment.id, why=str(error))
+        except (UnavailableError, NotFoundError, TimeoutError) as error:
+            log.warning("deployer.retries", deployment=deployment.id, error=repr(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+        finally:
+            if self._tasks.get(deployment.id) is asyncio.current_task():
+                del self._tasks[deployment.id]
+            if moved or deployment.id in self._look_again:
+                self._look_again.discard(deployment.id)
+                self.wake()
+
+    async def _sleep(self) -> None:
+        """Deadlines and silent replicas come without an event, hence a look each second."""
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _watch_replicas(self) -> None:
+        while True:
+            await self._replicas.changed.wait()
+            self._replicas.changed.clear()
+            self.wake()

@@ -1,0 +1,154 @@
+"""The whole service on real parts: bus, database, store, packaging and staging processes."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.bus import EventBus
+from loopwright_common.events import RoutesChanged, ServedRoute, ServingMeasured
+from loopwright_common.package import store_package
+from loopwright_common.runtime import Service
+from loopwright_common.table_reader import TableReader
+from loopwright_deployer.main import build
+from loopwright_deployer.settings import DeployerSettings
+from tests.deployer.builders import (
+    COLUMNS,
+    MODEL,
+    MODEL_ID,
+    everything_said,
+    pipeline,
+    publish,
+    registered,
+    replica,
+    skops_package,
+    with_example,
+)
+
+
+@dataclass
+class Running:
+    """A running deployer, its API, and a stand-in for the scorer's replicas."""
+
+    service: Service
+    bus: EventBus
+    api: httpx.AsyncClient
+    store: DirectoryStore
+    directory: Path
+
+    async def register(self, version: int, **changes: Any) -> None:
+        package = skops_package(self.directory / f"package-{version}", pipeline(version), COLUMNS)
+        with_example(package, ["age", "rate", "job"], [[30, 0.5, "nurse"], [60, -0.5, "clerk"]])
+        digest = await store_package(self.store, package)
+        await publish(self.bus, registered(version, digest=digest, **changes))
+
+    async def until(self, version: int, *states: str) -> dict[str, Any]:
+        """The deployment of the version once it is in one of the states."""
+        found: dict[str, Any] = {}
+        for _ in range(800):
+            listed = (await self.api.get("/v1/deployments")).json()["items"]
+            found = next((d for d in listed if d["version"] == version), {})
+            if found.get("state") in states:
+                return found
+            await asyncio.sleep(0.05)
+        pytest.fail(f"version {version} is {found.get('state')}: {found.get('why')}")
+
+    async def act(self, deployment: dict[str, Any], action: str) -> httpx.Response:
+        wish = {"by": "ada", "reason": "test"}
+        return await self.api.post(f"/v1/deployments/{deployment['id']}/{action}", json=wish)
+
+    async def answered(self, version: int, calls: int, errors: int = 0, **more: Any) -> None:
+        """The scorer counted this many calls of a version under the present revision."""
+        route = (await self.api.get("/v1/routes")).json()["items"][0]
+        measured = ServingMeasured(
+            environment="production", model_id=MODEL_ID, model=MODEL, replica="r1", epoch="e1",
+            revision=route["revision"], version=version, role="live", calls=calls, rows=calls,
+            errors=errors, latency_edges=[0.01, 0.1], latency_counts=[calls, 0, 0], **more,
+        )  # fmt: skip
+        await publish(self.bus, measured, f"production/{MODEL_ID}")
+
+
+async def acknowledge(bus: EventBus, routes: TableReader[RoutesChanged]) -> None:
+    """A replica that serves whatever it is told."""
+    while True:
+        await routes.changed.wait()
+        routes.changed.clear()
+        served = [
+            ServedRoute(model_id=e.data.model_id, revision=e.data.revision)
+            for e in routes.rows.values()
+        ]
+        await publish(bus, replica(*served), "r1")
+
+
+@pytest.fixture
+async def running(
+    tmp_path: Path, database_url: str, bus: EventBus, store: DirectoryStore
+) -> AsyncGenerator[Running, None]:
+    settings = DeployerSettings(
+        database_url=database_url,
+        artifacts_url=f"file://{tmp_path / 'artifacts'}",
+        work_dir=tmp_path / "work",
+        spares=False,
+    )
+    async with AsyncExitStack() as stack:
+        service = await build(settings, bus, stack)
+        routes = TableReader(bus, RoutesChanged)
+        loops = [*service.loops, routes.run, lambda: acknowledge(bus, routes)]
+        tasks = [asyncio.create_task(loop()) for loop in loops]  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=service.app)
+        api = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+        yield Running(service, bus, await stack.enter_async_context(api), store, tmp_path)
+        for task in tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks)
+
+
+async def test_versions_go_from_registered_to_champion_and_back(running: Running) -> None:
+    await running.register(1)
+    first = await running.until(1, "promoted", "rejected")
+    assert first["state"] == "promoted", first
+    assert {c["name"]: c["verdict"] for c in first["checks"]}["hostile-inputs"] == "passed"
+
+    await running.register(2)
+    await running.until(2, "canary", "rejected", "paused")
+    await running.answered(1, calls=500)
+    for share in (30, 60):
+        await running.answered(2, calls=share)
+        await asyncio.sleep(0.3)
+    second = await running.until(2, "promoted", "rolled-back")
+    assert second["previous"] == 1
+
+    undone = await running.api.post(f"/v1/models/{MODEL}/undo", json={"by": "ada"})
+    assert undone.json()["state"] == "rolled-back"
+    assert undone.json()["route"]["arms"][0]["version"] == 1
+    said = await everything_said(running.bus, "deployment-promoted", "deployment-finished")
+    assert [e.data.version for e in said if e.data.topic == "deployment-promoted"] == [1, 2]
+
+
+async def test_a_canary_that_fails_is_rolled_back_with_the_figures(running: Running) -> None:
+    await running.register(1)
+    await running.until(1, "promoted")
+    await running.register(2)
+    await running.until(2, "canary")
+
+    await running.answered(1, calls=900, errors=9)
+    await running.answered(2, calls=100, errors=40)
+
+    rolled_back = await running.until(2, "rolled-back", "promoted")
+    assert rolled_back["state"] == "rolled-back"
+    assert "40 of 100 calls failed" in rolled_back["why"]
+
+
+async def test_a_format_that_is_not_served_is_rejected_with_the_reason(running: Running) -> None:
+    await publish(running.bus, registered(1, format="sklearn-pickle"))
+
+    rejected = await running.until(1, "rejected")
+
+    assert "log the model as skops" in rejected["why"]
