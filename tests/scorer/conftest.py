@@ -24,7 +24,8 @@ from tests.scorer import packages
 
 T = TypeVar("T")
 MODEL, MODEL_ID = "bank", "m-1"
-ROW: dict[str, list[Any]] = {"age": [41.0], "visits": [2], "job": ["clerk"], "balance": [10.5]}
+Columns = dict[str, list[Any]]
+ROW: Columns = {"age": [41.0], "visits": [2], "job": ["clerk"], "balance": [10.5]}
 _TYPES = {"age": "FP64", "visits": "INT64", "job": "BYTES", "balance": "FP64"}
 
 
@@ -41,7 +42,7 @@ def package_dirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def infer_body(columns: dict[str, list[Any]], **more: object) -> dict[str, Any]:
+def infer_body(columns: Columns, **more: object) -> dict[str, Any]:
     """A V2 request of columns."""
     inputs = [
         {"name": name, "datatype": _TYPES.get(name, "BYTES"), "shape": [len(data)], "data": data}
@@ -68,7 +69,7 @@ class World:
     package_dirs: dict[str, Path]
 
     def settings(self, **changed: Any) -> ScorerSettings:
-        told = {
+        told: dict[str, Any] = {
             "cache_dir": self.directory / "cache",
             "artifacts_url": f"file://{self.directory / 'artifacts'}",
             "replica": "r-1",
@@ -78,7 +79,7 @@ class World:
 
     async def arm(self, version: int, package: str, weight: float = 1.0, role: str = "live") -> Arm:
         digest = await store_package(self.store, self.package_dirs[package])
-        return Arm(version=version, weight=weight, role=role, digest=digest, format="onnx")  # type: ignore[arg-type]
+        return Arm(version=version, weight=weight, role=role, digest=digest, format="onnx")
 
     async def route(self, revision: int, *arms: Arm, **more: Any) -> None:
         """Publish a route, champion first."""
@@ -105,7 +106,7 @@ class World:
         """A running replica, drained and stopped at the end."""
         async with AsyncExitStack() as stack:
             service = await build(self.settings(**changed), self.bus, stack)
-            loops = [asyncio.create_task(loop()) for loop in service.loops]  # type: ignore[arg-type]
+            loops = [asyncio.ensure_future(loop()) for loop in service.loops]
             transport = httpx.ASGITransport(service.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
                 yield Replica(service, http)
@@ -133,7 +134,7 @@ class Replica:
         return items[0]["revision"] if items else None
 
     async def infer(
-        self, columns: dict[str, list[Any]], path: str = f"/v2/models/{MODEL}/infer", **headers: str
+        self, columns: Columns, path: str = f"/v2/models/{MODEL}/infer", **headers: str
     ) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.post(path, json=infer_body(columns), headers=named)

@@ -39,7 +39,7 @@ def trained(directory: Path, seed: int, *, native: bool) -> Path:
         (directory / "model.onnx").write_bytes(_converted(pipeline))
         told = {"format": "onnx", "file": "model.onnx"}
     spec = ServingSpec(
-        **told,  # type: ignore[arg-type]
+        **told,
         task="classifier",
         classes=["no", "yes"],
         columns=COLUMNS,

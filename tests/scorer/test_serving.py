@@ -8,7 +8,7 @@ import pytest
 
 from loopwright_common.bus import from_start
 from loopwright_common.events import ReplicaReported, ServingMeasured
-from tests.scorer.conftest import MODEL, MODEL_ID, ROW, World, eventually, infer_body
+from tests.scorer.conftest import MODEL, MODEL_ID, ROW, Columns, World, eventually, infer_body
 from tests.scorer.packages import BREAKS_AT
 
 BAD = {**ROW, "visits": [BREAKS_AT]}
@@ -29,7 +29,12 @@ async def test_the_native_form_answers_as_the_compiled_one(world: World) -> None
         arms = [await world.arm(1, "trained", 0.5), await world.arm(2, "native", 0.5)]
         await world.route(1, *arms)
         await replica.serves(1)
-        rows = {"age": [20.0, None], "visits": [1, 2], "job": ["smith", "new"], "balance": [0, 1]}
+        rows: Columns = {
+            "age": [20.0, None],
+            "visits": [1, 2],
+            "job": ["smith", "new"],
+            "balance": [0, 1],
+        }
         both = [
             (await replica.infer(rows, f"/v2/models/{MODEL}/versions/{v}/infer")).json()["outputs"]
             for v in (1, 2)

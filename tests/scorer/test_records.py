@@ -1,0 +1,220 @@
+"""Inference records on their way out: nothing doubled, every loss counted."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import pyarrow as pa
+
+from loopwright_common.bus import EventBus
+from loopwright_common.codec import Outgoing
+from loopwright_common.errors import UnavailableError
+from loopwright_common.inference import ENVELOPE, InferenceLogged
+from tests.scorer.conftest import MODEL, ROW, Columns, Replica, World, eventually
+from tests.scorer.packages import BREAKS_AT
+
+TWO_ROWS: Columns = {
+    "age": [41.0, None],
+    "visits": [2, 3],
+    "job": ["clerk", None],
+    "balance": [1, 2],
+}
+
+
+class FailingBus:
+    """A real bus whose connection for inference records can be cut."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+        self.away = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._bus, name)
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        if self.away and any(record.topic == InferenceLogged.topic for record in records):
+            raise UnavailableError("the bus is away")
+        await self._bus.publish(records)
+
+
+async def batches(world: World) -> list[InferenceLogged]:
+    return cast(list[InferenceLogged], await world.told(InferenceLogged.topic))
+
+
+async def logged(world: World) -> pa.Table:
+    return pa.concat_tables([b.table for b in await batches(world) if not b.last])
+
+
+async def start(world: World, replica: Replica, package: str = "low") -> None:
+    await world.route(1, await world.arm(1, package))
+    await replica.serves(1)
+
+
+def cut(world: World) -> FailingBus:
+    failing = FailingBus(world.bus)
+    failing.away = True
+    world.bus = failing  # type: ignore[assignment]
+    return failing
+
+
+async def test_each_row_is_logged_with_its_inputs_and_outputs(world: World) -> None:
+    async with world.replica() as replica:
+        await start(world, replica)
+        answer = await replica.infer(TWO_ROWS, loopwright_request_id="order 7")
+
+    table = await logged(world)
+    prediction = answer.headers["loopwright-prediction-id"]
+    rows = table.to_pylist()
+    assert table.schema.names[: len(ENVELOPE)] == ENVELOPE.names
+    assert [row["prediction_id"] for row in rows] == [f"{prediction}.0", f"{prediction}.1"]
+    assert [row["request_id"] for row in rows] == ["order 7", "order 7"]
+    assert [row["input.age"] for row in rows] == [41.0, None]
+    assert [row["input.job"] for row in rows] == ["clerk", None]
+    assert table.schema.field("input.visits").type == pa.int64()
+    assert [(row["output.label"], row["output.score"]) for row in rows] == [("no", 0.25)] * 2
+
+
+async def test_a_failed_call_is_logged_with_its_error(world: World) -> None:
+    async with world.replica() as replica:
+        await start(world, replica)
+        await replica.infer(ROW)
+        await replica.infer({**ROW, "visits": [BREAKS_AT]})
+
+    good, bad = (await logged(world)).to_pylist()
+    assert good["error"] is None
+    assert bad["output.score"] is None
+    assert bad["output.label"] is None
+    assert bad["input.visits"] == BREAKS_AT
+    assert "Gather" in bad["error"]
+
+
+async def test_calls_by_version_and_refused_calls_are_not_logged(world: World) -> None:
+    async with world.replica() as replica:
+        await start(world, replica)
+        await replica.infer(ROW, f"/v2/models/{MODEL}/versions/1/infer")
+        await replica.infer({"age": [1.0]})
+
+    assert await batches(world) == []
+
+
+async def test_a_tensor_is_logged_as_numbered_columns(world: World) -> None:
+    pixels = {"name": "pixels", "datatype": "FP64", "shape": [1, 2, 2], "data": [1, 2, 3, 4]}
+    async with world.replica() as replica:
+        await start(world, replica, "summing")
+        await replica.http.post(f"/v2/models/{MODEL}/infer", json={"inputs": [pixels]})
+
+    row = (await logged(world)).to_pylist()[0]
+    assert [row[f"input.pixels_{i}"] for i in range(4)] == [1, 2, 3, 4]
+    assert row["output.score"] == 10
+
+
+async def test_versions_with_different_columns_leave_in_different_batches(world: World) -> None:
+    async with world.replica(record_every=5) as replica:
+        await start(world, replica)
+        await replica.infer(ROW)
+        await world.route(2, await world.arm(2, "summing"))
+        await replica.serves(2)
+        pixels = {"name": "pixels", "datatype": "FP64", "shape": [1, 2, 2], "data": [1, 2, 3, 4]}
+        await replica.http.post(f"/v2/models/{MODEL}/infer", json={"inputs": [pixels]})
+
+    told = await batches(world)
+    assert [(b.sequence, b.table.num_rows, b.last) for b in told] == [
+        (0, 1, False),
+        (1, 1, False),
+        (2, 0, True),
+    ]
+
+
+async def test_a_full_batch_leaves_before_its_time(world: World) -> None:
+    async with world.replica(record_every=60, record_rows=4) as replica:
+        await start(world, replica)
+        for _ in range(2):
+            await replica.infer(TWO_ROWS)
+
+        async def sent() -> list[InferenceLogged]:
+            return await batches(world)
+
+        await eventually(sent)
+
+
+async def test_a_large_request_is_cut_into_batches_that_fit_a_record(world: World) -> None:
+    rows = 3000
+    columns: Columns = {"age": [1.0], "visits": [2], "job": ["x" * 1000], "balance": [0.5]}
+    async with world.replica() as replica:
+        await start(world, replica)
+        answer = await replica.infer({name: data * rows for name, data in columns.items()})
+        assert answer.status_code == 200
+
+    told = await batches(world)
+    assert sum(batch.table.num_rows for batch in told) == rows
+    assert len(told) > 4
+
+
+async def test_records_spill_while_the_bus_is_away_and_are_sent_in_order_later(
+    world: World,
+) -> None:
+    failing = cut(world)
+    async with world.replica() as replica:
+        await start(world, replica)
+        for _ in range(3):
+            await replica.infer(ROW)
+            waiting = replica.metric("loopwright_inference_spill_batches")
+
+            async def spilled(before: float = waiting) -> bool:
+                return replica.metric("loopwright_inference_spill_batches") > before
+
+            await eventually(spilled)
+        assert await batches(world) == []
+        failing.away = False
+
+        async def sent() -> bool:
+            return replica.metric("loopwright_inference_spill_batches") == 0
+
+        await eventually(sent)
+        await replica.infer(ROW)
+
+    assert [batch.sequence for batch in await batches(world)] == list(range(5))
+    assert (await logged(world)).num_rows == 4
+
+
+async def test_spilled_records_are_sent_by_the_next_process_with_their_ids(world: World) -> None:
+    failing = cut(world)
+    async with world.replica() as replica:
+        await start(world, replica)
+        await replica.infer(ROW)
+    assert await batches(world) == []
+    failing.away = False
+
+    async with world.replica() as replica:
+        await replica.serves(1)
+
+    told = await batches(world)
+    assert [(batch.sequence, batch.last) for batch in told] == [(0, False), (1, True)]
+    assert len({batch.epoch for batch in told}) == 1
+
+
+async def test_what_finds_no_room_is_counted_as_dropped_and_shows_as_a_gap(world: World) -> None:
+    failing = cut(world)
+    async with world.replica(spill_limit=0) as replica:
+        await start(world, replica)
+        await replica.infer(TWO_ROWS)
+
+        async def dropped() -> bool:
+            return replica.metric("loopwright_inference_rows_dropped_total") == 2
+
+        await eventually(dropped)
+        failing.away = False
+        await replica.infer(ROW)
+
+    told = await batches(world)
+    assert [(batch.sequence, batch.dropped) for batch in told] == [(1, 2), (2, 2)]
+
+
+async def test_a_full_buffer_drops_and_counts_without_delaying_answers(world: World) -> None:
+    async with world.replica(record_buffer=0) as replica:
+        await start(world, replica)
+        answers = [await replica.infer(ROW) for _ in range(3)]
+
+        assert all(answer.status_code == 200 for answer in answers)
+        assert replica.metric("loopwright_inference_rows_dropped_total") == 3
+
+    assert [(b.dropped, b.last) for b in await batches(world)] == [(3, True)]
