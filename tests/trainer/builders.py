@@ -1,4 +1,4 @@
-"""What trainer tests are built from: real git repositories, a running trainer, a recording registry."""
+"""Builders: real git repositories, a running trainer, a registry that records."""
 
 import asyncio
 import subprocess

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from loopwright_common.errors import LoopwrightError
+from loopwright_common.errors import InvalidError
 
 _SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -27,7 +27,7 @@ _ENVIRONMENT = {
 _PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 
 
-class GitError(LoopwrightError):
+class GitError(InvalidError):
     """git failed; the message has its reason."""
 
 

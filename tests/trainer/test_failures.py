@@ -1,0 +1,142 @@
+"""What goes wrong ends as a failed run with its reason, announced, and nothing half-done."""
+
+import asyncio
+
+import pytest
+
+from loopwright_common.sqlite_log import SqliteLog
+from tests.trainer.builders import PIPELINE, Registry, Trainer, Upstream, events, stages
+
+CHECKED = PIPELINE + "checks: ['echo looking; exit 3']\n"
+
+
+async def test_a_failing_stage_says_which_command_and_how(
+    trainer: Trainer, upstream: Upstream, registry: Registry, bus: SqliteLog
+) -> None:
+    upstream.commit({"train.py": "print('on my way'); raise SystemExit(7)"})
+    run = await trainer.add(upstream)
+
+    assert run["status"] == "failed"
+    assert run["why"] == "train: `python train.py` ended with exit code 7"
+    assert run["stages"][1]["log_tail"].splitlines()[-1] == "on my way"
+    assert registry.versions == []
+    assert registry.runs[run["tracking_run_id"]]["info"]["status"] == "FAILED"
+    assert (await events(bus, "training-finished"))[0]["status"] == "failed"
+
+
+async def test_a_failing_check_comes_before_any_stage(
+    trainer: Trainer, upstream: Upstream, registry: Registry
+) -> None:
+    upstream.commit({"loopwright.yaml": CHECKED})
+    run = await trainer.add(upstream)
+    log = await trainer.http.get(f"/v1/runs/{run['id']}/log", params={"stage": run["stages"][0]["name"]})
+
+    assert "ended with exit code 3" in run["why"]
+    assert list(stages(run).values()) == ["failed", "skipped", "skipped"]
+    assert log.text.splitlines()[-1] == "looking"
+    assert registry.runs == {}
+
+
+async def test_a_notebook_with_outputs_fails_the_checks(
+    trainer: Trainer, upstream: Upstream
+) -> None:
+    rule = PIPELINE + "checks: [{notebooks: no-outputs}]\n"
+    dirty = '{"cells": [{"cell_type": "code", "outputs": [{"text": "1"}]}]}'
+    upstream.commit({"loopwright.yaml": rule, "eda/look.ipynb": dirty})
+    run = await trainer.add(upstream)
+
+    assert run["status"] == "failed"
+    assert "committed with outputs: eda/look.ipynb" in run["why"]
+
+
+async def test_a_stage_past_its_time_limit_is_killed_with_its_children(
+    trainer: Trainer, upstream: Upstream
+) -> None:
+    slow = PIPELINE.replace("cmd: python prepare.py", "cmd: sleep 60 & sleep 60, timeout: 0.2s")
+    upstream.commit({"loopwright.yaml": slow})
+    run = await trainer.add(upstream)
+
+    assert "was stopped after 0.2 s, its time limit" in run["why"]
+
+
+async def test_a_missing_output_fails_its_stage(trainer: Trainer, upstream: Upstream) -> None:
+    upstream.commit({"prepare.py": "pass"})
+    run = await trainer.add(upstream)
+
+    assert run["why"] == "prepare: declares out base.txt, but the command did not write it"
+
+
+async def test_a_flaky_stage_is_tried_again(trainer: Trainer, upstream: Upstream) -> None:
+    flaky = f"test -e {upstream.path}/seen || {{ touch {upstream.path}/seen; exit 1; }}; "
+    pipeline = PIPELINE.replace("cmd: python prepare.py", f'retries: 1, cmd: "{flaky}python prepare.py"')
+    upstream.commit({"loopwright.yaml": pipeline})
+    run = await trainer.add(upstream)
+
+    assert run["status"] == "succeeded", run["why"]
+    assert run["stages"][0]["attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("model: toy\nstagez: {}\n", "loopwright.yaml:2: stagez: unknown key; allowed are "),
+        ("model: toy\nstages: {a: {cmd: x, outz: [y]}}\n", "loopwright.yaml:2: stages.a.outz: unk"),
+        ("model: [\n", "loopwright.yaml:2: not YAML: "),
+    ],
+)
+async def test_a_bad_pipeline_file_is_told_with_its_line(
+    trainer: Trainer, upstream: Upstream, content: str, complaint: str
+) -> None:
+    upstream.commit({"loopwright.yaml": content})
+    run = await trainer.add(upstream)
+
+    assert run["status"] == "failed"
+    assert run["why"].startswith(complaint)
+
+
+async def test_a_repository_that_is_gone_fails_the_run_and_is_marked(
+    trainer: Trainer, upstream: Upstream
+) -> None:
+    await trainer.add(upstream)
+    upstream.path.rename(upstream.path.with_name("moved"))
+    answer = await trainer.http.post("/v1/repositories/toy/changed")
+
+    assert answer.status_code == 422
+    assert "does not appear to be a git repository" in answer.json()["detail"]
+
+
+async def test_a_registry_that_stays_away_fails_the_run(
+    trainer: Trainer, upstream: Upstream, registry: Registry
+) -> None:
+    registry.away = True
+    run = await trainer.add(upstream)
+
+    assert run["status"] == "failed"
+    assert "registry answered 503" in run["why"]
+
+
+async def test_a_lost_answer_does_not_register_twice(
+    trainer: Trainer, upstream: Upstream, registry: Registry
+) -> None:
+    registry.lost_answers = 1
+    run = await trainer.add(upstream)
+
+    assert (run["status"], run["version"], len(registry.versions)) == ("succeeded", 1, 1)
+
+
+async def test_a_running_run_is_cancelled_with_its_processes(
+    trainer: Trainer, upstream: Upstream, bus: SqliteLog
+) -> None:
+    upstream.commit({"prepare.py": "import time; time.sleep(60)"})
+    await trainer.post("/v1/repositories", name="toy", url=str(upstream.path))
+    async with asyncio.timeout(20):
+        while not (runs := (await trainer.get("/v1/runs"))["items"]):
+            await asyncio.sleep(0.01)
+        while "running" not in stages(await trainer.get(f"/v1/runs/{runs[0]['id']}")).values():
+            await asyncio.sleep(0.01)
+    await trainer.post(f"/v1/runs/{runs[0]['id']}/cancel")
+    run = await trainer.ended()
+
+    assert (run["status"], run["why"]) == ("cancelled", "cancelled by a person")
+    assert set(stages(run).values()) == {"skipped"}
+    assert (await events(bus, "training-finished"))[0]["status"] == "cancelled"
