@@ -1,22 +1,42 @@
 """The registry's app on a real database and store, without a network."""
 
+import asyncio
+import shutil
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 from loopwright_common.artifacts import DirectoryStore
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
+from loopwright_common.database import Database, create_engine
 from loopwright_common.metrics import Metrics
 from loopwright_registry.main import MIGRATIONS, build_app
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh database file; migrating is the slowest part of a small test."""
+    directory = tmp_path_factory.mktemp("migrated")
+
+    async def migrate() -> None:
+        await (await Database.open(f"sqlite:///{directory}", "registry", MIGRATIONS)).close()
+
+    asyncio.run(migrate())
+    return directory / "registry.db"
+
+
 @pytest.fixture
-async def database(database_url: str) -> AsyncGenerator[Database, None]:
-    opened = await Database.open(database_url, "registry", MIGRATIONS)
+def migrated_url(database_url: str, migrated: Path) -> str:
+    directory = Path(database_url.removeprefix("sqlite:///"))
+    directory.mkdir()
+    shutil.copy(migrated, directory)
+    return database_url
+
+
+@pytest.fixture
+async def database(migrated_url: str) -> AsyncGenerator[Database, None]:
+    opened = Database(create_engine(migrated_url, "registry"), "registry")
     yield opened
     await opened.close()
 

@@ -25,13 +25,15 @@ KINDS = {
     "datasets": "dataset",
 }
 TEXT_OPERATORS = ("=", "!=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL")
+PROMPT_TAG = "mlflow.prompt.is_prompt"
 NUMBER_OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
 
 _NAME = r"""(?:(?P<kind>\w+)\s*\.\s*)?(?P<key>`[^`]+`|"[^"]+"|[\w./:-]+)"""
 _CLAUSE = re.compile(
     rf"""\s*{_NAME}\s*
-    (?P<operator>IS\s+NOT\s+NULL|IS\s+NULL|NOT\s+IN\b|IN\b|ILIKE\b|LIKE\b|>=|<=|!=|=|<|>)\s*
-    (?P<value>'[^']*'|"[^"]*"|\([^)]*\)|[+-]?[\w.+-]+)?\s*""",
+    (?:(?P<null>IS\s+NOT\s+NULL|IS\s+NULL)
+    |(?P<operator>NOT\s+IN\b|IN\b|ILIKE\b|LIKE\b|>=|<=|!=|=|<|>)\s*
+    (?P<value>'[^']*'|"[^"]*"|\([^)]*\)|[+-]?[\w.+-]+)?)\s*""",
     re.IGNORECASE | re.VERBOSE,
 )
 _AND = re.compile(r"AND\b", re.IGNORECASE)
@@ -41,12 +43,24 @@ _ITEM = re.compile(r"""'[^']*'|"[^"]*"|[^,\s]+""")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`kind` is attribute, metric, param, tag or dataset; `operator` one of the above."""
+    """`kind` is attribute, metric, param, tag or dataset; `operator` one of the above or LACKS."""
 
     kind: str
     key: str
     operator: str
     value: Value
+
+
+def models_only(conditions: Sequence[Condition]) -> list[Condition]:
+    """Prompts are registered like models and come only when asked for.
+
+    Clients ask for models as "tag is not 'true'", which would leave out models without the tag.
+    """
+    asked = [condition for condition in conditions if condition.key == PROMPT_TAG]
+    if any((found.operator, found.value) in (("=", "true"), ("!=", "false")) for found in asked):
+        return list(conditions)
+    others = [condition for condition in conditions if condition.key != PROMPT_TAG]
+    return [*others, Condition("tag", PROMPT_TAG, "LACKS", "true")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +104,8 @@ def parse_order(texts: Sequence[str]) -> list[Order]:
 
 def _condition(found: re.Match[str]) -> Condition:
     kind, key = _named(found)
-    operator = " ".join(found["operator"].upper().split())
-    if operator.startswith("IS "):
+    operator = " ".join((found["null"] or found["operator"]).upper().split())
+    if found["null"]:
         return Condition(kind, key, operator, None)
     if found["value"] is None:
         raise _wrong("filter", found[0], "the value is missing")

@@ -85,6 +85,8 @@ class Searchable:
             return ~sa.exists().where(here)
         if condition.operator == "IS NOT NULL":
             return sa.exists().where(here)
+        if condition.operator == "LACKS":
+            return ~sa.exists().where(here, table.value == condition.value)
         return sa.exists().where(here, _value_holds(table, condition))
 
     def _attribute(self, name: str) -> sa.Column[Any]:

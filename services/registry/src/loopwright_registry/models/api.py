@@ -1,7 +1,7 @@
 """MLflow's operations on registered models and aliases."""
 
 from loopwright_common.errors import InvalidError
-from loopwright_registry.filters import parse_filter, parse_order
+from loopwright_registry.filters import models_only, parse_filter, parse_order
 from loopwright_registry.models import schemas, service
 from loopwright_registry.models.domain import (
     RegisteredModel,
@@ -64,7 +64,7 @@ async def delete(asked: schemas.ByName, call: Call) -> Answer:
 
 async def search(asked: schemas.Search, call: Call) -> Answer:
     page = page_of(asked.max_results, asked.page_token, 1000)
-    conditions, orders = parse_filter(asked.filter), parse_order(asked.order_by)
+    conditions, orders = models_only(parse_filter(asked.filter)), parse_order(asked.order_by)
     async with call.database.read() as connection:
         found = await Models(connection).search(conditions, orders, page)
         latest = await Versions(connection).latest([model.model_id for model in found.items])

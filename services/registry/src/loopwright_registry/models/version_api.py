@@ -1,7 +1,7 @@
 """MLflow's operations on model versions."""
 
 from loopwright_registry.artifacts.domain import SCHEME
-from loopwright_registry.filters import parse_filter, parse_order
+from loopwright_registry.filters import models_only, parse_filter, parse_order
 from loopwright_registry.models import schemas, sealing, service
 from loopwright_registry.models.domain import ModelVersion, canonical_stage, check_registry_tag
 from loopwright_registry.models.repository import Models
@@ -95,7 +95,7 @@ async def delete_tag(asked: schemas.DeleteVersionTag, call: Call) -> Answer:
 
 async def search(asked: schemas.SearchVersions, call: Call) -> Answer:
     page = page_of(asked.max_results, asked.page_token, 200_000)
-    conditions, orders = parse_filter(asked.filter), parse_order(asked.order_by)
+    conditions, orders = models_only(parse_filter(asked.filter)), parse_order(asked.order_by)
     async with call.database.read() as connection:
         found = await Versions(connection).search(conditions, orders, page)
     return {

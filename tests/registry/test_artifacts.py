@@ -1,0 +1,94 @@
+"""The artifact proxy keeps to its own paths."""
+
+import httpx
+import pytest
+
+from loopwright_common.artifacts import DirectoryStore
+from tests.registry.builders import FILES, packaged_run, register, upload
+
+HOSTILE = [
+    "%2e%2e/%2e%2e/etc/passwd",
+    "0/%2e%2e/1/file",
+    "0/a%252e%252e/../b%2f..%2fc",
+    "0/%252e%252e/file",
+    "0/%25252e%25252e/file",
+    "%2fetc/passwd",
+    "0//file",
+    "0/%2e/file",
+    "0/file%23fragment",
+    "0/file%3fquery",
+    "0/a%5c..%5cb",
+    "C%3A/file",
+    "0/nul%00byte",
+]
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+@pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
+async def test_a_path_that_could_leave_its_root_is_refused(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, f"{FILES}/{path}")
+
+    assert answer.status_code in (400, 404), answer.text
+    assert answer.json()["error_code"] in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+
+
+@pytest.mark.parametrize("path", ["../..", "/etc", "0/../1", "%2e%2e", "a#b", "\\\\host\\share"])
+async def test_listing_cannot_leave_the_root_either(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(FILES, params={"path": path})
+
+    assert answer.status_code == 400
+    assert "Invalid path" in answer.json()["message"]
+
+
+async def test_files_come_back_as_they_were_with_safe_headers(client: httpx.AsyncClient) -> None:
+    content = bytes(range(256)) * 5000
+    await upload(client, "0/r/artifacts/page.html", content)
+
+    answer = await client.get(f"{FILES}/0/r/artifacts/page.html")
+
+    assert answer.content == content
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_listing_is_relative_and_leaves_out_the_size_of_directories(
+    client: httpx.AsyncClient,
+) -> None:
+    for path in ("a.txt", "deep/b.txt", "deep/er/c.txt", "deeper.txt"):
+        await upload(client, f"0/r/artifacts/{path}", "x")
+
+    root = (await client.get(FILES, params={"path": "0/r/artifacts"})).json()
+    deep = (await client.get(FILES, params={"path": "0/r/artifacts/deep/"})).json()
+
+    assert root["files"] == [
+        {"path": "a.txt", "is_dir": False, "file_size": 1},
+        {"path": "deep", "is_dir": True},
+        {"path": "deeper.txt", "is_dir": False, "file_size": 1},
+    ]
+    assert [entry["path"] for entry in deep["files"]] == ["b.txt", "er"]
+    assert (await client.get(FILES, params={"path": "nowhere"})).json() == {}
+
+
+async def test_a_damaged_file_is_never_given_out_as_good(
+    client: httpx.AsyncClient, store: DirectoryStore
+) -> None:
+    run_id = await packaged_run(client)
+    await register(client, run_id)
+    version = (await client.get("/v1/models/m/versions/1")).json()
+    blob = await store.put(f"bytes of {run_id}".encode())
+    (store._root / store.location(blob.digest)).write_text("tampered")
+
+    found = (await client.get("/v1/models/m/versions/1/verify")).json()
+
+    assert (found["verified"], found["digest"]) == (False, version["digest"])
+    assert "model.skops" in found["problems"][0]
+
+
+async def test_a_sealed_package_cannot_be_written(client: httpx.AsyncClient) -> None:
+    for method in ("PUT", "DELETE"):
+        answer = await client.request(method, f"{FILES}/packages/abc/MLmodel")
+
+        assert answer.status_code == 403
+        assert "never changes" in answer.json()["message"]

@@ -1,0 +1,137 @@
+"""The alias `champion` follows the deployer, in whatever order its facts arrive."""
+
+from itertools import permutations
+
+import httpx
+import pytest
+
+from loopwright_common.database import Database
+from loopwright_common.events import DeploymentPromoted, DeploymentRolledBack, Event, EventData
+from loopwright_common.sqlite_log import SqliteLog
+from loopwright_registry.models.handlers import handlers
+from tests.registry.builders import World, call, error, happened, packaged_run, register
+from tests.registry.test_sealing import emitted
+
+
+@pytest.fixture
+def deployer(database: Database, bus: SqliteLog) -> World:
+    return World(database, bus, "registry.lifecycle", handlers("production"))
+
+
+def fact(
+    kind: type[DeploymentPromoted] | type[DeploymentRolledBack],
+    model_id: str,
+    version: int,
+    minutes: int,
+    *,
+    previous: int | None = None,
+    environment: str = "production",
+) -> Event[EventData]:
+    data = kind(
+        deployment_id=f"d{version}",
+        environment=environment,
+        model_id=model_id,
+        model="m",
+        version=version,
+        previous=previous,
+        why="it is better",
+    )
+    name = f"{kind.topic}-{version}-{minutes}"
+    return happened(data, name, minutes, f"models/m/versions/{version}")
+
+
+async def model_with(client: httpx.AsyncClient, versions: int) -> str:
+    run_id = await packaged_run(client)
+    for _ in range(versions):
+        await register(client, run_id)
+    models = (await client.get("/v1/models")).json()["items"]
+    return str(models[0]["model_id"])
+
+
+async def aliases(client: httpx.AsyncClient) -> dict[str, int]:
+    found: dict[str, int] = (await client.get("/v1/models")).json()["items"][0]["aliases"]
+    return found
+
+
+async def test_a_promotion_moves_the_alias_once_however_often_it_is_told(
+    client: httpx.AsyncClient, database: Database, deployer: World
+) -> None:
+    model_id = await model_with(client, 1)
+    promoted = fact(DeploymentPromoted, model_id, 1, 0)
+
+    await deployer.says(promoted, promoted)
+    await deployer.says(promoted)
+
+    [event] = await emitted(database, "alias-changed")
+    assert await aliases(client) == {"champion": 1}
+    assert (event["by"], event["alias"], event["version"]) == ("deployer", "champion", 1)
+    assert event["headers"]["ce_causes"] == promoted.id
+
+
+async def test_a_promotion_before_its_version_waits_for_it(
+    client: httpx.AsyncClient, deployer: World
+) -> None:
+    model_id = await model_with(client, 1)
+
+    await deployer.says(fact(DeploymentPromoted, model_id, 2, 0))
+    before = await aliases(client)
+    await register(client, await packaged_run(client))
+
+    assert (before, await aliases(client)) == ({}, {"champion": 2})
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_the_newest_decision_holds_in_every_order(
+    client: httpx.AsyncClient, deployer: World, order: tuple[int, ...]
+) -> None:
+    model_id = await model_with(client, 2)
+    facts = [
+        fact(DeploymentPromoted, model_id, 1, 0),
+        fact(DeploymentPromoted, model_id, 2, 1),
+        fact(DeploymentRolledBack, model_id, 2, 2, previous=1),
+    ]
+
+    for index in order:
+        await deployer.says(facts[index])
+
+    assert await aliases(client) == {"champion": 1}
+
+
+async def test_another_environment_does_not_move_the_alias(
+    client: httpx.AsyncClient, deployer: World
+) -> None:
+    model_id = await model_with(client, 1)
+
+    await deployer.says(fact(DeploymentPromoted, model_id, 1, 0, environment="staging"))
+
+    assert await aliases(client) == {}
+
+
+async def test_a_champion_is_neither_deleted_nor_renamed(client: httpx.AsyncClient) -> None:
+    await model_with(client, 2)
+    await call(client, "POST", "registered-models/alias", name="m", alias="champion", version="2")
+    conflict = (409, "RESOURCE_CONFLICT")
+
+    deleted = await error(client, "DELETE", "model-versions/delete", name="m", version="2")
+    renamed = await error(client, "POST", "registered-models/rename", name="m", new_name="n")
+    removed = await error(client, "DELETE", "registered-models/delete", name="m")
+
+    assert deleted == renamed == removed == conflict
+
+
+async def test_an_alias_set_by_a_client_is_told_and_repeating_it_is_not(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await model_with(client, 2)
+    for version in ("1", "2", "2"):
+        await call(
+            client, "POST", "registered-models/alias", name="m", alias="best", version=version
+        )
+    await call(client, "DELETE", "model-versions/delete", name="m", version="2")
+
+    events = await emitted(database, "alias-changed")
+
+    moves = [(event.get("previous"), event.get("version")) for event in events]
+    assert moves == [(None, 1), (1, 2), (2, None)]
+    assert {event["by"] for event in events} == {"client"}
+    assert len(await emitted(database, "version-deleted")) == 1
