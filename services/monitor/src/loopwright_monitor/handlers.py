@@ -35,7 +35,7 @@ def detect_handlers(wakes: Wakes) -> Handlers:
     async def on_inference_logged(event: Event[InferenceLogged], uow: UnitOfWork) -> None:
         if await drift.watch(uow, event.data):
             failpoint("monitor.alarm")
-            wakes.review.set()
+            uow.after_commit.append(wakes.review.set)
 
     return {InferenceLogged: on_inference_logged}
 
@@ -48,11 +48,11 @@ def capture_handlers(store: ArtifactStore, wakes: Wakes) -> Handlers:
         event: Event[InferenceLogged], kept: captures.Kept | None, uow: UnitOfWork
     ) -> None:
         await captures.record(event, kept, uow)
-        wakes.review.set()
+        uow.after_commit.append(wakes.review.set)
 
     async def on_ground_truth_logged(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
         await captures.label(event, uow)
-        wakes.review.set()
+        uow.after_commit.append(wakes.review.set)
 
     return {
         InferenceLogged: Prepared(keep, record),
@@ -63,7 +63,7 @@ def capture_handlers(store: ArtifactStore, wakes: Wakes) -> Handlers:
 def lifecycle_handlers(wakes: Wakes) -> Handlers:
     async def on_model_registered(event: Event[ModelRegistered], uow: UnitOfWork) -> None:
         await versions.registered(uow, event.data)
-        wakes.profiles.set()
+        uow.after_commit.append(wakes.profiles.set)
 
     async def on_training_finished(event: Event[TrainingFinished], uow: UnitOfWork) -> None:
         data = event.data
@@ -72,13 +72,13 @@ def lifecycle_handlers(wakes: Wakes) -> Handlers:
         pipeline = data.pipeline if data.reason == "drift" else None
         why = f"the run ended as {data.status}: {data.why}"
         await retraining.request_ended(uow, event.chain_id, pipeline, why)
-        wakes.review.set()
+        uow.after_commit.append(wakes.review.set)
 
     async def on_deployment_finished(event: Event[DeploymentFinished], uow: UnitOfWork) -> None:
         data = event.data
         why = f"the deployment of version {data.version} ended as {data.outcome}: {data.why}"
         await retraining.request_ended(uow, event.chain_id, None, why)
-        wakes.review.set()
+        uow.after_commit.append(wakes.review.set)
 
     return {
         ModelRegistered: on_model_registered,

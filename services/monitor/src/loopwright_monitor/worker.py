@@ -17,7 +17,7 @@ from loopwright_monitor.retraining import service as retraining
 
 log = structlog.get_logger()
 _LOOK_EVERY = 5.0
-_REST = 0.2
+_REST = 0.5
 """Seconds between two reviews at least, however many labels arrive."""
 
 

@@ -113,8 +113,9 @@ class Labels:
                 labels.c.id.in_(chunk),
                 labels.c.model_id == self._model_id,
             )
-            found += await self._said(*which)
-            await self._connection.execute(sa.update(labels).where(*which).values(joined=True))
+            if waiting := await self._said(*which):
+                found += waiting
+                await self._connection.execute(sa.update(labels).where(*which).values(joined=True))
         return found
 
     async def unfiled(self) -> list[Said]:

@@ -95,6 +95,8 @@ async def _join(uow: UnitOfWork, model_id: str, model: str, said: Sequence[Said]
     joined: set[str] = set()
     for kind in ("prediction", "request"):
         mine = [each for each in said if each.kind == kind]
+        if not mine:
+            continue
         rows = await scores.of(kind, (each.id for each in mine))
         joined |= {_id(row, kind) for row in rows}
         changes = _changes(kind, mine, rows)
@@ -124,9 +126,9 @@ def _changes(kind: str, said: Sequence[Said], rows: Sequence[Score]) -> list[tup
 async def _measure(
     uow: UnitOfWork, model_id: str, model: str, changes: Sequence[tuple[Score, Score]]
 ) -> None:
-    gained = sum(
-        (after.label is not None) - (before.label is not None) for before, after in changes
-    )
+    if not changes:
+        return
+    gained = sum((now.label is not None) - (before.label is not None) for before, now in changes)
     await Models(uow.connection).count(model_id, labelled=gained)
     performances = Performances(uow.connection, model_id)
     for version in sorted({before.version for before, _ in changes}):

@@ -47,8 +47,9 @@ class Models:
         self._connection = connection
 
     async def ensure(self, model_id: str, model: str) -> Model:
-        await upsert(self._connection, models, {"model_id": model_id, "model": model})
         found = await self.get(model_id)
+        if found is None:
+            await upsert(self._connection, models, {"model_id": model_id, "model": model})
         return found or Model(model_id, model, None, 0, 0, 0)
 
     async def get(self, model_id: str) -> Model | None:

@@ -1,14 +1,15 @@
 """Watch the stream: learn each batch, and open an episode where a detector raises an alarm."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from loopwright_common.errors import NotFoundError
 from loopwright_common.events import DriftDetected, DriftingFeature, Since
 from loopwright_common.ids import derived_id
 from loopwright_common.inference import INPUT, SCORE, InferenceLogged
@@ -51,13 +52,17 @@ async def watch(uow: UnitOfWork, batch: InferenceLogged) -> bool:
         return False
     models = Models(uow.connection)
     model = await models.ensure(batch.model_id, batch.model)
+    numbers = set(pc.unique(rows["version"]).to_pylist())
+    champion = set() if model.champion is None else {model.champion}
+    known = {number: await _version(uow, model, number) for number in sorted(numbers | champion)}
     opened = 0
     if model.champion is not None:
-        version = await _version(uow, model, model.champion)
-        stream = Stream(model, version, "inputs", ("data", "quality"))
+        stream = Stream(model, known[model.champion], "inputs", ("data", "quality"))
         opened += await _learn(uow, stream, _inputs(rows))
     if SCORE in rows.column_names:
-        opened += await _watch_scores(uow, model, rows)
+        for number in sorted(numbers):
+            stream = Stream(model, known[number], "score", ("prediction", None))
+            opened += await _learn(uow, stream, _scores(rows, number))
     await models.count(model.model_id, rows=rows.num_rows)
     return opened > 0
 
@@ -72,14 +77,9 @@ def strictness(version: Version) -> Strictness:
     return Strictness(policy.smallest_change, policy.false_alarm_every.rows, policy.block_rows)
 
 
-async def _watch_scores(uow: UnitOfWork, model: Model, rows: pa.Table) -> int:
-    opened = 0
-    for number in sorted(pc.unique(rows["version"]).to_pylist()):
-        mine = rows.filter(pc.equal(rows["version"], number))
-        scores = pa.table({"time": mine["time"], "score": mine[SCORE]})
-        version = await _version(uow, model, number)
-        opened += await _learn(uow, Stream(model, version, "score", ("prediction", None)), scores)
-    return opened
+def _scores(rows: pa.Table, version: int) -> pa.Table:
+    mine = rows.filter(pc.equal(rows["version"], version))
+    return pa.table({"time": mine["time"], "score": mine[SCORE]})
 
 
 async def _version(uow: UnitOfWork, model: Model, number: int) -> Version:
@@ -95,14 +95,14 @@ async def _learn(uow: UnitOfWork, stream: Stream, rows: pa.Table) -> int:
     place = (version.model_id, version.version, stream.name)
     stored = await detectors.load(*place)
     if stored is not None:
-        bets = bets_of(await Profiles(uow.connection).get(stored[0]) or "")
-        detector = Detector.from_bytes(bets, stored[1])
+        detector = Detector.from_bytes(await _bets(uow.connection, stored[0]), stored[1])
+        bets = detector.bets
     else:
         found = await _reference(uow, stream, rows)
         if found is None:
             return 0
-        bets, used = bets_of(found[0]), rows.num_rows - found[1].num_rows
-        rows = found[1]
+        bets = await _bets(uow.connection, found[0])
+        used, rows = rows.num_rows - found[1].num_rows, found[1]
         detector = Detector(bets, origin=stream.model.rows + used)
     times = rows["time"].cast(pa.int64()).to_numpy()
     alarms = detector.update(rows, times)
@@ -112,10 +112,20 @@ async def _learn(uow: UnitOfWork, stream: Stream, rows: pa.Table) -> int:
     return len(alarms)
 
 
-@lru_cache(maxsize=64)
-def bets_of(profile: str) -> Bets:
-    """The bets of a profile given as JSON."""
-    return lay_bets(Profile.from_json(profile))
+_laid: OrderedDict[str, Bets] = OrderedDict()
+_MOST_LAID = 64
+
+
+async def _bets(connection: AsyncConnection, digest: str) -> Bets:
+    """The bets of a stored profile; a digest always means the same, so they are kept at hand."""
+    if digest not in _laid:
+        body = await Profiles(connection).get(digest)
+        if body is None:
+            raise NotFoundError(f"no profile {digest}")
+        _laid[digest] = lay_bets(Profile.from_json(body))
+        while len(_laid) > _MOST_LAID:
+            _laid.popitem(last=False)
+    return _laid[digest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +139,13 @@ class Watched:
 async def watched(connection: AsyncConnection, version: Version) -> Watched | None:
     """None while the version has no profile."""
     body = await Profiles(connection).get(version.profile) if version.profile else None
-    if body is None:
+    if version.profile is None or body is None:
         return None
-    profile = Profile.from_json(body)
     stored = await Detectors(connection).load(version.model_id, version.version, "inputs")
-    detector = Detector.from_bytes(bets_of(body), stored[1]) if stored else None
-    return Watched(profile, detector)
+    if stored is None:
+        return Watched(Profile.from_json(body), None)
+    detector = Detector.from_bytes(await _bets(connection, version.profile), stored[1])
+    return Watched(Profile.from_json(body), detector)
 
 
 # ---- references made of production rows --------------------------------------------------------
@@ -143,11 +154,10 @@ async def watched(connection: AsyncConnection, version: Version) -> Watched | No
 async def _reference(
     uow: UnitOfWork, stream: Stream, rows: pa.Table
 ) -> tuple[str, pa.Table] | None:
-    """The profile to start with and the rows still to be learnt; None while there is none."""
+    """Digest of the profile to start with, and the rows still to be learnt; None without one."""
     version = stream.version
     if stream.name == "inputs" and version.profile_state != "collecting":
-        body = await Profiles(uow.connection).get(version.profile) if version.profile else None
-        return None if body is None else (body, rows)
+        return (version.profile, rows) if version.profile else None
     first = FirstRows(uow.connection, version.model_id, version.version, stream.name)
     if await first.add(rows.num_rows, _to_ipc(rows)) < FIRST_ROWS:
         return None
@@ -159,7 +169,7 @@ async def _reference(
     if stream.name == "inputs":
         why = _collected_why(version, profile)
         await Versions(uow.connection).set_profile(version, "ready", why, profile.digest)
-    return profile.to_json(), collected.slice(FIRST_ROWS)
+    return profile.digest, collected.slice(FIRST_ROWS)
 
 
 def _collected_why(version: Version, profile: Profile) -> str:

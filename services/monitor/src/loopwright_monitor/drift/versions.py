@@ -86,7 +86,7 @@ def _profiled(version: Version, body: bytes) -> tuple[Profile, list[str] | None]
     except (pa.ArrowException, OSError) as error:
         raise CorruptError(f"the training dataset does not read as Parquet: {error}") from None
     if "time" in table.column_names:
-        order = pc.sort_indices(table, sort_keys=[("time", "ascending")], null_placement="at_start")
+        order = pc.sort_indices(table, sort_keys=[("time", "ascending", "at_start")])
         table = table.take(order)
     names = _columns(version, table)
     source = f"{table.num_rows:,} training rows"
