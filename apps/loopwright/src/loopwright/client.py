@@ -16,8 +16,8 @@ PORTS: Mapping[str, int] = {
     "monitor": 8005,
 }
 PAGE = 100
-_CURSOR: Mapping[str, str] = {"registry": "after"}
-"""What a service calls the parameter that takes `next`."""
+_CURSOR: Mapping[str, str] = {"monitor": "cursor"}
+"""What a service calls the parameter that takes `next`, where it is not `after`."""
 
 
 class CallError(LoopwrightError):
@@ -63,7 +63,7 @@ class Services:
     ) -> list[dict[str, Any]]:
         """Up to `limit` items of a list, following its cursor."""
         found: list[dict[str, Any]] = []
-        cursor = _CURSOR.get(service, "cursor")
+        cursor = _CURSOR.get(service, "after")
         while len(found) < limit:
             page = self.get(service, path, **params, limit=min(limit - len(found), PAGE))
             found += page["items"]

@@ -104,7 +104,7 @@ async def _build(data_dir: Path, bus: EventBus, stack: AsyncExitStack) -> list[S
     return [
         await registry.build(RegistrySettings(**place), bus, stack),
         await trainer.build(TrainerSettings(**place), bus, stack),
-        await deployer.build(DeployerSettings(**place), bus, stack),
+        await deployer.build(DeployerSettings(**place, work_dir=data_dir / "deployer"), bus, stack),
         await scorer.build(
             ScorerSettings(**place, cache_dir=data_dir / "scorer", replica="embedded"), bus, stack
         ),

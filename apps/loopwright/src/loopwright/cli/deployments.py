@@ -6,11 +6,28 @@ from typing import Annotated, Any
 import typer
 
 from loopwright.client import CallError, Services
-from loopwright.output import Column, Json, Limit, console, show_items, show_json, show_one
+from loopwright.output import (
+    Column,
+    Json,
+    Limit,
+    Row,
+    console,
+    local_time,
+    show_items,
+    show_json,
+    show_one,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Deployments: from a version to its traffic.")
-COLUMNS: list[Column] = ["id", "model", "version", "state", "why", "updated_at"]
+
+
+def _since(deployment: Row) -> str:
+    return local_time(deployment["state_since"])
+
+
+COLUMNS: list[Column] = ["id", "model", "version", "state", "champion", ("since", _since), "why"]
 CHECKS: list[Column] = ["name", "verdict", "measured", "limit", "unit", "sentence"]
+STEPS: list[Column] = [("time", lambda step: local_time(step["at"])), "state", "by", "why"]
 FINAL = frozenset({"promoted", "rejected", "rolled-back", "superseded", "aborted"})
 Deployment = Annotated[str, typer.Argument(help="The deployment's id, or `latest`.")]
 By = Annotated[str, typer.Option(help="Who decides.")]
@@ -30,10 +47,12 @@ def show(deployment: Deployment, as_json: Json = False) -> None:
     """A deployment and its checks."""
     with Services() as services:
         found = _get(services, deployment)
-    show_one(found, [*COLUMNS, "step", "arms"], as_json=as_json)
-    if not as_json:
+    show_one(found, [*COLUMNS, "previous", "canary_step", "deadline", "report"], as_json=as_json)
+    if as_json:
+        return
+    for items, columns in ((found["steps"], STEPS), (found["checks"], CHECKS)):
         console.print()
-        show_items(found.get("checks") or [], CHECKS, as_json=False)
+        show_items(items, columns, as_json=False)
 
 
 @app.command()

@@ -5,7 +5,16 @@ from typing import Annotated, Any
 import typer
 
 from loopwright.client import Services
-from loopwright.output import Column, Json, console, field, show_items, show_json, show_one
+from loopwright.output import (
+    Column,
+    Json,
+    console,
+    field,
+    local_time,
+    show_items,
+    show_json,
+    show_one,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Drift, performance and retraining.")
 FIELDS: list[Column] = [
@@ -24,7 +33,11 @@ PERFORMANCE: list[Column] = [
 EPISODES: list[Column] = [
     *("model", "version", "kind", "opened_at", "rows_seen", "asks", "closed_at", "closed_why"),
 ]
-DECISIONS: list[Column] = [("time", lambda decision: decision["at"][:19]), "verdict", "sentence"]
+DECISIONS: list[Column] = [
+    ("time", lambda decision: local_time(decision["at"])),
+    "verdict",
+    "sentence",
+]
 
 
 @app.command()

@@ -26,9 +26,8 @@ def add(
         added = services.post(
             "trainer", "/v1/repositories", {"name": name, "url": where, "branch": branch}
         )
-        changed = services.post("trainer", f"/v1/repositories/{name}/changed")
     if as_json:
-        show_json({"repository": added, "changed": changed})
+        show_json(added)
     else:
         console.print(f"added {name}; see `loopwright runs list`", markup=False)
 
@@ -38,7 +37,7 @@ def list_(as_json: Json = False) -> None:
     """What is watched."""
     with Services() as services:
         found = services.items("trainer", "/v1/repositories")
-    show_items(found, ["name", "branch", "url", "commit"], as_json=as_json)
+    show_items(found, ["name", "branch", "url", "head", "pipeline", "problem"], as_json=as_json)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """`loopwright demo`: an outside client that lives through two and a half years in minutes."""
 
+import signal
 from pathlib import Path
 
 
@@ -9,6 +10,8 @@ def main(directory: Path, rows: int | None) -> int:
 
     from loopwright.demo.run import run
 
+    # Told to stop, it cleans up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return asyncio.run(run(directory.resolve(), rows))
     except KeyboardInterrupt:

@@ -112,12 +112,10 @@ class Background:
 
 async def _add_repository(http: httpx.AsyncClient, running: System, directory: Path) -> None:
     write_example(Example.BANK, directory)
-    trainer = f"{running.urls['trainer']}/v1/repositories"
     body = {"name": "bank", "url": str(directory), "branch": "main"}
-    for url, sent in ((trainer, body), (f"{trainer}/bank/changed", {})):
-        answer = await http.post(url, json=sent)
-        if answer.is_error:
-            raise UnavailableError(complaint("trainer", answer))
+    answer = await http.post(f"{running.urls['trainer']}/v1/repositories", json=body)
+    if answer.is_error:
+        raise UnavailableError(complaint("trainer", answer))
 
 
 async def _until_first_version(watch: Watch, running: System, progress: Progress) -> None:
