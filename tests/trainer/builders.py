@@ -96,16 +96,18 @@ class Registry:
     lost_answers: int = 0
     away: bool = False
 
-    def tracking(self) -> Tracking:
-        app = Starlette(
+    def app(self) -> Starlette:
+        artifacts = "/api/2.0/mlflow-artifacts/artifacts/{path:path}"
+        return Starlette(
             routes=[
                 Route("/api/2.0/mlflow/{place:path}", self._answer, methods=["GET", "POST"]),
-                Route(
-                    "/api/2.0/mlflow-artifacts/artifacts/{path:path}", self._put, methods=["PUT"]
-                ),
+                Route(artifacts, self._put, methods=["PUT"]),
             ]
         )
-        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry")
+
+    def tracking(self) -> Tracking:
+        transport = httpx.ASGITransport(self.app())
+        client = httpx.AsyncClient(transport=transport, base_url="http://registry")
         return Tracking(client, delays=(0.01, 0.01))
 
     async def _put(self, request: Request) -> Response:

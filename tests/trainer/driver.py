@@ -1,0 +1,57 @@
+"""A trainer in a process of its own that a test may kill: runs until one run has ended."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import httpx
+
+from loopwright_common.database import Database
+from loopwright_common.sqlite_log import SqliteLog
+from loopwright_trainer.domain import Repository
+from loopwright_trainer.main import MIGRATIONS, assemble
+from loopwright_trainer.repository import Repositories, Runs
+from loopwright_trainer.service import add_repository
+from loopwright_trainer.tracking.client import Tracking
+from tests.trainer.builders import settings_for
+
+
+async def drive(directory: Path, registry: str, url: str) -> None:
+    settings = settings_for(directory)
+    bus = await SqliteLog.open(directory / "bus")
+    database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
+    async with httpx.AsyncClient(base_url=registry) as client:
+        service = assemble(settings, bus, database, Tracking(client))
+        if await _repository(database) is None:
+            async with database.unit_of_work() as uow:
+                await add_repository(uow, "toy", url, "main")
+        loops = [asyncio.ensure_future(loop()) for loop in service.loops]
+        print(json.dumps(await _ended(database)))  # noqa: T201  (read by the test)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+    await database.close()
+    await bus.close()
+
+
+async def _repository(database: Database) -> Repository | None:
+    async with database.read() as connection:
+        return await Repositories(connection).get("toy")
+
+
+async def _ended(database: Database) -> dict[str, object]:
+    """The first run that ended, once everything it says is published."""
+    while True:
+        await asyncio.sleep(0.02)
+        async with database.read() as connection:
+            ended = [run for run in await Runs(connection).page(None, 10, None, None) if run.ended]
+            unpublished = await connection.exec_driver_sql(
+                "SELECT count(*) FROM outbox WHERE published_at IS NULL"
+            )
+            if ended and unpublished.scalar() == 0:
+                return {"status": ended[0].status, "why": ended[0].why, "id": ended[0].id}
+
+
+if __name__ == "__main__":
+    asyncio.run(drive(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))

@@ -1,0 +1,116 @@
+"""Killed at every named place, the trainer goes on after a restart: one version, said once."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import uvicorn
+
+from loopwright_common.sqlite_log import SqliteLog
+from tests.trainer.builders import FILES, Registry, Upstream, events
+
+FAILPOINTS = [
+    "trainer.committed",
+    "trainer.intake.handled",
+    "trainer.claimed",
+    "trainer.begun",
+    "trainer.stage-started",
+    "trainer.stage-ended",
+    "artifacts.written",
+    "trainer.outputs-kept",
+    "trainer.stage-finished",
+    "trainer.uploaded",
+    "trainer.registered",
+    "trainer.finishing",
+]
+
+
+@asynccontextmanager
+async def serving(registry: Registry) -> AsyncGenerator[str, None]:
+    config = uvicorn.Config(registry.app(), port=0, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await task
+
+
+async def drive(
+    tmp_path: Path, registry: str, upstream: Upstream, failpoint: str = ""
+) -> tuple[int, Any]:
+    """How the driver ended, and the run it saw end."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.trainer.driver", tmp_path, registry, upstream.path),
+        env={**os.environ, "LOOPWRIGHT_FAILPOINT": failpoint, "PYTHONWARNINGS": "default"},
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    lines = output.decode().splitlines()
+    return process.returncode or 0, json.loads(lines[-1]) if not process.returncode else None
+
+
+@pytest.mark.parametrize("failpoint", FAILPOINTS)
+async def test_a_run_goes_on_after_being_killed(
+    failpoint: str, tmp_path: Path, upstream: Upstream, registry: Registry
+) -> None:
+    marked = f"open('{upstream.path}.log', 'a').write('x')\n" + FILES["prepare.py"]
+    upstream.commit({"prepare.py": marked})
+    async with serving(registry) as url:
+        killed, _ = await drive(tmp_path, url, upstream, failpoint)
+        ended, run = await drive(tmp_path, url, upstream)
+
+    assert (killed, ended) == (-signal.SIGKILL, 0)
+    assert run["status"] == "succeeded", run["why"]
+    assert [version["tags"]["loopwright.run"] for version in registry.versions] == [run["id"]]
+    assert len(registry.runs) == 1, "the tracking run is found again"
+    bus = await SqliteLog.open(tmp_path / "bus")
+    assert len(await events(bus, "training-finished")) == 1
+    assert len(await events(bus, "code-changed")) == 1
+    await bus.close()
+    if failpoint == "trainer.stage-finished":
+        assert Path(f"{upstream.path}.log").read_text() == "x", "the finished stage is not repeated"
+
+
+async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
+    tmp_path: Path, upstream: Upstream, registry: Registry
+) -> None:
+    orphan = "import subprocess, time, os\nif not os.path.exists('{0}'):\n open('{0}', 'w').write('1')\n"
+    orphan += " p = subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
+    orphan += " open('{0}', 'w').write(str(p.pid))\n time.sleep(300)\n"
+    upstream.commit({"prepare.py": orphan.format(f"{upstream.path}.pid") + FILES["prepare.py"]})
+    note = Path(f"{upstream.path}.pid")
+    async with serving(registry) as url:
+        first = asyncio.create_task(_killed_once(tmp_path, url, upstream, note))
+        pid = await first
+        assert psutil.pid_exists(pid)
+        _, run = await drive(tmp_path, url, upstream)
+
+    assert run["status"] == "succeeded"
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+async def _killed_once(tmp_path: Path, url: str, upstream: Upstream, note: Path) -> int:
+    """Kill the driver once its stage has left a process of another session; its id."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.trainer.driver", tmp_path, url, upstream.path),
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(60):
+        while not note.exists() or len(note.read_text()) < 2:
+            await asyncio.sleep(0.02)
+    process.kill()
+    await process.wait()
+    return int(note.read_text())
