@@ -208,3 +208,15 @@ async def test_a_tag_that_is_no_json_is_named(client: httpx.AsyncClient) -> None
     assert answer.status_code == 400
     assert "loopwright.deploy" in answer.json()["message"]
     assert (await client.get("/v1/models/m/versions")).json()["items"] == []
+
+
+async def test_a_pipeline_finds_the_version_of_its_run(client: httpx.AsyncClient) -> None:
+    run_id = await packaged_run(client)
+    await register(client, run_id)
+    await register(client, run_id, CAUSE_HEADER, {"loopwright.run": "p-1"})
+
+    found = await call(
+        client, "GET", "model-versions/search", filter="name = 'm' AND tags.loopwright.run = 'p-1'"
+    )
+
+    assert [version["version"] for version in found["model_versions"]] == ["2"]

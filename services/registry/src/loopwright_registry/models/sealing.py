@@ -17,6 +17,7 @@ from loopwright_common import clock
 from loopwright_common.artifacts import ArtifactStore, Blob
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_common.failpoints import failpoint
 from loopwright_common.package import PackageFile, manifest_of
 from loopwright_registry.artifacts.domain import SCHEME, artifact_path
 from loopwright_registry.artifacts.repository import Artifacts
@@ -135,6 +136,7 @@ async def _package(
     except InvalidError as error:
         return None, f"not sealed: {error}"
     manifest = await store.put(manifest_of(found.files))
+    failpoint("registry.manifest-kept")
     return (
         Package(
             root=found.root,

@@ -8,6 +8,7 @@ from loopwright_common import clock
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import AliasChanged, ModelRegistered, VersionDeleted
+from loopwright_common.failpoints import failpoint
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_registry.artifacts.repository import Artifacts
 from loopwright_registry.clock import now_ms
@@ -207,6 +208,7 @@ async def _seal(
         identity=f"{version.model_id}/{version.version}",
     )
     await Versions(uow.connection).seal(version.model_id, version.version, seal, event.id)
+    failpoint("registry.sealed")
 
 
 async def _note_registration(
