@@ -160,6 +160,21 @@ async def test_a_package_damaged_on_disk_is_fetched_anew(world: World) -> None:
         assert score(await replica.infer(ROW)) == 0.25
 
 
+async def test_packages_that_no_route_names_are_forgotten(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "low"))
+        await replica.serves(1)
+        high = await world.arm(2, "high")
+        await world.route(2, high)
+        await replica.serves(2)
+
+        async def kept() -> bool:
+            packages = world.directory / "cache" / "packages"
+            return [path.name for path in packages.iterdir()] == [high.digest.split(":")[1]]
+
+        await eventually(kept)
+
+
 async def test_a_routing_key_decides_and_otherwise_the_named_input(world: World) -> None:
     async with world.replica() as replica:
         arms = [await world.arm(1, "low", 0.5), await world.arm(2, "high", 0.5)]

@@ -28,6 +28,7 @@ class RouteFollower:
         self._prefix = f"{environment}/"
         self._problems: dict[str, dict[str, str]] = {}
         self._seen: set[str] = set()
+        self._wanted: dict[str, set[str]] = {}
         self.changed = routes.changed
         self.settled = asyncio.Event()
         """Set once there is something to serve, or the whole table has been read."""
@@ -69,6 +70,7 @@ class RouteFollower:
             await self.take(reader.rows)
             if reader.ready.is_set():
                 self.settled.set()
+                await self._shelf.prune(set().union(*self._wanted.values()))
 
     async def take(self, rows: Mapping[str, Event[RoutesChanged]]) -> None:
         """Serve the table's rows of this environment, and no model whose row has gone."""
@@ -83,6 +85,8 @@ class RouteFollower:
         served = self._routes.by_id(data.model_id)
         if served and served.revision >= data.revision:
             return
+        digests = {arm.digest for arm in (*data.arms, *data.kept)}
+        self._wanted.setdefault(data.model_id, set()).update(digests)
         arms, problems = await self._load(data, data.arms)
         self._note(data.model_id, problems)
         if problems:
@@ -91,6 +95,7 @@ class RouteFollower:
         await self._remember(data)
         failpoint("scorer.loaded")
         self._routes.install(assemble(data, {**kept, **arms}))
+        self._wanted[data.model_id] = digests
         log.info("route.served", model=data.model, revision=data.revision)
 
     async def _load(
@@ -121,6 +126,7 @@ class RouteFollower:
     async def _remove(self, model_id: str) -> None:
         self._routes.remove(model_id)
         self._problems.pop(model_id, None)
+        self._wanted.pop(model_id, None)
         await asyncio.to_thread(self._path(model_id).unlink, missing_ok=True)
 
     def _path(self, model_id: str) -> Path:

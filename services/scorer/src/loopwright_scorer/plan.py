@@ -145,7 +145,7 @@ class TensorPlan:
         given = request.inputs.get(name)
         if given is None:
             raise InvalidError(f"no input {name!r}; the model needs {self._wanted()}", field=name)
-        if given.datatype not in self._kind.accepts or given.shape[1:] != self._shape:
+        if given.datatype not in self._kind.accepts or not self._fits(given.shape[1:]):
             raise InvalidError(
                 f"input {name!r}: {given.datatype} {list(given.shape)}: the model needs"
                 f" {self._wanted()}",
@@ -154,6 +154,11 @@ class TensorPlan:
         array = read_values(name, self._kind, given.data).reshape(given.shape)
         ignored = sorted(request.inputs.keys() - {name})
         return Inputs(given.shape[0], {name: array}, ignored)
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self._shape) and all(
+            own in (-1, size) for own, size in zip(self._shape, shape, strict=True)
+        )
 
     def _wanted(self) -> str:
         shape = ", ".join(["rows", *map(str, self._shape)])
