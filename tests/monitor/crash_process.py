@@ -1,0 +1,51 @@
+"""A process that does all a monitor has to do in a directory, to be killed on the way.
+
+    python -m tests.monitor.crash_process DIRECTORY
+
+The events of others are published by the first process; those after it only go on.
+"""
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.sqlite_log import SqliteLog
+from tests.monitor.house import House
+
+ROWS = 1024
+BATCH = 128
+
+
+async def main(directory: Path) -> None:
+    async with AsyncExitStack() as stack:
+        house = await open_house(directory, stack)
+        if not (directory / "said").exists():
+            await say_everything(house)
+            (directory / "said").touch()
+        for _ in range(2):
+            await house.settle()
+
+
+async def open_house(directory: Path, stack: AsyncExitStack) -> House:
+    bus = await SqliteLog.open(directory / "bus")
+    stack.push_async_callback(bus.close)
+    store = DirectoryStore(directory / "store")
+    return await House.open(stack, f"sqlite:///{directory}", bus, store, batch=3)
+
+
+async def say_everything(house: House) -> None:
+    rng = np.random.default_rng(0)
+    await house.register(pa.table({"age": rng.normal(size=2000), "y": ["no"] * 2000}))
+    await house.promote()
+    for _ in range(ROWS // BATCH):
+        ids = await house.score({"age": rng.normal(2.0, size=BATCH).tolist()})
+        await house.label(ids, ["no"] * BATCH)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

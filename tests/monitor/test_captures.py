@@ -1,0 +1,151 @@
+"""Rows and labels as they are kept, joined and measured."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from loopwright_common.captured import materialise
+from tests.monitor.house import House
+
+ROWS: dict[str, Sequence[Any]] = {"age": [30.0, 40.0, 50.0], "contact": ["a", "b", None]}
+
+
+async def pinned(house: House, directory: Path) -> list[dict[str, Any]]:
+    """The captured rows as a trainer gets them."""
+    manifest = await house.post("/v1/captured/bank/manifest")
+    count = await materialise(house.store, manifest["digest"], directory)
+    assert count == manifest["rows"]
+    return list(pq.read_table(directory / "captured.parquet").to_pylist())
+
+
+async def test_captured_rows_carry_inputs_outputs_and_labels(house: House, tmp_path: Path) -> None:
+    ids = await house.score(ROWS, [0.1, 0.9, 0.3])
+    await house.label(ids[:2], ["no", "yes"])
+    await house.settle()
+
+    rows = await pinned(house, tmp_path)
+
+    assert [row["prediction_id"] for row in rows] == ids
+    assert [row["label"] for row in rows] == ["no", "yes", None]
+    assert rows[1]["input.age"] == 40.0
+    assert rows[1]["output.score"] == 0.9
+    assert (rows[1]["model"], rows[1]["version"], rows[1]["arm"]) == ("bank", 1, "live")
+
+
+async def test_labels_before_their_rows_are_kept_and_joined(house: House, tmp_path: Path) -> None:
+    early = [f"p{i:07}.0" for i in range(3)]
+    await house.label(early, ["no", "yes", "no"])
+    await house.settle()
+    await house.score(ROWS, [0.1, 0.9, 0.3])
+    await house.settle()
+
+    assert [row["label"] for row in await pinned(house, tmp_path)] == ["no", "yes", "no"]
+    captured = await house.get("/v1/captured/bank")
+    assert (captured["rows"], captured["labelled"]) == (3, 3)
+
+
+async def test_labels_before_their_rows_are_joined_even_when_they_were_filed(
+    house: House, tmp_path: Path
+) -> None:
+    await house.label(["p0000000.0"], ["no"])
+    await house.settle()
+    await pinned(house, tmp_path / "before")
+    await house.score(ROWS)
+    await house.settle()
+
+    assert (await pinned(house, tmp_path / "after"))[0]["label"] == "no"
+    assert (await house.get("/v1/captured/bank"))["labelled"] == 1
+
+
+async def test_a_label_said_twice_counts_once_and_a_correction_replaces_it(
+    house: House, tmp_path: Path
+) -> None:
+    ids = await house.score(ROWS, [0.1, 0.9, 0.3])
+    await house.label(ids, ["no", "no", "no"], second=1)
+    await house.label(ids, ["no", "no", "no"], second=1)
+    await house.label(ids[:1], ["yes"], second=5)
+    await house.label(ids[:1], ["no"], second=2)
+    await house.settle()
+
+    assert (await pinned(house, tmp_path))[0]["label"] == "yes"
+    shown = await house.get("/v1/models/bank")
+    assert shown["labelled"] == 3
+    assert shown["performance"][0]["labelled"] == 3
+    assert shown["performance"][0]["mean_label"] == pytest.approx(1 / 3)
+
+
+async def test_a_label_taken_back_no_longer_counts(house: House, tmp_path: Path) -> None:
+    ids = await house.score(ROWS)
+    await house.label(ids, ["no", "no", "no"], second=1)
+    await house.label(ids[:1], [None], second=2)
+    await house.settle()
+
+    assert (await pinned(house, tmp_path))[0]["label"] is None
+    assert (await house.get("/v1/captured/bank"))["labelled"] == 2
+
+
+async def test_labels_may_name_the_clients_own_request(house: House, tmp_path: Path) -> None:
+    ids = await house.score(ROWS)
+    await house.label([f"r-{ids[1]}"], ["yes"], kind="request")
+    await house.settle()
+
+    assert [row["label"] for row in await pinned(house, tmp_path)] == [None, "yes", None]
+
+
+async def test_shadows_and_failed_rows_are_not_captured(house: House) -> None:
+    await house.score(ROWS, arm="shadow")
+    await house.score(ROWS, error=[None, "broken", None])
+    await house.settle()
+
+    assert (await house.get("/v1/captured/bank"))["rows"] == 2
+
+
+async def test_many_small_files_are_merged_and_older_manifests_still_read(
+    house: House, tmp_path: Path
+) -> None:
+    for _ in range(10):
+        await house.score(ROWS)
+    await house.settle()
+    old = await house.post("/v1/captured/bank/manifest")
+    for _ in range(10):
+        await house.score(ROWS)
+    await house.settle()
+    new = await house.post("/v1/captured/bank/manifest")
+
+    assert len((await house.get("/v1/captured/bank"))["files"]) == 1
+    assert await materialise(house.store, old["digest"], tmp_path) == 30
+    assert await materialise(house.store, new["digest"], tmp_path) == 60
+
+
+async def test_pinning_the_same_rows_again_gives_the_same_digest(house: House) -> None:
+    await house.score(ROWS)
+    await house.settle()
+    first = await house.post("/v1/captured/bank/manifest")
+    assert (await house.post("/v1/captured/bank/manifest"))["digest"] == first["digest"]
+
+
+async def test_realised_performance_is_told_as_labels_come(house: House) -> None:
+    ids = await house.score({"age": [30.0] * 100}, [0.25] * 100)
+    await house.label(ids, ["yes"] * 25 + ["no"] * 75)
+    await house.settle()
+
+    [event] = await house.told("performance-measured")
+    told = event.data
+    assert (told.version, told.labelled) == (1, 100)
+    assert told.log_loss == pytest.approx(0.5623, abs=1e-4)
+    assert told.brier == pytest.approx(0.1875)
+    assert (told.mean_label, told.mean_score) == (0.25, 0.25)
+
+
+async def test_a_label_event_that_does_not_fit_itself_is_a_dead_letter(house: House) -> None:
+    await house.label(["p1.0", "p2.0"], ["no"])
+    await house.settle()
+    assert "ground-truth-logged: 2 ids, 1 labels" in (await house.dead_letters())[0]
+
+
+async def test_an_unknown_model_is_named(house: House) -> None:
+    problem = await house.post("/v1/captured/nobody/manifest", status=404)
+    assert problem["detail"] == "no model 'nobody' is known to the monitor"

@@ -1,0 +1,81 @@
+"""Kill the monitor at its half-done moments: after a restart nothing is missing or doubled."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopwright_common.captured import materialise
+from tests.monitor.crash_process import ROWS, open_house
+
+FAILPOINTS = [
+    "monitor.profile-built:1",
+    "monitor.captured-file:1",
+    "monitor.capture.handled:2",
+    "monitor.detect.handled:2",
+    "monitor.alarm:1",
+    "monitor.manifest-file:1",
+    "monitor.asked:1",
+    "monitor.published:1",
+]
+
+
+def run(directory: Path, failpoint: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.monitor.crash_process", str(directory)],
+        env={**os.environ, "LOOPWRIGHT_FAILPOINT": failpoint},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def outcome(directory: Path) -> dict[str, Any]:
+    """What the world sees of it: rows, labels, and events by id."""
+    async with AsyncExitStack() as stack:
+        house = await open_house(directory, stack)
+        shown = await house.get("/v1/models/bank")
+        pinned = await house.post("/v1/captured/bank/manifest")
+        rows = await materialise(house.store, pinned["digest"], directory / "out")
+        told = await house.told("drift-detected", "retrain-requested")
+        return {
+            "rows": rows,
+            "seen": shown["rows_seen"],
+            "labelled": shown["labelled"],
+            "measured": shown["performance"][0]["labelled"],
+            "told": sorted({event.id for event in told}),
+            "state": await house.state_of("inputs"),
+        }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    directory = tmp_path_factory.mktemp("undisturbed")
+    finished = run(directory, "")
+    assert finished.returncode == 0, finished.stderr
+    return asyncio.run(outcome(directory))
+
+
+async def test_without_a_kill_all_is_there(undisturbed: dict[str, Any]) -> None:
+    assert undisturbed["rows"] == undisturbed["seen"] == ROWS
+    assert undisturbed["labelled"] == undisturbed["measured"] == ROWS
+    assert len(undisturbed["told"]) >= 2
+
+
+@pytest.mark.parametrize("failpoint", FAILPOINTS)
+async def test_a_kill_changes_nothing_in_the_end(
+    tmp_path: Path, failpoint: str, undisturbed: dict[str, Any]
+) -> None:
+    killed = run(tmp_path, failpoint)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    finished = run(tmp_path, "")
+    assert finished.returncode == 0, finished.stderr
+
+    assert await outcome(tmp_path) == undisturbed
