@@ -3,24 +3,49 @@
 from typing import Any
 
 from loopwright_common.serving import Column, Tensor
+from loopwright_deployer.packaging.join import are_numbers, join_columns
 from loopwright_deployer.packaging.native import Opened
 
 TARGET_OPSET = {"": 18, "ai.onnx.ml": 3}
 
 
 def to_onnx(opened: Opened) -> bytes:
-    """The converted graph; raises whatever the converter raises."""
+    """The converted graph; raises whatever the converter raises.
+
+    Most converters want one matrix: columns of numbers are joined into one where that is so.
+    """
+    try:
+        return _serialized(_converted(opened, _initial_types(opened.columns, opened.tensor)))
+    except Exception:
+        if opened.columns is None or not are_numbers(opened.columns):
+            raise
+        return _joined(opened, opened.columns)
+
+
+def _joined(opened: Opened, columns: list[Column]) -> bytes:
+    from skl2onnx.common.data_types import FloatTensorType
+
+    matrix = [("features", FloatTensorType([None, len(columns)]))]
+    converted = _converted(opened, matrix)
+    join_columns(converted.graph, columns)
+    return _serialized(converted)
+
+
+def _converted(opened: Opened, initial_types: list[tuple[str, Any]]) -> Any:
     import skl2onnx
 
     options = {}
     if opened.task == "classifier":
         options = {id(_last(opened.estimator)): {"zipmap": False}}
-    converted = skl2onnx.to_onnx(
+    return skl2onnx.to_onnx(
         opened.estimator,
-        initial_types=_initial_types(opened.columns, opened.tensor),
+        initial_types=initial_types,
         options=options,
         target_opset=TARGET_OPSET,
     )
+
+
+def _serialized(converted: Any) -> bytes:
     return bytes(converted.SerializeToString())
 
 

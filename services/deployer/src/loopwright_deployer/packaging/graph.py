@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving import Column, ColumnType, Tensor
+from loopwright_deployer.packaging.join import are_numbers, join_columns
 from loopwright_deployer.packaging.source import Source
 
 Classes = list[str | int | float | bool]
@@ -78,6 +79,9 @@ def _inputs(graph: Any, source: Source) -> tuple[list[Column] | None, Tensor | N
     constant = {one.name for one in graph.initializer}
     inputs = [one for one in graph.input if one.name not in constant]
     if len(inputs) == 1 and (source.tensor is not None or _width(inputs[0]) != 1):
+        if _is_matrix_of(inputs[0], source.columns):
+            join_columns(graph, source.columns or [])
+            return source.columns, None
         return None, _tensor(inputs[0])
     wanted = {column.name: column for column in source.columns or ()}
     if wanted and set(wanted) != {one.name for one in inputs}:
@@ -88,6 +92,17 @@ def _inputs(graph: Any, source: Source) -> tuple[list[Column] | None, Tensor | N
     found = {one.name: _column(one) for one in inputs}
     ordered = list(wanted) or list(found)
     return [wanted.get(name, found[name]) for name in ordered], None
+
+
+def _is_matrix_of(value: Any, columns: list[Column] | None) -> bool:
+    """Whether the signature's columns of numbers fill the one input."""
+    return (
+        columns is not None
+        and len(_shape(value)) == 2
+        and _width(value) in (-1, len(columns))
+        and _kind(value) in _FLOATS
+        and are_numbers(columns)
+    )
 
 
 def _column(value: Any) -> Column:

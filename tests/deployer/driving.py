@@ -1,0 +1,60 @@
+"""Leads deployments through their states by the real use cases, without packages and processes."""
+
+from loopwright_common.database import Database
+from loopwright_common.events import Check
+from loopwright_common.unit_of_work import Cause, UnitOfWork
+from loopwright_deployer import service, traffic
+from loopwright_deployer.domain import Served, State
+from loopwright_deployer.repository import Deployments, Record
+from tests.deployer.builders import MODEL_ID, registered
+
+CAUSE = Cause("chain", ("event",), "")
+
+
+async def worked(uow: UnitOfWork, record: Record, verdict: str) -> None:
+    """What the worker would do next with the deployment."""
+    state = record.deployment.state
+    if state is State.RECEIVED:
+        await service.advance(uow, record, State.PACKAGING, "go")
+    elif state is State.PACKAGING:
+        served = Served(record.deployment.version, "sha256:" + "1" * 64, "onnx")
+        await service.packaged(uow, record, served, "packaged")
+    elif state is State.STAGING:
+        check = Check.model_validate({"name": "c", "verdict": verdict, "sentence": "s"})
+        await service.validated(uow, record, (check,), "report")
+    elif state is State.VALIDATED:
+        await traffic.enter(uow, record)
+    elif state is State.PROMOTING and verdict == "passed":
+        await traffic.acknowledged(uow, record)
+    elif state in (State.CANARY, State.PROMOTING):
+        await (judged if state is State.CANARY else traffic.roll_back)(uow, record, verdict)
+
+
+async def judged(uow: UnitOfWork, record: Record, verdict: str) -> None:
+    if verdict == "failed":
+        await traffic.roll_back(uow, record, "errors")
+    elif verdict == "inconclusive":
+        await traffic.pause(uow, record, "no traffic")
+    elif record.deployment.step + 1 < len(record.policy.canary.steps):
+        await traffic.next_step(uow, record, "enough")
+    else:
+        await traffic.promote(uow, record, "enough")
+
+
+async def latest(database: Database, version: int) -> Record:
+    async with database.read() as connection:
+        records = await Deployments(connection).of_model("production", MODEL_ID)
+    return next(r for r in records if r.deployment.version == version)
+
+
+async def lead(database: Database, version: int, to: State, **told: object) -> Record:
+    """Register a version and do the worker's part until it is in the state."""
+    async with database.unit_of_work() as uow:
+        await service.receive(uow, registered(version, **told), "production", CAUSE)
+    for _ in range(20):
+        record = await latest(database, version)
+        if record.deployment.state is to:
+            return record
+        async with database.unit_of_work() as uow:
+            await worked(uow, record, "passed")
+    raise AssertionError(f"version {version} never became {to}")

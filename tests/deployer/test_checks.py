@@ -1,0 +1,115 @@
+"""The checks against real staging scorers."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loopwright_common.events import Check, Dataset
+from loopwright_common.policy import StagingPolicy
+from loopwright_common.serving import SPEC_FILE, ServingSpec
+from loopwright_deployer.checks import Peer, Staged, run_checks
+from loopwright_deployer.holdout import Holdout, check_holdout, read_holdout, skipped
+from loopwright_deployer.packaging.build import Job, build
+from loopwright_deployer.scoring import Scoring
+from loopwright_deployer.staging import SCORER, Spare, staging_scorer
+from tests.deployer.builders import COLUMNS, customers, pipeline, skops_package, with_example
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def serving_package(directory: Path, estimator: Any) -> Path:
+    source = skops_package(directory / "source", estimator, COLUMNS)
+    with_example(source, ["age", "rate", "job"], [[30, 0.5, "nurse"], [60, -0.5, "clerk"]])
+    build(Job(source, directory / "target", "sha256:" + "1" * 64))
+    return directory / "target"
+
+
+async def serve(stack: AsyncExitStack, package: Path, version: int, log: Path) -> Peer:
+    spec = ServingSpec.model_validate_json((package / SPEC_FILE).read_text())
+    context = staging_scorer(Spare(SCORER, log), package, "bank", version)
+    return Peer(await stack.enter_async_context(context), version, spec)
+
+
+def holdout_file(path: Path, rows: int = 600) -> Dataset:
+    """One labelled row a minute from the start of 2026."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frame, labels = customers(rows, seed=9)
+    times = [START + timedelta(minutes=row) for row in range(rows)]
+    columns: dict[str, Any] = {name: frame[name].tolist() for name in frame.columns}
+    pq.write_table(pa.table({**columns, "time": times, "y": labels.tolist()}), path)
+    told = {"role": "holdout", "digest": "sha256:x", "location": "x", "rows": rows, "target": "y"}
+    return Dataset.model_validate(told)
+
+
+def verdicts(checks: tuple[Check, ...]) -> dict[str, str]:
+    return {check.name: check.verdict for check in checks}
+
+
+async def test_a_good_version_passes_and_a_worse_one_fails_on_the_holdout(tmp_path: Path) -> None:
+    champion = pipeline(seed=1)
+    frame, labels = customers(400, seed=2)
+    worse = pipeline(seed=2).fit(frame, np.random.default_rng(0).permutation(labels))
+    dataset = holdout_file(tmp_path / "holdout.parquet")
+    holdout = read_holdout(tmp_path / "holdout.parquet", dataset, None)
+    packages = [serving_package(tmp_path / str(i), e) for i, e in enumerate((champion, worse))]
+    async with AsyncExitStack() as stack:
+        first, second = await asyncio.gather(
+            *(serve(stack, p, i, tmp_path / "log") for i, p in enumerate(packages, start=1))
+        )
+        alone = staged(first, None, holdout)
+        beside = staged(second, first, holdout)
+        good = await asyncio.to_thread(run_checks, alone)
+        bad = await asyncio.to_thread(run_checks, beside)
+        early = await asyncio.to_thread(compared, second, first, tmp_path, dataset)
+
+    assert verdicts(good) == {
+        "schema": "passed", "example": "passed", "hostile-inputs": "passed",
+        "holdout": "passed", "latency": "passed", "replay": "skipped",
+    }, good  # fmt: skip
+    assert verdicts(bad)["holdout"] == "failed"
+    assert "on 600 later rows" in next(c.sentence for c in bad if c.name == "holdout")
+    assert early.verdict == "inconclusive"
+    assert early.sentence.startswith("only 99 labelled rows are later than both trainings")
+
+
+def staged(candidate: Peer, champion: Peer | None, holdout: Holdout) -> Staged:
+    return Staged(
+        model="bank",
+        candidate=candidate,
+        champion=champion,
+        policy=StagingPolicy(),
+        holdout=holdout,
+    )
+
+
+def compared(candidate: Peer, champion: Peer, directory: Path, dataset: Dataset) -> Check:
+    """The holdout check where the last training ended 100 rows before the end."""
+    later_than = START + timedelta(minutes=500)
+    holdout = read_holdout(directory / "holdout.parquet", dataset, later_than)
+    with Scoring(candidate.url, "bank") as own, Scoring(champion.url, "bank") as other:
+        policy = StagingPolicy().holdout
+        return check_holdout(policy, holdout, (own, candidate.spec), (other, champion.spec))
+
+
+async def test_a_scorer_that_is_gone_fails_the_checks_with_the_reason(tmp_path: Path) -> None:
+    package = serving_package(tmp_path, pipeline())
+    spec = ServingSpec.model_validate_json((package / SPEC_FILE).read_text())
+    gone = Peer("http://127.0.0.1:9", 1, spec)
+
+    checks = run_checks(
+        Staged(
+            model="bank",
+            candidate=gone,
+            champion=None,
+            policy=StagingPolicy(),
+            holdout=skipped("none"),
+        )
+    )
+
+    assert verdicts(checks) == {"schema": "failed"}

@@ -1,0 +1,93 @@
+"""Redelivery, disorder and repetition of what the deployer hears."""
+
+from loopwright_common.bus import EventBus
+from loopwright_common.codec import encode
+from loopwright_common.consumer import Consumer, Patience
+from loopwright_common.database import Database
+from loopwright_common.events import AliasChanged, EventData, ServingMeasured
+from loopwright_common.metrics import Metrics
+from loopwright_deployer.handlers import Lifecycle
+from loopwright_deployer.judge import Counted
+from loopwright_deployer.measures import Counters
+from loopwright_deployer.repository import Deployments
+from tests.deployer.builders import MODEL, MODEL_ID, event_of, registered
+
+
+async def deliver(database: Database, bus: EventBus, *said: EventData, times: int = 1) -> None:
+    lifecycle = Lifecycle("production", lambda: None)
+    handlers = {**lifecycle.handlers(), **lifecycle.measured()}
+    patience = Patience(delays=(0.0, 0.0))
+    consumer = Consumer("deployer.test", handlers, database, bus, Metrics(), patience=patience)
+    events = [event_of(data) for data in said]
+    for _ in range(times):
+        await bus.publish([encode(event) for event in events])
+    topics = sorted({payload.topic for payload in handlers})
+    subscription = await bus.subscribe("deployer.test", topics, consumer._load_positions)
+    for _ in range(4):
+        await consumer.step(subscription, wait=0.05)
+    await subscription.close()
+
+
+async def states(database: Database) -> dict[int, str]:
+    async with database.read() as connection:
+        records = await Deployments(connection).of_model("production", MODEL_ID)
+    return {r.deployment.version: str(r.deployment.state) for r in records}
+
+
+def measured(calls: int, errors: int = 0) -> ServingMeasured:
+    return ServingMeasured(
+        environment="production", model_id=MODEL_ID, model=MODEL, replica="r", epoch="e",
+        revision=1, version=2, role="live", calls=calls, rows=calls, errors=errors,
+        latency_edges=[0.1], latency_counts=[calls, 0],
+    )  # fmt: skip
+
+
+def champion_set_to(version: int, by: str) -> AliasChanged:
+    return AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=version, by=by)
+
+
+async def test_a_redelivered_version_is_deployed_once(database: Database, bus: EventBus) -> None:
+    await deliver(database, bus, registered(1), times=3)
+
+    assert await states(database) == {1: "received"}
+
+
+async def test_a_newer_version_supersedes_an_older_one(database: Database, bus: EventBus) -> None:
+    await deliver(database, bus, registered(1), registered(2))
+
+    assert await states(database) == {1: "superseded", 2: "received"}
+
+
+async def test_an_older_version_that_comes_late_gives_way(
+    database: Database, bus: EventBus
+) -> None:
+    await deliver(database, bus, registered(2), registered(1))
+
+    assert await states(database) == {1: "superseded", 2: "received"}
+
+
+async def test_counters_take_the_maximum_in_any_order(database: Database, bus: EventBus) -> None:
+    await deliver(database, bus, measured(30, 2), measured(10), measured(20, 1), times=2)
+
+    async with database.read() as connection:
+        counters = await Counters(connection).of("production", MODEL_ID)
+    kept = counters[Counted("r", "e", 1, 2)]
+    assert (kept.calls, kept.errors, kept.latency_counts) == (30, 2, (30, 0))
+
+
+async def test_an_alias_before_its_version_is_kept_for_it(
+    database: Database, bus: EventBus
+) -> None:
+    await deliver(database, bus, champion_set_to(1, by="ada"), registered(1))
+
+    async with database.read() as connection:
+        records = await Deployments(connection).of_model("production", MODEL_ID)
+    assert records[0].deployment.forced == "ada: alias champion set to version 1"
+
+
+async def test_the_deployers_own_alias_changes_nothing(database: Database, bus: EventBus) -> None:
+    await deliver(database, bus, registered(1), champion_set_to(1, by="deployer"))
+
+    async with database.read() as connection:
+        records = await Deployments(connection).of_model("production", MODEL_ID)
+    assert records[0].deployment.forced is None

@@ -1,0 +1,111 @@
+"""Whatever people, replicas and newer versions do: one champion, and weights add up to 1."""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from loopwright_common.database import Database
+from loopwright_common.errors import ConflictError, NotFoundError
+from loopwright_common.events import AliasChanged
+from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_deployer import actions, service
+from loopwright_deployer.main import MIGRATIONS
+from loopwright_deployer.repository import Deployments, Record, Routes
+from tests.deployer.builders import MODEL, MODEL_ID, registered
+from tests.deployer.driving import CAUSE, worked
+
+ENVIRONMENT = "production"
+PLACE = (ENVIRONMENT, MODEL_ID)
+WISH = actions.Wish("ada", "why not")
+Work = Callable[[UnitOfWork], Awaitable[object]]
+
+
+class Traffic(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.runner = asyncio.Runner()
+        url = f"sqlite:///{Path(self.directory.name)}"
+        self.database = self.runner.run(Database.open(url, "deployer", MIGRATIONS))
+        self.versions = 0
+
+    def teardown(self) -> None:
+        self.runner.run(self.database.close())
+        self.runner.close()
+        self.directory.cleanup()
+
+    @rule()
+    def a_version_is_registered(self) -> None:
+        self.versions += 1
+        told = registered(self.versions)
+        self._do(lambda uow: service.receive(uow, told, ENVIRONMENT, CAUSE))
+
+    @rule(
+        version=st.integers(1, 4),
+        verdict=st.sampled_from(["passed", "passed", "failed", "inconclusive"]),
+        steps=st.integers(1, 6),
+    )
+    def the_worker_works(self, version: int, verdict: str, steps: int) -> None:
+        for _ in range(steps):
+            self._on(version, lambda uow, record: worked(uow, record, verdict))
+
+    @rule(version=st.integers(1, 4), action=st.sampled_from(sorted(actions.ACTIONS)))
+    def somebody_decides(self, version: int, action: str) -> None:
+        self._on(version, lambda uow, record: actions.ACTIONS[action](uow, record, WISH))
+
+    @rule()
+    def somebody_undoes(self) -> None:
+        self._do(lambda uow: actions.undo(uow, ENVIRONMENT, MODEL, WISH))
+
+    @rule(version=st.integers(1, 4))
+    def somebody_sets_the_alias(self, version: int) -> None:
+        told = AliasChanged(
+            model_id=MODEL_ID, model=MODEL, alias="champion", version=version, by="ada"
+        )
+        self._do(lambda uow: actions.wish_for_champion(uow, ENVIRONMENT, told))
+
+    @invariant()
+    def one_champion_and_whole_weights(self) -> None:
+        self.runner.run(self._hold())
+
+    async def _hold(self) -> None:
+        async with self.database.read() as connection:
+            records = await Deployments(connection).of_model(*PLACE)
+            row = await Routes(connection).get(*PLACE)
+        champions = [r.deployment.version for r in records if r.deployment.champion]
+        under_way = [r.deployment.version for r in records if r.deployment.carries_traffic]
+        assert len(champions) <= 1
+        assert len(under_way) <= 1
+        arms = row.route.arms if row else ()
+        if champions or under_way:
+            assert abs(sum(arm.weight for arm in arms) - 1) < 1e-9
+        assert {arm.version for arm in arms} <= {*champions, *under_way}
+        if row:
+            assert not {a.version for a in row.route.kept} & {a.version for a in arms}
+
+    def _on(self, version: int, work: Callable[[UnitOfWork, Record], Awaitable[Any]]) -> None:
+        async def latest(uow: UnitOfWork) -> None:
+            records = await Deployments(uow.connection).of_model(*PLACE)
+            for record in [r for r in records if r.deployment.version == version][:1]:
+                await work(uow, record)
+
+        self._do(latest)
+
+    def _do(self, work: Work) -> None:
+        async def transaction() -> None:
+            async with self.database.unit_of_work() as uow:
+                await work(uow)
+
+        with suppress(ConflictError, NotFoundError):
+            self.runner.run(transaction())
+
+
+TestTraffic = Traffic.TestCase
+TestTraffic.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)

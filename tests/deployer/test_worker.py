@@ -1,0 +1,175 @@
+"""The worker over a real database and bus: canaries, replicas, deadlines, restarts."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopwright_common import clock
+from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.bus import EventBus
+from loopwright_common.database import Database
+from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
+from loopwright_common.table_reader import TableReader
+from loopwright_deployer.domain import State
+from loopwright_deployer.measures import Counters
+from loopwright_deployer.repository import Record, Routes
+from loopwright_deployer.settings import DeployerSettings
+from loopwright_deployer.worker import Worker
+from loopwright_deployer.workshop import Workshop
+from tests.deployer.builders import MODEL, MODEL_ID, publish, replica
+from tests.deployer.driving import latest, lead
+
+IMPATIENT = {"canary": {"max_time": "0.2s"}}
+
+
+@asynccontextmanager
+async def working(database: Database, bus: EventBus, directory: Path) -> AsyncGenerator[Worker]:
+    settings = DeployerSettings(work_dir=directory / "work", spares=False)
+    replicas = TableReader(bus, ReplicaReported)
+    workshop = Workshop(settings, DirectoryStore(directory / "artifacts"))
+    worker = Worker(database, workshop, replicas)
+    tasks = [asyncio.create_task(worker.run()), asyncio.create_task(replicas.run())]
+    yield worker
+    for task in tasks:
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks)
+
+
+async def until(database: Database, version: int, *states: State) -> Record:
+    record = await latest(database, version)
+    for _ in range(200):
+        if record.deployment.state in states:
+            return record
+        await asyncio.sleep(0.05)
+        record = await latest(database, version)
+    pytest.fail(f"version {version} is {record.deployment.state}: {record.deployment.waits}")
+
+
+async def revision(database: Database) -> int:
+    async with database.read() as connection:
+        row = await Routes(connection).get("production", MODEL_ID)
+    return row.route.revision if row else 0
+
+
+async def serve(database: Database, bus: EventBus, **more: Any) -> None:
+    """The replica reports the present revision."""
+    route = ServedRoute(model_id=MODEL_ID, revision=await revision(database), **more)
+    await publish(bus, replica(route), "r1")
+
+
+async def count(database: Database, version: int, calls: int, errors: int, **more: Any) -> None:
+    told = ServingMeasured(
+        environment="production", model_id=MODEL_ID, model=MODEL, replica="r1", epoch="e1",
+        revision=await revision(database), version=version, role="live", calls=calls, rows=calls,
+        errors=errors, latency_edges=[0.01], latency_counts=[calls, 0], **more,
+    )  # fmt: skip
+    async with database.unit_of_work() as uow:
+        await Counters(uow.connection).take(told)
+
+
+@pytest.fixture
+async def canary(database: Database) -> Record:
+    """Version 1 is champion, version 2 has the first canary step."""
+    await lead(database, 1, State.PROMOTED)
+    return await lead(database, 2, State.CANARY)
+
+
+async def test_a_canary_with_many_errors_is_rolled_back_with_the_figures(
+    database: Database, bus: EventBus, canary: Record, tmp_path: Path
+) -> None:
+    await count(database, 1, calls=900, errors=9)
+    await count(database, 2, calls=100, errors=40)
+    async with working(database, bus, tmp_path):
+        record = await until(database, 2, State.ROLLED_BACK, State.PROMOTING)
+
+    assert "40 of 100 calls failed on the new version" in record.deployment.why
+    assert record.deployment.state is State.ROLLED_BACK
+
+
+async def test_a_replica_that_trips_rolls_back_at_once(
+    database: Database, bus: EventBus, canary: Record, tmp_path: Path
+) -> None:
+    async with working(database, bus, tmp_path):
+        await serve(database, bus, tripped={"2": "five server errors in a row"})
+        record = await until(database, 2, State.ROLLED_BACK)
+
+    assert "five server errors in a row" in record.deployment.why
+
+
+async def test_a_canary_moves_on_only_when_replicas_have_acknowledged(
+    database: Database, bus: EventBus, canary: Record, tmp_path: Path
+) -> None:
+    await count(database, 2, calls=1000, errors=0)
+    async with working(database, bus, tmp_path):
+        await asyncio.sleep(0.3)
+        assert (await latest(database, 2)).deployment.step == 0
+        await serve(database, bus)
+        for _ in range(100):
+            if (await latest(database, 2)).deployment.step == 1:
+                break
+            await asyncio.sleep(0.02)
+
+    assert (await latest(database, 2)).deployment.step == 1
+
+
+async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    await lead(database, 1, State.PROMOTED)
+    await lead(database, 2, State.CANARY, deploy=IMPATIENT)
+    async with working(database, bus, tmp_path):
+        await serve(database, bus)
+        record = await until(database, 2, State.PAUSED)
+
+    assert record.deployment.why == "inconclusive: only 0 of 30 requests"
+
+
+async def test_promotion_waits_for_a_live_replica_and_says_so(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    await lead(database, 1, State.PROMOTING)
+    silent = replica(
+        ServedRoute(model_id=MODEL_ID, revision=9), at=clock.now() - timedelta(seconds=20)
+    )
+    await publish(bus, silent, "r1")
+    async with working(database, bus, tmp_path):
+        await asyncio.sleep(0.3)
+        waiting = await latest(database, 1)
+        await serve(database, bus)
+        await until(database, 1, State.PROMOTED)
+
+    assert waiting.deployment.waits == "no live scorer replica; waits for one"
+
+
+async def test_a_version_that_no_replica_can_load_is_rolled_back(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    await lead(database, 1, State.PROMOTING)
+    async with working(database, bus, tmp_path):
+        await serve(database, bus, problems={"1": "digest does not match"})
+        record = await until(database, 1, State.ROLLED_BACK)
+
+    assert record.deployment.why == "replica r1 cannot serve it: digest does not match"
+    async with database.read() as connection:
+        row = await Routes(connection).get("production", MODEL_ID)
+    assert row is not None
+    assert row.route.arms == ()
+
+
+async def test_a_damaged_package_is_rejected_with_the_reason(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    blob = await DirectoryStore(tmp_path / "artifacts").put(b'{"files": []}')
+    stored = next((tmp_path / "artifacts" / "sha256").rglob(blob.digest[7:]))
+    stored.write_bytes(b"damaged")
+    await lead(database, 1, State.RECEIVED, digest=blob.digest)
+    async with working(database, bus, tmp_path):
+        record = await until(database, 1, State.REJECTED)
+
+    assert "is damaged" in record.deployment.why
