@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -230,6 +230,15 @@ class Trainer:
                     if wanted and run["finished_at"]:
                         return await self.get(f"/v1/runs/{run['id']}")
                 await asyncio.sleep(0.01)
+
+
+async def until(claim: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+    """Wait until the claim holds."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if await claim():
+                return
+            await asyncio.sleep(0.01)
 
 
 def stages(run: Any) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from loopwright_common.sqlite_log import SqliteLog
-from tests.trainer.builders import FILES, Registry, Upstream, events
+from tests.trainer.builders import FILES, Registry, Upstream, events, until
 
 FAILPOINTS = [
     "trainer.committed",
@@ -38,8 +38,11 @@ async def serving(registry: Registry) -> AsyncGenerator[str, None]:
     config = uvicorn.Config(registry.app(), port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
+
+    async def started() -> bool:
+        return server.started
+
+    await until(started)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     await task
@@ -80,20 +83,20 @@ async def test_a_run_goes_on_after_being_killed(
     assert len(await events(bus, "code-changed")) == 1
     await bus.close()
     if failpoint == "trainer.stage-finished":
-        assert Path(f"{upstream.path}.log").read_text() == "x", "the finished stage is not repeated"
+        assert written_to(upstream, "log") == "x", "the finished stage is not repeated"
 
 
 async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
     tmp_path: Path, upstream: Upstream, registry: Registry
 ) -> None:
-    orphan = "import subprocess, time, os\nif not os.path.exists('{0}'):\n open('{0}', 'w').write('1')\n"
+    orphan = (
+        "import subprocess, time, os\nif not os.path.exists('{0}'):\n open('{0}', 'w').write('1')\n"
+    )
     orphan += " p = subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
     orphan += " open('{0}', 'w').write(str(p.pid))\n time.sleep(300)\n"
     upstream.commit({"prepare.py": orphan.format(f"{upstream.path}.pid") + FILES["prepare.py"]})
-    note = Path(f"{upstream.path}.pid")
     async with serving(registry) as url:
-        first = asyncio.create_task(_killed_once(tmp_path, url, upstream, note))
-        pid = await first
+        pid = await _killed_once(tmp_path, url, upstream)
         assert psutil.pid_exists(pid)
         _, run = await drive(tmp_path, url, upstream)
 
@@ -101,16 +104,24 @@ async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-async def _killed_once(tmp_path: Path, url: str, upstream: Upstream, note: Path) -> int:
+async def _killed_once(tmp_path: Path, url: str, upstream: Upstream) -> int:
     """Kill the driver once its stage has left a process of another session; its id."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.trainer.driver", tmp_path, url, upstream.path),
         cwd=Path(__file__).parents[2],
         stdout=asyncio.subprocess.DEVNULL,
     )
-    async with asyncio.timeout(60):
-        while not note.exists() or len(note.read_text()) < 2:
-            await asyncio.sleep(0.02)
+
+    async def left() -> bool:
+        return len(written_to(upstream, "pid")) > 1
+
+    await until(left)
     process.kill()
     await process.wait()
-    return int(note.read_text())
+    return int(written_to(upstream, "pid"))
+
+
+def written_to(upstream: Upstream, name: str) -> str:
+    """What a stage wrote beside the repository, so far."""
+    path = Path(f"{upstream.path}.{name}")
+    return path.read_text() if path.exists() else ""

@@ -1,11 +1,9 @@
 """What goes wrong ends as a failed run with its reason, announced, and nothing half-done."""
 
-import asyncio
-
 import pytest
 
 from loopwright_common.sqlite_log import SqliteLog
-from tests.trainer.builders import PIPELINE, Registry, Trainer, Upstream, events, stages
+from tests.trainer.builders import PIPELINE, Registry, Trainer, Upstream, events, stages, until
 
 CHECKED = PIPELINE + "checks: ['echo looking; exit 3']\n"
 
@@ -29,7 +27,9 @@ async def test_a_failing_check_comes_before_any_stage(
 ) -> None:
     upstream.commit({"loopwright.yaml": CHECKED})
     run = await trainer.add(upstream)
-    log = await trainer.http.get(f"/v1/runs/{run['id']}/log", params={"stage": run["stages"][0]["name"]})
+    log = await trainer.http.get(
+        f"/v1/runs/{run['id']}/log", params={"stage": run["stages"][0]["name"]}
+    )
 
     assert "ended with exit code 3" in run["why"]
     assert list(stages(run).values()) == ["failed", "skipped", "skipped"]
@@ -68,7 +68,9 @@ async def test_a_missing_output_fails_its_stage(trainer: Trainer, upstream: Upst
 
 async def test_a_flaky_stage_is_tried_again(trainer: Trainer, upstream: Upstream) -> None:
     flaky = f"test -e {upstream.path}/seen || {{ touch {upstream.path}/seen; exit 1; }}; "
-    pipeline = PIPELINE.replace("cmd: python prepare.py", f'retries: 1, cmd: "{flaky}python prepare.py"')
+    pipeline = PIPELINE.replace(
+        "cmd: python prepare.py", f'retries: 1, cmd: "{flaky}python prepare.py"'
+    )
     upstream.commit({"loopwright.yaml": pipeline})
     run = await trainer.add(upstream)
 
@@ -129,12 +131,19 @@ async def test_a_running_run_is_cancelled_with_its_processes(
 ) -> None:
     upstream.commit({"prepare.py": "import time; time.sleep(60)"})
     await trainer.post("/v1/repositories", name="toy", url=str(upstream.path))
-    async with asyncio.timeout(20):
-        while not (runs := (await trainer.get("/v1/runs"))["items"]):
-            await asyncio.sleep(0.01)
-        while "running" not in stages(await trainer.get(f"/v1/runs/{runs[0]['id']}")).values():
-            await asyncio.sleep(0.01)
-    await trainer.post(f"/v1/runs/{runs[0]['id']}/cancel")
+
+    async def runs() -> bool:
+        found = (await trainer.get("/v1/runs"))["items"]
+        return any(
+            [
+                "running" in stages(await trainer.get(f"/v1/runs/{run['id']}")).values()
+                for run in found
+            ]
+        )
+
+    await until(runs)
+    run_id = (await trainer.get("/v1/runs"))["items"][0]["id"]
+    await trainer.post(f"/v1/runs/{run_id}/cancel")
     run = await trainer.ended()
 
     assert (run["status"], run["why"]) == ("cancelled", "cancelled by a person")

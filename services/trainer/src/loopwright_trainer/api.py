@@ -1,5 +1,6 @@
 """The trainer over HTTP: repositories and runs."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -15,7 +16,6 @@ from loopwright_trainer.intake import Intake
 from loopwright_trainer.repository import Repositories, Runs, StageRuns
 from loopwright_trainer.run import Workshop
 from loopwright_trainer.steps.execution import last_lines
-from loopwright_trainer.worker import Worker
 
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
@@ -44,12 +44,16 @@ class NewRun(BaseModel):
     repository: str | None = Field(default=None, max_length=100)
     by: str = Field(default="a person", max_length=200)
     why: str | None = Field(default=None, max_length=1000)
+    captured: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
 
 
-def create_router(workshop: Workshop, intake: Intake, worker: Worker) -> APIRouter:
+def create_router(
+    workshop: Workshop, intake: Intake, *, wake: Callable[[], None], cancel: Callable[[str], None]
+) -> APIRouter:
+    """`wake` tells the worker that a run may wait, `cancel` that one going on has to stop."""
     router = APIRouter(prefix="/v1", responses=PROBLEMS)
     _add_repositories(router, workshop, intake)
-    _add_runs(router, workshop, worker)
+    _add_runs(router, workshop, wake, cancel)
     _add_log(router, workshop)
     return router
 
@@ -90,7 +94,12 @@ def _add_repositories(router: APIRouter, workshop: Workshop, intake: Intake) -> 
         return {"repository": name, "commit": commit, "announced": news}
 
 
-def _add_runs(router: APIRouter, workshop: Workshop, worker: Worker) -> None:
+def _add_runs(
+    router: APIRouter,
+    workshop: Workshop,
+    wake: Callable[[], None],
+    cancel: Callable[[str], None],
+) -> None:
     database = workshop.database
 
     @router.get("/runs", tags=["runs"])
@@ -110,10 +119,9 @@ def _add_runs(router: APIRouter, workshop: Workshop, worker: Worker) -> None:
     async def start_run(new: NewRun) -> dict[str, Any]:
         """Run a pipeline on the newest known commit, whatever changed."""
         async with database.unit_of_work() as uow:
-            run = await service.request_run(
-                uow, repository=new.repository, pipeline=new.pipeline, by=new.by, why=new.why
-            )
-        worker.wake()
+            asked = service.Request(**new.model_dump())
+            run = await service.request_run(uow, asked)
+        wake()
         return _run_out(run)
 
     @router.get("/runs/{run_id}", tags=["runs"])
@@ -125,7 +133,7 @@ def _add_runs(router: APIRouter, workshop: Workshop, worker: Worker) -> None:
     async def cancel_run(run_id: RunId) -> dict[str, Any]:
         async with database.unit_of_work() as uow:
             run = await service.request_cancel(uow, run_id)
-        worker.cancel(run_id)
+        cancel(run_id)
         return _run_out(run)
 
 

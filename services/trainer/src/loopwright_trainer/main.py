@@ -52,7 +52,7 @@ def assemble(
     intake = Intake(database, mirrors, settings.poll_seconds)
     consumers = [Consumer(CONSUMER, handlers(worker.wake), database, bus, metrics)]
     app = create_app(settings.service, metrics, delivery_readiness(database, consumers))
-    app.include_router(create_router(workshop, intake, worker))
+    app.include_router(create_router(workshop, intake, wake=worker.wake, cancel=worker.cancel))
     return Service(
         name=settings.service,
         app=app,

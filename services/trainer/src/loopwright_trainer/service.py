@@ -41,6 +41,17 @@ class Ending:
     why: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A person's wish for a run of a pipeline, or of a repository."""
+
+    pipeline: str | None = None
+    repository: str | None = None
+    by: str
+    why: str | None = None
+    captured: str | None = None
+
+
 # ---- repositories ----------------------------------------------------------------------------
 
 
@@ -127,21 +138,17 @@ async def queue_request(
     return await _queue(uow, run)
 
 
-async def request_run(
-    uow: UnitOfWork, *, repository: str | None, pipeline: str | None, by: str, why: str | None
-) -> Run:
+async def request_run(uow: UnitOfWork, asked: Request) -> Run:
     """Ask for a run as a person does; its `retrain-requested` counts as handled already."""
-    if (repository is None) == (pipeline is None):
-        raise InvalidError("name either the pipeline or the repository", field="pipeline")
-    repositories = Repositories(uow.connection)
-    found = await (
-        repositories.of_pipeline(pipeline) if pipeline else repositories.get(repository or "")
-    )
-    if found is None:
-        raise NotFoundError(f"no repository has the pipeline {pipeline}" if pipeline
-                            else f"no repository {repository}")  # fmt: skip
+    found = await _repository_asked_for(Repositories(uow.connection), asked)
     name = found.pipeline or found.name
-    request = RetrainRequested(pipeline=name, reason="person", requested_by=by, why=why)
+    request = RetrainRequested(
+        pipeline=name,
+        reason="person",
+        requested_by=asked.by,
+        why=asked.why,
+        captured=asked.captured,
+    )
     event = await uow.emit(request, key=name, subject=f"pipelines/{name}")
     await upsert(
         uow.connection,
@@ -149,6 +156,18 @@ async def request_run(
         {"consumer": CONSUMER, "event_id": event.id, "handled_at": clock.now()},
     )
     return await queue_request(uow, request, Cause.of(event), found)
+
+
+async def _repository_asked_for(repositories: Repositories, asked: Request) -> Repository:
+    if asked.pipeline and not asked.repository:
+        if found := await repositories.of_pipeline(asked.pipeline):
+            return found
+        raise NotFoundError(f"no repository has the pipeline {asked.pipeline}")
+    if asked.repository and not asked.pipeline:
+        if found := await repositories.get(asked.repository):
+            return found
+        raise NotFoundError(f"no repository {asked.repository}")
+    raise InvalidError("name either the pipeline or the repository", field="pipeline")
 
 
 async def _queue(uow: UnitOfWork, run: Run) -> Run:

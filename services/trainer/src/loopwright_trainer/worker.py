@@ -13,7 +13,7 @@ from loopwright_trainer.domain import Run, RunStatus
 from loopwright_trainer.repository import Runs, StageRuns
 from loopwright_trainer.run import Journey, Workshop
 from loopwright_trainer.service import Ending
-from loopwright_trainer.steps import orphans
+from loopwright_trainer.steps import environment, orphans
 
 _LOOK_SECONDS = 1.0
 _MOST_ATTEMPTS = 3
@@ -45,6 +45,7 @@ class Worker:
 
     async def run(self) -> None:
         """Until cancelled; runs then stop with their processes, and go on at the next start."""
+        await asyncio.to_thread(environment.warm_up)
         async with asyncio.TaskGroup() as group:
             for interrupted in await self._interrupted():
                 self._start(group, interrupted)

@@ -45,7 +45,7 @@ def explain(new: Mapping[str, object], old: Mapping[str, object]) -> list[str]:
     phrases = []
     for part in sorted(new.keys() | old.keys()):
         before, after = old.get(part), new.get(part)
-        if before == after:
+        if _same(before, after):
             continue
         if part == "deps":
             phrases += _changes("dep", _mapping(before), _mapping(after), values=False)
@@ -77,7 +77,9 @@ def _param_changes(before: Mapping[str, object], after: Mapping[str, object]) ->
     phrases = []
     for file in sorted(before.keys() | after.keys()):
         old, new = _flat(_mapping(before.get(file))), _flat(_mapping(after.get(file)))
-        phrases += _changes("param", old, new, values=True)
+        told = _changes("param", old, new, values=True)
+        same = _same(before.get(file, _MISSING), after.get(file, _MISSING))
+        phrases += told or ([] if same else [f"params of {file} changed"])
     return phrases
 
 
@@ -87,7 +89,7 @@ def _changes(
     phrases = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, _MISSING), after.get(name, _MISSING)
-        if old == new:
+        if _same(old, new):
             continue
         if old is _MISSING:
             phrases.append(f"{what} {name} is new")
@@ -98,6 +100,13 @@ def _changes(
         else:
             phrases.append(f"{what} {name} changed")
     return phrases
+
+
+def _same(before: object, after: object) -> bool:
+    """Equal as JSON: unlike in Python, 1 is neither 1.0 nor true."""
+    if before is _MISSING or after is _MISSING:
+        return before is after
+    return json.dumps(before, sort_keys=True) == json.dumps(after, sort_keys=True)
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -1,0 +1,187 @@
+"""`loopwright.yaml` and `dvc.yaml`: what they may say, and how wrong files are told."""
+
+from collections.abc import Callable
+
+import pytest
+
+from loopwright_common.errors import InvalidError
+from loopwright_trainer.pipelines.globs import any_matches
+from loopwright_trainer.pipelines.params import ParamUse
+from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
+
+APPENDIX_A = """
+model: bank-marketing
+stages:
+  prepare:
+    cmd: python prepare.py
+    deps: [prepare.py, data/base.csv.gz]
+    outs: [work/base.parquet]
+  collect:
+    cmd: python collect.py
+    deps: [collect.py, work/base.parquet, data/captured]
+    params: [collect.rows]
+    outs: [work/training.parquet, work/holdout.parquet]
+  train:
+    cmd: python train.py
+    deps: [train.py, work/training.parquet]
+    params: [train]
+    outs: [work/package]
+    retries: 1
+    timeout: 10m
+  evaluate:
+    cmd: python evaluate.py
+    deps: [evaluate.py, work/package, work/holdout.parquet]
+    metrics: [work/metrics.json]
+captured: data/captured
+register:
+  package: work/package
+  training: work/training.parquet
+  holdout: work/holdout.parquet
+  target: y
+checks:
+  - python -m compileall -q .
+  - notebooks: no-outputs
+triggers:
+  code: {branches: [main], paths: ["**/*.py", params.yaml, loopwright.yaml]}
+  schedule: "0 3 * * 1"
+  drift: {min_new_labels: 6000, cooldown: {rows: 6000, time: 0s}, per_day: 24}
+monitor:
+  false_alarm_every: {rows: 1000000}
+  smallest_change: 0.05
+deploy:
+  staging:
+    holdout: {metric: log_loss, margin: 0.01}
+    latency_p99: {at_most: 1.2x champion}
+  canary:
+    steps: [{weight: 0.1, min_requests: 30}, {weight: 0.5, min_requests: 60}]
+    max_time: 10m
+  approval: none
+"""
+
+
+def reader(**files: str) -> Callable[[str], bytes | None]:
+    by_name = {name.replace("_", "."): text for name, text in files.items()}
+    return lambda name: by_name[name].encode() if name in by_name else None
+
+
+def read(text: str, **files: str) -> Pipeline:
+    return read_pipeline(reader(loopwright_yaml=text, **files), "repo")
+
+
+def test_the_example_of_the_design_is_understood() -> None:
+    pipeline = read(APPENDIX_A)
+
+    assert [stage.name for stage in pipeline.stages] == ["prepare", "collect", "train", "evaluate"]
+    train = pipeline.stages[2]
+    assert (train.retries, train.timeout, train.params) == (
+        1,
+        600.0,
+        (ParamUse("params.yaml", ("train",)),),
+    )
+    assert pipeline.name == pipeline.model == "bank-marketing"
+    assert pipeline.monitor.drift is not None
+    assert pipeline.monitor.drift.min_new_labels == 6000
+    assert pipeline.deploy.staging.latency_p99.at_most == "1.2x champion"
+    assert [rule.command for rule in pipeline.checks] == ["python -m compileall -q .", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("stages: {a: {deps: [x]}}", "loopwright.yaml:1: stages.a: has no cmd"),
+        (
+            "stages:\n  a:\n    cmd: x\n    retries: 99",
+            "stages.a.retries: is 99; allowed are 0 to 10",
+        ),
+        (
+            "stages:\n  a:\n    cmd: x\n    retries: lots",
+            "yaml:4: stages.a.retries: must be a whole",
+        ),
+        (
+            "stages:\n  a:\n    cmd: x\n    timeout: 10",
+            "stages.a.timeout: 10 is no duration; write",
+        ),
+        ("stages: {a: {cmd: x, outs: [../up]}}", "stages.a.outs.0: '../up' leaves the repository"),
+        ("stages: {a: {cmd: x, deps: [/etc]}}", "stages.a.deps.0: '/etc' leaves the repository"),
+        (
+            "stages: {a: {cmd: x, needs: [b]}}",
+            "stages.a: needs 'b', which is no stage; there are a",
+        ),
+        ("stages: {a: {cmd: x, outs: [o]}, b: {cmd: y, outs: [o/p]}}", "overlaps out o of stage a"),
+        (
+            "stages: {a: {cmd: x, deps: [p], outs: [o]}, b: {cmd: y, deps: [o], outs: [p]}}",
+            "stages need each other: ",
+        ),
+        ("stages: {a: {cmd: x}}\nstages: {}", "loopwright.yaml:2: stages: given twice"),
+        ("stages: {a: {cmd: x}}\nregister: {package: p}", "register: needs `model:`"),
+        (
+            "stages: {a: {cmd: x}}\ndeploy:\n  canary:\n    stepz: []",
+            "loopwright.yaml:4: deploy.canary.stepz: unknown key; allowed are error_ratio, ",
+        ),
+        ("stages: {a: {cmd: x}}\nmonitor: {smallest_change: 2}", "monitor.smallest_change: Input"),
+        ("stages: {a: {cmd: x}}\nmonitor: {drift: {}}", "monitor.drift: unknown key; allowed are "),
+        (
+            "stages: {a: {cmd: x}}\ntriggers: {drift: {per_day: -1}}",
+            "loopwright.yaml:2: triggers.drift.per_day: Input should be greater",
+        ),
+        ("stages: {a: {cmd: x}}\ntriggers: {schedule: daily}", "must be five cron fields"),
+        ("stages: {a: {cmd: 'echo ${nope}'}}", "stages.a.cmd: ${nope} is not among the parameters"),
+        ("- a", "loopwright.yaml:1: must be a mapping, not a list"),
+        ("a: &a [*a]", "too many or too deeply nested"),
+        ("stages: {}", "names no stage"),
+    ],
+)
+def test_a_wrong_file_is_told_with_file_line_key_and_remedy(text: str, complaint: str) -> None:
+    with pytest.raises(InvalidError) as error:
+        read(text)
+    assert complaint in str(error.value)
+
+
+def test_stages_are_multiplied_and_filled_from_params() -> None:
+    text = """
+stages:
+  fit:
+    foreach: ${kinds}
+    do: {cmd: "fit ${item} ${rate}", outs: ["${item}.bin"]}
+  grid:
+    matrix: {kind: [a, b], depth: [1, 2]}
+    cmd: go ${item.kind} ${item.depth}
+  last: {cmd: [one, two], deps: ["tree.bin"], wdir: sub, needs: [fit@line]}
+"""
+    files = {"params_yaml": "kinds: [tree, line]\nrate: 0.5\n"}
+    stages = {stage.name: stage for stage in read(text, **files).stages}
+
+    assert stages["fit@tree"].commands == ("fit tree 0.5",)
+    assert stages["fit@line"].outs == ("line.bin",)
+    assert {name for name in stages if name.startswith("grid")} == {
+        "grid@a-1", "grid@a-2", "grid@b-1", "grid@b-2",
+    }  # fmt: skip
+    assert stages["last"].deps == ("sub/tree.bin",)
+    assert list(stages).index("last") > list(stages).index("fit@line")
+
+
+def test_stages_of_a_dvc_file_are_taken_with_the_whole_tree() -> None:
+    dvc = "stages: {a: {cmd: x, params: [{p.json: [k]}], plots: [{c.csv: {x: t}}]}}"
+    bare = read_pipeline(reader(dvc_yaml=dvc), "repo")
+    beside = read("model: m\nregister: {package: c.csv}", dvc_yaml=dvc)
+
+    assert (bare.name, bare.model, bare.whole_tree) == ("repo", None, True)
+    assert (beside.name, beside.whole_tree) == ("m", True)
+    assert bare.stages[0].outs == ("c.csv",)
+    assert bare.stages[0].params == (ParamUse("p.json", ("k",)),)
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "matches"),
+    [
+        ("train.py", "**/*.py", True),
+        ("a/b/train.py", "**/*.py", True),
+        ("a/b.py", "*.py", False),
+        ("a/b/c", "a/**", True),
+        ("ab", "a?", True),
+        ("a.b", "a?b", True),
+        ("params.yaml", "params.yaml", True),
+    ],
+)
+def test_trigger_patterns(path: str, pattern: str, matches: bool) -> None:
+    assert any_matches([path], [pattern]) is matches

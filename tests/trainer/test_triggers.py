@@ -1,0 +1,83 @@
+"""What a run takes from the world: changed paths, captured rows, a person's request."""
+
+from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.captured import Manifest
+from loopwright_common.sqlite_log import SqliteLog
+from tests.trainer.builders import PIPELINE, TRAIN, Trainer, Upstream, events, stages, why
+
+CAPTURED = PIPELINE.replace("base.txt]\n    params", "base.txt, data/captured]\n    params")
+PATHS = 'triggers: {code: {paths: ["**/*.py"]}}\n'
+
+
+async def test_a_change_outside_the_trigger_paths_is_skipped_and_not_announced(
+    trainer: Trainer, upstream: Upstream, bus: SqliteLog
+) -> None:
+    upstream.commit({"loopwright.yaml": PIPELINE + PATHS})
+    await trainer.add(upstream)
+    run = await trainer.push(upstream, {"README.md": "hello"})
+    ran = await trainer.push(upstream, {"train.py": TRAIN + "# changed\n"})
+
+    assert run["status"] == "skipped"
+    assert run["why"] == "none of the 1 changed paths is in triggers.code.paths"
+    assert ran["status"] == "succeeded"
+    assert len(await events(bus, "training-finished")) == 2
+
+
+async def test_captured_rows_are_an_input_known_by_their_manifest(
+    trainer: Trainer, upstream: Upstream, store: DirectoryStore
+) -> None:
+    check = "import pathlib\nassert pathlib.Path('data/captured/captured.parquet').exists()\n"
+    upstream.commit(
+        {"loopwright.yaml": CAPTURED + "captured: data/captured\n", "train.py": check + TRAIN}
+    )
+    first = await trainer.add(upstream)
+    manifest = Manifest(model_id="m", model="toy", files=(), labels=(), rows=0, labelled=0)
+    pinned = await store.put(manifest.to_bytes())
+    asked = await trainer.post("/v1/runs", pipeline="toy", captured=pinned.digest)
+    run = await trainer.ended(run_id=asked["id"])
+
+    assert first["status"] == "succeeded", first["why"]
+    assert run["captured"] == pinned.digest
+    assert stages(run) == {"prepare": "reused", "train": "ran"}
+    assert why(run, "train") == "dep data/captured changed"
+
+
+async def test_a_request_by_a_person_starts_one_run(
+    trainer: Trainer, upstream: Upstream, bus: SqliteLog
+) -> None:
+    await trainer.add(upstream)
+    asked = await trainer.post("/v1/runs", repository="toy", by="ada", why="to be sure")
+    run = await trainer.ended(run_id=asked["id"])
+    again = await trainer.push(upstream, {"data.csv": "5"})
+
+    assert (run["reason"], run["why"].split()[0]) == ("person", "the")
+    assert (await events(bus, "retrain-requested"))[0]["requested_by"] == "ada"
+    assert len((await trainer.get("/v1/runs"))["items"]) == 3
+    assert again["status"] == "succeeded"
+
+
+async def test_lists_are_paged_and_logs_are_told(trainer: Trainer, upstream: Upstream) -> None:
+    run = await trainer.add(upstream)
+    page = await trainer.get("/v1/runs?limit=1")
+    rest = await trainer.get(f"/v1/runs?limit=1&after={page['next']}")
+    log = await trainer.http.get(f"/v1/runs/{run['id']}/log")
+    unknown = await trainer.http.get(f"/v1/runs/{run['id']}/log?stage=nope")
+
+    assert [item["id"] for item in page["items"]] == [run["id"]]
+    assert rest == {"items": [], "next": None}
+    assert "==> train\n$ python train.py" in log.text
+    assert (unknown.status_code, "prepare, train" in unknown.text) == (404, True)
+
+
+async def test_wrong_requests_name_the_field(trainer: Trainer, upstream: Upstream) -> None:
+    external = await trainer.http.post(
+        "/v1/repositories", json={"name": "x", "url": "ext::sh -c touch% /tmp/x"}
+    )
+    branch = await trainer.http.post(
+        "/v1/repositories", json={"name": "x", "url": str(upstream.path), "branch": "nope"}
+    )
+    neither = await trainer.http.post("/v1/runs", json={})
+
+    assert external.json()["errors"][0]["field"] == "url"
+    assert branch.json()["errors"][0]["field"] == "branch"
+    assert neither.json()["errors"][0]["field"] == "pipeline"
