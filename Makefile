@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo up test check fmt docs bench clean
+.PHONY: setup demo up test test-crash check fmt docs bench clean
 
 setup: .venv/installed
 
@@ -30,6 +30,9 @@ up: setup
 test: setup
 	$(RUN) pytest
 
+test-crash: setup
+	$(RUN) pytest -m crash tests
+
 check: setup
 	$(UV) lock --check
 	$(RUN) ruff format --check .
@@ -46,7 +49,7 @@ docs: setup
 	$(RUN) python -m loopwright_common.published
 
 bench: setup
-	$(RUN) python benchmarks/loop.py
+	$(RUN) python -m benchmarks.loop
 
 clean:
 	rm -rf .venv .tools .loopwright demo-data

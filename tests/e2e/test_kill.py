@@ -1,0 +1,134 @@
+"""Kill the embedded system at failpoints of every service: the loop completes all the same.
+
+`make test` kills at one place or two of each service, `make test-crash` at every one.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from benchmarks import project
+
+from tests.e2e.house import House, data, traffic
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+SAMPLE = [
+    "trainer.stage-started",
+    "registry.sealed",
+    "deployer.canary",
+]
+SWEEP = [
+    "trainer.committed",
+    "trainer.published",
+    "trainer.marked",
+    "trainer.claimed",
+    "trainer.begun",
+    "trainer.stage-ended",
+    "trainer.outputs-kept",
+    "trainer.stage-finished",
+    "trainer.uploaded",
+    "trainer.registered",
+    "trainer.finishing",
+    "artifacts.written",
+    "registry.uploaded",
+    "registry.manifest-kept",
+    "registry.committed",
+    "registry.published",
+    "registry.archive.handled",
+    "registry.lifecycle.handled",
+    "deployer.lifecycle.handled",
+    "deployer.received",
+    "deployer.packaging",
+    "deployer.packaged",
+    "deployer.staging",
+    "deployer.staged",
+    "deployer.validated",
+    "deployer.routed",
+    "deployer.promoting",
+    "deployer.promoted",
+    "deployer.committed",
+    "deployer.published",
+    "deployer.measures.handled",
+    "scorer.loaded",
+    "scorer.sealed",
+    "monitor.captured-file",
+    "monitor.capture.handled",
+    "monitor.detect.handled",
+    "monitor.profile-built",
+]
+MODEL = "copied"
+
+
+async def test_the_loop_completes_when_killed_in_each_service(tmp_path: Path) -> None:
+    await complete_when_killed(tmp_path, SAMPLE)
+
+
+@pytest.mark.crash
+async def test_the_loop_completes_when_killed_anywhere(tmp_path: Path) -> None:
+    await complete_when_killed(tmp_path, SWEEP)
+
+
+async def complete_when_killed(place: Path, failpoints: list[str]) -> None:
+    """One commit per failpoint: the system dies there, starts again, and deploys the commit."""
+    repository = project.write(place / "repository", MODEL)
+    project.commit(repository, "Copy the package")
+    async with House(place) as house:
+        new = {"name": MODEL, "url": str(repository)}
+        await house.until("the repository is known", lambda: known(house, new))
+        await house.until("version 1 serves", lambda: promoted(house, 1))
+        async with traffic(house, MODEL):
+            for version, failpoint in enumerate(failpoints, start=2):
+                await house.kill_at(failpoint)
+                (repository / "seed.txt").write_text(failpoint)
+                project.commit(repository, f"Die at {failpoint}")
+                await house.until(
+                    f"killed at {failpoint}, version {version} serves",
+                    lambda version=version: served_after_kill(house, version, failpoints),  # type: ignore[misc]
+                )
+        assert house.killed == failpoints
+        await check_history(house, versions=len(failpoints) + 1)
+
+
+async def known(house: House, new: dict[str, str]) -> bool:
+    await house.post("trainer", "/v1/repositories", new)
+    listed = await house.get("trainer", "/v1/repositories")
+    return bool(listed and listed["items"])
+
+
+async def promoted(house: House, version: int) -> bool:
+    return any(
+        data(event)["version"] == version for event in await house.events("deployment-promoted")
+    )
+
+
+async def served_after_kill(house: House, version: int, failpoints: list[str]) -> bool:
+    killed = len(house.killed) == version - 1 and house.killed == failpoints[: version - 1]
+    return killed and await promoted(house, version)
+
+
+async def check_history(house: House, versions: int) -> None:
+    """Nothing lost, nothing twice, one champion."""
+    await house.until("the system is back", lambda: promoted(house, versions))
+    registered = [data(event)["version"] for event in await house.events("model-registered")]
+    assert sorted(registered) == list(range(1, versions + 1))
+    succeeded = [data(event) for event in await house.events("training-finished")]
+    assert [run["status"] for run in succeeded] == ["succeeded"] * versions
+    finished = Counter(data(e)["version"] for e in await house.events("deployment-finished"))
+    assert finished == Counter(range(1, versions + 1))
+    ids = Counter([event["id"] for topic in TOPICS for event in await house.events(topic)])
+    assert max(ids.values()) == 1
+    shown = await house.get("registry", f"/v1/models/{MODEL}/versions/{versions}")
+    assert "champion" in str(shown["aliases"])
+    deployments = (await house.get("deployer", "/v1/deployments", limit=100))["items"]
+    assert [d["version"] for d in deployments if d["champion"]] == [versions]
+
+
+TOPICS = [
+    "code-changed",
+    "training-finished",
+    "model-registered",
+    "deployment-validated",
+    "deployment-promoted",
+    "deployment-finished",
+    "routes-changed",
+]
