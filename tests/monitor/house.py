@@ -143,7 +143,9 @@ class House:
 
     # ---- events of others ----------------------------------------------------------------------
 
-    async def say(self, data: Payload, key: str = "m1", chain: str | None = None) -> Event[Any]:
+    async def say(
+        self, data: Payload, key: str = "m1", chain: str | None = None, causes: Any = ()
+    ) -> Event[Any]:
         event_id = new_id()
         event = Event(
             id=event_id,
@@ -152,7 +154,7 @@ class House:
             time=START,
             key=key,
             chain_id=chain or event_id,
-            causes=(),
+            causes=tuple(causes),
             traceparent=new_traceparent(),
             data=data,
         )
@@ -190,19 +192,21 @@ class House:
         )  # fmt: skip
         await self.say(data, key="production/m1", chain=chain)
 
-    async def reject(self, version: int, chain: str) -> None:
+    async def reject(self, version: int, chain: str | None = None) -> None:
         data = DeploymentFinished(
             deployment_id=f"d{version}", environment="production", model_id="m1", model="bank",
             version=version, outcome="rejected", why="no better",
         )  # fmt: skip
         await self.say(data, key="production/m1", chain=chain)
 
-    async def finish_training(self, status: Any, chain: str) -> None:
+    async def finish_training(
+        self, status: Any, chain: str | None, version: int | None = None, causes: Any = ()
+    ) -> None:
         data = TrainingFinished(
             pipeline="bank", run_id="r", commit="c", reason="drift", status=status,
-            why="stage train failed", seconds=1,
+            why="stage train failed", seconds=1, version=version,
         )  # fmt: skip
-        await self.say(data, key="bank", chain=chain)
+        await self.say(data, key="bank", chain=chain, causes=causes)
 
     async def score(
         self,

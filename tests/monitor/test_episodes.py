@@ -3,6 +3,7 @@
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from loopwright_common.events import Event
 from tests.monitor.house import POLICY, House
@@ -88,6 +89,27 @@ async def test_a_rejected_version_leaves_the_episode_open_to_ask_again(
 
     await house.label(ids[150:200], ["no"] * 50)
     await house.settle()
+    assert len(await requests(house)) == 2
+
+
+@pytest.mark.parametrize("deployment_first", [True, False])
+async def test_a_run_joined_with_a_commit_ends_the_request_whatever_comes_first(
+    house: House, training: pa.Table, deployment_first: bool
+) -> None:
+    ids = await drift(house, training)
+    await house.label(ids[:100], ["no"] * 100)
+    await house.settle()
+    [first] = await requests(house)
+    if deployment_first:
+        await house.reject(2)
+        await house.settle()
+    await house.finish_training("succeeded", None, version=2, causes=["commit", first.id])
+    await house.settle()
+    if not deployment_first:
+        await house.reject(2)
+    await house.label(ids[100:200], ["no"] * 100)
+    await house.settle()
+
     assert len(await requests(house)) == 2
 
 

@@ -66,18 +66,11 @@ def lifecycle_handlers(wakes: Wakes) -> Handlers:
         uow.after_commit.append(wakes.profiles.set)
 
     async def on_training_finished(event: Event[TrainingFinished], uow: UnitOfWork) -> None:
-        data = event.data
-        if data.status == "succeeded":
-            return  # its deployment tells how it ends
-        pipeline = data.pipeline if data.reason == "drift" else None
-        why = f"the run ended as {data.status}: {data.why}"
-        await retraining.request_ended(uow, event.chain_id, pipeline, why)
+        await retraining.run_finished(uow, event)
         uow.after_commit.append(wakes.review.set)
 
     async def on_deployment_finished(event: Event[DeploymentFinished], uow: UnitOfWork) -> None:
-        data = event.data
-        why = f"the deployment of version {data.version} ended as {data.outcome}: {data.why}"
-        await retraining.request_ended(uow, event.chain_id, None, why)
+        await retraining.deployment_finished(uow, event)
         uow.after_commit.append(wakes.review.set)
 
     return {

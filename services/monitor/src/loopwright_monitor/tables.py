@@ -103,12 +103,21 @@ requests = sa.Table(
     sa.Column("model_id", _Id, nullable=False),
     sa.Column("pipeline", _Id, nullable=False),
     sa.Column("episode", _Id, nullable=False),
+    sa.Column("event", _Id, nullable=False),
     sa.Column("chain_id", _Id, nullable=False),
+    sa.Column("version", sa.Integer),
     sa.Column("at", _Time, nullable=False),
     sa.Column("captured", sa.BigInteger, nullable=False),
     sa.Column("ended_at", _Time),
     sa.Column("ended_why", sa.Text),
     sa.Index("requests_model", "model_id", "position"),
+)
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("model_id", _Id, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("why", sa.Text, nullable=False),
 )
 decisions = sa.Table(
     "decisions",

@@ -167,12 +167,13 @@ async def _reference(
     profile = _profile_of_first_rows(stream, collected.slice(0, FIRST_ROWS))
     await Profiles(uow.connection).add(profile.digest, profile.to_json())
     if stream.name == "inputs":
-        why = _collected_why(version, profile)
+        why = why_ready(version, profile)
         await Versions(uow.connection).set_profile(version, "ready", why, profile.digest)
     return profile.digest, collected.slice(FIRST_ROWS)
 
 
-def _collected_why(version: Version, profile: Profile) -> str:
+def why_ready(version: Version, profile: Profile) -> str:
+    """What the version is compared with, after anything that went wrong before."""
     said = f"reference: {profile.source}"
     return f"{version.profile_why}; {said}" if version.profile_why else said
 

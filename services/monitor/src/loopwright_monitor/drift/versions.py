@@ -21,7 +21,7 @@ from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor.drift.profile import Profile
 from loopwright_monitor.drift.reference import build_reference
 from loopwright_monitor.drift.repository import Models, Profiles, Version, Versions
-from loopwright_monitor.drift.service import strictness
+from loopwright_monitor.drift.service import strictness, why_ready
 
 log = structlog.get_logger()
 _MOST_CLASSES = 100
@@ -63,7 +63,8 @@ async def build_wanted(database: Database, store: ArtifactStore) -> None:
         async with database.unit_of_work() as uow:
             await Profiles(uow.connection).add(profile.digest, profile.to_json())
             versions = Versions(uow.connection)
-            await versions.set_profile(version, "ready", version.profile_why, profile.digest)
+            why = why_ready(version, profile)
+            await versions.set_profile(version, "ready", why, profile.digest)
             await versions.set_classes(version, classes)
         log.info("profile.built", model=version.model, version=version.version,
                  features=len(profile.features), rows=profile.rows)  # fmt: skip

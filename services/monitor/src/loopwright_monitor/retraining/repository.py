@@ -8,10 +8,11 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.events import DriftDetected
+from loopwright_common.events import DriftDetected, Event, Payload
+from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import Cause
 from loopwright_monitor.retraining.domain import Decision, Kind
-from loopwright_monitor.tables import decisions, episodes, requests
+from loopwright_monitor.tables import decisions, episodes, outcomes, requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +107,18 @@ class Episodes:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A retraining asked for; `captured` rows were kept of the model by then."""
+    """A retraining asked for by `event`; `captured` rows were kept of the model by then.
+
+    `version` is what it registered, once its run has said so.
+    """
 
     position: int
     model_id: str
     pipeline: str
     episode: str
+    event: str
     chain_id: str
+    version: int | None
     at: datetime
     captured: int
     ended_at: datetime | None
@@ -123,13 +129,14 @@ class Requests:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, episode: Episode, pipeline: str, at: datetime, captured: int) -> None:
+    async def add(self, episode: Episode, event: Event[Payload], captured: int) -> None:
         row = {
             "model_id": episode.model_id,
-            "pipeline": pipeline,
+            "pipeline": event.key,
             "episode": episode.id,
-            "chain_id": episode.cause.chain_id,
-            "at": at,
+            "event": event.id,
+            "chain_id": event.chain_id,
+            "at": event.time,
             "captured": captured,
         }
         await self._connection.execute(sa.insert(requests).values(row))
@@ -145,20 +152,37 @@ class Requests:
         row = (await self._connection.execute(query)).first()
         return None if row is None else Request(*row)
 
-    async def end(self, chain_id: str, at: datetime, why: str) -> bool:
-        """The request of this chain that is under way is over; False if there is none."""
-        return await self._end(requests.c.chain_id == chain_id, at, why)
+    async def in_flight(self, pipeline: str | None = None) -> list[Request]:
+        query = sa.select(requests).where(requests.c.ended_at.is_(None))
+        if pipeline is not None:
+            query = query.where(requests.c.pipeline == pipeline)
+        return [Request(*row) for row in (await self._connection.execute(query)).all()]
 
-    async def end_of_pipeline(self, pipeline: str, at: datetime, why: str) -> bool:
-        return await self._end(requests.c.pipeline == pipeline, at, why)
+    async def set_version(self, request: Request, version: int) -> None:
+        this = requests.c.position == request.position
+        await self._connection.execute(sa.update(requests).where(this).values(version=version))
 
-    async def _end(self, which: sa.ColumnElement[bool], at: datetime, why: str) -> bool:
-        ended = await self._connection.execute(
-            sa.update(requests)
-            .where(which, requests.c.ended_at.is_(None))
-            .values(ended_at=at, ended_why=why)
+    async def end(self, request: Request, at: datetime, why: str) -> None:
+        this = requests.c.position == request.position
+        ended = {"ended_at": at, "ended_why": why}
+        await self._connection.execute(sa.update(requests).where(this).values(ended))
+
+
+class Outcomes:
+    """How deployments ended: their word may come before that of the run that made the version."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, model_id: str, version: int, why: str) -> None:
+        row = {"model_id": model_id, "version": version, "why": why}
+        await upsert(self._connection, outcomes, row, update=("why",))
+
+    async def get(self, model_id: str, version: int) -> str | None:
+        query = sa.select(outcomes.c.why).where(
+            outcomes.c.model_id == model_id, outcomes.c.version == version
         )
-        return ended.rowcount > 0
+        return (await self._connection.execute(query)).scalar()
 
 
 @dataclass(frozen=True, slots=True)

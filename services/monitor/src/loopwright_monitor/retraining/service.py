@@ -6,14 +6,25 @@ from datetime import timedelta
 from loopwright_common import clock
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
-from loopwright_common.events import RetrainRequested
+from loopwright_common.events import (
+    DeploymentFinished,
+    Event,
+    RetrainRequested,
+    TrainingFinished,
+)
 from loopwright_common.failpoints import failpoint
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_monitor.captures import pinning
 from loopwright_monitor.captures.repository import Manifests
 from loopwright_monitor.drift.repository import Detectors, Models, Version, Versions
 from loopwright_monitor.retraining.domain import Decision, Situation, Trigger, decide
-from loopwright_monitor.retraining.repository import Decisions, Episode, Episodes, Requests
+from loopwright_monitor.retraining.repository import (
+    Decisions,
+    Episode,
+    Episodes,
+    Outcomes,
+    Requests,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +135,8 @@ async def _ask(uow: UnitOfWork, outlook: Outlook, captured: str) -> None:
         causes=list(causes),
     )
     identity = f"retrain/{episode.id}/{episode.asks + 1}"
-    await uow.emit(data, key=pipeline, subject=f"pipelines/{pipeline}", identity=identity)
-    await Requests(uow.connection).add(episode, pipeline, clock.now(), outlook.captured)
+    event = await uow.emit(data, key=pipeline, subject=f"pipelines/{pipeline}", identity=identity)
+    await Requests(uow.connection).add(episode, event, outlook.captured)
     await Episodes(uow.connection).count_ask([each.id for each in told])
     await _write_down(uow, episode, decision)
     failpoint("monitor.asked")
@@ -154,8 +165,31 @@ async def crown(uow: UnitOfWork, model_id: str, model: str, version: int, why: s
         await Decisions(uow.connection).add(episode, Decision("closed", "promoted", why), moment)
 
 
-async def request_ended(uow: UnitOfWork, chain_id: str, pipeline: str | None, why: str) -> None:
-    """The retraining of this chain, or else of this pipeline, is over."""
-    requests, at = Requests(uow.connection), clock.now()
-    if not await requests.end(chain_id, at, why) and pipeline is not None:
-        await requests.end_of_pipeline(pipeline, at, why)
+async def run_finished(uow: UnitOfWork, event: Event[TrainingFinished]) -> None:
+    """A run that answers a request ended: its version's deployment decides, or there is none."""
+    data = event.data
+    requests = Requests(uow.connection)
+    for request in await requests.in_flight(data.pipeline):
+        answers = request.event in event.causes or request.chain_id == event.chain_id
+        if not answers:
+            continue
+        if data.status != "succeeded" or data.version is None:
+            why = f"the run ended as {data.status}: {data.why}"
+            await requests.end(request, clock.now(), why)
+            continue
+        await requests.set_version(request, data.version)
+        told = await Outcomes(uow.connection).get(request.model_id, data.version)
+        if told is not None:
+            await requests.end(request, clock.now(), told)
+
+
+async def deployment_finished(uow: UnitOfWork, event: Event[DeploymentFinished]) -> None:
+    """The deployment of a version ended; so did the request that the version answers."""
+    data = event.data
+    why = f"the deployment of version {data.version} ended as {data.outcome}: {data.why}"
+    await Outcomes(uow.connection).add(data.model_id, data.version, why)
+    requests = Requests(uow.connection)
+    for request in await requests.in_flight():
+        ours = request.model_id == data.model_id
+        if ours and (request.version == data.version or request.chain_id == event.chain_id):
+            await requests.end(request, clock.now(), why)

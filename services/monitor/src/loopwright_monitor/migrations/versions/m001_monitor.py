@@ -127,6 +127,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("model_id"),
     )
     op.create_table(
+        "outcomes",
+        sa.Column("model_id", _ID, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("model_id", "version"),
+    )
+    op.create_table(
         "performance",
         sa.Column("model_id", _ID, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -150,7 +157,9 @@ def upgrade() -> None:
         sa.Column("model_id", _ID, nullable=False),
         sa.Column("pipeline", _ID, nullable=False),
         sa.Column("episode", _ID, nullable=False),
+        sa.Column("event", _ID, nullable=False),
         sa.Column("chain_id", _ID, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=True),
         sa.Column("at", _TIME, nullable=False),
         sa.Column("captured", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", _TIME, nullable=True),
@@ -203,6 +212,7 @@ def downgrade() -> None:
         "labels",
         "manifests",
         "models",
+        "outcomes",
         "performance",
         "profiles",
         "requests",
