@@ -123,8 +123,8 @@ async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
 ) -> None:
     await lead(database, 1, State.PROMOTED)
     await lead(database, 2, State.CANARY, deploy=IMPATIENT)
+    await serve(database, bus)
     async with working(database, bus, tmp_path):
-        await serve(database, bus)
         record = await until(database, 2, State.PAUSED)
 
     assert record.deployment.why == "inconclusive: only 0 of 30 requests"

@@ -23,26 +23,28 @@ _GRACE = 2.0
 
 
 class Spare:
-    """Processes of one command, one of them started ahead of its use."""
+    """Processes of one command, some of them started ahead of their use."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._command = command
         self._log = log
-        self._waiting: asyncio.subprocess.Process | None = None
+        self._waiting: list[asyncio.subprocess.Process] = []
 
-    async def refill(self) -> None:
-        """Start the spare unless it waits already."""
-        if self._waiting is None or self._waiting.returncode is not None:
-            self._waiting = await self._start()
+    async def keep(self, wanted: int) -> None:
+        """Have this many waiting: start what lacks, end what is too many."""
+        self._waiting = [one for one in self._waiting if one.returncode is None]
+        while len(self._waiting) > wanted:
+            await end(self._waiting.pop())
+        while len(self._waiting) < wanted:
+            self._waiting.append(await self._start())
 
     async def take(self) -> asyncio.subprocess.Process:
-        """The spare, or a process that begins its imports now."""
-        taken, self._waiting = self._waiting, None
-        return taken if taken and taken.returncode is None else await self._start()
-
-    async def close(self) -> None:
-        if self._waiting is not None:
-            await end(self._waiting)
+        """The one that waits longest, or a process that begins its imports now."""
+        while self._waiting:
+            taken = self._waiting.pop(0)
+            if taken.returncode is None:
+                return taken
+        return await self._start()
 
     def last_words(self) -> str:
         """The end of what such processes wrote to standard error."""

@@ -50,6 +50,8 @@ class Steps:
         return True
 
     async def _package(self, record: Record) -> bool:
+        champion = await self._champion(record)
+        await self._workshop.expect_staging(scorers=2 if champion else 1)
         try:
             done = await self._workshop.package(record)
         except (InvalidError, CorruptError) as error:
@@ -60,11 +62,7 @@ class Steps:
         return True
 
     async def _stage(self, record: Record) -> bool:
-        deployment = record.deployment
-        async with self._database.read() as connection:
-            champion = await Deployments(connection).champion(
-                deployment.environment, deployment.model_id
-            )
+        champion = await self._champion(record)
         try:
             checks = await self._workshop.stage(record, champion)
         except (InvalidError, CorruptError) as error:
@@ -74,6 +72,13 @@ class Steps:
         async with self._database.unit_of_work() as uow:
             await service.validated(uow, record, checks, report)
         return True
+
+    async def _champion(self, record: Record) -> Record | None:
+        deployment = record.deployment
+        async with self._database.read() as connection:
+            return await Deployments(connection).champion(
+                deployment.environment, deployment.model_id
+            )
 
     async def _reject(self, record: Record, why: str) -> bool:
         async with self._database.unit_of_work() as uow:

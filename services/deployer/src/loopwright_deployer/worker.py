@@ -38,6 +38,8 @@ class Worker:
     async def run(self) -> None:
         """Until cancelled."""
         await asyncio.to_thread(self._workshop.clean)
+        # A verdict before the replicas' reports are read would call them all silent.
+        await self._replicas.ready.wait()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_replicas())
             while True:

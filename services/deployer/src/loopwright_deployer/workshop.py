@@ -47,14 +47,18 @@ class Workshop:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def prepare(self) -> None:
-        """Have spares waiting; call it when nothing else is going on."""
-        if self._spares:
-            await self._scorers.refill()
-            await self._packaging.refill()
+        """Have a spare of each waiting; call it when nothing else is going on."""
+        wanted = 1 if self._spares else 0
+        await self._scorers.keep(wanted)
+        await self._packaging.keep(wanted)
+
+    async def expect_staging(self, scorers: int) -> None:
+        """Have the staging scorers do their imports while the version is packaged."""
+        await self._scorers.keep(scorers)
 
     async def close(self) -> None:
-        await self._scorers.close()
-        await self._packaging.close()
+        await self._scorers.keep(0)
+        await self._packaging.keep(0)
         await asyncio.to_thread(self.clean)
 
     async def package(self, record: Record) -> Packaged:
