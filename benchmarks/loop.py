@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,7 +46,7 @@ async def main(runs: int) -> None:
             _report(done[1:])
 
 
-async def _measure(http: httpx.AsyncClient, urls: dict[str, str], place: Path, name: str) -> Run:
+async def _measure(http: httpx.AsyncClient, urls: Mapping[str, str], place: Path, name: str) -> Run:
     repository = project.write(place / name, name)
     project.commit(repository, "Copy the package")
     started, clock = time.time(), time.perf_counter()

@@ -37,7 +37,6 @@ from loopwright_monitor.api import router_for
 from loopwright_monitor.drift import versions
 from loopwright_monitor.drift.repository import Detectors
 from loopwright_monitor.handlers import (
-    Wakes,
     capture_handlers,
     detect_handlers,
     lifecycle_handlers,

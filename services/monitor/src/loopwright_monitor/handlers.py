@@ -1,7 +1,5 @@
 """What the monitor does on each event, as three consumers with positions of their own."""
 
-import asyncio
-
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.consumer import Handlers, Prepared
 from loopwright_common.events import (
@@ -21,14 +19,7 @@ from loopwright_monitor.drift import service as drift
 from loopwright_monitor.drift import versions
 from loopwright_monitor.drift.repository import Models
 from loopwright_monitor.retraining import service as retraining
-
-
-class Wakes:
-    """Signals to the workers; they look by themselves now and then, so a lost one does no harm."""
-
-    def __init__(self) -> None:
-        self.profiles = asyncio.Event()
-        self.review = asyncio.Event()
+from loopwright_monitor.wakes import Wakes
 
 
 def detect_handlers(wakes: Wakes) -> Handlers:

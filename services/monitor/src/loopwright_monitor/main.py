@@ -15,12 +15,12 @@ from loopwright_common.web import create_app
 from loopwright_monitor import worker
 from loopwright_monitor.api import router_for
 from loopwright_monitor.handlers import (
-    Wakes,
     capture_handlers,
     detect_handlers,
     lifecycle_handlers,
 )
 from loopwright_monitor.settings import MonitorSettings
+from loopwright_monitor.wakes import Wakes
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 

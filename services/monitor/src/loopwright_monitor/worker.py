@@ -12,8 +12,8 @@ from loopwright_common.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_monitor.captures.repository import prune
 from loopwright_monitor.drift import versions
-from loopwright_monitor.handlers import Wakes
 from loopwright_monitor.retraining import service as retraining
+from loopwright_monitor.wakes import Wakes
 
 log = structlog.get_logger()
 _LOOK_EVERY = 5.0

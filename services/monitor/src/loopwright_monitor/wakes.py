@@ -1,0 +1,11 @@
+"""How handlers wake the workers."""
+
+import asyncio
+
+
+class Wakes:
+    """Signals to the workers; they look by themselves now and then, so a lost one does no harm."""
+
+    def __init__(self) -> None:
+        self.profiles = asyncio.Event()
+        self.review = asyncio.Event()
