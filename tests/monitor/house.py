@@ -43,6 +43,7 @@ from loopwright_monitor.handlers import (
 )
 from loopwright_monitor.main import MIGRATIONS
 from loopwright_monitor.retraining import service as retraining
+from loopwright_monitor.wakes import Wakes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY: dict[str, Any] = {
