@@ -82,7 +82,7 @@ class Consumer:
         self._batch = batch
         self._patience = patience or Patience()
         self._poisoned = 0
-        self._idle = asyncio.Event()
+        self._may_have_parked = True
 
     async def run(self) -> None:
         """Until cancelled, or until too many records in a row were poison."""
@@ -206,6 +206,8 @@ class Consumer:
 
     async def _append_behind_parked(self, uow: UnitOfWork, record: Record) -> bool:
         """Keep the order of a key: while an earlier record waits, later ones wait behind it."""
+        if not self._may_have_parked:
+            return False
         waiting = await uow.connection.scalar(
             sa.select(sa.func.count()).select_from(parked).where(*self._same_key(record))
         )
@@ -222,20 +224,26 @@ class Consumer:
             row = self._parked_row(record, 1, _described(error), self._patience.delays[0])
             await uow.connection.execute(sa.insert(parked).values(row))
             await self._store_positions(uow, _after([record]))
+        self._may_have_parked = True
         self._count(record, "parked")
 
     async def _retry_parked(self, subscription: Subscription) -> None:
+        if not self._may_have_parked:
+            return
         mine = subscription.assigned()
         heads = (
             sa.select(sa.func.min(parked.c.position))
             .where(parked.c.consumer == self.name)
             .group_by(parked.c.topic, parked.c.key)
         )
-        due = sa.select(parked).where(parked.c.position.in_(heads), parked.c.due_at <= clock.now())
+        waiting = sa.select(parked).where(parked.c.position.in_(heads))
         async with self._database.read() as connection:
-            rows = (await connection.execute(due.order_by(parked.c.position))).all()
+            rows = (await connection.execute(waiting.order_by(parked.c.position))).all()
+        # Other members park for their own partitions; those come with a new assignment.
+        self._may_have_parked = bool(rows)
+        moment = clock.now()
         for row in rows:
-            if TopicPartition(row.topic, row.partition) in mine:
+            if row.due_at <= moment and TopicPartition(row.topic, row.partition) in mine:
                 await self._retry(row)
 
     async def _retry(self, row: Row[Any]) -> None:
@@ -296,6 +304,7 @@ class Consumer:
     # ---- positions -------------------------------------------------------------------------
 
     async def _load_positions(self, partitions: set[TopicPartition]) -> Positions:
+        self._may_have_parked = True
         query = sa.select(positions).where(positions.c.consumer == self.name)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()

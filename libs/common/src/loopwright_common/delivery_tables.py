@@ -5,6 +5,8 @@ Outbox columns follow Debezium's outbox router, so that change data capture can 
 
 import sqlalchemy as sa
 
+from loopwright_common.sql import Moment
+
 metadata = sa.MetaData()
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -18,8 +20,8 @@ outbox = sa.Table(
     sa.Column("type", sa.String(255), nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("published_at", sa.DateTime(timezone=True)),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("published_at", Moment),
     sa.Index(
         "outbox_unpublished",
         "position",
@@ -32,7 +34,7 @@ inbox = sa.Table(
     metadata,
     sa.Column("consumer", sa.String(255), primary_key=True),
     sa.Column("event_id", sa.String(255), primary_key=True),
-    sa.Column("handled_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("handled_at", Moment, nullable=False),
 )
 positions = sa.Table(
     "positions",
@@ -53,10 +55,10 @@ parked = sa.Table(
     sa.Column("key", sa.String(255), nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
-    sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("time", Moment, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("first_failed_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("due_at", Moment, nullable=False),
+    sa.Column("first_failed_at", Moment, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Index("parked_key", "consumer", "topic", "key", "position"),
 )
@@ -73,5 +75,5 @@ dead_letters = sa.Table(
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
-    sa.Column("failed_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("failed_at", Moment, nullable=False),
 )

@@ -4,8 +4,10 @@ Partitions are as on Kafka (crc32 of the key) and shared by the members of a gro
 """
 
 import asyncio
+import contextlib
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -18,6 +20,7 @@ from loopwright_common.codec import Outgoing, Record
 from loopwright_common.database import create_engine
 from loopwright_common.errors import InvalidError, TooLargeError, UnavailableError
 from loopwright_common.events import TOPICS, Topic
+from loopwright_common.sql import Moment
 
 _metadata = sa.MetaData()
 _log = sa.Table(
@@ -29,11 +32,14 @@ _log = sa.Table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
-    sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("time", Moment, nullable=False),
     sa.Index("log_place", "topic", "partition", "position"),
     sa.Index("log_key", "topic", "key", "position"),
     sqlite_autoincrement=True,
 )
+
+
+_NOWHERE = sys.maxsize
 
 
 def topic_of(name: str) -> Topic:
@@ -64,7 +70,7 @@ class SqliteLog:
         self._engine = create_engine(f"sqlite:///{directory}", "log")
         self._grown = asyncio.Condition()
         self._groups: dict[str, list[SqliteSubscription]] = {}
-        self._end = 0
+        self._ends: dict[str, int] = {}
 
     @classmethod
     async def open(cls, directory: Path) -> "SqliteLog":
@@ -72,7 +78,9 @@ class SqliteLog:
         try:
             async with log._engine.begin() as connection:
                 await connection.run_sync(_metadata.create_all)
-                log._end = await connection.scalar(sa.select(sa.func.max(_log.c.position))) or 0
+                newest = sa.select(_log.c.topic, sa.func.max(_log.c.position))
+                rows = await connection.execute(newest.group_by(_log.c.topic))
+                log._ends = {row[0]: row[1] for row in rows}
         except DBAPIError as error:
             await log.close()
             raise UnavailableError(f"event log: {error.orig}") from None
@@ -89,7 +97,8 @@ class SqliteLog:
         except DBAPIError as error:
             raise UnavailableError(f"event log: {error.orig}") from error
         async with self._grown:
-            self._end = max(self._end, end or 0)
+            for record in records:
+                self._ends[record.topic] = max(self._ends.get(record.topic, 0), end or 0)
             self._grown.notify_all()
 
     async def subscribe(
@@ -130,19 +139,14 @@ class SqliteLog:
             self._groups[group].remove(subscription)
             self._rebalance(group)
 
-    async def read(self, places: Positions, most: int) -> list[Record]:
-        """The next records at or after the given places, oldest first."""
-        wanted = sa.or_(
-            *(
-                sa.and_(
-                    _log.c.topic == place.topic,
-                    _log.c.partition == place.partition,
-                    _log.c.position >= offset,
-                )
-                for place, offset in places.items()
-            )
+    async def read(self, topics: Collection[str], start: int, most: int) -> list[Record]:
+        """Records of the topics from position `start` on, oldest first."""
+        query = (
+            sa.select(_log)
+            .where(_log.c.position >= start, _log.c.topic.in_(topics))
+            .order_by(_log.c.position)
+            .limit(most)
         )
-        query = sa.select(_log).where(wanted).order_by(_log.c.position).limit(most)
         try:
             async with self._engine.connect() as connection:
                 rows = (await connection.execute(query)).all()
@@ -153,17 +157,15 @@ class SqliteLog:
             for r in rows
         ]
 
-    async def wait_past(self, end: int, wait: float) -> None:
-        """Return once the log is longer than `end`, or after `wait` seconds."""
-        try:
+    async def wait_past(self, topics: Collection[str], end: int, wait: float) -> None:
+        """Return once a topic has a record after position `end`, or after `wait` seconds."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait), self._grown:
-                await self._grown.wait_for(lambda: self._end > end)
-        except TimeoutError:
-            pass
+                await self._grown.wait_for(lambda: self.end(topics) > end)
 
-    @property
-    def end(self) -> int:
-        return self._end
+    def end(self, topics: Collection[str]) -> int:
+        """At least the position of the topics' last record."""
+        return max((self._ends.get(topic, 0) for topic in topics), default=0)
 
     def _rebalance(self, group: str) -> None:
         members = self._groups[group]
@@ -213,21 +215,26 @@ class SqliteSubscription:
         places = await self._take_up_assignment()
         deadline = time.monotonic() + wait
         while True:
-            end = self._log.end
-            records = await self._log.read(places, most) if places else []
+            end = self._log.end(self.topics)
+            records = await self._next(places, end, most)
             if self._places is not places:
                 return []
-            if records:
-                break
-            # Nothing at or below `end` is ours: the next search starts behind it.
-            places.update(dict.fromkeys(places, end + 1))
             left = deadline - time.monotonic()
-            if left <= 0:
-                return []
-            await self._log.wait_past(end, left)
-        for record in records:
-            places[TopicPartition(record.topic, record.partition)] = record.offset + 1
-        return records
+            if records or left <= 0:
+                return records
+            await self._log.wait_past(self.topics, end, left)
+
+    async def _next(self, places: dict[TopicPartition, int], end: int, most: int) -> list[Record]:
+        """The next records of ours up to `end` or later; `places` moves past what was read."""
+        while places and (start := min(places.values())) <= end:
+            read = await self._log.read(self.topics, start, most)
+            mine = [r for r in read if r.offset >= places.get(_place(r), _NOWHERE)]
+            # All was read in one order, so every partition has been read this far.
+            reached = read[-1].offset + 1 if len(read) == most else max(end + 1, _after(read))
+            places.update({place: max(offset, reached) for place, offset in places.items()})
+            if mine:
+                return mine
+        return []
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         if self._places is not None and partition in self._places:
@@ -246,6 +253,14 @@ class SqliteSubscription:
             if share is self._assigned:
                 self._places = {place: stored.get(place, 0) for place in share}
         return self._places
+
+
+def _place(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
+
+
+def _after(records: Sequence[Record]) -> int:
+    return records[-1].offset + 1 if records else 0
 
 
 def _row(record: Outgoing) -> dict[str, object]:

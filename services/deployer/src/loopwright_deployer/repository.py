@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -114,7 +114,7 @@ class Deployments:
     async def story(self, deployment_id: str) -> list[Step]:
         query = sa.select(steps).where(steps.c.deployment_id == deployment_id)
         rows = (await self._connection.execute(query.order_by(steps.c.number))).all()
-        return [Step(r.number, State(r.state), r.why, r.by, _aware(r.at)) for r in rows]
+        return [Step(r.number, State(r.state), r.why, r.by, r.at) for r in rows]
 
     async def get(self, deployment_id: str) -> Record:
         found = await self._where(deployments.c.id == deployment_id)
@@ -231,9 +231,8 @@ def _record(row: Row[Any]) -> Record:
     served = (
         Served(row.version, row.serving_digest, row.serving_format) if row.serving_digest else None
     )
-    times = {name: _aware(value) for name, value in stored.items() if isinstance(value, datetime)}
     deployment = replace(
-        Deployment(**{**stored, **times}, served=served),
+        Deployment(**stored, served=served),
         state=State(row.state),
         paused_from=State(row.paused_from) if row.paused_from else None,
     )
@@ -250,9 +249,4 @@ def _route(row: Row[Any]) -> RouteRow:
     arms = tuple(Arm.model_validate(arm) for arm in row.arms)
     others = tuple(Arm.model_validate(arm) for arm in row.kept)
     route = Route(row.revision, arms, others)
-    return RouteRow(row.environment, row.model_id, row.model, route, _aware(row.changed_at))
-
-
-def _aware(moment: datetime) -> datetime:
-    """SQLite gives times back without their zone; all are UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return RouteRow(row.environment, row.model_id, row.model, route, row.changed_at)

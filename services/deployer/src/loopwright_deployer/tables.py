@@ -2,6 +2,8 @@
 
 import sqlalchemy as sa
 
+from loopwright_common.sql import Moment
+
 metadata = sa.MetaData()
 
 deployments = sa.Table(
@@ -25,10 +27,10 @@ deployments = sa.Table(
     sa.Column("previous", sa.Integer),
     sa.Column("serving_digest", sa.String(80)),
     sa.Column("serving_format", sa.String(64)),
-    sa.Column("deadline", sa.DateTime(timezone=True)),
-    sa.Column("state_since", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("promoted_at", sa.DateTime(timezone=True)),
+    sa.Column("deadline", Moment),
+    sa.Column("state_since", Moment, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("promoted_at", Moment),
     sa.Column("registered", sa.JSON, nullable=False),
     sa.Column("cause", sa.JSON, nullable=False),
     sa.Column("checks", sa.JSON, nullable=False),
@@ -52,7 +54,7 @@ steps = sa.Table(
     sa.Column("state", sa.String(32), nullable=False),
     sa.Column("why", sa.Text, nullable=False),
     sa.Column("by", sa.String(255)),
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("at", Moment, nullable=False),
 )
 routes = sa.Table(
     "routes",
@@ -64,7 +66,7 @@ routes = sa.Table(
     sa.Column("arms", sa.JSON, nullable=False),
     sa.Column("kept", sa.JSON, nullable=False),
     sa.Column("routing_key", sa.String(255)),
-    sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("changed_at", Moment, nullable=False),
 )
 canary_steps = sa.Table(
     "canary_steps",

@@ -1,26 +1,12 @@
 """The monitor's tables; migration `m001` creates them."""
 
-from datetime import UTC, datetime
-
 import sqlalchemy as sa
 
-
-class UtcTime(sa.TypeDecorator[datetime]):
-    """Aware UTC times, also from SQLite, which keeps no zone."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
-
+from loopwright_common.sql import Moment
 
 metadata = sa.MetaData()
 _Id = sa.String(255)
-_Time = UtcTime()
+_Time = Moment()
 _Position = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 models = sa.Table(

@@ -1,22 +1,8 @@
 """Tables of the trainer's database."""
 
-from datetime import UTC, datetime
-
 import sqlalchemy as sa
 
-
-class Moment(sa.TypeDecorator[datetime]):
-    """An aware moment; SQLite keeps no zone, so what comes back is put in UTC."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
-        return value.astimezone(UTC) if value else None
-
-    def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
-
+from loopwright_common.sql import Moment
 
 metadata = sa.MetaData()
 
