@@ -5,7 +5,9 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -14,6 +16,7 @@ from loopwright_common.failpoints import failpoint
 
 _CHUNK = 1 << 20
 _PREFIX = "sha256:"
+_ABANDONED_SECONDS = 24 * 3600
 
 
 class Blob(NamedTuple):
@@ -70,21 +73,15 @@ class DirectoryStore:
         self._root = root
         self._incoming = root / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        _sweep(self._incoming)
 
     async def put(self, content: bytes | Path | AsyncIterable[bytes]) -> Blob:
-        handle, name = tempfile.mkstemp(dir=self._incoming)
-        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                digest, size = await self._write(content, file)
-            failpoint("artifacts.written")
-            await asyncio.to_thread(self._keep, temporary, digest)
+            blob = await self._put(content)
         except OSError as error:
             raise UnavailableError(f"artifact store: {error}") from error
-        finally:
-            await asyncio.to_thread(temporary.unlink, missing_ok=True)
         failpoint("artifacts.kept")
-        return Blob(_PREFIX + digest, size)
+        return blob
 
     async def get(self, digest: str) -> bytes:
         return await asyncio.to_thread(self._read, digest)
@@ -113,6 +110,18 @@ class DirectoryStore:
         name = hex_of(digest)
         return f"sha256/{name[:2]}/{name}"
 
+    async def _put(self, content: bytes | Path | AsyncIterable[bytes]) -> Blob:
+        handle, name = tempfile.mkstemp(dir=self._incoming)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                digest, size = await self._write(content, file)
+            failpoint("artifacts.written")
+            await asyncio.to_thread(self._keep, temporary, digest)
+        finally:
+            await asyncio.to_thread(temporary.unlink, missing_ok=True)
+        return Blob(_PREFIX + digest, size)
+
     async def _write(
         self, content: bytes | Path | AsyncIterable[bytes], file: BinaryIO
     ) -> tuple[str, int]:
@@ -125,12 +134,14 @@ class DirectoryStore:
         return seen.hexdigest(), size
 
     def _keep(self, temporary: Path, name: str) -> None:
+        """Also where the bytes are kept already: what lies there may be damaged."""
         target = self._path(name)
-        if target.exists():
-            return
+        new = not target.parent.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.rename(target)
+        temporary.replace(target)
         _sync_directory(target.parent)
+        if new:
+            _sync_directory(target.parent.parent)
 
     def _read(self, digest: str) -> bytes:
         content = self._existing(digest).read_bytes()
@@ -189,6 +200,15 @@ async def _chunks(content: bytes | Path | AsyncIterable[bytes]) -> AsyncIterator
 def _verify(digest: str, seen: str) -> None:
     if hex_of(digest) != seen:
         raise CorruptError(f"artifact {digest} is damaged: its bytes have sha256:{seen}")
+
+
+def _sweep(incoming: Path) -> None:
+    """Remove what processes that were killed have left."""
+    oldest = time.time() - _ABANDONED_SECONDS
+    for path in incoming.iterdir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 def _sync(file: BinaryIO) -> None:

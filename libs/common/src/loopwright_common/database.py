@@ -52,7 +52,7 @@ class Database:
             async with database.engine.begin() as connection:
                 await connection.run_sync(migrate, _MIGRATIONS / "delivery", "delivery")
                 await connection.run_sync(migrate, migrations, service)
-        except OperationalError as error:
+        except DBAPIError as error:
             await database.close()
             raise UnavailableError(f"database of {service}: {error.orig}") from None
         except BaseException:

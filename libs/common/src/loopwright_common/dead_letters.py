@@ -1,6 +1,8 @@
 """Records that no retry can help: kept with origin and reason, and published."""
 
 import hashlib
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,10 +10,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
 from loopwright_common.codec import Record
-from loopwright_common.delivery_tables import dead_letters, outbox
+from loopwright_common.delivery_tables import dead_letters, outbox, parked
 from loopwright_common.ids import derived_id
 from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Where a record came from, how often it was tried and why that did not help."""
+
+    id: str
+    consumer: str
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    attempts: int
+    error: str
+    failed_at: datetime
 
 
 async def bury(
@@ -61,8 +78,15 @@ async def bury(
     uow.emitted += 1
 
 
-async def listed(connection: AsyncConnection, most: int = 100) -> list[dict[str, Any]]:
-    """The newest dead letters, without their bytes."""
-    columns = [column for column in dead_letters.c if column.name not in ("value", "headers")]
-    query = sa.select(*columns).order_by(dead_letters.c.failed_at.desc()).limit(most)
-    return [dict(row) for row in (await connection.execute(query)).mappings()]
+async def listed(connection: AsyncConnection, most: int, after: int) -> list[DeadLetter]:
+    """The newest first, `after` of them left out."""
+    wanted = [dead_letters.c[field.name] for field in fields(DeadLetter)]
+    newest = (dead_letters.c.failed_at.desc(), dead_letters.c.id)
+    query = sa.select(*wanted).order_by(*newest).limit(most).offset(after)
+    return [DeadLetter(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def count_parked(connection: AsyncConnection) -> int:
+    """Records that wait for another try, or behind such a record."""
+    query = sa.select(sa.func.count()).select_from(parked)
+    return await connection.scalar(query) or 0

@@ -62,7 +62,11 @@ async def store_package(store: ArtifactStore, directory: Path) -> str:
 async def fetch_package(store: ArtifactStore, digest: str, directory: Path) -> list[PackageFile]:
     """Write the verified package into `directory`; CorruptError if any byte is not as sealed."""
     files = files_in(await store.get(digest))
-    await asyncio.gather(*(store.fetch(f.digest, directory / f.path) for f in files))
+    fetches = [store.fetch(file.digest, directory / file.path) for file in files]
+    # All have ended before one's error is told: none writes on into a directory given up.
+    for outcome in await asyncio.gather(*fetches, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
     return files
 
 

@@ -6,31 +6,38 @@ A loop that fails ends the process, so that whoever started it notices and start
 import asyncio
 import contextlib
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from loopwright_common import logs
+from loopwright_common import clock, logs
 from loopwright_common.bus import EventBus
 from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
-from loopwright_common.errors import UnavailableError
+from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.metrics import Metrics
-from loopwright_common.relay import Relay
+from loopwright_common.relay import Relay, oldest_unpublished
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.sqlite_log import open_bus
 
+_DRAIN_SECONDS = 3.0
+_RELAY_LAG = timedelta(seconds=30)
 log = structlog.get_logger()
 
 
 @dataclass(kw_only=True)
 class Service:
-    """A service ready to run: `loops` run until cancelled, `on_stop` drains before they are."""
+    """A service ready to run: `loops` run until cancelled.
+
+    `on_stop` drains once the server is down, while the loops still run.
+    """
 
     name: str
     app: ASGIApp
@@ -44,6 +51,14 @@ class Service:
 class Server(uvicorn.Server):
     """uvicorn without its own signal handling: several run on one loop."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
         yield
@@ -53,10 +68,17 @@ S = TypeVar("S", bound=ServiceSettings)
 Build = Callable[[S, EventBus, contextlib.AsyncExitStack], Awaitable[Service]]
 
 
+class LoopFailedError(LoopwrightError):
+    """A loop that should run until told to stop ended with a fault of ours."""
+
+
 def main(build: Build[S], settings: S) -> None:
-    """Run one service as its own process until told to stop."""
+    """Run one service as its own process until told to stop; status 1 with a last line if not."""
     logs.configure(settings.log_level)
-    asyncio.run(_run_alone(build, settings))
+    try:
+        asyncio.run(_run_alone(build, settings))
+    except LoopwrightError as error:
+        raise SystemExit(f"{settings.service}: {error}") from None
 
 
 async def _run_alone(build: Build[S], settings: S) -> None:
@@ -67,7 +89,7 @@ async def _run_alone(build: Build[S], settings: S) -> None:
 
 
 async def run(services: Sequence[Service], started: Callable[[], None] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM, then drain and stop in reverse order."""
+    """Serve until SIGINT or SIGTERM, then stop in reverse order."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -78,33 +100,64 @@ async def run(services: Sequence[Service], started: Callable[[], None] | None = 
 async def run_until(
     stop: asyncio.Event, services: Sequence[Service], started: Callable[[], None] | None = None
 ) -> None:
-    """Serve until `stop` is set."""
-    servers = [_server(service) for service in services]
-    async with asyncio.TaskGroup() as group:
-        loops = [group.create_task(_forever(s.name, run)) for s in services for run in s.loops]
-        loops += [group.create_task(_watch_lag(services))]
-        serving = [group.create_task(server.serve()) for server in servers]
-        while not all(server.started for server in servers):
-            if any(task.done() for task in serving):
-                raise UnavailableError(_no_port(services, servers))
-            await asyncio.sleep(0.01)
-        if started:
-            started()
-        await stop.wait()
-        for service in reversed(services):
-            for drain in service.on_stop:
-                await drain()
-        for server in servers:
-            server.should_exit = True
-        await asyncio.wait(serving)
-        for task in loops:
+    """Serve until `stop` is set; LoopFailedError at the first loop that fails.
+
+    UnavailableError, before anything has run, when a port is taken.
+    """
+    with contextlib.ExitStack() as stack:
+        running = [_Running(service, stack) for service in services]
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_watch_lag(services))
+                for each in running:
+                    await each.start(group)
+                if started:
+                    started()
+                await stop.wait()
+                for each in reversed(running):
+                    await each.stop()
+                watch.cancel()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+
+class _Running:
+    """A service with its listening socket, its server and its loops."""
+
+    def __init__(self, service: Service, stack: contextlib.ExitStack) -> None:
+        self._service = service
+        self._socket = stack.enter_context(_listening(service))
+        self._server = _server(service)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        name = self._service.name
+        self._serving = group.create_task(self._server.serve([self._socket]))
+        self._tasks = [group.create_task(_forever(name, run)) for run in self._service.loops]
+        await self._server.listening.wait()
+
+    async def stop(self) -> None:
+        """Answer what was asked, pass on what is held, and only then end the loops."""
+        self._server.should_exit = True
+        await asyncio.wait([self._serving])
+        for drain in self._service.on_stop:
+            await self._drain(drain)
+        for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _drain(self, drain: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await drain()
+        except (LoopwrightError, TimeoutError) as error:
+            log.warning("service.not-drained", service=self._service.name, error=repr(error))
 
 
 def delivery_readiness(
     database: Database, consumers: Sequence[Consumer]
 ) -> dict[str, Callable[[], Awaitable[str | None]]]:
-    """Readiness of what most services have: the database answers and no consumer has stopped."""
+    """Readiness of what most services have: their database, their consumers and their relay."""
 
     async def database_answers() -> str | None:
         try:
@@ -117,7 +170,18 @@ def delivery_readiness(
     async def consumers_run() -> str | None:
         return next((c.stopped for c in consumers if c.stopped), None)
 
-    return {"database": database_answers, "consumers": consumers_run}
+    async def relay_keeps_up() -> str | None:
+        async with database.read() as connection:
+            oldest = await oldest_unpublished(connection)
+        if oldest is None or clock.now() - oldest < _RELAY_LAG:
+            return None
+        return f"events wait to be published since {clock.to_text(oldest)}"
+
+    return {
+        "database": database_answers,
+        "consumers": consumers_run,
+        "relay": relay_keeps_up,
+    }
 
 
 def delivery_loops(
@@ -125,6 +189,18 @@ def delivery_loops(
 ) -> list[Callable[[], Awaitable[None]]]:
     """The relay and the consumers of a service."""
     return [Relay(database, bus, metrics).run, *(consumer.run for consumer in consumers)]
+
+
+def _listening(service: Service) -> socket.socket:
+    """Bound here and not by the server, which would end the process on a port in use."""
+    try:
+        family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
+        return socket.create_server((service.host, service.port), family=family)
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot listen on {service.host}:{service.port}: {error.strerror}; free it or set "
+            f"LOOPWRIGHT_{service.name.upper()}_PORT"
+        ) from None
 
 
 def _server(service: Service) -> Server:
@@ -136,7 +212,7 @@ def _server(service: Service) -> Server:
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=2,
         )
     )
 
@@ -145,13 +221,9 @@ async def _forever(service: str, run: Callable[[], Awaitable[None]]) -> None:
     try:
         await run()
     except Exception as error:
-        log.error(
-            "loop.failed",
-            service=service,
-            loop=getattr(run, "__qualname__", "?"),
-            error=repr(error),
-        )
-        raise
+        name = getattr(run, "__qualname__", repr(run))
+        log.error("loop.failed", service=service, loop=name, exc_info=error)
+        raise LoopFailedError(f"{service}: {name} failed: {error!r}") from error
 
 
 async def _watch_lag(services: Sequence[Service]) -> None:
@@ -161,11 +233,3 @@ async def _watch_lag(services: Sequence[Service]) -> None:
         lag = time.perf_counter() - before - 0.25
         for service in services:
             service.metrics.loop_lag.set(max(lag, 0.0))
-
-
-def _no_port(services: Sequence[Service], servers: Sequence[Server]) -> str:
-    silent = [s for s, server in zip(services, servers, strict=True) if not server.started]
-    names = ", ".join(
-        f"{s.name} on {s.host}:{s.port} (setting LOOPWRIGHT_{s.name.upper()}_PORT)" for s in silent
-    )
-    return f"cannot listen: {names}"

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock, codec
 from loopwright_common.delivery_tables import outbox
-from loopwright_common.events import Event, Payload
+from loopwright_common.errors import TooLargeError
+from loopwright_common.events import TOPICS, Event, Payload
 from loopwright_common.ids import child_traceparent, derived_id, new_id, new_traceparent
 
 
@@ -64,9 +65,12 @@ class UnitOfWork:
         """Publish with this transaction; the same work repeated gives the same event id.
 
         `identity` names the fact itself (such as a profile and a block) and then decides the id.
+        TooLargeError, rather than a row that the relay could never publish.
         """
         event = self._event(data, key, subject, identity)
         outgoing = codec.encode(event)
+        if len(outgoing.value) > (most := TOPICS[data.topic].largest_record):
+            raise TooLargeError(f"{data.topic}: {len(outgoing.value)} bytes; at most {most}")
         await self.connection.execute(
             insert(outbox).values(
                 id=event.id,

@@ -61,6 +61,7 @@ def create_app(service: str, metrics: Metrics, readiness: Readiness) -> FastAPI:
     app.add_exception_handler(LoopwrightError, _on_loopwright_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_fault)
     app.add_middleware(LoopbackGuard)
 
     @app.get("/livez", tags=["health"])
@@ -129,6 +130,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return problem(error.status_code, str(error.detail), f"{request.method} {request.url.path}")
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    """A fault of ours: the server logs its traceback, the caller learns that it is not his."""
+    return problem(500, "Fault", f"{request.method} {request.url.path}: {type(error).__name__}")
 
 
 class LoopbackGuard:

@@ -8,6 +8,7 @@ from loopwright_common.artifacts import open_store
 from loopwright_common.bus import EventBus
 from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
+from loopwright_common.delivery_api import delivery_router
 from loopwright_common.events import ReplicaReported
 from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
@@ -37,6 +38,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
         Consumer("deployer.measures", lifecycle.measured(), database, bus, metrics),
     ]
     app = create_app("deployer", metrics, delivery_readiness(database, consumers))
+    app.include_router(delivery_router(database))
     app.include_router(create_router(database, settings.environment, worker.wake))
     return Service(
         name="deployer",

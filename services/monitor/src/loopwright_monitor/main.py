@@ -9,6 +9,7 @@ from loopwright_common.artifacts import open_store
 from loopwright_common.bus import EventBus
 from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
+from loopwright_common.delivery_api import delivery_router
 from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
 from loopwright_common.web import create_app
@@ -36,6 +37,7 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
         Consumer("monitor.capture", capture_handlers(store, wakes), database, bus, metrics),
     ]
     app = create_app("monitor", metrics, delivery_readiness(database, consumers))
+    app.include_router(delivery_router(database))
     app.include_router(router_for(database, store))
     await asyncio.to_thread(worker.preload)
     return Service(

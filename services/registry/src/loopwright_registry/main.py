@@ -11,6 +11,7 @@ from loopwright_common.artifacts import ArtifactStore, open_store
 from loopwright_common.bus import EventBus
 from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
+from loopwright_common.delivery_api import delivery_router
 from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
 from loopwright_common.web import Readiness, create_app
@@ -70,6 +71,7 @@ def build_app(
 
     app.include_router(native_api.router(database, store))
     app.include_router(events_api.router(database))
+    app.include_router(delivery_router(database))
     call = Call(database, store)
     mlflow = mlflow_app(ENDPOINTS, artifacts_api.routes(call), call)
     app.mount("/api", mlflow)

@@ -1,7 +1,6 @@
 """The scorer's composition: a service on the bus, or with `--static` one package without it."""
 
 import argparse
-import os
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -74,8 +73,7 @@ def main() -> None:
     if parser.parse_args().static:
         from loopwright_scorer import static
 
-        # Tearing down the heavy libraries takes seconds, and nobody waits for that.
-        os._exit(static.main())
+        raise SystemExit(static.main())
     runtime.main(build, ScorerSettings())
 
 

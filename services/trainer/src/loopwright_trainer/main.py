@@ -10,6 +10,7 @@ from loopwright_common.artifacts import open_store
 from loopwright_common.bus import EventBus
 from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
+from loopwright_common.delivery_api import delivery_router
 from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
 from loopwright_common.web import create_app
@@ -52,6 +53,7 @@ def assemble(
     intake = Intake(database, mirrors, settings.poll_seconds)
     consumers = [Consumer(CONSUMER, handlers(worker.wake), database, bus, metrics)]
     app = create_app(settings.service, metrics, delivery_readiness(database, consumers))
+    app.include_router(delivery_router(database))
     app.include_router(create_router(workshop, intake, wake=worker.wake, cancel=worker.cancel))
     return Service(
         name=settings.service,
