@@ -1,5 +1,6 @@
 """One plain sentence per event: what a person wants to know of it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,11 +40,11 @@ def _alias_changed(data: Data) -> str:
 
 
 def _validated(data: Data) -> str:
-    failed = [check["sentence"] for check in data["checks"] if check["verdict"] == "failed"]
-    if failed:
-        return "; ".join(failed)
-    passed = sum(check["verdict"] == "passed" for check in data["checks"])
-    return f"version {data['version']}: {passed} of {len(data['checks'])} checks passed"
+    said = f"version {data['version']}: "
+    verdicts = Counter(check["verdict"] for check in data["checks"])
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    wrong = [c["sentence"] for c in data["checks"] if c["verdict"] in ("failed", "inconclusive")]
+    return f"{said}checks {counts}" + "".join(f"; {sentence}" for sentence in wrong)
 
 
 def _why(data: Data) -> str:

@@ -20,7 +20,7 @@ class ScorerSettings(ServiceSettings):
     replica: str | None = None
     """Name of this replica, the same after a restart; host and port unless given."""
     largest_body: int = Field(default=16 << 20, ge=1024)
-    record_every: float = Field(default=0.25, gt=0)
+    record_every: float = Field(default=1.0, gt=0)
     record_rows: int = Field(default=500, ge=1)
     """An inference batch leaves with this many rows, or when `record_every` has passed."""
     record_buffer: int = Field(default=64 << 20, ge=0)

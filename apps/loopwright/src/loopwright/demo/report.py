@@ -42,6 +42,7 @@ def _table(sheet: Sheet) -> Table:
             name,
             justify="right" if number in sheet.numbers else "left",
             overflow="fold",
+            no_wrap=number < len(sheet.header) - 2,
             header_style="dim",
         )
     for row in sheet.rows:

@@ -26,11 +26,15 @@ from loopwright_common.errors import LoopwrightError, UnavailableError
 MODEL = "bank-marketing"
 _FIRST_VERSION_WITHIN = 120.0
 _RECENT = 2_000
+_WIDTH = 160
+"""Columns where no terminal tells its own, such as in a build's log."""
 
 
 async def run(directory: Path, rows: int | None) -> int:
     """0 when the loop closed honestly, else 1 with the reason on the screen."""
     console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
     try:
         system.prepare(directory)
         with Progress(console) as progress:

@@ -24,10 +24,12 @@ class Pace:
     per_second: float
 
 
-IDLE = Pace(10, 2_000)
+IDLE = Pace(10, 600)
 BUSY = Pace(5, 200)
 _IN_FLIGHT = 4
 _FROZEN_ROWS = 200
+_TOLD_EVERY = 250
+"""Rows between two reports of outcomes."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class Stream:
     sent: int = 0
     answered: int = 0
     _asked: int = 0
+    _told: int = 0
     _feedback: Feedback = field(default_factory=Feedback)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_IN_FLIGHT))
 
@@ -58,7 +61,9 @@ class Stream:
                 self.sent = stop
                 group.create_task(self._call(start, stop))
                 self._compare(group)
-                await self._tell(start)
+                if start - self._told >= _TOLD_EVERY:
+                    self._told = start
+                    await self._tell(start)
                 # Time lost to a slow answer is not caught up: a call centre does not burst.
                 due = max(due + pace.rows / pace.per_second, time.monotonic() - 0.1)
                 await asyncio.sleep(max(due - time.monotonic(), 0))

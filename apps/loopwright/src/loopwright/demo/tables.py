@@ -91,20 +91,20 @@ def _checks(story: Story) -> Sheet:
 
 
 def _periods(title: str, periods: list[Period]) -> Sheet:
-    header = ["period", "rows", "answered by", "log loss", "v1", "Brier", "v1"]
-    header += ["yes", "expected", "v1", "against version 1"]
-    return Sheet(title, header, [_period(p) for p in periods], frozenset(range(3, 10)))
+    header = ["period", "rows", "answered by", "log loss, v1's", "Brier, v1's"]
+    header += ["yes", "expected, v1's", "against v1"]
+    return Sheet(title, header, [_period(p) for p in periods], frozenset(range(3, 7)))
 
 
 def _period(p: Period) -> list[str]:
-    shares = (p.actual_yes, p.served.expected_yes, p.frozen.expected_yes)
-    losses = (p.served.log_loss, p.frozen.log_loss, p.served.brier, p.frozen.brier)
     return [
         p.name,
         f"{p.start:,}-{p.stop:,}",
         ", ".join(f"v{version}: {rows:,}" for version, rows in p.answered_by.items()),
-        *(f"{loss:.4f}" for loss in losses),
-        *(f"{share:.1%}" for share in shares),
+        f"{p.served.log_loss:.4f}  {p.frozen.log_loss:.4f}",
+        f"{p.served.brier:.4f}  {p.frozen.brier:.4f}",
+        f"{p.actual_yes:.1%}",
+        f"{p.served.expected_yes:.1%}  {p.frozen.expected_yes:.1%}",
         p.verdict,
     ]
 
