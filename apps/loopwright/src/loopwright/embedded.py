@@ -17,7 +17,6 @@ from rich.table import Table
 from loopwright.client import PORTS
 from loopwright.output import console
 from loopwright_common import logs, runtime
-from loopwright_common.bus import EventBus
 from loopwright_common.errors import ConflictError
 from loopwright_common.runtime import Service
 from loopwright_common.settings import ServiceSettings
@@ -88,7 +87,7 @@ async def _serve(data_dir: Path) -> None:
         await runtime.run(services, started=lambda: _greet(services, data_dir))
 
 
-async def _build(data_dir: Path, bus: EventBus, stack: AsyncExitStack) -> list[Service]:
+async def _build(data_dir: Path, bus: SqliteLog, stack: AsyncExitStack) -> list[Service]:
     from loopwright_deployer import main as deployer
     from loopwright_deployer.settings import DeployerSettings
     from loopwright_monitor import main as monitor
@@ -101,7 +100,7 @@ async def _build(data_dir: Path, bus: EventBus, stack: AsyncExitStack) -> list[S
     from loopwright_trainer.settings import TrainerSettings
 
     place = _place(data_dir)
-    return [
+    services = [
         await registry.build(RegistrySettings(**place), bus, stack),
         await trainer.build(TrainerSettings(**place), bus, stack),
         await deployer.build(DeployerSettings(**place, work_dir=data_dir / "deployer"), bus, stack),
@@ -110,6 +109,8 @@ async def _build(data_dir: Path, bus: EventBus, stack: AsyncExitStack) -> list[S
         ),
         await monitor.build(MonitorSettings(**place), bus, stack),
     ]
+    services[0].loops.append(bus.keep_tidy)
+    return services
 
 
 def _place(data_dir: Path) -> Place:

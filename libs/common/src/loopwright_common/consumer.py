@@ -2,29 +2,29 @@
 
 At least once on the wire, exactly once in effect: the inbox row, the handler's changes, what it
 emits and the position commit together. A record that cannot be decoded goes to the dead letters;
-one whose handler fails waits in `parked`, and only its key waits with it.
+one whose handler fails waits in `parked`, and only its key waits with it. A passing fault
+(UnavailableError) is waited out, however long; any other failure ends in the dead letters.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy import Row
 
-from loopwright_common import clock, codec, dead_letters
+from loopwright_common import clock, codec, dead_letters, parking
 from loopwright_common.bus import EventBus, Positions, Subscription, TopicPartition
 from loopwright_common.codec import Record
 from loopwright_common.database import Database
-from loopwright_common.delivery_tables import inbox, parked, positions
+from loopwright_common.delivery_tables import inbox, positions
 from loopwright_common.errors import UnavailableError, UndecodableError
 from loopwright_common.events import Event, Payload
 from loopwright_common.failpoints import failpoint
 from loopwright_common.metrics import Metrics
+from loopwright_common.parking import Parking, Waiting
 from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 
@@ -81,6 +81,7 @@ class Consumer:
         self._metrics = metrics
         self._batch = batch
         self._patience = patience or Patience()
+        self._parking = Parking(name)
         self._poisoned = 0
         self._may_have_parked = True
 
@@ -106,7 +107,8 @@ class Consumer:
             started = time.perf_counter()
             await self._handle(records)
             self._metrics.event_handle.labels(self.name).observe(time.perf_counter() - started)
-            await subscription.acknowledge(_after(records))
+            if self.stopped is None:
+                await subscription.acknowledge(_after(records))
         self._metrics.consumer_progress.labels(self.name).set_to_current_time()
         return len(records)
 
@@ -123,7 +125,8 @@ class Consumer:
                 self._poisoned = 0
                 return
         for record in records:
-            await self._handle_until_decided(record)
+            if self.stopped is None:
+                await self._handle_until_decided(record)
 
     async def _handle_together(self, records: Sequence[Record]) -> None:
         ready = [await self._prepare(record) for record in records]
@@ -208,98 +211,60 @@ class Consumer:
         """Keep the order of a key: while an earlier record waits, later ones wait behind it."""
         if not self._may_have_parked:
             return False
-        waiting = await uow.connection.scalar(
-            sa.select(sa.func.count()).select_from(parked).where(*self._same_key(record))
-        )
-        if waiting:
-            await uow.connection.execute(
-                sa.insert(parked).values(self._parked_row(record, 0, "waits behind its key", 0))
-            )
-        return bool(waiting)
+        if waits := await self._parking.holds_key_of(uow.connection, record):
+            await self._parking.add(uow.connection, record, 0, "waits behind its key", 0)
+        return waits
 
     async def _park(self, record: Record, error: Exception) -> None:
         log.warning("consumer.parked", consumer=self.name, topic=record.topic, key=record.key,
                     offset=record.offset, error=repr(error), exc_info=error)  # fmt: skip
         async with self._database.unit_of_work() as uow:
-            row = self._parked_row(record, 1, _described(error), self._patience.delays[0])
-            await uow.connection.execute(sa.insert(parked).values(row))
+            delay = self._patience.delays[0]
+            await self._parking.add(uow.connection, record, 1, _described(error), delay)
             await self._store_positions(uow, _after([record]))
         self._may_have_parked = True
         self._count(record, "parked")
 
     async def _retry_parked(self, subscription: Subscription) -> None:
-        if not self._may_have_parked:
-            return
-        mine = subscription.assigned()
-        heads = (
-            sa.select(sa.func.min(parked.c.position))
-            .where(parked.c.consumer == self.name)
-            .group_by(parked.c.topic, parked.c.key)
-        )
-        waiting = sa.select(parked).where(parked.c.position.in_(heads))
-        async with self._database.read() as connection:
-            rows = (await connection.execute(waiting.order_by(parked.c.position))).all()
-        # Other members park for their own partitions; those come with a new assignment.
-        self._may_have_parked = bool(rows)
-        moment = clock.now()
-        for row in rows:
-            if row.due_at <= moment and TopicPartition(row.topic, row.partition) in mine:
-                await self._retry(row)
+        """Try what is due and then what waited behind it, while that goes well."""
+        while self._may_have_parked and self.stopped is None:
+            if not await self._retry_due(subscription.assigned()):
+                return
 
-    async def _retry(self, row: Row[Any]) -> None:
-        record = Record(
-            row.topic, row.partition, row.offset, row.key, row.headers, row.value, row.time
-        )
-        this = parked.c.position == row.position
+    async def _retry_due(self, mine: set[TopicPartition]) -> bool:
+        """Whether any went well."""
+        async with self._database.read() as connection:
+            heads = await self._parking.heads(connection)
+        # Other members park for their own partitions; those come with a new assignment.
+        self._may_have_parked = bool(heads)
+        moment = clock.now()
+        due = [w for w in heads if w.due_at <= moment and _place(w.record) in mine]
+        return any([await self._retry(waiting) for waiting in due])
+
+    async def _retry(self, waiting: Waiting) -> bool:
         try:
-            work = await self._prepare(record)
+            work = await self._prepare(waiting.record)
             async with self._database.unit_of_work() as uow:
                 await self._apply(uow, work)
-                await uow.connection.execute(sa.delete(parked).where(this))
+                await parking.remove(uow.connection, waiting)
         except Exception as error:  # noqa: BLE001  (decided below)
-            await self._retry_failed(row, record, error)
-        else:
-            self._poisoned = 0
-            self._count(record, "handled")
+            await self._retry_failed(waiting, error)
+            return False
+        self._poisoned = 0
+        self._count(waiting.record, "handled")
+        return True
 
-    async def _retry_failed(self, row: Row[Any], record: Record, error: Exception) -> None:
-        attempts = row.attempts + 1
-        this = parked.c.position == row.position
+    async def _retry_failed(self, waiting: Waiting, error: Exception) -> None:
+        attempts, delays = waiting.attempts + 1, self._patience.delays
         async with self._database.unit_of_work() as uow:
-            if attempts <= len(self._patience.delays) and not isinstance(error, UndecodableError):
-                due_at = clock.now() + timedelta(seconds=self._patience.delays[attempts - 1])
-                changed = {"attempts": attempts, "due_at": due_at, "error": _described(error)}
-                await uow.connection.execute(sa.update(parked).where(this).values(changed))
+            if _may_pass(error) or (attempts <= len(delays) and not _is_hopeless(error)):
+                delay = delays[min(attempts, len(delays)) - 1]
+                said = _described(error)
+                await parking.postpone(uow.connection, waiting, attempts, said, delay)
                 return
-            await dead_letters.bury(uow, self.name, record, error, attempts)
-            await uow.connection.execute(sa.delete(parked).where(this))
-        self._buried(record, error)
-
-    def _same_key(self, record: Record) -> tuple[sa.ColumnElement[bool], ...]:
-        return (
-            parked.c.consumer == self.name,
-            parked.c.topic == record.topic,
-            parked.c.key == record.key,
-        )
-
-    def _parked_row(
-        self, record: Record, attempts: int, error: str, delay: float
-    ) -> dict[str, Any]:
-        moment = clock.now()
-        return {
-            "consumer": self.name,
-            "topic": record.topic,
-            "partition": record.partition,
-            "offset": record.offset,
-            "key": record.key,
-            "headers": dict(record.headers),
-            "value": record.value,
-            "time": record.time,
-            "attempts": attempts,
-            "due_at": moment + timedelta(seconds=delay),
-            "first_failed_at": moment,
-            "error": error,
-        }
+            await dead_letters.bury(uow, self.name, waiting.record, error, attempts)
+            await parking.remove(uow.connection, waiting)
+        self._buried(waiting.record, error)
 
     # ---- positions -------------------------------------------------------------------------
 
@@ -321,8 +286,20 @@ class Consumer:
         self._metrics.events_consumed.labels(self.name, record.topic, outcome).inc()
 
 
+def _place(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
+
+
 def _after(records: Sequence[Record]) -> dict[TopicPartition, int]:
-    return {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+    return {_place(record): record.offset + 1 for record in records}
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, UnavailableError)
+
+
+def _is_hopeless(error: Exception) -> bool:
+    return isinstance(error, UndecodableError)
 
 
 def _described(error: Exception) -> str:

@@ -7,52 +7,23 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
-from zlib import crc32
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import DBAPIError
 
-from loopwright_common import clock
 from loopwright_common.bus import EventBus, LoadPositions, Positions, Subscription, TopicPartition
 from loopwright_common.codec import Outgoing, Record
 from loopwright_common.database import create_engine
-from loopwright_common.errors import InvalidError, TooLargeError, UnavailableError
-from loopwright_common.events import TOPICS, Topic
-from loopwright_common.sql import Moment
-
-_metadata = sa.MetaData()
-_log = sa.Table(
-    "log",
-    _metadata,
-    sa.Column("position", sa.Integer, primary_key=True),
-    sa.Column("topic", sa.Text, nullable=False),
-    sa.Column("partition", sa.Integer, nullable=False),
-    sa.Column("key", sa.Text, nullable=False),
-    sa.Column("headers", sa.JSON, nullable=False),
-    sa.Column("value", sa.LargeBinary, nullable=False),
-    sa.Column("time", Moment, nullable=False),
-    sa.Index("log_place", "topic", "partition", "position"),
-    sa.Index("log_key", "topic", "key", "position"),
-    sqlite_autoincrement=True,
-)
-
+from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.events import TOPICS
+from loopwright_common.log_table import expired, log, metadata, row_of, topic_of
 
 _NOWHERE = sys.maxsize
-
-
-def topic_of(name: str) -> Topic:
-    """The declared topic, or the defaults for a dead-letter topic."""
-    if name in TOPICS:
-        return TOPICS[name]
-    if name.endswith(".dead-letters"):
-        return Topic(name, partitions=1, largest_record=2 << 20)
-    raise InvalidError(f"no topic {name!r}; topics are declared in loopwright_common.events")
-
-
-def partition_of(topic: Topic, key: str) -> int:
-    return crc32(key.encode()) % topic.partitions
+_PRUNE_SECONDS = 3600.0
+_logger = structlog.get_logger()
 
 
 async def open_bus(url: str) -> EventBus:
@@ -74,28 +45,26 @@ class SqliteLog:
 
     @classmethod
     async def open(cls, directory: Path) -> "SqliteLog":
-        log = cls(directory)
+        opened = cls(directory)
         try:
-            async with log._engine.begin() as connection:
-                await connection.run_sync(_metadata.create_all)
-                newest = sa.select(_log.c.topic, sa.func.max(_log.c.position))
-                rows = await connection.execute(newest.group_by(_log.c.topic))
-                log._ends = {row[0]: row[1] for row in rows}
+            async with opened._engine.begin() as connection:
+                await connection.run_sync(metadata.create_all)
+                newest = sa.select(log.c.topic, sa.func.max(log.c.position))
+                rows = await connection.execute(newest.group_by(log.c.topic))
+                opened._ends = {row[0]: row[1] for row in rows}
         except DBAPIError as error:
-            await log.close()
+            await opened.close()
             raise UnavailableError(f"event log: {error.orig}") from None
-        return log
+        return opened
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
         if not records:
             return
-        rows = [_row(record) for record in records]
-        try:
+        rows = [row_of(record) for record in records]
+        with _faults():
             async with self._engine.begin() as connection:
-                await connection.execute(sa.insert(_log), rows)
-                end = await connection.scalar(sa.select(sa.func.max(_log.c.position)))
-        except DBAPIError as error:
-            raise UnavailableError(f"event log: {error.orig}") from error
+                await connection.execute(sa.insert(log), rows)
+                end = await connection.scalar(sa.select(sa.func.max(log.c.position)))
         async with self._grown:
             for record in records:
                 self._ends[record.topic] = max(self._ends.get(record.topic, 0), end or 0)
@@ -114,21 +83,32 @@ class SqliteLog:
 
     async def ends(self, topics: Sequence[str]) -> Positions:
         query = (
-            sa.select(_log.c.topic, _log.c.partition, sa.func.max(_log.c.position))
-            .where(_log.c.topic.in_(topics))
-            .group_by(_log.c.topic, _log.c.partition)
+            sa.select(log.c.topic, log.c.partition, sa.func.max(log.c.position))
+            .where(log.c.topic.in_(topics))
+            .group_by(log.c.topic, log.c.partition)
         )
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(query)).all()
+        with _faults():
+            async with self._engine.connect() as connection:
+                rows = (await connection.execute(query)).all()
         return {TopicPartition(topic, partition): last + 1 for topic, partition, last in rows}
 
     async def prune(self) -> int:
         """Apply retention and compaction; returns how many records went."""
         removed = 0
-        async with self._engine.begin() as connection:
-            for topic in TOPICS.values():
-                removed += (await connection.execute(_expired(topic))).rowcount
+        for topic in TOPICS.values():
+            with _faults():
+                async with self._engine.begin() as connection:
+                    removed += (await connection.execute(expired(topic))).rowcount
         return removed
+
+    async def keep_tidy(self) -> None:
+        """Prune now and then, until cancelled."""
+        while True:
+            try:
+                await self.prune()
+            except UnavailableError as error:
+                _logger.warning("event-log.not-pruned", error=str(error))
+            await asyncio.sleep(_PRUNE_SECONDS)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -142,16 +122,14 @@ class SqliteLog:
     async def read(self, topics: Collection[str], start: int, most: int) -> list[Record]:
         """Records of the topics from position `start` on, oldest first."""
         query = (
-            sa.select(_log)
-            .where(_log.c.position >= start, _log.c.topic.in_(topics))
-            .order_by(_log.c.position)
+            sa.select(log)
+            .where(log.c.position >= start, log.c.topic.in_(topics))
+            .order_by(log.c.position)
             .limit(most)
         )
-        try:
+        with _faults():
             async with self._engine.connect() as connection:
                 rows = (await connection.execute(query)).all()
-        except DBAPIError as error:
-            raise UnavailableError(f"event log: {error.orig}") from error
         return [
             Record(r.topic, r.partition, r.position, r.key, r.headers, r.value, r.time)
             for r in rows
@@ -255,36 +233,17 @@ class SqliteSubscription:
         return self._places
 
 
+@contextlib.contextmanager
+def _faults() -> Generator[None, None, None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise UnavailableError(f"event log: {error.orig}") from error
+
+
 def _place(record: Record) -> TopicPartition:
     return TopicPartition(record.topic, record.partition)
 
 
 def _after(records: Sequence[Record]) -> int:
     return records[-1].offset + 1 if records else 0
-
-
-def _row(record: Outgoing) -> dict[str, object]:
-    topic = topic_of(record.topic)
-    if len(record.value) > topic.largest_record:
-        raise TooLargeError(
-            f"{topic.name}: a record of {len(record.value)} bytes; at most {topic.largest_record}"
-        )
-    return {
-        "topic": record.topic,
-        "partition": partition_of(topic, record.key),
-        "key": record.key,
-        "headers": dict(record.headers),
-        "value": record.value,
-        "time": clock.now(),
-    }
-
-
-def _expired(topic: Topic) -> sa.Delete:
-    if topic.compacted:
-        newest = sa.select(sa.func.max(_log.c.position)).where(_log.c.topic == topic.name)
-        return sa.delete(_log).where(
-            _log.c.topic == topic.name, _log.c.position.not_in(newest.group_by(_log.c.key))
-        )
-    return sa.delete(_log).where(
-        _log.c.topic == topic.name, _log.c.time < clock.now() - topic.retention
-    )
