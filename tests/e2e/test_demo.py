@@ -1,0 +1,30 @@
+"""The demo as a user runs it: the loop closes on the bank's calls, and says so with figures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+def test_the_demo_closes_the_loop_and_leaves_its_story(tmp_path: Path) -> None:
+    place = tmp_path / "demo"
+
+    done = subprocess.run(
+        [sys.executable, "-m", "loopwright", "demo", "--dir", str(place)],
+        capture_output=True,
+        text=True,
+        timeout=850,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    for told in ("drift-detected", "retrain-requested", "prepare reused", "The loop closed."):
+        assert told in done.stdout
+    story = (place / "story.md").read_text()
+    assert "Who served, and how well" in story
+    assert (place / "story.png").stat().st_size > 10_000
+    assert set(json.loads((place / "endpoints.json").read_text())) >= {"registry", "scorer"}
