@@ -78,5 +78,5 @@ def _plot(story: Story, path: Path) -> None:
         axes.axvline(row, color="grey", linewidth=0.8, linestyle=":")
         axes.annotate(f"v{version}", (row, axes.get_ylim()[1]), va="top")
     axes.set(xlabel="calls", ylabel=f"log loss, mean of {_WINDOW:,} calls")
-    axes.legend(loc="upper left")
+    axes.legend(loc="center left")
     figure.savefig(path, dpi=120)
