@@ -1,6 +1,7 @@
 """What every artifact store promises."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -49,6 +50,28 @@ async def test_an_upload_that_breaks_off_leaves_nothing(
     with pytest.raises(UnavailableError):
         await store.put(broken())
     assert [p for p in (tmp_path / "artifacts").rglob("*") if p.is_file()] == []
+
+
+async def test_keeping_the_bytes_again_heals_damaged_ones(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    blob = await store.put(b"hello")
+    (tmp_path / "artifacts" / store.location(blob.digest)).write_bytes(b"jello")
+
+    assert await store.put(b"hello") == blob
+    assert await store.get(blob.digest) == b"hello"
+
+
+async def test_what_killed_uploads_left_is_swept_after_a_day(tmp_path: Path) -> None:
+    incoming = tmp_path / "artifacts" / "incoming"
+    incoming.mkdir(parents=True)
+    for name in ("old", "new"):
+        (incoming / name).write_bytes(b"half")
+    os.utime(incoming / "old", (0, 0))
+
+    DirectoryStore(tmp_path / "artifacts")
+
+    assert [path.name for path in incoming.iterdir()] == ["new"]
 
 
 async def test_equal_uploads_at_once_are_kept_once(store: ArtifactStore) -> None:

@@ -216,14 +216,14 @@ class Consumer:
         return waits
 
     async def _park(self, record: Record, error: Exception) -> None:
-        log.warning("consumer.parked", consumer=self.name, topic=record.topic, key=record.key,
-                    offset=record.offset, error=repr(error), exc_info=error)  # fmt: skip
         async with self._database.unit_of_work() as uow:
             delay = self._patience.delays[0]
             await self._parking.add(uow.connection, record, 1, _described(error), delay)
             await self._store_positions(uow, _after([record]))
         self._may_have_parked = True
         self._count(record, "parked")
+        log.warning("consumer.parked", consumer=self.name, topic=record.topic, key=record.key,
+                    offset=record.offset, error=repr(error), exc_info=error)  # fmt: skip
 
     async def _retry_parked(self, subscription: Subscription) -> None:
         """Try what is due and then what waited behind it, while that goes well."""

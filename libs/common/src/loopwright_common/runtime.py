@@ -78,7 +78,7 @@ def main(build: Build[S], settings: S) -> None:
     try:
         asyncio.run(_run_alone(build, settings))
     except LoopwrightError as error:
-        raise SystemExit(f"{settings.service}: {error}") from None
+        raise SystemExit(str(error)) from None
 
 
 async def _run_alone(build: Build[S], settings: S) -> None:

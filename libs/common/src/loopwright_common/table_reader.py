@@ -41,8 +41,9 @@ class TableReader(Generic[D]):
         subscription = await self._bus.subscribe(None, topics, from_start)
         try:
             while True:
-                if not ends:
+                if not ends and not self.ready.is_set():
                     self.ready.set()
+                    self.changed.set()  # whoever follows an empty table learns so at once
                 try:
                     records = await subscription.fetch(200, 1.0)
                 except UnavailableError as error:

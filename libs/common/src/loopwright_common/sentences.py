@@ -1,0 +1,134 @@
+"""One plain sentence per event: what a person wants to know of it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from loopwright_common.events import TYPE_PREFIX
+
+Data = Mapping[str, Any]
+_MOST = 5
+"""Metrics or features named in one sentence."""
+
+
+def topic_of(event: Mapping[str, Any]) -> str:
+    """The topic of a structured CloudEvent, such as `model-registered`."""
+    return str(event["type"]).removeprefix(TYPE_PREFIX).rsplit(".v", maxsplit=1)[0]
+
+
+def sentence(event: Mapping[str, Any]) -> str:
+    """What a structured CloudEvent says; empty where its topic has no sentence."""
+    tell, data = _SENTENCES.get(topic_of(event)), event.get("data")
+    return tell(data) if tell and isinstance(data, Mapping) else ""
+
+
+def _code_changed(data: Data) -> str:
+    author, message = data.get("author"), (data.get("message") or "").strip()
+    text = f"commit {data['commit'][:8]}" + (f" by {author}" if author else "")
+    return f"{text}: {message.splitlines()[0]}" if message else text
+
+
+def _training_finished(data: Data) -> str:
+    reused = [stage["name"] for stage in data.get("stages", []) if stage["outcome"] == "reused"]
+    text = f"{data['pipeline']} {data['status']} after {data['seconds']:.1f} s"
+    text += f" ({data['reason']}): {data['why']}"
+    return f"{text}; reused {', '.join(reused)}" if reused else text
+
+
+def _model_registered(data: Data) -> str:
+    text = f"{_version(data)} registered as {data['format']}"
+    metrics = [f"{key} {value:.4g}" for key, value in sorted(data.get("metrics", {}).items())]
+    return f"{text}: {', '.join(metrics[:_MOST])}" if metrics else text
+
+
+def _alias_changed(data: Data) -> str:
+    if data.get("version") is None:
+        return f"alias {data['alias']} of {data['model']} removed by {data['by']}"
+    text = f"alias {data['alias']} of {data['model']} is version {data['version']}"
+    return text + (f", was {data['previous']}" if data.get("previous") else "")
+
+
+def _version_deleted(data: Data) -> str:
+    return f"{_version(data)} deleted by {data['by']}"
+
+
+def _validated(data: Data) -> str:
+    failed = [check for check in data["checks"] if check["verdict"] in ("failed", "inconclusive")]
+    if failed:
+        told = "; ".join(f"{c['name']} {c['verdict']}: {c['sentence']}" for c in failed)
+        return f"{_version(data)} in {data['environment']}: {told}"
+    verdict = "passed" if data["passed"] else "did not pass"
+    count = sum(check["verdict"] == "passed" for check in data["checks"])
+    return f"{_version(data)} {verdict} {data['environment']}, {count} checks passed"
+
+
+def _approval_requested(data: Data) -> str:
+    return f"{_version(data)} waits for approval by {' or '.join(data['roles'])}"
+
+
+def _promoted(data: Data) -> str:
+    over = f" over version {data['previous']}" if data.get("previous") else ""
+    return f"{_version(data)} promoted{over}: {data['why']}"
+
+
+def _rolled_back(data: Data) -> str:
+    to = f"version {data['previous']} serves" if data.get("previous") else "nothing serves"
+    return f"{_version(data)} rolled back, {to}: {data['why']}"
+
+
+def _finished(data: Data) -> str:
+    ended = f"deployment of {_version(data)} ended"
+    if data["outcome"] == "promoted":
+        return f"{ended}: promoted"
+    return f"{ended}, {data['outcome']}: {data['why']}"
+
+
+def _routes_changed(data: Data) -> str:
+    arms = ", ".join(f"version {arm['version']} {arm['weight']:.0%}" for arm in data["arms"])
+    return f"{data['model']} route {data['revision']}: {arms or 'nothing served'}"
+
+
+def _drift(data: Data) -> str:
+    features = [feature.get("sentence") or feature["name"] for feature in data["features"]]
+    more = f" and {len(features) - _MOST} more" if len(features) > _MOST else ""
+    told = f": {'; '.join(features[:_MOST])}{more}" if features else ""
+    seen = f"since row {data['since']['row']:,}, seen after {data['rows_seen']:,} rows"
+    return f"{data['kind']} drift of {_version(data)} {seen}{told}"
+
+
+def _retrain(data: Data) -> str:
+    text = f"retraining of {data['pipeline']} requested by {data['requested_by']}"
+    return f"{text} because of {data['reason']}" + (f": {data['why']}" if data.get("why") else "")
+
+
+def _performance(data: Data) -> str:
+    loss = data.get("log_loss")
+    measured = f", log loss {loss:.4f}" if loss is not None else ""
+    return f"{_version(data)}: {data['labelled']:,} labelled rows{measured}"
+
+
+def _truth(data: Data) -> str:
+    count = len(data["ids"])
+    return f"{count} outcome{'s' if count != 1 else ''} of {data['model']}"
+
+
+def _version(data: Data) -> str:
+    return f"{data['model']} version {data['version']}"
+
+
+_SENTENCES: Mapping[str, Callable[[Data], str]] = {
+    "code-changed": _code_changed,
+    "training-finished": _training_finished,
+    "model-registered": _model_registered,
+    "alias-changed": _alias_changed,
+    "version-deleted": _version_deleted,
+    "deployment-validated": _validated,
+    "approval-requested": _approval_requested,
+    "deployment-promoted": _promoted,
+    "deployment-rolled-back": _rolled_back,
+    "deployment-finished": _finished,
+    "routes-changed": _routes_changed,
+    "drift-detected": _drift,
+    "retrain-requested": _retrain,
+    "performance-measured": _performance,
+    "ground-truth-logged": _truth,
+}

@@ -1,0 +1,45 @@
+"""A task cancelled in the middle of a database call: all or nothing, and the next one works."""
+
+import asyncio
+import contextlib
+
+import sqlalchemy as sa
+
+from loopwright_common.database import Database
+from tests.common.probe.service import EFFECTS, effects
+
+
+async def write_a_pair(database: Database, number: int) -> None:
+    async with database.unit_of_work() as uow:
+        for key in ("first", "second"):
+            row = {"key": key, "number": number}
+            await uow.connection.execute(sa.insert(EFFECTS).values(row))
+
+
+async def test_a_cancelled_unit_of_work_leaves_all_or_nothing(database: Database) -> None:
+    for steps in range(25):
+        task = asyncio.create_task(write_a_pair(database, steps))
+        for _ in range(steps * 3):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    async with asyncio.timeout(10):
+        await write_a_pair(database, 1000)
+
+    written = await effects(database)
+    firsts = [effect.number for effect in written if effect.key == "first"]
+    assert firsts == [effect.number for effect in written if effect.key == "second"]
+    assert firsts[-1] == 1000
+
+
+async def test_waiting_units_of_work_survive_one_that_is_cancelled(database: Database) -> None:
+    tasks = [asyncio.create_task(write_a_pair(database, number)) for number in range(20)]
+    await asyncio.sleep(0.01)
+    for task in tasks[::2]:
+        task.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    numbers = {effect.number for effect in await effects(database)}
+    assert numbers >= set(range(1, 20, 2))

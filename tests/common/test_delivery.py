@@ -1,0 +1,111 @@
+"""What a service shows of its delivery, and what the relay refuses, forgets and waits for."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from loopwright_common import clock
+from loopwright_common.bus import EventBus
+from loopwright_common.codec import Outgoing
+from loopwright_common.database import Database
+from loopwright_common.delivery_api import delivery_router
+from loopwright_common.delivery_tables import inbox, outbox
+from loopwright_common.errors import TooLargeError, UnavailableError
+from loopwright_common.events import CodeChanged
+from loopwright_common.metrics import Metrics
+from loopwright_common.relay import Relay
+from loopwright_common.runtime import delivery_readiness
+from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.web import create_app
+from tests.common.probe import service
+from tests.common.test_consumer import code_changed, handle_all, rows
+from tests.common.test_parking import Store
+
+
+def client_of(database: Database, bus: EventBus) -> httpx.AsyncClient:
+    consumers = [service.consumer(database, bus)]
+    app = create_app("probe", Metrics(), delivery_readiness(database, consumers))
+    app.include_router(delivery_router(database))
+    transport = httpx.ASGITransport(app)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+
+
+async def test_dead_letters_are_listed_newest_first_with_what_is_parked(
+    database: Database, bus: SqliteLog
+) -> None:
+    store = Store(failures=2)
+    junk = [Outgoing("code-changed", "a", {}, b"junk") for _ in range(3)]
+    await bus.publish([*junk, code_changed("b", 1)])
+    consumer = service.consumer(database, bus, {CodeChanged: store.on_code_changed})
+    await handle_all(consumer, bus)
+
+    async with client_of(database, bus) as client:
+        first = (await client.get("/v1/dead-letters", params={"limit": 2})).json()
+        rest = (await client.get("/v1/dead-letters", params={"after": first["next"]})).json()
+
+    assert (len(first["items"]), first["parked"], first["next"]) == (2, 1, 2)
+    assert (len(rest["items"]), rest["next"]) == (1, None)
+    assert first["items"][0]["failed_at"] >= rest["items"][0]["failed_at"]
+    assert first["items"][0]["error"].startswith("UndecodableError: not a CloudEvent")
+
+
+async def test_an_event_too_large_for_its_topic_is_refused_before_it_commits(
+    database: Database,
+) -> None:
+    with pytest.raises(TooLargeError, match="at most 1048576"):
+        await service.tell(database, "a" * (1 << 20), 1)
+    assert not await rows(database, outbox)
+
+
+async def test_a_relay_that_falls_behind_makes_its_service_unready(
+    database: Database, bus: SqliteLog
+) -> None:
+    await service.tell(database, "a", 1)
+    async with client_of(database, bus) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        async with database.unit_of_work() as uow:
+            long_ago = clock.now() - timedelta(minutes=1)
+            await uow.connection.execute(sa.update(outbox).values(created_at=long_ago))
+        unready = await client.get("/readyz")
+        await Relay(database, bus, Metrics()).publish_some()
+        ready = await client.get("/readyz")
+
+    assert unready.status_code == 503
+    assert unready.json()["checks"]["relay"].startswith("events wait to be published since 2")
+    assert ready.status_code == 200
+
+
+async def test_the_relay_forgets_what_was_published_and_claimed_long_ago(
+    database: Database, bus: SqliteLog
+) -> None:
+    await bus.publish([code_changed("a", 1)])
+    await handle_all(service.consumer(database, bus), bus)
+    relay = Relay(database, bus, Metrics())
+    await relay.publish_some()
+    async with database.unit_of_work() as uow:
+        ages = clock.now() - timedelta(days=400)
+        await uow.connection.execute(sa.update(outbox).values(published_at=ages))
+        await uow.connection.execute(sa.update(inbox).values(handled_at=ages))
+
+    await relay._prune_now_and_then()
+
+    assert not await rows(database, outbox)
+    assert not await rows(database, inbox)
+
+
+async def test_a_bus_that_is_away_leaves_events_for_later(
+    database: Database, bus: SqliteLog
+) -> None:
+    await service.tell(database, "a", 1)
+    async with bus._engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE log RENAME TO away")
+    relay = Relay(database, bus, Metrics())
+    with pytest.raises(UnavailableError, match="no such table"):
+        await relay.publish_some()
+
+    async with bus._engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE away RENAME TO log")
+    assert await relay.publish_some()
+    assert [row.published_at is None for row in await rows(database, outbox)] == [False]

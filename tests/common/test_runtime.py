@@ -1,0 +1,142 @@
+"""Services in a process: what ends it, in which order, and with which last line."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from loopwright_common.errors import UnavailableError
+from loopwright_common.metrics import Metrics
+from loopwright_common.runtime import LoopFailedError, Service, run_until
+from loopwright_common.web import create_app
+
+
+def service(
+    name: str, port: int = 0, loops: list[Callable[[], Awaitable[None]]] | None = None
+) -> Service:
+    metrics = Metrics()
+    app = create_app(name, metrics, {})
+    return Service(
+        name=name, app=app, host="127.0.0.1", port=port, metrics=metrics, loops=loops or []
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def test_a_port_in_use_is_named_before_anything_runs() -> None:
+    ran: list[str] = []
+
+    async def loop() -> None:
+        ran.append("loop")
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UnavailableError, match=f"{port}: Address already in use.*PROBE_PORT"):
+            await run_until(asyncio.Event(), [service("probe", port, [loop])])
+    assert ran == []
+
+
+async def test_a_loop_that_fails_ends_everything_with_its_reason() -> None:
+    async def failing() -> None:
+        raise ValueError("no such luck")
+
+    with pytest.raises(LoopFailedError, match=r"^probe: .*failing failed: ValueError\('no such"):
+        await run_until(asyncio.Event(), [service("other"), service("probe", loops=[failing])])
+
+
+async def test_services_stop_in_reverse_and_each_drains_before_its_loops_end() -> None:
+    told: list[str] = []
+
+    def with_story(name: str, port: int) -> Service:
+        async def loop() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                told.append(f"{name} loop ends")
+
+        async def drain() -> None:
+            with pytest.raises(httpx.ConnectError):
+                await http.get(f"http://127.0.0.1:{port}/livez")
+            told.append(f"{name} drains")
+
+        made = service(name, port, [loop])
+        made.on_stop.append(drain)
+        return made
+
+    stop = asyncio.Event()
+    async with httpx.AsyncClient() as http:
+        services = [with_story("first", free_port()), with_story("second", free_port())]
+        await run_until(stop, services, started=stop.set)
+
+    assert told == ["second drains", "second loop ends", "first drains", "first loop ends"]
+
+
+async def test_a_drain_that_fails_does_not_keep_the_others() -> None:
+    told: list[str] = []
+
+    async def failing() -> None:
+        raise UnavailableError("the bus is away")
+
+    async def draining() -> None:
+        told.append("drained")
+
+    made = service("probe")
+    made.on_stop += [failing, draining]
+    stop = asyncio.Event()
+    await run_until(stop, [made], started=stop.set)
+
+    assert told == ["drained"]
+
+
+STANDALONE = """
+import asyncio, os, signal, sys
+from loopwright_common import runtime
+from loopwright_common.settings import ServiceSettings
+from tests.common.test_runtime import service
+
+class Settings(ServiceSettings):
+    service = "probe"
+    port: int = 0
+
+async def loop():
+    await asyncio.sleep(0.2)
+    if sys.argv[1] == "fail":
+        raise ValueError("no such luck")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(60)
+
+async def build(settings, bus, stack):
+    return service("probe", loops=[loop])
+
+runtime.main(build, Settings())
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("stop", 0), ("fail", 1)])
+def test_a_process_ends_cleanly_when_told_and_with_a_clear_line_when_not(
+    how: str, status: int, database_url: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STANDALONE, how],
+        env={**os.environ, "LOOPWRIGHT_BUS_URL": database_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == status, ended.stderr
+    lines = ended.stderr.splitlines()
+    if how == "stop":
+        assert lines == []
+    else:
+        assert lines[-1] == "probe: loop failed: ValueError('no such luck')"
