@@ -17,9 +17,8 @@ from typing import Any
 from loopwright_common.errors import InvalidError, UnavailableError
 
 PACKAGING = (sys.executable, "-m", "loopwright_deployer.packaging", "--spare")
-SCORER = (sys.executable, "-m", "loopwright_scorer.main", "--static")
+SCORER = (sys.executable, "-m", "loopwright_scorer.static")
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_GRACE = 2.0
 
 
 class Spare:
@@ -90,16 +89,10 @@ async def ask(process: asyncio.subprocess.Process, job: dict[str, Any], limit: f
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """Close its input, and kill it if that is not enough."""
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        async with asyncio.timeout(_GRACE):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    """Free its memory at once: such a process holds nothing that is not in the store."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
 
 
 @asynccontextmanager

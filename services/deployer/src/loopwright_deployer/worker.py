@@ -1,6 +1,7 @@
 """Drives every deployment in flight, one task each, woken by commits, reports and timers."""
 
 import asyncio
+import time
 
 import structlog
 
@@ -15,6 +16,8 @@ from loopwright_deployer.workshop import Workshop
 log = structlog.get_logger()
 _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
+_IDLE_SECONDS = 2.0
+"""Spare processes start when nothing has been going on for so long, also after a start."""
 
 
 class Worker:
@@ -30,6 +33,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._look_again: set[str] = set()
+        self._busy_at = time.monotonic()
 
     def wake(self) -> None:
         """Look at every deployment again; call it once a change can be read."""
@@ -65,7 +69,9 @@ class Worker:
                 self._look_again.add(deployment_id)
             else:
                 self._tasks[deployment_id] = group.create_task(self._step(record))
-        if not at_work:
+        if at_work:
+            self._busy_at = time.monotonic()
+        elif time.monotonic() - self._busy_at > _IDLE_SECONDS:
             await self._workshop.prepare()
 
     async def _step(self, record: Record) -> None:

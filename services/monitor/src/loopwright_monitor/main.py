@@ -1,6 +1,5 @@
 """Composition root of the monitor."""
 
-import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -31,15 +30,13 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     stack.push_async_callback(database.close)
     store = open_store(settings.artifacts_url)
     metrics, wakes = Metrics(), Wakes()
-    consumers = [
-        Consumer("monitor.lifecycle", lifecycle_handlers(wakes), database, bus, metrics),
-        Consumer("monitor.detect", detect_handlers(wakes), database, bus, metrics),
-        Consumer("monitor.capture", capture_handlers(store, wakes), database, bus, metrics),
-    ]
-    app = create_app("monitor", metrics, delivery_readiness(database, consumers))
+    lifecycle = Consumer("monitor.lifecycle", lifecycle_handlers(wakes), database, bus, metrics)
+    detect = Consumer("monitor.detect", detect_handlers(wakes), database, bus, metrics)
+    capture = Consumer("monitor.capture", capture_handlers(store, wakes), database, bus, metrics)
+    readiness = delivery_readiness(database, [lifecycle, detect, capture])
+    app = create_app("monitor", metrics, readiness)
     app.include_router(delivery_router(database))
     app.include_router(router_for(database, store))
-    await asyncio.to_thread(worker.preload)
     return Service(
         name="monitor",
         app=app,
@@ -47,7 +44,8 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
         port=settings.port,
         metrics=metrics,
         loops=[
-            *delivery_loops(database, bus, metrics, consumers),
+            *delivery_loops(database, bus, metrics, [lifecycle, detect]),
+            worker.once_preloaded(capture.run),
             worker.profile_loop(database, store, wakes),
             worker.review_loop(database, store, wakes),
             worker.prune_loop(database, settings.label_horizon),

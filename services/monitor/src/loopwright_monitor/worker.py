@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from importlib import import_module
 
 import structlog
 
@@ -49,9 +50,14 @@ def prune_loop(database: Database, horizon: timedelta) -> Callable[[], Awaitable
     return forget_old_scores
 
 
-def preload() -> None:
-    """Import what takes seconds, in a thread, before the first label needs it."""
-    import river.metrics  # noqa: F401
+def once_preloaded(run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """Run what needs a library whose import takes seconds, without a start that waits for it."""
+
+    async def run_preloaded() -> None:
+        await asyncio.to_thread(import_module, "river.metrics")
+        await run()
+
+    return run_preloaded
 
 
 async def _whenever(wake: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:

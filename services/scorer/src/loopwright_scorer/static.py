@@ -1,27 +1,24 @@
 """The staging process: one package, no bus, for whoever started it and until they let go.
 
-Everything heavy is imported before the package is known, so that a started process that waits is a
-warm spare.
+What every package needs is imported before the package is known, so that a started process that
+waits is a warm spare; scikit-learn and pandas only for a package that is served natively.
 """
 
 import asyncio
 import json
+import os
 import secrets
 import socket
 import sys
 import threading
 from pathlib import Path
 
-import onnxruntime  # noqa: F401 - a warm spare has the heavy libraries loaded
-import pandas  # noqa: F401
-import sklearn.pipeline  # noqa: F401
-import skops.io  # noqa: F401
+import onnxruntime  # noqa: F401 - a warm spare has loaded it
 import uvicorn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.metrics import Metrics
-from loopwright_common.runtime import Server
 from loopwright_common.web import create_app
 from loopwright_scorer.domain import Share
 from loopwright_scorer.measure import Counters
@@ -78,7 +75,7 @@ async def _is_ready() -> str | None:
     return None
 
 
-class _Server(Server):
+class _Server(uvicorn.Server):
     """Says where it listens once it does, and ends with standard input."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -108,3 +105,8 @@ def _refuse(reason: str) -> int:
 def _say(message: dict[str, str]) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    # Tearing down the libraries takes time, and nobody waits for that.
+    os._exit(main())

@@ -57,4 +57,5 @@ def _import_all() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # Tearing down the heavy libraries takes time, and nobody waits for that.
+    os._exit(main(sys.argv[1:]))
