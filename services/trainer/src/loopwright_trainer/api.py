@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.web import PROBLEMS
-from loopwright_trainer import service
+from loopwright_trainer import queueing, service
 from loopwright_trainer.domain import Repository, Run, StageRun, StageState
 from loopwright_trainer.git.mirror import check_url
 from loopwright_trainer.intake import Intake
@@ -119,8 +119,8 @@ def _add_runs(
     async def start_run(new: NewRun) -> dict[str, Any]:
         """Run a pipeline on the newest known commit, whatever changed."""
         async with database.unit_of_work() as uow:
-            asked = service.Request(**new.model_dump())
-            run = await service.request_run(uow, asked)
+            asked = queueing.Request(**new.model_dump())
+            run = await queueing.request_run(uow, asked)
         wake()
         return _run_out(run)
 

@@ -8,7 +8,7 @@ import structlog
 from loopwright_common.consumer import Handlers
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_common.unit_of_work import Cause, UnitOfWork
-from loopwright_trainer import service
+from loopwright_trainer import queueing
 from loopwright_trainer.repository import Repositories
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork, *, wake: W
                  why="branch is not watched" if repository else "repository is not registered",
                  event_id=event.id)  # fmt: skip
         return
-    await service.queue_change(uow, event, repository)
+    await queueing.queue_change(uow, event, repository)
     wake()
 
 
@@ -45,5 +45,5 @@ async def on_retrain_requested(
         log.info("retrain-requested.ignored", pipeline=name, why="no repository has this pipeline",
                  event_id=event.id)  # fmt: skip
         return
-    await service.queue_request(uow, event.data, Cause.of(event), repository)
+    await queueing.queue_request(uow, event.data, Cause.of(event), repository)
     wake()

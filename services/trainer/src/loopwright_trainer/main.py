@@ -18,8 +18,8 @@ from loopwright_trainer.api import create_router
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.handlers import handlers
 from loopwright_trainer.intake import Intake
+from loopwright_trainer.queueing import CONSUMER
 from loopwright_trainer.run import Workshop
-from loopwright_trainer.service import CONSUMER
 from loopwright_trainer.settings import TrainerSettings
 from loopwright_trainer.step_runner import StepRunner
 from loopwright_trainer.tracking.client import Tracking

@@ -22,8 +22,9 @@ from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
 from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.repository import Repositories, StageRuns
 from loopwright_trainer.service import Ending
-from loopwright_trainer.step_runner import Place, Step, StepFailedError, StepRunner
+from loopwright_trainer.step_runner import StepFailedError, StepRunner
 from loopwright_trainer.steps.environment import Environment, environment_of
+from loopwright_trainer.steps.step import Place, Step
 from loopwright_trainer.steps.workspace import Inputs
 from loopwright_trainer.tracking.client import Tracking
 

@@ -1,22 +1,17 @@
-"""Use cases of the trainer: what a transaction may do to repositories and runs."""
+"""Use cases of the trainer: repositories, and runs from their start to their end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
 from loopwright_common import clock
-from loopwright_common.delivery_tables import inbox
-from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
+from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import (
     CodeChanged,
-    Event,
-    RetrainRequested,
     StageOutcome,
     TrainingFinished,
 )
 from loopwright_common.failpoints import failpoint
-from loopwright_common.ids import new_id
-from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_trainer.domain import (
     EndStatus,
@@ -30,8 +25,6 @@ from loopwright_trainer.domain import (
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.repository import Repositories, Runs, StageRuns
 
-CONSUMER = "trainer.intake"
-
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -39,17 +32,6 @@ class Ending:
 
     status: RunStatus
     why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A person's wish for a run of a pipeline, or of a repository."""
-
-    pipeline: str | None = None
-    repository: str | None = None
-    by: str
-    why: str | None = None
-    captured: str | None = None
 
 
 # ---- repositories ----------------------------------------------------------------------------
@@ -90,102 +72,6 @@ async def announce(uow: UnitOfWork, change: CodeChanged) -> bool:
     subject = f"repositories/{repository.name}"
     await uow.emit(change, key=repository.name, subject=subject)
     return True
-
-
-# ---- what starts runs ------------------------------------------------------------------------
-
-
-async def queue_change(uow: UnitOfWork, event: Event[CodeChanged], repository: Repository) -> None:
-    """Queue a run for a commit; one that waits for an older commit gives way to it."""
-    change = event.data
-    runs = Runs(uow.connection)
-    if change.source == "poll" and await runs.has_commit(repository.name, change.commit):
-        return
-    if change.ref == f"refs/heads/{repository.branch}":
-        await Repositories(uow.connection).change(repository.name, head=change.commit)
-    run = Run(
-        id=new_id(),
-        repository=repository.name,
-        pipeline=repository.pipeline,
-        commit=change.commit,
-        ref=change.ref,
-        paths=tuple(change.paths) or None,
-        reason="code",
-        why=f"commit {change.commit[:7]}" + (f" by {change.author}" if change.author else ""),
-        cause=Cause.of(event).to_json(),
-        created_at=clock.now(),
-    )
-    await _queue(uow, run)
-
-
-async def queue_request(
-    uow: UnitOfWork, request: RetrainRequested, cause: Cause, repository: Repository
-) -> Run:
-    """Queue a run of the newest commit; joined with one that waits already."""
-    if request.captured:
-        changes = {"captured": request.captured}
-        await Repositories(uow.connection).change(repository.name, **changes)
-    run = Run(
-        id=new_id(),
-        repository=repository.name,
-        pipeline=repository.pipeline,
-        ref=f"refs/heads/{repository.branch}",
-        reason=request.reason,
-        why=request.why or f"{request.reason}, asked for by {request.requested_by}",
-        cause=cause.to_json(),
-        created_at=clock.now(),
-    )
-    return await _queue(uow, run)
-
-
-async def request_run(uow: UnitOfWork, asked: Request) -> Run:
-    """Ask for a run as a person does; its `retrain-requested` counts as handled already."""
-    found = await _repository_asked_for(Repositories(uow.connection), asked)
-    name = found.pipeline or found.name
-    request = RetrainRequested(
-        pipeline=name,
-        reason="person",
-        requested_by=asked.by,
-        why=asked.why,
-        captured=asked.captured,
-    )
-    event = await uow.emit(request, key=name, subject=f"pipelines/{name}")
-    await upsert(
-        uow.connection,
-        inbox,
-        {"consumer": CONSUMER, "event_id": event.id, "handled_at": clock.now()},
-    )
-    return await queue_request(uow, request, Cause.of(event), found)
-
-
-async def _repository_asked_for(repositories: Repositories, asked: Request) -> Repository:
-    if asked.pipeline and not asked.repository:
-        if found := await repositories.of_pipeline(asked.pipeline):
-            return found
-        raise NotFoundError(f"no repository has the pipeline {asked.pipeline}")
-    if asked.repository and not asked.pipeline:
-        if found := await repositories.get(asked.repository):
-            return found
-        raise NotFoundError(f"no repository {asked.repository}")
-    raise InvalidError("name either the pipeline or the repository", field="pipeline")
-
-
-async def _queue(uow: UnitOfWork, run: Run) -> Run:
-    runs = Runs(uow.connection)
-    same_ref = [other for other in await runs.queued(run.repository) if other.ref == run.ref]
-    waiting = same_ref[0] if same_ref else None
-    if waiting is None:
-        await runs.add(run)
-        return run
-    if run.reason == "code" and waiting.reason == "code":
-        newer = run.joined_by(waiting)
-        newer = replace(newer, commit=run.commit, why=run.why, cause=run.cause)
-        await finish(uow, waiting, Ending(RunStatus.CANCELLED, f"superseded by {run.why}"))
-        await runs.add(newer)
-        return newer
-    joined = waiting.joined_by(run)
-    await runs.save(joined)
-    return joined
 
 
 # ---- runs ------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from loopwright_common import clock
@@ -13,15 +13,14 @@ from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.failpoints import failpoint
-from loopwright_trainer.domain import Output, Run, StageRun, StageState, StepEntry
-from loopwright_trainer.pipelines.stages import Stage
+from loopwright_trainer.domain import StageRun, StageState, StepEntry
 from loopwright_trainer.repository import StageRuns, StepEntries
 from loopwright_trainer.steps import execution, orphans, outputs
-from loopwright_trainer.steps.environment import Environment
 from loopwright_trainer.steps.execution import CommandFailedError, Job
 from loopwright_trainer.steps.key import Parts, explain, nearest, step_key
 from loopwright_trainer.steps.outputs import MissingOutputError
-from loopwright_trainer.steps.workspace import Inputs, edited, fingerprint
+from loopwright_trainer.steps.step import Step
+from loopwright_trainer.steps.workspace import edited, fingerprint
 
 _RETRY_SECONDS = 0.2
 ExtraEnvironment = Callable[[], Awaitable[Mapping[str, str]]]
@@ -30,20 +29,6 @@ ExtraEnvironment = Callable[[], Awaitable[Mapping[str, str]]]
 
 class StepFailedError(LoopwrightError):
     """A step failed, and its run with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run works: `logs` stay, `work` is cleared after every step."""
-
-    directory: Path
-
-    @property
-    def work(self) -> Path:
-        return self.directory / "work"
-
-    def log(self, ordinal: int, attempt: int) -> Path:
-        return self.directory / "logs" / f"{ordinal:03d}.{attempt}.log"
 
 
 class StepRunner:
@@ -55,7 +40,7 @@ class StepRunner:
         self._timeout = timeout
         self._flights: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def do(self, step: "Step", extra: ExtraEnvironment) -> StageRun:
+    async def do(self, step: Step, extra: ExtraEnvironment) -> StageRun:
         """The finished row of the step; StepFailedError once it has failed for good."""
         try:
             parts = await asyncio.to_thread(step.parts)
@@ -72,7 +57,7 @@ class StepRunner:
 
     # ---- reuse -----------------------------------------------------------------------------
 
-    async def _look_up(self, step: "Step", key: str, parts: Parts) -> tuple[StepEntry | None, str]:
+    async def _look_up(self, step: Step, key: str, parts: Parts) -> tuple[StepEntry | None, str]:
         """The entry to reuse, or None; and the reason for either."""
         if not step.stage.cache:
             return None, "cache: false"
@@ -90,7 +75,7 @@ class StepRunner:
             return entry, f"frozen: the result of {origin}"
         return entry, f"same command, inputs, params and environment as in {origin}"
 
-    async def _reuse(self, step: "Step", key: str, entry: StepEntry, why: str) -> StageRun:
+    async def _reuse(self, step: Step, key: str, entry: StepEntry, why: str) -> StageRun:
         row = replace(
             step.row,
             state=StageState.REUSED,
@@ -105,7 +90,7 @@ class StepRunner:
 
     # ---- running ---------------------------------------------------------------------------
 
-    async def _run(self, step: "Step", parts: Parts, why: str, extra: ExtraEnvironment) -> StageRun:
+    async def _run(self, step: Step, parts: Parts, why: str, extra: ExtraEnvironment) -> StageRun:
         environment = await extra()
         for attempt in range(step.stage.retries + 1):
             step = replace(step, row=replace(step.row, attempts=step.row.attempts + 1, why=why))
@@ -120,7 +105,7 @@ class StepRunner:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _attempt(
-        self, step: "Step", environment: Mapping[str, str]
+        self, step: Step, environment: Mapping[str, str]
     ) -> tuple[StageRun, list[str]]:
         """The row with its outputs, and the inputs that the stage changed."""
         stage, work = step.stage, step.place.work
@@ -140,7 +125,7 @@ class StepRunner:
         finally:
             await asyncio.to_thread(shutil.rmtree, work, True)
 
-    def _job(self, step: "Step", environment: Mapping[str, str]) -> Job:
+    def _job(self, step: Step, environment: Mapping[str, str]) -> Job:
         stage = step.stage
         marks = {orphans.MARK: step.run.id, "LOOPWRIGHT_STAGE": stage.name, **environment}
         home = step.place.work / "home"
@@ -156,7 +141,7 @@ class StepRunner:
         await self._save(replace(row, state=StageState.RUNNING, pid=pid, pid_started=at))
         failpoint("trainer.stage-started")
 
-    async def _collected(self, step: "Step", tree: Path) -> StageRun:
+    async def _collected(self, step: Step, tree: Path) -> StageRun:
         kept = [await outputs.collect(self._store, tree, out) for out in step.stage.outs]
         metrics: dict[str, float] = {}
         for file in step.stage.metrics:
@@ -171,7 +156,7 @@ class StepRunner:
         )
 
     async def _keep(
-        self, step: "Step", row: StageRun, parts: Parts, changed: Sequence[str]
+        self, step: Step, row: StageRun, parts: Parts, changed: Sequence[str]
     ) -> StageRun:
         """The row and the entry together; no entry where the stage changed its own inputs."""
         if changed:
@@ -184,7 +169,7 @@ class StepRunner:
         failpoint("trainer.stage-finished")
         return row
 
-    async def _fail(self, step: "Step", why: str) -> None:
+    async def _fail(self, step: Step, why: str) -> None:
         async with self._database.unit_of_work() as uow:
             stages = StageRuns(uow.connection)
             rows = await stages.of_run(step.run.id)
@@ -196,40 +181,6 @@ class StepRunner:
     async def _save(self, row: StageRun) -> None:
         async with self._database.unit_of_work() as uow:
             await StageRuns(uow.connection).save(row)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """A stage of a run, with all it takes; `started` is monotonic seconds."""
-
-    run: Run
-    stage: Stage
-    row: StageRun
-    inputs: Inputs
-    earlier: Sequence[Output]
-    environment: Environment
-    place: Place
-    started: float
-
-    @property
-    def log(self) -> Path:
-        return self.place.log(self.row.ordinal, self.row.attempts)
-
-    def parts(self) -> Parts:
-        """What the key is made of; InvalidError for a dep or a param that is nowhere."""
-        stage = self.stage
-        return Parts(
-            stage=stage.name,
-            commands=stage.commands,
-            wdir=stage.wdir,
-            outs=sorted(stage.outs),
-            deps=self.inputs.digests(stage, self.earlier),
-            params=self.inputs.params(stage),
-            environment=self.environment.digest,
-            python=self.environment.python,
-            platform=self.environment.platform,
-            seed=stage.seed,
-        )
 
 
 def _why_it_runs(parts: Parts, earlier: Sequence[StepEntry]) -> str:

@@ -1,0 +1,59 @@
+"""A stage of a run with all that doing it takes, and where the run works."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loopwright_trainer.domain import Output, Run, StageRun
+from loopwright_trainer.pipelines.stages import Stage
+from loopwright_trainer.steps.environment import Environment
+from loopwright_trainer.steps.key import Parts
+from loopwright_trainer.steps.workspace import Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run works: `logs` stay, `work` is cleared after every step."""
+
+    directory: Path
+
+    @property
+    def work(self) -> Path:
+        return self.directory / "work"
+
+    def log(self, ordinal: int, attempt: int) -> Path:
+        return self.directory / "logs" / f"{ordinal:03d}.{attempt}.log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A stage of a run, with all it takes; `started` is monotonic seconds."""
+
+    run: Run
+    stage: Stage
+    row: StageRun
+    inputs: Inputs
+    earlier: Sequence[Output]
+    environment: Environment
+    place: Place
+    started: float
+
+    @property
+    def log(self) -> Path:
+        return self.place.log(self.row.ordinal, self.row.attempts)
+
+    def parts(self) -> Parts:
+        """What the key is made of; InvalidError for a dep or a param that is nowhere."""
+        stage = self.stage
+        return Parts(
+            stage=stage.name,
+            commands=stage.commands,
+            wdir=stage.wdir,
+            outs=sorted(stage.outs),
+            deps=self.inputs.digests(stage, self.earlier),
+            params=self.inputs.params(stage),
+            environment=self.environment.digest,
+            python=self.environment.python,
+            platform=self.environment.platform,
+            seed=stage.seed,
+        )
