@@ -1,0 +1,74 @@
+"""The golden records as they lie on the bus, and what goes wrong with records."""
+
+import json
+from pathlib import Path
+
+from loopwright_common import codec
+from loopwright_common.codec import Outgoing
+from loopwright_common.events import INFERENCE_LOGGED, JSON_EVENTS, Event, type_of
+from loopwright_common.ids import new_id
+from loopwright_common.inference import InferenceLogged
+
+GOLDEN = Path(__file__).parent / "events"
+_LIFE = (
+    "model-registered",
+    "deployment-validated",
+    "routes-changed",
+    "deployment-promoted",
+    INFERENCE_LOGGED,
+)
+
+
+def golden(topic: str) -> Outgoing:
+    """A record that every reader of the topic must understand."""
+    if topic == INFERENCE_LOGGED:
+        return _inference()
+    body = (GOLDEN / f"{topic}.v1.json").read_bytes()
+    headers = {"content-type": "application/cloudevents+json"}
+    return Outgoing(topic, json.loads(body)["partitionkey"], headers, body)
+
+
+def every_golden() -> list[Outgoing]:
+    """One of every topic, in the order of a version's life where that matters."""
+    others = [event.topic for event in JSON_EVENTS if event.topic not in _LIFE]
+    return [golden(topic) for topic in (*_LIFE, *others)]
+
+
+def undecodable(topic: str) -> Outgoing:
+    return Outgoing(topic, "key", {"content-type": "image/png"}, b"\x89PNG\x00\xff")
+
+
+def schema_breaking(topic: str) -> Outgoing:
+    return Outgoing(topic, "key", _headers(type_of(topic)), b"{}")
+
+
+def of_unknown_type(topic: str) -> Outgoing:
+    return Outgoing(topic, "key", _headers(f"dev.loopwright.{topic}.v99"), b"{}")
+
+
+def _headers(type: str) -> dict[str, str]:
+    return {
+        "ce_specversion": "1.0",
+        "ce_id": new_id(),
+        "ce_source": "somebody/else",
+        "ce_type": type,
+        "ce_time": "2026-03-01T09:30:15Z",
+        "content-type": "application/json",
+    }
+
+
+def _inference() -> Outgoing:
+    batch = InferenceLogged.from_bytes((GOLDEN / "inference-logged.v1.arrow").read_bytes())
+    told = codec.decode(golden("ground-truth-logged"))
+    event = Event(
+        id=new_id(),
+        source=told.source,
+        subject=told.subject,
+        time=told.time,
+        key=batch.model_id,
+        chain_id=told.chain_id,
+        causes=(),
+        traceparent=told.traceparent,
+        data=batch,
+    )
+    return codec.encode(event)

@@ -1,0 +1,56 @@
+"""The watch sees what it is there for, so that its silence elsewhere means something."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+import pytest
+import sqlalchemy as sa
+
+from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.database import Database
+from loopwright_common.sqlite_log import SqliteLog
+from tests.common.probe import service
+from tests.common.test_consumer import code_changed
+from tests.contract.holding import watching
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncGenerator[Database, None]:
+    opened = await service.open_database(database_url)
+    yield opened
+    await opened.close()
+
+
+async def faults_of(database: Database, within: Callable[[], Awaitable[object]]) -> list[str]:
+    async def work() -> None:
+        async with database.unit_of_work() as uow:
+            await uow.connection.execute(sa.select(1))
+            await within()
+
+    with watching() as watch:
+        await asyncio.create_task(work())
+    assert watch.transactions > 0
+    return watch.faults
+
+
+async def test_a_wait_a_thread_or_another_store_within_a_transaction_is_seen(
+    database: Database, bus: SqliteLog, store: DirectoryStore
+) -> None:
+    async def a_while() -> None:
+        await asyncio.sleep(0.001)
+
+    for within, place in (
+        (a_while, "in sleep"),
+        (lambda: asyncio.to_thread(int), "in to_thread"),
+        (lambda: store.put(b"1"), "in to_thread"),
+        (lambda: bus.publish([code_changed("a", 1)]), "a second transaction"),
+    ):
+        found = await faults_of(database, within)
+        assert found
+        assert place in found[0]
+
+
+async def test_the_database_alone_may_be_awaited(database: Database) -> None:
+    async def nothing() -> None: ...
+
+    assert await faults_of(database, nothing) == []
