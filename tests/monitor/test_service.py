@@ -36,7 +36,7 @@ async def test_a_running_monitor_tells_drift_and_serves_its_api(
             await others.score({"age": rng.normal(2.0, size=512).tolist()})
             await until_told(others)
             ready = await client.get("/readyz")
-        assert ready.json()["checks"] == {"database": "ok", "consumers": "ok"}
+        assert set(ready.json()["checks"].values()) == {"ok"}
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
