@@ -34,8 +34,8 @@ from loopwright_common.relay import Relay
 from loopwright_common.sqlite_log import SqliteLog
 from loopwright_common.web import create_app
 from loopwright_monitor.api import router_for
-from loopwright_monitor.drift import versions
-from loopwright_monitor.drift.repository import Detectors
+from loopwright_monitor.drift import first_rows, versions
+from loopwright_monitor.drift.state_repository import Detectors
 from loopwright_monitor.handlers import (
     capture_handlers,
     detect_handlers,
@@ -61,13 +61,15 @@ class House:
         self.consumers = {
             name: Consumer(f"monitor.{name}", handlers, database, bus, metrics, batch=batch)
             for name, handlers in {
-                "lifecycle": lifecycle_handlers(wakes),
+                "lifecycle": lifecycle_handlers(wakes, "production"),
                 "detect": detect_handlers(wakes),
                 "capture": capture_handlers(store, wakes),
             }.items()
         }
         self.rows = 0
         self.sequence = 0
+        self.dropped = 0
+        self.patience = timedelta(hours=1)
 
     @classmethod
     async def open(
@@ -89,8 +91,9 @@ class House:
         await self.consume("lifecycle")
         await versions.build_wanted(self.database, self.store)
         await self.consume("detect")
+        await first_rows.build_collected(self.database)
         await self.consume("capture")
-        await retraining.review(self.database, self.store)
+        await retraining.review(self.database, self.store, self.patience)
         while await self.relay.publish_some():
             pass
 
@@ -185,12 +188,14 @@ class House:
             )
         )  # fmt: skip
 
-    async def promote(self, version: int = 1, chain: str | None = None) -> None:
+    async def promote(
+        self, version: int = 1, chain: str | None = None, environment: str = "production"
+    ) -> None:
         data = DeploymentPromoted(
-            deployment_id=f"d{version}", environment="production", model_id="m1", model="bank",
+            deployment_id=f"d{version}", environment=environment, model_id="m1", model="bank",
             version=version, why="test",
         )  # fmt: skip
-        await self.say(data, key="production/m1", chain=chain)
+        await self.say(data, key=f"{environment}/m1", chain=chain)
 
     async def reject(self, version: int, chain: str | None = None) -> None:
         data = DeploymentFinished(
@@ -240,11 +245,11 @@ class House:
             at = table.column_names.index(name)
             table = table.set_column(at, name, pa.array(column, table.schema.field(name).type))
         self.rows += count
-        self.sequence += 1
         batch = InferenceLogged(
             model_id="m1", model="bank", replica="s1", epoch="e1", sequence=self.sequence,
-            dropped=0, last=False, table=table,
+            dropped=self.dropped, last=False, table=table,
         )  # fmt: skip
+        self.sequence += 1
         await self.say(batch)
         return ids
 

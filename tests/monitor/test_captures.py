@@ -148,4 +148,4 @@ async def test_a_label_event_that_does_not_fit_itself_is_a_dead_letter(house: Ho
 
 async def test_an_unknown_model_is_named(house: House) -> None:
     problem = await house.post("/v1/captured/nobody/manifest", status=404)
-    assert problem["detail"] == "no model 'nobody' is known to the monitor"
+    assert problem["detail"].startswith("no model 'nobody' is known to the monitor: ")

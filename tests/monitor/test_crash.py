@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from loopwright_common.captured import materialise
-from tests.monitor.crash_process import ROWS, open_house
+from tests.monitor.crash_process import ROWS, main, open_house
 
 FAILPOINTS = [
     "monitor.profile-built:1",
@@ -58,8 +58,7 @@ async def outcome(directory: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     directory = tmp_path_factory.mktemp("undisturbed")
-    finished = run(directory, "")
-    assert finished.returncode == 0, finished.stderr
+    asyncio.run(main(directory))
     return asyncio.run(outcome(directory))
 
 
@@ -75,7 +74,6 @@ async def test_a_kill_changes_nothing_in_the_end(
 ) -> None:
     killed = run(tmp_path, failpoint)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    finished = run(tmp_path, "")
-    assert finished.returncode == 0, finished.stderr
+    await main(tmp_path)
 
     assert await outcome(tmp_path) == undisturbed

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
+from loopwright_monitor.metrics import MOST_FEATURES, MonitorMetrics
+from loopwright_monitor.worker import show_metrics
 from tests.monitor.house import House
 
 
@@ -57,17 +60,20 @@ async def test_undrifted_rows_shadows_and_failures_are_no_drift(
     assert await house.told("drift-detected") == []
 
 
+async def opened(directory: Path, stack: AsyncExitStack, batch: int = 32) -> House:
+    bus = await SqliteLog.open(directory / "bus")
+    stack.push_async_callback(bus.close)
+    store = DirectoryStore(directory / "store")
+    return await House.open(stack, f"sqlite:///{directory}", bus, store, batch)
+
+
 async def run(
     directory: Path, training: pa.Table, sizes: list[int], batch: int
 ) -> tuple[list[str], bytes]:
     """The same rows in other batches and fetches; ids of what was told, and the state."""
     rows = inputs(2048, cellular=0.5)
     async with AsyncExitStack() as stack:
-        bus = await SqliteLog.open(directory / "bus")
-        stack.push_async_callback(bus.close)
-        house = await House.open(
-            stack, f"sqlite:///{directory}", bus, DirectoryStore(directory / "store"), batch
-        )
+        house = await opened(directory, stack, batch)
         await house.register(training)
         await house.promote()
         await house.settle()
@@ -85,7 +91,7 @@ async def test_batches_and_fetch_sizes_change_neither_state_nor_event_ids(
 ) -> None:
     whole = await run(tmp_path / "a", training, [2048], 32)
     pieces = await run(tmp_path / "b", training, [1, 255, 300, 1000, 492], 1)
-    fetched = await run(tmp_path / "c", training, [7] * 292 + [4], 7)
+    fetched = await run(tmp_path / "c", training, [27] * 75 + [23], 7)
 
     assert len(whole[0]) == 1
     assert whole == pieces == fetched
@@ -97,6 +103,7 @@ async def test_a_version_without_datasets_is_compared_with_its_first_rows(house:
     await house.settle()
     for seed in range(8):
         await house.score(inputs(256, seed=seed))
+    await house.settle()
     for seed in range(8):
         await house.score(inputs(256, cellular=0.7, seed=seed))
     await house.settle()
@@ -131,7 +138,8 @@ async def test_a_drift_of_the_scores_is_a_prediction_drift(
     for at in range(16):
         scores = rng.uniform(0, 0.4 if at < 8 else 0.9, 256)
         await house.score(inputs(256, seed=at), scores.tolist())
-    await house.settle()
+        if at in (8, 15):
+            await house.settle()
 
     [event] = await house.told("drift-detected")
     assert (event.data.kind, event.data.features[0].name) == ("prediction", "score")
@@ -166,3 +174,63 @@ async def test_evidence_can_be_looked_at_any_time(house: House, training: pa.Tab
     assert shown["rows_seen"] == 512
     assert {each["feature"] for each in shown["evidence"]} == {"age", "contact"}
     assert max(each["evidence"] for each in shown["evidence"]) < shown["alarm_at"]
+
+
+async def test_when_the_first_rows_become_a_reference_changes_nothing(tmp_path: Path) -> None:
+    """The worker may come at once, or after the rows that are to be compared."""
+    told = []
+    for name, settled_after in (("soon", 2), ("late", 3)):
+        async with AsyncExitStack() as stack:
+            house = await opened(tmp_path / name, stack)
+            await house.register(None)
+            await house.promote()
+            await house.settle()
+            for at in range(4):
+                await house.score(inputs(1024, cellular=0.1 if at < 2 else 0.6, seed=at))
+                if at + 1 >= settled_after:
+                    await house.settle()
+            events = await house.told("drift-detected")
+            told.append(([event.id for event in events], await house.state_of("inputs")))
+
+    assert len(told[0][0]) == 1
+    assert told[0] == told[1]
+
+
+async def test_what_happens_in_another_environment_is_not_watched(
+    house: House, training: pa.Table
+) -> None:
+    await house.register(training)
+    await house.promote(environment="staging")
+    await house.settle()
+
+    assert (await house.get("/v1/models/bank"))["champion"] is None
+
+
+async def test_batches_that_never_came_and_rows_that_were_dropped_are_told(house: House) -> None:
+    for sequence, house.dropped in ((0, 0), (1, 0), (4, 0), (3, 0), (5, 40)):
+        house.sequence = sequence
+        await house.score(inputs(16))
+    await house.settle()
+
+    gaps = (await house.get("/v1/models/bank"))["gaps"]
+    assert (gaps["missed_batches"], gaps["dropped_rows"]) == (1, 40)
+    assert gaps["note"].startswith("logged batches missing: 1; rows the scorers dropped: 40")
+
+
+async def test_metrics_show_rows_gaps_and_the_evidence_of_a_bounded_number_of_features(
+    house: House,
+) -> None:
+    names = [f"x{i}" for i in range(30)]
+    rng = np.random.default_rng(0)
+    await house.register(pa.table({name: rng.normal(size=2000) for name in names}))
+    await house.promote()
+    await house.settle()
+    await house.score({name: rng.normal(size=512).tolist() for name in names})
+    await house.settle()
+    registry = CollectorRegistry()
+
+    await show_metrics(house.database, MonitorMetrics(registry))
+
+    shown = generate_latest(registry).decode()
+    assert 'loopwright_monitor_rows_seen{model="bank"} 512.0' in shown
+    assert shown.count("loopwright_drift_evidence{") == 2 * MOST_FEATURES

@@ -1,5 +1,6 @@
 """An episode from its alarm over the request to the promotion that closes it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -86,6 +87,24 @@ async def test_a_rejected_version_leaves_the_episode_open_to_ask_again(
     await house.label(ids[100:150], ["no"] * 50)
     await house.settle()
     assert (await sentences(house))[-1] == "waits: 50 of 100 new labelled rows"
+
+    await house.label(ids[150:200], ["no"] * 50)
+    await house.settle()
+    assert len(await requests(house)) == 2
+
+
+async def test_a_request_that_nobody_answers_ends_and_is_repeated_by_the_policy(
+    house: House, training: pa.Table
+) -> None:
+    ids = await drift(house, training)
+    await house.label(ids[:100], ["no"] * 100)
+    await house.settle()
+    house.patience = timedelta(0)
+    await house.label(ids[100:150], ["no"] * 50)
+    await house.settle()
+    ended, waits = (await sentences(house))[-2:]
+    assert "has not reported and counts as failed" in ended
+    assert waits == "waits: 50 of 100 new labelled rows"
 
     await house.label(ids[150:200], ["no"] * 50)
     await house.settle()

@@ -1,8 +1,9 @@
 """What the monitor does on each event, as three consumers with positions of their own."""
 
 from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.consumer import Handlers, Prepared
+from loopwright_common.consumer import Handler, Handlers, Prepared
 from loopwright_common.events import (
+    DeploymentEvent,
     DeploymentFinished,
     DeploymentPromoted,
     DeploymentRolledBack,
@@ -18,15 +19,18 @@ from loopwright_monitor.captures import service as captures
 from loopwright_monitor.drift import service as drift
 from loopwright_monitor.drift import versions
 from loopwright_monitor.drift.repository import Models
-from loopwright_monitor.retraining import service as retraining
+from loopwright_monitor.retraining import outcomes
 from loopwright_monitor.wakes import Wakes
 
 
 def detect_handlers(wakes: Wakes) -> Handlers:
     async def on_inference_logged(event: Event[InferenceLogged], uow: UnitOfWork) -> None:
-        if await drift.watch(uow, event.data):
+        learnt = await drift.watch(uow, event.data)
+        if learnt.alarms:
             failpoint("monitor.alarm")
             uow.after_commit.append(wakes.review.set)
+        if learnt.collected:
+            uow.after_commit.append(wakes.profiles.set)
 
     return {InferenceLogged: on_inference_logged}
 
@@ -51,32 +55,34 @@ def capture_handlers(store: ArtifactStore, wakes: Wakes) -> Handlers:
     }
 
 
-def lifecycle_handlers(wakes: Wakes) -> Handlers:
+def lifecycle_handlers(wakes: Wakes, environment: str) -> Handlers:
+    """Of deployments, only those in this environment change what is watched."""
+
     async def on_model_registered(event: Event[ModelRegistered], uow: UnitOfWork) -> None:
         await versions.registered(uow, event.data)
         uow.after_commit.append(wakes.profiles.set)
 
     async def on_training_finished(event: Event[TrainingFinished], uow: UnitOfWork) -> None:
-        await retraining.run_finished(uow, event)
+        await outcomes.run_finished(uow, event)
         uow.after_commit.append(wakes.review.set)
 
     async def on_deployment_finished(event: Event[DeploymentFinished], uow: UnitOfWork) -> None:
-        await retraining.deployment_finished(uow, event)
+        await outcomes.deployment_finished(uow, event)
         uow.after_commit.append(wakes.review.set)
 
     return {
         ModelRegistered: on_model_registered,
-        DeploymentPromoted: on_deployment_promoted,
-        DeploymentRolledBack: on_deployment_rolled_back,
-        DeploymentFinished: on_deployment_finished,
         TrainingFinished: on_training_finished,
+        DeploymentPromoted: _within(environment, on_deployment_promoted),
+        DeploymentRolledBack: _within(environment, on_deployment_rolled_back),
+        DeploymentFinished: _within(environment, on_deployment_finished),
     }
 
 
 async def on_deployment_promoted(event: Event[DeploymentPromoted], uow: UnitOfWork) -> None:
     data = event.data
     why = f"version {data.version} took over"
-    await retraining.crown(uow, data.model_id, data.model, data.version, why)
+    await outcomes.crown(uow, data.model_id, data.model, data.version, why)
 
 
 async def on_deployment_rolled_back(event: Event[DeploymentRolledBack], uow: UnitOfWork) -> None:
@@ -85,4 +91,12 @@ async def on_deployment_rolled_back(event: Event[DeploymentRolledBack], uow: Uni
     known = await Models(uow.connection).ensure(data.model_id, data.model)
     if data.previous is not None and known.champion == data.version:
         why = f"version {data.version} was rolled back, version {data.previous} serves again"
-        await retraining.crown(uow, data.model_id, data.model, data.previous, why)
+        await outcomes.crown(uow, data.model_id, data.model, data.previous, why)
+
+
+def _within(environment: str, handle: Handler) -> Handler:
+    async def handle_ours(event: Event[DeploymentEvent], uow: UnitOfWork) -> None:
+        if event.data.environment == environment:
+            await handle(event, uow)
+
+    return handle_ours

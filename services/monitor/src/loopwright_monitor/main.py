@@ -19,6 +19,7 @@ from loopwright_monitor.handlers import (
     detect_handlers,
     lifecycle_handlers,
 )
+from loopwright_monitor.metrics import MonitorMetrics
 from loopwright_monitor.settings import MonitorSettings
 from loopwright_monitor.wakes import Wakes
 
@@ -30,7 +31,9 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     stack.push_async_callback(database.close)
     store = open_store(settings.artifacts_url)
     metrics, wakes = Metrics(), Wakes()
-    lifecycle = Consumer("monitor.lifecycle", lifecycle_handlers(wakes), database, bus, metrics)
+    lifecycle = Consumer(
+        "monitor.lifecycle", lifecycle_handlers(wakes, settings.environment), database, bus, metrics
+    )
     detect = Consumer("monitor.detect", detect_handlers(wakes), database, bus, metrics)
     capture = Consumer("monitor.capture", capture_handlers(store, wakes), database, bus, metrics)
     readiness = delivery_readiness(database, [lifecycle, detect, capture])
@@ -47,7 +50,8 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
             *delivery_loops(database, bus, metrics, [lifecycle, detect]),
             worker.once_preloaded(capture.run),
             worker.profile_loop(database, store, wakes),
-            worker.review_loop(database, store, wakes),
+            worker.review_loop(database, store, wakes, settings.run_patience),
+            worker.measure_loop(database, MonitorMetrics(metrics.registry), settings.measure_every),
             worker.prune_loop(database, settings.label_horizon),
         ],
     )

@@ -1,4 +1,4 @@
-"""The monitor's tables; migration `m001` creates them."""
+"""The monitor's tables; the migrations create them."""
 
 import sqlalchemy as sa
 
@@ -19,6 +19,18 @@ models = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("captured", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("labelled", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("missed", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("dropped", sa.BigInteger, nullable=False, server_default="0"),
+)
+arrivals = sa.Table(
+    "arrivals",
+    metadata,
+    sa.Column("model_id", _Id, primary_key=True),
+    sa.Column("replica", _Id, primary_key=True),
+    sa.Column("epoch", _Id, primary_key=True),
+    sa.Column("next", sa.BigInteger, nullable=False),
+    sa.Column("dropped", sa.BigInteger, nullable=False),
+    sa.Column("heard_at", _Time, nullable=False),
 )
 versions = sa.Table(
     "versions",
@@ -58,6 +70,7 @@ first_rows = sa.Table(
     sa.Column("model_id", _Id, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("stream", sa.String(16), nullable=False),
+    sa.Column("start", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("first_rows_stream", "model_id", "version", "stream"),

@@ -11,8 +11,12 @@ from loopwright_common import clock
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
 from loopwright_common.errors import UnavailableError
-from loopwright_monitor.captures.repository import prune
-from loopwright_monitor.drift import versions
+from loopwright_monitor.captures.label_repository import prune
+from loopwright_monitor.drift import first_rows, versions
+from loopwright_monitor.drift import service as drift
+from loopwright_monitor.drift.arrivals import Arrivals
+from loopwright_monitor.drift.repository import Models, Versions
+from loopwright_monitor.metrics import MonitorMetrics
 from loopwright_monitor.retraining import service as retraining
 from loopwright_monitor.wakes import Wakes
 
@@ -25,17 +29,21 @@ _REST = 0.5
 def profile_loop(
     database: Database, store: ArtifactStore, wakes: Wakes
 ) -> Callable[[], Awaitable[None]]:
+    async def build() -> None:
+        await versions.build_wanted(database, store)
+        await first_rows.build_collected(database)
+
     async def build_profiles() -> None:
-        await _whenever(wakes.profiles, lambda: versions.build_wanted(database, store))
+        await _whenever(wakes.profiles, build)
 
     return build_profiles
 
 
 def review_loop(
-    database: Database, store: ArtifactStore, wakes: Wakes
+    database: Database, store: ArtifactStore, wakes: Wakes, patience: timedelta
 ) -> Callable[[], Awaitable[None]]:
     async def review_episodes() -> None:
-        await _whenever(wakes.review, lambda: retraining.review(database, store))
+        await _whenever(wakes.review, lambda: retraining.review(database, store, patience))
 
     return review_episodes
 
@@ -45,9 +53,38 @@ def prune_loop(database: Database, horizon: timedelta) -> Callable[[], Awaitable
         while True:
             async with database.unit_of_work() as uow:
                 await prune(uow.connection, clock.now() - horizon)
+                await Arrivals(uow.connection).forget(clock.now() - horizon)
             await asyncio.sleep(3600)
 
     return forget_old_scores
+
+
+def measure_loop(
+    database: Database, metrics: MonitorMetrics, every: timedelta
+) -> Callable[[], Awaitable[None]]:
+    async def measure() -> None:
+        while True:
+            await show_metrics(database, metrics)
+            await asyncio.sleep(every.total_seconds())
+
+    return measure
+
+
+async def show_metrics(database: Database, metrics: MonitorMetrics) -> None:
+    """Set every figure to what the database says now."""
+    found = []
+    async with database.read() as connection:
+        for model in await Models(connection).all():
+            version = (
+                await Versions(connection).get(model.model_id, model.champion)
+                if model.champion is not None
+                else None
+            )
+            detector = await drift.champion_detector(connection, version) if version else None
+            found.append((model, detector))
+    metrics.begin()
+    for model, detector in found:
+        metrics.show(model, detector)
 
 
 def once_preloaded(run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

@@ -22,14 +22,8 @@ from loopwright_common.database import Database
 from loopwright_common.errors import NotFoundError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.unit_of_work import UnitOfWork
-from loopwright_monitor.captures.repository import (
-    Capture,
-    Captures,
-    Labels,
-    Manifests,
-    Pinned,
-    Said,
-)
+from loopwright_monitor.captures.label_repository import Labels, Said
+from loopwright_monitor.captures.repository import Capture, Captures, Manifests, Pinned
 from loopwright_monitor.drift.repository import Model, Models
 
 MERGE_FROM = 16

@@ -15,18 +15,11 @@ from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasur
 from loopwright_common.failpoints import failpoint
 from loopwright_common.inference import INPUT, OUTPUT, SCORE, InferenceLogged
 from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor.captures.label_repository import Labels, Said, Score, Scores
 from loopwright_monitor.captures.performance import Performance, Scored, Task
-from loopwright_monitor.captures.repository import (
-    Capture,
-    Captures,
-    Labels,
-    Performances,
-    Said,
-    Score,
-    Scores,
-)
+from loopwright_monitor.captures.repository import Capture, Captures, Performances
 from loopwright_monitor.drift.repository import Models, Versions
-from loopwright_monitor.drift.service import live_rows
+from loopwright_monitor.drift.streams import live_rows
 
 MEASURED_EVERY = 500
 PREDICTED = OUTPUT + "label"

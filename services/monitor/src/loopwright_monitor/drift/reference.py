@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from loopwright_monitor.drift.detector import Detector, lay_bets, log_mean
-from loopwright_monitor.drift.profile import Profile, Strictness, build, widened
+from loopwright_monitor.drift.bets import lay_bets
+from loopwright_monitor.drift.detector import Detector
+from loopwright_monitor.drift.evidence import log_mean
+from loopwright_monitor.drift.measuring import build
+from loopwright_monitor.drift.profile import Profile, Strictness, widened
 
 CALM = 3.0
 """How far, in nats, the replayed quarter must stay below the alarm."""

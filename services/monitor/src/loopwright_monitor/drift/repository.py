@@ -1,4 +1,4 @@
-"""Every query about versions, profiles and detector state."""
+"""Every query about models and versions."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,19 +9,35 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common import clock
 from loopwright_common.policy import MonitorPolicy
 from loopwright_common.sql import upsert
-from loopwright_monitor.tables import detectors, first_rows, models, profiles, versions
+from loopwright_monitor.drift.profile import Strictness
+from loopwright_monitor.tables import models, versions
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model: live `rows` seen, of those `captured`, of those `labelled`."""
+    """A model: live `rows` seen, of those `captured`, of those `labelled`.
+
+    `missed` logged batches never came, and the replicas said they `dropped` so many rows.
+    """
 
     model_id: str
     model: str
-    champion: int | None
-    rows: int
-    captured: int
-    labelled: int
+    champion: int | None = None
+    rows: int = 0
+    captured: int = 0
+    labelled: int = 0
+    missed: int = 0
+    dropped: int = 0
+
+    @property
+    def gaps(self) -> str | None:
+        """What is not known of the stream, as a sentence; None where nothing is missing."""
+        if self.missed <= 0 and self.dropped <= 0:
+            return None
+        return (
+            f"logged batches missing: {self.missed:,}; rows the scorers dropped: "
+            f"{self.dropped:,}; what is found rests on the others"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +57,16 @@ class Version:
     profile_why: str = ""
     profile: str | None = None
 
+    @property
+    def strictness(self) -> Strictness:
+        policy = self.policy
+        return Strictness(policy.smallest_change, policy.false_alarm_every.rows, policy.block_rows)
+
+    def why_ready(self, source: str) -> str:
+        """What it is compared with, after anything that went wrong before."""
+        said = f"reference: {source}"
+        return f"{self.profile_why}; {said}" if self.profile_why else said
+
 
 class Models:
     def __init__(self, connection: AsyncConnection) -> None:
@@ -50,7 +76,7 @@ class Models:
         found = await self.get(model_id)
         if found is None:
             await upsert(self._connection, models, {"model_id": model_id, "model": model})
-        return found or Model(model_id, model, None, 0, 0, 0)
+        return found or Model(model_id, model)
 
     async def get(self, model_id: str) -> Model | None:
         return await self._one(models.c.model_id == model_id)
@@ -58,6 +84,10 @@ class Models:
     async def named(self, model: str) -> Model | None:
         """The model of that name; of several ids the latest promoted."""
         return await self._one(models.c.model == model)
+
+    async def all(self) -> list[Model]:
+        query = sa.select(models).order_by(models.c.model_id)
+        return [_model(row) for row in (await self._connection.execute(query)).all()]
 
     async def names(self) -> list[str]:
         query = sa.select(models.c.model).distinct().order_by(models.c.model)
@@ -87,7 +117,7 @@ class Models:
         row = (await self._connection.execute(query)).first()
         if row is None:
             return None
-        return Model(row.model_id, row.model, row.champion, row.rows, row.captured, row.labelled)
+        return _model(row)
 
 
 class Versions:
@@ -136,78 +166,9 @@ class Versions:
         return [_version(row) for row in (await self._connection.execute(query)).mappings()]
 
 
-class Profiles:
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def add(self, digest: str, body: str) -> None:
-        await upsert(self._connection, profiles, {"digest": digest, "body": body})
-
-    async def get(self, digest: str) -> str | None:
-        query = sa.select(profiles.c.body).where(profiles.c.digest == digest)
-        return (await self._connection.execute(query)).scalar()
-
-
-class Detectors:
-    """State per (model, version, stream): `inputs` of the champion, `score` of every version."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def load(self, model_id: str, version: int, stream: str) -> tuple[str, bytes] | None:
-        """The profile's digest and the state."""
-        query = sa.select(detectors.c.profile, detectors.c.state).where(
-            *_place(detectors, model_id, version, stream)
-        )
-        row = (await self._connection.execute(query)).first()
-        return None if row is None else (row.profile, row.state)
-
-    async def save(
-        self, model_id: str, version: int, stream: str, state: tuple[str, bytes]
-    ) -> None:
-        row = {"model_id": model_id, "version": version, "stream": stream,
-               "profile": state[0], "state": state[1]}  # fmt: skip
-        await upsert(self._connection, detectors, row, update=("profile", "state"))
-
-    async def forget(self, model_id: str, stream: str) -> None:
-        await self._connection.execute(
-            sa.delete(detectors).where(
-                detectors.c.model_id == model_id, detectors.c.stream == stream
-            )
-        )
-
-
-class FirstRows:
-    """The first rows of a stream that has no reference yet, kept until they make one."""
-
-    def __init__(self, connection: AsyncConnection, model_id: str, version: int, stream: str):
-        self._connection = connection
-        self._key = {"model_id": model_id, "version": version, "stream": stream}
-        self._place = _place(first_rows, model_id, version, stream)
-
-    async def add(self, rows: int, body: bytes) -> int:
-        """Keep the rows; returns how many there are now."""
-        values = {**self._key, "rows": rows, "body": body}
-        await self._connection.execute(sa.insert(first_rows).values(values))
-        total = sa.select(sa.func.sum(first_rows.c.rows)).where(*self._place)
-        return int((await self._connection.scalar(total)) or 0)
-
-    async def take(self) -> list[bytes]:
-        """All of them, oldest first; they are gone afterwards."""
-        query = sa.select(first_rows.c.body).where(*self._place).order_by(first_rows.c.position)
-        found = list((await self._connection.scalars(query)).all())
-        await self._connection.execute(sa.delete(first_rows).where(*self._place))
-        return found
-
-
-def _place(
-    table: sa.Table, model_id: str, version: int, stream: str
-) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        table.c.model_id == model_id,
-        table.c.version == version,
-        table.c.stream == stream,
-    )
+def _model(row: sa.Row[Any]) -> Model:
+    names = Model.__dataclass_fields__
+    return Model(**{name: getattr(row, name) for name in names})
 
 
 def _version(row: Any) -> Version:

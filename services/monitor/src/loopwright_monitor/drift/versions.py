@@ -20,8 +20,8 @@ from loopwright_common.policy import MonitorPolicy
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor.drift.profile import Profile
 from loopwright_monitor.drift.reference import build_reference
-from loopwright_monitor.drift.repository import Models, Profiles, Version, Versions
-from loopwright_monitor.drift.service import strictness, why_ready
+from loopwright_monitor.drift.repository import Models, Version, Versions
+from loopwright_monitor.drift.state_repository import Profiles
 
 log = structlog.get_logger()
 _MOST_CLASSES = 100
@@ -63,7 +63,7 @@ async def build_wanted(database: Database, store: ArtifactStore) -> None:
         async with database.unit_of_work() as uow:
             await Profiles(uow.connection).add(profile.digest, profile.to_json())
             versions = Versions(uow.connection)
-            why = why_ready(version, profile)
+            why = version.why_ready(profile.source)
             await versions.set_profile(version, "ready", why, profile.digest)
             await versions.set_classes(version, classes)
         log.info("profile.built", model=version.model, version=version.version,
@@ -91,7 +91,7 @@ def _profiled(version: Version, body: bytes) -> tuple[Profile, list[str] | None]
         table = table.take(order)
     names = _columns(version, table)
     source = f"{table.num_rows:,} training rows"
-    return build_reference(table, names, strictness(version), source), _classes(version, table)
+    return build_reference(table, names, version.strictness, source), _classes(version, table)
 
 
 def _columns(version: Version, table: pa.Table) -> list[str]:

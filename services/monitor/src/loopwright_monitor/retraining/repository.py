@@ -158,6 +158,12 @@ class Requests:
             query = query.where(requests.c.pipeline == pipeline)
         return [Request(*row) for row in (await self._connection.execute(query)).all()]
 
+    async def unanswered(self, asked_before: datetime) -> list[Request]:
+        """Requests of before then whose runs have not said how they ended."""
+        silent = (requests.c.ended_at.is_(None), requests.c.version.is_(None))
+        query = sa.select(requests).where(*silent, requests.c.at < asked_before)
+        return [Request(*row) for row in (await self._connection.execute(query)).all()]
+
     async def set_version(self, request: Request, version: int) -> None:
         this = requests.c.position == request.position
         await self._connection.execute(sa.update(requests).where(this).values(version=version))

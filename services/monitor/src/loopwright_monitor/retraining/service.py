@@ -1,4 +1,4 @@
-"""Decide about open episodes, ask for retrainings, and hear how they ended."""
+"""Decide about open episodes and ask for retrainings."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,23 +6,18 @@ from datetime import timedelta
 from loopwright_common import clock
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
-from loopwright_common.events import (
-    DeploymentFinished,
-    Event,
-    RetrainRequested,
-    TrainingFinished,
-)
+from loopwright_common.events import RetrainRequested
 from loopwright_common.failpoints import failpoint
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_monitor.captures import pinning
 from loopwright_monitor.captures.repository import Manifests
-from loopwright_monitor.drift.repository import Detectors, Models, Version, Versions
+from loopwright_monitor.drift.repository import Models, Version, Versions
+from loopwright_monitor.retraining import outcomes
 from loopwright_monitor.retraining.domain import Decision, Situation, Trigger, decide
 from loopwright_monitor.retraining.repository import (
     Decisions,
     Episode,
     Episodes,
-    Outcomes,
     Requests,
 )
 
@@ -41,10 +36,17 @@ class Outlook:
         return decide(self.situation)
 
 
-async def review(database: Database, store: ArtifactStore) -> None:
-    """Decide anew about every open episode, and ask where it is time."""
+async def review(database: Database, store: ArtifactStore, patience: timedelta) -> None:
+    """Decide anew about every open episode, and ask where it is time.
+
+    A request whose run has not reported within `patience` counts as failed.
+    """
     async with database.read() as connection:
         found = await Episodes(connection).unclosed()
+        overdue = await Requests(connection).unanswered(clock.now() - patience)
+    if overdue:
+        async with database.unit_of_work() as uow:
+            await outcomes.give_up(uow, clock.now() - patience)
     for episode in found:
         await _review(database, store, episode.id)
 
@@ -147,49 +149,3 @@ async def _write_down(uow: UnitOfWork, episode: Episode, decision: Decision) -> 
     decisions = Decisions(uow.connection)
     if await decisions.latest_reason(episode.id) != decision.reason:
         await decisions.add(episode, decision, clock.now())
-
-
-# ---- how it went on ----------------------------------------------------------------------------
-
-
-async def crown(uow: UnitOfWork, model_id: str, model: str, version: int, why: str) -> None:
-    """Another champion: its own profile is watched from here on, and open episodes are over."""
-    models = Models(uow.connection)
-    known = await models.ensure(model_id, model)
-    if known.champion == version:
-        return
-    await models.crown(model_id, version)
-    await Detectors(uow.connection).forget(model_id, "inputs")
-    moment = clock.now()
-    for episode in await Episodes(uow.connection).close(model_id, moment, why):
-        await Decisions(uow.connection).add(episode, Decision("closed", "promoted", why), moment)
-
-
-async def run_finished(uow: UnitOfWork, event: Event[TrainingFinished]) -> None:
-    """A run that answers a request ended: its version's deployment decides, or there is none."""
-    data = event.data
-    requests = Requests(uow.connection)
-    for request in await requests.in_flight(data.pipeline):
-        answers = request.event in event.causes or request.chain_id == event.chain_id
-        if not answers:
-            continue
-        if data.status != "succeeded" or data.version is None:
-            why = f"the run ended as {data.status}: {data.why}"
-            await requests.end(request, clock.now(), why)
-            continue
-        await requests.set_version(request, data.version)
-        told = await Outcomes(uow.connection).get(request.model_id, data.version)
-        if told is not None:
-            await requests.end(request, clock.now(), told)
-
-
-async def deployment_finished(uow: UnitOfWork, event: Event[DeploymentFinished]) -> None:
-    """The deployment of a version ended; so did the request that the version answers."""
-    data = event.data
-    why = f"the deployment of version {data.version} ended as {data.outcome}: {data.why}"
-    await Outcomes(uow.connection).add(data.model_id, data.version, why)
-    requests = Requests(uow.connection)
-    for request in await requests.in_flight():
-        ours = request.model_id == data.model_id
-        if ours and (request.version == data.version or request.chain_id == event.chain_id):
-            await requests.end(request, clock.now(), why)

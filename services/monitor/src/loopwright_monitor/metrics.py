@@ -1,0 +1,48 @@
+"""Prometheus metrics of the monitor, taken from its database so that a restart loses none."""
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from loopwright_monitor.drift.bets import GROUPS
+from loopwright_monitor.drift.detector import Detector
+from loopwright_monitor.drift.repository import Model
+
+MOST_FEATURES = 20
+"""Of each model and group, the features with most evidence are shown."""
+
+
+class MonitorMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._totals = {
+            "rows": self._of_model(registry, "rows_seen", "Live rows learnt."),
+            "captured": self._of_model(registry, "captured_rows", "Live rows captured."),
+            "labelled": self._of_model(registry, "labelled_rows", "Captured rows with a label."),
+            "missed": self._of_model(registry, "missed_batches", "Logged batches that never came."),
+            "dropped": self._of_model(registry, "dropped_rows", "Rows that scorers did not log."),
+        }
+        self._alarm_at = self._of_model(
+            registry, "drift_alarm_at", "Log of the mean e-value at which drift is told."
+        )
+        self._evidence = Gauge(
+            "loopwright_drift_evidence",
+            "Log of a feature's e-value; only the features with most evidence.",
+            ["model", "group", "feature"],
+            registry=registry,
+        )
+
+    def begin(self) -> None:
+        """Forget which features were shown: others may have more evidence now."""
+        self._evidence.clear()
+
+    def show(self, model: Model, detector: Detector | None) -> None:
+        for name, gauge in self._totals.items():
+            gauge.labels(model.model).set(getattr(model, name))
+        if detector is None:
+            return
+        self._alarm_at.labels(model.model).set(detector.bets.log_threshold)
+        for group in GROUPS:
+            for found in detector.evidence(group)[:MOST_FEATURES]:
+                self._evidence.labels(model.model, group, found.name).set(found.evidence)
+
+    @staticmethod
+    def _of_model(registry: CollectorRegistry, name: str, says: str) -> Gauge:
+        return Gauge(f"loopwright_monitor_{name}", says, ["model"], registry=registry)

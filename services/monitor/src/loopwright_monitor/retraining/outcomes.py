@@ -1,0 +1,70 @@
+"""How it went on after a request: a run, a deployment, another champion, or nothing at all."""
+
+from datetime import datetime
+
+from loopwright_common import clock
+from loopwright_common.events import DeploymentFinished, Event, TrainingFinished
+from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor.drift.repository import Models
+from loopwright_monitor.drift.state_repository import Detectors
+from loopwright_monitor.drift.streams import INPUTS
+from loopwright_monitor.retraining.domain import Decision
+from loopwright_monitor.retraining.repository import Decisions, Episodes, Outcomes, Requests
+
+
+async def crown(uow: UnitOfWork, model_id: str, model: str, version: int, why: str) -> None:
+    """Another champion: its own profile is watched from here on, and open episodes are over."""
+    models = Models(uow.connection)
+    known = await models.ensure(model_id, model)
+    if known.champion == version:
+        return
+    await models.crown(model_id, version)
+    await Detectors(uow.connection).forget(model_id, INPUTS)
+    moment = clock.now()
+    for episode in await Episodes(uow.connection).close(model_id, moment, why):
+        await Decisions(uow.connection).add(episode, Decision("closed", "promoted", why), moment)
+
+
+async def run_finished(uow: UnitOfWork, event: Event[TrainingFinished]) -> None:
+    """A run that answers a request ended: its version's deployment decides, or there is none."""
+    data = event.data
+    requests = Requests(uow.connection)
+    for request in await requests.in_flight(data.pipeline):
+        answers = request.event in event.causes or request.chain_id == event.chain_id
+        if not answers:
+            continue
+        if data.status != "succeeded" or data.version is None:
+            why = f"the run ended as {data.status}: {data.why}"
+            await requests.end(request, clock.now(), why)
+            continue
+        await requests.set_version(request, data.version)
+        told = await Outcomes(uow.connection).get(request.model_id, data.version)
+        if told is not None:
+            await requests.end(request, clock.now(), told)
+
+
+async def deployment_finished(uow: UnitOfWork, event: Event[DeploymentFinished]) -> None:
+    """The deployment of a version ended; so did the request that the version answers."""
+    data = event.data
+    why = f"the deployment of version {data.version} ended as {data.outcome}: {data.why}"
+    await Outcomes(uow.connection).add(data.model_id, data.version, why)
+    requests = Requests(uow.connection)
+    for request in await requests.in_flight():
+        ours = request.model_id == data.model_id
+        if ours and (request.version == data.version or request.chain_id == event.chain_id):
+            await requests.end(request, clock.now(), why)
+
+
+async def give_up(uow: UnitOfWork, asked_before: datetime) -> None:
+    """End the requests whose runs have not reported since then; their episodes may ask again."""
+    requests = Requests(uow.connection)
+    episodes = {each.id: each for each in await Episodes(uow.connection).unclosed()}
+    for request in await requests.unanswered(asked_before):
+        why = (
+            f"the retraining asked for at {request.at:%Y-%m-%d %H:%M:%S} UTC has not reported and "
+            f"counts as failed: see whether the trainer runs and has pipeline {request.pipeline}"
+        )
+        await requests.end(request, clock.now(), why)
+        if episode := episodes.get(request.episode):
+            decision = Decision("waits", "timed-out", why)
+            await Decisions(uow.connection).add(episode, decision, clock.now())

@@ -1,0 +1,221 @@
+"""What the monitor's API answers."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from loopwright_monitor.captures.performance import Performance
+from loopwright_monitor.captures.repository import Capture, Pinned
+from loopwright_monitor.drift import service as drift
+from loopwright_monitor.drift.bets import GROUPS
+from loopwright_monitor.drift.evidence import Evidence
+from loopwright_monitor.drift.repository import Model, Version
+from loopwright_monitor.retraining.repository import Decided, Episode
+
+
+class ProfileOut(BaseModel):
+    digest: str | None
+    state: str
+    why: str
+    source: str | None = None
+    rows: int | None = None
+    features: int | None = None
+    notes: list[str] = []
+
+    @classmethod
+    def of(cls, version: Version, watched: drift.Watched | None) -> "ProfileOut":
+        told = cls(digest=version.profile, state=version.profile_state, why=version.profile_why)
+        if watched is None:
+            return told
+        profile = watched.profile
+        return told.model_copy(
+            update={
+                "source": profile.source,
+                "rows": profile.rows,
+                "features": len(profile.features),
+                "notes": list(profile.notes),
+            }
+        )
+
+
+class EvidenceOut(BaseModel):
+    """Natural log of the e-value now; an alarm comes at `alarm_at` over all features together."""
+
+    feature: str
+    group: str
+    evidence: float
+    before: float
+    after: float
+    sentence: str
+
+    @classmethod
+    def of(cls, group: str, found: Evidence) -> "EvidenceOut":
+        return cls(
+            feature=found.name,
+            group=group,
+            evidence=found.evidence,
+            before=found.before,
+            after=found.after,
+            sentence=found.sentence,
+        )
+
+    @classmethod
+    def all(cls, watched: drift.Watched | None) -> "list[EvidenceOut]":
+        if watched is None or watched.detector is None:
+            return []
+        detector = watched.detector
+        return [cls.of(group, found) for group in GROUPS for found in detector.evidence(group)]
+
+
+class PerformanceOut(BaseModel):
+    version: int
+    labelled: int
+    log_loss: float | None
+    brier: float | None
+    mean_label: float | None
+    mean_score: float | None
+
+    @classmethod
+    def of(cls, version: int, now: Performance) -> "PerformanceOut":
+        return cls(
+            version=version,
+            labelled=now.labelled,
+            log_loss=now.log_loss,
+            brier=now.brier,
+            mean_label=now.mean(now.label_sum),
+            mean_score=now.mean(now.score_sum),
+        )
+
+
+class GapsOut(BaseModel):
+    """Logged rows that never came: batches missing by their numbers, rows the scorers dropped."""
+
+    missed_batches: int
+    dropped_rows: int
+    note: str | None
+
+    @classmethod
+    def of(cls, model: Model) -> "GapsOut":
+        return cls(missed_batches=model.missed, dropped_rows=model.dropped, note=model.gaps)
+
+
+class EpisodeOut(BaseModel):
+    id: str
+    model: str
+    version: int
+    kind: str
+    opened_at: datetime
+    event: str
+    since_row: int
+    since_time: datetime | None
+    rows_seen: int
+    asks: int
+    features: list[dict[str, Any]]
+    closed_at: datetime | None
+    closed_why: str | None
+
+    @classmethod
+    def of(cls, episode: Episode) -> "EpisodeOut":
+        return cls(
+            id=episode.id,
+            model=episode.model,
+            version=episode.version,
+            kind=episode.kind,
+            opened_at=episode.opened_at,
+            event=episode.cause.event_ids[0],
+            since_row=episode.since_row,
+            since_time=episode.since_time,
+            rows_seen=episode.rows_seen,
+            asks=episode.asks,
+            features=episode.features,
+            closed_at=episode.closed_at,
+            closed_why=episode.closed_why,
+        )
+
+
+class ModelOut(BaseModel):
+    model_id: str
+    model: str
+    champion: int | None
+    rows_seen: int
+    captured: int
+    labelled: int
+    gaps: GapsOut
+    profile: ProfileOut | None
+    alarm_at: float | None
+    evidence: list[EvidenceOut]
+    performance: list[PerformanceOut]
+    episodes: list[EpisodeOut]
+
+
+class ModelNames(BaseModel):
+    items: list[str]
+    next: str | None = None
+
+
+class EpisodePage(BaseModel):
+    items: list[EpisodeOut]
+    next: str | None = None
+
+
+class DecisionOut(BaseModel):
+    model: str
+    episode: str
+    at: datetime
+    verdict: str
+    reason: str
+    sentence: str
+
+    @classmethod
+    def of(cls, decided: Decided) -> "DecisionOut":
+        return cls(
+            model=decided.model,
+            episode=decided.episode,
+            at=decided.at,
+            verdict=decided.verdict,
+            reason=decided.reason,
+            sentence=decided.sentence,
+        )
+
+
+class DecisionPage(BaseModel):
+    items: list[DecisionOut]
+    next: str | None = None
+
+
+class ManifestOut(BaseModel):
+    digest: str
+    rows: int
+    labelled: int
+    at: datetime
+
+    @classmethod
+    def of(cls, pinned: Pinned) -> "ManifestOut":
+        return cls(digest=pinned.digest, rows=pinned.rows, labelled=pinned.labelled, at=pinned.at)
+
+
+class FileOut(BaseModel):
+    digest: str
+    rows: int
+    first: datetime
+    last: datetime
+    source: str
+
+    @classmethod
+    def of(cls, file: Capture) -> "FileOut":
+        return cls(
+            digest=file.digest,
+            rows=file.rows,
+            first=file.first,
+            last=file.last,
+            source=file.source,
+        )
+
+
+class CapturedOut(BaseModel):
+    model: str
+    rows: int
+    labelled: int
+    newest: ManifestOut | None
+    files: list[FileOut]
