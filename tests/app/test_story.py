@@ -33,20 +33,21 @@ def event(id: str, topic: str, second: float, data: Mapping[str, Any], causes: s
 
 
 def promoted(id: str, version: int, second: float, causes: str) -> Told:
-    return event(
-        id, "deployment-promoted", second, {"version": version, "why": "all checks passed"}, causes
-    )
+    data = {"model": "bank", "version": version, "why": "all checks passed"}
+    return event(id, "deployment-promoted", second, data, causes)
 
 
 def loop(retrained_by: str = "drift-detected") -> list[Told]:
     """A first version, then a second one; row `SWITCH` is answered as the second is promoted."""
-    drift = {"kind": "data", "features": [{"name": "contact"}], "rows_seen": 2_000}
-    request = {"reason": "drift", "requested_by": "monitor"}
+    drift = {"model": "bank", "version": 1, "kind": "data", "features": [{"name": "contact"}]}
+    drift |= {"since": {"row": 900}, "rows_seen": 2_000}
+    request = {"pipeline": "bank", "reason": "drift", "requested_by": "monitor"}
+    registered = {"model": "bank", "version": 2, "format": "onnx"}
     return [
         promoted("p1", 1, 0, ""),
         event("d", retrained_by, 1_000, {**drift, "commit": "0" * 40}),
         event("r", "retrain-requested", 1_100, request, "d"),
-        event("m", "model-registered", 1_200, {"version": 2, "format": "onnx"}, "x r"),
+        event("m", "model-registered", 1_200, registered, "x r"),
         promoted("p2", 2, SWITCH, "m"),
     ]
 

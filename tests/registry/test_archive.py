@@ -142,9 +142,9 @@ async def test_why_goes_back_to_the_commit_and_on_to_the_promotion(
     assert [line["type"] for line in told] == [
         "code-changed", "model-registered", "deployment-promoted",
     ]  # fmt: skip
-    assert told[0]["sentence"] == "commit 9f2c1a0 by a@x: 'Try'"
+    assert told[0]["sentence"] == "commit 9f2c1a0a by a@x: Try"
     assert told[1]["causes"] == ["commit-event"]
-    assert told[2]["sentence"] == "promoted as the first version: first version"
+    assert told[2]["sentence"] == "m version 1 promoted: first version"
 
 
 async def test_why_goes_back_to_the_drift_over_the_request(
@@ -169,7 +169,7 @@ async def test_why_goes_back_to_the_drift_over_the_request(
     assert [line["type"] for line in told] == [
         "drift-detected", "retrain-requested", "training-finished", "model-registered",
     ]  # fmt: skip
-    assert told[0]["sentence"].startswith("data drift in contact, poutcome since row 896")
+    assert told[0]["sentence"].startswith("data drift of m version 9 since row 896")
 
 
 async def test_why_of_an_unknown_version_or_alias_is_a_404(

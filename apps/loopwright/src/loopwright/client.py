@@ -16,8 +16,6 @@ PORTS: Mapping[str, int] = {
     "monitor": 8005,
 }
 PAGE = 100
-_CURSOR: Mapping[str, str] = {"monitor": "cursor"}
-"""What a service calls the parameter that takes `next`, where it is not `after`."""
 
 
 class CallError(LoopwrightError):
@@ -29,8 +27,9 @@ class CallError(LoopwrightError):
 
 
 def url_of(service: str) -> str:
-    """`LOOPWRIGHT_URL_<SERVICE>`, else the embedded system's port on loopback."""
-    default = f"http://127.0.0.1:{PORTS[service]}"
+    """`LOOPWRIGHT_URL_<SERVICE>`, else the port that `loopwright up` takes, on loopback."""
+    port = os.environ.get(f"LOOPWRIGHT_{service.upper()}_PORT") or PORTS[service]
+    default = f"http://127.0.0.1:{port}"
     return os.environ.get(f"LOOPWRIGHT_URL_{service.upper()}", default).rstrip("/")
 
 
@@ -63,11 +62,10 @@ class Services:
     ) -> list[dict[str, Any]]:
         """Up to `limit` items of a list, following its cursor."""
         found: list[dict[str, Any]] = []
-        cursor = _CURSOR.get(service, "after")
         while len(found) < limit:
             page = self.get(service, path, **params, limit=min(limit - len(found), PAGE))
             found += page["items"]
-            params[cursor] = page["next"]
+            params["after"] = page["next"]
             if page["next"] is None or not page["items"]:
                 break
         return found[:limit]
@@ -93,13 +91,20 @@ class Services:
 
 
 def complaint(service: str, answer: httpx.Response) -> str:
-    """What an error answer says: problem+json's detail, or how it began."""
+    """What an error answer says: problem+json's detail, failed checks, or how it began."""
     try:
         body = answer.json()
-        said = body.get("detail") or body.get("message") or body.get("error") or body.get("title")
+        names = ("detail", "message", "error", "title")
+        said = _unready(body) or next((body[name] for name in names if body.get(name)), None)
     except (ValueError, AttributeError):
         said = None
     return f"{service}: {said or answer.text[:200].strip() or answer.reason_phrase}"
+
+
+def _unready(body: Mapping[str, Any]) -> str:
+    """What `/readyz` complains of."""
+    checks = body.get("checks") or {}
+    return "; ".join(f"{name}: {said}" for name, said in checks.items() if said != "ok")
 
 
 def _absent(service: str, base: str, error: Exception) -> str:

@@ -5,17 +5,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from rich.markup import escape
-from rich.table import Table
 
 from loopwright.client import PORTS, CallError, Services
-from loopwright.output import console, show_json
+from loopwright.output import Row, console, show_json
 
 State = Literal["well", "note", "bad"]
 _SIGNS = {"well": "[green]well[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
@@ -35,6 +34,7 @@ class Finding:
 def examine() -> list[Finding]:
     with Services(timeout=5) as services:
         found = [_service(services, name) for name in PORTS]
+        found += [_repositories(services), _deployments(services)]
     return [*found, _loopwright(), _python(), _git(), _disk(), _sqlite()]
 
 
@@ -42,10 +42,10 @@ def show(findings: Sequence[Finding], *, as_json: bool) -> None:
     if as_json:
         show_json({"items": [asdict(finding) for finding in findings]})
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
-        table.add_row(finding.name, _SIGNS[finding.state], escape(finding.detail))
-    console.print(table)
+        console.print(
+            f"{finding.name:13} {_SIGNS[finding.state]}  {escape(finding.detail)}", highlight=False
+        )
 
 
 def _service(services: Services, name: str) -> Finding:
@@ -53,17 +53,52 @@ def _service(services: Services, name: str) -> Finding:
         checks = services.get(name, "/readyz")["checks"]
     except CallError as error:
         return Finding(name, "bad", str(error))
-    letters = _dead_letters(services, name)
-    state: State = "note" if letters else "well"
-    tail = f"; {letters} dead letters: `loopwright dead-letters list`" if letters else ""
-    return Finding(name, state, f"ready: {', '.join(checks)}{tail}")
+    waiting = _undelivered(services, name)
+    detail = "; ".join([f"ready: {', '.join(checks)}", *waiting])
+    return Finding(name, "note" if waiting else "well", detail)
 
 
-def _dead_letters(services: Services, name: str) -> int:
+def _undelivered(services: Services, name: str) -> list[str]:
+    """What is wrong with the events that the service reads."""
     try:
-        return len(services.items(name, "/v1/dead-letters"))
+        found = services.get(name, "/v1/dead-letters")
     except CallError:
-        return 0
+        return []
+    count = f"{len(found['items'])}{'' if found['next'] is None else ' or more'}"
+    dead = [f"dead letters: {count}, see `loopwright dead-letters list`"] * bool(found["items"])
+    return dead + [f"events that wait for another try: {found['parked']}"] * bool(found["parked"])
+
+
+def _repositories(services: Services) -> Finding:
+    return _note(services, "repositories", "trainer", _troubled)
+
+
+def _troubled(repository: Row) -> str | None:
+    problem = repository["problem"]
+    return f"{repository['name']}: {problem}" if problem else None
+
+
+def _deployments(services: Services) -> Finding:
+    return _note(services, "deployments", "deployer", _held)
+
+
+def _held(deployment: Row) -> str | None:
+    if deployment["state"] not in ("paused", "approval"):
+        return None
+    name = f"{deployment['model']}/{deployment['version']}"
+    return f"{name} {deployment['state']}: {deployment['why']}"
+
+
+def _note(
+    services: Services, name: str, service: str, told: Callable[[Row], str | None]
+) -> Finding:
+    """What each of the service's things of this name wants of a person."""
+    try:
+        found = services.items(service, f"/v1/{name}")
+    except CallError:
+        return Finding(name, "note", f"unknown while the {service} is away")
+    notes = [note for each in found if (note := told(each))]
+    return Finding(name, "note" if notes else "well", "; ".join(notes) or f"{len(found)}, all well")
 
 
 def _loopwright() -> Finding:

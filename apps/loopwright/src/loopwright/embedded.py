@@ -10,14 +10,15 @@ import socket
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TypedDict
+from typing import TextIO, TypedDict
 
+from pydantic import ValidationError
 from rich.table import Table
 
 from loopwright.client import PORTS
 from loopwright.output import console
 from loopwright_common import logs, runtime
-from loopwright_common.errors import ConflictError
+from loopwright_common.errors import ConflictError, InvalidError, UnavailableError
 from loopwright_common.runtime import Service
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.sqlite_log import SqliteLog
@@ -48,8 +49,7 @@ def main(data_dir: Path) -> None:
 @contextmanager
 def locked(data_dir: Path) -> Generator[None, None, None]:
     """Hold the data directory for this process; ConflictError when another holds it."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "lock").open("w") as lock:
+    with _lock_file(data_dir) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -57,6 +57,16 @@ def locked(data_dir: Path) -> Generator[None, None, None]:
                 f"{data_dir} is in use by another `loopwright up`; stop it or give --data-dir"
             ) from None
         yield
+
+
+def _lock_file(data_dir: Path) -> TextIO:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return (data_dir / "lock").open("w")
+    except OSError as error:
+        raise UnavailableError(
+            f"{data_dir} cannot hold the data ({error.strerror}); give another --data-dir"
+        ) from None
 
 
 def check_ports(ports: Mapping[str, int]) -> None:
@@ -139,7 +149,11 @@ def _port(name: str, default: int) -> int:
         service = name
         port: int = default
 
-    return PortSettings().port
+    try:
+        return PortSettings().port
+    except ValidationError as error:
+        setting = f"LOOPWRIGHT_{name.upper()}_PORT"
+        raise InvalidError(f"{setting}: {error.errors()[0]['msg']}", field=setting) from None
 
 
 def _greet(services: Sequence[Service], data_dir: Path) -> None:

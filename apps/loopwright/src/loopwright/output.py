@@ -1,40 +1,43 @@
 """What the command line prints: tables for people, JSON for programs."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")]
 Row = Mapping[str, Any]
 Column = str | tuple[str, Callable[[Row], object]]
 """A field of the item, dotted where nested, or a title and how to get the cell."""
+_GAP = 2
+_NARROWEST = 40
+"""Below this width the last column goes to lines of its own."""
+_UNBOUNDED = 10_000
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 
-def show_items(items: Iterable[Row], columns: Sequence[Column], *, as_json: bool) -> None:
-    """A table with one line per item, or `{"items": [...]}`."""
+def show_items(
+    items: Iterable[Row], columns: Sequence[Column], *, as_json: bool, none: str = "none"
+) -> None:
+    """A table with one line per item, only its last column folded; or `{"items": [...]}`."""
     found = list(items)
     if as_json:
         show_json({"items": found})
-        return
-    if not found:
-        console.print("none")
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(_title(column), overflow="fold")
-    for item in found:
-        table.add_row(*(_cell(item, column) for column in columns))
-    console.print(table)
+    elif found:
+        _show_table([_title(c) for c in columns], [[_cell(i, c) for c in columns] for i in found])
+    else:
+        console.print(none, markup=False)
 
 
 def show_one(item: Row, fields: Sequence[Column], *, as_json: bool) -> None:
@@ -44,7 +47,7 @@ def show_one(item: Row, fields: Sequence[Column], *, as_json: bool) -> None:
         return
     for field in fields:
         if text := _cell(item, field):
-            console.print(f"[bold]{_title(field):14}[/] {text}", soft_wrap=True)
+            console.print(f"[bold]{_title(field):14}[/] {escape(text)}", highlight=False)
 
 
 def show_json(value: object) -> None:
@@ -65,10 +68,18 @@ def local_time(text: str | None) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def clock_time(text: str | None) -> str:
+    """As `local_time`, without the date where it is today's."""
+    today = datetime.now().astimezone().strftime("%Y-%m-%d ")
+    return local_time(text).removeprefix(today)
+
+
 def plain(value: object) -> str:
-    """A value as a table shows it; RFC 3339 times in local time."""
+    """A value as a table shows it."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
@@ -78,6 +89,37 @@ def plain(value: object) -> str:
     return str(value)
 
 
+def screen_width() -> int:
+    """Columns of the terminal; where a program reads, lines are never folded."""
+    return console.width if sys.stdout.isatty() else _UNBOUNDED
+
+
+def _show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    columns = zip(titles, *rows, strict=True)
+    widths = [max(map(cell_len, column)) for column in columns]
+    for number, line in enumerate(chain(_lines(titles, widths), _all_lines(rows, widths))):
+        console.print(line, markup=False, highlight=False, style="bold" if number == 0 else None)
+
+
+def _all_lines(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+    for row in rows:
+        yield from _lines(row, widths)
+
+
+def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """The row's lines: the last cell beside the others if there is room, else below them."""
+    *cells, last = row
+    first = "".join(set_cell_size(c, w + _GAP) for c, w in zip(cells, widths, strict=False))
+    indent = cell_len(first)
+    room = screen_width() - indent
+    if room < min(widths[-1], _NARROWEST):
+        yield first.rstrip()
+        first, indent, room = " " * 2 * _GAP, 2 * _GAP, screen_width() - 2 * _GAP
+    folded = textwrap.wrap(last, max(room, 10), break_on_hyphens=False)
+    yield (first + (folded[0] if folded else "")).rstrip()
+    yield from (" " * indent + line for line in folded[1:])
+
+
 def _title(column: Column) -> str:
     name = column if isinstance(column, str) else column[0]
     return name.rsplit(".", maxsplit=1)[-1].replace("_", " ")
@@ -85,7 +127,7 @@ def _title(column: Column) -> str:
 
 def _cell(item: Row, column: Column) -> str:
     if not isinstance(column, str):
-        return escape(plain(column[1](item)))
+        return plain(column[1](item))
     value = field(item, column)
     is_time = isinstance(value, str) and column.endswith(("_at", "time"))
-    return escape(local_time(value) if is_time else plain(value))
+    return clock_time(value) if is_time else plain(value)

@@ -21,4 +21,4 @@ def list_(as_json: Json = False) -> None:
     with Services() as services:
         models = services.get("monitor", "/v1/models")["items"]
         found = [services.get("monitor", f"/v1/captured/{model}") for model in models]
-    show_items(found, COLUMNS, as_json=as_json)
+    show_items(found, COLUMNS, as_json=as_json, none="no rows captured yet")

@@ -6,7 +6,7 @@ from loopwright.client import PORTS, CallError, Services
 from loopwright.output import Json, show_items
 
 app = typer.Typer(no_args_is_help=True, help="Events that could not be handled.")
-COLUMNS = ["service", "failed_at", "consumer", "topic", "key", "attempts", "error", "id"]
+COLUMNS = ["failed_at", "consumer", "topic", "key", "attempts", "error"]
 
 
 @app.command("list")
@@ -14,7 +14,7 @@ def list_(as_json: Json = False) -> None:
     """Dead letters of every service that has any."""
     with Services() as services:
         found = [letter for service in PORTS for letter in _of(services, service)]
-    show_items(found, COLUMNS, as_json=as_json)
+    show_items(found, COLUMNS, as_json=as_json, none="no dead letters")
 
 
 def _of(services: Services, service: str) -> list[dict[str, object]]:

@@ -5,14 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
+from loopwright.cli.models import split
 from loopwright.client import CallError, Services
 from loopwright.output import (
     Column,
     Json,
     Limit,
     Row,
+    clock_time,
     console,
-    local_time,
     show_items,
     show_json,
     show_one,
@@ -22,14 +23,25 @@ app = typer.Typer(no_args_is_help=True, help="Deployments: from a version to its
 
 
 def _since(deployment: Row) -> str:
-    return local_time(deployment["state_since"])
+    return clock_time(deployment["state_since"])
 
 
-COLUMNS: list[Column] = ["id", "model", "version", "state", "champion", ("since", _since), "why"]
+def _traffic(deployment: Row) -> str:
+    arms = (deployment.get("route") or {}).get("arms", [])
+    return ", ".join(f"version {arm['version']} {arm['weight']:.0%}" for arm in arms)
+
+
+COLUMNS: list[Column] = ["model", "version", "state", "champion", ("since", _since), "why"]
+FIELDS: list[Column] = [
+    *("id", "model", "version", "state", "why", "champion", ("since", _since)),
+    *("previous", "canary_step", ("deadline", lambda found: clock_time(found["deadline"]))),
+    *(("traffic", _traffic), "report"),
+]
+PLAN: list[Column] = ["state", "done", "sentence"]
 CHECKS: list[Column] = ["name", "verdict", "measured", "limit", "unit", "sentence"]
-STEPS: list[Column] = [("time", lambda step: local_time(step["at"])), "state", "by", "why"]
+STEPS: list[Column] = [("time", lambda step: clock_time(step["at"])), "state", "by", "why"]
 FINAL = frozenset({"promoted", "rejected", "rolled-back", "superseded", "aborted"})
-Deployment = Annotated[str, typer.Argument(help="The deployment's id, or `latest`.")]
+Deployment = Annotated[str, typer.Argument(help="MODEL/VERSION, an id, or `latest`.")]
 By = Annotated[str, typer.Option(help="Who decides.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
 
@@ -39,20 +51,32 @@ def list_(limit: Limit = 20, as_json: Json = False) -> None:
     """The newest deployments."""
     with Services() as services:
         found = services.items("deployer", "/v1/deployments", limit)
-    show_items(found, COLUMNS, as_json=as_json)
+    show_items(found, COLUMNS, as_json=as_json, none="no deployments yet")
 
 
 @app.command()
 def show(deployment: Deployment, as_json: Json = False) -> None:
-    """A deployment and its checks."""
+    """A deployment, its steps so far and its checks."""
     with Services() as services:
         found = _get(services, deployment)
-    show_one(found, [*COLUMNS, "previous", "canary_step", "deadline", "report"], as_json=as_json)
+    show_one(found, FIELDS, as_json=as_json)
     if as_json:
         return
     for items, columns in ((found["steps"], STEPS), (found["checks"], CHECKS)):
         console.print()
         show_items(items, columns, as_json=False)
+
+
+@app.command()
+def plan(deployment: Deployment, as_json: Json = False) -> None:
+    """What a deployment goes through, and what is done."""
+    with Services() as services:
+        path = f"/v1/deployments/{_get(services, deployment)['id']}/plan"
+        found = services.get("deployer", path)
+    if as_json:
+        show_json(found)
+    else:
+        show_items(found["steps"], PLAN, as_json=False)
 
 
 @app.command()
@@ -72,27 +96,27 @@ def wait(
     raise typer.Exit(0 if found["state"] == "promoted" else 1)
 
 
-def _decision(verb: str, done: str, summary: str) -> None:
+def _decision(verb: str, summary: str) -> None:
     def decide(
         deployment: Deployment, by: By = "", reason: Reason = "", as_json: Json = False
     ) -> None:
         with Services() as services:
             path = f"/v1/deployments/{_get(services, deployment)['id']}/{verb}"
             answer = services.post("deployer", path, _who(by, reason))
-        _tell(answer, done, as_json=as_json)
+        _tell(answer, as_json=as_json)
 
     app.command(verb, help=summary)(decide)
 
 
-for _verb, _done, _summary in (
-    ("approve", "approved", "Let a version that waits for a person go on."),
-    ("reject", "rejected", "Refuse a version that waits for a person."),
-    ("pause", "paused", "Stop the journey where it is; traffic stays as it is."),
-    ("resume", "resumed", "Go on with a paused deployment."),
-    ("promote", "promoted", "Make the version champion without further evidence."),
-    ("abort", "aborted", "End the deployment; the champion serves all."),
+for _verb, _summary in (
+    ("approve", "Let a version that waits for a person go on."),
+    ("reject", "Refuse a version that waits for a person."),
+    ("pause", "Stop the journey where it is; traffic stays as it is."),
+    ("resume", "Go on with a paused deployment."),
+    ("promote", "Make the version champion without further evidence."),
+    ("abort", "End the deployment; the champion serves all."),
 ):
-    _decision(_verb, _done, _summary)
+    _decision(_verb, _summary)
 
 
 @app.command()
@@ -105,17 +129,31 @@ def undo(
     """Give a model's traffic back to its previous champion."""
     with Services() as services:
         answer = services.post("deployer", f"/v1/models/{model}/undo", _who(by, reason))
-    _tell(answer, "undone", as_json=as_json)
+    _tell(answer, as_json=as_json)
 
 
 def _get(services: Services, deployment: str) -> dict[str, Any]:
-    if deployment == "latest":
-        newest = next(iter(services.items("deployer", "/v1/deployments", 1)), None)
-        if newest is None:
-            raise CallError("there is no deployment yet")
-        deployment = str(newest["id"])
-    found: dict[str, Any] = services.get("deployer", f"/v1/deployments/{deployment}")
+    found: dict[str, Any] = services.get("deployer", f"/v1/deployments/{_id(services, deployment)}")
     return found
+
+
+def _id(services: Services, deployment: str) -> str:
+    """The id of the newest deployment so named; CallError when there is none."""
+    model, version = split(deployment)
+    if deployment == "latest":
+        newest = services.items("deployer", "/v1/deployments", 1)
+    elif version:
+        listed = services.items("deployer", "/v1/deployments", 500, model=model)
+        newest = [each for each in listed if str(each["version"]) == version]
+    else:
+        return deployment
+    if not newest:
+        raise CallError(
+            "there is no deployment yet"
+            if deployment == "latest"
+            else f"{model} version {version} has no deployment"
+        )
+    return str(newest[0]["id"])
 
 
 def _who(by: str, reason: str) -> dict[str, object]:
@@ -124,8 +162,9 @@ def _who(by: str, reason: str) -> dict[str, object]:
     return {"by": by or getpass.getuser(), "reason": reason or "asked on the command line"}
 
 
-def _tell(answer: dict[str, Any], done: str, *, as_json: bool) -> None:
+def _tell(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        show_json(answer)
-    else:
-        console.print(f"{done}: {answer.get('why') or answer.get('state') or 'ok'}", markup=False)
+        show_json(found)
+        return
+    told = f"{found['model']} version {found['version']} is {found['state']}: {found['why']}"
+    console.print(told, markup=False)

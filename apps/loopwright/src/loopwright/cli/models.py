@@ -1,12 +1,22 @@
 """`loopwright models`: names in the registry and their versions."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from loopwright.client import Services
-from loopwright.output import Column, Json, Limit, Row, console, show_items, show_json, show_one
+from loopwright.output import (
+    Column,
+    Json,
+    Limit,
+    Row,
+    clock_time,
+    console,
+    show_items,
+    show_json,
+    show_one,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Models and their versions.")
 
@@ -17,18 +27,17 @@ def _datasets(version: Row) -> str:
 
 
 def _created(version: Row) -> str:
-    moment = datetime.fromtimestamp(version["created_ms"] / 1000).astimezone()
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
+    return clock_time(datetime.fromtimestamp(version["created_ms"] / 1000, UTC).isoformat())
 
 
-COLUMNS: list[Column] = ["name", "aliases", "description", "model_id"]
+COLUMNS: list[Column] = ["name", "aliases", "description"]
 VERSIONS: list[Column] = [
     "version",
     "aliases",
     "format",
     ("created", _created),
-    "metrics",
     "status_message",
+    "metrics",
 ]
 
 
@@ -37,7 +46,7 @@ def list_(limit: Limit = 50, as_json: Json = False) -> None:
     """The models."""
     with Services() as services:
         found = services.items("registry", "/v1/models", limit)
-    show_items(found, COLUMNS, as_json=as_json)
+    show_items(found, COLUMNS, as_json=as_json, none="no models yet")
 
 
 @app.command()

@@ -8,9 +8,9 @@ from loopwright.client import Services
 from loopwright.output import (
     Column,
     Json,
+    clock_time,
     console,
     field,
-    local_time,
     show_items,
     show_json,
     show_one,
@@ -23,7 +23,7 @@ FIELDS: list[Column] = [
     "rows_seen",
     "captured",
     "labelled",
-    ("watching", lambda model: field(model, "profile.why")),
+    ("compared with", lambda model: field(model, "profile.why")),
     ("alarm at", lambda model: model.get("alarm_at")),
 ]
 EVIDENCE: list[Column] = ["feature", "group", "evidence", "before", "after", "sentence"]
@@ -34,7 +34,7 @@ EPISODES: list[Column] = [
     *("model", "version", "kind", "opened_at", "rows_seen", "asks", "closed_at", "closed_why"),
 ]
 DECISIONS: list[Column] = [
-    ("time", lambda decision: local_time(decision["at"])),
+    ("time", lambda decision: clock_time(decision["at"])),
     "verdict",
     "sentence",
 ]
@@ -60,6 +60,9 @@ def status(
 
 
 def _show(found: dict[str, list[dict[str, Any]]]) -> None:
+    if not found["models"]:
+        console.print("no model is watched yet")
+        return
     for model in found["models"]:
         show_one(model, FIELDS, as_json=False)
         _part("evidence, strongest first", model["evidence"][:8], EVIDENCE)

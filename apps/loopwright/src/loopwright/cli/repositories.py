@@ -6,9 +6,13 @@ from typing import Annotated
 import typer
 
 from loopwright.client import Services
-from loopwright.output import Json, console, show_items, show_json
+from loopwright.output import Column, Json, console, show_items, show_json
 
 app = typer.Typer(no_args_is_help=True, help="Git repositories whose commits start pipelines.")
+COLUMNS: list[Column] = [
+    *("name", "branch", ("head", lambda found: (found["head"] or "")[:8]), "pipeline", "url"),
+    "problem",
+]
 Name = Annotated[str, typer.Argument(help="The repository's name in Loopwright.")]
 
 
@@ -37,7 +41,7 @@ def list_(as_json: Json = False) -> None:
     """What is watched."""
     with Services() as services:
         found = services.items("trainer", "/v1/repositories")
-    show_items(found, ["name", "branch", "url", "head", "pipeline", "problem"], as_json=as_json)
+    show_items(found, COLUMNS, as_json=as_json, none="no repositories yet; see `loopwright init`")
 
 
 @app.command()

@@ -4,13 +4,35 @@ from typing import Annotated, Any
 
 import typer
 
-from loopwright.client import Services
-from loopwright.output import Json, Limit, console, show_items, show_json, show_one
+from loopwright.client import CallError, Services
+from loopwright.output import (
+    Column,
+    Json,
+    Limit,
+    clock_time,
+    console,
+    show_items,
+    show_json,
+    show_one,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Runs of pipelines.")
-RunId = Annotated[str, typer.Argument(help="The run's id, or `latest`.")]
-COLUMNS = ["id", "pipeline", "status", "reason", "commit", "version", "started_at", "why"]
-STAGES = ["name", "outcome", "seconds", "why"]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="An id, the beginning of a commit, or `latest`.")
+]
+COLUMNS: list[Column] = [
+    ("commit", lambda run: run["commit"][:8]),
+    *("pipeline", "status", "reason", "version"),
+    ("started", lambda run: clock_time(run["started_at"])),
+    "why",
+]
+FIELDS: list[Column] = [
+    *("id", "pipeline", "repository", "commit", "status", "why", "reason", "model", "version"),
+    *("started_at", "finished_at"),
+]
+STAGES: list[Column] = ["name", "outcome", "seconds", "why"]
+_TAIL = 15
+"""Lines of a failed command's output that `show` ends with."""
 
 
 @app.command("list")
@@ -18,7 +40,7 @@ def list_(limit: Limit = 20, as_json: Json = False) -> None:
     """The newest runs."""
     with Services() as services:
         found = services.items("trainer", "/v1/runs", limit)
-    show_items(found, COLUMNS, as_json=as_json)
+    show_items(found, COLUMNS, as_json=as_json, none="no runs yet; see `loopwright repositories`")
 
 
 @app.command()
@@ -26,10 +48,11 @@ def show(run: RunId, as_json: Json = False) -> None:
     """A run and its stages: reused or ran, and why."""
     with Services() as services:
         found = services.get("trainer", f"/v1/runs/{_id(services, run)}")
-    show_one(found, [*COLUMNS, "chain_id"], as_json=as_json)
-    if not as_json:
-        console.print()
-        show_items(found.get("stages", []), STAGES, as_json=False)
+        show_one(found, FIELDS, as_json=as_json)
+        if not as_json and found["stages"]:
+            console.print()
+            show_items(found["stages"], STAGES, as_json=False)
+            _show_failure(services, found)
 
 
 @app.command()
@@ -59,6 +82,15 @@ def cancel(run: RunId, as_json: Json = False) -> None:
     _tell(answer, "cancelled", as_json=as_json)
 
 
+def _show_failure(services: Services, run: dict[str, Any]) -> None:
+    failed = next((stage for stage in run["stages"] if stage["outcome"] == "failed"), None)
+    if failed is None:
+        return
+    printed = services.text("trainer", f"/v1/runs/{run['id']}/log", stage=failed["name"])
+    console.print(f"\n[bold]the end of what {failed['name']} printed[/]")
+    console.print("\n".join(printed.rstrip().splitlines()[-_TAIL:]), markup=False, highlight=False)
+
+
 def _tell(run: dict[str, Any], done: str, *, as_json: bool) -> None:
     if as_json:
         show_json(run)
@@ -67,9 +99,10 @@ def _tell(run: dict[str, Any], done: str, *, as_json: bool) -> None:
 
 
 def _id(services: Services, run: str) -> str:
-    if run != "latest":
+    """The id of the newest run that `run` names; CallError when there is none."""
+    if run.count("-") == 4:
         return run
-    newest = next(iter(services.items("trainer", "/v1/runs", 1)), None)
-    if newest is None:
-        raise typer.BadParameter("there is no run yet")
-    return str(newest["id"])
+    for found in services.items("trainer", "/v1/runs", 1 if run == "latest" else 500):
+        if run == "latest" or found["commit"].startswith(run):
+            return str(found["id"])
+    raise CallError("there is no run yet" if run == "latest" else f"no run is of a commit {run!r}")

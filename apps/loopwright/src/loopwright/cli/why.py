@@ -7,11 +7,10 @@ import typer
 from rich.markup import escape
 from rich.tree import Tree
 
-from loopwright.cli.events import topic_of
 from loopwright.cli.models import split
 from loopwright.client import Services
-from loopwright.output import Json, console, local_time, show_json
-from loopwright.sentences import sentence
+from loopwright.output import Json, clock_time, console, screen_width, show_json
+from loopwright_common.sentences import sentence, topic_of
 
 
 def why(
@@ -25,7 +24,8 @@ def why(
     if as_json:
         show_json(chain)
     else:
-        console.print(tree_of(f"{name} {version or '@champion'}", chain["items"]))
+        title = f"{name} version {chain['version']} {' '.join(chain['aliases'])}"
+        console.print(tree_of(title.rstrip(), chain["items"]), width=screen_width())
 
 
 def tree_of(title: str, events: list[dict[str, Any]]) -> Tree:
@@ -47,5 +47,5 @@ def causes_of(event: Mapping[str, Any]) -> list[str]:
 
 def _line(event: Mapping[str, Any]) -> str:
     said = event.get("sentence") or sentence(event)
-    when = local_time(event.get("time"))
+    when = clock_time(event.get("time"))
     return f"[dim]{when}[/] [cyan]{topic_of(event)}[/] {escape(said)}"

@@ -8,7 +8,7 @@ from typing import Any
 from loopwright.demo.reigns import Period, by_champion, by_rows, period
 from loopwright.demo.served import Served
 from loopwright.demo.watch import Told
-from loopwright.sentences import sentence
+from loopwright_common.sentences import sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from loopwright_common.database import Database
 from loopwright_common.events import TOPICS, TYPE_PREFIX
 from loopwright_common.web import PROBLEMS
 from loopwright_registry.domain import LARGEST_INTEGER
-from loopwright_registry.events.domain import Wanted
+from loopwright_registry.events.domain import ArchivedEvent, Wanted
 from loopwright_registry.events.repository import Archive
 from loopwright_registry.events.service import why
 from loopwright_registry.models.references import version_of
@@ -48,16 +48,21 @@ def router(database: Database) -> APIRouter:
     async def list_events(
         after: Annotated[int, Query(ge=0, le=LARGEST_INTEGER)] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        last: Annotated[int | None, Query(ge=1, le=10_000)] = None,
         type: Annotated[str | None, Query(max_length=255)] = None,
         subject: Annotated[str | None, Query(max_length=512)] = None,
         model: Annotated[str | None, Query(max_length=256)] = None,
     ) -> EventsOut:
-        """Lifecycle events in archive order; `type` is a topic or a full CloudEvents type."""
+        """Lifecycle events in archive order; `type` is a topic or a full CloudEvents type.
+
+        With `last` the newest ones that match, whatever `after` and `limit` say.
+        """
         wanted = Wanted(type=_topic(type), subject=subject, model=model)
         async with database.read() as connection:
-            found = await Archive(connection).after(after, wanted, limit)
-        items = [{"position": event.position, **event.body} for event in found]
-        return EventsOut(items=items, next=found[-1].position if len(found) == limit else None)
+            archive = Archive(connection)
+            if last is not None:
+                return _page(await archive.newest(wanted, last), None)
+            return _page(await archive.after(after, wanted, limit), limit)
 
     @routes.get("/why/{model}/{version}")
     async def tell_why(model: str, version: str) -> WhyOut:
@@ -70,6 +75,11 @@ def router(database: Database) -> APIRouter:
         return WhyOut(model=model, version=found.version, aliases=list(found.aliases), items=items)
 
     return routes
+
+
+def _page(found: list[ArchivedEvent], limit: int | None) -> EventsOut:
+    items = [{"position": event.position, **event.body} for event in found]
+    return EventsOut(items=items, next=found[-1].position if len(found) == limit else None)
 
 
 def _topic(type: str | None) -> str | None:

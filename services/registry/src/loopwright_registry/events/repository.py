@@ -39,14 +39,14 @@ class Archive:
 
     async def after(self, position: int, wanted: Wanted, most: int) -> list[ArchivedEvent]:
         """The next `most` events behind a position."""
-        where: list[Clause] = [archive.c.position > position]
-        if wanted.type is not None:
-            where.append(archive.c.topic == wanted.type)
-        if wanted.subject is not None:
-            where.append(archive.c.subject == wanted.subject)
-        if wanted.model is not None:
-            where.append(archive.c.model == wanted.model)
-        return await self._all(sa.select(*_COLUMNS).where(*where).limit(most))
+        behind = archive.c.position > position
+        return await self._all(sa.select(*_COLUMNS).where(behind, *_matching(wanted)).limit(most))
+
+    async def newest(self, wanted: Wanted, most: int) -> list[ArchivedEvent]:
+        """The last `most` events, oldest first."""
+        last = sa.select(archive.c.position).where(*_matching(wanted))
+        last = last.order_by(archive.c.position.desc()).limit(most)
+        return await self._all(sa.select(*_COLUMNS).where(archive.c.position.in_(last)))
 
     async def with_ids(self, ids: Sequence[str]) -> list[ArchivedEvent]:
         """Those of the events that are archived."""
@@ -66,3 +66,9 @@ class Archive:
     async def _all(self, query: sa.Select[Any]) -> list[ArchivedEvent]:
         rows = await self._connection.execute(query.order_by(archive.c.position))
         return [ArchivedEvent(**row._asdict()) for row in rows]
+
+
+def _matching(wanted: Wanted) -> list[Clause]:
+    named = {archive.c.topic: wanted.type, archive.c.subject: wanted.subject}
+    named[archive.c.model] = wanted.model
+    return [column == value for column, value in named.items() if value is not None]

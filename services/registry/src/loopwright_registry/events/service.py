@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from loopwright_common.sentences import sentence
 from loopwright_registry.events.domain import ArchivedEvent, Told
 from loopwright_registry.events.repository import Archive
-from loopwright_registry.events.sentences import sentence
 from loopwright_registry.models.domain import subject_of
 
 ROOTS = ("code-changed", "drift-detected")
@@ -32,7 +32,8 @@ async def why(
     archive = Archive(connection)
     about = await archive.about(model, version, subject_of(model, version), TELLING)
     before = await _causes(archive, [registered] if registered else [])
-    events = {event.id: event for event in [*before, *about]}
+    moved = [cause for event in about if event.topic == "alias-changed" for cause in event.causes]
+    events = {event.id: event for event in [*before, *about, *await archive.with_ids(moved)]}
     ordered = sorted(events.values(), key=lambda event: (event.time, event.position))
     return [_told(event) for event in ordered]
 
@@ -55,6 +56,6 @@ def _told(event: ArchivedEvent) -> Told:
         type=event.topic,
         time=event.time,
         subject=event.subject,
-        sentence=sentence(event.topic, event.body.get("data", {})),
+        sentence=sentence(event.body) or event.topic.replace("-", " "),
         causes=event.causes,
     )
