@@ -45,6 +45,47 @@ async def test_a_port_in_use_is_named_before_anything_runs() -> None:
     assert ran == []
 
 
+async def test_answers_leave_without_waiting_for_an_acknowledgement() -> None:
+    probe, stop = service("probe", free_port()), asyncio.Event()
+    running = asyncio.create_task(run_until(stop, [probe], started=stop.clear))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{probe.port}") as http:
+        while (await get(http, "/livez")) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not any(delaying(probe.port))
+        assert delaying(probe.port)
+    stop.set()
+    await running
+
+
+async def get(http: httpx.AsyncClient, path: str) -> httpx.Response | None:
+    try:
+        return await http.get(path)
+    except httpx.TransportError:
+        return None
+
+
+def delaying(port: int) -> list[bool]:
+    """For each connection that this process has accepted on the port: Nagle's delay is on."""
+    found = []
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            one = socket.socket(fileno=os.dup(int(entry)))
+        except OSError:
+            continue
+        with one:
+            if one.family == socket.AF_INET and is_accepted(one, port):
+                found.append(not one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    return found
+
+
+def is_accepted(one: socket.socket, port: int) -> bool:
+    try:
+        one.getpeername()
+    except OSError:
+        return False
+    return bool(one.getsockname()[1] == port)
+
+
 async def test_a_loop_that_fails_ends_everything_with_its_reason() -> None:
     async def failing() -> None:
         raise ValueError("no such luck")
