@@ -15,6 +15,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 Task = asyncio.Task[Any]
+SQLALCHEMY = "in greenlet_spawn"
+"""Where SQLAlchemy itself waits, as for the end of a connection that a cancelled task left."""
 
 
 class Watch:
@@ -39,8 +41,10 @@ class Watch:
     def paused(self) -> None:
         """The current task gives way to others."""
         task = asyncio.current_task()
-        if task in self._holding and task not in self._calling:
-            self.faults.append(f"awaits within a transaction at {_place_of(task)}")
+        if task not in self._holding or task in self._calling:
+            return
+        if SQLALCHEMY not in (place := _place_of(task)):
+            self.faults.append(f"awaits within a transaction at {place}")
 
     async def call(self, call: Coroutine[Any, Any, Any]) -> object:
         task = asyncio.current_task()

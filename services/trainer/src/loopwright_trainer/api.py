@@ -147,7 +147,7 @@ def _add_log(router: APIRouter, workshop: Workshop) -> None:
         """What the stage's commands printed, so far; without `stage`, all of the run's."""
         _, rows = await _found(workshop, run_id)
         chosen = [row for row in rows if stage is None or row.name == stage]
-        if not chosen:
+        if stage is not None and not chosen:
             names = ", ".join(row.name for row in rows) or "none yet"
             raise NotFoundError(f"run {run_id} has no stage {stage}; its stages: {names}")
         if stage is not None:
