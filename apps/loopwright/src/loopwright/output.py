@@ -22,8 +22,9 @@ _GAP = 2
 _NARROWEST = 40
 """Below this width the last column goes to lines of its own."""
 _UNBOUNDED = 10_000
+"""Where a program reads, lines are never folded."""
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _UNBOUNDED)
 errors = Console(stderr=True, soft_wrap=True)
 
 
@@ -89,11 +90,6 @@ def plain(value: object) -> str:
     return str(value)
 
 
-def screen_width() -> int:
-    """Columns of the terminal; where a program reads, lines are never folded."""
-    return console.width if sys.stdout.isatty() else _UNBOUNDED
-
-
 def _show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     columns = zip(titles, *rows, strict=True)
     widths = [max(map(cell_len, column)) for column in columns]
@@ -111,10 +107,10 @@ def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     *cells, last = row
     first = "".join(set_cell_size(c, w + _GAP) for c, w in zip(cells, widths, strict=False))
     indent = cell_len(first)
-    room = screen_width() - indent
+    room = console.width - indent
     if room < min(widths[-1], _NARROWEST):
         yield first.rstrip()
-        first, indent, room = " " * 2 * _GAP, 2 * _GAP, screen_width() - 2 * _GAP
+        first, indent, room = " " * 2 * _GAP, 2 * _GAP, console.width - 2 * _GAP
     folded = textwrap.wrap(last, max(room, 10), break_on_hyphens=False)
     yield (first + (folded[0] if folded else "")).rstrip()
     yield from (" " * indent + line for line in folded[1:])

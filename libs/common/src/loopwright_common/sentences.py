@@ -97,7 +97,9 @@ def _drift(data: Data) -> str:
 
 def _retrain(data: Data) -> str:
     text = f"retraining of {data['pipeline']} requested by {data['requested_by']}"
-    return f"{text} because of {data['reason']}" + (f": {data['why']}" if data.get("why") else "")
+    if data["reason"] != "person":
+        text += f" because of {data['reason']}"
+    return f"{text}: {data['why']}" if data.get("why") else text
 
 
 def _performance(data: Data) -> str:

@@ -38,7 +38,7 @@ FIELDS: list[Column] = [
     *(("traffic", _traffic), "report"),
 ]
 PLAN: list[Column] = ["state", "done", "sentence"]
-CHECKS: list[Column] = ["name", "verdict", "measured", "limit", "unit", "sentence"]
+CHECKS: list[Column] = ["name", "verdict", "sentence"]
 STEPS: list[Column] = [("time", lambda step: clock_time(step["at"])), "state", "by", "why"]
 FINAL = frozenset({"promoted", "rejected", "rolled-back", "superseded", "aborted"})
 Deployment = Annotated[str, typer.Argument(help="MODEL/VERSION, an id, or `latest`.")]

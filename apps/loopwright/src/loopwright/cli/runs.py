@@ -31,8 +31,6 @@ FIELDS: list[Column] = [
     *("started_at", "finished_at"),
 ]
 STAGES: list[Column] = ["name", "outcome", "seconds", "why"]
-_TAIL = 15
-"""Lines of a failed command's output that `show` ends with."""
 
 
 @app.command("list")
@@ -48,11 +46,11 @@ def show(run: RunId, as_json: Json = False) -> None:
     """A run and its stages: reused or ran, and why."""
     with Services() as services:
         found = services.get("trainer", f"/v1/runs/{_id(services, run)}")
-        show_one(found, FIELDS, as_json=as_json)
-        if not as_json and found["stages"]:
-            console.print()
-            show_items(found["stages"], STAGES, as_json=False)
-            _show_failure(services, found)
+    show_one(found, FIELDS, as_json=as_json)
+    if not as_json and found["stages"]:
+        console.print()
+        show_items(found["stages"], STAGES, as_json=False)
+        _show_failure(found["stages"])
 
 
 @app.command()
@@ -82,13 +80,11 @@ def cancel(run: RunId, as_json: Json = False) -> None:
     _tell(answer, "cancelled", as_json=as_json)
 
 
-def _show_failure(services: Services, run: dict[str, Any]) -> None:
-    failed = next((stage for stage in run["stages"] if stage["outcome"] == "failed"), None)
-    if failed is None:
-        return
-    printed = services.text("trainer", f"/v1/runs/{run['id']}/log", stage=failed["name"])
-    console.print(f"\n[bold]the end of what {failed['name']} printed[/]")
-    console.print("\n".join(printed.rstrip().splitlines()[-_TAIL:]), markup=False, highlight=False)
+def _show_failure(stages: list[dict[str, Any]]) -> None:
+    for stage in stages:
+        if stage["outcome"] == "failed" and stage["log_tail"]:
+            console.print(f"\n{stage['name']} printed at last:", style="bold", markup=False)
+            console.print(stage["log_tail"], markup=False, highlight=False)
 
 
 def _tell(run: dict[str, Any], done: str, *, as_json: bool) -> None:

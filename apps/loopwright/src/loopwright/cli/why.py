@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from loopwright.cli.models import split
 from loopwright.client import Services
-from loopwright.output import Json, clock_time, console, screen_width, show_json
+from loopwright.output import Json, clock_time, console, show_json
 from loopwright_common.sentences import sentence, topic_of
 
 
@@ -25,7 +25,7 @@ def why(
         show_json(chain)
     else:
         title = f"{name} version {chain['version']} {' '.join(chain['aliases'])}"
-        console.print(tree_of(title.rstrip(), chain["items"]), width=screen_width())
+        console.print(tree_of(title.rstrip(), chain["items"]), soft_wrap=False)
 
 
 def tree_of(title: str, events: list[dict[str, Any]]) -> Tree:
