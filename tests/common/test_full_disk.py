@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO, cast
 
+import httpx
 import pytest
 import sqlalchemy as sa
 import structlog
@@ -17,7 +18,9 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.logs import Unfailing
 from loopwright_common.metrics import Metrics
 from loopwright_common.relay import Relay
+from loopwright_common.runtime import delivery_readiness
 from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.web import create_app
 from tests.common.probe import service
 from tests.common.probe.service import Effect, effects
 from tests.common.test_consumer import code_changed, rows
@@ -45,6 +48,22 @@ async def test_a_transaction_that_does_not_fit_changes_and_tells_nothing(
     assert not await rows(database, outbox)
     await service.tell(database, "a", 4)
     assert len(await rows(database, outbox)) == 1
+
+
+async def test_a_service_without_space_is_unready_until_there_is_some(
+    database: Database,
+) -> None:
+    app = create_app("probe", Metrics(), delivery_readiness(database, []))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        with full_disk():
+            with pytest.raises(UnavailableError):
+                await service.tell(database, "a", 1)
+            unready = await client.get("/readyz")
+        ready = await client.get("/readyz")
+
+    assert unready.json()["checks"]["database"] == "database of probe: disk I/O error"
+    assert ready.status_code == 200
 
 
 async def test_a_database_at_its_limit_changes_nothing(database: Database) -> None:

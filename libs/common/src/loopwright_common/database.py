@@ -13,13 +13,15 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from loopwright_common.delivery_tables import positions
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.failpoints import failpoint
+from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -39,6 +41,8 @@ class Database:
         self.engine = engine
         self.service = service
         self.outbox_filled = asyncio.Event()
+        self.fault: str | None = None
+        """Why the last transaction failed, as long as none has committed since."""
 
     @classmethod
     async def open(cls, url: str, service: str, migrations: Path) -> "Database":
@@ -70,6 +74,7 @@ class Database:
             uow = UnitOfWork(connection, f"loopwright/{self.service}", cause)
             yield uow
             failpoint(f"{self.service}.before-commit")
+        self.fault = None
         for wake in uow.after_commit:
             wake()
         if uow.emitted:
@@ -82,6 +87,16 @@ class Database:
         async with self._faults(), self.engine.connect() as connection:
             yield connection
 
+    async def check(self) -> None:
+        """UnavailableError when it does not answer or, after a fault, does not write."""
+        if self.fault is None:
+            async with self.read() as connection:
+                await connection.execute(select(1))
+            return
+        row = {"consumer": "readiness", "topic": "", "partition": 0, "next_offset": 0}
+        async with self.unit_of_work() as uow:
+            await upsert(uow.connection, positions, row, update=("next_offset",))
+
     async def close(self) -> None:
         await self.engine.dispose()
 
@@ -89,12 +104,11 @@ class Database:
     async def _faults(self) -> AsyncGenerator[None, None]:
         try:
             yield
-        except OperationalError as error:
-            raise UnavailableError(f"database of {self.service}: {error.orig}") from error
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise UnavailableError(f"database of {self.service}: {error.orig}") from error
-            raise
+            if not (isinstance(error, OperationalError) or error.connection_invalidated):
+                raise
+            self.fault = f"database of {self.service}: {error.orig}"
+            raise UnavailableError(self.fault) from error
 
 
 def create_engine(url: str, name: str) -> AsyncEngine:

@@ -26,6 +26,7 @@ from loopwright_common.metrics import Metrics
 from loopwright_common.relay import Relay, oldest_unpublished
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.sqlite_log import open_bus
+from loopwright_common.web import Readiness
 
 _DRAIN_SECONDS = 3.0
 _RELAY_LAG = timedelta(seconds=30)
@@ -154,18 +155,11 @@ class _Running:
             log.warning("service.not-drained", service=self._service.name, error=repr(error))
 
 
-def delivery_readiness(
-    database: Database, consumers: Sequence[Consumer]
-) -> dict[str, Callable[[], Awaitable[str | None]]]:
+def delivery_readiness(database: Database, consumers: Sequence[Consumer]) -> Readiness:
     """Readiness of what most services have: their database, their consumers and their relay."""
 
-    async def database_answers() -> str | None:
-        try:
-            async with database.read() as connection:
-                await connection.exec_driver_sql("SELECT 1")
-        except UnavailableError as error:
-            return str(error)
-        return None
+    async def database_answers() -> None:
+        await database.check()
 
     async def consumers_run() -> str | None:
         return next((c.stopped for c in consumers if c.stopped), None)

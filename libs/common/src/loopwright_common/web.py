@@ -34,9 +34,11 @@ STATUS: Mapping[type[LoopwrightError], int] = {
     CorruptError: 500,
     UnavailableError: 503,
 }
+_NOT_JSON = "send JSON with the header `content-type: application/json`, not {}"
 _LOOPBACK_ONLY = "no authentication is configured, so only loopback is served"
-Readiness = Mapping[str, Callable[[], Awaitable[str | None]]]
-"""Checks by name; each answers None when well, else the reason."""
+Check = Callable[[], Awaitable[str | None]]
+"""None when well, else the reason; a LoopwrightError is a reason too."""
+Readiness = Mapping[str, Check]
 
 
 class Problem(BaseModel):
@@ -72,7 +74,7 @@ def create_app(service: str, metrics: Metrics, readiness: Readiness) -> FastAPI:
     @app.get("/readyz", tags=["health"])
     async def readyz() -> JSONResponse:
         """Whether the service can do its work, with the reason where not."""
-        checks = {name: await check() for name, check in readiness.items()}
+        checks = {name: await _reason(check) for name, check in readiness.items()}
         bad = any(checks.values())
         body = {
             "status": "unready" if bad else "ready",
@@ -89,6 +91,13 @@ def create_app(service: str, metrics: Metrics, readiness: Readiness) -> FastAPI:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+async def _reason(check: Check) -> str | None:
+    try:
+        return await check()
+    except LoopwrightError as error:
+        return str(error)
 
 
 def problem(status: int, title: str, detail: str, errors: Sequence[Any] | None = None) -> Response:
@@ -115,15 +124,24 @@ async def _on_loopwright_error(_request: Request, error: Exception) -> Response:
     return problem(status_of(error), title, str(error), errors)
 
 
-async def _on_invalid_request(_request: Request, error: Exception) -> Response:
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
+    kind = request.headers.get("content-type", "nothing")
     errors = [
-        {"field": ".".join(str(part) for part in found["loc"]), "message": found["msg"]}
+        {
+            "field": ".".join(str(part) for part in found["loc"]),
+            "message": _NOT_JSON.format(kind) if _unread(found) else found["msg"],
+        }
         for found in error.errors()
     ]
     detail = "; ".join(f"{found['field']}: {found['message']}" for found in errors)
     return problem(422, "Invalid", detail, errors)
+
+
+def _unread(found: Mapping[str, Any]) -> bool:
+    """Whether a body was not read as JSON: a page of another site can send no such header."""
+    return found["loc"] == ("body",) and isinstance(found.get("input"), bytes)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
