@@ -85,14 +85,15 @@ def wait(
     timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 600,
     as_json: Json = False,
 ) -> None:
-    """Wait for the end of a deployment; status 1 unless it was promoted."""
+    """Wait until a deployment is there and at its end; status 1 unless it was promoted."""
     until = time.monotonic() + timeout
     with Services() as services:
-        found = _get(services, deployment)
-        while found["state"] not in FINAL and time.monotonic() < until:
+        found = _if_there(services, deployment)
+        while (found is None or found["state"] not in FINAL) and time.monotonic() < until:
             time.sleep(0.2)
-            found = _get(services, str(found["id"]))
-    show_one(found, COLUMNS, as_json=as_json)
+            found = _if_there(services, str(found["id"]) if found else deployment)
+        found = found or _get(services, deployment)
+    show_one(found, FIELDS, as_json=as_json)
     raise typer.Exit(0 if found["state"] == "promoted" else 1)
 
 
@@ -137,8 +138,17 @@ def _get(services: Services, deployment: str) -> dict[str, Any]:
     return found
 
 
+def _if_there(services: Services, deployment: str) -> dict[str, Any] | None:
+    try:
+        return _get(services, deployment)
+    except CallError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
 def _id(services: Services, deployment: str) -> str:
-    """The id of the newest deployment so named; CallError when there is none."""
+    """The id of the newest deployment so named; CallError (404) when there is none."""
     model, version = split(deployment)
     if deployment == "latest":
         newest = services.items("deployer", "/v1/deployments", 1)
@@ -148,11 +158,8 @@ def _id(services: Services, deployment: str) -> str:
     else:
         return deployment
     if not newest:
-        raise CallError(
-            "there is no deployment yet"
-            if deployment == "latest"
-            else f"{model} version {version} has no deployment"
-        )
+        named = "there" if deployment == "latest" else f"for {model} version {version} there"
+        raise CallError(f"{named} is no deployment yet", 404)
     return str(newest[0]["id"])
 
 
