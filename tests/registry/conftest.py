@@ -12,6 +12,9 @@ from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.database import Database, create_engine
 from loopwright_common.metrics import Metrics
 from loopwright_registry.main import MIGRATIONS, build_app
+from loopwright_registry.wire import Call
+
+LARGEST_UPLOAD = 4 << 20
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +48,7 @@ async def database(migrated_url: str) -> AsyncGenerator[Database, None]:
 async def client(
     database: Database, store: DirectoryStore
 ) -> AsyncGenerator[httpx.AsyncClient, None]:
-    app = build_app(database, store, Metrics(), {})
+    app = build_app(Call(database, store, largest_upload=LARGEST_UPLOAD), Metrics(), {})
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as opened:
         yield opened

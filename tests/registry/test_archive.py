@@ -1,10 +1,13 @@
 """The archive keeps every lifecycle event, and tells why a version is where it is."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from loopwright_common.codec import encode
 from loopwright_common.database import Database
 from loopwright_common.events import (
     CodeChanged,
@@ -85,6 +88,19 @@ async def test_a_redelivered_event_is_archived_once(
     await world.says(commit())
 
     assert len((await events(client))["items"]) == 1
+
+
+async def test_what_only_a_newer_producer_knows_is_kept(
+    client: httpx.AsyncClient, world: World, bus: SqliteLog
+) -> None:
+    known = encode(commit())
+    body = {**json.loads(known.value), "reviewed_by": "b@x"}
+    headers = {**known.headers, "ce_tenant": "blue"}
+    await bus.publish([replace(known, headers=headers, value=json.dumps(body).encode())])
+    await world.says()
+
+    [item] = (await events(client))["items"]
+    assert (item["data"]["reviewed_by"], item["tenant"]) == ("b@x", "blue")
 
 
 async def test_events_are_found_by_type_subject_and_model(

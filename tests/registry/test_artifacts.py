@@ -1,10 +1,13 @@
 """The artifact proxy keeps to its own paths."""
 
+from collections.abc import AsyncGenerator
+
 import httpx
 import pytest
 
 from loopwright_common.artifacts import DirectoryStore
 from tests.registry.builders import FILES, packaged_run, register, upload
+from tests.registry.conftest import LARGEST_UPLOAD
 
 HOSTILE = [
     "%2e%2e/%2e%2e/etc/passwd",
@@ -92,3 +95,35 @@ async def test_a_sealed_package_cannot_be_written(client: httpx.AsyncClient) -> 
 
         assert answer.status_code == 403
         assert "never changes" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_file_over_the_limit_is_refused_and_nothing_of_it_is_kept(
+    client: httpx.AsyncClient, store: DirectoryStore, streamed: bool
+) -> None:
+    content = b"x" * (LARGEST_UPLOAD + 1)
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(content), 1 << 20):
+            yield content[start : start + (1 << 20)]
+
+    body = chunks() if streamed else content
+    answer = await client.put(f"{FILES}/0/r/artifacts/big.bin", content=body)
+
+    assert answer.status_code == 413
+    assert "LOOPWRIGHT_REGISTRY_LARGEST_UPLOAD" in answer.json()["message"]
+    assert [path for path in store._root.rglob("*") if path.is_file()] == []
+    assert (await client.get(FILES, params={"path": "0/r/artifacts"})).json() == {}
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "a/b"), ("a/b/c", "a/b"), ("a/b/c", "a")])
+async def test_a_path_is_either_a_file_or_a_directory(
+    client: httpx.AsyncClient, first: str, second: str
+) -> None:
+    await upload(client, f"0/r/artifacts/{first}", "x")
+
+    answer = await client.put(f"{FILES}/0/r/artifacts/{second}", content=b"y")
+
+    assert answer.status_code == 409
+    assert "choose another path" in answer.json()["message"]
+    await upload(client, f"0/r/artifacts/{first}", "z")

@@ -6,10 +6,17 @@ import httpx
 import pytest
 
 from loopwright_common.database import Database
-from loopwright_common.events import DeploymentPromoted, DeploymentRolledBack, Event, EventData
+from loopwright_common.events import (
+    Arm,
+    DeploymentPromoted,
+    DeploymentRolledBack,
+    Event,
+    EventData,
+    RoutesChanged,
+)
 from loopwright_common.sqlite_log import SqliteLog
 from loopwright_registry.models.handlers import handlers
-from tests.registry.builders import World, call, error, happened, packaged_run, register
+from tests.registry.builders import World, call, error, happened, packaged_run, register, send
 from tests.registry.test_sealing import emitted
 
 
@@ -117,6 +124,37 @@ async def test_a_champion_is_neither_deleted_nor_renamed(client: httpx.AsyncClie
     removed = await error(client, "DELETE", "registered-models/delete", name="m")
 
     assert deleted == renamed == removed == conflict
+
+
+def routed(model_id: str, revision: int, live: list[int], kept: list[int]) -> Event[EventData]:
+    def arm(version: int, weight: float) -> Arm:
+        return Arm(version=version, weight=weight, digest="sha256:0", format="onnx")
+
+    data = RoutesChanged(
+        environment="production", model_id=model_id, model="m", revision=revision,
+        arms=[arm(version, 1 / len(live)) for version in live], kept=[arm(v, 0) for v in kept],
+    )  # fmt: skip
+    return happened(data, f"routes-{revision}", revision, "models/m")
+
+
+async def test_a_version_that_is_loaded_anywhere_is_not_deleted(
+    client: httpx.AsyncClient, deployer: World
+) -> None:
+    model_id = await model_with(client, 3)
+    await deployer.says(routed(model_id, 2, [2, 3], [1]), routed(model_id, 1, [], []))
+
+    said = []
+    for version in ("1", "2"):
+        refused = await send(client, "DELETE", "model-versions/delete", name="m", version=version)
+        assert refused.status_code == 409
+        said.append(refused.json()["message"])
+    renamed = await send(client, "POST", "registered-models/rename", name="m", new_name="n")
+    await deployer.says(routed(model_id, 3, [3], []))
+    await call(client, "DELETE", "model-versions/delete", name="m", version="2")
+
+    assert "in production it is kept loaded for an undo" in said[0]
+    assert "in production it serves traffic; promote another version" in said[1]
+    assert "versions 1, 2, 3 are loaded" in renamed.json()["message"]
 
 
 async def test_an_alias_set_by_a_client_is_told_and_repeating_it_is_not(

@@ -135,6 +135,21 @@ async def test_a_deleted_run_is_read_only(client: httpx.AsyncClient) -> None:
     assert "runs" not in await call(client, "POST", "runs/search", experiment_ids=["0"])
 
 
+async def test_the_runs_of_a_deleted_experiment_go_and_come_back_with_it(
+    client: httpx.AsyncClient,
+) -> None:
+    found = await call(client, "POST", "experiments/create", name="e")
+    at = {"experiment_id": found["experiment_id"]}
+    await call(client, "POST", "runs/create", **at)
+    ids, stages = [found["experiment_id"]], []
+    for move in ("delete", "restore"):
+        await call(client, "POST", f"experiments/{move}", **at)
+        active = await call(client, "POST", "runs/search", experiment_ids=ids)
+        stages.append(len(active.get("runs", [])))
+
+    assert stages == [0, 1]
+
+
 async def test_pages_follow_each_other_and_bad_tokens_are_refused(
     client: httpx.AsyncClient,
 ) -> None:

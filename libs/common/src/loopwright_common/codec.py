@@ -12,7 +12,7 @@ from typing import Any
 
 from loopwright_common.clock import from_text, to_text
 from loopwright_common.errors import UndecodableError
-from loopwright_common.events import JSON_EVENTS, Event, Payload, type_of
+from loopwright_common.events import JSON_EVENTS, Event, Payload, Received, type_of
 from loopwright_common.inference import InferenceLogged
 
 _STRUCTURED = "application/cloudevents+json"
@@ -89,10 +89,11 @@ def decode(record: Record | Outgoing) -> Event[Payload]:
         causes=tuple(attributes.get("causes", "").split()),
         traceparent=attributes.get("traceparent", ""),
         data=payload.from_bytes(body),
+        received=record,
     )
 
 
-def structured(record: Record | Outgoing) -> dict[str, Any]:
+def structured(record: Received) -> dict[str, Any]:
     """The record as a structured-mode CloudEvent, for HTTP and SSE."""
     attributes, body = _attributes(record)
     content_type = attributes.pop("datacontenttype", "application/json")
@@ -104,7 +105,7 @@ def structured(record: Record | Outgoing) -> dict[str, Any]:
     return event
 
 
-def _attributes(record: Record | Outgoing) -> tuple[dict[str, str], bytes]:
+def _attributes(record: Received) -> tuple[dict[str, str], bytes]:
     content_type = record.headers.get("content-type", "application/json")
     if not content_type.startswith(_STRUCTURED):
         attributes = {k[3:]: v for k, v in record.headers.items() if k.startswith("ce_")}

@@ -5,7 +5,7 @@ The whole conversation between the services is in this file. Events are CloudEve
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
@@ -53,12 +53,25 @@ class EventData(BaseModel):
             raise UndecodableError(f"{cls.topic}: {place}: {first['msg']}") from None
 
 
+class Received(Protocol):
+    """Bytes as they came from the bus."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def value(self) -> bytes: ...
+
+
 D_co = TypeVar("D_co", bound=Payload, covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event(Generic[D_co]):
-    """A decoded fact with its CloudEvents attributes."""
+    """A decoded fact with its CloudEvents attributes.
+
+    `received` is what it was decoded from: it may say more than this version of the code reads.
+    """
 
     id: str
     source: str
@@ -69,6 +82,7 @@ class Event(Generic[D_co]):
     causes: tuple[str, ...]
     traceparent: str
     data: D_co
+    received: Received | None = field(default=None, compare=False, repr=False)
 
 
 # ---- code to version -------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
 from loopwright_common import runtime
-from loopwright_common.artifacts import ArtifactStore, open_store
+from loopwright_common.artifacts import open_store
 from loopwright_common.bus import EventBus
 from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
@@ -44,6 +44,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
     stack.push_async_callback(database.close)
     store = open_store(settings.artifacts_url)
     metrics = Metrics()
+    call = Call(database, store, largest_upload=settings.largest_upload)
     lifecycle = models_handlers.handlers(settings.environment)
     consumers = [
         Consumer("registry.lifecycle", lifecycle, database, bus, metrics),
@@ -51,7 +52,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
     ]
     return Service(
         name="registry",
-        app=build_app(database, store, metrics, delivery_readiness(database, consumers)),
+        app=build_app(call, metrics, delivery_readiness(database, consumers)),
         host=settings.host,
         port=settings.port,
         metrics=metrics,
@@ -59,9 +60,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
     )
 
 
-def build_app(
-    database: Database, store: ArtifactStore, metrics: Metrics, readiness: Readiness
-) -> FastAPI:
+def build_app(call: Call, metrics: Metrics, readiness: Readiness) -> FastAPI:
     app = create_app("registry", metrics, readiness)
 
     @app.get("/health", tags=["health"], response_class=PlainTextResponse)
@@ -69,10 +68,9 @@ def build_app(
         """As MLflow's server answers."""
         return "OK"
 
-    app.include_router(native_api.router(database, store))
-    app.include_router(events_api.router(database))
-    app.include_router(delivery_router(database))
-    call = Call(database, store)
+    app.include_router(native_api.router(call.database, call.store))
+    app.include_router(events_api.router(call.database))
+    app.include_router(delivery_router(call.database))
     mlflow = mlflow_app(ENDPOINTS, artifacts_api.routes(call), call)
     app.mount("/api", mlflow)
     app.mount("/ajax-api", mlflow)

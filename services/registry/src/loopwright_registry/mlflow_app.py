@@ -1,6 +1,7 @@
 """MLflow's REST API as one app, with MLflow's error shape; mounted at /api and /ajax-api."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -25,7 +26,7 @@ from loopwright_registry.wire import Call, Endpoint, Endpoints, cause_of, fields
 CODES: Mapping[type[LoopwrightError], tuple[int, str]] = {
     AlreadyExistsError: (400, "RESOURCE_ALREADY_EXISTS"),
     InvalidError: (400, "INVALID_PARAMETER_VALUE"),
-    TooLargeError: (400, "INVALID_PARAMETER_VALUE"),
+    TooLargeError: (413, "INVALID_PARAMETER_VALUE"),
     NotFoundError: (404, "RESOURCE_DOES_NOT_EXIST"),
     ConflictError: (409, "RESOURCE_CONFLICT"),
     RefusedError: (403, "PERMISSION_DENIED"),
@@ -62,7 +63,7 @@ def mlflow_app(endpoints: Endpoints, more: Sequence[Route], call: Call) -> Starl
 def _route(endpoint: Endpoint[Any], call: Call) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         asked = endpoint.asked.read(await fields_of(request, endpoint.asked))
-        given = Call(call.database, call.store, cause_of(request))
+        given = replace(call, cause=cause_of(request))
         body = written(await endpoint.handle(asked, given))
         return Response(body, media_type="application/json")
 

@@ -101,6 +101,7 @@ class Call:
     database: Database
     store: ArtifactStore
     cause: Cause | None = None
+    largest_upload: int = 16 << 30
 
 
 A = TypeVar("A", bound=Asked)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from loopwright_common.errors import TooLargeError
 from loopwright_common.failpoints import failpoint
 from loopwright_registry.artifacts.domain import listed, safe_path, uploadable_path
 from loopwright_registry.artifacts.repository import Artifacts
@@ -38,11 +39,26 @@ async def entries_under(directory: str, call: Call, prefix: str = "") -> list[An
 
 async def upload(request: Request, call: Call) -> Response:
     path = uploadable_path(request.path_params["path"])
-    blob = await call.store.put(request.stream())
+    blob = await call.store.put(_limited(request, path, call.largest_upload))
     failpoint("registry.uploaded")
     async with call.database.unit_of_work() as uow:
         await Artifacts(uow.connection).keep(path, blob)
     return Response(b"{}", media_type="application/json")
+
+
+async def _limited(request: Request, path: str, most: int) -> AsyncIterator[bytes]:
+    """The body; TooLargeError as soon as it is known to be larger than the limit."""
+    told = request.headers.get("content-length", "")
+    size = int(told) if told.isdigit() else 0
+    seen = 0
+    async for chunk in request.stream():
+        seen += len(chunk)
+        if max(seen, size) > most:
+            raise TooLargeError(
+                f"{path}: {max(seen, size):,} bytes, at most {most:,} are taken; split the file, "
+                "or raise LOOPWRIGHT_REGISTRY_LARGEST_UPLOAD"
+            )
+        yield chunk
 
 
 async def download(request: Request, call: Call) -> Response:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.artifacts import Blob
-from loopwright_common.errors import NotFoundError
+from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.package import PackageFile
 from loopwright_registry.artifacts.domain import package_root
 from loopwright_registry.artifacts.tables import artifact_files
@@ -18,6 +18,8 @@ class Artifacts:
         self._connection = connection
 
     async def keep(self, path: str, blob: Blob) -> None:
+        """ConflictError where a directory of that name, or a file in its way, exists."""
+        await self._require_free(path)
         row = {"path": path, "digest": blob.digest, "size": blob.size}
         await put(self._connection, artifact_files, [row])
 
@@ -44,6 +46,16 @@ class Artifacts:
         """The file, or the directory with all below it; nothing there is fine."""
         here = sa.or_(artifact_files.c.path == path, _below(path))
         await self._connection.execute(sa.delete(artifact_files).where(here))
+
+    async def _require_free(self, path: str) -> None:
+        parts = path.split("/")
+        parents = ["/".join(parts[:end]) for end in range(1, len(parts))]
+        files = sa.select(artifact_files.c.path).where(artifact_files.c.path.in_(parents))
+        if parent := await self._connection.scalar(files.limit(1)):
+            raise ConflictError(f"{path}: {parent} is a file, no directory; choose another path")
+        inside = sa.select(artifact_files.c.path).where(_below(path)).limit(1)
+        if await self._connection.scalar(inside):
+            raise ConflictError(f"{path} is a directory; delete it first, or choose another path")
 
     async def freeze(self, digest: str, files: list[PackageFile]) -> None:
         """Make the package readable under its digest, for good."""

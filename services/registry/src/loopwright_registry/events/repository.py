@@ -22,8 +22,8 @@ class Archive:
         self._connection = connection
 
     async def keep(self, event: Event[Payload]) -> None:
-        """Once; the same event again changes nothing."""
-        body = codec.structured(codec.encode(event))
+        """Once, as it came: also the fields that only its producer knows."""
+        body = codec.structured(event.received or codec.encode(event))
         data = body.get("data", {})
         row = {
             "id": event.id,

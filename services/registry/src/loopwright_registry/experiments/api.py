@@ -14,6 +14,7 @@ from loopwright_registry.experiments.domain import (
 from loopwright_registry.experiments.repository import Experiments
 from loopwright_registry.filters import parse_filter, parse_order
 from loopwright_registry.paging import page_of
+from loopwright_registry.runs.repository import Runs
 from loopwright_registry.wire import Answer, Asked, Call, Endpoint, Endpoints, Pair, mapping, pairs
 
 ViewType = Literal["ACTIVE_ONLY", "DELETED_ONLY", "ALL"]
@@ -143,10 +144,12 @@ async def search(asked: SearchExperiments, call: Call) -> Answer:
 
 
 async def _move(asked: ById, call: Call, stage: str) -> Answer:
+    """The experiment and all its runs, as MLflow's server does."""
     async with call.database.unit_of_work() as uow:
         experiments = Experiments(uow.connection)
         await experiments.get(asked.id)
         await experiments.change(asked.id, lifecycle_stage=stage)
+        await Runs(uow.connection).move_all(asked.id, stage)
     return {}
 
 

@@ -50,7 +50,7 @@ async def rename(asked: schemas.RenameModel, call: Call) -> Answer:
     async with call.database.unit_of_work() as uow:
         models = Models(uow.connection)
         model = await models.named(asked.name)
-        service.require_undeployed(model, "renamed")
+        await service.require_undeployed(uow, model, "renamed")
         await models.change(model.model_id, name=asked.new_name)
         model = await models.named(asked.new_name)
     return {"registered_model": schemas.written_model(model, [])}

@@ -11,6 +11,8 @@ from loopwright_common.package import PackageFile
 from loopwright_registry.domain import Tags, check_length
 
 Role = Literal["training", "holdout"]
+Use = Literal["live", "shadow", "kept"]
+"""A version in traffic, beside it, or loaded for an undo."""
 CHAMPION = "champion"
 STAGES = ("None", "Staging", "Production", "Archived")
 DATASET_PATHS: Mapping[Role, str] = {
@@ -91,6 +93,15 @@ class Seal:
     datasets: Sequence[SealedDataset] = ()
     deploy: Mapping[str, Any] | None = None
     monitor: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which versions of a model are loaded in an environment, and what each of them does there."""
+
+    environment: str
+    revision: int
+    versions: Mapping[int, Use]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

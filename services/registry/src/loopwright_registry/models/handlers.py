@@ -1,11 +1,18 @@
-"""What the registry does when the deployer has decided: it moves the alias `champion`."""
+"""What the registry does on the deployer's word: it moves `champion` and knows the routes."""
 
 from functools import partial
 
 from loopwright_common.consumer import Handlers
-from loopwright_common.events import DeploymentPromoted, DeploymentRolledBack, Event
+from loopwright_common.events import (
+    DeploymentPromoted,
+    DeploymentRolledBack,
+    Event,
+    RoutesChanged,
+)
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_registry.models import service
+from loopwright_registry.models.domain import Route, Use
+from loopwright_registry.models.route_repository import Routes
 
 
 async def on_deployment_promoted(
@@ -24,9 +31,18 @@ async def on_deployment_rolled_back(
         await service.decide_champion(uow, data.model_id, data.previous, event.time)
 
 
+async def on_routes_changed(event: Event[RoutesChanged], uow: UnitOfWork) -> None:
+    data = event.data
+    kept: dict[int, Use] = {arm.version: "kept" for arm in data.kept}
+    versions = {**kept, **{arm.version: arm.role for arm in data.arms}}
+    route = Route(data.environment, data.revision, versions)
+    await Routes(uow.connection).put(data.model_id, route)
+
+
 def handlers(environment: str) -> Handlers:
-    """Only what happens in this environment moves the alias."""
+    """Only what happens in this environment moves the alias; routes of all of them are known."""
     return {
         DeploymentPromoted: partial(on_deployment_promoted, environment=environment),
         DeploymentRolledBack: partial(on_deployment_rolled_back, environment=environment),
+        RoutesChanged: on_routes_changed,
     }

@@ -68,7 +68,12 @@ class VerifiedOut(BaseModel):
 
 def router(database: Database, store: ArtifactStore) -> APIRouter:
     routes = APIRouter(prefix="/v1/models", tags=["models"], responses=PROBLEMS)
+    _add_lists(routes, database)
+    _add_version(routes, database, store)
+    return routes
 
+
+def _add_lists(routes: APIRouter, database: Database) -> None:
     @routes.get("")
     async def list_models(
         after: Annotated[str | None, Query(max_length=256)] = None,
@@ -91,6 +96,8 @@ def router(database: Database, store: ArtifactStore) -> APIRouter:
             ]
         return VersionsOut(items=items, next=None)
 
+
+def _add_version(routes: APIRouter, database: Database, store: ArtifactStore) -> None:
     @routes.get("/{model}/versions/{version}")
     async def get_version(model: str, version: str) -> VersionOut:
         """A version by number or `@alias`."""
@@ -108,8 +115,6 @@ def router(database: Database, store: ArtifactStore) -> APIRouter:
         if seal is None:
             raise ConflictError(f"{model} version {found.version}: {found.status_message}")
         return await _verified(store, seal)
-
-    return routes
 
 
 async def _verified(store: ArtifactStore, seal: Seal) -> VerifiedOut:

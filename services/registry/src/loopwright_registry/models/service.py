@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from datetime import datetime
 
 from loopwright_common import clock
@@ -28,15 +29,22 @@ from loopwright_registry.models.domain import (
     Package,
     RegisteredModel,
     Seal,
+    Use,
     json_tag,
     subject_of,
 )
 from loopwright_registry.models.repository import ChampionDecision, Models
+from loopwright_registry.models.route_repository import Routes
 from loopwright_registry.models.sealing import Draft, changed
 from loopwright_registry.models.version_repository import Versions
 from loopwright_registry.runs.domain import PIPELINE_RUN_TAG
 
 CLIENT, DEPLOYER = "client", "deployer"
+USES: Mapping[Use, str] = {
+    "live": "serves traffic; promote another version or abort its deployment first",
+    "shadow": "answers beside the champion; finish or abort its deployment first",
+    "kept": "is kept loaded for an undo, until `deploy.keep` newer champions have followed it",
+}
 HELD = "held: it is registered when its pipeline run registers its package"
 
 
@@ -116,7 +124,7 @@ async def complete_champion(uow: UnitOfWork, model_id: str, version: int) -> Non
 
 
 async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIENT) -> None:
-    """ConflictError while the version is champion; its number is never given again."""
+    """ConflictError while the version is champion or loaded; its number is never given again."""
     model = await Models(uow.connection).named(name)
     versions = Versions(uow.connection)
     version = await versions.get(name, number)
@@ -124,6 +132,12 @@ async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIE
         raise ConflictError(
             f"version {number} of {name} is its champion and serves traffic; promote another first"
         )
+    for route in await Routes(uow.connection).of_model(model.model_id):
+        if use := route.versions.get(number):
+            raise ConflictError(
+                f"version {number} of {name} cannot be deleted: in {route.environment} it "
+                f"{USES[use]}"
+            )
     for alias in version.aliases:
         await set_alias(uow, model, alias, None, by)
     await versions.delete(model.model_id, number)
@@ -134,19 +148,26 @@ async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIE
 async def delete_model(uow: UnitOfWork, name: str) -> None:
     models = Models(uow.connection)
     model = await models.named(name)
-    require_undeployed(model, "deleted")
+    await require_undeployed(uow, model, "deleted")
     for version in await Versions(uow.connection).of_model(model.model_id):
         await delete_version(uow, name, version.version)
     await models.delete(model.model_id)
 
 
-def require_undeployed(model: RegisteredModel, what: str) -> None:
-    """ConflictError while the model has a champion."""
+async def require_undeployed(uow: UnitOfWork, model: RegisteredModel, what: str) -> None:
+    """ConflictError while the model has a champion or a route."""
     if CHAMPION in model.aliases:
         raise ConflictError(
             f"{model.name} is deployed (version {model.aliases[CHAMPION]} is its champion), "
             f"so it cannot be {what}"
         )
+    for route in await Routes(uow.connection).of_model(model.model_id):
+        if route.versions:
+            numbers = ", ".join(str(number) for number in sorted(route.versions))
+            raise ConflictError(
+                f"{model.name} is deployed in {route.environment} (versions {numbers} are loaded), "
+                f"so it cannot be {what}"
+            )
 
 
 async def _placed(

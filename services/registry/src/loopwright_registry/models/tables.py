@@ -72,6 +72,15 @@ seals = sa.Table(
     sa.Column("event_id", sa.String(64), nullable=False),
     sa.Column("facts", sa.JSON, nullable=False),
 )
+# The newest route the deployer told, per environment; `versions` maps a number to what it does.
+routes = sa.Table(
+    "routes",
+    metadata,
+    _model_id(),
+    sa.Column("environment", sa.String(255), primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("versions", sa.JSON, nullable=False),
+)
 # What the deployer decided last; `pending` until the version is known here.
 champion_decisions = sa.Table(
     "champion_decisions",

@@ -81,6 +81,12 @@ class Runs:
         statement = sa.update(runs).where(runs.c.run_id == run_id)
         await self._connection.execute(statement.values(**values))
 
+    async def move_all(self, experiment_id: int, stage: str) -> None:
+        """The experiment's runs that are not in this stage yet."""
+        here = (runs.c.experiment_id == experiment_id, runs.c.lifecycle_stage != stage)
+        moved = sa.update(runs).where(*here).values(lifecycle_stage=stage)
+        await self._connection.execute(moved)
+
     async def log(self, run_id: str, batch: Batch) -> None:
         """Repeating it changes nothing."""
         await insert_new(

@@ -1,0 +1,24 @@
+"""Routes of models, as the deployer tells them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "r007"
+down_revision = "r006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "routes",
+        sa.Column("model_id", sa.String(length=64), nullable=False),
+        sa.Column("environment", sa.String(length=255), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("versions", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("model_id", "environment"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("routes")
