@@ -36,6 +36,7 @@ def package_dirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "trained": packages.trained(root / "trained", 1, native=False),
         "native": packages.trained(root / "native", 1, native=True),
+        "strict": packages.trained(root / "strict", 1, native=False, unseen="error"),
         "low": packages.brittle(root / "low", 0.25),
         "high": packages.brittle(root / "high", 0.75),
         "summing": packages.summing(root / "summing"),

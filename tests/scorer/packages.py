@@ -25,9 +25,12 @@ def write_spec(directory: Path, spec: ServingSpec) -> Path:
     return directory
 
 
-def trained(directory: Path, seed: int, *, native: bool) -> Path:
-    """A logistic regression over text and numbers, as ONNX or as skops."""
-    pipeline = _fitted(seed)
+def trained(directory: Path, seed: int, *, native: bool, unseen: str = "ignore") -> Path:
+    """A logistic regression over text and numbers, as ONNX or as skops.
+
+    With `unseen="error"` it takes no job that it was not trained on.
+    """
+    pipeline = _fitted(seed, unseen)
     directory.mkdir(parents=True)
     if native:
         import skops.io
@@ -123,7 +126,7 @@ def _opset(onnx: object) -> object:
     return onnx.helper.make_opsetid("", 18)  # type: ignore[attr-defined]
 
 
-def _fitted(seed: int) -> object:
+def _fitted(seed: int, unseen: str) -> object:
     import pandas as pd
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
@@ -143,7 +146,7 @@ def _fitted(seed: int) -> object:
     columns = ColumnTransformer(
         [
             ("numbers", SimpleImputer(), ["age", "visits", "balance"]),
-            ("text", OneHotEncoder(handle_unknown="ignore"), ["job"]),
+            ("text", OneHotEncoder(handle_unknown=unseen), ["job"]),
         ]
     )
     answers = np.where(rows["age"] + random.normal(0, 5, 200) > 40, "yes", "no")

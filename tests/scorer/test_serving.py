@@ -44,6 +44,18 @@ async def test_the_native_form_answers_as_the_compiled_one(world: World) -> None
     assert both[0][1]["data"] == pytest.approx(both[1][1]["data"], abs=1e-5)
 
 
+async def test_a_category_that_the_model_does_not_take_is_the_callers_fault(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "strict"))
+        await replica.serves(1)
+        known = await replica.infer(ROW)
+        refused = await replica.infer({**ROW, "job": ["astronaut"]})
+
+    assert known.status_code == 200
+    assert refused.status_code == 400
+    assert "a category is new to it" in refused.json()["error"]
+
+
 async def test_a_tensor_signature_is_one_input(world: World) -> None:
     async with world.replica() as replica:
         await world.route(1, await world.arm(1, "summing"))

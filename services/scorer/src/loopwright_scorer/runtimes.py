@@ -12,6 +12,8 @@ from loopwright_common.serving import ServingSpec
 from loopwright_scorer.plan import Inputs, Plan, narrowed
 from loopwright_scorer.v2 import NUMPY_TYPES, NamedTensor, TensorType, datatype_of
 
+_UNSEEN = "Unknown Category"
+"""How ONNX Runtime begins to say that an encoder was told not to take new categories."""
 LABEL, PROBABILITIES, PREDICTION = "label", "probabilities", "prediction"
 
 
@@ -60,7 +62,9 @@ class OnnxRuntime:
 
     def __init__(self, path: Path, spec: ServingSpec, plan: Plan) -> None:
         import onnxruntime
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
+        self._failure: type[Exception] = Fail
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
@@ -80,7 +84,15 @@ class OnnxRuntime:
 
     def predict(self, inputs: Inputs) -> Outputs:
         feeds = {name: feed(inputs.arrays[name]) for name, feed in self._feeds}
-        answers = self._session.run(list(self._names.values()), feeds)
+        try:
+            answers = self._session.run(list(self._names.values()), feeds)
+        except self._failure as error:
+            if _UNSEEN not in str(error):
+                raise
+            raise InvalidError(
+                "the model refuses these rows: a category is new to it; an encoder with "
+                "handle_unknown='ignore' would take it"
+            ) from None
         found = dict(zip(self._names, answers, strict=True))
         return _shaped(inputs.rows, self._label_dtype, found)
 
