@@ -66,6 +66,9 @@ class Watched(Coroutine[Any, Any, Any]):
         return self._heard(self.inner.send(value))
 
     def throw(self, *error: Any) -> Any:
+        # A task cancelled in a call loses its connection, and its transaction with it.
+        if isinstance(error[0], asyncio.CancelledError):
+            self._watch.ends(self)
         return self._heard(self.inner.throw(*error))
 
     def close(self) -> None:

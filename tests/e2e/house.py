@@ -26,6 +26,7 @@ class House:
         self.directory = directory
         self.killed: list[str] = []
         self.failpoint = ""
+        self.before_start: Callable[[], object] = lambda: None
         self.urls: dict[str, str] = {}
         self.http = httpx.AsyncClient(timeout=10)
         self._ports = free_ports()
@@ -50,6 +51,11 @@ class House:
             processes.kill_group(self._process.pid)
             await self._process.wait()
         await self.http.aclose()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     async def kill_at(self, failpoint: str) -> None:
         """From the next start on; the running system is told to start anew."""
@@ -99,6 +105,7 @@ class House:
 
     async def _keep(self) -> None:
         while True:
+            self.before_start()
             self._process = await processes.start(
                 [sys.executable, "-m", "loopwright", "up", "--data-dir", "data"],
                 cwd=self.directory,
