@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
+from loopwright_common import runtime
 from loopwright_common.errors import UnavailableError
 from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import LoopFailedError, Service, run_until
@@ -92,6 +93,22 @@ async def test_a_loop_that_fails_ends_everything_with_its_reason() -> None:
 
     with pytest.raises(LoopFailedError, match=r"^probe: .*failing failed: ValueError\('no such"):
         await run_until(asyncio.Event(), [service("other"), service("probe", loops=[failing])])
+
+
+async def test_a_loop_goes_on_after_a_passing_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_PAUSE_SECONDS", 0)
+    stop = asyncio.Event()
+    faults = [UnavailableError("the disk is full"), UnavailableError("still")]
+
+    async def loop() -> None:
+        if faults:
+            raise faults.pop()
+        stop.set()
+        await asyncio.Event().wait()
+
+    await run_until(stop, [service("probe", loops=[loop])])
+
+    assert faults == []
 
 
 async def test_services_stop_in_reverse_and_each_drains_before_its_loops_end() -> None:

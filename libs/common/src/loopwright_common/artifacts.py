@@ -87,7 +87,10 @@ class DirectoryStore:
         return await asyncio.to_thread(self._read, digest)
 
     async def fetch(self, digest: str, target: Path) -> None:
-        await asyncio.to_thread(self._copy, digest, target)
+        try:
+            await asyncio.to_thread(self._copy, digest, target)
+        except OSError as error:
+            raise UnavailableError(f"artifact store: {error}") from error
 
     async def stream(self, digest: str) -> AsyncIterator[bytes]:
         path = self._existing(digest)
@@ -161,8 +164,6 @@ class DirectoryStore:
             _verify(digest, seen.hexdigest())
             Path(name).chmod(0o644)
             shutil.move(name, target)
-        except OSError as error:
-            raise UnavailableError(f"artifact store: {error}") from error
         finally:
             Path(name).unlink(missing_ok=True)
 

@@ -29,13 +29,14 @@ from loopwright_common.sqlite_log import open_bus
 from loopwright_common.web import Readiness
 
 _DRAIN_SECONDS = 3.0
+_PAUSE_SECONDS = 1.0
 _RELAY_LAG = timedelta(seconds=30)
 log = structlog.get_logger()
 
 
 @dataclass(kw_only=True)
 class Service:
-    """A service ready to run: `loops` run until cancelled.
+    """A service ready to run: `loops` run until cancelled, anew after an UnavailableError.
 
     `on_stop` drains once the server is down, while the loops still run.
     """
@@ -225,12 +226,17 @@ def _server(service: Service) -> Server:
 
 
 async def _forever(service: str, run: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await run()
-    except Exception as error:
-        name = getattr(run, "__qualname__", repr(run))
-        log.error("loop.failed", service=service, loop=name, exc_info=error)
-        raise LoopFailedError(f"{service}: {name} failed: {error!r}") from error
+    """Run a loop, and once more after a passing fault; any other fault is ours."""
+    name = getattr(run, "__qualname__", repr(run))
+    while True:
+        try:
+            return await run()
+        except UnavailableError as error:
+            log.warning("loop.paused", service=service, loop=name, error=str(error))
+            await asyncio.sleep(_PAUSE_SECONDS)
+        except Exception as error:
+            log.error("loop.failed", service=service, loop=name, exc_info=error)
+            raise LoopFailedError(f"{service}: {name} failed: {error!r}") from error
 
 
 async def _watch_lag(services: Sequence[Service]) -> None:

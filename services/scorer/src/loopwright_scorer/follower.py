@@ -118,10 +118,14 @@ class RouteFollower:
             self._routes.changed.set()
 
     async def _remember(self, data: RoutesChanged) -> None:
+        """For a restart without the bus; a full disk keeps no route from being served."""
         path = self._path(data.model_id)
         temporary = path.with_suffix(".new")
-        await asyncio.to_thread(temporary.write_bytes, data.to_bytes())
-        await asyncio.to_thread(temporary.rename, path)
+        try:
+            await asyncio.to_thread(temporary.write_bytes, data.to_bytes())
+            await asyncio.to_thread(temporary.rename, path)
+        except OSError as error:
+            log.warning("route.not-remembered", model=data.model, error=str(error))
 
     async def _remove(self, model_id: str) -> None:
         self._routes.remove(model_id)

@@ -46,9 +46,10 @@ class Worker:
     async def run(self) -> None:
         """Until cancelled; runs then stop with their processes, and go on at the next start."""
         await asyncio.to_thread(environment.warm_up)
+        interrupted = await self._interrupted()
         async with asyncio.TaskGroup() as group:
-            for interrupted in await self._interrupted():
-                self._start(group, interrupted)
+            for run in interrupted:
+                self._start(group, run)
             while True:
                 await self._claim(group)
                 with suppress(TimeoutError):
