@@ -109,5 +109,7 @@ class MonitorPolicy(Policy):
     false_alarm_every: FalseAlarms = FalseAlarms()
     smallest_change: float = Field(default=0.05, gt=0, lt=0.5)
     block_rows: int = Field(default=256, ge=16, le=4096)
+    concept: Literal["adwin", "none"] = "adwin"
+    """What watches the champion's losses, once labels come."""
     drift: DriftTrigger | None = None
     """`triggers.drift` of the pipeline; without it drift is told and nothing is retrained."""

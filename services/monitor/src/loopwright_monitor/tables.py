@@ -63,6 +63,13 @@ detectors = sa.Table(
     sa.Column("profile", _Id, nullable=False),
     sa.Column("state", sa.LargeBinary, nullable=False),
 )
+losses = sa.Table(
+    "losses",
+    metadata,
+    sa.Column("model_id", _Id, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+)
 first_rows = sa.Table(
     "first_rows",
     metadata,

@@ -91,7 +91,8 @@ def once_preloaded(run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable
     """Run what needs a library whose import takes seconds, without a start that waits for it."""
 
     async def run_preloaded() -> None:
-        await asyncio.to_thread(import_module, "river.metrics")
+        for name in ("river.metrics", "river.drift"):
+            await asyncio.to_thread(import_module, name)
         await run()
 
     return run_preloaded

@@ -1,11 +1,13 @@
 """Realised performance of a version over the labels that came, by river's metrics."""
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["binary", "multiclass", "regression"]
+_LEAST = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class Performance:
             self.score_sum + sign * sum(score for _, score in truths),
         )
 
+    def losses(self, rows: Iterable[Scored], positive: str | None) -> list[float]:
+        """What each row adds to `loss_sum`, in order; rows that cannot be compared are left out."""
+        truths = [(self._truth(row, positive), row.score) for row in rows]
+        return [_loss(self.task, truth, score) for truth, score in truths if truth is not None]
+
     def mean(self, total: float) -> float | None:
         return total / self.labelled if self.labelled else None
 
@@ -73,6 +80,13 @@ class Performance:
         return float(hit == (row.score > 0.5)) if self.task == "binary" else float(hit)
 
 
+LOSS_NAMES: Mapping[Task, str] = {
+    "binary": "log loss",
+    "multiclass": "error rate",
+    "regression": "squared error",
+}
+
+
 def same_label(one: str, other: str | None) -> bool:
     """Labels in JSON compared by what they say: `1`, `1.0` and `"1"` are one label."""
     return other is not None and plain(json.loads(one)) == plain(json.loads(other))
@@ -85,6 +99,16 @@ def plain(label: object) -> str:
     if isinstance(label, float) and label.is_integer():
         return str(int(label))
     return str(label)
+
+
+def _loss(task: Task, truth: float, score: float) -> float:
+    """One row's part of `loss_sum`, without the cost of a metric object for each."""
+    if task == "multiclass":
+        return 1.0 - truth
+    if task == "regression":
+        return (truth - score) ** 2
+    right = score if truth > 0.5 else 1.0 - score
+    return -math.log(min(max(right, _LEAST), 1.0 - _LEAST))
 
 
 def _losses(task: Task, truths: list[tuple[float, float]]) -> tuple[float, float]:

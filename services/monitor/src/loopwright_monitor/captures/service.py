@@ -16,8 +16,9 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.inference import INPUT, OUTPUT, SCORE, InferenceLogged
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor.captures.label_repository import Labels, Said, Score, Scores
-from loopwright_monitor.captures.performance import Performance, Scored, Task
+from loopwright_monitor.captures.performance import LOSS_NAMES, Performance, Scored, Task
 from loopwright_monitor.captures.repository import Capture, Captures, Performances
+from loopwright_monitor.drift import concept
 from loopwright_monitor.drift.repository import Models, Versions
 from loopwright_monitor.drift.streams import live_rows
 
@@ -103,7 +104,7 @@ def _id(row: Score, kind: str) -> str:
 
 
 def _changes(kind: str, said: Sequence[Said], rows: Sequence[Score]) -> list[tuple[Score, Score]]:
-    """Rows before and after their newest label."""
+    """Rows before and after their newest label, in the order in which they were scored."""
     newest: dict[str, Said] = {}
     for each in said:
         if each.id not in newest or each.at >= newest[each.id].at:
@@ -113,7 +114,7 @@ def _changes(kind: str, said: Sequence[Said], rows: Sequence[Score]) -> list[tup
         word = newest[_id(row, kind)]
         if row.label_at is None or word.at >= row.label_at:
             found.append((row, row.labelled(word.label, word.at)))
-    return found
+    return sorted(found, key=lambda pair: (pair[0].time, pair[0].prediction_id))
 
 
 async def _measure(
@@ -131,6 +132,9 @@ async def _measure(
         now = old.plus(_scored(before for before, _ in mine), positive, -1)
         now = now.plus(_scored(after for _, after in mine), positive)
         await performances.put(version, now)
+        fresh = _scored(after for before, after in mine if before.label is None)
+        name = LOSS_NAMES[now.task]
+        await concept.learn(uow, model_id, version, name, now.losses(fresh, positive))
         if _worth_telling(old.labelled, now.labelled):
             await _tell(uow, model_id, model, version, now)
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.sql import upsert
-from loopwright_monitor.tables import detectors, first_rows, profiles
+from loopwright_monitor.tables import detectors, first_rows, losses, profiles
 
 
 class Profiles:
@@ -47,6 +47,25 @@ class Detectors:
         for table in (detectors, first_rows):
             which = (table.c.model_id == model_id, table.c.stream == stream)
             await self._connection.execute(sa.delete(table).where(*which))
+
+
+class LossStates:
+    """The state of each champion's losses, as JSON."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def load(self, model_id: str, version: int) -> str | None:
+        query = sa.select(losses.c.state)
+        query = query.where(losses.c.model_id == model_id, losses.c.version == version)
+        return (await self._connection.execute(query)).scalar()
+
+    async def save(self, model_id: str, version: int, state: str) -> None:
+        row = {"model_id": model_id, "version": version, "state": state}
+        await upsert(self._connection, losses, row, update=("state",))
+
+    async def forget(self, model_id: str) -> None:
+        await self._connection.execute(sa.delete(losses).where(losses.c.model_id == model_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from loopwright_common import clock
 from loopwright_common.events import DeploymentFinished, Event, TrainingFinished
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor.drift.repository import Models
-from loopwright_monitor.drift.state_repository import Detectors
+from loopwright_monitor.drift.state_repository import Detectors, LossStates
 from loopwright_monitor.drift.streams import INPUTS
 from loopwright_monitor.retraining.domain import Decision
 from loopwright_monitor.retraining.repository import Decisions, Episodes, Outcomes, Requests
@@ -20,6 +20,7 @@ async def crown(uow: UnitOfWork, model_id: str, model: str, version: int, why: s
         return
     await models.crown(model_id, version)
     await Detectors(uow.connection).forget(model_id, INPUTS)
+    await LossStates(uow.connection).forget(model_id)
     moment = clock.now()
     for episode in await Episodes(uow.connection).close(model_id, moment, why):
         await Decisions(uow.connection).add(episode, Decision("closed", "promoted", why), moment)
