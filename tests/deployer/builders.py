@@ -130,6 +130,20 @@ def pipeline(seed: int = 0, rows: int = 400) -> Any:
     return make_pipeline(columns, LogisticRegression()).fit(frame, labels)
 
 
+def graph_of(estimator: Any, **options: Any) -> bytes:
+    """An estimator over `customers` as ONNX, one input per column."""
+    import skl2onnx
+    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+
+    types = [
+        ("age", Int64TensorType([None, 1])),
+        ("rate", FloatTensorType([None, 1])),
+        ("job", StringTensorType([None, 1])),
+    ]
+    converted = skl2onnx.to_onnx(estimator, initial_types=types, target_opset=18, **options)
+    return bytes(converted.SerializeToString())
+
+
 async def everything_said(bus: EventBus, *topics: str) -> list[Event[Any]]:
     subscription = await bus.subscribe(None, list(topics), from_start)
     try:

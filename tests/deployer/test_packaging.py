@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from loopwright_deployer.packaging.build import Job, build
 from tests.deployer.builders import (
     COLUMNS,
     customers,
+    graph_of,
     onnx_package,
     pipeline,
     skops_package,
@@ -119,19 +119,6 @@ def test_no_signature_and_no_probabilities_are_refused_with_the_remedy(tmp_path:
         packed(unsigned)
     with pytest.raises(InvalidError, match="CalibratedClassifierCV"):
         packed(hard)
-
-
-def graph_of(estimator: Any, **options: Any) -> bytes:
-    import skl2onnx
-    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
-
-    types = [
-        ("age", Int64TensorType([None, 1])),
-        ("rate", FloatTensorType([None, 1])),
-        ("job", StringTensorType([None, 1])),
-    ]
-    converted = skl2onnx.to_onnx(estimator, initial_types=types, target_opset=18, **options)
-    return bytes(converted.SerializeToString())
 
 
 def test_an_onnx_package_with_a_zipmap_is_served_with_plain_probabilities(tmp_path: Path) -> None:

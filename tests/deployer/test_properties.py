@@ -17,7 +17,8 @@ from loopwright_common.events import AliasChanged
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_deployer import actions, service
 from loopwright_deployer.main import MIGRATIONS
-from loopwright_deployer.repository import Deployments, Record, Routes
+from loopwright_deployer.repository import Deployments, Record
+from loopwright_deployer.routes import Routes
 from tests.deployer.builders import MODEL, MODEL_ID, registered
 from tests.deployer.driving import CAUSE, worked
 

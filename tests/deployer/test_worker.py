@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasur
 from loopwright_common.table_reader import TableReader
 from loopwright_deployer.domain import State
 from loopwright_deployer.measures import Counters
-from loopwright_deployer.repository import Record, Routes
+from loopwright_deployer.repository import Record
+from loopwright_deployer.routes import Routes
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.worker import Worker
 from loopwright_deployer.workshop import Workshop
@@ -37,8 +38,7 @@ async def working(database: Database, bus: EventBus, directory: Path) -> AsyncGe
     yield worker
     for task in tasks:
         task.cancel()
-    with suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def until(database: Database, version: int, *states: State) -> Record:
@@ -128,6 +128,20 @@ async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
         record = await until(database, 2, State.PAUSED)
 
     assert record.deployment.why == "inconclusive: only 0 of 30 requests"
+
+
+async def test_a_paused_canary_is_still_rolled_back_when_it_fails(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    await lead(database, 1, State.PROMOTED)
+    await lead(database, 2, State.CANARY, deploy=IMPATIENT)
+    await serve(database, bus)
+    async with working(database, bus, tmp_path):
+        await until(database, 2, State.PAUSED)
+        await serve(database, bus, tripped={"2": "five server errors in a row"})
+        record = await until(database, 2, State.ROLLED_BACK)
+
+    assert "five server errors in a row" in record.deployment.why
 
 
 async def test_promotion_waits_for_a_live_replica_and_says_so(

@@ -11,7 +11,8 @@ from loopwright_deployer import actions
 from loopwright_deployer.actions import Wish
 from loopwright_deployer.domain import State
 from loopwright_deployer.plan import plan
-from loopwright_deployer.repository import Deployments, Record, Routes
+from loopwright_deployer.repository import Deployments, Record
+from loopwright_deployer.routes import Routes
 from loopwright_deployer.schemas import (
     DeploymentDetail,
     DeploymentsOut,

@@ -17,6 +17,7 @@ from loopwright_common.web import create_app
 from loopwright_deployer.api import create_router
 from loopwright_deployer.handlers import Lifecycle
 from loopwright_deployer.settings import DeployerSettings
+from loopwright_deployer.upkeep import Upkeep
 from loopwright_deployer.worker import Worker
 from loopwright_deployer.workshop import Workshop
 
@@ -31,7 +32,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     stack.push_async_callback(workshop.close)
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)
-    worker = Worker(database, workshop, replicas)
+    worker, upkeep = Worker(database, workshop, replicas), Upkeep(database, bus, replicas)
     lifecycle = Lifecycle(settings.environment, worker.wake)
     consumers = [
         Consumer("deployer.lifecycle", lifecycle.handlers(), database, bus, metrics),
@@ -46,7 +47,12 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
         host=settings.host,
         port=settings.port,
         metrics=metrics,
-        loops=[*delivery_loops(database, bus, metrics, consumers), replicas.run, worker.run],
+        loops=[
+            *delivery_loops(database, bus, metrics, consumers),
+            replicas.run,
+            worker.run,
+            upkeep.run,
+        ],
     )
 
 

@@ -7,17 +7,19 @@ from datetime import datetime, timedelta
 from loopwright_common.events import ReplicaReported, ServedRoute
 
 SILENT_AFTER = timedelta(seconds=15)
+LOADING = timedelta(seconds=10)
+"""A replica that serves an older revision for longer, without a problem, has missed the newer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A route revision and the version it brings, published at `since`."""
+    """A route revision, published at `since`, and the version it brings if it brings one."""
 
     environment: str
     model_id: str
     revision: int
-    version: int
     since: datetime
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,28 @@ class Acknowledgement:
     tripped: str | None = None
 
 
+def is_silent(report: ReplicaReported, now: datetime) -> bool:
+    return now - report.at >= SILENT_AFTER
+
+
+def missed_by(wanted: Wanted, reports: Iterable[ReplicaReported], now: datetime) -> list[str]:
+    """Live replicas that should serve the revision by now and do not know of it."""
+    return sorted(
+        report.replica
+        for report in reports
+        if report.environment == wanted.environment
+        and not is_silent(report, now)
+        and report.at - wanted.since >= LOADING
+        and _knows_less(_route(report, wanted), wanted)
+    )
+
+
 def acknowledgement(
     wanted: Wanted, reports: Iterable[ReplicaReported], now: datetime
 ) -> Acknowledgement:
     """Replicas silent for 15 s do not count; without any live one nothing is acknowledged."""
-    live = [r for r in reports if r.environment == wanted.environment and now - r.at < SILENT_AFTER]
+    ours = [report for report in reports if report.environment == wanted.environment]
+    live = [report for report in ours if not is_silent(report, now)]
     if not live:
         return Acknowledgement(False, "no live scorer replica; waits for one")
     answers = [(report, _route(report, wanted)) for report in live]
@@ -54,6 +73,10 @@ def acknowledgement(
 
 def _route(report: ReplicaReported, wanted: Wanted) -> ServedRoute | None:
     return next((r for r in report.routes if r.model_id == wanted.model_id), None)
+
+
+def _knows_less(route: ServedRoute | None, wanted: Wanted) -> bool:
+    return route is None or (route.revision < wanted.revision and not route.problems)
 
 
 def _problem(report: ReplicaReported, route: ServedRoute | None, wanted: Wanted) -> str | None:

@@ -1,6 +1,5 @@
-"""Queries over deployments, their steps and routes; rows leave here as plain dataclasses."""
+"""Queries over deployments and their steps; rows leave here as plain dataclasses."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -10,13 +9,12 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import ConflictError, NotFoundError
-from loopwright_common.events import Arm, Check, ModelRegistered
+from loopwright_common.events import Check, ModelRegistered
 from loopwright_common.policy import DeployPolicy
 from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import Cause
 from loopwright_deployer.domain import IN_FLIGHT, Deployment, Served, State
-from loopwright_deployer.rollout import Route
-from loopwright_deployer.tables import canary_steps, deployments, routes, steps
+from loopwright_deployer.tables import deployments, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +41,6 @@ class Step:
     why: str
     by: str | None
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RouteRow:
-    environment: str
-    model_id: str
-    model: str
-    route: Route
-    changed_at: datetime
 
 
 class Deployments:
@@ -171,45 +160,6 @@ class Deployments:
         return [_record(row) for row in (await self._connection.execute(newest)).all()]
 
 
-class Routes:
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def get(self, environment: str, model_id: str) -> RouteRow | None:
-        mine = (routes.c.environment == environment, routes.c.model_id == model_id)
-        row = (await self._connection.execute(sa.select(routes).where(*mine))).one_or_none()
-        return _route(row) if row else None
-
-    async def all(self) -> list[RouteRow]:
-        rows = (await self._connection.execute(sa.select(routes).order_by(routes.c.model))).all()
-        return [_route(row) for row in rows]
-
-    async def put(self, row: RouteRow, routing_key: str | None) -> None:
-        values = {
-            "environment": row.environment,
-            "model_id": row.model_id,
-            "model": row.model,
-            "revision": row.route.revision,
-            "arms": [arm.model_dump() for arm in row.route.arms],
-            "kept": [arm.model_dump() for arm in row.route.kept],
-            "routing_key": routing_key,
-            "changed_at": row.changed_at,
-        }
-        changes = tuple(name for name in values if name not in ("environment", "model_id"))
-        await upsert(self._connection, routes, values, update=changes)
-
-    async def remember_step(self, deployment_id: str, revision: int, step: int) -> None:
-        """Evidence of a canary step is that of its revision."""
-        row = {"deployment_id": deployment_id, "revision": revision, "step": step}
-        await upsert(self._connection, canary_steps, row, update=("step",))
-
-    async def revisions_of(self, deployment_id: str) -> Sequence[int]:
-        """Revisions of a deployment's canary steps, oldest first."""
-        mine = canary_steps.c.deployment_id == deployment_id
-        query = sa.select(canary_steps.c.revision).where(mine).order_by(canary_steps.c.revision)
-        return (await self._connection.scalars(query)).all()
-
-
 def _values(record: Record) -> dict[str, Any]:
     values = asdict(record.deployment)
     served = values.pop("served")
@@ -243,10 +193,3 @@ def _record(row: Row[Any]) -> Record:
         tuple(Check.model_validate(check) for check in row.checks),
         row.report,
     )
-
-
-def _route(row: Row[Any]) -> RouteRow:
-    arms = tuple(Arm.model_validate(arm) for arm in row.arms)
-    others = tuple(Arm.model_validate(arm) for arm in row.kept)
-    route = Route(row.revision, arms, others)
-    return RouteRow(row.environment, row.model_id, row.model, route, row.changed_at)

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from loopwright_common.events import Arm, Check
 from loopwright_common.policy import DeployPolicy
 from loopwright_deployer.domain import State
-from loopwright_deployer.repository import Record, RouteRow, Step
+from loopwright_deployer.repository import Record, Step
+from loopwright_deployer.routes import RouteRow
 
 
 class WishIn(BaseModel):

@@ -18,8 +18,9 @@ from loopwright_deployer.domain import State
 from loopwright_deployer.judge import added, tally
 from loopwright_deployer.measures import Counters
 from loopwright_deployer.replicas import Acknowledgement, Wanted, acknowledgement
-from loopwright_deployer.repository import Deployments, Record, RouteRow, Routes
+from loopwright_deployer.repository import Deployments, Record
 from loopwright_deployer.rollout import Evidence, decide
+from loopwright_deployer.routes import RouteRow, Routes
 from loopwright_deployer.workshop import Workshop
 
 Step = Callable[[Record], Awaitable[bool]]
@@ -41,6 +42,7 @@ class Steps:
             State.VALIDATED: self._enter,
             State.APPROVAL: self._await_approval,
             State.CANARY: self._judge,
+            State.PAUSED: self._guard,
             State.PROMOTING: self._await_acknowledgement,
         }
 
@@ -113,6 +115,18 @@ class Steps:
                 await traffic.roll_back(uow, judged, decision.why, decision.checks)
         return True
 
+    async def _guard(self, record: Record) -> bool:
+        """A paused canary keeps its share, so it is still taken out when it fails."""
+        if record.deployment.paused_from is not State.CANARY:
+            return False
+        decision = decide(record.policy, record.deployment.step, await self._evidence(record))
+        if decision.action != "roll-back":
+            return False
+        judged = replace(record, checks=_joined(record.checks, decision.checks))
+        async with self._database.unit_of_work() as uow:
+            await traffic.roll_back(uow, judged, decision.why, decision.checks)
+        return True
+
     async def _await_acknowledgement(self, record: Record) -> bool:
         deployment = record.deployment
         async with self._database.read() as connection:
@@ -152,8 +166,8 @@ class Steps:
             row.environment,
             row.model_id,
             row.route.revision,
-            record.deployment.version,
             row.changed_at,
+            record.deployment.version,
         )
         reports = [event.data for event in self._replicas.rows.values()]
         return acknowledgement(wanted, reports, clock.now())

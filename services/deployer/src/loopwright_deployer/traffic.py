@@ -17,8 +17,9 @@ from loopwright_common.policy import ApprovalPolicy
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_deployer.domain import Deployment, Served, State, move
 from loopwright_deployer.measures import Counters
-from loopwright_deployer.repository import Deployments, Record, RouteRow, Routes
+from loopwright_deployer.repository import Deployments, Record
 from loopwright_deployer.rollout import Route, kept, sole, split
+from loopwright_deployer.routes import RouteRow, Routes
 from loopwright_deployer.service import advance, finish, naming, reject, store, tell
 
 
@@ -31,8 +32,7 @@ async def enter(uow: UnitOfWork, record: Record) -> bool:
     others = await Deployments(uow.connection).of_model(deployment.environment, deployment.model_id)
     busy = next((r.deployment for r in others if _in_the_way(r.deployment, deployment)), None)
     if busy is not None:
-        waits = f"waits for version {busy.version}, which is {busy.state}"
-        await Deployments(uow.connection).explain(deployment, waits)
+        await Deployments(uow.connection).explain(deployment, _turn(busy))
         return False
     champion = next((r for r in others if r.deployment.champion), None)
     if champion is None:
@@ -152,30 +152,33 @@ async def change_route(uow: UnitOfWork, record: Record, arms: Sequence[Arm]) -> 
     route = Route(
         old.route.revision + 1 if old else 1, tuple(arms), kept(former, arms, record.policy.keep)
     )
-    row = RouteRow(*place, deployment.model, route, clock.now())
-    await Routes(uow.connection).put(row, record.policy.routing_key)
+    row = RouteRow(*place, deployment.model, route, record.policy.routing_key, clock.now())
+    await Routes(uow.connection).put(row)
     await Counters(uow.connection).forget_before(*place, route.revision)
     failpoint("deployer.routed")
     uow.follow(record.cause, "deployer")
-    await uow.emit(
-        _told(row, record.policy.routing_key),
-        key=deployment.key,
-        subject=f"models/{deployment.model}",
-        identity=f"route/{deployment.key}/{route.revision}",
-    )
+    await _tell_route(uow, row, identity=f"route/{row.key}/{route.revision}")
     return route
 
 
-def _told(row: RouteRow, routing_key: str | None) -> RoutesChanged:
-    return RoutesChanged(
+async def repeat_route(uow: UnitOfWork, missed: RouteRow) -> None:
+    """Tell the route once more, unless there is a newer one, to replicas that missed it."""
+    row = await Routes(uow.connection).get(missed.environment, missed.model_id)
+    if row is not None and row.route.revision == missed.route.revision:
+        await _tell_route(uow, row)
+
+
+async def _tell_route(uow: UnitOfWork, row: RouteRow, identity: str | None = None) -> None:
+    told = RoutesChanged(
         environment=row.environment,
         model_id=row.model_id,
         model=row.model,
         revision=row.route.revision,
         arms=list(row.route.arms),
         kept=list(row.route.kept),
-        routing_key=routing_key,
+        routing_key=row.routing_key,
     )
+    await uow.emit(told, key=row.key, subject=f"models/{row.model}", identity=identity)
 
 
 async def _ask(uow: UnitOfWork, record: Record, policy: ApprovalPolicy) -> None:
@@ -208,6 +211,13 @@ async def _champion(uow: UnitOfWork, deployment: Deployment) -> Record:
 
 def _in_the_way(other: Deployment, mine: Deployment) -> bool:
     return other.id != mine.id and other.carries_traffic
+
+
+def _turn(busy: Deployment) -> str:
+    """What ends the wait for a version that has a share of the traffic."""
+    if busy.state is State.PAUSED:
+        return f"waits until a person resumes, promotes or aborts the paused version {busy.version}"
+    return f"waits for version {busy.version}, which is {busy.state}"
 
 
 def _served(record: Record) -> Served:

@@ -9,6 +9,7 @@ from loopwright_common.database import Database
 from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_common.table_reader import TableReader
+from loopwright_deployer.domain import AWAITS_PERSON
 from loopwright_deployer.repository import Deployments, Record
 from loopwright_deployer.steps import Steps
 from loopwright_deployer.workshop import Workshop
@@ -52,24 +53,21 @@ class Worker:
                 await self._sleep()
 
     async def _dispatch(self, group: asyncio.TaskGroup) -> None:
-        """A task for every deployment that has a step to do; none for what has left its step."""
+        """A task for every deployment in flight, and none for one that has ended."""
         try:
             async with self._database.read() as connection:
                 records = await Deployments(connection).in_flight()
         except UnavailableError as error:
             log.warning("deployer.paused", error=str(error))
             return
-        at_work = {
-            r.deployment.id: r for r in records if r.deployment.state in self._steps.by_state
-        }
-        for gone in set(self._tasks) - set(at_work):
+        for gone in self._tasks.keys() - {record.deployment.id for record in records}:
             self._tasks.pop(gone).cancel()
-        for deployment_id, record in at_work.items():
-            if deployment_id in self._tasks:
-                self._look_again.add(deployment_id)
+        for record in records:
+            if record.deployment.id in self._tasks:
+                self._look_again.add(record.deployment.id)
             else:
-                self._tasks[deployment_id] = group.create_task(self._step(record))
-        if at_work:
+                self._tasks[record.deployment.id] = group.create_task(self._step(record))
+        if any(record.deployment.state not in AWAITS_PERSON for record in records):
             self._busy_at = time.monotonic()
         elif time.monotonic() - self._busy_at > _IDLE_SECONDS:
             await self._workshop.prepare()

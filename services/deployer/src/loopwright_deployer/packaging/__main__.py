@@ -1,4 +1,4 @@
-"""`python -m loopwright_deployer.packaging JOB` or `--spare`: import all, then wait for the job.
+"""`python -m loopwright_deployer.packaging JOB`, or `--spare`: import all while there is no job.
 
 A job is one JSON object, `{"source": DIR, "target": DIR, "digest": "sha256:...", "rows": FILE}`;
 the optional `rows` is Parquet to compare forms on. Prints one JSON line: `{"format", "why"}`, or
@@ -7,11 +7,15 @@ the optional `rows` is Parquet to compare forms on. Prints one JSON line: `{"for
 
 import json
 import os
+import select
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from loopwright_common.errors import LoopwrightError
 from loopwright_deployer.packaging.build import Job, build
+
+_HEAVY = ("onnx", "onnxruntime", "yaml", "pyarrow.parquet", "pandas", "skops.io", "skl2onnx")
 
 
 def main(arguments: list[str]) -> int:
@@ -19,7 +23,7 @@ def main(arguments: list[str]) -> int:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     if arguments == ["--spare"]:
-        _import_all()
+        _import_while_idle()
         line = sys.stdin.readline()
     else:
         line = arguments[0] if arguments else ""
@@ -46,14 +50,12 @@ def _answer(line: str) -> dict[str, str]:
     return {"format": spec.format, "why": spec.parity or f"serves {spec.file} as it is"}
 
 
-def _import_all() -> None:
-    import onnx  # noqa: F401
-    import onnxruntime  # noqa: F401
-    import pandas as pd  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-    import skl2onnx  # noqa: F401
-    import skops.io  # noqa: F401
-    import yaml  # noqa: F401
+def _import_while_idle() -> None:
+    """A job that is there already needs but some of them."""
+    for name in _HEAVY:
+        if select.select([sys.stdin], [], [], 0)[0]:
+            return
+        import_module(name)
 
 
 if __name__ == "__main__":

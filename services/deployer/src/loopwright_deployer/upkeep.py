@@ -1,0 +1,63 @@
+"""Keeps what deployer and replicas share in order: routes that got lost, replicas that are gone."""
+
+import asyncio
+
+import structlog
+
+from loopwright_common import clock
+from loopwright_common.bus import EventBus
+from loopwright_common.codec import Outgoing
+from loopwright_common.database import Database
+from loopwright_common.errors import UnavailableError
+from loopwright_common.events import ReplicaReported
+from loopwright_common.table_reader import TableReader
+from loopwright_deployer import traffic
+from loopwright_deployer.replicas import LOADING, Wanted, is_silent, missed_by
+from loopwright_deployer.routes import RouteRow, Routes
+
+log = structlog.get_logger()
+_EVERY_SECONDS = LOADING.total_seconds()
+
+
+class Upkeep:
+    """Repeats a route that a live replica has missed, and takes silent replicas off their table."""
+
+    def __init__(
+        self, database: Database, bus: EventBus, replicas: TableReader[ReplicaReported]
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._replicas = replicas
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._replicas.ready.wait()
+        while True:
+            try:
+                await self.look()
+            except UnavailableError as error:
+                log.warning("upkeep.paused", error=str(error))
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    async def look(self) -> None:
+        await self._forget_silent()
+        async with self._database.read() as connection:
+            rows = await Routes(connection).all()
+        for row in rows:
+            await self._repeat_if_missed(row)
+
+    async def _forget_silent(self) -> None:
+        now = clock.now()
+        silent = [key for key, row in self._replicas.rows.items() if is_silent(row.data, now)]
+        for replica in silent:
+            log.info("replica.silent", replica=replica)
+        await self._bus.publish([Outgoing(ReplicaReported.topic, one, {}, b"") for one in silent])
+
+    async def _repeat_if_missed(self, row: RouteRow) -> None:
+        wanted = Wanted(row.environment, row.model_id, row.route.revision, row.changed_at)
+        reports = [event.data for event in self._replicas.rows.values()]
+        if not (missed := missed_by(wanted, reports, clock.now())):
+            return
+        log.warning("route.missed", model=row.model, revision=wanted.revision, replicas=missed)
+        async with self._database.unit_of_work() as uow:
+            await traffic.repeat_route(uow, row)

@@ -1,0 +1,106 @@
+"""A deployer and a scorer composed over one log and one store, and a caller with requests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.bus import EventBus
+from loopwright_common.package import store_package
+from loopwright_common.runtime import Service
+from loopwright_deployer.main import build as build_deployer
+from loopwright_deployer.settings import DeployerSettings
+from loopwright_scorer.main import build as build_scorer
+from loopwright_scorer.settings import ScorerSettings
+from tests.deployer.builders import MODEL, publish, registered
+
+ROW = {"age": ("INT64", 30), "rate": ("FP64", 0.5), "job": ("BYTES", "nurse")}
+
+
+@dataclass
+class Composed:
+    """What people and callers reach: the deployer's API and the scorer's."""
+
+    bus: EventBus
+    store: DirectoryStore
+    package: Path
+    api: httpx.AsyncClient
+    scorer: httpx.AsyncClient
+
+    async def register(self, version: int, **told: Any) -> None:
+        digest = await store_package(self.store, self.package)
+        await publish(self.bus, registered(version, digest=digest, format="onnx", **told))
+
+    async def deployment(self, version: int) -> dict[str, Any]:
+        listed = (await self.api.get("/v1/deployments")).json()["items"]
+        return next((d for d in listed if d["version"] == version), {})
+
+    async def reaches(self, version: int, state: str, why: str = "") -> dict[str, Any]:
+        """The deployment once it is in the state and says so; TimeoutError shows what it is."""
+        found: dict[str, Any] = {}
+        for _ in range(600):
+            found = await self.deployment(version)
+            if found.get("state") == state and why in found["why"]:
+                return found
+            await asyncio.sleep(0.05)
+        raise TimeoutError(f"version {version} is {found.get('state')}: {found.get('why')}")
+
+    async def wish(self, version: int, action: str) -> httpx.Response:
+        return await self._say(f"/v1/deployments/{(await self.deployment(version))['id']}/{action}")
+
+    async def undo(self) -> httpx.Response:
+        return await self._say(f"/v1/models/{MODEL}/undo")
+
+    async def ask(self) -> str:
+        """The version that answers one request."""
+        inputs = [
+            {"name": name, "datatype": datatype, "shape": [1], "data": [value]}
+            for name, (datatype, value) in ROW.items()
+        ]
+        answer = await self.scorer.post(f"/v2/models/{MODEL}/infer", json={"inputs": inputs})
+        return str(answer.json().get("model_version", answer.text))
+
+    async def answers(self, wanted: Callable[[set[str]], bool]) -> None:
+        """Wait until the versions that answer twenty requests are as wanted."""
+        found: set[str] = set()
+        for _ in range(100):
+            found = {await self.ask() for _ in range(20)}
+            if wanted(found):
+                return
+            await asyncio.sleep(0.05)
+        raise TimeoutError(f"answered by {found}")
+
+    async def _say(self, path: str) -> httpx.Response:
+        return await self.api.post(path, json={"by": "ada", "reason": "test"})
+
+
+@asynccontextmanager
+async def composed(
+    place: Path, bus: EventBus, store: DirectoryStore, package: Path
+) -> AsyncGenerator[Composed, None]:
+    """Both services, running until the end."""
+    urls: dict[str, Any] = {
+        "database_url": f"sqlite:///{place / 'databases'}",
+        "artifacts_url": f"file://{place / 'artifacts'}",
+    }
+    deploying = DeployerSettings(work_dir=place / "work", spares=False, **urls)
+    scoring = ScorerSettings(cache_dir=place / "cache", replica="r1", **urls)
+    async with AsyncExitStack() as stack:
+        deployer = await build_deployer(deploying, bus, stack)
+        scorer = await build_scorer(scoring, bus, stack)
+        loops = [asyncio.ensure_future(run()) for run in (*deployer.loops, *scorer.loops)]
+        api = await stack.enter_async_context(_client(deployer))
+        yield Composed(bus, store, package, api, await stack.enter_async_context(_client(scorer)))
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+
+def _client(service: Service) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=service.app)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")

@@ -1,0 +1,89 @@
+"""What deployer and replicas share is kept in order: lost routes, replicas that are gone."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from loopwright_common import clock
+from loopwright_common.bus import EventBus
+from loopwright_common.database import Database
+from loopwright_common.events import ReplicaReported, ServedRoute
+from loopwright_common.metrics import Metrics
+from loopwright_common.relay import Relay
+from loopwright_common.table_reader import TableReader
+from loopwright_deployer.domain import State
+from loopwright_deployer.replicas import SILENT_AFTER, Wanted, missed_by
+from loopwright_deployer.routes import Routes
+from loopwright_deployer.upkeep import Upkeep
+from tests.deployer.builders import MODEL_ID, everything_said, publish, replica
+from tests.deployer.driving import lead
+
+NOW = clock.now()
+LONG_AGO = NOW - timedelta(minutes=1)
+
+
+@pytest.fixture
+async def replicas(bus: EventBus) -> AsyncGenerator[TableReader[ReplicaReported], None]:
+    reader = TableReader(bus, ReplicaReported)
+    task = asyncio.create_task(reader.run())
+    yield reader
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def missed(revision: int | None, at: datetime = NOW, **more: object) -> list[str]:
+    """Who has missed revision 2 of a minute ago, when one replica reports this."""
+    routes = [ServedRoute.model_validate({"model_id": MODEL_ID, "revision": revision, **more})] if revision else []  # fmt: skip  # noqa: E501
+    wanted = Wanted("production", MODEL_ID, 2, LONG_AGO)
+    return missed_by(wanted, [replica(*routes, at=at)], NOW)
+
+
+def test_only_a_live_replica_without_a_reason_has_missed_a_route() -> None:
+    assert missed(1) == ["r1"]
+    assert missed(None) == ["r1"]
+    assert missed(2) == []
+    assert missed(1, problems={"2": "digest does not match"}) == []
+    assert missed(1, at=NOW - SILENT_AFTER) == []
+    assert missed(1, at=LONG_AGO + timedelta(seconds=5)) == []
+
+
+async def test_a_route_that_a_replica_missed_is_told_again(
+    database: Database, bus: EventBus, replicas: TableReader[ReplicaReported]
+) -> None:
+    await lead(database, 1, State.PROMOTED)
+    async with database.unit_of_work() as uow:
+        row = await Routes(uow.connection).get("production", MODEL_ID)
+        assert row is not None
+        await Routes(uow.connection).put(replace(row, changed_at=LONG_AGO))
+    relay = asyncio.create_task(Relay(database, bus, Metrics()).run())
+    await publish(bus, replica(ServedRoute(model_id=MODEL_ID, revision=0)), "r1")
+    await replicas.ready.wait()
+    while "r1" not in replicas.rows:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+    await Upkeep(database, bus, replicas).look()
+
+    while len(told := await everything_said(bus, "routes-changed")) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    relay.cancel()
+    await asyncio.gather(relay, return_exceptions=True)
+    assert [event.data.revision for event in told] == [1, 1]
+    assert told[0].id != told[1].id
+
+
+async def test_a_silent_replica_is_taken_off_the_table(
+    database: Database, bus: EventBus, replicas: TableReader[ReplicaReported]
+) -> None:
+    await publish(bus, replica(at=LONG_AGO), "r1")
+    await publish(bus, replica(name="r2"), "r2")
+    while len(replicas.rows) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+    await Upkeep(database, bus, replicas).look()
+
+    while "r1" in replicas.rows:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert list(replicas.rows) == ["r2"]
