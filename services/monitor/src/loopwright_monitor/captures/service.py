@@ -73,7 +73,9 @@ async def label(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
     """Keep the labels, join those whose rows are known and measure the versions they concern."""
     data = event.data
     if len(data.ids) != len(data.labels):
-        raise UndecodableError(f"{data.topic}: {len(data.ids)} ids, {len(data.labels)} labels")
+        raise UndecodableError(
+            f"{data.topic}: {len(data.ids)} ids, {len(data.labels)} labels; give a label for each id"
+        )
     said = [
         Said(each, data.id_kind, None if value is None else json.dumps(value), data.at)
         for each, value in zip(data.ids, data.labels, strict=True)

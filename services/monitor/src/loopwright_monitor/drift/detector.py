@@ -10,6 +10,7 @@ Rinaldo, arXiv 2203.03532). Features are told by e-d-BH (arXiv 2501.04130).
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,13 +66,14 @@ class Detector:
     def update(self, rows: pa.Table, times: Counts) -> list[Alarm]:
         """Learn the rows (columns by feature name, times in microseconds); alarms in order."""
         alarms = []
+        columns = {name: rows[name].combine_chunks() for name in rows.column_names}
         done = 0
         while done < rows.num_rows:
             within = self.rows % self.bets.block_rows
             if within == 0:
                 self.block_time = int(times[done])
             taken = min(self.bets.block_rows - within, rows.num_rows - done)
-            self._count(rows.slice(done, taken))
+            self._count(columns, done, taken)
             self.rows += taken
             done += taken
             if self.rows % self.bets.block_rows == 0:
@@ -116,14 +118,13 @@ class Detector:
             self.asked_since,
         )
 
-    def _count(self, rows: pa.Table) -> None:
-        present = set(rows.column_names)
+    def _count(self, columns: Mapping[str, pa.Array], start: int, rows: int) -> None:
         at = 0
         for feature in self.bets.features:
-            if feature.name in present:
-                had, asked = tally(feature, rows[feature.name].combine_chunks())
+            if feature.name in columns:
+                had, asked = tally(feature, columns[feature.name].slice(start, rows))
             else:
-                had, asked = tally_missing(feature, rows.num_rows)
+                had, asked = tally_missing(feature, rows)
             place = slice(at, at + len(feature.watches))
             self.had[place] += had
             self.asked[place] += asked

@@ -24,7 +24,8 @@ def tally_missing(feature: Feature, rows: int) -> tuple[Counts, Counts]:
 
 def _tally_numbers(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
     values, broken = numbers_of(column)
-    finite = values[np.isfinite(values)]
+    known = np.isfinite(values)
+    finite = values if known.all() else values[known]
     missing = len(column) - broken - len(finite)
     cuts = np.array([w.value for w in feature.watches if w.what == "cut"], dtype=np.float64)
     places = np.searchsorted(cuts, finite, side="left")
@@ -42,7 +43,7 @@ def _tally_numbers(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
 
 def _beyond(feature: Feature, side: What, finite: Floats) -> int:
     bound = next((float(w.value or 0.0) for w in feature.watches if w.what == side), 0.0)
-    return int(np.sum(finite < bound if side == "below" else finite > bound))
+    return int(np.count_nonzero(finite < bound if side == "below" else finite > bound))
 
 
 def _tally_levels(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
@@ -68,12 +69,13 @@ def numbers_of(column: pa.Array) -> tuple[Floats, int]:
     """Values as float64, nulls as NaN; and how many are infinite or no number at all."""
     if pa.types.is_temporal(column.type):
         column = column.cast(pa.timestamp("us")).cast(pa.int64())
-    try:
-        values = column.cast(pa.float64(), safe=False).fill_null(np.nan)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return np.full(len(column), np.nan), len(column) - column.null_count
-    numbers: Floats = values.to_numpy(zero_copy_only=False)
-    return numbers, int(np.sum(np.isinf(numbers)))
+    if not pa.types.is_float64(column.type):
+        try:
+            column = column.cast(pa.float64(), safe=False)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return np.full(len(column), np.nan), len(column) - column.null_count
+    numbers: Floats = column.to_numpy(zero_copy_only=False)
+    return numbers, int(np.count_nonzero(np.isinf(numbers)))
 
 
 def texts_of(column: pa.Array) -> pa.Array:

@@ -102,8 +102,9 @@ def _columns(version: Version, table: pa.Table) -> list[str]:
         names = [name for name in names if name in version.inputs]
     if not names or table.num_rows == 0:
         raise InvalidError(
-            f"the training dataset has no rows of the version's inputs; its columns are "
-            f"{', '.join(table.column_names) or 'none'}"
+            f"the training dataset has no rows of the version's inputs "
+            f"({', '.join(version.inputs or []) or 'none are named'}); its columns are "
+            f"{', '.join(table.column_names) or 'none'}: register what the version was trained on"
         )
     return names
 
