@@ -24,6 +24,7 @@ FIELDS: list[Column] = [
     "captured",
     "labelled",
     ("compared with", lambda model: field(model, "profile.why")),
+    ("gaps", lambda model: field(model, "gaps.note")),
     ("alarm at", lambda model: model.get("alarm_at")),
 ]
 EVIDENCE: list[Column] = ["feature", "group", "evidence", "before", "after", "sentence"]

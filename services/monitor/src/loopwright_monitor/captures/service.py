@@ -74,7 +74,7 @@ async def label(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
     data = event.data
     if len(data.ids) != len(data.labels):
         raise UndecodableError(
-            f"{data.topic}: {len(data.ids)} ids, {len(data.labels)} labels; give a label for each id"
+            f"{data.topic}: {len(data.ids)} ids, {len(data.labels)} labels; give one for each id"
         )
     said = [
         Said(each, data.id_kind, None if value is None else json.dumps(value), data.at)
