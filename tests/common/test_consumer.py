@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -237,3 +238,17 @@ async def effects_after(deliveries: list[tuple[str, int]]) -> set[Effect]:
         await database.close()
     assert len(done) == len(EVENTS)
     return set(done)
+
+
+async def test_what_a_handler_logs_names_its_event_and_chain(
+    database: Database, bus: SqliteLog
+) -> None:
+    seen: list[dict[str, object]] = []
+
+    async def logging_handler(event: Event[CodeChanged], uow: UnitOfWork) -> None:
+        seen.append(structlog.contextvars.get_contextvars())
+
+    await bus.publish([code_changed("a", 1)])
+    await handle_all(service.consumer(database, bus, {CodeChanged: logging_handler}), bus)
+
+    assert seen == [{"event_id": "a-1", "chain_id": "a-1"}]

@@ -185,7 +185,8 @@ class Consumer:
         )
         if claimed:
             uow.follow(Cause.of(work.event), self.name)
-            await work.run(uow)
+            with bound_contextvars(event_id=work.event.id, chain_id=work.event.chain_id):
+                await work.run(uow)
 
     async def _bury(self, record: Record, error: Exception, attempts: int) -> None:
         async with self._database.unit_of_work() as uow:
