@@ -14,6 +14,7 @@ from hypothesis import settings  # noqa: E402
 
 from loopwright_common.artifacts import DirectoryStore  # noqa: E402
 from loopwright_common.sqlite_log import SqliteLog  # noqa: E402
+from tests.holding import watching  # noqa: E402
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("ci")
@@ -25,7 +26,15 @@ def database_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def bus(tmp_path: Path) -> AsyncGenerator[SqliteLog, None]:
+async def watched() -> AsyncGenerator[None, None]:
+    """Whoever holds a transaction in this test awaits nothing but the database."""
+    with watching() as watch:
+        yield
+    assert watch.faults == []
+
+
+@pytest.fixture
+async def bus(tmp_path: Path, watched: None) -> AsyncGenerator[SqliteLog, None]:
     log = await SqliteLog.open(tmp_path / "bus")
     yield log
     await log.close()

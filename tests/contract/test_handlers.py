@@ -20,7 +20,6 @@ from loopwright_common.events import TOPICS
 from loopwright_common.runtime import Service
 from loopwright_common.table_reader import TableReader
 from loopwright_trainer.service import add_repository
-from tests.contract.holding import Watch, watching
 from tests.contract.records import (
     every_golden,
     golden,
@@ -28,6 +27,7 @@ from tests.contract.records import (
     schema_breaking,
     undecodable,
 )
+from tests.holding import Watch, watching
 
 Letters = Sequence[sa.Row[Any]]
 

@@ -1,24 +1,16 @@
 """The watch sees what it is there for, so that its silence elsewhere means something."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 
 from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.database import Database
 from loopwright_common.sqlite_log import SqliteLog
-from tests.common.probe import service
 from tests.common.test_consumer import code_changed
-from tests.contract.holding import watching
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncGenerator[Database, None]:
-    opened = await service.open_database(database_url)
-    yield opened
-    await opened.close()
+from tests.holding import watching
 
 
 async def faults_of(database: Database, within: Callable[[], Awaitable[object]]) -> list[str]:
@@ -34,8 +26,10 @@ async def faults_of(database: Database, within: Callable[[], Awaitable[object]])
 
 
 async def test_a_wait_a_thread_or_another_store_within_a_transaction_is_seen(
-    database: Database, bus: SqliteLog, store: DirectoryStore
+    database: Database, store: DirectoryStore, tmp_path: Path
 ) -> None:
+    bus = await SqliteLog.open(tmp_path)
+
     async def a_while() -> None:
         await asyncio.sleep(0.001)
 
@@ -48,6 +42,7 @@ async def test_a_wait_a_thread_or_another_store_within_a_transaction_is_seen(
         found = await faults_of(database, within)
         assert found
         assert place in found[0]
+    await bus.close()
 
 
 async def test_the_database_alone_may_be_awaited(database: Database) -> None:
