@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from loopwright_common import clock, codec, dead_letters, parking
 from loopwright_common.bus import EventBus, Positions, Subscription, TopicPartition
