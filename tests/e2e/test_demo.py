@@ -22,7 +22,7 @@ def test_the_demo_closes_the_loop_and_leaves_its_story(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    for told in ("drift-detected", "retrain-requested", "prepare reused", "The loop closed."):
+    for told in ("drift-detected", "retrain-requested", "reused", "The loop closed."):
         assert told in done.stdout
     story = (place / "story.md").read_text()
     assert "Who served, and how well" in story
