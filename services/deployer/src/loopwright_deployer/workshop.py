@@ -41,6 +41,8 @@ class Workshop:
         self._spares = settings.spares
         self._packaging = Spare(PACKAGING, settings.work_dir / "packaging.log")
         self._scorers = Spare(SCORER, settings.work_dir / "staging.log")
+        # One at a time: it bounds the memory, and nothing disturbs the latency check.
+        self._at_packaging, self._at_staging = asyncio.Lock(), asyncio.Lock()
 
     def clean(self) -> None:
         """Remove what a killed process left behind."""
@@ -64,7 +66,7 @@ class Workshop:
     async def package(self, record: Record) -> Packaged:
         """InvalidError or CorruptError when the version cannot be served, with the reason."""
         registered = record.registered
-        async with self._directory() as directory:
+        async with self._at_packaging, self._directory() as directory:
             source, target = directory / "source", directory / "target"
             await fetch_package(self._store, registered.digest, source)
             rows = await self._parquet(
@@ -82,7 +84,7 @@ class Workshop:
 
     async def stage(self, record: Record, champion: Record | None) -> tuple[Check, ...]:
         """Serve the candidate, and the champion beside it, and ask them everything."""
-        async with AsyncExitStack() as stack:
+        async with self._at_staging, AsyncExitStack() as stack:
             directory = await stack.enter_async_context(self._directory())
             holdout = await self._holdout(record, champion, directory)
             candidate, other = await asyncio.gather(
