@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from loopwright.demo.system import free_ports, prepare
-from loopwright.embedded import check_ports, locked
-from loopwright_common.errors import ConflictError
+from loopwright.embedded import check_ports, locked, main
+from loopwright_common.errors import ConflictError, InvalidError, UnavailableError
 
 
 def test_a_data_directory_has_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -15,6 +15,18 @@ def test_a_data_directory_has_one_owner_at_a_time(tmp_path: Path) -> None:
         pass
     with locked(tmp_path):
         pass
+
+
+def test_a_place_that_cannot_hold_data_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UnavailableError, match="cannot hold the data"), locked(tmp_path / "file"):
+        pass
+
+
+def test_a_port_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LOOPWRIGHT_TRAINER_PORT", "eighty")
+    with pytest.raises(InvalidError, match=r"LOOPWRIGHT_TRAINER_PORT: .*integer"):
+        main(tmp_path)
 
 
 def test_a_taken_port_is_named_with_its_setting() -> None:

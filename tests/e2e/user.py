@@ -1,0 +1,130 @@
+"""A new user: the running system, its command line, and any other program beside it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from loopwright.client import PORTS
+from loopwright.demo.system import free_ports
+from loopwright_common import processes
+
+README = Path(__file__).parents[2] / "README.md"
+LOOPWRIGHT = str(Path(sys.executable).parent / "loopwright")
+
+
+class User:
+    """Works in a directory of their own; everything is asked from outside."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ports = free_ports()
+        self.log = directory / "up.log"
+        self.http = httpx.Client(timeout=10)
+
+    def url(self, service: str) -> str:
+        return f"http://127.0.0.1:{self.ports[service]}"
+
+    def is_ready(self, service: str) -> bool:
+        try:
+            return self.http.get(self.url(service) + "/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Any program, in the user's directory."""
+        return subprocess.run(
+            command,
+            cwd=self.directory,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def loopwright(self, *arguments: str, status: int = 0) -> str:
+        """What the command line says, on either stream; it has to end with this status."""
+        done = self.run(LOOPWRIGHT, *arguments)
+        assert done.returncode == status, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def items(self, service: str, path: str) -> list[dict[str, Any]]:
+        """The first page of a list, over HTTP."""
+        found: list[dict[str, Any]] = self.http.get(self.url(service) + path).json()["items"]
+        return found
+
+    def json(self, *arguments: str) -> Any:
+        done = self.run(LOOPWRIGHT, *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def python(self, source: str) -> str:
+        done = self.run(sys.executable, "-c", source)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    def printed_in_readme(self, language: str, word: str) -> str:
+        """The README's first block of this language with this word, at this user's ports."""
+        blocks = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+        block: str = next(block for block in blocks if word in block)
+        for service, port in PORTS.items():
+            block = block.replace(str(port), str(self.ports[service]))
+        return block
+
+    def infer(self, model: str, **inputs: tuple[str, list[int], object]) -> dict[str, Any]:
+        """An answer to one V2 call; each input is its datatype, shape and data."""
+        named = [
+            {"name": name, "datatype": datatype, "shape": shape, "data": data}
+            for name, (datatype, shape, data) in inputs.items()
+        ]
+        url = f"{self.url('scorer')}/v2/models/{model}/infer"
+        answer = self.http.post(url, json={"inputs": named})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def environment(self) -> Mapping[str, str]:
+        ports = {f"LOOPWRIGHT_{name.upper()}_PORT": str(p) for name, p in self.ports.items()}
+        tracking = {"MLFLOW_TRACKING_URI": self.url("registry")}
+        return {**os.environ, **ports, **tracking, "PYTHONDONTWRITEBYTECODE": ""}
+
+
+def until(what: str, found: Callable[[], bool], within: float = 40) -> None:
+    give_up = time.monotonic() + within
+    while not found():
+        assert time.monotonic() < give_up, f"never came true: {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def with_system(directory: Path) -> Generator[User, None, None]:
+    """A user whose `loopwright up` runs; a warning about the future ends it."""
+    user = User(directory)
+    command = [sys.executable, "-W", "error::FutureWarning", "-m", "loopwright", "up"]
+    with user.log.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=dict(user.environment()),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        until("every service is ready", lambda: all(user.is_ready(name) for name in PORTS))
+        yield user
+        process.terminate()
+        assert process.wait(15) == 0, user.log.read_text()[-3000:]
+    finally:
+        user.http.close()
+        processes.kill_group(process.pid)
+        process.wait()
