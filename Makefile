@@ -28,7 +28,8 @@ up: setup
 	$(RUN) loopwright up
 
 test: setup
-	$(RUN) pytest
+	$(RUN) pytest -n 2 -m "not e2e and not crash" tests
+	$(RUN) pytest -m "e2e and not crash" tests
 
 test-crash: setup
 	$(RUN) pytest -m crash tests
