@@ -53,7 +53,7 @@ SWEEP = [
     "monitor.captured-file",
     "monitor.capture.handled",
     "monitor.detect.handled",
-    "monitor.profile-built",
+    "monitor.lifecycle.handled",
 ]
 MODEL = "copied"
 
