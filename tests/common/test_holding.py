@@ -40,8 +40,7 @@ async def test_a_wait_a_thread_or_another_store_within_a_transaction_is_seen(
         (lambda: bus.publish([code_changed("a", 1)]), "a second transaction"),
     ):
         found = await faults_of(database, within)
-        assert found
-        assert place in found[0]
+        assert any(place in fault for fault in found), found
     await bus.close()
 
 

@@ -25,6 +25,8 @@ from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_closing: set[asyncio.Future[None]] = set()
+"""The loop itself keeps no hold of its tasks."""
 _PRAGMAS = (
     "locking_mode=EXCLUSIVE",
     "journal_mode=WAL",
@@ -70,7 +72,7 @@ class Database:
 
         Await nothing but the database inside: one held connection blocks the service.
         """
-        async with self._faults(), self.engine.begin() as connection:
+        async with self._faults(), connected(self.engine) as connection, connection.begin():
             uow = UnitOfWork(connection, f"loopwright/{self.service}", cause)
             yield uow
             failpoint(f"{self.service}.before-commit")
@@ -84,7 +86,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[AsyncConnection, None]:
         """A connection for queries only."""
-        async with self._faults(), self.engine.connect() as connection:
+        async with self._faults(), connected(self.engine) as connection:
             yield connection
 
     async def check(self) -> None:
@@ -109,6 +111,36 @@ class Database:
                 raise
             self.fault = f"database of {self.service}: {error.orig}"
             raise UnavailableError(self.fault) from error
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection, None]:
+    """A connection of the engine, closed at the end.
+
+    A caller cancelled while it opens leaves nothing behind: a connection that is never closed
+    would keep the file locked.
+    """
+    opening = asyncio.ensure_future(_opened(engine))
+    try:
+        connection = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_give_back)
+        raise
+    try:
+        yield connection
+    finally:
+        await asyncio.shield(asyncio.ensure_future(connection.close()))
+
+
+async def _opened(engine: AsyncEngine) -> AsyncConnection:
+    return await engine.connect().start()
+
+
+def _give_back(opening: asyncio.Future[AsyncConnection]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        closing = asyncio.ensure_future(opening.result().close())
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
 
 
 def create_engine(url: str, name: str) -> AsyncEngine:

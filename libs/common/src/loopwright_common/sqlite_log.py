@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from loopwright_common.bus import EventBus, LoadPositions, Positions, Subscription, TopicPartition
 from loopwright_common.codec import Outgoing, Record
-from loopwright_common.database import create_engine
+from loopwright_common.database import connected, create_engine
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import TOPICS
 from loopwright_common.log_table import expired, log, metadata, row_of, topic_of
@@ -62,7 +62,7 @@ class SqliteLog:
             return
         rows = [row_of(record) for record in records]
         with _faults():
-            async with self._engine.begin() as connection:
+            async with connected(self._engine) as connection, connection.begin():
                 await connection.execute(sa.insert(log), rows)
                 end = await connection.scalar(sa.select(sa.func.max(log.c.position)))
         async with self._grown:
@@ -88,7 +88,7 @@ class SqliteLog:
             .group_by(log.c.topic, log.c.partition)
         )
         with _faults():
-            async with self._engine.connect() as connection:
+            async with connected(self._engine) as connection:
                 rows = (await connection.execute(query)).all()
         return {TopicPartition(topic, partition): last + 1 for topic, partition, last in rows}
 
@@ -97,7 +97,7 @@ class SqliteLog:
         removed = 0
         for topic in TOPICS.values():
             with _faults():
-                async with self._engine.begin() as connection:
+                async with connected(self._engine) as connection, connection.begin():
                     removed += (await connection.execute(expired(topic))).rowcount
         return removed
 
@@ -128,7 +128,7 @@ class SqliteLog:
             .limit(most)
         )
         with _faults():
-            async with self._engine.connect() as connection:
+            async with connected(self._engine) as connection:
                 rows = (await connection.execute(query)).all()
         return [
             Record(r.topic, r.partition, r.position, r.key, r.headers, r.value, r.time)
