@@ -29,6 +29,8 @@ SWEEP = [
     "trainer.uploaded",
     "trainer.registered",
     "trainer.finishing",
+    "artifacts.written",
+    "artifacts.kept",
     "registry.uploaded",
     "registry.manifest-kept",
     "registry.committed",
@@ -63,9 +65,11 @@ async def test_the_loop_completes_when_killed_in_each_service(tmp_path: Path) ->
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("service", ["trainer", "registry", "deployer", "scorer", "monitor"])
-async def test_the_loop_completes_when_killed_anywhere(tmp_path: Path, service: str) -> None:
-    await complete_when_killed(tmp_path, [point for point in SWEEP if point.startswith(service)])
+@pytest.mark.parametrize(
+    "part", ["trainer", "artifacts", "registry", "deployer", "scorer", "monitor"]
+)
+async def test_the_loop_completes_when_killed_anywhere(tmp_path: Path, part: str) -> None:
+    await complete_when_killed(tmp_path, [point for point in SWEEP if point.startswith(part)])
 
 
 async def complete_when_killed(place: Path, failpoints: list[str]) -> None:
