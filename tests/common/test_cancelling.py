@@ -6,6 +6,7 @@ import contextlib
 import sqlalchemy as sa
 
 from loopwright_common.database import Database
+from tests.common.probe import service
 from tests.common.probe.service import EFFECTS, effects
 
 
@@ -43,3 +44,15 @@ async def test_waiting_units_of_work_survive_one_that_is_cancelled(database: Dat
 
     numbers = {effect.number for effect in await effects(database)}
     assert numbers >= set(range(1, 20, 2))
+
+
+async def test_closing_waits_for_connections_on_their_way_back(database_url: str) -> None:
+    for steps in range(12):
+        database = await service.open_database(database_url)
+        task = asyncio.create_task(write_a_pair(database, steps))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await database.close()

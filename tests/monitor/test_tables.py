@@ -12,7 +12,7 @@ from loopwright_monitor.tables import metadata
 
 async def test_migrations_and_tables_agree(database_url: str) -> None:
     database = await Database.open(database_url, "monitor", MIGRATIONS)
-    async with database.engine.connect() as connection:
+    async with database.read() as connection:
         differences = await connection.run_sync(_differences)
     await database.close()
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from loopwright_common.artifacts import DirectoryStore
-from loopwright_common.database import Database, create_engine
+from loopwright_common.connections import Connections, create_engine
+from loopwright_common.database import Database
 from loopwright_common.metrics import Metrics
 from loopwright_registry.main import MIGRATIONS, build_app
 from loopwright_registry.wire import Call
@@ -39,7 +40,7 @@ def migrated_url(database_url: str, migrated: Path) -> str:
 
 @pytest.fixture
 async def database(migrated_url: str) -> AsyncGenerator[Database, None]:
-    opened = Database(create_engine(migrated_url, "registry"), "registry")
+    opened = Database(Connections(create_engine(migrated_url, "registry")), "registry")
     yield opened
     await opened.close()
 

@@ -283,7 +283,7 @@ async def events(bus: SqliteLog, topic: str) -> list[dict[str, Any]]:
     """Payloads of a topic so far, in order."""
     import json
 
-    async with bus._engine.connect() as connection:
+    async with bus._connections.one() as connection:
         rows = await connection.execute(
             sa.text("SELECT value FROM log WHERE topic = :topic ORDER BY position"),
             {"topic": topic},

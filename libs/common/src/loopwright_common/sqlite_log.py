@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from loopwright_common.bus import EventBus, LoadPositions, Positions, Subscription, TopicPartition
 from loopwright_common.codec import Outgoing, Record
-from loopwright_common.database import connected, create_engine
+from loopwright_common.connections import Connections, create_engine
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import TOPICS
 from loopwright_common.log_table import expired, log, metadata, row_of, topic_of
@@ -38,7 +38,7 @@ class SqliteLog:
     """`EventBus` in one file, for the one process that holds it."""
 
     def __init__(self, directory: Path) -> None:
-        self._engine = create_engine(f"sqlite:///{directory}", "log")
+        self._connections = Connections(create_engine(f"sqlite:///{directory}", "log"))
         self._grown = asyncio.Condition()
         self._groups: dict[str, list[SqliteSubscription]] = {}
         self._ends: dict[str, int] = {}
@@ -47,7 +47,7 @@ class SqliteLog:
     async def open(cls, directory: Path) -> "SqliteLog":
         opened = cls(directory)
         try:
-            async with opened._engine.begin() as connection:
+            async with opened._connections.begin() as connection:
                 await connection.run_sync(metadata.create_all)
                 newest = sa.select(log.c.topic, sa.func.max(log.c.position))
                 rows = await connection.execute(newest.group_by(log.c.topic))
@@ -62,7 +62,7 @@ class SqliteLog:
             return
         rows = [row_of(record) for record in records]
         with _faults():
-            async with connected(self._engine) as connection, connection.begin():
+            async with self._connections.begin() as connection:
                 await connection.execute(sa.insert(log), rows)
                 end = await connection.scalar(sa.select(sa.func.max(log.c.position)))
         async with self._grown:
@@ -88,7 +88,7 @@ class SqliteLog:
             .group_by(log.c.topic, log.c.partition)
         )
         with _faults():
-            async with connected(self._engine) as connection:
+            async with self._connections.one() as connection:
                 rows = (await connection.execute(query)).all()
         return {TopicPartition(topic, partition): last + 1 for topic, partition, last in rows}
 
@@ -97,7 +97,7 @@ class SqliteLog:
         removed = 0
         for topic in TOPICS.values():
             with _faults():
-                async with connected(self._engine) as connection, connection.begin():
+                async with self._connections.begin() as connection:
                     removed += (await connection.execute(expired(topic))).rowcount
         return removed
 
@@ -111,7 +111,7 @@ class SqliteLog:
             await asyncio.sleep(_PRUNE_SECONDS)
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        await self._connections.close()
 
     def leave(self, subscription: "SqliteSubscription") -> None:
         group = subscription.group
@@ -128,7 +128,7 @@ class SqliteLog:
             .limit(most)
         )
         with _faults():
-            async with connected(self._engine) as connection:
+            async with self._connections.one() as connection:
                 rows = (await connection.execute(query)).all()
         return [
             Record(r.topic, r.partition, r.position, r.key, r.headers, r.value, r.time)
