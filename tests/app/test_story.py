@@ -89,10 +89,11 @@ def test_one_promotion_is_not_a_loop() -> None:
 
 
 def test_periods_cover_every_row_once_and_say_who_answered() -> None:
-    periods = by_rows(served(0.8), every=4_000)
+    *periods, whole = by_rows(served(0.8), every=4_000)
     assert [(p.start, p.stop) for p in periods] == [(0, 4_000), (4_000, 9_000)]
     assert periods[0].answered_by == {1: 3_000, 2: 1_000}
     assert periods[1].verdict == "better"
+    assert (whole.start, whole.stop) == (0, 9_000)
 
 
 def test_a_retraining_that_did_not_help_is_called_so() -> None:

@@ -66,10 +66,11 @@ def period(name: str, served: Served, start: int, stop: int) -> Period:
 
 
 def by_rows(served: Served, every: int = 4_000) -> list[Period]:
-    """Fixed periods; a short rest joins the last one."""
+    """Fixed periods, a short rest joins the last one; then all of them together."""
     rows = len(served.yes)
     edges = [*range(0, max(rows - every // 2, 1), every), rows]
-    return [period(f"{start:,}-{stop:,}", served, start, stop) for start, stop in pairwise(edges)]
+    parts = [period(f"{start:,}-{stop:,}", served, start, stop) for start, stop in pairwise(edges)]
+    return [*parts, period("the whole stream", served, 0, rows)]
 
 
 def by_champion(served: Served, promotions: Sequence[tuple[int, int]]) -> list[Period]:
