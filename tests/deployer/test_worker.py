@@ -187,3 +187,18 @@ async def test_a_damaged_package_is_rejected_with_the_reason(
         record = await until(database, 1, State.REJECTED)
 
     assert "is damaged" in record.deployment.why
+
+
+async def test_a_step_that_fails_says_why_and_is_tried_again(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    await lead(database, 1, State.RECEIVED, digest="sha256:" + "a" * 64)
+    async with working(database, bus, tmp_path):
+        record = await until(database, 1, State.PACKAGING)
+        for _ in range(200):
+            if record.deployment.waits:
+                break
+            await asyncio.sleep(0.05)
+            record = await latest(database, 1)
+
+    assert "no artifact" in str(record.deployment.waits)

@@ -102,7 +102,7 @@ class Steps:
     async def _judge(self, record: Record) -> bool:
         decision = decide(record.policy, record.deployment.step, await self._evidence(record))
         if decision.action == "wait":
-            return await self._explain(record, decision.why)
+            return await self.explain(record, decision.why)
         judged = replace(record, checks=_joined(record.checks, decision.checks))
         async with self._database.unit_of_work() as uow:
             if decision.action == "advance":
@@ -133,7 +133,7 @@ class Steps:
             row = await Routes(connection).get(deployment.environment, deployment.model_id)
         answer = self._acknowledgement(record, row)
         if not (answer.complete or answer.problem):
-            return await self._explain(record, answer.why)
+            return await self.explain(record, answer.why)
         async with self._database.unit_of_work() as uow:
             if answer.problem is None:
                 await traffic.acknowledged(uow, record)
@@ -172,7 +172,8 @@ class Steps:
         reports = [event.data for event in self._replicas.rows.values()]
         return acknowledgement(wanted, reports, clock.now())
 
-    async def _explain(self, record: Record, waits: str) -> bool:
+    async def explain(self, record: Record, waits: str) -> bool:
+        """Note what the deployment waits for; False, since it has not moved."""
         if waits != record.deployment.waits:
             async with self._database.unit_of_work() as uow:
                 await Deployments(uow.connection).explain(record.deployment, waits)

@@ -82,13 +82,25 @@ class Worker:
             log.info("deployer.overtaken", deployment=deployment.id, why=str(error))
         except (UnavailableError, NotFoundError, TimeoutError) as error:
             log.warning("deployer.retries", deployment=deployment.id, error=repr(error))
-            await asyncio.sleep(_RETRY_SECONDS)
+            await self._retry_later(record, str(error) or "a call took too long")
+        except Exception as error:
+            # One deployment that cannot go on must not stop the others.
+            log.exception("deployer.failed", deployment=deployment.id)
+            await self._retry_later(record, f"unexpected {type(error).__name__}: {error}")
         finally:
             if self._tasks.get(deployment.id) is asyncio.current_task():
                 del self._tasks[deployment.id]
             if moved or deployment.id in self._look_again:
                 self._look_again.discard(deployment.id)
                 self.wake()
+
+    async def _retry_later(self, record: Record, fault: str) -> None:
+        """Say what is in the way, and rest a moment."""
+        try:
+            await self._steps.explain(record, f"tries again: {fault}")
+        except UnavailableError as error:
+            log.warning("deployer.paused", error=str(error))
+        await asyncio.sleep(_RETRY_SECONDS)
 
     async def _sleep(self) -> None:
         """Deadlines and silent replicas come without an event, hence a look each second."""
