@@ -53,17 +53,6 @@ async def bury(
     }
     if not await upsert(uow.connection, dead_letters, row):
         return
-    headers = {
-        **record.headers,
-        "x-consumer": consumer,
-        "x-error": reason,
-        "x-error-hash": hashlib.sha256(type(error).__name__.encode()).hexdigest()[:16],
-        "x-origin-topic": record.topic,
-        "x-origin-partition": str(record.partition),
-        "x-origin-offset": str(record.offset),
-        "x-attempts": str(attempts),
-        "x-failed-at": clock.to_text(moment),
-    }
     await uow.connection.execute(
         sa.insert(outbox).values(
             id=letter_id,
@@ -71,11 +60,27 @@ async def bury(
             aggregateid=record.key,
             type="dead-letter",
             payload=record.value,
-            headers=headers,
+            headers=_with_origin(record, row),
             created_at=moment,
         )
     )
     uow.emitted += 1
+
+
+def _with_origin(record: Record, row: dict[str, Any]) -> dict[str, str]:
+    """The record's own headers, and where it failed and why."""
+    kind = row["error"].partition(":")[0]
+    return {
+        **record.headers,
+        "x-consumer": row["consumer"],
+        "x-error": row["error"],
+        "x-error-hash": hashlib.sha256(kind.encode()).hexdigest()[:16],
+        "x-origin-topic": record.topic,
+        "x-origin-partition": str(record.partition),
+        "x-origin-offset": str(record.offset),
+        "x-attempts": str(row["attempts"]),
+        "x-failed-at": clock.to_text(row["failed_at"]),
+    }
 
 
 async def listed(connection: AsyncConnection, most: int, after: int) -> list[DeadLetter]:
