@@ -17,6 +17,7 @@ from loopwright_common import clock
 from loopwright_common.artifacts import ArtifactStore, Blob
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_common.extent import extent_of
 from loopwright_common.failpoints import failpoint
 from loopwright_common.package import PackageFile, manifest_of
 from loopwright_registry.artifacts.domain import SCHEME, artifact_path
@@ -187,24 +188,16 @@ async def _dataset(
 def _measured(content: bytes) -> dict[str, Any]:
     """Rows, and first and last `time` where there is such a column."""
     import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(io.BytesIO(content))
-        facts: dict[str, Any] = {"rows": file.metadata.num_rows}
-        if "time" in file.schema_arrow.names:
-            found = pc.min_max(file.read(columns=["time"])["time"]).as_py()
-            facts |= {"from": _moment(found["min"]), "until": _moment(found["max"])}
+        extent = extent_of(io.BytesIO(content))
     except pa.ArrowException as error:
         raise InvalidError(f"a dataset artifact is no readable Parquet file: {error}") from None
-    return facts
-
-
-def _moment(value: object) -> str | None:
-    if not isinstance(value, datetime):
-        return None
-    return clock.to_text(value if value.tzinfo else value.replace(tzinfo=UTC))
+    return {
+        "rows": extent.rows,
+        "from": clock.to_text(extent.first) if extent.first else None,
+        "until": clock.to_text(extent.last) if extent.last else None,
+    }
 
 
 def _text(milliseconds: int | None) -> str | None:

@@ -1,32 +1,21 @@
-"""What a version's datasets cover: rows and the range of their `time` column."""
+"""What a version's datasets cover, as the registry is told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from loopwright_common import extent as extents
 from loopwright_common.clock import to_text
 from loopwright_common.errors import InvalidError
-
-TIME = "time"
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    rows: int
-    first: datetime | None
-    last: datetime | None
+from loopwright_common.extent import Extent
 
 
 def extent_of(path: Path, name: str) -> Extent:
     """Rows and time range of a Parquet file; InvalidError when it is none. Use a thread."""
-    from pyarrow import ArrowException, parquet
+    from pyarrow import ArrowException
 
     try:
-        file = parquet.ParquetFile(path)
-        first, last = _range(file)
-        return Extent(file.metadata.num_rows, first, last)
+        return extents.extent_of(path)
     except (ArrowException, OSError) as error:
         raise InvalidError(f"{name} is no Parquet file: {error}", field=name) from None
 
@@ -42,18 +31,3 @@ def described(extent: Extent, target: str | None, taken_at: datetime) -> Mapping
         "until": to_text(extent.last or taken_at),
         "target": target,
     }
-
-
-def _range(file: Any) -> tuple[datetime | None, datetime | None]:
-    import pyarrow as pa
-    from pyarrow import compute
-
-    schema = file.schema_arrow
-    if TIME not in schema.names or not pa.types.is_timestamp(schema.field(TIME).type):
-        return None, None
-    ends = compute.min_max(file.read(columns=[TIME]).column(TIME).cast(pa.timestamp("us")))
-    return _moment(ends["min"].as_py()), _moment(ends["max"].as_py())
-
-
-def _moment(value: datetime | None) -> datetime | None:
-    return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
