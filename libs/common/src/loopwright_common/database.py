@@ -7,12 +7,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import CreateSchema
 
 from loopwright_common.connections import Connections, create_engine
-from loopwright_common.delivery_tables import positions
+from loopwright_common.delivery_tables import leases, positions
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.sql import upsert
@@ -41,8 +42,12 @@ class Database:
         database = cls(Connections(create_engine(url, service)), service)
         try:
             async with database._connections.begin() as connection:
+                await _prepare(connection, service)
                 await connection.run_sync(migrate, _MIGRATIONS / "delivery", "delivery")
                 await connection.run_sync(migrate, migrations, service)
+                if connection.dialect.name == "sqlite":
+                    # The file belongs to this process, so whoever held a lease is gone.
+                    await connection.execute(delete(leases))
         except DBAPIError as error:
             await database.close()
             raise UnavailableError(f"database of {service}: {error.orig}") from None
@@ -98,6 +103,14 @@ class Database:
             raise UnavailableError(self.fault) from error
 
 
+async def _prepare(connection: AsyncConnection, service: str) -> None:
+    """On PostgreSQL one replica migrates at a time, in the service's own schema."""
+    if connection.dialect.name == "postgresql":
+        number = func.hashtextextended(f"loopwright/migrations/{service}", 0)
+        await connection.execute(select(func.pg_advisory_xact_lock(number)))
+        await connection.execute(CreateSchema(service, if_not_exists=True))
+
+
 def migrate(connection: Connection, versions: Path, name: str) -> None:
     """Run the Alembic migrations in `versions`, recorded in a version table of their own."""
     config = Config()
@@ -106,6 +119,4 @@ def migrate(connection: Connection, versions: Path, name: str) -> None:
     config.set_main_option("path_separator", "newline")
     config.attributes["connection"] = connection
     config.attributes["version_table"] = f"alembic_version_{name}"
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{name}"')
     command.upgrade(config, "head")

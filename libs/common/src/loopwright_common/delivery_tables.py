@@ -1,4 +1,4 @@
-"""Tables that every service's database has for delivery; migration `d001` creates them.
+"""Tables that every service's database has for delivery; migrations `d...` make them.
 
 Outbox columns follow Debezium's outbox router, so that change data capture can replace the relay.
 """
@@ -76,4 +76,12 @@ dead_letters = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("failed_at", Moment, nullable=False),
+)
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("token", sa.String(64), nullable=False),
+    sa.Column("holder", sa.String(255), nullable=False),
+    sa.Column("until", Moment, nullable=False),
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock, codec
@@ -58,6 +58,18 @@ class UnitOfWork:
     @property
     def cause(self) -> Cause | None:
         return self._cause
+
+    async def lock(self, *names: str) -> None:
+        """Until the end of this transaction, others of this service that name the same wait.
+
+        For what reads first and then writes what it decided. SQLite runs one transaction at a time
+        anyway. The names are locked in order, so that two callers cannot wait for each other.
+        """
+        if self.connection.dialect.name != "postgresql":
+            return
+        for name in sorted(names):
+            number = func.hashtextextended(f"{self.source}/{name}", 0)
+            await self.connection.execute(select(func.pg_advisory_xact_lock(number)))
 
     async def emit(
         self, data: Payload, *, key: str, subject: str, identity: str | None = None

@@ -1,0 +1,87 @@
+"""Real engines for the tests: given by address, in containers where Docker answers, or packages."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+from testcontainers.community.kafka import KafkaContainer
+from testcontainers.community.postgres import PostgresContainer
+
+from loopwright.engines import Kafka, Postgres
+
+
+@contextmanager
+def kafka(directory: Path) -> Generator[str, None, None]:
+    """The URL of a Kafka broker, such as `kafka://127.0.0.1:9092`."""
+    if given := os.environ.get("LOOPWRIGHT_TEST_KAFKA"):
+        yield given
+    elif _docker_answers():
+        with KafkaContainer("apache/kafka:4.1.0").with_kraft() as container:
+            yield f"kafka://{container.get_bootstrap_server()}"
+    else:
+        broker = Kafka(directory)
+        broker.start()
+        try:
+            yield broker.url
+        finally:
+            broker.stop()
+
+
+@contextmanager
+def postgres(directory: Path) -> Generator[str, None, None]:
+    """The URL of a PostgreSQL server's default database."""
+    if given := os.environ.get("LOOPWRIGHT_TEST_POSTGRES"):
+        yield given
+    elif _docker_answers():
+        with PostgresContainer("postgres:18", driver=None) as container:
+            yield container.get_connection_url()
+    else:
+        server = Postgres(directory)
+        server.start()
+        try:
+            yield server.url
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
+    with kafka(tmp_path_factory.mktemp("kafka")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
+    with postgres(tmp_path_factory.mktemp("postgres") / "data") as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Generator[str, None, None]:
+    """A database of this test's own, dropped after it."""
+    name = f"test_{uuid.uuid4().hex}"
+    run_sql(postgres_server, f"CREATE DATABASE {name}")
+    yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    run_sql(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def run_sql(url: str, statement: str) -> None:
+    """One statement outside any transaction."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(statement)
+        await connection.close()
+
+    with asyncio.Runner() as runner:
+        runner.run(run())
+
+
+def _docker_answers() -> bool:
+    return Path("/var/run/docker.sock").exists() or "DOCKER_HOST" in os.environ
