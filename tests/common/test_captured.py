@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.captured import (
     LabelFile,
     Manifest,
@@ -18,6 +17,7 @@ from loopwright_common.captured import (
     table_to_bytes,
 )
 from loopwright_common.clock import to_text
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.errors import CorruptError, NotFoundError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.database import Database
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
 from tests.common.test_consumer import code_changed
 from tests.holding import watching

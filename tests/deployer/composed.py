@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.bus import EventBus
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.package import store_package
 from loopwright_common.runtime import Service
 from loopwright_deployer.main import build as build_deployer

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.bus import EventBus
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.events import RoutesChanged, ServedRoute, ServingMeasured
 from loopwright_common.package import store_package
 from loopwright_common.runtime import Service

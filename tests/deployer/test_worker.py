@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from loopwright_common import clock
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.bus import EventBus
 from loopwright_common.database import Database
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
 from loopwright_common.table_reader import TableReader
 from loopwright_deployer.domain import State

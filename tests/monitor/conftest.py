@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
 from tests.monitor.house import House
 

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 
 from loopwright_common import codec
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.bus import Subscription, from_start
 from loopwright_common.captured import table_to_bytes
 from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
 from loopwright_common.delivery_tables import dead_letters
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.events import (
     Dataset,
     DeploymentFinished,

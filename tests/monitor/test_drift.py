@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
 from loopwright_monitor.metrics import MOST_FEATURES, MonitorMetrics
 from loopwright_monitor.worker import show_metrics

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
 from loopwright_monitor.main import build
 from loopwright_monitor.settings import MonitorSettings

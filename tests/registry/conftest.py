@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.connections import Connections, create_engine
 from loopwright_common.database import Database
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.metrics import Metrics
 from loopwright_registry.main import MIGRATIONS, build_app
 from loopwright_registry.wire import Call

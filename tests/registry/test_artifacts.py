@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from loopwright_common.artifacts import DirectoryStore
+from loopwright_common.directory_store import DirectoryStore
 from tests.registry.builders import FILES, packaged_run, register, upload
 from tests.registry.conftest import LARGEST_UPLOAD
 

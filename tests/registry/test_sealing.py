@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.database import Database
 from loopwright_common.delivery_tables import outbox
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.package import fetch_package
 from tests.registry.builders import (
     CAUSE,

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from loopwright_common import codec
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.bus import EventBus, from_start
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.events import Arm, Payload, RoutesChanged
 from loopwright_common.package import store_package
 from loopwright_common.runtime import Service

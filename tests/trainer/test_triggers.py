@@ -1,7 +1,7 @@
 """What a run takes from the world: changed paths, captured rows, a person's request."""
 
-from loopwright_common.artifacts import DirectoryStore
 from loopwright_common.captured import Manifest
+from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
 from tests.trainer.builders import PIPELINE, TRAIN, Trainer, Upstream, events, stages, why
 

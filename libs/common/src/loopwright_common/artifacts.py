@@ -2,21 +2,14 @@
 
 import asyncio
 import hashlib
-import os
-import shutil
-import tempfile
-import time
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from loopwright_common.errors import CorruptError, InvalidError, NotFoundError, UnavailableError
-from loopwright_common.failpoints import failpoint
+from loopwright_common.errors import CorruptError, InvalidError
 
-_CHUNK = 1 << 20
-_PREFIX = "sha256:"
-_ABANDONED_SECONDS = 24 * 3600
+CHUNK = 1 << 20
+PREFIX = "sha256:"
 
 
 class Blob(NamedTuple):
@@ -53,173 +46,57 @@ class ArtifactStore(Protocol):
         """Where the bytes lie, relative to the store."""
         ...
 
+    async def check(self) -> None:
+        """UnavailableError with the reason when nothing can be kept in it now."""
+        ...
+
 
 def digest_of(content: bytes) -> str:
-    return _PREFIX + hashlib.sha256(content).hexdigest()
+    return PREFIX + hashlib.sha256(content).hexdigest()
 
 
 def hex_of(digest: str) -> str:
     """The 64 hex characters of a digest; InvalidError for anything else."""
-    name = digest.removeprefix(_PREFIX)
+    name = digest.removeprefix(PREFIX)
     if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
         raise InvalidError(f"{digest!r} is no digest: give sha256: and 64 hex digits")
     return name
 
 
-class DirectoryStore:
-    """`ArtifactStore` in a directory: temporary name, fsync, rename, fsync of the directory."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._incoming = root / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        _sweep(self._incoming)
-
-    async def put(self, content: bytes | Path | AsyncIterable[bytes]) -> Blob:
-        try:
-            blob = await self._put(content)
-        except OSError as error:
-            raise UnavailableError(f"artifact store: {error}") from error
-        failpoint("artifacts.kept")
-        return blob
-
-    async def get(self, digest: str) -> bytes:
-        return await asyncio.to_thread(self._read, digest)
-
-    async def fetch(self, digest: str, target: Path) -> None:
-        try:
-            await asyncio.to_thread(self._copy, digest, target)
-        except OSError as error:
-            raise UnavailableError(f"artifact store: {error}") from error
-
-    async def stream(self, digest: str) -> AsyncIterator[bytes]:
-        path = self._existing(digest)
-        seen = hashlib.sha256()
-        held = b""
-        with path.open("rb") as file:
-            while chunk := await asyncio.to_thread(file.read, _CHUNK):
-                seen.update(chunk)
-                if held:
-                    yield held
-                held = chunk
-        _verify(digest, seen.hexdigest())
-        yield held
-
-    async def size(self, digest: str) -> int | None:
-        path = self._path(digest)
-        return path.stat().st_size if path.exists() else None
-
-    def location(self, digest: str) -> str:
-        name = hex_of(digest)
-        return f"sha256/{name[:2]}/{name}"
-
-    async def _put(self, content: bytes | Path | AsyncIterable[bytes]) -> Blob:
-        handle, name = tempfile.mkstemp(dir=self._incoming)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                digest, size = await self._write(content, file)
-            failpoint("artifacts.written")
-            await asyncio.to_thread(self._keep, temporary, digest)
-        finally:
-            await asyncio.to_thread(temporary.unlink, missing_ok=True)
-        return Blob(_PREFIX + digest, size)
-
-    async def _write(
-        self, content: bytes | Path | AsyncIterable[bytes], file: BinaryIO
-    ) -> tuple[str, int]:
-        seen, size = hashlib.sha256(), 0
-        async for chunk in _chunks(content):
-            seen.update(chunk)
-            size += len(chunk)
-            await asyncio.to_thread(file.write, chunk)
-        await asyncio.to_thread(_sync, file)
-        return seen.hexdigest(), size
-
-    def _keep(self, temporary: Path, name: str) -> None:
-        """Also where the bytes are kept already: what lies there may be damaged."""
-        target = self._path(name)
-        new = not target.parent.exists()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.replace(target)
-        _sync_directory(target.parent)
-        if new:
-            _sync_directory(target.parent.parent)
-
-    def _read(self, digest: str) -> bytes:
-        content = self._existing(digest).read_bytes()
-        _verify(digest, hashlib.sha256(content).hexdigest())
-        return content
-
-    def _copy(self, digest: str, target: Path) -> None:
-        source = self._existing(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent)
-        try:
-            seen = hashlib.sha256()
-            with source.open("rb") as reader, os.fdopen(handle, "wb") as writer:
-                while chunk := reader.read(_CHUNK):
-                    seen.update(chunk)
-                    writer.write(chunk)
-            _verify(digest, seen.hexdigest())
-            Path(name).chmod(0o644)
-            shutil.move(name, target)
-        finally:
-            Path(name).unlink(missing_ok=True)
-
-    def _existing(self, digest: str) -> Path:
-        path = self._path(digest)
-        if not path.exists():
-            raise NotFoundError(f"no artifact {digest}")
-        return path
-
-    def _path(self, digest: str) -> Path:
-        name = hex_of(digest)
-        return self._root / "sha256" / name[:2] / name
+def location_of(digest: str) -> str:
+    """Where a store keeps the bytes, relative to itself."""
+    name = hex_of(digest)
+    return f"sha256/{name[:2]}/{name}"
 
 
 def open_store(url: str) -> ArtifactStore:
-    """The store at `file:///DIRECTORY`."""
+    """The store at `file:///DIRECTORY` or `s3://BUCKET/PREFIX`."""
     scheme, separator, place = url.partition("://")
     if scheme == "file" and separator:
+        from loopwright_common.directory_store import DirectoryStore
+
         return DirectoryStore(Path(place))
-    raise InvalidError(f"{url!r}: give file:///DIRECTORY", field="artifacts_url")
+    if scheme == "s3" and place:
+        from loopwright_common.s3_store import S3Store
+
+        return S3Store.at(place)
+    raise InvalidError(
+        f"{url!r}: give file:///DIRECTORY or s3://BUCKET/PREFIX", field="artifacts_url"
+    )
 
 
-async def _chunks(content: bytes | Path | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def chunks_of(content: bytes | Path | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     if isinstance(content, bytes):
         yield content
     elif isinstance(content, Path):
         with content.open("rb") as file:
-            while chunk := await asyncio.to_thread(file.read, _CHUNK):
+            while chunk := await asyncio.to_thread(file.read, CHUNK):
                 yield chunk
     else:
         async for chunk in content:
             yield chunk
 
 
-def _verify(digest: str, seen: str) -> None:
+def verify(digest: str, seen: str) -> None:
     if hex_of(digest) != seen:
         raise CorruptError(f"artifact {digest} is damaged: its bytes have sha256:{seen}")
-
-
-def _sweep(incoming: Path) -> None:
-    """Remove what processes that were killed have left."""
-    oldest = time.time() - _ABANDONED_SECONDS
-    for path in incoming.iterdir():
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < oldest:
-                path.unlink()
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
