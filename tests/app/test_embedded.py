@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from loopwright.demo.system import free_ports, prepare
-from loopwright.embedded import check_ports, locked, main
+from loopwright.data_dir import Engine, locked
+from loopwright.demo.system import prepare
+from loopwright.embedded import main
+from loopwright.ports import check_ports, free_ports
 from loopwright_common.errors import ConflictError, InvalidError, UnavailableError
 
 
@@ -14,6 +16,15 @@ def test_a_data_directory_has_one_owner_at_a_time(tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(ConflictError, match="in use"), locked(tmp_path):
         pass
     with locked(tmp_path):
+        pass
+
+
+def test_a_data_directory_belongs_to_the_engine_that_made_it(tmp_path: Path) -> None:
+    with locked(tmp_path, Engine.KAFKA):
+        pass
+    with pytest.raises(ConflictError, match="say --engine kafka or give another"), locked(tmp_path):
+        pass
+    with locked(tmp_path, Engine.KAFKA):
         pass
 
 
@@ -29,13 +40,16 @@ def test_a_port_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
         main(tmp_path)
 
 
-def test_a_taken_port_is_named_with_its_setting() -> None:
+def test_a_taken_port_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
+        for service, free in free_ports().items():
+            monkeypatch.setenv(f"LOOPWRIGHT_{service.upper()}_PORT", str(free))
+        monkeypatch.setenv("LOOPWRIGHT_SCORER_PORT", str(port))
         with pytest.raises(ConflictError, match=f"port {port}.*LOOPWRIGHT_SCORER_PORT"):
-            check_ports({"scorer": port})
+            check_ports()
 
 
 def test_free_ports_are_all_different() -> None:

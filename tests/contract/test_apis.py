@@ -106,7 +106,7 @@ class System:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Generator[System, None, None]:
-    from loopwright.demo.system import free_ports
+    from loopwright.ports import free_ports
 
     with pytest.MonkeyPatch.context() as patch:
         for name, port in free_ports().items():

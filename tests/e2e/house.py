@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from benchmarks.project import COLUMNS
 
-from loopwright.demo.system import free_ports
+from loopwright.ports import free_ports
 from loopwright_common import processes
 
 Events = list[dict[str, Any]]

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from loopwright.client import PORTS
-from loopwright.demo.system import free_ports
+from loopwright.ports import free_ports
 from loopwright_common import processes
 
 README = Path(__file__).parents[2] / "README.md"

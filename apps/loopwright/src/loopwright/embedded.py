@@ -5,20 +5,15 @@ processes write.
 """
 
 import asyncio
-import fcntl
-import socket
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TextIO, TypedDict
+from typing import TypedDict
 
-from pydantic import ValidationError
-from rich.table import Table
-
-from loopwright.client import PORTS
-from loopwright.output import console
+from loopwright.data_dir import locked
+from loopwright.output import greet
+from loopwright.ports import check_ports, service_urls
 from loopwright_common import logs, runtime
-from loopwright_common.errors import ConflictError, InvalidError, UnavailableError
 from loopwright_common.runtime import Service
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.sqlite_log import SqliteLog
@@ -42,45 +37,8 @@ def main(data_dir: Path) -> None:
     logs.configure(_LogSettings().log_level)
     data_dir = data_dir.resolve()
     with locked(data_dir), asyncio.Runner() as runner:
-        check_ports({name: _port(name, port) for name, port in PORTS.items()})
+        check_ports()
         runner.run(_serve(data_dir))
-
-
-@contextmanager
-def locked(data_dir: Path) -> Generator[None, None, None]:
-    """Hold the data directory for this process; ConflictError when another holds it."""
-    with _lock_file(data_dir) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError(
-                f"{data_dir} is in use by another `loopwright up`; stop it or give --data-dir"
-            ) from None
-        yield
-
-
-def _lock_file(data_dir: Path) -> TextIO:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        return (data_dir / "lock").open("w")
-    except OSError as error:
-        raise UnavailableError(
-            f"{data_dir} cannot hold the data ({error.strerror}); give another --data-dir"
-        ) from None
-
-
-def check_ports(ports: Mapping[str, int]) -> None:
-    """Raise ConflictError naming port and setting where something else listens."""
-    for name, port in ports.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise ConflictError(
-                    f"port {port} of the {name} cannot be used ({error.strerror}); free it or set "
-                    f"LOOPWRIGHT_{name.upper()}_PORT"
-                ) from None
 
 
 @asynccontextmanager
@@ -94,7 +52,8 @@ async def composed(data_dir: Path) -> AsyncGenerator[list[Service], None]:
 
 async def _serve(data_dir: Path) -> None:
     async with composed(data_dir) as services:
-        await runtime.run(services, started=lambda: _greet(services, data_dir))
+        urls = {service.name: f"http://{service.host}:{service.port}" for service in services}
+        await runtime.run(services, started=lambda: greet(data_dir, urls))
 
 
 async def _build(data_dir: Path, bus: SqliteLog, stack: AsyncExitStack) -> list[Service]:
@@ -124,7 +83,7 @@ async def _build(data_dir: Path, bus: SqliteLog, stack: AsyncExitStack) -> list[
 
 
 def _place(data_dir: Path) -> Place:
-    urls = {name: f"http://127.0.0.1:{_port(name, port)}" for name, port in PORTS.items()}
+    urls = service_urls()
     return Place(
         database_url=f"sqlite:///{data_dir}",
         bus_url=f"sqlite:///{data_dir}",
@@ -140,31 +99,3 @@ def _place(data_dir: Path) -> Place:
 class _LogSettings(ServiceSettings):
     service = "up"
     port: int = 0
-
-
-def _port(name: str, default: int) -> int:
-    """The port that the service's own settings will find in the environment."""
-
-    class PortSettings(ServiceSettings):
-        service = name
-        port: int = default
-
-    try:
-        return PortSettings().port
-    except ValidationError as error:
-        setting = f"LOOPWRIGHT_{name.upper()}_PORT"
-        raise InvalidError(f"{setting}: {error.errors()[0]['msg']}", field=setting) from None
-
-
-def _greet(services: Sequence[Service], data_dir: Path) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for service in services:
-        table.add_row(service.name, f"http://{service.host}:{service.port}")
-    console.print(f"[bold]Loopwright is up[/], data in {data_dir}", soft_wrap=True)
-    console.print(table)
-    console.print(
-        "next, in another terminal:\n"
-        "  loopwright init bank && loopwright repositories add bank bank\n"
-        "  loopwright events list",
-        markup=False,
-    )

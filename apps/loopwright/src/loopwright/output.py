@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -49,6 +50,20 @@ def show_one(item: Row, fields: Sequence[Column], *, as_json: bool) -> None:
     for field in fields:
         if text := _cell(item, field):
             console.print(f"[bold]{_title(field):14}[/] {escape(text)}", highlight=False)
+
+
+def greet(data_dir: Path, places: Mapping[str, str]) -> None:
+    """Say that the system is up, where its parts are, and what to do next."""
+    console.print(f"[bold]Loopwright is up[/], data in {data_dir}", soft_wrap=True)
+    width = max(len(name) for name in places) + 2
+    for name, place in places.items():
+        console.print(f"{name:{width}}{place}", markup=False, highlight=False)
+    console.print(
+        "next, in another terminal:\n"
+        "  loopwright init bank && loopwright repositories add bank bank\n"
+        "  loopwright events list",
+        markup=False,
+    )
 
 
 def show_json(value: object) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from loopwright.client import PORTS
+from loopwright.ports import free_ports
 from loopwright_common import processes
 from loopwright_common.errors import ConflictError, UnavailableError
 
@@ -61,18 +60,6 @@ async def running(directory: Path) -> AsyncGenerator[System, None]:
         yield system
     finally:
         await _stop(process)
-
-
-def free_ports() -> dict[str, int]:
-    """A free port per service; all are held until the last is known, so none comes twice."""
-    sockets = {name: socket.socket() for name in PORTS}
-    try:
-        for held in sockets.values():
-            held.bind(("127.0.0.1", 0))
-        return {name: int(held.getsockname()[1]) for name, held in sockets.items()}
-    finally:
-        for held in sockets.values():
-            held.close()
 
 
 def tail(log: Path, lines: int = 15) -> str:

