@@ -9,6 +9,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
 
 class ServiceSettings(BaseSettings):
     """What every service is told; built once in `main` and passed down."""
@@ -23,12 +25,21 @@ class ServiceSettings(BaseSettings):
     environment: str = "production"
     host: str = "127.0.0.1"
     port: int
+    allowed_hosts: str = ""
+    """Names beside loopback, with commas between, by which requests may address the service."""
+    otlp_endpoint: str = ""
+    """Collector of traces (OTLP over HTTP), such as http://127.0.0.1:4318; none unless given."""
     log_level: str = "info"
     url_registry: str = "http://127.0.0.1:8001"
     url_trainer: str = "http://127.0.0.1:8002"
     url_deployer: str = "http://127.0.0.1:8003"
     url_scorer: str = "http://127.0.0.1:8004"
     url_monitor: str = "http://127.0.0.1:8005"
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Hosts for which requests are answered."""
+        return LOOPBACK | {name.strip() for name in self.allowed_hosts.split(",") if name.strip()}
 
     @classmethod
     def settings_customise_sources(

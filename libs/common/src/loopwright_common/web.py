@@ -1,6 +1,6 @@
 """HTTP as every service speaks it: problem+json, health, metrics, and a door only for this host."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from loopwright_common.errors import (
     UnavailableError,
 )
 from loopwright_common.metrics import Metrics
+from loopwright_common.settings import LOOPBACK
 
 STATUS: Mapping[type[LoopwrightError], int] = {
     InvalidError: 422,
@@ -35,7 +36,9 @@ STATUS: Mapping[type[LoopwrightError], int] = {
     UnavailableError: 503,
 }
 _NOT_JSON = "send JSON with the header `content-type: application/json`, not {}"
-_LOOPBACK_ONLY = "no authentication is configured, so only loopback is served"
+_LOOPBACK_ONLY = (
+    "no authentication is configured, so only loopback and LOOPWRIGHT_ALLOWED_HOSTS are served"
+)
 Check = Callable[[], Awaitable[str | None]]
 """None when well, else the reason; a LoopwrightError is a reason too."""
 Readiness = Mapping[str, Check]
@@ -57,14 +60,16 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(service: str, metrics: Metrics, readiness: Readiness) -> FastAPI:
+def create_app(
+    service: str, metrics: Metrics, readiness: Readiness, hosts: Collection[str] = LOOPBACK
+) -> FastAPI:
     """The service's app with health, metrics and error mapping; add routers to it."""
     app = FastAPI(title=f"Loopwright {service}", version=version("loopwright-common"))
     app.add_exception_handler(LoopwrightError, _on_loopwright_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)
-    app.add_middleware(LoopbackGuard)
+    app.add_middleware(HostGuard, hosts=hosts)
 
     @app.get("/livez", tags=["health"])
     async def livez() -> dict[str, str]:
@@ -155,29 +160,28 @@ async def _on_fault(request: Request, error: Exception) -> Response:
     return problem(500, "Fault", f"{request.method} {request.url.path}: {type(error).__name__}")
 
 
-class LoopbackGuard:
+class HostGuard:
     """Refuse requests meant for, or sent from, another host: any web page can post to loopback."""
 
-    LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
-
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
         self._app = app
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (reason := self.refusal(scope)):
+        if scope["type"] == "http" and (reason := foreign(scope, self._hosts)):
             await problem(403, "Refused", reason)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    @classmethod
-    def refusal(cls, scope: Scope) -> str | None:
-        """Why the request is refused, or None."""
-        for name, value in scope["headers"]:
-            if name == b"host" and _hostname(f"//{value.decode('latin-1')}") not in cls.LOCAL:
-                return f"Host is not this machine; {_LOOPBACK_ONLY}"
-            if name == b"origin" and _hostname(value.decode("latin-1")) not in cls.LOCAL:
-                return f"Origin is another site; {_LOOPBACK_ONLY}"
-        return None
+
+def foreign(scope: Scope, hosts: Collection[str]) -> str | None:
+    """Why a request is refused as meant for, or sent from, none of `hosts`; None when it is not."""
+    for name, value in scope["headers"]:
+        if name == b"host" and _hostname(f"//{value.decode('latin-1')}") not in hosts:
+            return f"Host is not this machine; {_LOOPBACK_ONLY}"
+        if name == b"origin" and _hostname(value.decode("latin-1")) not in hosts:
+            return f"Origin is another site; {_LOOPBACK_ONLY}"
+    return None
 
 
 def _hostname(url: str) -> str | None:

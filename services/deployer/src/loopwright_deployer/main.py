@@ -38,7 +38,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
         Consumer("deployer.lifecycle", lifecycle.handlers(), database, bus, metrics),
         Consumer("deployer.measures", lifecycle.measured(), database, bus, metrics),
     ]
-    app = create_app("deployer", metrics, delivery_readiness(database, consumers))
+    app = create_app("deployer", metrics, delivery_readiness(database, consumers), settings.hosts)
     app.include_router(delivery_router(database))
     app.include_router(create_router(database, settings.environment, worker.wake))
     return Service(

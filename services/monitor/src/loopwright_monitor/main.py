@@ -37,7 +37,7 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     detect = Consumer("monitor.detect", detect_handlers(wakes), database, bus, metrics)
     capture = Consumer("monitor.capture", capture_handlers(store, wakes), database, bus, metrics)
     readiness = delivery_readiness(database, [lifecycle, detect, capture])
-    app = create_app("monitor", metrics, readiness)
+    app = create_app("monitor", metrics, readiness, settings.hosts)
     app.include_router(delivery_router(database))
     app.include_router(router_for(database, store))
     return Service(

@@ -1,5 +1,6 @@
 """Composition of the registry."""
 
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from loopwright_common.database import Database
 from loopwright_common.delivery_api import delivery_router
 from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.settings import LOOPBACK
 from loopwright_common.web import Readiness, create_app
 from loopwright_registry.artifacts import api as artifacts_api
 from loopwright_registry.events import api as events_api
@@ -52,7 +54,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
     ]
     return Service(
         name="registry",
-        app=build_app(call, metrics, delivery_readiness(database, consumers)),
+        app=build_app(call, metrics, delivery_readiness(database, consumers), settings.hosts),
         host=settings.host,
         port=settings.port,
         metrics=metrics,
@@ -60,8 +62,10 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
     )
 
 
-def build_app(call: Call, metrics: Metrics, readiness: Readiness) -> FastAPI:
-    app = create_app("registry", metrics, readiness)
+def build_app(
+    call: Call, metrics: Metrics, readiness: Readiness, hosts: Collection[str] = LOOPBACK
+) -> FastAPI:
+    app = create_app("registry", metrics, readiness, hosts)
 
     @app.get("/health", tags=["health"], response_class=PlainTextResponse)
     async def health() -> str:

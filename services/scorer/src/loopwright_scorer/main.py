@@ -45,11 +45,13 @@ async def build(settings: ScorerSettings, bus: EventBus, _stack: AsyncExitStack)
     async def has_settled() -> str | None:
         return None if follower.settled.is_set() else "the routes have not been read yet"
 
-    app = create_app("scorer", metrics, {"routes": has_settled})
+    app = create_app("scorer", metrics, {"routes": has_settled}, settings.hosts)
     api.attach(app, api.Feedback(bus, routes, ids), routes, follower)
     return Service(
         name="scorer",
-        app=OpenInference(scoring, has_settled, app, largest_body=settings.largest_body),
+        app=OpenInference(
+            scoring, has_settled, app, largest_body=settings.largest_body, hosts=settings.hosts
+        ),
         host=settings.host,
         port=settings.port,
         metrics=metrics,

@@ -3,7 +3,7 @@
 Every answer under /v2 that is no success is {"error": "..."}: clients read nothing else.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -12,7 +12,8 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loopwright_common.errors import InvalidError, LoopwrightError, NotFoundError, TooLargeError
-from loopwright_common.web import LoopbackGuard, status_of
+from loopwright_common.settings import LOOPBACK
+from loopwright_common.web import foreign, status_of
 from loopwright_scorer.metadata import describe
 from loopwright_scorer.service import Call, ModelFailedError, Scoring
 from loopwright_scorer.v2 import UnsupportedError
@@ -46,11 +47,13 @@ class OpenInference:
         others: ASGIApp,
         *,
         largest_body: int,
+        hosts: Collection[str] = LOOPBACK,
     ) -> None:
         self._scoring = scoring
         self._unready = unready
         self._others = others
         self._largest_body = largest_body
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -64,7 +67,7 @@ class OpenInference:
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
         """None when the client went away."""
         try:
-            if refusal := LoopbackGuard.refusal(scope):
+            if refusal := foreign(scope, self._hosts):
                 return _error(403, refusal)
             return await self._dispatch(scope, receive)
         except (LoopwrightError, UnsupportedError, ModelFailedError) as error:

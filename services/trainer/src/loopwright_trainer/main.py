@@ -52,7 +52,9 @@ def assemble(
     worker = Worker(workshop, settings.parallel_runs)
     intake = Intake(database, mirrors, settings.poll_seconds)
     consumers = [Consumer(CONSUMER, handlers(worker.wake), database, bus, metrics)]
-    app = create_app(settings.service, metrics, delivery_readiness(database, consumers))
+    app = create_app(
+        settings.service, metrics, delivery_readiness(database, consumers), settings.hosts
+    )
     app.include_router(delivery_router(database))
     app.include_router(create_router(workshop, intake, wake=worker.wake, cancel=worker.cancel))
     return Service(

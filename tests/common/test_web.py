@@ -1,0 +1,42 @@
+"""Who is answered over HTTP."""
+
+import httpx
+import pytest
+
+from loopwright_common.metrics import Metrics
+from loopwright_common.settings import ServiceSettings
+from loopwright_common.web import create_app
+
+
+class ProbeSettings(ServiceSettings):
+    service = "probe"
+    port: int = 0
+
+
+async def ask(headers: dict[str, str]) -> httpx.Response:
+    app = create_app("probe", Metrics(), {}, ProbeSettings().hosts)
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8001") as client:
+        return await client.get("/livez", headers=headers)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8001", "localhost", "[::1]:8001"])
+async def test_this_machine_is_answered(host: str) -> None:
+    assert (await ask({"host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"host": "rebound.example"}, {"origin": "https://page.example"}, {"host": "["}]
+)
+async def test_another_host_is_refused_and_the_setting_named(headers: dict[str, str]) -> None:
+    answer = await ask(headers)
+
+    assert answer.status_code == 403
+    assert "LOOPWRIGHT_ALLOWED_HOSTS" in answer.json()["detail"]
+
+
+async def test_hosts_that_are_allowed_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPWRIGHT_ALLOWED_HOSTS", "registry, trainer")
+
+    assert (await ask({"host": "trainer:8002"})).status_code == 200
+    assert (await ask({"host": "deployer:8003"})).status_code == 403
