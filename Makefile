@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo up test test-crash check fmt docs bench clean
+.PHONY: setup demo demo-kafka up test test-crash check fmt docs bench clean
 
 setup: .venv/installed
 
@@ -23,6 +23,9 @@ $(UV):
 
 demo: setup
 	$(RUN) loopwright demo
+
+demo-kafka: setup
+	$(RUN) loopwright demo --engine kafka
 
 up: setup
 	$(RUN) loopwright up

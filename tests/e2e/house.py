@@ -1,68 +1,97 @@
-"""The embedded system as a child process that may be killed at failpoints and is started again."""
+"""The running system: its processes may be killed at failpoints and are started again."""
 
 import asyncio
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 from benchmarks.project import COLUMNS
 
+from loopwright.data_dir import Engine
+from loopwright.engines.program import Program
+from loopwright.fleet import Child, End, Fleet, Site
 from loopwright.ports import free_ports
-from loopwright_common import processes
 
+_LEASES = {"LOOPWRIGHT_TRAINER_LEASE_SECONDS": "3", "LOOPWRIGHT_DEPLOYER_LEASE_SECONDS": "3"}
+"""Short, so that who is killed is soon replaced."""
 Events = list[dict[str, Any]]
 
 
 class House:
-    """Keeps the system running; a kill at a failpoint is expected, any other end is an error."""
+    """Keeps the system running; a kill at a failpoint is expected, any other end is an error.
 
-    def __init__(self, directory: Path) -> None:
+    Embedded it is one process; on Kafka each service is one and dies alone.
+    """
+
+    def __init__(self, directory: Path, engine: Engine = Engine.EMBEDDED) -> None:
         self.directory = directory
+        self.engine = engine
         self.killed: list[str] = []
         self.failpoint = ""
         self.before_start: Callable[[], object] = lambda: None
         self.urls: dict[str, str] = {}
         self.http = httpx.AsyncClient(timeout=10)
         self._ports = free_ports()
-        self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._faults: list[str] = []
+        self._children: Mapping[str, Child] = {}
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "House":
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
-        self._keeper = asyncio.create_task(self._keep())
+        self.before_start()
+        if self.engine is Engine.KAFKA:
+            fleet = Fleet(Site(self.directory / "data", self._ports, {}, _LEASES), print)
+            fleet.on_end = self._on_end
+            await self._stack.enter_async_context(fleet)
+            self._children = fleet.children
+        else:
+            child = Child(self._embedded(), self._on_end)
+            self._stack.push_async_callback(child.stop)
+            self._children = {"embedded": child}
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._keeper:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
-        if self._process and self._process.returncode is None:
-            self._process.terminate()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(15):
-                    await self._process.wait()
-            processes.kill_group(self._process.pid)
-            await self._process.wait()
+        await self._stack.aclose()
         await self.http.aclose()
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+        pid = self._children["embedded"].pid
+        assert pid is not None
+        return pid
 
     async def kill_at(self, failpoint: str) -> None:
-        """From the next start on; the running system is told to start anew."""
+        """From the next start on; the process that passes there is told to start anew."""
         self.failpoint = failpoint
-        if self._process and self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-            await self._process.wait()
+        child = self._owner(failpoint)
+        _set_failpoint(child, failpoint)
+        await child.restart()
+
+    def _owner(self, failpoint: str) -> Child:
+        service = failpoint.partition(".")[0]
+        if self.engine is Engine.EMBEDDED:
+            service = "embedded"
+        return self._children.get(service) or self._children["registry"]
+
+    def _on_end(self, child: Child, end: End) -> None:
+        if (
+            end.status == -signal.SIGKILL
+            and self.failpoint
+            and child is self._owner(self.failpoint)
+        ):
+            self.killed.append(self.failpoint)
+            self.failpoint = ""
+            _set_failpoint(child, "")
+        elif end.status != 0:
+            self._faults.append(f"status {end.status}: {child.program.last_words()}")
+        self.before_start()
 
     async def get(self, service: str, path: str, **params: Any) -> Any:
         """The answer's JSON, or None while the system is away or has no answer yet."""
@@ -86,12 +115,11 @@ class House:
         try:
             async with asyncio.timeout(within):
                 while not await found():
-                    if self._keeper and self._keeper.done():
-                        self._keeper.result()
+                    assert not self._faults, self._faults
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            log = (self.directory / "log").read_text(errors="replace")[-3000:]
-            raise AssertionError(f"never came true: {what}\n{log}") from None
+            logs = [child.program.last_words() for child in self._children.values()]
+            raise AssertionError("\n".join([f"never came true: {what}", *logs])) from None
 
     async def events(self, topic: str) -> Events:
         """Every archived event of a topic."""
@@ -103,29 +131,20 @@ class House:
                 return found
             found += page["items"]
 
-    async def _keep(self) -> None:
-        while True:
-            self.before_start()
-            self._process = await processes.start(
-                [sys.executable, "-m", "loopwright", "up", "--data-dir", "data"],
-                cwd=self.directory,
-                env=self._environment(),
-                output=self.directory / "log",
-            )
-            if await self._process.wait() == -signal.SIGKILL:
-                self.killed.append(self.failpoint)
-                self.failpoint = ""
-            elif self._process.returncode != 0:
-                raise AssertionError((self.directory / "log").read_text()[-3000:])
-
-    def _environment(self) -> dict[str, str]:
+    def _embedded(self) -> Program:
         ports = {f"LOOPWRIGHT_{name.upper()}_PORT": str(p) for name, p in self._ports.items()}
-        return {
-            **os.environ,
-            **ports,
-            "PYTHONDONTWRITEBYTECODE": "",
-            "LOOPWRIGHT_FAILPOINT": self.failpoint,
-        }
+        return Program(
+            name="loopwright",
+            command=(sys.executable, "-m", "loopwright", "up", "--data-dir", "data"),
+            directory=self.directory,
+            log=self.directory / "log",
+            environment={**os.environ, **ports, "PYTHONDONTWRITEBYTECODE": ""},
+        )
+
+
+def _set_failpoint(child: Child, failpoint: str) -> None:
+    environment = {**child.program.environment, "LOOPWRIGHT_FAILPOINT": failpoint}
+    child.program = replace(child.program, environment=environment)
 
 
 @asynccontextmanager

@@ -16,6 +16,12 @@ class Engine(StrEnum):
     EMBEDDED = "embedded"
     KAFKA = "kafka"
 
+    @property
+    def described(self) -> str:
+        if self is Engine.EMBEDDED:
+            return "every service in one process, on SQLite"
+        return "each service in a process of its own, on Apache Kafka and PostgreSQL"
+
 
 @contextmanager
 def locked(data_dir: Path, engine: Engine = Engine.EMBEDDED) -> Generator[None, None, None]:

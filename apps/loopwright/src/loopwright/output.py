@@ -19,6 +19,7 @@ Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")
 Row = Mapping[str, Any]
 Column = str | tuple[str, Callable[[Row], object]]
 """A field of the item, dotted where nested, or a title and how to get the cell."""
+UP = "Loopwright is up"
 _GAP = 2
 _NARROWEST = 40
 """Below this width the last column goes to lines of its own."""
@@ -54,7 +55,7 @@ def show_one(item: Row, fields: Sequence[Column], *, as_json: bool) -> None:
 
 def greet(data_dir: Path, places: Mapping[str, str]) -> None:
     """Say that the system is up, where its parts are, and what to do next."""
-    console.print(f"[bold]Loopwright is up[/], data in {data_dir}", soft_wrap=True)
+    console.print(f"[bold]{UP}[/], data in {data_dir}", soft_wrap=True)
     width = max(len(name) for name in places) + 2
     for name, place in places.items():
         console.print(f"{name:{width}}{place}", markup=False, highlight=False)

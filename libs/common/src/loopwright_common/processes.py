@@ -25,7 +25,12 @@ class Finished:
 
 
 async def start(
-    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: Path
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    output: Path,
+    user: str | None = None,
 ) -> asyncio.subprocess.Process:
     """Start a command in its own session, appending what it prints to `output`.
 
@@ -40,6 +45,7 @@ async def start(
             stdout=sink,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
+            user=user,
             preexec_fn=die_with_parent,
         )
 

@@ -1,18 +1,46 @@
 """Commands about this machine: start the system, show it, write an example, look after it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from loopwright.client import PORTS
+from loopwright.data_dir import Engine
 from loopwright.examples import Example, write_example
 from loopwright.output import Json, console, show_json
 
+Engines = Annotated[
+    Engine,
+    typer.Option(
+        help="embedded: every service in one process, on SQLite. "
+        "kafka: each a process of its own, on a Kafka and a PostgreSQL from packages."
+    ),
+]
+_MOST_REPLICAS = 9
 DataDir = Annotated[Path, typer.Option(help="Where databases, events and artifacts are kept.")]
 
 
-def up(data_dir: DataDir = Path(".loopwright")) -> None:
-    """Run every service in this process until interrupted."""
+Replicas = Annotated[
+    list[str] | None,
+    typer.Option(help="With --engine kafka, several of a service, such as scorer=2."),
+]
+
+
+def up(
+    data_dir: DataDir = Path(".loopwright"),
+    engine: Engines = Engine.EMBEDDED,
+    replicas: Replicas = None,
+) -> None:
+    """Run every service until interrupted."""
+    if engine is Engine.KAFKA:
+        from loopwright.fleet.main import main as main_of_fleet
+
+        main_of_fleet(data_dir, _counted(replicas or []))
+        return
+    if replicas:
+        raise typer.BadParameter("the embedded engine has one of each", param_hint="--replicas")
     from loopwright.embedded import main
 
     main(data_dir)
@@ -25,11 +53,12 @@ def demo(
     rows: Annotated[
         int | None, typer.Option(min=1000, help="Calls to make; all of them by default.")
     ] = None,
+    engine: Engines = Engine.EMBEDDED,
 ) -> None:
     """Watch the loop close on real data: a bank's call centre, 2008 to 2010, in minutes."""
     from loopwright.demo import main
 
-    raise typer.Exit(main(dir, rows))
+    raise typer.Exit(main(dir, rows, engine))
 
 
 def init(
@@ -55,3 +84,18 @@ def doctor(as_json: Json = False) -> None:
     findings = examine()
     show(findings, as_json=as_json)
     raise typer.Exit(1 if any(finding.state == "bad" for finding in findings) else 0)
+
+
+def _counted(replicas: Sequence[str]) -> dict[str, int]:
+    """How many of each service are wanted."""
+    counts = {}
+    for wanted in replicas:
+        service, _, count = wanted.partition("=")
+        if service not in PORTS or not count.isdigit() or not 1 <= int(count) <= _MOST_REPLICAS:
+            known = ", ".join(PORTS)
+            raise typer.BadParameter(
+                f"{wanted!r} is not SERVICE=COUNT with 1 to {_MOST_REPLICAS} of one of {known}",
+                param_hint="--replicas",
+            )
+        counts[service] = int(count)
+    return counts

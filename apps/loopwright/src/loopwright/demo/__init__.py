@@ -3,8 +3,10 @@
 import signal
 from pathlib import Path
 
+from loopwright.data_dir import Engine
 
-def main(directory: Path, rows: int | None) -> int:
+
+def main(directory: Path, rows: int | None, engine: Engine) -> int:
     """Run the demo; 0 when the loop closed honestly."""
     import asyncio
 
@@ -13,7 +15,7 @@ def main(directory: Path, rows: int | None) -> int:
     # Told to stop, it cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return asyncio.run(run(directory.resolve(), rows))
+        return asyncio.run(run(directory.resolve(), rows, engine))
     except KeyboardInterrupt:
         print("\nstopped before the end; nothing is left running")
         return 1

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from loopwright.client import complaint
+from loopwright.data_dir import Engine
 from loopwright.demo import calls, report, story, system
 from loopwright.demo.progress import Progress
 from loopwright.demo.scoring import Scoring
@@ -30,7 +31,7 @@ _WIDTH = 160
 """Columns where no terminal tells its own, such as in a build's log."""
 
 
-async def run(directory: Path, rows: int | None) -> int:
+async def run(directory: Path, rows: int | None, engine: Engine) -> int:
     """0 when the loop closed honestly, else 1 with the reason on the screen."""
     console = Console()
     if not console.is_terminal:
@@ -38,7 +39,7 @@ async def run(directory: Path, rows: int | None) -> int:
     try:
         system.prepare(directory)
         with Progress(console) as progress:
-            told = await _live(directory, rows, progress)
+            told = await _live(directory, rows, engine, progress)
     except (LoopwrightError, BaseExceptionGroup) as error:
         if (reason := _reason(error)) is None:
             raise
@@ -51,12 +52,14 @@ async def run(directory: Path, rows: int | None) -> int:
     return 0 if told.judgement.passed else 1
 
 
-async def _live(directory: Path, rows: int | None, progress: Progress) -> story.Story:
+async def _live(
+    directory: Path, rows: int | None, engine: Engine, progress: Progress
+) -> story.Story:
     started = clock.now()
-    progress.step("starting every service in one process")
+    progress.step(f"starting {engine.described}")
     limits = httpx.Limits(max_keepalive_connections=8, max_connections=16)
     async with (
-        system.running(directory) as running,
+        system.running(directory, engine, progress.step) as running,
         httpx.AsyncClient(timeout=30, limits=limits) as http,
     ):
         watch = Watch(http, running.urls["registry"], progress.event)
@@ -69,7 +72,7 @@ async def _live(directory: Path, rows: int | None, progress: Progress) -> story.
         background = Background(watch, running, stream, progress)
         await background.during(stream.run())
         await watch.look()
-        return story.tell(watch.events, stream.served, started, watch.counted)
+        return story.tell(watch.events, stream.served, started, watch.counted, engine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from loopwright.data_dir import Engine
 from loopwright.demo.reigns import Period, by_champion, by_rows, period
 from loopwright.demo.served import Served
 from loopwright.demo.watch import Told
@@ -49,10 +50,15 @@ class Story:
     counted: Mapping[str, int]
     served: Served
     promotions: list[tuple[int, int]]
+    engine: Engine
 
 
 def tell(
-    events: Sequence[Told], served: Served, started: datetime, counted: Mapping[str, int]
+    events: Sequence[Told],
+    served: Served,
+    started: datetime,
+    counted: Mapping[str, int],
+    engine: Engine = Engine.EMBEDDED,
 ) -> Story:
     """The story of a stream that was sent to its end."""
     promotions = [
@@ -69,6 +75,7 @@ def tell(
         counted=counted,
         served=served,
         promotions=promotions,
+        engine=engine,
     )
 
 

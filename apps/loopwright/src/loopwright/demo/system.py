@@ -1,23 +1,25 @@
-"""The embedded system as a child process, reached over HTTP only."""
+"""The running system as a child process, reached over HTTP only."""
 
 import asyncio
 import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from loopwright.data_dir import Engine
+from loopwright.output import UP
 from loopwright.ports import free_ports
 from loopwright_common import processes
 from loopwright_common.errors import ConflictError, UnavailableError
 
 _READY_WITHIN = 60.0
-_STOP_WITHIN = 15.0
+_STOP_WITHIN = 40.0
 _MARK = "endpoints.json"
 
 
@@ -46,16 +48,24 @@ def prepare(directory: Path) -> None:
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncGenerator[System, None]:
-    """Start the system on free ports, wait until it is ready, and leave nothing behind."""
+async def running(
+    directory: Path, engine: str = Engine.EMBEDDED, tell: Callable[[str], None] = lambda _: None
+) -> AsyncGenerator[System, None]:
+    """Start the system on free ports, wait until it is ready, and leave nothing behind.
+
+    `tell` hears each step of a start that takes longer.
+    """
     ports = free_ports()
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     (directory / _MARK).write_text(json.dumps(urls, indent=2))
     log = directory / "loopwright.log"
-    command = [sys.executable, "-m", "loopwright", "up", "--data-dir", str(directory / "data")]
+    command = [sys.executable, "-m", "loopwright", "up", "--engine", engine]
+    command += ["--data-dir", str(directory / "data")]
     process = await processes.start(command, cwd=directory, env=_environment(ports), output=log)
     try:
         system = System(urls, log, process)
+        if engine == Engine.KAFKA:
+            await _started(system, tell)
         await _ready(system)
         yield system
     finally:
@@ -70,6 +80,20 @@ def _environment(ports: Mapping[str, int]) -> dict[str, str]:
     own = {f"LOOPWRIGHT_{name.upper()}_PORT": str(port) for name, port in ports.items()}
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **threads, **own}
+
+
+async def _started(system: System, tell: Callable[[str], None]) -> None:
+    """Pass on what it says until it is up: it sets its own limits."""
+    said = 0
+    while True:
+        system.check()
+        lines = system.log.read_text(errors="replace").splitlines()
+        for line in lines[said:]:
+            if line.startswith(UP):
+                return
+            tell(line)
+        said = len(lines)
+        await asyncio.sleep(0.1)
 
 
 async def _ready(system: System) -> None:

