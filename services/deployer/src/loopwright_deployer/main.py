@@ -58,3 +58,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
 
 def main() -> None:
     runtime.main(build, DeployerSettings())
+
+
+if __name__ == "__main__":
+    main()

@@ -59,3 +59,7 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
 
 def main() -> None:
     runtime.main(build, MonitorSettings())
+
+
+if __name__ == "__main__":
+    main()
