@@ -1,6 +1,7 @@
 """The event bus: what services ask of it, whatever carries the events."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from loopwright_common.codec import Outgoing, Record
@@ -31,6 +32,10 @@ class Subscription(Protocol):
         """The next record fetched from `partition` is the first at or after `offset`."""
         ...
 
+    async def has_reached(self, ends: Positions) -> bool:
+        """Whether the next fetch of each assigned partition starts at `ends` or later."""
+        ...
+
     async def acknowledge(self, positions: Positions) -> None:
         """Tell the bus how far the work is; only lag tools read this, the database decides."""
         ...
@@ -53,6 +58,13 @@ class EventBus(Protocol):
 
     async def ends(self, topics: Sequence[str]) -> Positions:
         """The offset after the last record of every partition that has any."""
+        ...
+
+    async def positions_at(self, topics: Sequence[str], moment: datetime) -> Positions:
+        """For every partition the offset of its first record kept at or after `moment`.
+
+        The offset after its last record where there is none.
+        """
         ...
 
     async def close(self) -> None: ...

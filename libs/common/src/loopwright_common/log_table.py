@@ -1,14 +1,12 @@
 """The one table of the embedded event log, and how topics lie in it."""
 
-from zlib import crc32
-
 import sqlalchemy as sa
 
 from loopwright_common import clock
 from loopwright_common.codec import Outgoing
-from loopwright_common.errors import InvalidError, TooLargeError
-from loopwright_common.events import TOPICS, Topic
+from loopwright_common.events import Topic
 from loopwright_common.sql import Moment
+from loopwright_common.topics import partition_of, refuse_too_large, topic_of
 
 metadata = sa.MetaData()
 log = sa.Table(
@@ -27,28 +25,11 @@ log = sa.Table(
 )
 
 
-def topic_of(name: str) -> Topic:
-    """The declared topic, or the defaults for a dead-letter topic."""
-    if name in TOPICS:
-        return TOPICS[name]
-    if name.endswith(".dead-letters"):
-        return Topic(name, partitions=1, largest_record=2 << 20)
-    raise InvalidError(f"no topic {name!r}; topics are declared in loopwright_common.events")
-
-
-def partition_of(topic: Topic, key: str) -> int:
-    return crc32(key.encode()) % topic.partitions
-
-
 def row_of(record: Outgoing) -> dict[str, object]:
-    topic = topic_of(record.topic)
-    if len(record.value) > topic.largest_record:
-        raise TooLargeError(
-            f"{topic.name}: a record of {len(record.value)} bytes; at most {topic.largest_record}"
-        )
+    refuse_too_large(record)
     return {
         "topic": record.topic,
-        "partition": partition_of(topic, record.key),
+        "partition": partition_of(topic_of(record.topic), record.key),
         "key": record.key,
         "headers": dict(record.headers),
         "value": record.value,

@@ -19,13 +19,13 @@ from starlette.types import ASGIApp
 
 from loopwright_common import clock, logs
 from loopwright_common.bus import EventBus
+from loopwright_common.buses import open_bus
 from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.metrics import Metrics
 from loopwright_common.relay import Relay, oldest_unpublished
 from loopwright_common.settings import ServiceSettings
-from loopwright_common.sqlite_log import open_bus
 from loopwright_common.web import Readiness
 
 _DRAIN_SECONDS = 3.0
@@ -85,7 +85,7 @@ def main(build: Build[S], settings: S) -> None:
 
 async def _run_alone(build: Build[S], settings: S) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        bus = await open_bus(settings.bus_url)
+        bus = await open_bus(settings.bus_url, settings.topic_prefix)
         stack.push_async_callback(bus.close)
         await run([await build(settings, bus, stack)])
 

@@ -8,30 +8,24 @@ import contextlib
 import sys
 import time
 from collections.abc import Collection, Generator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from loopwright_common.bus import EventBus, LoadPositions, Positions, Subscription, TopicPartition
+from loopwright_common.bus import LoadPositions, Positions, Subscription, TopicPartition
 from loopwright_common.codec import Outgoing, Record
 from loopwright_common.connections import Connections, create_engine
-from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.errors import UnavailableError
 from loopwright_common.events import TOPICS
-from loopwright_common.log_table import expired, log, metadata, row_of, topic_of
+from loopwright_common.log_table import expired, log, metadata, row_of
+from loopwright_common.topics import places_of
 
 _NOWHERE = sys.maxsize
 _PRUNE_SECONDS = 3600.0
 _logger = structlog.get_logger()
-
-
-async def open_bus(url: str) -> EventBus:
-    """The bus at `sqlite:///DIRECTORY`."""
-    scheme, separator, place = url.partition(":///")
-    if scheme == "sqlite" and separator:
-        return await SqliteLog.open(Path(place))
-    raise InvalidError(f"{url!r}: give sqlite:///DIRECTORY", field="bus_url")
 
 
 class SqliteLog:
@@ -91,6 +85,19 @@ class SqliteLog:
             async with self._connections.one() as connection:
                 rows = (await connection.execute(query)).all()
         return {TopicPartition(topic, partition): last + 1 for topic, partition, last in rows}
+
+    async def positions_at(self, topics: Sequence[str], moment: datetime) -> Positions:
+        query = (
+            sa.select(log.c.topic, log.c.partition, sa.func.min(log.c.position))
+            .where(log.c.topic.in_(topics), log.c.time >= moment)
+            .group_by(log.c.topic, log.c.partition)
+        )
+        with _faults():
+            async with self._connections.one() as connection:
+                rows = (await connection.execute(query)).all()
+        after = self.end(topics) + 1
+        found = {TopicPartition(topic, partition): first for topic, partition, first in rows}
+        return {place: found.get(place, after) for place in places_of(topics)}
 
     async def prune(self) -> int:
         """Apply retention and compaction; returns how many records went."""
@@ -176,11 +183,7 @@ class SqliteSubscription:
         self._places: dict[TopicPartition, int] | None = None
 
     def partitions(self) -> set[TopicPartition]:
-        return {
-            TopicPartition(name, partition)
-            for name in self.topics
-            for partition in range(topic_of(name).partitions)
-        }
+        return set(places_of(self.topics))
 
     def assign(self, share: set[TopicPartition]) -> None:
         if share != self._assigned:
@@ -217,6 +220,12 @@ class SqliteSubscription:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         if self._places is not None and partition in self._places:
             self._places[partition] = offset
+
+    async def has_reached(self, ends: Positions) -> bool:
+        places = self._places
+        return places is not None and all(
+            places.get(place, end) >= end for place, end in ends.items()
+        )
 
     async def acknowledge(self, positions: Positions) -> None:
         """The log keeps no copy of positions: there are no lag tools beside our own."""
