@@ -13,7 +13,7 @@ from loopwright_common.errors import UnavailableError
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
 _STEADY_SECONDS = 10.0
 """Who lived that long is started again without growing delay."""
-_STOP_SECONDS = 10.0
+STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Child:
         self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
-        self._ended = False
+        self._ends = 0
         self._keeper = asyncio.create_task(self._keep())
 
     @property
@@ -48,12 +48,12 @@ class Child:
 
     async def until_up(self, is_up: Callable[[], Awaitable[bool]], within: float) -> None:
         """UnavailableError with its last words when it ends before, or is not up in time."""
-        deadline = time.monotonic() + within
+        deadline, ends = time.monotonic() + within, self._ends
         while not await is_up():
             if self._keeper.done():
                 self._keeper.result()
-            if self._ended or time.monotonic() > deadline:
-                how = "ended at once" if self._ended else f"was not up within {within:.0f} s"
+            if self._ends > ends or time.monotonic() > deadline:
+                how = "ended at once" if self._ends > ends else f"was not up within {within:.0f} s"
                 raise UnavailableError(f"{self.name} {how}; {self.program.last_words()}")
             await asyncio.sleep(0.05)
 
@@ -73,7 +73,7 @@ class Child:
         """Ask, and kill what has not ended in ten seconds; False when that was needed."""
         self._stopping.set()
         self.ask_to_end()
-        done, _ = await asyncio.wait({self._keeper}, timeout=_STOP_SECONDS)
+        done, _ = await asyncio.wait({self._keeper}, timeout=STOP_SECONDS)
         if not done and self._process:
             processes.kill_group(self._process.pid)
         await self._keeper
@@ -88,7 +88,7 @@ class Child:
             quick_ends = 0 if lived > _STEADY_SECONDS else quick_ends + 1
             if not self._stopping.is_set():
                 end = End(status, lived, min(_FIRST_PAUSE * 2**quick_ends, _LONGEST_PAUSE))
-                self._ended = True
+                self._ends += 1
                 self._on_end(self, end)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(end.pause):
