@@ -6,15 +6,17 @@ connection, held exclusively, with every commit synced.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event
-from sqlalchemy.engine import make_url
+from sqlalchemy import URL, Connection, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from loopwright_common import postgres
 from loopwright_common.errors import InvalidError
 
 _PRAGMAS = (
@@ -35,22 +37,25 @@ class Connections:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._left: set[asyncio.Task[None]] = set()
+        self.shared = engine.dialect.name == "postgresql"
+        """Whether other processes use the same database."""
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[AsyncConnection, None]:
-        """A connection, closed at the end; what was not committed is rolled back."""
+        """A connection, closed at the end; what was not committed is rolled back.
+
+        OperationalError when there is none to be had.
+        """
         opening = asyncio.create_task(self._opened())
         try:
             connection = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            giving_back = asyncio.create_task(_give_back(opening))
-            self._left.add(giving_back)
-            giving_back.add_done_callback(self._left.discard)
+            self._leave(_give_back(opening))
             raise
         try:
             yield connection
         finally:
-            await asyncio.shield(asyncio.create_task(connection.close()))
+            await asyncio.shield(self._leave(connection.close()))
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncConnection, None]:
@@ -58,13 +63,61 @@ class Connections:
         async with self.one() as connection, connection.begin():
             yield connection
 
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncGenerator["Connections", None]:
+        """The one connection that holds the lock `name`; each of its statements commits by itself.
+
+        The lock ends with the connection, whatever ends it. PostgreSQL only.
+        """
+        async with self.one() as connection:
+            try:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                number = func.hashtextextended(name, 0)
+                await connection.execute(select(func.pg_advisory_lock(number)))
+                await connection.rollback()
+                yield _Held(self._engine, connection)
+                await connection.execute(select(func.pg_advisory_unlock(number)))
+            except BaseException:
+                await connection.invalidate()
+                raise
+
     async def close(self) -> None:
         """Close them all, also those on their way back."""
         await asyncio.gather(*self._left, return_exceptions=True)
         await self._engine.dispose()
 
     async def _opened(self) -> AsyncConnection:
-        return await self._engine.connect().start()
+        try:
+            return await self._engine.connect().start()
+        except DBAPIError as error:
+            raise OperationalError("connect", None, error.orig or error) from error
+        except TimeoutError as error:
+            said = TimeoutError("no answer in time")
+            raise OperationalError("connect", None, said) from error
+        except (OSError, PoolTimeoutError) as error:
+            raise OperationalError("connect", None, error) from error
+
+    def _leave(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do it to the end, whoever waits for it."""
+        task = asyncio.create_task(work)
+        self._left.add(task)
+        task.add_done_callback(self._left.discard)
+        return task
+
+
+class _Held(Connections):
+    """A single connection that stays open, without a transaction in between."""
+
+    def __init__(self, engine: AsyncEngine, connection: AsyncConnection) -> None:
+        super().__init__(engine)
+        self._connection = connection
+
+    @asynccontextmanager
+    async def one(self) -> AsyncGenerator[AsyncConnection, None]:
+        try:
+            yield self._connection
+        finally:
+            await self._connection.rollback()
 
 
 async def _give_back(opening: asyncio.Task[AsyncConnection]) -> None:
@@ -74,18 +127,25 @@ async def _give_back(opening: asyncio.Task[AsyncConnection]) -> None:
 
 def create_engine(url: str, name: str) -> AsyncEngine:
     """The engine for a service's database (`name` is the file or the schema)."""
-    parsed = make_url(url)
+    parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(Path(parsed.database or "."), name)
-    if parsed.get_backend_name() == "postgresql":
-        return create_async_engine(
-            parsed.set(drivername="postgresql+asyncpg"),
-            pool_pre_ping=True,
-            connect_args={"server_settings": {"search_path": name}},
+    return postgres.create_engine(parsed, name)
+
+
+def _parsed(url: str) -> URL:
+    """InvalidError, without any password, when it names no database that we know."""
+    try:
+        made = make_url(url)
+    except (ArgumentError, ValueError):
+        made = None
+    if made is None or made.get_backend_name() not in {"sqlite", "postgresql"}:
+        scheme = url.partition(":")[0]
+        raise InvalidError(
+            f"{scheme}:...: give sqlite:///DIRECTORY or postgresql://USER@HOST/DATABASE",
+            field="database_url",
         )
-    raise InvalidError(
-        f"{url!r}: give sqlite:///DIRECTORY or postgresql://...", field="database_url"
-    )
+    return made
 
 
 def _sqlite_engine(directory: Path, name: str) -> AsyncEngine:

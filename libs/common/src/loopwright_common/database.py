@@ -7,16 +7,17 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, delete, make_url, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
+from loopwright_common import postgres
 from loopwright_common.connections import Connections, create_engine
 from loopwright_common.delivery_tables import leases, positions
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
-from loopwright_common.sql import upsert
+from loopwright_common.sql import lock_until_commit, upsert
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -29,6 +30,8 @@ class Database:
         self._connections = connections
         self.service = service
         self.outbox_filled = asyncio.Event()
+        self.outbox_fault: str | None = None
+        """Why the relay could not publish, as long as it has not since."""
         self.fault: str | None = None
         """Why the last transaction failed, as long as none has committed since."""
 
@@ -37,7 +40,8 @@ class Database:
         """Connect and bring the schema up to date.
 
         `url` is `sqlite:///DIRECTORY` (one file per service in it) or `postgresql://...` (one
-        schema per service). Raises UnavailableError when it cannot be reached or is locked.
+        schema per service, parameters as in `postgres`). Raises InvalidError when it is neither,
+        UnavailableError when the database cannot be reached or is locked.
         """
         database = cls(Connections(create_engine(url, service)), service)
         try:
@@ -50,7 +54,7 @@ class Database:
                     await connection.execute(delete(leases))
         except DBAPIError as error:
             await database.close()
-            raise UnavailableError(f"database of {service}: {error.orig}") from None
+            raise UnavailableError(_not_opened(url, service, error)) from None
         except BaseException:
             await database.close()
             raise
@@ -61,10 +65,13 @@ class Database:
         """Commit on a clean exit, roll back on any exception.
 
         Await nothing but the database inside: one held connection blocks the service.
+        UnavailableError after a passing fault; when that met the commit itself, it may have been
+        kept, so do again only what repeats without harm (as a consumer's inbox sees to).
         """
         async with self._faults(), self._connections.begin() as connection:
             uow = UnitOfWork(connection, f"loopwright/{self.service}", cause)
             yield uow
+            await uow.fill_outbox()
             failpoint(f"{self.service}.before-commit")
         self.fault = None
         for wake in uow.after_commit:
@@ -78,6 +85,21 @@ class Database:
         """A connection for queries only."""
         async with self._faults(), self._connections.one() as connection:
             yield connection
+
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncGenerator["Database", None]:
+        """One process of this service at a time is within; the others wait for it.
+
+        Work through the database given: on PostgreSQL it is the connection that holds the lock, so
+        whoever loses the lock cannot write either, and each statement there commits by itself.
+        SQLite has one process anyway.
+        """
+        if not self._connections.shared:
+            yield self
+            return
+        lock = f"loopwright/{self.service}/{name}"
+        async with self._faults(), self._connections.alone(lock) as held:
+            yield Database(held, self.service)
 
     async def check(self) -> None:
         """UnavailableError when it does not answer or, after a fault, does not write."""
@@ -97,7 +119,7 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if not (isinstance(error, OperationalError) or error.connection_invalidated):
+            if not postgres.passes(error):
                 raise
             self.fault = f"database of {self.service}: {error.orig}"
             raise UnavailableError(self.fault) from error
@@ -106,9 +128,18 @@ class Database:
 async def _prepare(connection: AsyncConnection, service: str) -> None:
     """On PostgreSQL one replica migrates at a time, in the service's own schema."""
     if connection.dialect.name == "postgresql":
-        number = func.hashtextextended(f"loopwright/migrations/{service}", 0)
-        await connection.execute(select(func.pg_advisory_xact_lock(number)))
+        for limit in ("statement_timeout", "lock_timeout"):
+            await connection.execute(text(f"SET LOCAL {limit} = 0"))
+        await lock_until_commit(connection, [f"loopwright/migrations/{service}"])
         await connection.execute(CreateSchema(service, if_not_exists=True))
+
+
+def _not_opened(url: str, service: str, error: DBAPIError) -> str:
+    said = f"database of {service}: {error.orig}"
+    if url.startswith("sqlite"):
+        return said
+    setting = f"LOOPWRIGHT_{service.upper()}_DATABASE_URL or LOOPWRIGHT_DATABASE_URL"
+    return f"{said} (PostgreSQL at {postgres.place_of(make_url(url))}; start it, or mend {setting})"
 
 
 def migrate(connection: Connection, versions: Path, name: str) -> None:

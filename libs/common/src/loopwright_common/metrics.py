@@ -11,6 +11,16 @@ class Metrics:
         self.events_published = Counter(
             "loopwright_events_published", "Events published.", ["type"], registry=self.registry
         )
+        self.outbox_pending = Gauge(
+            "loopwright_outbox_pending",
+            "Events that wait to be published, as of the last few seconds.",
+            registry=self.registry,
+        )
+        self.outbox_oldest_age = Gauge(
+            "loopwright_outbox_oldest_age_seconds",
+            "How long the first of them has waited; 0 when none waits.",
+            registry=self.registry,
+        )
         self.events_consumed = Counter(
             "loopwright_events_consumed",
             "Records handled, by outcome.",

@@ -1,9 +1,16 @@
-"""Outbox to bus: unpublished rows go out in order, and are marked once the bus has kept them."""
+"""Outbox to bus: unpublished rows go out in order, and are marked once the bus has kept them.
+
+Each process of a service publishes when it has emitted, one of them at a time and whatever waits
+from any of them. So no process need wake another, which NOTIFY would pay for with a lock at every
+commit; the poll finds what a process that died had left.
+"""
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -14,14 +21,15 @@ from loopwright_common.bus import EventBus
 from loopwright_common.codec import Outgoing
 from loopwright_common.database import Database
 from loopwright_common.delivery_tables import inbox, outbox
-from loopwright_common.errors import UnavailableError
+from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import TOPICS
 from loopwright_common.failpoints import failpoint
 from loopwright_common.metrics import Metrics
 
 _BATCH = 200
-_POLL_SECONDS = 5.0
-_PRUNE_SECONDS = 3600.0
+_POLL_SECONDS = 2.0
+_MEASURE_SECONDS = 5.0
+_FORGET_SECONDS = 3600.0
 _KEPT = timedelta(days=1)
 # Longer than any record can be read again.
 _CLAIMS_KEPT = 2 * max(topic.retention for topic in TOPICS.values())
@@ -35,43 +43,65 @@ class Relay:
         self._database = database
         self._bus = bus
         self._metrics = metrics
-        self._prune_at = 0.0
+        self._forget_at = 0.0
+        self._measure_at = 0.0
+        self._singly = 0
+        self._oldest: datetime | None = None
+        metrics.outbox_oldest_age.set_function(self._age)
 
     async def run(self) -> None:
-        """Until cancelled; a bus that is away is retried with capped backoff."""
+        """Until cancelled; rows that the bus does not take are tried again with capped backoff."""
         failures = 0
         while True:
             self._database.outbox_filled.clear()
             try:
-                while await self.publish_some():
-                    failures = 0
-                await self._prune_now_and_then()
-            except UnavailableError as error:
+                await self._publish_all()
+            except LoopwrightError as error:
                 failures += 1
-                log.warning("relay.delayed", error=str(error), failures=failures)
-                await asyncio.sleep(min(0.1 * 2**failures, 10))
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._database.outbox_filled.wait()
+                await self._not_published(error, failures)
+            else:
+                failures = 0
+                self._database.outbox_fault = None
+                await self._measure_now_and_then()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await self._database.outbox_filled.wait()
 
-    async def publish_some(self) -> bool:
-        """Publish the next rows; False when there was none."""
-        query = (
-            sa.select(outbox)
-            .where(outbox.c.published_at.is_(None))
-            .order_by(outbox.c.position)
-            .limit(_BATCH)
-        )
-        async with self._database.read() as connection:
+    async def publish_some(self, database: Database | None = None) -> int:
+        """Publish the next rows; returns how many there were."""
+        database = database or self._database
+        waiting = sa.select(outbox).where(outbox.c.published_at.is_(None))
+        async with database.read() as connection:
+            query = waiting.order_by(outbox.c.position).limit(self._most())
             rows = (await connection.execute(query)).all()
-        if not rows:
-            return False
-        await self._bus.publish(
-            [Outgoing(r.aggregatetype, r.aggregateid, r.headers, r.payload) for r in rows]
-        )
+        if rows:
+            await self._publish(database, rows)
+        return len(rows)
+
+    def _most(self) -> int:
+        """After a failure row by row, so that those before the one that fails are marked."""
+        return 1 if self._singly else _BATCH
+
+    async def _publish_all(self) -> None:
+        async with self._database.alone("relay") as database:
+            more = True
+            while more:
+                most = self._most()
+                # What is emitted meanwhile wakes the relay once more.
+                more = await self.publish_some(database) == most
+            if time.monotonic() >= self._forget_at:
+                await self.forget(database)
+
+    async def _publish(self, database: Database, rows: Sequence[sa.Row[Any]]) -> None:
+        outgoing = [Outgoing(r.aggregatetype, r.aggregateid, r.headers, r.payload) for r in rows]
+        try:
+            await self._bus.publish(outgoing)
+        except BaseException:
+            self._singly = _BATCH
+            raise
+        self._singly = max(0, self._singly - 1)
         failpoint(f"{self._database.service}.published")
-        async with self._database.unit_of_work() as uow:
+        async with database.unit_of_work() as uow:
             await uow.connection.execute(
                 sa.update(outbox)
                 .where(outbox.c.position.in_([r.position for r in rows]))
@@ -80,21 +110,39 @@ class Relay:
         failpoint(f"{self._database.service}.marked")
         for row in rows:
             self._metrics.events_published.labels(row.type).inc()
-        return True
 
-    async def _prune_now_and_then(self) -> None:
-        if time.monotonic() < self._prune_at:
+    async def _not_published(self, error: LoopwrightError, failures: int) -> None:
+        self._database.outbox_fault = str(error)
+        log.warning("relay.delayed", error=str(error), failures=failures)
+        with suppress(UnavailableError):
+            await self._measure_now_and_then()
+        await asyncio.sleep(min(0.1 * 2**failures, 10))
+
+    async def _measure_now_and_then(self) -> None:
+        if time.monotonic() < self._measure_at:
             return
-        self._prune_at = time.monotonic() + _PRUNE_SECONDS
+        self._measure_at = time.monotonic() + _MEASURE_SECONDS
+        async with self._database.read() as connection:
+            count, self._oldest = await unpublished(connection)
+        self._metrics.outbox_pending.set(count)
+
+    def _age(self) -> float:
+        """Of what waits longest, in seconds."""
+        return (clock.now() - self._oldest).total_seconds() if self._oldest else 0.0
+
+    async def forget(self, database: Database | None = None) -> None:
+        """Delete what was published, and what was claimed, too long ago to come up again."""
+        self._forget_at = time.monotonic() + _FORGET_SECONDS
+        database = database or self._database
         published = outbox.c.published_at < clock.now() - _KEPT
         claimed = inbox.c.handled_at < clock.now() - _CLAIMS_KEPT
-        async with self._database.unit_of_work() as uow:
+        async with database.unit_of_work() as uow:
             await uow.connection.execute(sa.delete(outbox).where(published))
             await uow.connection.execute(sa.delete(inbox).where(claimed))
 
 
-async def oldest_unpublished(connection: AsyncConnection) -> datetime | None:
-    """When the event that has waited longest for the relay was emitted."""
-    query = sa.select(outbox.c.created_at).where(outbox.c.published_at.is_(None))
-    found: datetime | None = await connection.scalar(query.order_by(outbox.c.position).limit(1))
-    return found
+async def unpublished(connection: AsyncConnection) -> tuple[int, datetime | None]:
+    """How many events wait for the relay, and when the first of them was emitted."""
+    query = sa.select(sa.func.count(), sa.func.min(outbox.c.created_at))
+    count, oldest = (await connection.execute(query.where(outbox.c.published_at.is_(None)))).one()
+    return count, oldest

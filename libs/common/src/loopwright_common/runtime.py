@@ -24,7 +24,7 @@ from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.metrics import Metrics
-from loopwright_common.relay import Relay, oldest_unpublished
+from loopwright_common.relay import Relay, unpublished
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.web import Readiness
 
@@ -167,10 +167,11 @@ def delivery_readiness(database: Database, consumers: Sequence[Consumer]) -> Rea
 
     async def relay_keeps_up() -> str | None:
         async with database.read() as connection:
-            oldest = await oldest_unpublished(connection)
+            count, oldest = await unpublished(connection)
         if oldest is None or clock.now() - oldest < _RELAY_LAG:
             return None
-        return f"events wait to be published since {clock.to_text(oldest)}"
+        why = f": {database.outbox_fault}" if database.outbox_fault else ""
+        return f"{count} events wait to be published since {clock.to_text(oldest)}{why}"
 
     return {
         "database": database_answers,

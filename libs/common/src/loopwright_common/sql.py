@@ -4,10 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Table
+from sqlalchemy import DateTime, Dialect, Table, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
+
+_LOCK = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended(name, 0))"
+    " FROM unnest(CAST(:names AS text[])) AS name"
+)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -21,6 +26,12 @@ class Moment(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+async def lock_until_commit(connection: AsyncConnection, names: Sequence[str]) -> None:
+    """Others that lock one of the names wait; SQLite runs one transaction at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_LOCK, {"names": sorted(names)})
 
 
 async def upsert(

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock, codec
+from loopwright_common.codec import Outgoing
 from loopwright_common.delivery_tables import outbox
 from loopwright_common.errors import TooLargeError
 from loopwright_common.events import TOPICS, Event, Payload
 from loopwright_common.ids import child_traceparent, derived_id, new_id, new_traceparent
+from loopwright_common.sql import lock_until_commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,14 @@ class UnitOfWork:
         self.connection = connection
         self.source = source
         self.emitted = 0
+        self.silent = False
+        """What is emitted while this holds has been told before, and stays here."""
         self.after_commit: list[Callable[[], None]] = []
         """Called once the changes can be seen by others, such as to wake a worker."""
         self._scope = source
         self._cause = cause
         self._ordinals: dict[str, int] = {}
+        self._outgoing: list[dict[str, Any]] = []
 
     def follow(self, cause: Cause, scope: str) -> None:
         """From here on, emitted events follow from `cause`, as the work of `scope`."""
@@ -65,11 +71,7 @@ class UnitOfWork:
         For what reads first and then writes what it decided. SQLite runs one transaction at a time
         anyway. The names are locked in order, so that two callers cannot wait for each other.
         """
-        if self.connection.dialect.name != "postgresql":
-            return
-        for name in sorted(names):
-            number = func.hashtextextended(f"{self.source}/{name}", 0)
-            await self.connection.execute(select(func.pg_advisory_xact_lock(number)))
+        await lock_until_commit(self.connection, [f"{self.source}/{name}" for name in names])
 
     async def emit(
         self, data: Payload, *, key: str, subject: str, identity: str | None = None
@@ -80,22 +82,41 @@ class UnitOfWork:
         TooLargeError, rather than a row that the relay could never publish.
         """
         event = self._event(data, key, subject, identity)
+        if self.silent:
+            return event
         outgoing = codec.encode(event)
         if len(outgoing.value) > (most := TOPICS[data.topic].largest_record):
             raise TooLargeError(f"{data.topic}: {len(outgoing.value)} bytes; at most {most}")
-        await self.connection.execute(
-            insert(outbox).values(
-                id=event.id,
-                aggregatetype=outgoing.topic,
-                aggregateid=outgoing.key,
-                type=outgoing.headers["ce_type"],
-                payload=outgoing.value,
-                headers=dict(outgoing.headers),
-                created_at=event.time,
-            )
+        self.send(event.id, outgoing, outgoing.headers["ce_type"], event.time)
+        return event
+
+    def send(self, record_id: str, outgoing: Outgoing, kind: str, moment: datetime) -> None:
+        """Publish these bytes with this transaction; `kind` is the type to count them under."""
+        self._outgoing.append(
+            {
+                "id": record_id,
+                "aggregatetype": outgoing.topic,
+                "aggregateid": outgoing.key,
+                "type": kind,
+                "payload": outgoing.value,
+                "headers": dict(outgoing.headers),
+                "created_at": moment,
+            }
         )
         self.emitted += 1
-        return event
+
+    async def fill_outbox(self) -> None:
+        """The last statements before the commit: insert what was sent, in order.
+
+        A lock on each (topic, key) makes the order of positions the order of commits. Taken all at
+        once, in order and after every other lock, these locks are held shortly and never crosswise.
+        """
+        if not self._outgoing:
+            return
+        places = {(row["aggregatetype"], row["aggregateid"]) for row in self._outgoing}
+        names = [f"outbox/{topic}/{key}" for topic, key in places]
+        await self.lock(*names)
+        await self.connection.execute(insert(outbox), self._outgoing)
 
     def _event(self, data: Payload, key: str, subject: str, identity: str | None) -> Event[Payload]:
         cause = self._cause
