@@ -48,7 +48,7 @@ class Readers:
         """And let every reader come to the end."""
         await self.bus.publish(records)
         for consumer in self.consumers:
-            names = consumer._topics
+            names = consumer.topics
             subscription = await self.bus.subscribe(consumer.name, names, consumer._load_positions)
             while await consumer.step(subscription, wait=0):
                 pass
@@ -102,7 +102,7 @@ async def test_a_bad_record_is_a_dead_letter_with_its_reason_and_the_partition_g
 
     for consumer in readers.consumers:
         letters = await readers.rows(dead_letters, consumer)
-        for topic in consumer._topics:
+        for topic in consumer.topics:
             first, second, third = [letter.error for letter in letters if letter.topic == topic]
             assert "not a CloudEvent: no attribute id" in first
             assert f"UndecodableError: {topic}: " in second
@@ -134,7 +134,7 @@ async def test_every_service_with_a_database_shows_its_dead_letters(readers: Rea
                 shown[service.name] = len(answer.json()["items"])
     read = {c.name.partition(".")[0]: 0 for c in readers.consumers}
     for consumer in readers.consumers:
-        read[consumer.name.partition(".")[0]] += len(consumer._topics)
+        read[consumer.name.partition(".")[0]] += len(consumer.topics)
     assert shown == read
 
 

@@ -105,8 +105,7 @@ class House:
         await subscription.close()
 
     async def _subscribed(self, consumer: Consumer) -> Subscription:
-        topics = sorted({payload.topic for payload in consumer._handlers})
-        return await self.bus.subscribe(consumer.name, topics, consumer._load_positions)
+        return await self.bus.subscribe(consumer.name, consumer.topics, consumer._load_positions)
 
     async def told(self, *topics: str) -> list[Event[Any]]:
         """Everything on these topics, oldest first."""

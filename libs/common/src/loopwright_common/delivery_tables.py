@@ -35,6 +35,9 @@ inbox = sa.Table(
     sa.Column("consumer", sa.String(255), primary_key=True),
     sa.Column("event_id", sa.String(255), primary_key=True),
     sa.Column("handled_at", Moment, nullable=False),
+    # A rebuild handles events again, under a new generation; `first` says in which one they spoke.
+    sa.Column("generation", sa.Integer, nullable=False, default=0),
+    sa.Column("first", sa.Integer, nullable=False, default=0),
 )
 positions = sa.Table(
     "positions",
@@ -43,6 +46,9 @@ positions = sa.Table(
     sa.Column("topic", sa.String(255), primary_key=True),
     sa.Column("partition", sa.Integer, primary_key=True),
     sa.Column("next_offset", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.String(64), nullable=False, default=""),
+    sa.Column("generation", sa.Integer, nullable=False, default=0),
+    sa.Column("handled_at", Moment),
 )
 parked = sa.Table(
     "parked",
@@ -57,10 +63,12 @@ parked = sa.Table(
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("time", Moment, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", Moment, nullable=False),
+    # Only the first of a key is due; the others wait for it, so that finding what is due is cheap.
+    sa.Column("due_at", Moment),
     sa.Column("first_failed_at", Moment, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Index("parked_key", "consumer", "topic", "key", "position"),
+    sa.Index("parked_due", "consumer", "due_at"),
 )
 dead_letters = sa.Table(
     "dead_letters",
@@ -73,9 +81,19 @@ dead_letters = sa.Table(
     sa.Column("key", sa.String(255), nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("time", Moment, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
+    sa.Column("code_version", sa.String(64), nullable=False),
+    sa.Column("first_failed_at", Moment, nullable=False),
     sa.Column("failed_at", Moment, nullable=False),
+    # `dead`, `replayed` or `discarded`; who decided that, when and why.
+    sa.Column("state", sa.String(16), nullable=False, default="dead"),
+    sa.Column("burials", sa.Integer, nullable=False, default=1),
+    sa.Column("decided_at", Moment),
+    sa.Column("decided_by", sa.String(255)),
+    sa.Column("reason", sa.Text),
+    sa.Index("dead_letters_listed", "state", "failed_at", "id"),
 )
 leases = sa.Table(
     "leases",

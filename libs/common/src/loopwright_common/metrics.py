@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+_END_TO_END = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
+
 
 class Metrics:
     """Delivery metrics of every service; services add their own to `registry`."""
@@ -30,6 +32,31 @@ class Metrics:
         self.event_handle = Histogram(
             "loopwright_event_handle_seconds",
             "Seconds from fetch to commit.",
+            ["consumer"],
+            registry=self.registry,
+        )
+        self.event_end_to_end = Histogram(
+            "loopwright_event_end_to_end_seconds",
+            "Seconds from the time of an event to the commit of its effects.",
+            ["consumer"],
+            registry=self.registry,
+            buckets=_END_TO_END,
+        )
+        self.consumer_lag = Gauge(
+            "loopwright_consumer_lag",
+            "Offsets between a consumer's position and the end of the partition.",
+            ["consumer", "topic", "partition"],
+            registry=self.registry,
+        )
+        self.parked_keys = Gauge(
+            "loopwright_parked_keys",
+            "Keys whose first record waits for another try.",
+            ["consumer"],
+            registry=self.registry,
+        )
+        self.dlq_depth = Gauge(
+            "loopwright_dlq_depth",
+            "Dead letters that nobody has decided about.",
             ["consumer"],
             registry=self.registry,
         )

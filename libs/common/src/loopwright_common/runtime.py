@@ -38,6 +38,7 @@ log = structlog.get_logger()
 class Service:
     """A service ready to run: `loops` run until cancelled, anew after an UnavailableError.
 
+    `on_stopping` ends answers that would go on for ever, before the server waits for them;
     `on_stop` drains once the server is down, while the loops still run.
     """
 
@@ -47,6 +48,7 @@ class Service:
     port: int
     metrics: Metrics
     loops: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    on_stopping: list[Callable[[], None]] = field(default_factory=list)
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
 
@@ -140,6 +142,8 @@ class _Running:
 
     async def stop(self) -> None:
         """Answer what was asked, pass on what is held, and only then end the loops."""
+        for tell in self._service.on_stopping:
+            tell()
         self._server.should_exit = True
         await asyncio.wait([self._serving])
         for drain in self._service.on_stop:
@@ -163,7 +167,7 @@ def delivery_readiness(database: Database, consumers: Sequence[Consumer]) -> Rea
         await database.check()
 
     async def consumers_run() -> str | None:
-        return next((c.stopped for c in consumers if c.stopped), None)
+        return next((why for c in consumers if (why := c.trouble())), None)
 
     async def relay_keeps_up() -> str | None:
         async with database.read() as connection:

@@ -38,7 +38,7 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     capture = Consumer("monitor.capture", capture_handlers(store, wakes), database, bus, metrics)
     readiness = delivery_readiness(database, [lifecycle, detect, capture])
     app = create_app("monitor", metrics, readiness, settings.hosts)
-    app.include_router(delivery_router(database))
+    app.include_router(delivery_router(database, [lifecycle, detect, capture]))
     app.include_router(router_for(database, store))
     return Service(
         name="monitor",
