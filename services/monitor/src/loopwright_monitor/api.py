@@ -99,10 +99,7 @@ def _captured(database: Database, store: ArtifactStore) -> APIRouter:
     async def pin_captured(model: ModelName) -> ManifestOut:
         """Pin what is captured by now; the digest means these rows and labels for ever."""
         known = await _named(database, model)
-        plan = await pinning.prepare(database, store, known.model_id, trained=False)
-        async with database.unit_of_work() as uow:
-            await pinning.settle(uow, plan)
-        return ManifestOut.of(plan.pinned)
+        return ManifestOut.of(await pinning.pin(database, store, known.model_id))
 
     return router
 

@@ -18,7 +18,6 @@ from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor.captures import service as captures
 from loopwright_monitor.drift import service as drift
 from loopwright_monitor.drift import versions
-from loopwright_monitor.drift.repository import Models
 from loopwright_monitor.retraining import outcomes
 from loopwright_monitor.wakes import Wakes
 
@@ -82,16 +81,15 @@ def lifecycle_handlers(wakes: Wakes, environment: str) -> Handlers:
 async def on_deployment_promoted(event: Event[DeploymentPromoted], uow: UnitOfWork) -> None:
     data = event.data
     why = f"version {data.version} took over"
-    await outcomes.crown(uow, data.model_id, data.model, data.version, why)
+    await outcomes.crown(uow, data, data.version, why, event.time)
 
 
 async def on_deployment_rolled_back(event: Event[DeploymentRolledBack], uow: UnitOfWork) -> None:
     """A promotion undone; a canary taken back leaves the champion as it was."""
     data = event.data
-    known = await Models(uow.connection).ensure(data.model_id, data.model)
-    if data.previous is not None and known.champion == data.version:
+    if data.previous is not None:
         why = f"version {data.version} was rolled back, version {data.previous} serves again"
-        await outcomes.crown(uow, data.model_id, data.model, data.previous, why)
+        await outcomes.crown(uow, data, data.previous, why, event.time)
 
 
 def _within(environment: str, handle: Handler) -> Handler:

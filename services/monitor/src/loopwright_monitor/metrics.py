@@ -17,6 +17,9 @@ class MonitorMetrics:
             "captured": self._of_model(registry, "captured_rows", "Live rows captured."),
             "labelled": self._of_model(registry, "labelled_rows", "Captured rows with a label."),
             "missed": self._of_model(registry, "missed_batches", "Logged batches that never came."),
+            "unknown_tails": self._of_model(
+                registry, "unknown_tails", "Runs of a scorer that ended without an end mark."
+            ),
             "dropped": self._of_model(registry, "dropped_rows", "Rows that scorers did not log."),
         }
         self._alarm_at = self._of_model(

@@ -89,15 +89,25 @@ class PerformanceOut(BaseModel):
 
 
 class GapsOut(BaseModel):
-    """Logged rows that never came: batches missing by their numbers, rows the scorers dropped."""
+    """Logged rows that never came: batches missing by their numbers, rows the scorers dropped.
+
+    `unknown_tails` are runs of a scorer that ended without an end mark: what it had not sent yet
+    is lost, at most its buffer, and nobody knows how much that was.
+    """
 
     missed_batches: int
     dropped_rows: int
+    unknown_tails: int
     note: str | None
 
     @classmethod
     def of(cls, model: Model) -> "GapsOut":
-        return cls(missed_batches=model.missed, dropped_rows=model.dropped, note=model.gaps)
+        return cls(
+            missed_batches=model.missed,
+            dropped_rows=model.dropped,
+            unknown_tails=model.unknown_tails,
+            note=model.gaps,
+        )
 
 
 class EpisodeOut(BaseModel):

@@ -16,11 +16,22 @@ models = sa.Table(
     sa.Column("model", _Id, nullable=False),
     sa.Column("champion", sa.Integer),
     sa.Column("champion_at", _Time),
+)
+# Counts lie apart from their model and from each other, so that consumers do not wait for a row.
+seen = sa.Table(
+    "seen",
+    metadata,
+    sa.Column("model_id", _Id, primary_key=True),
     sa.Column("rows", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("captured", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("labelled", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("missed", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("dropped", sa.BigInteger, nullable=False, server_default="0"),
+)
+kept = sa.Table(
+    "kept",
+    metadata,
+    sa.Column("model_id", _Id, primary_key=True),
+    sa.Column("captured", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("labelled", sa.BigInteger, nullable=False, server_default="0"),
 )
 arrivals = sa.Table(
     "arrivals",
@@ -31,6 +42,7 @@ arrivals = sa.Table(
     sa.Column("next", sa.BigInteger, nullable=False),
     sa.Column("dropped", sa.BigInteger, nullable=False),
     sa.Column("heard_at", _Time, nullable=False),
+    sa.Column("ended", sa.Boolean, nullable=False),
 )
 versions = sa.Table(
     "versions",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 
 import structlog
@@ -11,6 +11,7 @@ from loopwright_common import clock
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
 from loopwright_common.errors import UnavailableError
+from loopwright_monitor import locks
 from loopwright_monitor.captures.label_repository import prune
 from loopwright_monitor.drift import first_rows, versions
 from loopwright_monitor.drift import service as drift
@@ -51,12 +52,21 @@ def review_loop(
 def prune_loop(database: Database, horizon: timedelta) -> Callable[[], Awaitable[None]]:
     async def forget_old_scores() -> None:
         while True:
-            async with database.unit_of_work() as uow:
-                await prune(uow.connection, clock.now() - horizon)
-                await Arrivals(uow.connection).forget(clock.now() - horizon)
+            await forget_before(database, clock.now() - horizon)
             await asyncio.sleep(3600)
 
     return forget_old_scores
+
+
+async def forget_before(database: Database, moment: datetime) -> None:
+    """What labels that come now are not joined with any more, model by model."""
+    async with database.read() as connection:
+        found = await Models(connection).all()
+    for model in found:
+        async with database.unit_of_work() as uow:
+            await uow.lock(locks.capturing(model.model_id), locks.detecting(model.model_id))
+            await prune(uow.connection, model.model_id, moment)
+            await Arrivals(uow.connection).forget(model.model_id, moment)
 
 
 def measure_loop(

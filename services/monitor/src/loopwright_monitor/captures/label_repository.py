@@ -13,6 +13,12 @@ from loopwright_monitor.captures.performance import Task
 from loopwright_monitor.tables import label_files, labels, scores
 
 _CHUNK = 500
+_LONGEST_ID = 255
+
+
+def can_be_found(text: str) -> bool:
+    """Whether every database takes the text as an id."""
+    return len(text) <= _LONGEST_ID and "\0" not in text
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +162,12 @@ class Scores:
         await self._connection.execute(statement, values)
 
 
-async def prune(connection: AsyncConnection, before: datetime) -> int:
-    """Forget scores and waiting labels older than that; returns how many rows went."""
-    gone = await connection.execute(sa.delete(scores).where(scores.c.time < before))
-    late = await connection.execute(
-        sa.delete(labels).where(labels.c.at < before, labels.c.filed.is_(True))
-    )
-    return gone.rowcount + late.rowcount
+async def prune(connection: AsyncConnection, model_id: str, before: datetime) -> None:
+    """Forget a model's scores and waiting labels older than that."""
+    old = (scores.c.model_id == model_id, scores.c.time < before)
+    await connection.execute(sa.delete(scores).where(*old))
+    late = (labels.c.model_id == model_id, labels.c.at < before, labels.c.filed.is_(True))
+    await connection.execute(sa.delete(labels).where(*late))
 
 
 def _chunks(ids: Iterable[str]) -> list[list[str]]:

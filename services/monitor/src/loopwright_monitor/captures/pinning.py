@@ -22,6 +22,7 @@ from loopwright_common.database import Database
 from loopwright_common.errors import NotFoundError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor import locks
 from loopwright_monitor.captures.label_repository import Labels, Said
 from loopwright_monitor.captures.repository import Capture, Captures, Manifests, Pinned
 from loopwright_monitor.drift.repository import Model, Models
@@ -34,47 +35,95 @@ SMALL = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A manifest in the store with what its transaction has to note."""
+    """A manifest in the store with what its transaction has to note.
+
+    `basis` is the position of the manifest before it: with another one, this one is out of date.
+    """
 
     model_id: str
+    basis: int
     pinned: Pinned
-    merged: tuple[Capture, ...]
+    captures_until: int
     merger: Capture | None
     labels: LabelFile | None
     labels_until: int
+
+
+async def pin(database: Database, store: ArtifactStore, model_id: str) -> Pinned:
+    """Pin what is captured by now; NotFoundError for a model that nothing is known of."""
+    while True:
+        plan = await prepare(database, store, model_id, trained=False)
+        async with database.unit_of_work() as uow:
+            if await settle(uow, plan):
+                return plan.pinned
 
 
 async def prepare(
     database: Database, store: ArtifactStore, model_id: str, *, trained: bool
 ) -> Plan:
     """Put everything in the store; NotFoundError for a model that nothing is known of."""
-    async with database.read() as connection:
-        model = await Models(connection).get(model_id)
-        captures = await Captures(connection, model_id).all()
-        labels = Labels(connection, model_id)
-        unfiled, files = await labels.unfiled(), await labels.files()
-    if model is None:
-        raise NotFoundError(f"no model {model_id}")
-    merged, merger = await _merge(store, captures)
-    filed = await _file(store, unfiled)
-    kept = [capture for capture in captures if capture not in merged]
+    found = await _found(database, model_id)
+    merged, merger = await _merge(store, found.captures)
+    filed = await _file(store, found.unfiled)
+    kept = [capture for capture in found.captures if capture not in merged]
     manifest = _manifest(
-        model, [*([merger] if merger else []), *kept], [*files, *([filed] if filed else [])]
+        found.model,
+        [*([merger] if merger else []), *kept],
+        [*found.files, *([filed] if filed else [])],
     )
     blob = await store.put(manifest.to_bytes())
     failpoint("monitor.manifest-file")
-    pinned = Pinned(blob.digest, manifest.rows, manifest.labelled, clock.now(), trained)
-    until = unfiled[-1].position if unfiled else 0
-    return Plan(model_id, pinned, tuple(merged), merger, filed, until)
+    return Plan(
+        model_id=model_id,
+        basis=found.basis,
+        pinned=Pinned(blob.digest, manifest.rows, manifest.labelled, clock.now(), trained),
+        captures_until=merged[-1].position if merged else 0,
+        merger=merger,
+        labels=filed,
+        labels_until=found.unfiled[-1].position if found.unfiled else 0,
+    )
 
 
-async def settle(uow: UnitOfWork, plan: Plan) -> None:
-    """Make the pinned files the model's files."""
+async def settle(uow: UnitOfWork, plan: Plan) -> bool:
+    """Make the pinned files the model's files; False where others were pinned meanwhile."""
+    await uow.lock(locks.capturing(plan.model_id))
+    manifests = Manifests(uow.connection, plan.model_id)
+    if await manifests.last_position() != plan.basis:
+        return False
     if plan.merger is not None:
-        await Captures(uow.connection, plan.model_id).merge(plan.merged, plan.merger)
+        captures = Captures(uow.connection, plan.model_id)
+        await captures.merge(SMALL, plan.captures_until, plan.merger)
     if plan.labels is not None:
         await Labels(uow.connection, plan.model_id).file(plan.labels_until, plan.labels)
-    await Manifests(uow.connection, plan.model_id).add(plan.pinned)
+    await manifests.add(plan.pinned)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """All of a model that a manifest is made of, as it was at one moment."""
+
+    model: Model
+    basis: int
+    captures: Sequence[Capture]
+    unfiled: Sequence[Said]
+    files: Sequence[LabelFile]
+
+
+async def _found(database: Database, model_id: str) -> _Found:
+    async with database.unit_of_work() as uow:
+        await uow.lock(locks.capturing(model_id))
+        model = await Models(uow.connection).get(model_id)
+        if model is None:
+            raise NotFoundError(f"no model {model_id}")
+        labels = Labels(uow.connection, model_id)
+        return _Found(
+            model=model,
+            basis=await Manifests(uow.connection, model_id).last_position(),
+            captures=await Captures(uow.connection, model_id).all(),
+            unfiled=await labels.unfiled(),
+            files=await labels.files(),
+        )
 
 
 def _manifest(model: Model, captures: Sequence[Capture], labels: Sequence[LabelFile]) -> Manifest:

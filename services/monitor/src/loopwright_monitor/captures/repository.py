@@ -1,6 +1,5 @@
 """Every query about captured rows, manifests and measured performance."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -56,12 +55,14 @@ class Captures:
         )
         return [Capture(*row) for row in (await self._connection.execute(query)).all()]
 
-    async def merge(self, small: Sequence[Capture], merged: Capture) -> None:
-        await self._connection.execute(
-            sa.update(captures)
-            .where(captures.c.position.in_([capture.position for capture in small]))
-            .values(merged=True)
+    async def merge(self, below: int, until: int, merged: Capture) -> None:
+        """Files of fewer rows than `below`, up to the position `until`, are in `merged` now."""
+        small = (
+            captures.c.model_id == self._model_id,
+            captures.c.rows < below,
+            captures.c.position <= until,
         )
+        await self._connection.execute(sa.update(captures).where(*small).values(merged=True))
         await self.add(merged)
 
 
@@ -114,6 +115,12 @@ class Manifests:
         row = {"model_id": self._model_id, "digest": pinned.digest, "rows": pinned.rows,
                "labelled": pinned.labelled, "at": pinned.at, "trained": pinned.trained}  # fmt: skip
         await self._connection.execute(sa.insert(manifests).values(row))
+
+    async def last_position(self) -> int:
+        """Grows with each manifest; 0 before the first."""
+        query = sa.select(sa.func.max(manifests.c.position))
+        query = query.where(manifests.c.model_id == self._model_id)
+        return int((await self._connection.scalar(query)) or 0)
 
     async def newest(self, *, trained: bool = False) -> Pinned | None:
         query = sa.select(

@@ -15,7 +15,14 @@ from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasur
 from loopwright_common.failpoints import failpoint
 from loopwright_common.inference import INPUT, OUTPUT, SCORE, InferenceLogged
 from loopwright_common.unit_of_work import UnitOfWork
-from loopwright_monitor.captures.label_repository import Labels, Said, Score, Scores
+from loopwright_monitor import locks
+from loopwright_monitor.captures.label_repository import (
+    Labels,
+    Said,
+    Score,
+    Scores,
+    can_be_found,
+)
 from loopwright_monitor.captures.performance import LOSS_NAMES, Performance, Scored, Task
 from loopwright_monitor.captures.repository import Capture, Captures, Performances
 from loopwright_monitor.drift import concept
@@ -52,6 +59,7 @@ async def record(event: Event[InferenceLogged], kept: Kept | None, uow: UnitOfWo
     if kept is None:
         return
     batch, rows = event.data, kept.rows
+    await uow.lock(locks.capturing(batch.model_id))
     models = Models(uow.connection)
     await models.ensure(batch.model_id, batch.model)
     times = [row.time for row in rows]
@@ -59,7 +67,7 @@ async def record(event: Event[InferenceLogged], kept: Kept | None, uow: UnitOfWo
     capture = Capture(kept.digest, len(rows), min(times), max(times), source)
     await Captures(uow.connection, batch.model_id).add(capture)
     await Scores(uow.connection, batch.model_id).add(rows)
-    await models.count(batch.model_id, captured=len(rows))
+    await models.count_kept(batch.model_id, captured=len(rows))
     waiting = Labels(uow.connection, batch.model_id)
     early = await waiting.take_waiting("prediction", (row.prediction_id for row in rows))
     early += await waiting.take_waiting(
@@ -76,10 +84,13 @@ async def label(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
         raise UndecodableError(
             f"{data.topic}: {len(data.ids)} ids, {len(data.labels)} labels; give one for each id"
         )
+    if wrong := next((each for each in data.ids if not can_be_found(each)), None):
+        raise UndecodableError(f"{data.topic}: ids: {wrong[:64]!r} is longer than any id given")
     said = [
         Said(each, data.id_kind, None if value is None else json.dumps(value), data.at)
         for each, value in zip(data.ids, data.labels, strict=True)
     ]
+    await uow.lock(locks.capturing(data.model_id))
     await Models(uow.connection).ensure(data.model_id, data.model)
     joined = await _join(uow, data.model_id, data.model, said)
     await Labels(uow.connection, data.model_id).add(said, joined)
@@ -125,7 +136,7 @@ async def _measure(
     if not changes:
         return
     gained = sum((now.label is not None) - (before.label is not None) for before, now in changes)
-    await Models(uow.connection).count(model_id, labelled=gained)
+    await Models(uow.connection).count_kept(model_id, labelled=gained)
     performances = Performances(uow.connection, model_id)
     for version in sorted({before.version for before, _ in changes}):
         mine = [pair for pair in changes if pair[0].version == version]
@@ -193,7 +204,7 @@ def _scores(rows: pa.Table) -> list[Score]:
     task = _task(rows)
     columns = (
         rows["prediction_id"].to_pylist(),
-        rows["request_id"].to_pylist(),
+        [each if each and can_be_found(each) else None for each in rows["request_id"].to_pylist()],
         rows["version"].to_pylist(),
         rows["time"].to_pylist(),
     )

@@ -1,6 +1,6 @@
 """Which logged batches came: every (replica, epoch) numbers its batches of a model from 0."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -9,22 +9,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common import clock
 from loopwright_common.inference import InferenceLogged
 from loopwright_common.sql import upsert
-from loopwright_monitor.tables import arrivals, models
+from loopwright_monitor.drift.repository import Models
+from loopwright_monitor.tables import arrivals
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """The number expected next, and how many rows the replica said it had to drop so far."""
+    """The number expected next, how many rows the replica had to drop, whether it has stopped."""
 
     next: int = 0
     dropped: int = 0
+    ended: bool = False
 
     def missed(self, sequence: int) -> int:
         """Batches skipped before this one; -1 where it fills a gap."""
         return sequence - self.next if sequence >= self.next else -1
 
-    def after(self, sequence: int, dropped: int) -> "Arrival":
-        return Arrival(max(self.next, sequence + 1), max(self.dropped, dropped))
+    def after(self, batch: InferenceLogged) -> "Arrival":
+        return Arrival(
+            max(self.next, batch.sequence + 1),
+            max(self.dropped, batch.dropped),
+            self.ended or batch.last,
+        )
 
 
 class Arrivals:
@@ -34,24 +40,22 @@ class Arrivals:
     async def note(self, batch: InferenceLogged) -> None:
         """Count what is missing before the batch; once per batch."""
         before = await self._get(batch)
-        now = before.after(batch.sequence, batch.dropped)
-        row = {"model_id": batch.model_id, "replica": batch.replica, "epoch": batch.epoch,
-               "next": now.next, "dropped": now.dropped, "heard_at": clock.now()}  # fmt: skip
-        await upsert(self._connection, arrivals, row, update=("next", "dropped", "heard_at"))
+        now = before.after(batch)
+        told = {**asdict(now), "heard_at": clock.now()}
+        row = {"model_id": batch.model_id, "replica": batch.replica, "epoch": batch.epoch, **told}
+        await upsert(self._connection, arrivals, row, update=tuple(told))
         missed, dropped = before.missed(batch.sequence), now.dropped - before.dropped
         if missed or dropped:
-            await self._connection.execute(
-                sa.update(models)
-                .where(models.c.model_id == batch.model_id)
-                .values(missed=models.c.missed + missed, dropped=models.c.dropped + dropped)
-            )
+            models = Models(self._connection)
+            await models.count_seen(batch.model_id, missed=missed, dropped=dropped)
 
-    async def forget(self, before: datetime) -> None:
-        """Epochs that have not been heard of since."""
-        await self._connection.execute(sa.delete(arrivals).where(arrivals.c.heard_at < before))
+    async def forget(self, model_id: str, before: datetime) -> None:
+        """The model's epochs that have not been heard of since."""
+        old = (arrivals.c.model_id == model_id, arrivals.c.heard_at < before)
+        await self._connection.execute(sa.delete(arrivals).where(*old))
 
     async def _get(self, batch: InferenceLogged) -> Arrival:
-        query = sa.select(arrivals.c.next, arrivals.c.dropped).where(
+        query = sa.select(arrivals.c.next, arrivals.c.dropped, arrivals.c.ended).where(
             arrivals.c.model_id == batch.model_id,
             arrivals.c.replica == batch.replica,
             arrivals.c.epoch == batch.epoch,

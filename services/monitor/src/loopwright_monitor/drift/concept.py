@@ -37,12 +37,15 @@ async def learn(
 
 async def _tell(uow: UnitOfWork, version: Version, name: str, risen: Risen) -> None:
     identity = f"{version.model_id}/{version.version}/concept/{risen.rows}"
+    episodes = Episodes(uow.connection)
+    if await episodes.is_known(episode := derived_id("episode", identity)):
+        return
     every = version.policy.false_alarm_every.rows
     data = DriftDetected(
         model_id=version.model_id,
         model=version.model,
         version=version.version,
-        episode=derived_id("episode", identity),
+        episode=episode,
         kind="concept",
         features=[_feature(name, risen)],
         since=Since(row=risen.since_row),
@@ -52,7 +55,7 @@ async def _tell(uow: UnitOfWork, version: Version, name: str, risen: Risen) -> N
     )
     subject = f"models/{version.model}/versions/{version.version}"
     event = await uow.emit(data, key=version.model_id, subject=subject)
-    await Episodes(uow.connection).open(Episode.told(data, Cause.of(event), event.time))
+    await episodes.open(Episode.told(data, Cause.of(event), event.time))
 
 
 def _feature(name: str, risen: Risen) -> DriftingFeature:

@@ -1,17 +1,21 @@
 """References made of production rows: a stream's first rows, where no dataset tells what to expect.
 
-Handlers only collect; a worker makes the reference, and the rows that came meanwhile wait beside
-it until the stream's next batch, so that what is found depends on the rows alone.
+Handlers only collect; a worker makes the reference, and the rows that came before it was there wait
+beside it until the stream's next batch, so that what is found depends on the rows alone.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
 from loopwright_common.database import Database
 from loopwright_common.failpoints import failpoint
+from loopwright_common.leases import Lease, confirm
 from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor import jobs, locks
 from loopwright_monitor.drift.bets import lay_bets
 from loopwright_monitor.drift.detector import Detector
 from loopwright_monitor.drift.profile import Profile
@@ -30,10 +34,22 @@ async def collect(uow: UnitOfWork, stream: Stream, rows: pa.Table) -> bool:
     return await FirstRows(uow.connection, *stream.place).add(body) >= ENOUGH
 
 
-async def rows_that_waited(uow: UnitOfWork, stream: Stream, rows: pa.Table) -> pa.Table:
-    """The rows behind those that came while the reference was made."""
-    bodies = await FirstRows(uow.connection, *stream.place).take()
-    return _joined(bodies, [rows]) if bodies else rows
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """Rows that came before their stream's reference was there, oldest first."""
+
+    bodies: Sequence[Body]
+
+    def before(self, rows: pa.Table) -> pa.Table:
+        return _joined(self.bodies, [rows]) if self.bodies else rows
+
+    def start(self, otherwise: int) -> int:
+        """Where in the model's rows the first of them stands."""
+        return self.bodies[0].start if self.bodies else otherwise
+
+
+async def take_waiting(uow: UnitOfWork, stream: Stream) -> Waited:
+    return Waited(await FirstRows(uow.connection, *stream.place).take())
 
 
 async def build_collected(database: Database) -> None:
@@ -41,7 +57,8 @@ async def build_collected(database: Database) -> None:
     async with database.read() as connection:
         places = await FirstRows.enough(connection, ENOUGH)
     for place in places:
-        await _build(database, place)
+        name = "/".join(str(part) for part in ("first-rows", *place))
+        await jobs.alone(database, name, partial(_build, database, place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +69,7 @@ class _Made:
     origin: int
 
 
-async def _build(database: Database, place: tuple[str, int, str]) -> None:
+async def _build(database: Database, place: tuple[str, int, str], lease: Lease) -> None:
     model_id, number, name = place
     async with database.read() as connection:
         found = await Versions(connection).get(model_id, number)
@@ -62,11 +79,12 @@ async def _build(database: Database, place: tuple[str, int, str]) -> None:
     made = await asyncio.to_thread(_made, version, bodies)
     failpoint("monitor.first-rows")
     async with database.unit_of_work() as uow:
+        await confirm(uow, lease)
+        await uow.lock(locks.detecting(model_id))
         rows = FirstRows(uow.connection, *place)
-        collected = await rows.take()
-        if sum(body.rows for body in collected) < ENOUGH:
-            return  # another champion took over meanwhile
-        left = _joined(collected).slice(ENOUGH)
+        if not await rows.are_enough(ENOUGH):
+            return  # another champion took over meanwhile, or the reference was made
+        left = _joined(await rows.take()).slice(ENOUGH)
         if left.num_rows:
             await rows.add(Body(made.origin, left.num_rows, _to_ipc(left)))
         await _start(uow, version, name, made)
@@ -101,9 +119,9 @@ def _origin(bodies: list[Body]) -> int:
     return 0
 
 
-def _joined(bodies: list[Body], more: list[pa.Table] | None = None) -> pa.Table:
+def _joined(bodies: Sequence[Body], more: Sequence[pa.Table] = ()) -> pa.Table:
     tables = [_from_ipc(body.body) for body in bodies]
-    return pa.concat_tables([*tables, *(more or [])], promote_options="permissive")
+    return pa.concat_tables([*tables, *more], promote_options="permissive")
 
 
 def _to_ipc(table: pa.Table) -> bytes:

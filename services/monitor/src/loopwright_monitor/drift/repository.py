@@ -1,42 +1,47 @@
 """Every query about models and versions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common import clock
 from loopwright_common.policy import MonitorPolicy
 from loopwright_common.sql import upsert
 from loopwright_monitor.drift.profile import Strictness
-from loopwright_monitor.tables import models, versions
+from loopwright_monitor.tables import arrivals, kept, models, seen, versions
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model: live `rows` seen, of those `captured`, of those `labelled`.
 
-    `missed` logged batches never came, and the replicas said they `dropped` so many rows.
+    `missed` logged batches never came, the replicas said they `dropped` so many rows, and
+    `unknown_tails` of their runs ended without a word about the last rows.
     """
 
     model_id: str
     model: str
     champion: int | None = None
+    champion_at: datetime | None = None
     rows: int = 0
     captured: int = 0
     labelled: int = 0
     missed: int = 0
     dropped: int = 0
+    unknown_tails: int = 0
 
     @property
     def gaps(self) -> str | None:
         """What is not known of the stream, as a sentence; None where nothing is missing."""
-        if self.missed <= 0 and self.dropped <= 0:
+        if max(self.missed, self.dropped, self.unknown_tails) <= 0:
             return None
         return (
             f"logged batches missing: {self.missed:,}; rows the scorers dropped: "
-            f"{self.dropped:,}; what is found rests on the others"
+            f"{self.dropped:,}; scorers that stopped without saying how many rows they still had: "
+            f"{self.unknown_tails:,}; what is found rests on the others"
         )
 
 
@@ -68,6 +73,37 @@ class Version:
         return f"{self.profile_why}; {said}" if self.profile_why else said
 
 
+def _unknown_tails() -> sa.ScalarSelect[int]:
+    """Epochs that did not mark their end although their replica has begun another since."""
+    later = arrivals.alias()
+    began_another = sa.exists().where(
+        later.c.model_id == arrivals.c.model_id,
+        later.c.replica == arrivals.c.replica,
+        later.c.epoch > arrivals.c.epoch,
+    )
+    query = sa.select(sa.func.count()).select_from(arrivals)
+    return query.where(
+        arrivals.c.model_id == models.c.model_id, arrivals.c.ended.is_(False), began_another
+    ).scalar_subquery()
+
+
+_MODELS = sa.select(
+    models.c.model_id,
+    models.c.model,
+    models.c.champion,
+    models.c.champion_at,
+    *(
+        sa.func.coalesce(column, 0).label(column.name)
+        for column in (seen.c.rows, seen.c.missed, seen.c.dropped, kept.c.captured, kept.c.labelled)
+    ),
+    _unknown_tails().label("unknown_tails"),
+).select_from(
+    models.outerjoin(seen, seen.c.model_id == models.c.model_id).outerjoin(
+        kept, kept.c.model_id == models.c.model_id
+    )
+)
+
+
 class Models:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -86,38 +122,38 @@ class Models:
         return await self._one(models.c.model == model)
 
     async def all(self) -> list[Model]:
-        query = sa.select(models).order_by(models.c.model_id)
-        return [_model(row) for row in (await self._connection.execute(query)).all()]
+        query = _MODELS.order_by(models.c.model_id)
+        return [Model(**row) for row in (await self._connection.execute(query)).mappings()]
 
     async def names(self) -> list[str]:
-        query = sa.select(models.c.model).distinct().order_by(models.c.model)
-        return list((await self._connection.scalars(query)).all())
+        found = await self._connection.scalars(sa.select(models.c.model).distinct())
+        return sorted(found.all())
 
-    async def crown(self, model_id: str, version: int) -> None:
+    async def crown(self, model_id: str, version: int, at: datetime) -> None:
         await self._connection.execute(
             sa.update(models)
             .where(models.c.model_id == model_id)
-            .values(champion=version, champion_at=clock.now())
+            .values(champion=version, champion_at=at)
         )
 
-    async def count(
-        self, model_id: str, *, rows: int = 0, captured: int = 0, labelled: int = 0
-    ) -> None:
-        added = {
-            "rows": models.c.rows + rows,
-            "captured": models.c.captured + captured,
-            "labelled": models.c.labelled + labelled,
-        }
-        await self._connection.execute(
-            sa.update(models).where(models.c.model_id == model_id).values(added)
-        )
+    async def count_seen(self, model_id: str, **more: int) -> None:
+        """More `rows`, `missed` batches or `dropped` rows; the caller has locked `detecting`."""
+        await self._count(seen, model_id, more)
+
+    async def count_kept(self, model_id: str, **more: int) -> None:
+        """More rows `captured` or `labelled`; the caller has locked `capturing`."""
+        await self._count(kept, model_id, more)
+
+    async def _count(self, table: sa.Table, model_id: str, more: Mapping[str, int]) -> None:
+        grown = {name: table.c[name] + by for name, by in more.items()}
+        change = sa.update(table).where(table.c.model_id == model_id).values(grown)
+        if (await self._connection.execute(change)).rowcount == 0:
+            await self._connection.execute(sa.insert(table).values(model_id=model_id, **more))
 
     async def _one(self, which: sa.ColumnElement[bool]) -> Model | None:
-        query = sa.select(models).where(which).order_by(models.c.champion_at.desc()).limit(1)
-        row = (await self._connection.execute(query)).first()
-        if row is None:
-            return None
-        return _model(row)
+        query = _MODELS.where(which).order_by(models.c.champion_at.desc().nulls_last()).limit(1)
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else Model(**row)
 
 
 class Versions:
@@ -164,11 +200,6 @@ class Versions:
     async def _where(self, *which: sa.ColumnElement[bool]) -> list[Version]:
         query = sa.select(versions).where(*which).order_by(versions.c.model_id, versions.c.version)
         return [_version(row) for row in (await self._connection.execute(query)).mappings()]
-
-
-def _model(row: sa.Row[Any]) -> Model:
-    names = Model.__dataclass_fields__
-    return Model(**{name: getattr(row, name) for name in names})
 
 
 def _version(row: Any) -> Version:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common.errors import NotFoundError
 from loopwright_common.inference import SCORE, InferenceLogged
 from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor import locks
 from loopwright_monitor.drift import first_rows
 from loopwright_monitor.drift.arrivals import Arrivals
 from loopwright_monitor.drift.bets import Bets, lay_bets
@@ -39,6 +40,7 @@ class Learnt:
 async def watch(uow: UnitOfWork, batch: InferenceLogged) -> Learnt:
     """Learn a batch's live rows, and notice the batches that are missing before it."""
     learnt = Learnt()
+    await uow.lock(locks.detecting(batch.model_id))
     models = Models(uow.connection)
     model = await models.ensure(batch.model_id, batch.model)
     await Arrivals(uow.connection).note(batch)
@@ -54,7 +56,7 @@ async def watch(uow: UnitOfWork, batch: InferenceLogged) -> Learnt:
         for number in sorted(numbers):
             stream = Stream(model, known[number], SCORES)
             await _learn(uow, stream, scores_of(rows, number), learnt)
-    await models.count(model.model_id, rows=rows.num_rows)
+    await models.count_seen(model.model_id, rows=rows.num_rows)
     return learnt
 
 
@@ -68,22 +70,18 @@ async def _learn(uow: UnitOfWork, stream: Stream, rows: pa.Table, learnt: Learnt
     """Update the stream's detector, or collect rows for its reference."""
     detector = await _detector(uow.connection, stream)
     if detector is None:
-        if _collects(stream):
-            learnt.collected += await first_rows.collect(uow, stream, rows)
+        learnt.collected += await first_rows.collect(uow, stream, rows)
         return
     if detector.rows == 0:
-        rows = await first_rows.rows_that_waited(uow, stream, rows)
+        waited = await first_rows.take_waiting(uow, stream)
+        rows = waited.before(rows)
+        detector.origin = waited.start(detector.origin)
     alarms = detector.update(rows, rows["time"].cast(pa.int64()).to_numpy())
     for alarm in alarms:
         await tell(uow, stream, detector, alarm)
     state = (detector.bets.digest, detector.to_bytes())
     await Detectors(uow.connection).save(*stream.place, state)
     learnt.alarms += len(alarms)
-
-
-def _collects(stream: Stream) -> bool:
-    """Inputs wait for the profile of their training rows, where those are known."""
-    return stream.name != INPUTS or stream.version.profile_state == "collecting"
 
 
 async def _detector(connection: AsyncConnection, stream: Stream) -> Detector | None:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.sql import upsert
-from loopwright_monitor.tables import detectors, first_rows, losses, profiles
+from loopwright_monitor.tables import detectors, first_rows, losses, profiles, versions
 
 
 class Profiles:
@@ -104,12 +104,28 @@ class FirstRows:
             await self._connection.execute(sa.delete(first_rows).where(*self._place))
         return found
 
+    async def are_enough(self, rows: int) -> bool:
+        """Whether these are so many rows, and the stream has no reference."""
+        return (*self._key.values(),) in await self._enough(self._connection, rows, *self._place)
+
+    @classmethod
+    async def enough(cls, connection: AsyncConnection, rows: int) -> list[tuple[str, int, str]]:
+        """Streams that have collected so many rows, and have no reference nor wait for one."""
+        return await cls._enough(connection, rows)
+
     @staticmethod
-    async def enough(connection: AsyncConnection, rows: int) -> list[tuple[str, int, str]]:
-        """Streams without a detector that have collected so many rows."""
+    async def _enough(
+        connection: AsyncConnection, rows: int, *which: sa.ColumnElement[bool]
+    ) -> list[tuple[str, int, str]]:
         place = (first_rows.c.model_id, first_rows.c.version, first_rows.c.stream)
         started = sa.exists().where(*(detectors.c[column.name] == column for column in place))
-        query = sa.select(*place).where(~started).group_by(*place)
+        told = sa.exists().where(
+            versions.c.model_id == first_rows.c.model_id,
+            versions.c.version == first_rows.c.version,
+            versions.c.profile_state != "collecting",
+            first_rows.c.stream == "inputs",
+        )
+        query = sa.select(*place).where(~started, ~told, *which).group_by(*place)
         query = query.having(sa.func.sum(first_rows.c.rows) >= rows).order_by(*place)
         return [tuple(row) for row in (await connection.execute(query)).all()]
 

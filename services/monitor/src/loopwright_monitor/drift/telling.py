@@ -14,7 +14,7 @@ from loopwright_monitor.retraining.repository import Episode, Episodes
 
 
 async def tell(uow: UnitOfWork, stream: Stream, detector: Detector, alarm: Alarm) -> None:
-    """Open an episode and say `drift-detected`; its id follows from the profile and the block."""
+    """Open an episode and say `drift-detected`, once: both ids follow from profile and block."""
     kind = stream.kinds[0 if alarm.group == "data" else 1]
     if kind is None:
         return
@@ -23,11 +23,14 @@ async def tell(uow: UnitOfWork, stream: Stream, detector: Detector, alarm: Alarm
         f"{detector.bets.digest}/{model.model_id}/{stream.name}/{kind}"
         f"/{detector.origin}/{alarm.block}"
     )
+    episodes = Episodes(uow.connection)
+    if await episodes.is_known(episode := derived_id("episode", identity)):
+        return
     data = DriftDetected(
         model_id=model.model_id,
         model=model.model,
         version=version.version,
-        episode=derived_id("episode", identity),
+        episode=episode,
         kind=kind,
         features=[_told(evidence) for evidence in alarm.features],
         since=_since(alarm.features),
@@ -41,7 +44,7 @@ async def tell(uow: UnitOfWork, stream: Stream, detector: Detector, alarm: Alarm
         subject=f"models/{model.model}/versions/{version.version}",
         identity=identity,
     )
-    await Episodes(uow.connection).open(Episode.told(data, Cause.of(event), event.time))
+    await episodes.open(Episode.told(data, Cause.of(event), event.time))
 
 
 def guarantee(bets: Bets, rows: int) -> str:

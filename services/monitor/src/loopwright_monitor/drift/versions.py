@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -16,8 +17,10 @@ from loopwright_common.database import Database
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
 from loopwright_common.events import Dataset, ModelRegistered
 from loopwright_common.failpoints import failpoint
+from loopwright_common.leases import Lease, confirm
 from loopwright_common.policy import MonitorPolicy
 from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor import jobs
 from loopwright_monitor.drift.profile import Profile
 from loopwright_monitor.drift.reference import build_reference
 from loopwright_monitor.drift.repository import Models, Version, Versions
@@ -54,29 +57,40 @@ async def build_wanted(database: Database, store: ArtifactStore) -> None:
     async with database.read() as connection:
         wanted = await Versions(connection).wanting_profile()
     for version in wanted:
-        try:
-            profile, classes = await _build(store, version)
-        except (NotFoundError, CorruptError, InvalidError) as error:
-            await _collect_instead(database, version, str(error))
-            continue
-        failpoint("monitor.profile-built")
-        async with database.unit_of_work() as uow:
-            await Profiles(uow.connection).add(profile.digest, profile.to_json())
-            versions = Versions(uow.connection)
-            why = version.why_ready(profile.source)
-            await versions.set_profile(version, "ready", why, profile.digest)
-            await versions.set_classes(version, classes)
-        log.info("profile.built", model=version.model, version=version.version,
-                 features=len(profile.features), rows=profile.rows)  # fmt: skip
+        name = f"profile/{version.model_id}/{version.version}"
+        await jobs.alone(database, name, partial(_build, database, store, version))
 
 
-async def _collect_instead(database: Database, version: Version, reason: str) -> None:
+async def _build(database: Database, store: ArtifactStore, wanted: Version, lease: Lease) -> None:
+    async with database.read() as connection:
+        version = await Versions(connection).get(wanted.model_id, wanted.version)
+    if version is None or version.profile_state != "wanted":
+        return  # another monitor was faster
+    try:
+        profile, classes = await _read(store, version)
+    except (NotFoundError, CorruptError, InvalidError) as error:
+        await _collect_instead(database, version, str(error), lease)
+        return
+    failpoint("monitor.profile-built")
+    async with database.unit_of_work() as uow:
+        await confirm(uow, lease)
+        await Profiles(uow.connection).add(profile.digest, profile.to_json())
+        versions = Versions(uow.connection)
+        why = version.why_ready(profile.source)
+        await versions.set_profile(version, "ready", why, profile.digest)
+        await versions.set_classes(version, classes)
+    log.info("profile.built", model=version.model, version=version.version,
+             features=len(profile.features), rows=profile.rows)  # fmt: skip
+
+
+async def _collect_instead(database: Database, version: Version, reason: str, lease: Lease) -> None:
     log.warning("profile.not-built", model=version.model, version=version.version, why=reason)
     async with database.unit_of_work() as uow:
+        await confirm(uow, lease)
         await Versions(uow.connection).set_profile(version, "collecting", reason)
 
 
-async def _build(store: ArtifactStore, version: Version) -> tuple[Profile, list[str] | None]:
+async def _read(store: ArtifactStore, version: Version) -> tuple[Profile, list[str] | None]:
     body = await store.get(version.training or "")
     return await asyncio.to_thread(_profiled, version, body)
 

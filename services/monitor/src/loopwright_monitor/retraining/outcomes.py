@@ -3,8 +3,14 @@
 from datetime import datetime
 
 from loopwright_common import clock
-from loopwright_common.events import DeploymentFinished, Event, TrainingFinished
+from loopwright_common.events import (
+    DeploymentEvent,
+    DeploymentFinished,
+    Event,
+    TrainingFinished,
+)
 from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor import locks
 from loopwright_monitor.drift.repository import Models
 from loopwright_monitor.drift.state_repository import Detectors, LossStates
 from loopwright_monitor.drift.streams import INPUTS
@@ -12,13 +18,22 @@ from loopwright_monitor.retraining.domain import Decision
 from loopwright_monitor.retraining.repository import Decisions, Episodes, Outcomes, Requests
 
 
-async def crown(uow: UnitOfWork, model_id: str, model: str, version: int, why: str) -> None:
-    """Another champion: its own profile is watched from here on, and open episodes are over."""
+async def crown(
+    uow: UnitOfWork, data: DeploymentEvent, version: int, why: str, at: datetime
+) -> None:
+    """Another champion: its own profile is watched from here on, and open episodes are over.
+
+    Promotions and rollbacks come in any order; what was said last, by `at`, holds.
+    """
+    model_id = data.model_id
+    await uow.lock(*locks.everything(model_id))
     models = Models(uow.connection)
-    known = await models.ensure(model_id, model)
+    known = await models.ensure(model_id, data.model)
+    if known.champion_at is not None and at < known.champion_at:
+        return
+    await models.crown(model_id, version, at)
     if known.champion == version:
         return
-    await models.crown(model_id, version)
     await Detectors(uow.connection).forget(model_id, INPUTS)
     await LossStates(uow.connection).forget(model_id)
     moment = clock.now()
@@ -30,6 +45,8 @@ async def run_finished(uow: UnitOfWork, event: Event[TrainingFinished]) -> None:
     """A run that answers a request ended: its version's deployment decides, or there is none."""
     data = event.data
     requests = Requests(uow.connection)
+    models = {request.model_id for request in await requests.in_flight(data.pipeline)}
+    await uow.lock(*(locks.deciding(model_id) for model_id in models))
     for request in await requests.in_flight(data.pipeline):
         answers = request.event in event.causes or request.chain_id == event.chain_id
         if not answers:
@@ -48,6 +65,7 @@ async def deployment_finished(uow: UnitOfWork, event: Event[DeploymentFinished])
     """The deployment of a version ended; so did the request that the version answers."""
     data = event.data
     why = f"the deployment of version {data.version} ended as {data.outcome}: {data.why}"
+    await uow.lock(locks.deciding(data.model_id))
     await Outcomes(uow.connection).add(data.model_id, data.version, why)
     requests = Requests(uow.connection)
     for request in await requests.in_flight():
@@ -59,6 +77,8 @@ async def deployment_finished(uow: UnitOfWork, event: Event[DeploymentFinished])
 async def give_up(uow: UnitOfWork, asked_before: datetime) -> None:
     """End the requests whose runs have not reported since then; their episodes may ask again."""
     requests = Requests(uow.connection)
+    models = {request.model_id for request in await requests.unanswered(asked_before)}
+    await uow.lock(*(locks.deciding(model_id) for model_id in models))
     episodes = {each.id: each for each in await Episodes(uow.connection).unclosed()}
     for request in await requests.unanswered(asked_before):
         why = (

@@ -56,6 +56,10 @@ class Episodes:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    async def is_known(self, episode: str) -> bool:
+        query = sa.select(episodes.c.id).where(episodes.c.id == episode)
+        return await self._connection.scalar(query) is not None
+
     async def open(self, episode: Episode) -> None:
         row = {
             "id": episode.id,

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from loopwright_common import clock
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
 from loopwright_common.events import RetrainRequested
 from loopwright_common.failpoints import failpoint
+from loopwright_common.leases import Lease, confirm
 from loopwright_common.unit_of_work import Cause, UnitOfWork
+from loopwright_monitor import jobs, locks
 from loopwright_monitor.captures import pinning
 from loopwright_monitor.captures.repository import Manifests
 from loopwright_monitor.drift.repository import Models, Version, Versions
@@ -48,30 +51,41 @@ async def review(database: Database, store: ArtifactStore, patience: timedelta) 
         async with database.unit_of_work() as uow:
             await outcomes.give_up(uow, clock.now() - patience)
     for episode in found:
-        await _review(database, store, episode.id)
+        if await _is_time(database, episode):
+            ask = partial(_pin_and_ask, database, store, episode)
+            await jobs.alone(database, f"episode/{episode.id}", ask)
 
 
-async def _review(database: Database, store: ArtifactStore, episode_id: str) -> None:
+async def _is_time(database: Database, episode: Episode) -> bool:
+    """Whether the episode may ask; why not is written down."""
     async with database.unit_of_work() as uow:
-        outlook = await _outlook(uow, episode_id)
+        await uow.lock(locks.deciding(episode.model_id))
+        outlook = await _outlook(uow, episode)
         if outlook is None:
-            return
+            return False
         if outlook.decision.verdict != "asked":
             await _write_down(uow, outlook.episode, outlook.decision)
-            return
-    plan = await pinning.prepare(database, store, outlook.episode.model_id, trained=True)
-    async with database.unit_of_work(outlook.episode.cause) as uow:
-        latest = await _outlook(uow, episode_id)
-        if latest is not None and latest.decision.verdict == "asked":
-            await pinning.settle(uow, plan)
+        return outlook.decision.verdict == "asked"
+
+
+async def _pin_and_ask(
+    database: Database, store: ArtifactStore, episode: Episode, lease: Lease
+) -> None:
+    plan = await pinning.prepare(database, store, episode.model_id, trained=True)
+    async with database.unit_of_work(episode.cause) as uow:
+        await confirm(uow, lease)
+        await uow.lock(locks.deciding(episode.model_id), locks.capturing(episode.model_id))
+        latest = await _outlook(uow, episode)
+        is_time = latest is not None and latest.decision.verdict == "asked"
+        if latest is not None and is_time and await pinning.settle(uow, plan):
             await _ask(uow, latest, plan.pinned.digest)
 
 
-async def _outlook(uow: UnitOfWork, episode_id: str) -> Outlook | None:
+async def _outlook(uow: UnitOfWork, asking: Episode) -> Outlook | None:
     """None when the episode has been closed, or another of its model speaks for it."""
-    unclosed = await Episodes(uow.connection).unclosed()
-    episode = next((each for each in unclosed if each.id == episode_id), None)
-    if episode is None or _speaker(unclosed, episode).id != episode_id:
+    unclosed = await Episodes(uow.connection).unclosed(asking.model_id)
+    episode = next((each for each in unclosed if each.id == asking.id), None)
+    if episode is None or _speaker(unclosed, episode).id != asking.id:
         return None
     model = await Models(uow.connection).get(episode.model_id)
     version = await Versions(uow.connection).get(episode.model_id, episode.version)
@@ -102,9 +116,7 @@ def _speaker(unclosed: list[Episode], episode: Episode) -> Episode:
     """Of a model's open episodes that may ask, the oldest does so for all."""
     if episode.kind == "quality":
         return episode
-    return next(
-        each for each in unclosed if each.model_id == episode.model_id and each.kind != "quality"
-    )
+    return next(each for each in unclosed if each.kind != "quality")
 
 
 def _trigger(version: Version) -> Trigger | None:

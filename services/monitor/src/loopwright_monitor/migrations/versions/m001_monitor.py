@@ -14,6 +14,17 @@ _POSITION = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.create_table(
+        "arrivals",
+        sa.Column("model_id", _ID, nullable=False),
+        sa.Column("replica", _ID, nullable=False),
+        sa.Column("epoch", _ID, nullable=False),
+        sa.Column("next", sa.BigInteger(), nullable=False),
+        sa.Column("dropped", sa.BigInteger(), nullable=False),
+        sa.Column("heard_at", _TIME, nullable=False),
+        sa.Column("ended", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("model_id", "replica", "epoch"),
+    )
+    op.create_table(
         "captures",
         sa.Column("position", _POSITION, autoincrement=True, nullable=False),
         sa.Column("model_id", _ID, nullable=False),
@@ -75,11 +86,19 @@ def upgrade() -> None:
         sa.Column("model_id", _ID, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("stream", sa.String(length=16), nullable=False),
+        sa.Column("start", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("position"),
     )
     op.create_index("first_rows_stream", "first_rows", ["model_id", "version", "stream"])
+    op.create_table(
+        "kept",
+        sa.Column("model_id", _ID, nullable=False),
+        sa.Column("captured", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("labelled", sa.BigInteger(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("model_id"),
+    )
     op.create_table(
         "label_files",
         sa.Column("position", _POSITION, autoincrement=True, nullable=False),
@@ -104,6 +123,13 @@ def upgrade() -> None:
     op.create_index("labels_unfiled", "labels", ["model_id", "filed", "position"])
     op.create_index("labels_waiting", "labels", ["joined", "kind", "id"])
     op.create_table(
+        "losses",
+        sa.Column("model_id", _ID, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("model_id", "version"),
+    )
+    op.create_table(
         "manifests",
         sa.Column("position", _POSITION, autoincrement=True, nullable=False),
         sa.Column("model_id", _ID, nullable=False),
@@ -121,9 +147,6 @@ def upgrade() -> None:
         sa.Column("model", _ID, nullable=False),
         sa.Column("champion", sa.Integer(), nullable=True),
         sa.Column("champion_at", _TIME, nullable=True),
-        sa.Column("rows", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("captured", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("labelled", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("model_id"),
     )
     op.create_table(
@@ -184,6 +207,14 @@ def upgrade() -> None:
     op.create_index("scores_request", "scores", ["model_id", "request_id"])
     op.create_index("scores_time", "scores", ["time"])
     op.create_table(
+        "seen",
+        sa.Column("model_id", _ID, nullable=False),
+        sa.Column("rows", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("missed", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("dropped", sa.BigInteger(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("model_id"),
+    )
+    op.create_table(
         "versions",
         sa.Column("model_id", _ID, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -203,13 +234,16 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for name in (
+        "arrivals",
         "captures",
         "decisions",
         "detectors",
         "episodes",
         "first_rows",
+        "kept",
         "label_files",
         "labels",
+        "losses",
         "manifests",
         "models",
         "outcomes",
@@ -217,6 +251,7 @@ def downgrade() -> None:
         "profiles",
         "requests",
         "scores",
+        "seen",
         "versions",
     ):
         op.drop_table(name)

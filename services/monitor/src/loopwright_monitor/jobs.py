@@ -1,0 +1,27 @@
+"""Jobs that one replica of the monitor does at a time."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from loopwright_common import leases
+from loopwright_common.database import Database
+from loopwright_common.leases import Lease, LeaseLostError
+
+log = structlog.get_logger()
+
+
+async def alone(database: Database, name: str, job: Callable[[Lease], Awaitable[None]]) -> None:
+    """Do the job unless another is at it; a job whose lease was lost leaves off.
+
+    The job confirms the lease in each transaction in which it writes.
+    """
+    async with database.unit_of_work() as uow:
+        lease = await leases.take(uow, name)
+    if lease is None:
+        return
+    try:
+        async with leases.keeping(database, lease):
+            await job(lease)
+    except LeaseLostError as error:
+        log.warning("job.lost", job=name, error=str(error))
