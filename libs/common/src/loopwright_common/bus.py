@@ -33,7 +33,7 @@ class Subscription(Protocol):
         ...
 
     async def has_reached(self, ends: Positions) -> bool:
-        """Whether the next fetch of each assigned partition starts at `ends` or later."""
+        """Whether nothing before `ends` is left to fetch from the assigned partitions."""
         ...
 
     async def acknowledge(self, positions: Positions) -> None:

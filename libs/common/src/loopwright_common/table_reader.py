@@ -1,19 +1,22 @@
 """Read a compacted topic as a table in memory: no group, everything from the start."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Generic, TypeVar, cast
 
 import structlog
 
 from loopwright_common import codec
-from loopwright_common.bus import EventBus, TopicPartition, from_start
+from loopwright_common.bus import EventBus, from_start
 from loopwright_common.codec import Record
 from loopwright_common.errors import UnavailableError, UndecodableError
 from loopwright_common.events import Event, EventData
 
 log = structlog.get_logger()
 D = TypeVar("D", bound=EventData)
+T = TypeVar("T")
+_PAUSE_SECONDS = 1.0
 
 
 class TableReader(Generic[D]):
@@ -35,38 +38,33 @@ class TableReader(Generic[D]):
         self._replaces = replaces
 
     async def run(self) -> None:
-        """Until cancelled; records that do not decode are skipped and logged."""
+        """Until cancelled, also while the bus is away; what does not decode is skipped, logged."""
         topics = [self._payload.topic]
-        ends = dict(await self._until_available(topics))
-        subscription = await self._bus.subscribe(None, topics, from_start)
+        ends = await self._until_available(lambda: self._bus.ends(topics))
+        subscription = await self._until_available(
+            lambda: self._bus.subscribe(None, topics, from_start)
+        )
         try:
             while True:
-                if not ends and not self.ready.is_set():
+                if not self.ready.is_set() and await subscription.has_reached(ends):
                     self.ready.set()
                     self.changed.set()  # whoever follows an empty table learns so at once
-                try:
-                    records = await subscription.fetch(200, 1.0)
-                except UnavailableError as error:
-                    log.warning("table-reader.paused", topic=topics[0], error=str(error))
-                    await asyncio.sleep(1)
-                    continue
+                wait = 1.0 if self.ready.is_set() else 0.05
+                records = await self._until_available(partial(subscription.fetch, 200, wait))
                 for record in records:
                     self._take(record)
-                    place = TopicPartition(record.topic, record.partition)
-                    if ends.get(place, 0) <= record.offset + 1:
-                        ends.pop(place, None)
                 if records:
                     self.changed.set()
         finally:
             await subscription.close()
 
-    async def _until_available(self, topics: list[str]) -> dict[TopicPartition, int]:
+    async def _until_available(self, ask: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                return dict(await self._bus.ends(topics))
+                return await ask()
             except UnavailableError as error:
-                log.warning("table-reader.paused", topic=topics[0], error=str(error))
-                await asyncio.sleep(1)
+                log.warning("table-reader.paused", topic=self._payload.topic, error=str(error))
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     def _take(self, record: Record) -> None:
         if not record.value:

@@ -126,7 +126,7 @@ def _consumer(cluster: Cluster, group: str | None) -> AIOKafkaConsumer:
         # Its sticky assignor keeps the assignment of all groups of a process in one place.
         partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         session_timeout_ms=10_000,
-        heartbeat_interval_ms=2_000,
+        heartbeat_interval_ms=1_000,
         rebalance_timeout_ms=10_000,
         max_poll_interval_ms=300_000,
         fetch_max_wait_ms=500,

@@ -63,15 +63,15 @@ class KafkaSubscription:
     async def has_reached(self, ends: Positions) -> bool:
         member = self._member
         if member is None or not self._knows_places_of(member):
+            return not ends
+        mine = [self._cluster.there(place) for place in ends.keys() & self._places.keys()]
+        wanted = [ends[self._cluster.here(place)] for place in mine]
+        try:
+            async with self._cluster.reached():
+                there = [await member.consumer.position(place) for place in mine]
+        except UnavailableError:
             return False
-        async with self._cluster.reached():
-            return all(
-                [
-                    await member.consumer.position(self._cluster.there(place)) >= end
-                    for place, end in ends.items()
-                    if place in self._places
-                ]
-            )
+        return all(position >= end for position, end in zip(there, wanted, strict=True))
 
     async def acknowledge(self, positions: Positions) -> None:
         self._done.update(positions)
@@ -166,12 +166,12 @@ class KafkaSubscription:
     async def _commit(self) -> None:
         """A copy for lag tools; nobody waits for it and nothing depends on it."""
         while self._done and self._member is not None:
-            mine = self.assigned()
-            offsets = {self._cluster.there(p): n for p, n in self._done.items() if p in mine}
-            self._done.clear()
+            done, self._done = self._done, {}
+            offsets = {self._cluster.there(p): done[p] for p in done.keys() & self.assigned()}
             try:
                 async with self._cluster.reached(_COMMIT_SECONDS):
-                    await self._member.consumer.commit(offsets)
+                    if offsets:
+                        await self._member.consumer.commit(offsets)
                 self._failed_commits = 0
             except UnavailableError as error:
                 self._failed_commits += 1

@@ -81,12 +81,16 @@ class Cluster:
         try:
             async with asyncio.timeout(seconds):
                 yield
-        except (KafkaError, OSError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise UnavailableError(f"{self}: no answer in {seconds:g} seconds") from error
+        except (KafkaError, OSError) as error:
             raise UnavailableError(f"{self}: {described(error)}") from error
 
 
 def described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    """Its name and the first line of what it says."""
+    name, said = type(error).__name__, str(error).partition("\n")[0]
+    return said if name in said else f"{name}: {said}".removesuffix(": ")
 
 
 def _text(raw: bytes | None) -> str:
