@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -57,8 +58,12 @@ def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, 
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
-    with postgres(tmp_path_factory.mktemp("postgres") / "data") as url:
+def postgres_server() -> Generator[str, None, None]:
+    # pytest's own directory is closed to the server's user whenever another session starts.
+    with (
+        tempfile.TemporaryDirectory(prefix="loopwright-") as directory,
+        postgres(Path(directory) / "data") as url,
+    ):
         yield url
 
 

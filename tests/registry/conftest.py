@@ -2,36 +2,70 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator
+import uuid
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy.engine import make_url
 
 from loopwright_common.connections import Connections, create_engine
 from loopwright_common.database import Database
 from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.metrics import Metrics
+from loopwright_registry.events.domain import FeedLimits
+from loopwright_registry.events.feed import Feed
 from loopwright_registry.main import MIGRATIONS, build_app
 from loopwright_registry.wire import Call
+from tests.engines import run_sql
 
 LARGEST_UPLOAD = 4 << 20
+EMPTY = """
+DO $$ DECLARE name text; BEGIN
+  FOR name IN SELECT tablename FROM pg_tables
+    WHERE schemaname = 'registry' AND tablename !~ '^(alembic|experiments$)'
+  LOOP EXECUTE format('DELETE FROM registry.%I', name); END LOOP;
+  DELETE FROM registry.experiments WHERE experiment_id > 0;
+  UPDATE registry.experiments SET name = 'Default', lifecycle_stage = 'active';
+END $$
+"""
+
+
+async def migrate(url: str) -> None:
+    await (await Database.open(url, "registry", MIGRATIONS)).close()
 
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh database file; migrating is the slowest part of a small test."""
     directory = tmp_path_factory.mktemp("migrated")
-
-    async def migrate() -> None:
-        await (await Database.open(f"sqlite:///{directory}", "registry", MIGRATIONS)).close()
-
-    asyncio.run(migrate())
+    asyncio.run(migrate(f"sqlite:///{directory}"))
     return directory / "registry.db"
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: str) -> Generator[str, None, None]:
+    """One database for all of these tests, and its schema made once."""
+    name = f"registry_{uuid.uuid4().hex}"
+    run_sql(postgres_server, f"CREATE DATABASE {name}")
+    url = make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    asyncio.run(migrate(url))
+    yield url
+    run_sql(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(migrated_postgres: str) -> str:
+    """That database, emptied."""
+    run_sql(migrated_postgres, EMPTY)
+    return migrated_postgres
 
 
 @pytest.fixture
 def migrated_url(database_url: str, migrated: Path) -> str:
+    if database_url.startswith("postgresql"):
+        return database_url
     directory = Path(database_url.removeprefix("sqlite:///"))
     directory.mkdir()
     shutil.copy(migrated, directory)
@@ -49,7 +83,8 @@ async def database(migrated_url: str) -> AsyncGenerator[Database, None]:
 async def client(
     database: Database, store: DirectoryStore
 ) -> AsyncGenerator[httpx.AsyncClient, None]:
-    app = build_app(Call(database, store, largest_upload=LARGEST_UPLOAD), Metrics(), {})
+    call = Call(database, store, largest_upload=LARGEST_UPLOAD)
+    app = build_app(call, Feed(database, FeedLimits()), Metrics(), {"artifacts": store.check})
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as opened:
         yield opened

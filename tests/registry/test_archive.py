@@ -22,7 +22,9 @@ from loopwright_common.events import (
     TrainingFinished,
 )
 from loopwright_common.sqlite_log import SqliteLog
-from loopwright_registry.events.handlers import HANDLERS
+from loopwright_registry.events.domain import FeedLimits
+from loopwright_registry.events.feed import Feed
+from loopwright_registry.events.handlers import handlers
 from tests.registry.builders import (
     CAUSE_HEADER,
     World,
@@ -38,7 +40,7 @@ COMMIT = CodeChanged(
 
 @pytest.fixture
 def world(database: Database, bus: SqliteLog) -> World:
-    return World(database, bus, "registry.archive", HANDLERS)
+    return World(database, bus, "registry.archive", handlers(Feed(database, FeedLimits())))
 
 
 def commit() -> Event[EventData]:

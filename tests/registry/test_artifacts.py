@@ -26,15 +26,16 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("path", HOSTILE)
 @pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
 async def test_a_path_that_could_leave_its_root_is_refused(
-    client: httpx.AsyncClient, method: str, path: str
+    client: httpx.AsyncClient, method: str
 ) -> None:
-    answer = await client.request(method, f"{FILES}/{path}")
+    refusals = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+    for path in HOSTILE:
+        answer = await client.request(method, f"{FILES}/{path}")
 
-    assert answer.status_code in (400, 404), answer.text
-    assert answer.json()["error_code"] in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+        assert answer.status_code in (400, 404), (path, answer.text)
+        assert answer.json()["error_code"] in refusals, path
 
 
 @pytest.mark.parametrize("path", ["../..", "/etc", "0/../1", "%2e%2e", "a#b", "\\\\host\\share"])

@@ -84,7 +84,7 @@ class Services:
         try:
             answer = self._http.request(method, base + path, params=query, json=body)
         except httpx.TransportError as error:
-            raise CallError(_absent(service, base, error)) from None
+            raise CallError(absent(service, base, error)) from None
         if answer.is_error:
             raise CallError(complaint(service, answer), answer.status_code)
         return answer
@@ -107,7 +107,7 @@ def _unready(body: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}: {said}" for name, said in checks.items() if said != "ok")
 
 
-def _absent(service: str, base: str, error: Exception) -> str:
+def absent(service: str, base: str, error: Exception) -> str:
     return (
         f"the {service} does not answer at {base} ({error}); start it with `loopwright up`, "
         f"or set LOOPWRIGHT_URL_{service.upper()}"

@@ -20,6 +20,8 @@ from loopwright_common.web import Readiness, create_app
 from loopwright_registry.artifacts import api as artifacts_api
 from loopwright_registry.events import api as events_api
 from loopwright_registry.events import handlers as archive_handlers
+from loopwright_registry.events.domain import FeedLimits
+from loopwright_registry.events.feed import Feed
 from loopwright_registry.experiments import api as experiments_api
 from loopwright_registry.logged import api as logged_api
 from loopwright_registry.mlflow_app import mlflow_app
@@ -27,6 +29,7 @@ from loopwright_registry.models import api as models_api
 from loopwright_registry.models import handlers as models_handlers
 from loopwright_registry.models import native_api, version_api
 from loopwright_registry.runs import api as runs_api
+from loopwright_registry.runs import native_api as runs_native_api
 from loopwright_registry.settings import RegistrySettings
 from loopwright_registry.wire import Call
 
@@ -46,24 +49,48 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
     stack.push_async_callback(database.close)
     store = open_store(settings.artifacts_url)
     metrics = Metrics()
+    feed = Feed(database, feed_limits(settings))
     call = Call(database, store, largest_upload=settings.largest_upload)
     lifecycle = models_handlers.handlers(settings.environment)
     consumers = [
         Consumer("registry.lifecycle", lifecycle, database, bus, metrics),
-        Consumer("registry.archive", archive_handlers.HANDLERS, database, bus, metrics),
+        Consumer(
+            "registry.archive",
+            archive_handlers.handlers(feed),
+            database,
+            bus,
+            metrics,
+            reset=archive_handlers.reset,
+        ),
     ]
+    readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
+    app = build_app(call, feed, metrics, readiness, settings.hosts)
+    app.include_router(delivery_router(database, consumers))
     return Service(
         name="registry",
-        app=build_app(call, metrics, delivery_readiness(database, consumers), settings.hosts),
+        app=app,
         host=settings.host,
         port=settings.port,
         metrics=metrics,
-        loops=delivery_loops(database, bus, metrics, consumers),
+        loops=[*delivery_loops(database, bus, metrics, consumers), feed.watch],
+        on_stopping=[feed.stop],
+    )
+
+
+def feed_limits(settings: RegistrySettings) -> FeedLimits:
+    return FeedLimits(
+        most=settings.streams,
+        heartbeat=settings.stream_heartbeat_seconds,
+        poll=settings.stream_poll_seconds,
     )
 
 
 def build_app(
-    call: Call, metrics: Metrics, readiness: Readiness, hosts: Collection[str] = LOOPBACK
+    call: Call,
+    feed: Feed,
+    metrics: Metrics,
+    readiness: Readiness,
+    hosts: Collection[str] = LOOPBACK,
 ) -> FastAPI:
     app = create_app("registry", metrics, readiness, hosts)
 
@@ -73,8 +100,8 @@ def build_app(
         return "OK"
 
     app.include_router(native_api.router(call.database, call.store))
-    app.include_router(events_api.router(call.database))
-    app.include_router(delivery_router(call.database))
+    app.include_router(runs_native_api.router(call.database))
+    app.include_router(events_api.router(call.database, feed))
     mlflow = mlflow_app(ENDPOINTS, artifacts_api.routes(call), call)
     app.mount("/api", mlflow)
     app.mount("/ajax-api", mlflow)

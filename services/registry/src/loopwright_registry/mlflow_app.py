@@ -21,7 +21,15 @@ from loopwright_common.errors import (
     UnavailableError,
 )
 from loopwright_registry.domain import AlreadyExistsError
-from loopwright_registry.wire import Call, Endpoint, Endpoints, cause_of, fields_of, written
+from loopwright_registry.wire import (
+    Call,
+    Endpoint,
+    Endpoints,
+    bearer_of,
+    cause_of,
+    fields_of,
+    written,
+)
 
 CODES: Mapping[type[LoopwrightError], tuple[int, str]] = {
     AlreadyExistsError: (400, "RESOURCE_ALREADY_EXISTS"),
@@ -33,6 +41,7 @@ CODES: Mapping[type[LoopwrightError], tuple[int, str]] = {
     CorruptError: (500, "DATA_LOSS"),
     UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
 }
+RETRY_SECONDS = "2"
 SERVER_INFO = {
     "store_type": "SqlStore",
     "workspaces_enabled": False,
@@ -63,7 +72,7 @@ def mlflow_app(endpoints: Endpoints, more: Sequence[Route], call: Call) -> Starl
 def _route(endpoint: Endpoint[Any], call: Call) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         asked = endpoint.asked.read(await fields_of(request, endpoint.asked))
-        given = replace(call, cause=cause_of(request))
+        given = replace(call, cause=cause_of(request), bearer=bearer_of(request))
         body = written(await endpoint.handle(asked, given))
         return Response(body, media_type="application/json")
 
@@ -77,7 +86,10 @@ async def _server_info(_request: Request) -> Response:
 async def _on_error(_request: Request, error: Exception) -> Response:
     found = next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
     status, code = found or (500, "INTERNAL_ERROR")
-    return _shaped(status, code, str(error))
+    answer = _shaped(status, code, str(error))
+    if status == 503:
+        answer.headers["Retry-After"] = RETRY_SECONDS
+    return answer
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -13,3 +13,8 @@ class RegistrySettings(ServiceSettings):
     port: int = 8001
     largest_upload: int = Field(default=16 << 30, ge=1)
     """Bytes of one artifact file; a larger one is refused, and nothing of it is kept."""
+    streams: int = Field(default=100, ge=1)
+    """Followers of the event stream at once, per replica."""
+    stream_heartbeat_seconds: float = Field(default=15.0, gt=0)
+    stream_poll_seconds: float = Field(default=0.5, gt=0)
+    """How often other replicas' events are looked for while anybody follows the stream."""

@@ -1,5 +1,6 @@
 """SQL that several repositories share: writes that may repeat, and filters turned into SQL."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ async def insert_new(connection: AsyncConnection, table: sa.Table, rows: Rows) -
     if not rows:
         return 0
     statement = _dialect(connection).insert(table).on_conflict_do_nothing()
-    return (await connection.execute(statement, list(rows))).rowcount
+    return (await connection.execute(statement, _in_order(table, rows))).rowcount
 
 
 async def put(connection: AsyncConnection, table: sa.Table, rows: Rows) -> None:
@@ -34,7 +35,13 @@ async def put(connection: AsyncConnection, table: sa.Table, rows: Rows) -> None:
     keys = [column.name for column in table.primary_key]
     changes = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     written = statement.on_conflict_do_update(index_elements=keys, set_=changes)
-    await connection.execute(written, list(rows))
+    await connection.execute(written, _in_order(table, rows))
+
+
+def _in_order(table: sa.Table, rows: Rows) -> list[Mapping[str, Any]]:
+    """By key, so that two transactions that write the same rows cannot wait for each other."""
+    keys = [column.name for column in table.primary_key]
+    return sorted(rows, key=lambda row: [row[name] for name in keys if name in row])
 
 
 def _dialect(connection: AsyncConnection) -> Any:
@@ -54,6 +61,8 @@ class Keyed:
     key: sa.Column[str]
     value: sa.Column[Any]
     is_nan: sa.Column[bool] | None = None
+    newest: Sequence[sa.ColumnElement[Any]] = ()
+    """Which row counts, first first, where an entity has several of one key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,8 @@ class Searchable:
         columns: list[Any] = []
         for order in orders:
             if order.kind == "attribute":
-                columns.append(_directed(self._attribute(order.key), order))
+                column = self._attribute(order.key)
+                columns += [column.is_(None), _directed(column, order)]
             else:
                 columns += _keyed_order(self._keyed(order.kind), order)
         return [*columns, *ties]
@@ -131,7 +141,7 @@ def _text_compared(column: sa.Column[Any], operator: str, value: str) -> Clause:
     if operator == "LIKE":
         return _like(column, value)
     if operator == "ILIKE":
-        return column.ilike(value)
+        return column.ilike(value.replace("\\", "\\\\"), escape="\\")
     return column == value if operator == "=" else column != value
 
 
@@ -139,18 +149,23 @@ def _number_compared(column: sa.Column[Any], condition: Condition) -> Clause:
     try:
         value = float(condition.value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise InvalidError(f"Invalid filter: {condition.key} is compared with a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidError(f"Invalid filter: {condition.key} is compared with a number")
     if condition.operator not in NUMBER_OPERATORS:
         raise InvalidError(f"Invalid filter: {condition.key} is a number; use = != < <= > >=")
     operator = {"=": "=", "!=": "<>"}.get(condition.operator, condition.operator)
-    return column.bool_op(operator)(value)
+    return column.bool_op(operator)(sa.literal(value, sa.Float(53)))
 
 
 def _like(column: sa.Column[Any], pattern: str) -> Clause:
-    """LIKE that minds the case on every database; SQLite's own does not."""
+    """LIKE that minds the case on every database; SQLite's own does not.
+
+    What the expression says is the same in Python, which SQLite asks, and in PostgreSQL.
+    """
     wild = {"%": ".*", "_": "."}
     expression = "".join(wild.get(letter) or re.escape(letter) for letter in pattern)
-    return column.regexp_match(f"^{expression}$")
+    return column.regexp_match(rf"(?s)\A{expression}\Z")
 
 
 def _directed(column: Any, order: Order) -> Any:
@@ -158,9 +173,13 @@ def _directed(column: Any, order: Order) -> Any:
 
 
 def _keyed_order(table: Keyed, order: Order) -> list[Any]:
-    here = sa.and_(table.joined, table.key == order.key)
-    value = sa.select(table.value).where(here).scalar_subquery()
+    value = _one(table, order.key, table.value)
     columns: list[Any] = [value.is_(None)]
     if table.is_nan is not None:
-        columns.append(sa.select(table.is_nan).where(here).scalar_subquery())
+        columns.append(_one(table, order.key, table.is_nan))
     return [*columns, _directed(value, order)]
+
+
+def _one(table: Keyed, key: str, column: sa.Column[Any]) -> sa.ScalarSelect[Any]:
+    query = sa.select(column).where(table.joined, table.key == key)
+    return query.order_by(*table.newest).limit(1).scalar_subquery()

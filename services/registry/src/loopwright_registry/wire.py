@@ -101,6 +101,8 @@ class Call:
     database: Database
     store: ArtifactStore
     cause: Cause | None = None
+    bearer: str | None = None
+    """The token that came with the request."""
     largest_upload: int = 16 << 30
 
 
@@ -140,6 +142,12 @@ def cause_of(request: Request) -> Cause | None:
         raise InvalidError(
             f"header {CAUSE_HEADER}: give chain_id, event_ids and traceparent as a JSON object"
         ) from None
+
+
+def bearer_of(request: Request) -> str | None:
+    """The token in the header `Authorization: Bearer TOKEN`."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def written(answer: object) -> bytes:

@@ -1,11 +1,15 @@
 """`loopwright events`: what happened, from the archive."""
 
-from typing import Annotated
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 
 from loopwright.client import PAGE, Services
-from loopwright.output import Column, Json, Limit, show_items
+from loopwright.following import Follower
+from loopwright.output import Column, Json, Limit, clock_time, console, errors, show_items
 from loopwright_common.sentences import sentence, topic_of
 
 app = typer.Typer(no_args_is_help=True, help="Events.")
@@ -31,3 +35,32 @@ def list_(
         else:
             found = services.items("registry", "/v1/events", limit, after=after, **wanted)
     show_items(found, COLUMNS, as_json=as_json, none="no events yet")
+
+
+@app.command()
+def tail(
+    type: Annotated[
+        list[str] | None, typer.Option(help="Such as drift-detected; may be repeated.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Only events of this model.")] = None,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="Begin behind this position instead of now.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Follow events as they happen, one line each, until interrupted."""
+    query = [("type", name) for name in type or ()]
+    query += [("model", model)] if model is not None else []
+    query += [("after", str(after))] if after is not None else []
+    follower = Follower(query, lambda text: errors.print(text, markup=False, style="yellow"))
+    with suppress(KeyboardInterrupt):
+        for event in follower.events():
+            _show(event, as_json=as_json)
+
+
+def _show(event: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(event, ensure_ascii=False), flush=True)
+        return
+    parts = [clock_time(event["time"]), topic_of(event), event.get("subject", ""), sentence(event)]
+    console.print("  ".join(parts).rstrip(), markup=False, highlight=False)

@@ -12,8 +12,10 @@ from starlette.routing import Route
 from loopwright_common.errors import TooLargeError
 from loopwright_common.failpoints import failpoint
 from loopwright_registry.artifacts.domain import listed, safe_path, uploadable_path
+from loopwright_registry.artifacts.owners import held_runs_within, runs_at
 from loopwright_registry.artifacts.repository import Artifacts
-from loopwright_registry.wire import Answer, Asked, Call, Endpoint, Endpoints
+from loopwright_registry.runs.attempts import require_attempt
+from loopwright_registry.wire import Answer, Asked, Call, Endpoint, Endpoints, bearer_of
 
 _TEXT = (".yaml", ".yml", ".json", ".txt", ".md", ".csv", ".log")
 
@@ -42,6 +44,9 @@ async def upload(request: Request, call: Call) -> Response:
     blob = await call.store.put(_limited(request, path, call.largest_upload))
     failpoint("registry.uploaded")
     async with call.database.unit_of_work() as uow:
+        runs = await runs_at(uow.connection, path)
+        await require_attempt(uow, bearer_of(request), *runs)
+        await uow.lock(_tree(path))
         await Artifacts(uow.connection).keep(path, blob)
     return Response(b"{}", media_type="application/json")
 
@@ -70,13 +75,24 @@ async def download(request: Request, call: Call) -> Response:
         "X-Content-Type-Options": "nosniff",
         "Content-Length": str(blob.size),
     }
-    body: AsyncIterator[bytes] = call.store.stream(blob.digest)
-    return StreamingResponse(body, media_type=_media_type(path), headers=headers)
+    body = call.store.stream(blob.digest)
+    first = await anext(body, b"")  # While an error can still be answered.
+    return StreamingResponse(_joined(first, body), media_type=_media_type(path), headers=headers)
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
 
 
 async def delete(request: Request, call: Call) -> Response:
     path = uploadable_path(request.path_params["path"])
     async with call.database.unit_of_work() as uow:
+        runs = await runs_at(uow.connection, path)
+        runs += await held_runs_within(uow.connection, path)
+        await require_attempt(uow, bearer_of(request), *runs)
+        await uow.lock(_tree(path))
         await Artifacts(uow.connection).delete(path)
     return Response(b"{}", media_type="application/json")
 
@@ -98,6 +114,11 @@ def routes(call: Call) -> list[Route]:
         Route(at, bound(download), methods=["GET"]),
         Route(at, bound(delete), methods=["DELETE"]),
     ]
+
+
+def _tree(path: str) -> str:
+    """The lock under which it is decided what is a file and what a directory."""
+    return f"artifacts/{path.split('/', maxsplit=1)[0]}"
 
 
 def _media_type(path: str) -> str:

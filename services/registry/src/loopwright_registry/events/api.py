@@ -3,18 +3,24 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
 from pydantic import BaseModel
 
 from loopwright_common.database import Database
+from loopwright_common.errors import InvalidError
 from loopwright_common.events import TOPICS, TYPE_PREFIX
 from loopwright_common.web import PROBLEMS
 from loopwright_registry.domain import LARGEST_INTEGER
+from loopwright_registry.events import stream
 from loopwright_registry.events.domain import ArchivedEvent, Wanted
+from loopwright_registry.events.feed import Feed
 from loopwright_registry.events.repository import Archive
 from loopwright_registry.events.service import why
 from loopwright_registry.models.references import version_of
 from loopwright_registry.models.version_repository import Versions
+
+STREAMED: dict[str, Any] = {"content": {stream.MEDIA_TYPE: {"schema": {"type": "string"}}}}
 
 
 class EventsOut(BaseModel):
@@ -41,28 +47,48 @@ class WhyOut(BaseModel):
     next: None = None
 
 
-def router(database: Database) -> APIRouter:
+After = Annotated[int | None, Query(ge=0, le=LARGEST_INTEGER)]
+
+
+def wanted_of(
+    type: Annotated[list[str] | None, Query(max_length=50)] = None,
+    subject: Annotated[str | None, Query(max_length=512)] = None,
+    model: Annotated[str | None, Query(max_length=256)] = None,
+) -> Wanted:
+    return Wanted(types=[_topic(name) for name in type or ()], subject=subject, model=model)
+
+
+def router(database: Database, feed: Feed) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["events"], responses=PROBLEMS)
 
-    @routes.get("/events")
+    @routes.get("/events", response_model=EventsOut, responses={200: STREAMED})
     async def list_events(
-        after: Annotated[int, Query(ge=0, le=LARGEST_INTEGER)] = 0,
+        request: Request,
+        wanted: Annotated[Wanted, Depends(wanted_of)],
+        after: After = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         last: Annotated[int | None, Query(ge=1, le=10_000)] = None,
-        type: Annotated[str | None, Query(max_length=255)] = None,
-        subject: Annotated[str | None, Query(max_length=512)] = None,
-        model: Annotated[str | None, Query(max_length=256)] = None,
-    ) -> EventsOut:
+    ) -> EventsOut | Response:
         """Lifecycle events in archive order; `type` is a topic or a full CloudEvents type.
 
-        With `last` the newest ones that match, whatever `after` and `limit` say.
+        With `last` the newest ones that match, whatever `after` and `limit` say. With `Accept:
+        text/event-stream` (or at `/v1/events/stream`) they come as Server-Sent Events, also those
+        to come: from `Last-Event-ID`, else from `after`, else from now.
         """
-        wanted = Wanted(type=_topic(type), subject=subject, model=model)
+        if stream.asked_for(request):
+            return await follow(request, wanted, after)
         async with database.read() as connection:
             archive = Archive(connection)
             if last is not None:
                 return _page(await archive.newest(wanted, last), None)
-            return _page(await archive.after(after, wanted, limit), limit)
+            return _page(await archive.after(after or 0, wanted, limit), limit)
+
+    # Not in the document: an answer that never ends cannot be checked against it.
+    @routes.get("/events/stream", include_in_schema=False)
+    async def follow(
+        request: Request, wanted: Annotated[Wanted, Depends(wanted_of)], after: After = None
+    ) -> Response:
+        return stream.Stream(feed, await stream.start_of(request, after, database), wanted)
 
     @routes.get("/why/{model}/{version}")
     async def tell_why(model: str, version: str) -> WhyOut:
@@ -82,7 +108,10 @@ def _page(found: list[ArchivedEvent], limit: int | None) -> EventsOut:
     return EventsOut(items=items, next=found[-1].position if len(found) == limit else None)
 
 
-def _topic(type: str | None) -> str | None:
-    if type is None or type in TOPICS:
-        return type
-    return type.removeprefix(TYPE_PREFIX).rsplit(".v", 1)[0]
+def _topic(type: str) -> str:
+    """InvalidError unless such events are archived."""
+    topic = type.removeprefix(TYPE_PREFIX).rsplit(".v", 1)[0]
+    if topic not in TOPICS or not TOPICS[topic].archived:
+        known = ", ".join(sorted(name for name, kept in TOPICS.items() if kept.archived))
+        raise InvalidError(f"type: no {type[:100]!r} is archived; known are {known}", field="type")
+    return topic

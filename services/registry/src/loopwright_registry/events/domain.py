@@ -31,9 +31,21 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which archived events: all that is not None must match."""
+class FeedLimits:
+    """How many may follow at once, and after how many seconds of silence they hear a heartbeat.
 
-    type: str | None = None
+    What other replicas archive is looked for every `poll` seconds.
+    """
+
+    most: int = 100
+    heartbeat: float = 15.0
+    poll: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which archived events: all that is given must match, any of the types (topics)."""
+
+    types: Sequence[str] = ()
     subject: str | None = None
     model: str | None = None

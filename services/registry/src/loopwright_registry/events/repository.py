@@ -22,7 +22,11 @@ class Archive:
         self._connection = connection
 
     async def keep(self, event: Event[Payload]) -> None:
-        """Once, as it came: also the fields that only its producer knows."""
+        """Once, as it came: also the fields that only its producer knows.
+
+        Whoever calls holds the archive's lock, so that positions become visible in their order:
+        else a reader would pass by one whose transaction commits later than the next one's.
+        """
         body = codec.structured(event.received or codec.encode(event))
         data = body.get("data", {})
         row = {
@@ -41,6 +45,10 @@ class Archive:
         """The next `most` events behind a position."""
         behind = archive.c.position > position
         return await self._all(sa.select(*_COLUMNS).where(behind, *_matching(wanted)).limit(most))
+
+    async def newest_position(self) -> int:
+        """0 while nothing is archived."""
+        return await self._connection.scalar(sa.select(sa.func.max(archive.c.position))) or 0
 
     async def newest(self, wanted: Wanted, most: int) -> list[ArchivedEvent]:
         """The last `most` events, oldest first."""
@@ -69,6 +77,6 @@ class Archive:
 
 
 def _matching(wanted: Wanted) -> list[Clause]:
-    named = {archive.c.topic: wanted.type, archive.c.subject: wanted.subject}
-    named[archive.c.model] = wanted.model
-    return [column == value for column, value in named.items() if value is not None]
+    named = {archive.c.subject: wanted.subject, archive.c.model: wanted.model}
+    clauses: list[Clause] = [col == value for col, value in named.items() if value is not None]
+    return [*clauses, archive.c.topic.in_(wanted.types)] if wanted.types else clauses

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from loopwright_common.delivery_tables import BigId
+from loopwright_registry.columns import text
 
 metadata = sa.MetaData()
 
@@ -10,12 +11,12 @@ archive = sa.Table(
     "archive",
     metadata,
     sa.Column("position", BigId, primary_key=True, autoincrement=True),
-    sa.Column("id", sa.String(255), nullable=False, unique=True),
-    sa.Column("topic", sa.String(255), nullable=False),
-    sa.Column("subject", sa.String(512), nullable=False),
-    sa.Column("model", sa.String(256)),
+    sa.Column("id", text(255), nullable=False, unique=True),
+    sa.Column("topic", text(255), nullable=False),
+    sa.Column("subject", text(512), nullable=False),
+    sa.Column("model", text(256)),
     sa.Column("version", sa.Integer),
-    sa.Column("time", sa.String(40), nullable=False),
+    sa.Column("time", text(40), nullable=False),
     sa.Column("causes", sa.JSON, nullable=False),
     sa.Column("body", sa.JSON, nullable=False),
     sa.Index("archive_subject", "subject", "position"),

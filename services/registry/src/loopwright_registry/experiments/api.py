@@ -1,5 +1,7 @@
 """MLflow's operations on experiments."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Literal
 
 from pydantic import Field
@@ -76,10 +78,11 @@ async def create(asked: CreateExperiment, call: Call) -> Answer:
     check_name(asked.name)
     location = (asked.artifact_location or "").rstrip("/")
     check_location(location)
+    tags = mapping(asked.tags)
+    for key, value in tags.items():
+        _check_tag(key, value)
     async with call.database.unit_of_work() as uow:
-        experiment_id = await Experiments(uow.connection).add(
-            asked.name, location or None, mapping(asked.tags)
-        )
+        experiment_id = await Experiments(uow.connection).add(asked.name, location or None, tags)
     return {"experiment_id": str(experiment_id)}
 
 
@@ -97,8 +100,7 @@ async def update(asked: UpdateExperiment, call: Call) -> Answer:
     if asked.new_name is None:
         return {}
     check_name(asked.new_name)
-    async with call.database.unit_of_work() as uow:
-        experiments = Experiments(uow.connection)
+    async with _writing(asked, call) as experiments:
         (await experiments.get(asked.id)).require_active()
         await experiments.change(asked.id, name=asked.new_name)
     return {}
@@ -113,18 +115,15 @@ async def restore(asked: ById, call: Call) -> Answer:
 
 
 async def set_tag(asked: SetExperimentTag, call: Call) -> Answer:
-    check_length("the tag key", asked.key, 250)
-    check_length("the tag value", asked.value, 20_000)
-    async with call.database.unit_of_work() as uow:
-        experiments = Experiments(uow.connection)
+    _check_tag(asked.key, asked.value)
+    async with _writing(asked, call) as experiments:
         (await experiments.get(asked.id)).require_active()
         await experiments.set_tag(asked.id, asked.key, asked.value)
     return {}
 
 
 async def delete_tag(asked: DeleteExperimentTag, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
-        experiments = Experiments(uow.connection)
+    async with _writing(asked, call) as experiments:
         (await experiments.get(asked.id)).require_active()
         await experiments.delete_tag(asked.id, asked.key)
     return {}
@@ -143,14 +142,28 @@ async def search(asked: SearchExperiments, call: Call) -> Answer:
     }
 
 
+def _check_tag(key: str, value: str) -> None:
+    check_length("the tag key", key, 250)
+    check_length("the tag value", value, 20_000)
+
+
 async def _move(asked: ById, call: Call, stage: str) -> Answer:
     """The experiment and all its runs, as MLflow's server does."""
     async with call.database.unit_of_work() as uow:
+        await uow.lock(f"experiment/{asked.id}")
         experiments = Experiments(uow.connection)
         await experiments.get(asked.id)
         await experiments.change(asked.id, lifecycle_stage=stage)
         await Runs(uow.connection).move_all(asked.id, stage)
     return {}
+
+
+@asynccontextmanager
+async def _writing(asked: ById, call: Call) -> AsyncGenerator[Experiments, None]:
+    """The experiments, while nobody else writes to this one."""
+    async with call.database.unit_of_work() as uow:
+        await uow.lock(f"experiment/{asked.id}")
+        yield Experiments(uow.connection)
 
 
 _AT = "/mlflow/experiments"

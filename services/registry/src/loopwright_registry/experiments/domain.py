@@ -7,6 +7,7 @@ from loopwright_registry.artifacts.domain import artifact_path
 from loopwright_registry.domain import ACTIVE, Tags, check_length
 
 DEFAULT_ID = 0
+LONGEST_LOCATION = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def check_name(name: str) -> None:
 
 def check_location(location: str) -> None:
     """A location of ours must be a plain path; one of http(s) would make clients call strangers."""
+    check_length("artifact_location", location, LONGEST_LOCATION)
     scheme = location.partition(":")[0].lower()
     if scheme in ("http", "https"):
         raise InvalidError(f"Invalid artifact_location {location!r}: http is not supported")

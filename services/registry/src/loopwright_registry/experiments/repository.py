@@ -67,17 +67,11 @@ class Experiments:
 
     async def change(self, experiment_id: int, **values: Any) -> None:
         """AlreadyExistsError when another experiment has the new name."""
-        name = values.get("name")
-        taken = name and await self._select(
-            experiments.c.name == name, experiments.c.experiment_id != experiment_id
-        )
-        if taken:
-            raise AlreadyExistsError(f"Experiment '{name}' already exists.")
-        await self._connection.execute(
-            sa.update(experiments)
-            .where(experiments.c.experiment_id == experiment_id)
-            .values(**values, updated_ms=now_ms())
-        )
+        changed = sa.update(experiments).where(experiments.c.experiment_id == experiment_id)
+        try:
+            await self._connection.execute(changed.values(**values, updated_ms=now_ms()))
+        except sa.exc.IntegrityError:
+            raise AlreadyExistsError(f"Experiment '{values['name']}' already exists.") from None
 
     async def set_tag(self, experiment_id: int, key: str, value: str) -> None:
         row = {"experiment_id": experiment_id, "key": key, "value": value}

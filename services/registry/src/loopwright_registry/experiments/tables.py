@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from loopwright_common.delivery_tables import BigId
+from loopwright_registry.columns import text
 
 metadata = sa.MetaData()
 
@@ -10,9 +11,9 @@ experiments = sa.Table(
     "experiments",
     metadata,
     sa.Column("experiment_id", BigId, primary_key=True, autoincrement=True),
-    sa.Column("name", sa.String(500), nullable=False, unique=True),
-    sa.Column("artifact_location", sa.Text, nullable=False),
-    sa.Column("lifecycle_stage", sa.String(16), nullable=False),
+    sa.Column("name", text(500), nullable=False, unique=True),
+    sa.Column("artifact_location", text(), nullable=False),
+    sa.Column("lifecycle_stage", text(16), nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
 )
@@ -20,6 +21,6 @@ experiment_tags = sa.Table(
     "experiment_tags",
     metadata,
     sa.Column("experiment_id", sa.BigInteger, primary_key=True),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("key", text(250), primary_key=True),
+    sa.Column("value", text(), nullable=False),
 )

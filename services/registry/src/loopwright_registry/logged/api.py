@@ -1,5 +1,8 @@
 """MLflow's operations on logged models."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 from pydantic import Field
 
 from loopwright_registry.artifacts.api import entries_under
@@ -11,6 +14,7 @@ from loopwright_registry.filters import Order, parse_filter, parse_order
 from loopwright_registry.logged.domain import LoggedModel, Status, new_logged_id
 from loopwright_registry.logged.repository import LoggedModels
 from loopwright_registry.paging import page_of
+from loopwright_registry.runs.attempts import require_attempt
 from loopwright_registry.wire import (
     Answer,
     Asked,
@@ -97,6 +101,9 @@ def written(logged: LoggedModel) -> Answer:
 async def create(asked: CreateLogged, call: Call) -> Answer:
     model_id, moment = new_logged_id(), now_ms()
     async with call.database.unit_of_work() as uow:
+        await uow.lock(f"experiment/{experiment_id_of(asked.experiment_id)}")
+        if asked.source_run_id:
+            await require_attempt(uow, call.bearer, asked.source_run_id)
         experiment = await Experiments(uow.connection).get(experiment_id_of(asked.experiment_id))
         experiment.require_active()
         logged = LoggedModel(
@@ -122,38 +129,31 @@ async def get(asked: ByModelId, call: Call) -> Answer:
 
 
 async def finalize(asked: Finalize, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
-        logged = LoggedModels(uow.connection)
+    async with _writing(asked, call) as logged:
         await logged.set_status(asked.model_id, asked.status)
         return {"model": written(await logged.get(asked.model_id))}
 
 
 async def set_tags(asked: SetLoggedTags, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
-        logged = LoggedModels(uow.connection)
-        await logged.get(asked.model_id)
+    async with _writing(asked, call) as logged:
         await logged.set_tags(asked.model_id, mapping(asked.tags))
     return {}
 
 
 async def delete_tag(asked: DeleteLoggedTag, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
-        await LoggedModels(uow.connection).delete_tag(asked.model_id, asked.tag_key)
+    async with _writing(asked, call) as logged:
+        await logged.delete_tag(asked.model_id, asked.tag_key)
     return {}
 
 
 async def log_params(asked: LogParams, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
-        logged = LoggedModels(uow.connection)
-        await logged.get(asked.model_id)
+    async with _writing(asked, call) as logged:
         await logged.set_params(asked.model_id, mapping(asked.params))
     return {}
 
 
 async def delete(asked: ByModelId, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
-        logged = LoggedModels(uow.connection)
-        await logged.get(asked.model_id)
+    async with _writing(asked, call) as logged:
         await logged.delete(asked.model_id)
     return {}
 
@@ -179,6 +179,16 @@ async def list_directory(asked: ListDirectory, call: Call) -> Answer:
     at = f"{root}/{below}" if below else root
     files = await entries_under(at, call, prefix=f"{below}/" if below else "")
     return {"root_uri": logged.artifact_uri, "files": files}
+
+
+@asynccontextmanager
+async def _writing(asked: ByModelId, call: Call) -> AsyncGenerator[LoggedModels, None]:
+    """The logged models, while nobody else writes to the one's run; NotFoundError without it."""
+    async with call.database.unit_of_work() as uow:
+        logged = LoggedModels(uow.connection)
+        if run_id := (await logged.get(asked.model_id)).source_run_id:
+            await require_attempt(uow, call.bearer, run_id)
+        yield logged
 
 
 _AT = "/mlflow/logged-models"

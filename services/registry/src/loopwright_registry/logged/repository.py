@@ -22,8 +22,11 @@ from loopwright_registry.statements import Keyed, Searchable, insert_new, paged,
 
 
 def _keyed(table: sa.Table) -> Keyed:
-    is_nan = table.c.is_nan if "is_nan" in table.c else None
-    return Keyed(table.c.model_id == logged_models.c.model_id, table.c.key, table.c.value, is_nan)
+    same = table.c.model_id == logged_models.c.model_id
+    if table is not logged_model_metrics:
+        return Keyed(same, table.c.key, table.c.value)
+    newest = (table.c.step.desc(), table.c.timestamp.desc(), table.c.run_id)
+    return Keyed(same, table.c.key, table.c.value, table.c.is_nan, newest)
 
 
 _SEARCHABLE = Searchable(
@@ -74,6 +77,14 @@ class LoggedModels:
         newest = query.order_by(logged_models.c.created_ms.desc()).limit(1)
         row = (await self._connection.execute(newest)).first()
         return await self._complete(row) if row else None
+
+    async def runs_owning(self, uris: Sequence[str]) -> list[str]:
+        """The runs of the logged models whose artifacts lie at one of the places."""
+        column = logged_models.c
+        query = sa.select(column.source_run_id).where(
+            column.artifact_uri.in_(uris), column.source_run_id.is_not(None)
+        )
+        return [str(run_id) for run_id in (await self._connection.scalars(query)).all()]
 
     async def set_status(self, model_id: str, status: str) -> None:
         await self._connection.execute(

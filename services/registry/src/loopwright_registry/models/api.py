@@ -39,7 +39,7 @@ async def get(asked: schemas.ByName, call: Call) -> Answer:
 async def update(asked: schemas.UpdateModel, call: Call) -> Answer:
     async with call.database.unit_of_work() as uow:
         models = Models(uow.connection)
-        model = await models.named(asked.name)
+        model = await service.locked(uow, asked.name)
         await models.change(model.model_id, description=asked.description)
         model = await models.named(asked.name)
     return {"registered_model": schemas.written_model(model, [])}
@@ -49,7 +49,7 @@ async def rename(asked: schemas.RenameModel, call: Call) -> Answer:
     check_model_name(asked.new_name)
     async with call.database.unit_of_work() as uow:
         models = Models(uow.connection)
-        model = await models.named(asked.name)
+        model = await service.locked(uow, asked.name)
         await service.require_undeployed(uow, model, "renamed")
         await models.change(model.model_id, name=asked.new_name)
         model = await models.named(asked.new_name)
@@ -95,7 +95,7 @@ async def set_tag(asked: schemas.SetTag, call: Call) -> Answer:
     check_registry_tag(asked.key, asked.value)
     async with call.database.unit_of_work() as uow:
         models = Models(uow.connection)
-        model = await models.named(asked.name)
+        model = await service.locked(uow, asked.name)
         await models.set_tags(model.model_id, {asked.key: asked.value})
     return {}
 
@@ -103,7 +103,7 @@ async def set_tag(asked: schemas.SetTag, call: Call) -> Answer:
 async def delete_tag(asked: schemas.DeleteTag, call: Call) -> Answer:
     async with call.database.unit_of_work() as uow:
         models = Models(uow.connection)
-        model = await models.named(asked.name)
+        model = await service.locked(uow, asked.name)
         await models.delete_tag(model.model_id, asked.key)
     return {}
 
@@ -111,7 +111,7 @@ async def delete_tag(asked: schemas.DeleteTag, call: Call) -> Answer:
 async def set_alias(asked: schemas.SetAlias, call: Call) -> Answer:
     check_alias(asked.alias)
     async with call.database.unit_of_work(call.cause) as uow:
-        model = await Models(uow.connection).named(asked.name)
+        model = await service.locked(uow, asked.name)
         await Versions(uow.connection).get(asked.name, asked.number)
         await service.set_alias(uow, model, asked.alias, asked.number, service.CLIENT)
     return {}
@@ -119,7 +119,7 @@ async def set_alias(asked: schemas.SetAlias, call: Call) -> Answer:
 
 async def delete_alias(asked: schemas.ByAlias, call: Call) -> Answer:
     async with call.database.unit_of_work(call.cause) as uow:
-        model = await Models(uow.connection).named(asked.name)
+        model = await service.locked(uow, asked.name)
         await service.set_alias(uow, model, asked.alias, None, service.CLIENT)
     return {}
 

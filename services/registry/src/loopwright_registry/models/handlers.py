@@ -12,7 +12,6 @@ from loopwright_common.events import (
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_registry.models import service
 from loopwright_registry.models.domain import Route, Use
-from loopwright_registry.models.route_repository import Routes
 
 
 async def on_deployment_promoted(
@@ -36,7 +35,7 @@ async def on_routes_changed(event: Event[RoutesChanged], uow: UnitOfWork) -> Non
     kept: dict[int, Use] = {arm.version: "kept" for arm in data.kept}
     versions = {**kept, **{arm.version: arm.role for arm in data.arms}}
     route = Route(data.environment, data.revision, versions)
-    await Routes(uow.connection).put(data.model_id, route)
+    await service.put_route(uow, data.model_id, route)
 
 
 def handlers(environment: str) -> Handlers:

@@ -82,15 +82,13 @@ class Models:
 
     async def change(self, model_id: str, **values: Any) -> None:
         """AlreadyExistsError when another model has the new name."""
-        name = values.get("name")
-        other = registered_models.c.model_id != model_id
-        if name and await self._one(registered_models.c.name == name, other):
-            raise AlreadyExistsError(f"Registered Model (name={name}) already exists.")
-        await self._connection.execute(
-            sa.update(registered_models)
-            .where(registered_models.c.model_id == model_id)
-            .values(**values, updated_ms=now_ms())
-        )
+        changed = sa.update(registered_models).where(registered_models.c.model_id == model_id)
+        try:
+            await self._connection.execute(changed.values(**values, updated_ms=now_ms()))
+        except sa.exc.IntegrityError:
+            raise AlreadyExistsError(
+                f"Registered Model (name={values['name']}) already exists."
+            ) from None
 
     async def next_version(self, model_id: str) -> int:
         """The next number, never given before; locks the model's row."""

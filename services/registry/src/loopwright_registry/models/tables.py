@@ -2,11 +2,13 @@
 
 import sqlalchemy as sa
 
+from loopwright_registry.columns import text
+
 metadata = sa.MetaData()
 
 
 def _model_id() -> sa.Column[str]:
-    return sa.Column("model_id", sa.String(64), primary_key=True)
+    return sa.Column("model_id", text(64), primary_key=True)
 
 
 def _version() -> sa.Column[int]:
@@ -17,8 +19,8 @@ registered_models = sa.Table(
     "registered_models",
     metadata,
     _model_id(),
-    sa.Column("name", sa.String(256), nullable=False, unique=True),
-    sa.Column("description", sa.Text),
+    sa.Column("name", text(256), nullable=False, unique=True),
+    sa.Column("description", text()),
     sa.Column("last_version", sa.Integer, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
@@ -27,21 +29,21 @@ registered_model_tags = sa.Table(
     "registered_model_tags",
     metadata,
     _model_id(),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("key", text(250), primary_key=True),
+    sa.Column("value", text(), nullable=False),
 )
 model_versions = sa.Table(
     "model_versions",
     metadata,
     _model_id(),
     _version(),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("run_id", sa.String(256)),
-    sa.Column("logged_model_id", sa.String(64)),
-    sa.Column("run_link", sa.Text),
-    sa.Column("description", sa.Text),
-    sa.Column("stage", sa.String(16), nullable=False),
-    sa.Column("status_message", sa.Text),
+    sa.Column("source", text(), nullable=False),
+    sa.Column("run_id", text(256)),
+    sa.Column("logged_model_id", text(64)),
+    sa.Column("run_link", text()),
+    sa.Column("description", text()),
+    sa.Column("stage", text(16), nullable=False),
+    sa.Column("status_message", text()),
     sa.Column("held", sa.Boolean, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
@@ -52,14 +54,14 @@ model_version_tags = sa.Table(
     metadata,
     _model_id(),
     _version(),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("key", text(250), primary_key=True),
+    sa.Column("value", text(), nullable=False),
 )
 aliases = sa.Table(
     "aliases",
     metadata,
     _model_id(),
-    sa.Column("alias", sa.String(255), primary_key=True),
+    sa.Column("alias", text(255), primary_key=True),
     sa.Column("version", sa.Integer, nullable=False),
 )
 # Rows are only inserted: a seal is for good, and `model-registered` leaves with it.
@@ -68,8 +70,8 @@ seals = sa.Table(
     metadata,
     _model_id(),
     _version(),
-    sa.Column("digest", sa.String(80), nullable=False),
-    sa.Column("event_id", sa.String(64), nullable=False),
+    sa.Column("digest", text(80), nullable=False),
+    sa.Column("event_id", text(64), nullable=False),
     sa.Column("facts", sa.JSON, nullable=False),
 )
 # The newest route the deployer told, per environment; `versions` maps a number to what it does.
@@ -77,7 +79,7 @@ routes = sa.Table(
     "routes",
     metadata,
     _model_id(),
-    sa.Column("environment", sa.String(255), primary_key=True),
+    sa.Column("environment", text(255), primary_key=True),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("versions", sa.JSON, nullable=False),
 )
@@ -87,6 +89,6 @@ champion_decisions = sa.Table(
     metadata,
     _model_id(),
     sa.Column("version", sa.Integer),
-    sa.Column("decided_at", sa.String(40), nullable=False),
+    sa.Column("decided_at", text(40), nullable=False),
     sa.Column("pending", sa.Boolean, nullable=False),
 )

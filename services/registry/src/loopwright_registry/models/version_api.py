@@ -2,7 +2,7 @@
 
 from loopwright_registry.artifacts.domain import SCHEME
 from loopwright_registry.filters import models_only, parse_filter, parse_order
-from loopwright_registry.models import schemas, sealing, service
+from loopwright_registry.models import registration, schemas, sealing, service
 from loopwright_registry.models.domain import ModelVersion, canonical_stage, check_registry_tag
 from loopwright_registry.models.repository import Models
 from loopwright_registry.models.sources import resolve
@@ -23,7 +23,7 @@ async def create(asked: schemas.CreateVersion, call: Call) -> Answer:
     for _ in range(_TRIES - 1):
         try:
             return await _registered(asked, call)
-        except service.FilesChangedError:
+        except registration.FilesChangedError:
             continue
     return await _registered(asked, call)
 
@@ -32,7 +32,7 @@ async def _registered(asked: schemas.CreateVersion, call: Call) -> Answer:
     new = asked.new_version()
     draft = await sealing.draft(call.database, call.store, new)
     async with call.database.unit_of_work(call.cause) as uow:
-        version = await service.create_version(uow, call.store, new, draft)
+        version = await registration.create_version(uow, call, new, draft)
     return {"model_version": schemas.written_version(version)}
 
 
@@ -44,6 +44,7 @@ async def get(asked: schemas.ByVersion, call: Call) -> Answer:
 
 async def update(asked: schemas.UpdateVersion, call: Call) -> Answer:
     async with call.database.unit_of_work() as uow:
+        await service.locked(uow, asked.name)
         versions = Versions(uow.connection)
         version = await versions.get(asked.name, asked.number)
         if asked.description is not None:
@@ -61,6 +62,7 @@ async def delete(asked: schemas.ByVersion, call: Call) -> Answer:
 async def transition(asked: schemas.TransitionStage, call: Call) -> Answer:
     stage = canonical_stage(asked.stage)
     async with call.database.unit_of_work() as uow:
+        await service.locked(uow, asked.name)
         versions = Versions(uow.connection)
         version = await versions.get(asked.name, asked.number)
         if asked.archive_existing_versions:
@@ -79,6 +81,7 @@ async def _archive_others(versions: Versions, version: ModelVersion, stage: str)
 async def set_tag(asked: schemas.SetVersionTag, call: Call) -> Answer:
     check_registry_tag(asked.key, asked.value)
     async with call.database.unit_of_work() as uow:
+        await service.locked(uow, asked.name)
         versions = Versions(uow.connection)
         version = await versions.get(asked.name, asked.number)
         await versions.set_tags(version.model_id, version.version, {asked.key: asked.value})
@@ -87,6 +90,7 @@ async def set_tag(asked: schemas.SetVersionTag, call: Call) -> Answer:
 
 async def delete_tag(asked: schemas.DeleteVersionTag, call: Call) -> Answer:
     async with call.database.unit_of_work() as uow:
+        await service.locked(uow, asked.name)
         versions = Versions(uow.connection)
         version = await versions.get(asked.name, asked.number)
         await versions.delete_tag(version.model_id, version.version, asked.key)

@@ -8,6 +8,7 @@ from loopwright_registry.experiments.domain import experiment_id_of
 from loopwright_registry.filters import parse_filter, parse_order
 from loopwright_registry.paging import page_of
 from loopwright_registry.runs import schemas, service
+from loopwright_registry.runs.attempts import writing
 from loopwright_registry.runs.domain import NAME_TAG, Batch, ModelOutput
 from loopwright_registry.runs.repository import Runs
 from loopwright_registry.wire import (
@@ -36,19 +37,19 @@ async def get(asked: schemas.ByRun, call: Call) -> Answer:
 
 
 async def update(asked: schemas.UpdateRun, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
+    async with writing(call, asked.id) as uow:
         info = await service.update_run(uow, asked.id, asked.status, asked.end_time, asked.run_name)
     return {"run_info": schemas.written_info(info)}
 
 
 async def delete(asked: schemas.ByRun, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
+    async with writing(call, asked.id) as uow:
         await service.move_run(uow, asked.id, DELETED)
     return {}
 
 
 async def restore(asked: schemas.ByRun, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
+    async with writing(call, asked.id) as uow:
         await service.move_run(uow, asked.id, ACTIVE)
     return {}
 
@@ -75,7 +76,7 @@ async def log_batch(asked: schemas.LogBatch, call: Call) -> Answer:
 
 
 async def delete_tag(asked: schemas.DeleteTag, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
+    async with writing(call, asked.id) as uow:
         await service.delete_tag(uow, asked.id, asked.key)
     return {}
 
@@ -83,14 +84,14 @@ async def delete_tag(asked: schemas.DeleteTag, call: Call) -> Answer:
 async def log_inputs(asked: schemas.LogInputs, call: Call) -> Answer:
     datasets = [item.input() for item in asked.datasets]
     models = [item.model_id for item in asked.models]
-    async with call.database.unit_of_work() as uow:
+    async with writing(call, asked.id) as uow:
         await service.log_inputs(uow, asked.id, datasets, models)
     return {}
 
 
 async def log_outputs(asked: schemas.LogOutputs, call: Call) -> Answer:
     outputs = [ModelOutput(item.model_id, item.step) for item in asked.models]
-    async with call.database.unit_of_work() as uow:
+    async with writing(call, asked.id) as uow:
         await service.log_outputs(uow, asked.id, outputs)
     return {}
 
@@ -132,7 +133,7 @@ async def list_artifacts(asked: schemas.ListRunArtifacts, call: Call) -> Answer:
 
 
 async def _log(run_id: str, batch: Batch, call: Call) -> Answer:
-    async with call.database.unit_of_work() as uow:
+    async with writing(call, run_id) as uow:
         await service.log_batch(uow, run_id, batch)
     return {}
 

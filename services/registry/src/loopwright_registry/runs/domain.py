@@ -1,5 +1,6 @@
 """A run, its measurements, and the rules for what may be logged."""
 
+import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,18 @@ class RunInfo:
             raise InvalidError(
                 f"The run {self.run_id} must be in the 'active' state; it is {self.lifecycle_stage}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The attempt that may write to a run; `sha256` is the hex digest of its token."""
+
+    number: int
+    sha256: str
+
+    def admits(self, bearer: str | None) -> bool:
+        digest = hashlib.sha256((bearer or "").encode()).hexdigest()
+        return bearer is not None and secrets.compare_digest(digest, self.sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from loopwright_registry.filters import Condition, Order
 from loopwright_registry.paging import Page, Slice, sliced
 from loopwright_registry.runs.domain import (
     NAME_TAG,
+    Attempt,
     Batch,
     DatasetInput,
     ModelOutput,
@@ -26,6 +27,7 @@ from loopwright_registry.runs.tables import (
     model_inputs,
     model_outputs,
     params,
+    run_attempts,
     run_tags,
     runs,
 )
@@ -86,6 +88,30 @@ class Runs:
         here = (runs.c.experiment_id == experiment_id, runs.c.lifecycle_stage != stage)
         moved = sa.update(runs).where(*here).values(lifecycle_stage=stage)
         await self._connection.execute(moved)
+
+    async def attempts(self, run_ids: Sequence[str]) -> dict[str, Attempt]:
+        """Which attempt holds each of the runs that are held."""
+        held = run_attempts.c
+        query = sa.select(held.run_id, held.attempt, held.sha256).where(held.run_id.in_(run_ids))
+        rows = (await self._connection.execute(query)).all()
+        return {run_id: Attempt(number, sha256) for run_id, number, sha256 in rows}
+
+    async def put_attempt(self, run_id: str, attempt: Attempt) -> None:
+        row = {"run_id": run_id, "attempt": attempt.number, "sha256": attempt.sha256}
+        await put(self._connection, run_attempts, [row])
+
+    async def owning(self, uris: Sequence[str]) -> list[str]:
+        """The runs whose artifacts lie at one of the places."""
+        query = sa.select(runs.c.run_id).where(runs.c.artifact_uri.in_(uris))
+        return list((await self._connection.scalars(query)).all())
+
+    async def held_within(self, uri: str) -> list[str]:
+        """The runs that an attempt holds and whose artifacts lie below the place."""
+        below = runs.c.artifact_uri.between(f"{uri}/", f"{uri}0")
+        query = sa.select(runs.c.run_id).join_from(
+            runs, run_attempts, runs.c.run_id == run_attempts.c.run_id
+        )
+        return list((await self._connection.scalars(query.where(below))).all())
 
     async def log(self, run_id: str, batch: Batch) -> None:
         """Repeating it changes nothing."""

@@ -1,4 +1,7 @@
-"""Use cases of runs; none commits."""
+"""Use cases of runs; none commits.
+
+What changes a run that exists is called by one that holds it (`attempts.writing`).
+"""
 
 from collections.abc import Sequence
 from uuid import uuid4
@@ -25,6 +28,7 @@ async def create_run(
     uow: UnitOfWork, experiment_id: int, user_id: str, start_ms: int | None, tags: Tags
 ) -> Run:
     """A running run; its name is the tag `mlflow.runName`, invented where there is none."""
+    await uow.lock(f"experiment/{experiment_id}")
     experiment = await Experiments(uow.connection).get(experiment_id)
     experiment.require_active()
     run_id = uuid4().hex

@@ -2,11 +2,13 @@
 
 import sqlalchemy as sa
 
+from loopwright_registry.columns import text
+
 metadata = sa.MetaData()
 
 
 def _run_id() -> sa.Column[str]:
-    return sa.Column("run_id", sa.String(256), primary_key=True)
+    return sa.Column("run_id", text(256), primary_key=True)
 
 
 runs = sa.Table(
@@ -14,34 +16,42 @@ runs = sa.Table(
     metadata,
     _run_id(),
     sa.Column("experiment_id", sa.BigInteger, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("user_id", sa.String(256), nullable=False),
-    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("name", text(), nullable=False),
+    sa.Column("user_id", text(256), nullable=False),
+    sa.Column("status", text(16), nullable=False),
     sa.Column("start_ms", sa.BigInteger),
     sa.Column("end_ms", sa.BigInteger),
-    sa.Column("artifact_uri", sa.Text, nullable=False),
-    sa.Column("lifecycle_stage", sa.String(16), nullable=False),
+    sa.Column("artifact_uri", text(), nullable=False),
+    sa.Column("lifecycle_stage", text(16), nullable=False),
     sa.Index("runs_experiment", "experiment_id", "start_ms"),
+    sa.Index("runs_artifacts", "artifact_uri"),
+)
+run_attempts = sa.Table(
+    "run_attempts",
+    metadata,
+    _run_id(),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("sha256", text(64), nullable=False),
 )
 params = sa.Table(
     "params",
     metadata,
     _run_id(),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("key", text(250), primary_key=True),
+    sa.Column("value", text(), nullable=False),
 )
 run_tags = sa.Table(
     "run_tags",
     metadata,
     _run_id(),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("key", text(250), primary_key=True),
+    sa.Column("value", text(), nullable=False),
 )
 metrics = sa.Table(
     "metrics",
     metadata,
     _run_id(),
-    sa.Column("key", sa.String(250), primary_key=True),
+    sa.Column("key", text(250), primary_key=True),
     sa.Column("step", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("timestamp", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("value", sa.Float(53), primary_key=True),
@@ -51,7 +61,7 @@ latest_metrics = sa.Table(
     "latest_metrics",
     metadata,
     _run_id(),
-    sa.Column("key", sa.String(250), primary_key=True),
+    sa.Column("key", text(250), primary_key=True),
     sa.Column("step", sa.BigInteger, nullable=False),
     sa.Column("timestamp", sa.BigInteger, nullable=False),
     sa.Column("value", sa.Float(53), nullable=False),
@@ -61,24 +71,24 @@ dataset_inputs = sa.Table(
     "dataset_inputs",
     metadata,
     _run_id(),
-    sa.Column("name", sa.String(500), primary_key=True),
-    sa.Column("digest", sa.String(36), primary_key=True),
-    sa.Column("source_type", sa.String(36), nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("schema", sa.Text),
-    sa.Column("profile", sa.Text),
+    sa.Column("name", text(500), primary_key=True),
+    sa.Column("digest", text(36), primary_key=True),
+    sa.Column("source_type", text(36), nullable=False),
+    sa.Column("source", text(), nullable=False),
+    sa.Column("schema", text()),
+    sa.Column("profile", text()),
     sa.Column("tags", sa.JSON, nullable=False),
 )
 model_inputs = sa.Table(
     "model_inputs",
     metadata,
     _run_id(),
-    sa.Column("model_id", sa.String(64), primary_key=True),
+    sa.Column("model_id", text(64), primary_key=True),
 )
 model_outputs = sa.Table(
     "model_outputs",
     metadata,
     _run_id(),
-    sa.Column("model_id", sa.String(64), primary_key=True),
+    sa.Column("model_id", text(64), primary_key=True),
     sa.Column("step", sa.BigInteger, primary_key=True, autoincrement=False),
 )

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from loopwright_registry.columns import text
+
 revision = "r001"
 down_revision = None
 branch_labels = None
@@ -13,8 +15,8 @@ def upgrade() -> None:
     op.create_table(
         "experiment_tags",
         sa.Column("experiment_id", sa.BigInteger(), nullable=False),
-        sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("key", text(250), nullable=False),
+        sa.Column("value", text(), nullable=False),
         sa.PrimaryKeyConstraint("experiment_id", "key"),
     )
     op.create_table(
@@ -25,9 +27,9 @@ def upgrade() -> None:
             autoincrement=True,
             nullable=False,
         ),
-        sa.Column("name", sa.String(length=500), nullable=False),
-        sa.Column("artifact_location", sa.Text(), nullable=False),
-        sa.Column("lifecycle_stage", sa.String(length=16), nullable=False),
+        sa.Column("name", text(500), nullable=False),
+        sa.Column("artifact_location", text(), nullable=False),
+        sa.Column("lifecycle_stage", text(16), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("experiment_id"),

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from loopwright_registry.columns import text
+
 revision = "r004"
 down_revision = "r003"
 branch_labels = None
@@ -12,38 +14,38 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "aliases",
-        sa.Column("model_id", sa.String(length=64), nullable=False),
-        sa.Column("alias", sa.String(length=255), nullable=False),
+        sa.Column("model_id", text(64), nullable=False),
+        sa.Column("alias", text(255), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("model_id", "alias"),
     )
     op.create_table(
         "champion_decisions",
-        sa.Column("model_id", sa.String(length=64), nullable=False),
+        sa.Column("model_id", text(64), nullable=False),
         sa.Column("version", sa.Integer(), nullable=True),
-        sa.Column("decided_at", sa.String(length=40), nullable=False),
+        sa.Column("decided_at", text(40), nullable=False),
         sa.Column("pending", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("model_id"),
     )
     op.create_table(
         "model_version_tags",
-        sa.Column("model_id", sa.String(length=64), nullable=False),
+        sa.Column("model_id", text(64), nullable=False),
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("key", text(250), nullable=False),
+        sa.Column("value", text(), nullable=False),
         sa.PrimaryKeyConstraint("model_id", "version", "key"),
     )
     op.create_table(
         "model_versions",
-        sa.Column("model_id", sa.String(length=64), nullable=False),
+        sa.Column("model_id", text(64), nullable=False),
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("run_id", sa.String(length=256), nullable=True),
-        sa.Column("logged_model_id", sa.String(length=64), nullable=True),
-        sa.Column("run_link", sa.Text(), nullable=True),
-        sa.Column("description", sa.Text(), nullable=True),
-        sa.Column("stage", sa.String(length=16), nullable=False),
-        sa.Column("status_message", sa.Text(), nullable=True),
+        sa.Column("source", text(), nullable=False),
+        sa.Column("run_id", text(256), nullable=True),
+        sa.Column("logged_model_id", text(64), nullable=True),
+        sa.Column("run_link", text(), nullable=True),
+        sa.Column("description", text(), nullable=True),
+        sa.Column("stage", text(16), nullable=False),
+        sa.Column("status_message", text(), nullable=True),
         sa.Column("held", sa.Boolean(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
@@ -52,16 +54,16 @@ def upgrade() -> None:
     op.create_index("model_versions_run", "model_versions", ["run_id"], unique=False)
     op.create_table(
         "registered_model_tags",
-        sa.Column("model_id", sa.String(length=64), nullable=False),
-        sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("model_id", text(64), nullable=False),
+        sa.Column("key", text(250), nullable=False),
+        sa.Column("value", text(), nullable=False),
         sa.PrimaryKeyConstraint("model_id", "key"),
     )
     op.create_table(
         "registered_models",
-        sa.Column("model_id", sa.String(length=64), nullable=False),
-        sa.Column("name", sa.String(length=256), nullable=False),
-        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("model_id", text(64), nullable=False),
+        sa.Column("name", text(256), nullable=False),
+        sa.Column("description", text(), nullable=True),
         sa.Column("last_version", sa.Integer(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
@@ -70,10 +72,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "seals",
-        sa.Column("model_id", sa.String(length=64), nullable=False),
+        sa.Column("model_id", text(64), nullable=False),
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("digest", sa.String(length=80), nullable=False),
-        sa.Column("event_id", sa.String(length=64), nullable=False),
+        sa.Column("digest", text(80), nullable=False),
+        sa.Column("event_id", text(64), nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("model_id", "version"),
     )

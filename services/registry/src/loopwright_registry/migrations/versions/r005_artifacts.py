@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from loopwright_registry.columns import text
+
 revision = "r005"
 down_revision = "r004"
 branch_labels = None
@@ -12,14 +14,8 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "artifact_files",
-        sa.Column(
-            "path",
-            sa.String(length=1024).with_variant(
-                sa.String(length=1024, collation="C"), "postgresql"
-            ),
-            nullable=False,
-        ),
-        sa.Column("digest", sa.String(length=80), nullable=False),
+        sa.Column("path", text(1024), nullable=False),
+        sa.Column("digest", text(80), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("path"),
     )

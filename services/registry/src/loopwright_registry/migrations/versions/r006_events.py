@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from loopwright_registry.columns import text
+
 revision = "r006"
 down_revision = "r005"
 branch_labels = None
@@ -18,12 +20,12 @@ def upgrade() -> None:
             autoincrement=True,
             nullable=False,
         ),
-        sa.Column("id", sa.String(length=255), nullable=False),
-        sa.Column("topic", sa.String(length=255), nullable=False),
-        sa.Column("subject", sa.String(length=512), nullable=False),
-        sa.Column("model", sa.String(length=256), nullable=True),
+        sa.Column("id", text(255), nullable=False),
+        sa.Column("topic", text(255), nullable=False),
+        sa.Column("subject", text(512), nullable=False),
+        sa.Column("model", text(256), nullable=True),
         sa.Column("version", sa.Integer(), nullable=True),
-        sa.Column("time", sa.String(length=40), nullable=False),
+        sa.Column("time", text(40), nullable=False),
         sa.Column("causes", sa.JSON(), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("position"),
