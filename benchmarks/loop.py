@@ -3,12 +3,12 @@
 The pipeline has one stage that copies a committed ONNX package; each run is the first version of a
 new model, on a running system whose spare processes are warm. Prints seconds per part.
 
-    python -m benchmarks.loop [RUNS]
+    python -m benchmarks.loop [RUNS] [--engine embedded|kafka]
 """
 
+import argparse
 import asyncio
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks import project
+from loopwright.data_dir import Engine
 from loopwright.demo import system
 
 _WITHIN = 60.0
@@ -33,17 +34,17 @@ class Run:
     seconds: dict[str, float]
 
 
-async def main(runs: int) -> None:
+async def main(runs: int, engine: Engine) -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         (place / "system").mkdir()
-        async with system.running(place / "system") as running, httpx.AsyncClient() as http:
+        async with system.running(place / "system", engine) as running, httpx.AsyncClient() as http:
             await asyncio.sleep(_WARM_UP)
             done = []
             for number in range(runs + 1):
                 done.append(await _measure(http, running.urls, place, f"copied-{number}"))
                 await asyncio.sleep(5)
-            _report(done[1:])
+            _report(done[1:], engine)
 
 
 async def _measure(http: httpx.AsyncClient, urls: Mapping[str, str], place: Path, name: str) -> Run:
@@ -71,7 +72,8 @@ async def _until_answering(http: httpx.AsyncClient, url: str) -> None:
             await asyncio.sleep(0.02)
 
 
-def _report(runs: list[Run]) -> None:
+def _report(runs: list[Run], engine: Engine) -> None:
+    print(engine.described)
     print(f"commit to champion, {len(runs)} runs, seconds since the commit")
     print(f"{'':22}{'min':>8}{'median':>8}{'max':>8}")
     for part in (*_PARTS[:3], "answering", _PARTS[3]):
@@ -82,4 +84,8 @@ def _report(runs: list[Run]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="?", type=int, default=5)
+    parser.add_argument("--engine", type=Engine, choices=list(Engine), default=Engine.EMBEDDED)
+    asked = parser.parse_args()
+    asyncio.run(main(asked.runs, asked.engine))
