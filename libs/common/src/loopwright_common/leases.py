@@ -8,7 +8,7 @@ was away too long cannot overwrite what its successor did.
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +40,18 @@ class Lease:
 
     name: str
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A lease in the hands of `holder` (host/pid); without a renewal it ends after `remaining`.
+
+    A lease that has ended without being taken anew has less than nothing remaining.
+    """
+
+    holder: str
+    until: datetime
+    remaining: timedelta
 
 
 async def take(uow: UnitOfWork, name: str, length: timedelta = LEASE) -> Lease | None:
@@ -79,6 +91,13 @@ async def release(uow: UnitOfWork, lease: Lease) -> None:
     """Free at once for others; nothing to do when it was lost."""
     mine = (leases.c.name == lease.name, leases.c.token == lease.token)
     await uow.connection.execute(sa.delete(leases).where(*mine))
+
+
+async def holdings(connection: AsyncConnection, names: Sequence[str]) -> dict[str, Holding]:
+    """Who has or last had which of the leases; those free or never taken are left out."""
+    columns = (leases.c.name, leases.c.holder, leases.c.until, _moment(connection).label("now"))
+    rows = (await connection.execute(sa.select(*columns).where(leases.c.name.in_(names)))).all()
+    return {row.name: Holding(row.holder, row.until, row.until - row.now) for row in rows}
 
 
 @asynccontextmanager
