@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,11 @@ class Running:
 
 
 async def acknowledge(bus: EventBus, routes: TableReader[RoutesChanged]) -> None:
-    """A replica that serves whatever it is told."""
+    """A replica that serves whatever it is told, and says so now and then."""
     while True:
-        await routes.changed.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await routes.changed.wait()
         routes.changed.clear()
         served = [
             ServedRoute(model_id=e.data.model_id, revision=e.data.revision)

@@ -98,8 +98,10 @@ ACTIONS: Mapping[str, Action] = {
 async def undo(uow: UnitOfWork, environment: str, model: str, wish: Wish) -> Record:
     """Back to the champion before this one, at once; whatever has a canary share is aborted."""
     deployments = Deployments(uow.connection)
-    records = await deployments.of_model_named(environment, model)
-    place = (environment, records[0].deployment.model_id)
+    model_id = (await deployments.of_model_named(environment, model))[0].deployment.model_id
+    place = (environment, model_id)
+    await service.lock_model(uow, *place)
+    records = await deployments.of_model(*place)
     former = [r for r in await deployments.champions(*place) if _may_return(r)]
     champion = next((r for r in records if r.deployment.champion), None)
     if champion is None or not former:
@@ -120,6 +122,7 @@ async def wish_for_champion(uow: UnitOfWork, environment: str, told: AliasChange
     NotFoundError while the version has not been heard of, so that its event may still come.
     """
     wish = Wish(told.by, f"alias {CHAMPION} set to version {told.version}")
+    await service.lock_model(uow, environment, told.model_id)
     records = await Deployments(uow.connection).of_model(environment, told.model_id)
     mine = [r for r in records if r.deployment.version == told.version]
     if not mine:

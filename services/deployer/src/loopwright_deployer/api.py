@@ -1,13 +1,15 @@
 """The deployer's HTTP API."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
 from loopwright_common.database import Database
+from loopwright_common.leases import LEASE
 from loopwright_common.web import PROBLEMS
-from loopwright_deployer import actions
+from loopwright_deployer import actions, service
 from loopwright_deployer.actions import Wish
 from loopwright_deployer.domain import State
 from loopwright_deployer.plan import plan
@@ -24,6 +26,7 @@ from loopwright_deployer.schemas import (
     deployment_out,
     route_out,
 )
+from loopwright_deployer.tending import sentences
 
 DeploymentId = Annotated[str, Path(max_length=64)]
 ModelName = Annotated[str, Path(max_length=255)]
@@ -33,8 +36,11 @@ ActionName = Literal["approve", "reject", "pause", "resume", "promote", "abort"]
 class Endpoints:
     """Routes over one database; `wake` tells the worker that something was decided."""
 
-    def __init__(self, database: Database, environment: str, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, environment: str, wake: Callable[[], None], lease: timedelta
+    ) -> None:
         self._database = database
+        self._lease = lease
         self._environment = environment
         self._wake = wake
 
@@ -48,8 +54,10 @@ class Endpoints:
         """The newest first; `next` is the `after` of the following page."""
         async with self._database.read() as connection:
             found = await Deployments(connection).page(model, state, limit + 1, after)
+            tending = await sentences(connection, found, self._lease)
+        items = [deployment_out(r, tending.get(r.deployment.id)) for r in found[:limit]]
         following = str(after + limit) if len(found) > limit else None
-        return DeploymentsOut(items=[deployment_out(r) for r in found[:limit]], next=following)
+        return DeploymentsOut(items=items, next=following)
 
     async def show(self, deployment_id: DeploymentId) -> DeploymentDetail:
         return await self._detail(deployment_id)
@@ -75,7 +83,7 @@ class Endpoints:
     ) -> DeploymentDetail:
         """Approve, reject, pause, resume, promote or abort; 409 says what is possible instead."""
         async with self._database.unit_of_work() as uow:
-            record = await Deployments(uow.connection).get(deployment_id)
+            record = await service.held(uow, deployment_id)
             await actions.ACTIONS[action](uow, record, Wish(wish.by, wish.reason))
             uow.after_commit.append(self._wake)
         return await self._detail(deployment_id)
@@ -98,7 +106,8 @@ class Endpoints:
             story = await Deployments(connection).story(deployment_id)
             deployment = record.deployment
             row = await Routes(connection).get(deployment.environment, deployment.model_id)
-        return deployment_detail(record, story, row)
+            tending = await sentences(connection, [record], self._lease)
+        return deployment_detail(record, story, row, tending.get(deployment_id))
 
     @staticmethod
     async def _beside(deployments: Deployments, record: Record) -> int | None:
@@ -110,8 +119,13 @@ class Endpoints:
         return champion.deployment.version if champion else None
 
 
-def create_router(database: Database, environment: str, wake: Callable[[], None]) -> APIRouter:
-    endpoints = Endpoints(database, environment, wake)
+def create_router(
+    database: Database,
+    environment: str,
+    wake: Callable[[], None],
+    lease: timedelta = LEASE,
+) -> APIRouter:
+    endpoints = Endpoints(database, environment, wake, lease)
     router = APIRouter(prefix="/v1", tags=["deployments"], responses=PROBLEMS)
     router.get("/deployments")(endpoints.list_deployments)
     router.get("/deployments/{deployment_id}")(endpoints.show)

@@ -50,7 +50,9 @@ BEFORE_CANARY = frozenset(
 PROMOTABLE = frozenset({_S.VALIDATED, _S.APPROVAL, _S.CANARY, _S.PAUSED})
 PAUSABLE = frozenset({_S.VALIDATED, _S.APPROVAL, _S.CANARY})
 AWAITS_PERSON = frozenset({_S.APPROVAL, _S.PAUSED})
+MOVES_ALONE = IN_FLIGHT - AWAITS_PERSON
 CARRIES_TRAFFIC = frozenset({_S.CANARY, _S.PROMOTING})
+IN_WORKSHOP = frozenset({_S.RECEIVED, _S.PACKAGING, _S.STAGING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,11 @@ class Deployment:
     @property
     def supersedable(self) -> bool:
         return self.state in BEFORE_CANARY and not self.carries_traffic
+
+    def stays_as(self, seen: "Deployment") -> bool:
+        """Whether it has not moved since it was `seen`, not even away and back."""
+        moved = self.state is not seen.state or self.step != seen.step
+        return not moved and self.state_since == seen.state_since
 
 
 def move(deployment: Deployment, to: State, why: str, at: datetime) -> Deployment:

@@ -1,6 +1,7 @@
 """The deployer's composition root."""
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 from loopwright_common import runtime
@@ -14,6 +15,7 @@ from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
 from loopwright_common.table_reader import TableReader
 from loopwright_common.web import create_app
+from loopwright_deployer import work_dir
 from loopwright_deployer.api import create_router
 from loopwright_deployer.handlers import Lifecycle
 from loopwright_deployer.settings import DeployerSettings
@@ -28,19 +30,22 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     """The service, ready to run; what it opens is closed with the stack."""
     database = await Database.open(settings.database_url, "deployer", MIGRATIONS)
     stack.push_async_callback(database.close)
+    stack.enter_context(work_dir.held(settings.work_dir))
     workshop = Workshop(settings, open_store(settings.artifacts_url))
     stack.push_async_callback(workshop.close)
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)
-    worker, upkeep = Worker(database, workshop, replicas), Upkeep(database, bus, replicas)
+    lease = timedelta(seconds=settings.lease_seconds)
+    worker = Worker(database, workshop, replicas, lease)
+    upkeep = Upkeep(database, bus, replicas)
     lifecycle = Lifecycle(settings.environment, worker.wake)
     consumers = [
         Consumer("deployer.lifecycle", lifecycle.handlers(), database, bus, metrics),
         Consumer("deployer.measures", lifecycle.measured(), database, bus, metrics),
     ]
     app = create_app("deployer", metrics, delivery_readiness(database, consumers), settings.hosts)
-    app.include_router(delivery_router(database))
-    app.include_router(create_router(database, settings.environment, worker.wake))
+    app.include_router(delivery_router(database, consumers))
+    app.include_router(create_router(database, settings.environment, worker.wake, lease))
     return Service(
         name="deployer",
         app=app,

@@ -1,5 +1,8 @@
 """The canary's counters as the scorers report them, kept by (replica, epoch, revision, version)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -9,7 +12,6 @@ from loopwright_deployer.judge import Counted, Counter, merged
 from loopwright_deployer.tables import counters
 
 _KEPT_REVISIONS = 32
-_VALUES = ("calls", "errors", "latency_edges", "latency_counts", "tripped")
 
 
 class Counters:
@@ -19,35 +21,21 @@ class Counters:
     async def take(self, told: ServingMeasured) -> None:
         """Merge by maximum: loss, repetition and disorder of reports do no harm."""
         counted = Counted(told.replica, told.epoch, told.revision, told.version)
-        old = (await self.of(told.environment, told.model_id, counted)).get(counted)
-        value = merged(old, _counter(told))
-        row = {
-            "environment": told.environment,
-            "model_id": told.model_id,
-            **counted._asdict(),
-            "calls": value.calls,
-            "errors": value.errors,
-            "latency_edges": list(value.latency_edges),
-            "latency_counts": list(value.latency_counts),
-            "tripped": value.tripped,
-        }
-        await upsert(self._connection, counters, row, update=_VALUES)
+        place = {"environment": told.environment, "model_id": told.model_id, **counted._asdict()}
+        old = await self._locked(place)
+        if old is None:
+            if await upsert(self._connection, counters, {**place, **_values(_counter(told))}):
+                return
+            old = await self._locked(place)
+        changed = sa.update(counters).where(*_same(place))
+        await self._connection.execute(changed.values(_values(merged(old, _counter(told)))))
 
-    async def of(
-        self, environment: str, model_id: str, only: Counted | None = None
-    ) -> dict[Counted, Counter]:
+    async def of(self, environment: str, model_id: str) -> dict[Counted, Counter]:
         query = sa.select(counters).where(
             counters.c.environment == environment, counters.c.model_id == model_id
         )
-        for name, value in (only._asdict() if only else {}).items():
-            query = query.where(counters.c[name] == value)
         rows = (await self._connection.execute(query)).all()
-        return {
-            Counted(r.replica, r.epoch, r.revision, r.version): Counter(
-                r.calls, r.errors, tuple(r.latency_edges), tuple(r.latency_counts), r.tripped
-            )
-            for r in rows
-        }
+        return {Counted(r.replica, r.epoch, r.revision, r.version): _stored(r) for r in rows}
 
     async def forget_before(self, environment: str, model_id: str, revision: int) -> None:
         """Drop counters of revisions that no verdict looks at any more."""
@@ -58,6 +46,31 @@ class Counters:
                 counters.c.revision < revision - _KEPT_REVISIONS,
             )
         )
+
+    async def _locked(self, place: Mapping[str, Any]) -> Counter | None:
+        """The counter, which nobody else changes until this commits."""
+        query = sa.select(counters).where(*_same(place)).with_for_update()
+        row = (await self._connection.execute(query)).one_or_none()
+        return _stored(row) if row else None
+
+
+def _same(place: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [counters.c[name] == value for name, value in place.items()]
+
+
+def _stored(row: sa.Row[Any]) -> Counter:
+    edges, counts = tuple(row.latency_edges), tuple(row.latency_counts)
+    return Counter(row.calls, row.errors, edges, counts, row.tripped)
+
+
+def _values(counter: Counter) -> dict[str, Any]:
+    return {
+        "calls": counter.calls,
+        "errors": counter.errors,
+        "latency_edges": list(counter.latency_edges),
+        "latency_counts": list(counter.latency_counts),
+        "tripped": counter.tripped,
+    }
 
 
 def _counter(told: ServingMeasured) -> Counter:

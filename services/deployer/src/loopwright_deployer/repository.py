@@ -1,11 +1,13 @@
 """Queries over deployments and their steps; rows leave here as plain dataclasses."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Row
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import ConflictError, NotFoundError
@@ -59,31 +61,25 @@ class Deployments:
             deployments.c.state == was.state,
             deployments.c.step == was.step,
         )
-        statement = sa.update(deployments).where(*same).values(**_values(record))
-        if (await self._connection.execute(statement)).rowcount != 1:
+        if not await self._update(same, _values(record)):
             raise ConflictError(f"{was.subject} left state {was.state} meanwhile; look again")
 
     async def follow(self, deployment_id: str, cause: Cause) -> None:
         """What happens to the deployment from now on follows from `cause`."""
-        this = deployments.c.id == deployment_id
-        statement = sa.update(deployments).where(this).values(cause=cause.to_json())
-        await self._connection.execute(statement)
+        await self._update([deployments.c.id == deployment_id], {"cause": cause.to_json()})
 
     async def retire(self, deployment: Deployment) -> None:
         """The deployment's version is champion no more; its promotion stays on record."""
-        this = deployments.c.id == deployment.id
-        await self._connection.execute(sa.update(deployments).where(this).values(champion=False))
+        await self._update([deployments.c.id == deployment.id], {"champion": False})
 
     async def restore(self, deployment: Deployment) -> None:
         """The deployment's version is champion again."""
-        this = deployments.c.id == deployment.id
-        await self._connection.execute(sa.update(deployments).where(this).values(champion=True))
+        await self._update([deployments.c.id == deployment.id], {"champion": True})
 
     async def explain(self, deployment: Deployment, waits: str) -> None:
         """What the deployment waits for in its present state."""
         if waits != deployment.waits:
-            this = deployments.c.id == deployment.id
-            await self._connection.execute(sa.update(deployments).where(this).values(waits=waits))
+            await self._update([deployments.c.id == deployment.id], {"waits": waits})
 
     async def note(self, deployment: Deployment, by: str | None) -> None:
         """Append the present state to the deployment's story."""
@@ -153,6 +149,16 @@ class Deployments:
         )
         newest = query.order_by(deployments.c.promoted_at.desc())
         return [_record(row) for row in (await self._connection.execute(newest)).all()]
+
+    async def _update(
+        self, wanted: Sequence[sa.ColumnElement[bool]], values: Mapping[str, Any]
+    ) -> bool:
+        """Whether there was such a row; ConflictError where the model has no room for another."""
+        statement = sa.update(deployments).where(*wanted).values(**values)
+        try:
+            return (await self._connection.execute(statement)).rowcount == 1
+        except IntegrityError:
+            raise ConflictError("another version of the model is champion or under way") from None
 
     async def _where(self, *wanted: sa.ColumnElement[bool]) -> list[Record]:
         query = sa.select(deployments).where(*wanted)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from loopwright_common.errors import ConflictError
 from loopwright_common.events import Arm
 from loopwright_common.sql import upsert
 from loopwright_deployer.rollout import Route
@@ -45,6 +46,7 @@ class Routes:
         return [_route(row) for row in rows]
 
     async def put(self, row: RouteRow) -> None:
+        """ConflictError unless its revision is higher than that of the route there is."""
         values = {
             "environment": row.environment,
             "model_id": row.model_id,
@@ -55,8 +57,14 @@ class Routes:
             "routing_key": row.routing_key,
             "changed_at": row.changed_at,
         }
-        changes = tuple(name for name in values if name not in ("environment", "model_id"))
-        await upsert(self._connection, routes, values, update=changes)
+        older = (
+            routes.c.environment == row.environment,
+            routes.c.model_id == row.model_id,
+            routes.c.revision < row.route.revision,
+        )
+        replaced = await self._connection.execute(sa.update(routes).where(*older).values(**values))
+        if replaced.rowcount == 0 and not await upsert(self._connection, routes, values):
+            raise ConflictError(f"the route of {row.model} has revision {row.route.revision}")
 
     async def remember_step(self, deployment_id: str, revision: int, step: int) -> None:
         """Evidence of a canary step is that of its revision."""

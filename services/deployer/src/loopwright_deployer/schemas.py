@@ -43,7 +43,7 @@ class RoutesOut(BaseModel):
 
 
 class DeploymentOut(BaseModel):
-    """A deployment; `why` says how it came into its state and what it waits for there."""
+    """A deployment; `why` says how it came into its state, what it waits for and who has it."""
 
     id: str
     environment: str
@@ -89,15 +89,17 @@ class PlanOut(BaseModel):
     steps: list[PlannedStep]
 
 
-def deployment_out(record: Record) -> DeploymentOut:
-    return DeploymentOut.model_validate(_fields(record))
+def deployment_out(record: Record, tending: str | None) -> DeploymentOut:
+    return DeploymentOut.model_validate(_fields(record, tending))
 
 
-def deployment_detail(record: Record, story: list[Step], row: RouteRow | None) -> DeploymentDetail:
+def deployment_detail(
+    record: Record, story: list[Step], row: RouteRow | None, tending: str | None
+) -> DeploymentDetail:
     steps = [StepOut(number=s.number, state=s.state, why=s.why, by=s.by, at=s.at) for s in story]
     route = route_out(row) if row else None
     return DeploymentDetail.model_validate(
-        {**_fields(record), "policy": record.policy, "steps": steps, "route": route}
+        {**_fields(record, tending), "policy": record.policy, "steps": steps, "route": route}
     )
 
 
@@ -113,14 +115,13 @@ def route_out(row: RouteRow) -> RouteOut:
     )
 
 
-def _fields(record: Record) -> dict[str, object]:
+def _fields(record: Record, tending: str | None) -> dict[str, object]:
     deployment = record.deployment
     shared = set(DeploymentOut.model_fields) & set(type(deployment).__slots__)
-    why = f"{deployment.why}; {deployment.waits}" if deployment.waits else deployment.why
     canary = deployment.state is State.CANARY or deployment.paused_from is State.CANARY
     return {
         **{name: getattr(deployment, name) for name in shared},
-        "why": why,
+        "why": "; ".join(part for part in (deployment.why, deployment.waits, tending) if part),
         "canary_step": deployment.step if canary else None,
         "checks": list(record.checks),
         "report": record.report,

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from loopwright_common import clock
+from loopwright_common.errors import ConflictError
 from loopwright_common.events import (
     Check,
     DeploymentFinished,
@@ -22,10 +23,32 @@ SERVEABLE = ("sklearn-skops", "onnx")
 Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
 
 
+async def lock_model(uow: UnitOfWork, environment: str, model_id: str) -> None:
+    """Until this commits nobody else decides about the model: what is read now stays true."""
+    await uow.lock(f"model/{environment}/{model_id}")
+
+
+async def held(uow: UnitOfWork, deployment_id: str) -> Record:
+    """The deployment as it is and, since its model is locked, stays until this commits."""
+    deployments = Deployments(uow.connection)
+    seen = (await deployments.get(deployment_id)).deployment
+    await lock_model(uow, seen.environment, seen.model_id)
+    return await deployments.get(deployment_id)
+
+
+async def unmoved(uow: UnitOfWork, seen: Record) -> Record:
+    """As `held`; ConflictError when the deployment has moved since it was seen."""
+    record = await held(uow, seen.deployment.id)
+    if not record.deployment.stays_as(seen.deployment):
+        raise ConflictError(f"{seen.deployment.subject} left {seen.deployment.state} meanwhile")
+    return record
+
+
 async def receive(
     uow: UnitOfWork, registered: ModelRegistered, environment: str, cause: Cause
 ) -> None:
     """Start the deployment of a new version, once; older ones not yet in a canary give way."""
+    await lock_model(uow, environment, registered.model_id)
     record = new_record(registered, environment, cause, attempt=1)
     deployments = Deployments(uow.connection)
     if not await deployments.add(record):

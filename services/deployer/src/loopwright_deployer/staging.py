@@ -1,7 +1,7 @@
 """Subprocesses that packaging and staging run in, with a pre-imported spare of each.
 
 Imports take seconds, so a spare process has done them and waits for one JSON line on standard
-input. It ends when its standard input closes, and so never outlives this process.
+input. It ends when its standard input closes, and on Linux dies with this process even at work.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.processes import die_with_parent
 
 PACKAGING = (sys.executable, "-m", "loopwright_deployer.packaging", "--spare")
 SCORER = (sys.executable, "-m", "loopwright_scorer.static")
@@ -61,6 +62,7 @@ class Spare:
                 stderr=sink,
                 env={**os.environ, **_SINGLE_THREADED},
                 start_new_session=True,
+                preexec_fn=die_with_parent,
             )
 
 

@@ -1,18 +1,21 @@
 """What to do with a deployment in each state that asks for work; each step may be done again.
 
 Packages are content-addressed, and a change of state is refused when the deployment is no longer
-where the step began, so a step that a crash cut off is simply begun anew.
+where the step began or in other hands, so a step that a crash cut off is simply begun anew.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from loopwright_common import clock
+from loopwright_common import clock, leases
 from loopwright_common.database import Database
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
 from loopwright_common.events import Check, ReplicaReported
 from loopwright_common.failpoints import failpoint
+from loopwright_common.leases import Lease
 from loopwright_common.table_reader import TableReader
+from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_deployer import service, traffic
 from loopwright_deployer.domain import State
 from loopwright_deployer.judge import added, tally
@@ -30,11 +33,17 @@ class Steps:
     """`by_state` gives the step of a state; it returns whether the deployment moved on."""
 
     def __init__(
-        self, database: Database, workshop: Workshop, replicas: TableReader[ReplicaReported]
+        self,
+        database: Database,
+        workshop: Workshop,
+        replicas: TableReader[ReplicaReported],
+        lease: Lease | None,
     ) -> None:
+        """Without the deployment's `lease` only for steps that are a single transaction."""
         self._database = database
         self._workshop = workshop
         self._replicas = replicas
+        self._lease = lease
         self.by_state: Mapping[State, Step] = {
             State.RECEIVED: self._start,
             State.PACKAGING: self._package,
@@ -47,8 +56,8 @@ class Steps:
         }
 
     async def _start(self, record: Record) -> bool:
-        async with self._database.unit_of_work() as uow:
-            await service.advance(uow, record, State.PACKAGING, "building the serving package")
+        async with self._writing(record) as (uow, current):
+            await service.advance(uow, current, State.PACKAGING, "building the serving package")
         return True
 
     async def _package(self, record: Record) -> bool:
@@ -59,8 +68,8 @@ class Steps:
         except (InvalidError, CorruptError) as error:
             return await self._reject(record, str(error))
         failpoint("deployer.packaged")
-        async with self._database.unit_of_work() as uow:
-            await service.packaged(uow, record, done.served, done.why)
+        async with self._writing(record) as (uow, current):
+            await service.packaged(uow, current, done.served, done.why)
         return True
 
     async def _stage(self, record: Record) -> bool:
@@ -71,8 +80,8 @@ class Steps:
             return await self._reject(record, f"the staging scorer does not serve it: {error}")
         report = await self._workshop.report(record, checks)
         failpoint("deployer.staged")
-        async with self._database.unit_of_work() as uow:
-            await service.validated(uow, record, checks, report)
+        async with self._writing(record) as (uow, current):
+            await service.validated(uow, current, checks, report)
         return True
 
     async def _champion(self, record: Record) -> Record | None:
@@ -83,28 +92,28 @@ class Steps:
             )
 
     async def _reject(self, record: Record, why: str) -> bool:
-        async with self._database.unit_of_work() as uow:
-            await service.reject(uow, record, why)
+        async with self._writing(record) as (uow, current):
+            await service.reject(uow, current, why)
         return True
 
     async def _enter(self, record: Record) -> bool:
-        async with self._database.unit_of_work() as uow:
-            return await traffic.enter(uow, record)
+        async with self._writing(record) as (uow, current):
+            return await traffic.enter(uow, current)
 
     async def _await_approval(self, record: Record) -> bool:
         deadline = record.deployment.deadline
         if deadline is None or clock.now() < deadline:
             return False
-        async with self._database.unit_of_work() as uow:
-            await traffic.approval_expired(uow, record)
+        async with self._writing(record) as (uow, current):
+            await traffic.approval_expired(uow, current)
         return True
 
     async def _judge(self, record: Record) -> bool:
         decision = decide(record.policy, record.deployment.step, await self._evidence(record))
         if decision.action == "wait":
             return await self.explain(record, decision.why)
-        judged = replace(record, checks=_joined(record.checks, decision.checks))
-        async with self._database.unit_of_work() as uow:
+        async with self._writing(record) as (uow, current):
+            judged = replace(current, checks=_joined(current.checks, decision.checks))
             if decision.action == "advance":
                 await traffic.next_step(uow, judged, decision.why)
             elif decision.action == "promote":
@@ -122,8 +131,8 @@ class Steps:
         decision = decide(record.policy, record.deployment.step, await self._evidence(record))
         if decision.action != "roll-back":
             return False
-        judged = replace(record, checks=_joined(record.checks, decision.checks))
-        async with self._database.unit_of_work() as uow:
+        async with self._writing(record) as (uow, current):
+            judged = replace(current, checks=_joined(current.checks, decision.checks))
             await traffic.roll_back(uow, judged, decision.why, decision.checks)
         return True
 
@@ -134,15 +143,15 @@ class Steps:
         answer = self._acknowledgement(record, row)
         if not (answer.complete or answer.problem):
             return await self.explain(record, answer.why)
-        async with self._database.unit_of_work() as uow:
+        async with self._writing(record) as (uow, current):
             if answer.problem is None:
-                await traffic.acknowledged(uow, record)
+                await traffic.acknowledged(uow, current)
             else:
-                await traffic.roll_back(uow, record, answer.problem)
+                await traffic.roll_back(uow, current, answer.problem)
         return True
 
     async def _evidence(self, record: Record) -> Evidence:
-        """One consistent look at what the canary's judge goes by."""
+        """What the canary's judge goes by; it holds as long as the deployment has not moved."""
         deployment = record.deployment
         place = (deployment.environment, deployment.model_id)
         async with self._database.read() as connection:
@@ -175,9 +184,21 @@ class Steps:
     async def explain(self, record: Record, waits: str) -> bool:
         """Note what the deployment waits for; False, since it has not moved."""
         if waits != record.deployment.waits:
-            async with self._database.unit_of_work() as uow:
-                await Deployments(uow.connection).explain(record.deployment, waits)
+            async with self._writing(record) as (uow, current):
+                await Deployments(uow.connection).explain(current.deployment, waits)
         return False
+
+    @asynccontextmanager
+    async def _writing(self, seen: Record) -> AsyncGenerator[tuple[UnitOfWork, Record], None]:
+        """A transaction with the deployment as it is now; ConflictError unless it has not moved.
+
+        LeaseLostError when another deployer works on it by now.
+        """
+        async with self._database.unit_of_work() as uow:
+            current = await service.unmoved(uow, seen)
+            if self._lease is not None:
+                await leases.confirm(uow, self._lease)
+            yield uow, current
 
 
 def _joined(old: tuple[Check, ...], new: tuple[Check, ...]) -> tuple[Check, ...]:

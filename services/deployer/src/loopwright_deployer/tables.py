@@ -44,6 +44,14 @@ deployments = sa.Table(
         sqlite_where=sa.text("champion"),
         postgresql_where=sa.text("champion"),
     ),
+    sa.Index(
+        "deployments_one_under_way",
+        "environment",
+        "model_id",
+        unique=True,
+        sqlite_where=sa.text("coalesce(paused_from, state) IN ('canary', 'promoting')"),
+        postgresql_where=sa.text("coalesce(paused_from, state) IN ('canary', 'promoting')"),
+    ),
     sa.Index("deployments_by_state", "state"),
 )
 steps = sa.Table(

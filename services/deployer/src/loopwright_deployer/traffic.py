@@ -20,7 +20,15 @@ from loopwright_deployer.measures import Counters
 from loopwright_deployer.repository import Deployments, Record
 from loopwright_deployer.rollout import Route, kept, sole, split
 from loopwright_deployer.routes import RouteRow, Routes
-from loopwright_deployer.service import advance, finish, naming, reject, store, tell
+from loopwright_deployer.service import (
+    advance,
+    finish,
+    lock_model,
+    naming,
+    reject,
+    store,
+    tell,
+)
 
 
 async def enter(uow: UnitOfWork, record: Record) -> bool:
@@ -163,6 +171,7 @@ async def change_route(uow: UnitOfWork, record: Record, arms: Sequence[Arm]) -> 
 
 async def repeat_route(uow: UnitOfWork, missed: RouteRow) -> None:
     """Tell the route once more, unless there is a newer one, to replicas that missed it."""
+    await lock_model(uow, missed.environment, missed.model_id)
     row = await Routes(uow.connection).get(missed.environment, missed.model_id)
     if row is not None and row.route.revision == missed.route.revision:
         await _tell_route(uow, row)

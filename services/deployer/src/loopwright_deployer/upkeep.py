@@ -1,6 +1,7 @@
 """Keeps what deployer and replicas share in order: routes that got lost, replicas that are gone."""
 
 import asyncio
+from datetime import datetime
 
 import structlog
 
@@ -20,7 +21,10 @@ _EVERY_SECONDS = LOADING.total_seconds()
 
 
 class Upkeep:
-    """Repeats a route that a live replica has missed, and takes silent replicas off their table."""
+    """Repeats a route that a live replica has missed, and takes silent replicas off their table.
+
+    Each deployer does so: both may be done twice, without harm.
+    """
 
     def __init__(
         self, database: Database, bus: EventBus, replicas: TableReader[ReplicaReported]
@@ -28,6 +32,7 @@ class Upkeep:
         self._database = database
         self._bus = bus
         self._replicas = replicas
+        self._suspects: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -47,11 +52,14 @@ class Upkeep:
             await self._repeat_if_missed(row)
 
     async def _forget_silent(self) -> None:
-        now = clock.now()
-        silent = [key for key, row in self._replicas.rows.items() if is_silent(row.data, now)]
-        for replica in silent:
+        """At the second look: a deployer that was itself away has read the reports by then."""
+        now, rows = clock.now(), self._replicas.rows
+        silent = {key: row.data.at for key, row in rows.items() if is_silent(row.data, now)}
+        gone = [key for key, at in silent.items() if self._suspects.get(key) == at]
+        self._suspects = silent
+        for replica in gone:
             log.info("replica.silent", replica=replica)
-        await self._bus.publish([Outgoing(ReplicaReported.topic, one, {}, b"") for one in silent])
+        await self._bus.publish([Outgoing(ReplicaReported.topic, one, {}, b"") for one in gone])
 
     async def _repeat_if_missed(self, row: RouteRow) -> None:
         wanted = Wanted(row.environment, row.model_id, row.route.revision, row.changed_at)

@@ -1,39 +1,61 @@
-"""Drives every deployment in flight, one task each, woken by commits, reports and timers."""
+"""Looks for deployments to work on, woken by commits, reports and timers.
+
+Each deployment in flight is in the hands of one replica at a time. What awaits a person is in
+nobody's: every replica looks at it, and whichever first sees that its time is up or its canary
+fails writes so in one transaction.
+"""
 
 import asyncio
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
 from loopwright_common.database import Database
-from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError
+from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
+from loopwright_common.leases import LEASE, LeaseLostError
 from loopwright_common.table_reader import TableReader
-from loopwright_deployer.domain import AWAITS_PERSON
+from loopwright_deployer.domain import AWAITS_PERSON, IN_WORKSHOP
+from loopwright_deployer.driver import Driver
 from loopwright_deployer.repository import Deployments, Record
-from loopwright_deployer.steps import Steps
+from loopwright_deployer.tending import tended
 from loopwright_deployer.workshop import Workshop
 
 log = structlog.get_logger()
 _LOOK_SECONDS = 1.0
-_RETRY_SECONDS = 1.0
 _IDLE_SECONDS = 2.0
 """Spare processes start when nothing has been going on for so long, also after a start."""
+_MOST_IN_WORKSHOP = 2
+"""One is packaged while another is staged; more are left for other replicas to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A task on one deployment, told to look `again` when something may have changed."""
+
+    task: asyncio.Task[None]
+    again: asyncio.Event
 
 
 class Worker:
-    """All it needs to know is in the database, so a restart goes on where the last one ended."""
+    """One of the replicas that share the deployments in flight."""
 
     def __init__(
-        self, database: Database, workshop: Workshop, replicas: TableReader[ReplicaReported]
+        self,
+        database: Database,
+        workshop: Workshop,
+        replicas: TableReader[ReplicaReported],
+        lease: timedelta = LEASE,
     ) -> None:
         self._database = database
         self._workshop = workshop
         self._replicas = replicas
-        self._steps = Steps(database, workshop, replicas)
+        self._driver = Driver(database, workshop, replicas, lease)
         self._changed = asyncio.Event()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._look_again: set[str] = set()
+        self._work: dict[str, _Work] = {}
         self._busy_at = time.monotonic()
 
     def wake(self) -> None:
@@ -49,61 +71,61 @@ class Worker:
             group.create_task(self._watch_replicas())
             while True:
                 self._changed.clear()
-                await self._dispatch(group)
+                await self._look(group)
                 await self._sleep()
 
-    async def _dispatch(self, group: asyncio.TaskGroup) -> None:
-        """A task for every deployment in flight, and none for one that has ended."""
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        """A task for every deployment that is free, and none for one that has ended."""
         try:
             async with self._database.read() as connection:
                 records = await Deployments(connection).in_flight()
+                ids = [record.deployment.id for record in records]
+                taken = await tended(connection, ids)
         except UnavailableError as error:
             log.warning("deployer.paused", error=str(error))
             return
-        for gone in self._tasks.keys() - {record.deployment.id for record in records}:
-            self._tasks.pop(gone).cancel()
-        for record in records:
-            if record.deployment.id in self._tasks:
-                self._look_again.add(record.deployment.id)
-            else:
-                self._tasks[record.deployment.id] = group.create_task(self._step(record))
+        for gone in self._work.keys() - set(ids):
+            self._work.pop(gone).task.cancel()
+        for work in self._work.values():
+            work.again.set()
+        for record in self._free(records, taken):
+            again = asyncio.Event()
+            task = group.create_task(self._work_on(record, again))
+            self._work[record.deployment.id] = _Work(task, again)
         if any(record.deployment.state not in AWAITS_PERSON for record in records):
             self._busy_at = time.monotonic()
         elif time.monotonic() - self._busy_at > _IDLE_SECONDS:
             await self._workshop.prepare()
 
-    async def _step(self, record: Record) -> None:
-        """One step of one deployment; a passing fault is tried again a little later."""
-        deployment = record.deployment
-        moved = True
+    def _free(self, records: Sequence[Record], taken: set[str]) -> list[Record]:
+        """What nobody works on; of long work no more than there is room for."""
+        long = [r.deployment.id for r in records if r.deployment.state in IN_WORKSHOP]
+        waiting = [one for one in long if one not in taken and one not in self._work]
+        room = _MOST_IN_WORKSHOP - sum(one in self._work for one in long)
+        others = taken | self._work.keys() | set(waiting[max(room, 0) :])
+        return [record for record in records if record.deployment.id not in others]
+
+    async def _work_on(self, record: Record, again: asyncio.Event) -> None:
+        deployment, moved = record.deployment, False
         try:
-            moved = await self._steps.by_state[deployment.state](record)
-        except ConflictError as error:
-            log.info("deployer.overtaken", deployment=deployment.id, why=str(error))
-        except (UnavailableError, NotFoundError, TimeoutError) as error:
-            log.warning("deployer.retries", deployment=deployment.id, error=repr(error))
-            await self._retry_later(record, str(error) or "a call took too long")
-        except Exception as error:
-            # One deployment that cannot go on must not stop the others.
+            if deployment.state in AWAITS_PERSON:
+                moved = await self._driver.glance(record)
+            else:
+                moved = await self._driver.drive(deployment.id, again)
+        except (LeaseLostError, UnavailableError) as error:
+            log.warning("deployer.lets-go", deployment=deployment.id, why=str(error))
+        except Exception:
+            # Whatever it is, another look comes, and must not find the other deployments stopped.
             log.exception("deployer.failed", deployment=deployment.id)
-            await self._retry_later(record, f"unexpected {type(error).__name__}: {error}")
         finally:
-            if self._tasks.get(deployment.id) is asyncio.current_task():
-                del self._tasks[deployment.id]
-            if moved or deployment.id in self._look_again:
-                self._look_again.discard(deployment.id)
+            work = self._work.get(deployment.id)
+            if work is not None and work.task is asyncio.current_task():
+                del self._work[deployment.id]
+            if moved:
                 self.wake()
 
-    async def _retry_later(self, record: Record, fault: str) -> None:
-        """Say what is in the way, and rest a moment."""
-        try:
-            await self._steps.explain(record, f"tries again: {fault}")
-        except UnavailableError as error:
-            log.warning("deployer.paused", error=str(error))
-        await asyncio.sleep(_RETRY_SECONDS)
-
     async def _sleep(self) -> None:
-        """Deadlines and silent replicas come without an event, hence a look each second."""
+        """Deadlines, silent replicas and what other deployers did come without a wake."""
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
                 await self._changed.wait()

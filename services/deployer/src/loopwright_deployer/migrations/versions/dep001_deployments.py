@@ -81,6 +81,15 @@ def _deployments() -> None:
         sqlite_where=sa.text("champion"),
         postgresql_where=sa.text("champion"),
     )
+    under_way = sa.text("coalesce(paused_from, state) IN ('canary', 'promoting')")
+    op.create_index(
+        "deployments_one_under_way",
+        "deployments",
+        ["environment", "model_id"],
+        unique=True,
+        sqlite_where=under_way,
+        postgresql_where=under_way,
+    )
     op.create_index("deployments_by_state", "deployments", ["state"])
 
 

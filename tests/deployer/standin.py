@@ -1,0 +1,71 @@
+"""A whole deployer as a process of its own: DIR DATABASE_URL ARTIFACTS.
+
+Beside it stands one scorer replica that serves whatever is routed, and has answered every version
+of it well a thousand times. Each process has a log of its own, since SQLite's log has one reader.
+"""
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from loopwright_common import clock, logs
+from loopwright_common.codec import encode
+from loopwright_common.database import Database
+from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
+from loopwright_common.sqlite_log import SqliteLog
+from loopwright_deployer.main import MIGRATIONS, build
+from loopwright_deployer.measures import Counters
+from loopwright_deployer.routes import RouteRow, Routes
+from loopwright_deployer.settings import DeployerSettings
+from tests.deployer.builders import event_of
+
+CALLS = 1000
+
+
+async def main(place: Path, database_url: str, artifacts: str) -> None:
+    settings = DeployerSettings(
+        database_url=database_url,
+        artifacts_url=f"file://{artifacts}",
+        work_dir=place / "work",
+        spares=False,
+    )
+    async with AsyncExitStack() as stack:
+        bus = await SqliteLog.open(place / "log")
+        database = await Database.open(database_url, "deployer", MIGRATIONS)
+        service = await build(settings, bus, stack)
+        await asyncio.gather(_serve_all(database, bus), *(loop() for loop in service.loops))
+
+
+async def _serve_all(database: Database, bus: SqliteLog) -> None:
+    while True:
+        await _serve(database, bus)
+        await asyncio.sleep(0.1)
+
+
+async def _serve(database: Database, bus: SqliteLog) -> None:
+    async with database.unit_of_work() as uow:
+        rows = await Routes(uow.connection).all()
+        for told in [told for row in rows for told in _measured(row)]:
+            await Counters(uow.connection).take(told)
+    served = [ServedRoute(model_id=r.model_id, revision=r.route.revision) for r in rows]
+    report = ReplicaReported(
+        replica="r1", epoch="e1", environment="production", at=clock.now(), routes=served
+    )
+    await bus.publish([encode(event_of(report, "r1"))])
+
+
+def _measured(row: RouteRow) -> list[ServingMeasured]:
+    return [
+        ServingMeasured(
+            environment=row.environment, model_id=row.model_id, model=row.model, replica="r1",
+            epoch="e1", revision=row.route.revision, version=arm.version, role="live",
+            calls=CALLS, rows=CALLS, errors=0, latency_edges=[0.1], latency_counts=[CALLS, 0],
+        )
+        for arm in row.route.arms
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    logs.configure("info")
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))

@@ -1,0 +1,234 @@
+"""Several deployers on one PostgreSQL: what one of them decides, the others take as decided."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from loopwright_common import leases
+from loopwright_common.bus import EventBus
+from loopwright_common.database import Database
+from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.errors import ConflictError
+from loopwright_common.events import AliasChanged, ReplicaReported, ServingMeasured
+from loopwright_common.leases import LeaseLostError
+from loopwright_common.table_reader import TableReader
+from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_deployer import actions, service, work_dir
+from loopwright_deployer.actions import Wish
+from loopwright_deployer.domain import State
+from loopwright_deployer.judge import Counted
+from loopwright_deployer.main import MIGRATIONS
+from loopwright_deployer.measures import Counters
+from loopwright_deployer.repository import Deployments
+from loopwright_deployer.routes import Routes
+from loopwright_deployer.settings import DeployerSettings
+from loopwright_deployer.steps import Steps
+from loopwright_deployer.tending import lease_of, sentences
+from loopwright_deployer.workshop import Workshop
+from tests.deployer.builders import MODEL, MODEL_ID, registered
+from tests.deployer.driving import CAUSE, latest, lead
+
+PLACE = ("production", MODEL_ID)
+WISH = Wish("ada", "because")
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+Work = Callable[[UnitOfWork], Awaitable[object]]
+
+
+@pytest.fixture
+async def other(database_url: str, database: Database) -> AsyncGenerator[Database, None]:
+    """The database as another deployer has opened it."""
+    opened = await Database.open(database_url, "deployer", MIGRATIONS)
+    yield opened
+    await opened.close()
+
+
+async def at_once(first: Database, one: Work, second: Database, another: Work) -> None:
+    """Both units of work, the second begun when all of the first is done but its commit."""
+    async with asyncio.TaskGroup() as group, first.unit_of_work() as uow:
+        await one(uow)
+        group.create_task(_do(second, another))
+        await asyncio.sleep(0.3)
+
+
+async def _do(database: Database, work: Work) -> None:
+    async with database.unit_of_work() as uow:
+        await work(uow)
+
+
+def steps_of(database: Database, bus: EventBus, tmp_path: Path, lease: leases.Lease) -> Steps:
+    settings = DeployerSettings(work_dir=tmp_path / "work", spares=False)
+    workshop = Workshop(settings, DirectoryStore(tmp_path / "artifacts"))
+    return Steps(database, workshop, TableReader(bus, ReplicaReported), lease)
+
+
+def measured(calls: int, slow: int) -> ServingMeasured:
+    return ServingMeasured(
+        environment="production", model_id=MODEL_ID, model=MODEL, replica="r", epoch="e",
+        revision=1, version=2, role="live", calls=calls, rows=calls, errors=0,
+        latency_edges=[0.1], latency_counts=[calls - slow, slow],
+    )  # fmt: skip
+
+
+@on_postgresql
+async def test_versions_heard_of_at_once_do_not_miss_each_other(
+    database: Database, other: Database
+) -> None:
+    def receive(version: int) -> Work:
+        return lambda uow: service.receive(uow, registered(version), "production", CAUSE)
+
+    await at_once(database, receive(1), other, receive(2))
+
+    assert (await latest(database, 1)).deployment.state is State.SUPERSEDED
+    assert (await latest(database, 2)).deployment.state is State.RECEIVED
+
+
+@on_postgresql
+async def test_of_two_wishes_at_once_the_later_one_hears_of_the_earlier(
+    database: Database, other: Database
+) -> None:
+    await lead(database, 1, State.PROMOTED)
+    record = await lead(database, 2, State.CANARY)
+
+    async def wished(uow: UnitOfWork, name: str) -> None:
+        current = await service.held(uow, record.deployment.id)
+        await actions.ACTIONS[name](uow, current, WISH)
+
+    with pytest.raises(ExceptionGroup) as refused:
+        await at_once(
+            database, lambda uow: wished(uow, "promote"), other, lambda uow: wished(uow, "pause")
+        )
+
+    assert "is promoting" in str(refused.value.exceptions[0])
+    assert (await latest(database, 2)).deployment.state is State.PROMOTING
+
+
+@on_postgresql
+@pytest.mark.parametrize("order", list(permutations([(30, 2), (20, 9)])))
+async def test_counters_merged_at_once_lose_nothing(
+    database: Database, other: Database, order: tuple[tuple[int, int], ...]
+) -> None:
+    def take(calls: int, slow: int) -> Work:
+        return lambda uow: Counters(uow.connection).take(measured(calls, slow))
+
+    await at_once(database, take(*order[0]), other, take(*order[1]))
+    await at_once(database, take(10, 0), other, take(5, 0))
+
+    async with database.read() as connection:
+        kept = (await Counters(connection).of(*PLACE))[Counted("r", "e", 1, 2)]
+    assert (kept.calls, kept.latency_counts) == (30, (28, 9))
+
+
+async def test_what_is_wished_during_a_step_is_kept(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    seen = await lead(database, 1, State.RECEIVED)
+    async with database.unit_of_work() as uow:
+        lease = await leases.take(uow, lease_of(seen.deployment.id))
+        told = AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=1, by="ada")
+        await actions.wish_for_champion(uow, "production", told)
+    assert lease is not None
+
+    await steps_of(database, bus, tmp_path, lease).by_state[State.RECEIVED](seen)
+
+    deployment = (await latest(database, 1)).deployment
+    assert deployment.state is State.PACKAGING
+    assert deployment.forced == "ada: alias champion set to version 1"
+
+
+async def test_a_deployer_that_was_away_too_long_changes_nothing(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    seen = await lead(database, 1, State.RECEIVED)
+    name = lease_of(seen.deployment.id)
+    async with database.unit_of_work() as uow:
+        lost = await leases.take(uow, name, timedelta(milliseconds=1))
+    await asyncio.sleep(0.01)
+    async with database.unit_of_work() as uow:
+        assert lost is not None
+        assert await leases.take(uow, name) is not None
+
+    steps = steps_of(database, bus, tmp_path, lost)
+    with pytest.raises(LeaseLostError):
+        await steps.by_state[State.RECEIVED](seen)
+    with pytest.raises(LeaseLostError):
+        await steps.explain(seen, "still here")
+
+    assert await latest(database, 1) == seen
+
+
+async def test_the_database_has_room_for_one_champion_and_one_on_its_way(
+    database: Database,
+) -> None:
+    await lead(database, 1, State.PROMOTED)
+    canary = await lead(database, 2, State.CANARY)
+    third = await lead(database, 3, State.VALIDATED)
+
+    for forbidden in (
+        replace(third.deployment, state=State.CANARY),
+        replace(third.deployment, state=State.PAUSED, paused_from=State.CANARY),
+        replace(third.deployment, champion=True),
+    ):
+        with pytest.raises(ConflictError, match="another version of the model"):
+            async with database.unit_of_work() as uow:
+                await Deployments(uow.connection).save(
+                    replace(third, deployment=forbidden), third.deployment
+                )
+    with pytest.raises(ConflictError):
+        async with database.unit_of_work() as uow:
+            await Deployments(uow.connection).restore(canary.deployment)
+
+
+async def test_a_route_is_never_replaced_by_one_that_is_no_newer(database: Database) -> None:
+    await lead(database, 1, State.PROMOTED)
+    await lead(database, 2, State.CANARY)
+    async with database.read() as connection:
+        row = await Routes(connection).get(*PLACE)
+    assert row is not None
+
+    async def put(revision: int) -> None:
+        older = replace(row, route=replace(row.route, revision=revision))
+        async with database.unit_of_work() as uow:
+            await Routes(uow.connection).put(older)
+
+    for revision in (row.route.revision, row.route.revision - 1):
+        with pytest.raises(ConflictError):
+            await put(revision)
+
+
+@on_postgresql
+async def test_people_learn_who_works_on_a_deployment_and_when_another_will(
+    database: Database,
+) -> None:
+    record = await lead(database, 1, State.RECEIVED)
+    ten_seconds = timedelta(seconds=10)
+
+    async def told(remaining: timedelta) -> str:
+        name = lease_of(record.deployment.id)
+        async with database.unit_of_work() as uow:
+            lease = await leases.take(uow, name, remaining)
+            said = await sentences(uow.connection, [record], ten_seconds)
+            assert lease is not None
+            await leases.release(uow, lease)
+        return said[record.deployment.id]
+
+    assert "works on it" in await told(ten_seconds)
+    silent = await told(timedelta(seconds=2))
+    assert "that worked on it has not been heard of since" in silent
+    assert "another takes over at" in silent
+    assert "waits for another to take over" in await told(timedelta(seconds=-1))
+
+
+def test_a_directory_is_refused_to_a_second_deployer_with_the_remedy(tmp_path: Path) -> None:
+    with (
+        work_dir.held(tmp_path),
+        pytest.raises(ConflictError, match="LOOPWRIGHT_DEPLOYER_WORK_DIR"),
+        work_dir.held(tmp_path),
+    ):
+        pass
+    with work_dir.held(tmp_path):
+        pass

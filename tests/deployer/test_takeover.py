@@ -1,0 +1,172 @@
+"""Deployers as processes on one PostgreSQL: one dies or sleeps, and another one goes on."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from loopwright_common import leases
+from loopwright_common.database import Database
+from loopwright_common.delivery_tables import outbox
+from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.package import store_package
+from loopwright_deployer.domain import State
+from loopwright_deployer.packaging.build import Job, build
+from loopwright_deployer.repository import Deployments, Record
+from loopwright_deployer.routes import Routes
+from loopwright_deployer.tables import deployments
+from loopwright_deployer.tending import lease_of
+from tests.deployer.builders import COLUMNS, MODEL_ID, graph_of, onnx_package, pipeline
+from tests.deployer.driving import latest, lead
+
+LEASE_SECONDS = "1.5"
+JOURNEY = [
+    "received", "packaging", "staging", "validated", "canary", "canary", "promoting", "promoted"
+]  # fmt: skip
+KILLED_AT = [
+    "deployer.packaged",
+    "deployer.staged",
+    "deployer.canary",
+    "deployer.routed:2",
+    "deployer.promoted",
+]
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@dataclass
+class House:
+    """A champion, a version to deploy, and deployers that share both."""
+
+    place: Path
+    database_url: str
+    database: Database
+    record: Record
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, name: str, failpoint: str = "") -> subprocess.Popen[bytes]:
+        directory = self.place / name
+        directory.mkdir()
+        command = [sys.executable, "-m", "tests.deployer.standin", str(directory)]
+        with (directory / "said").open("wb") as said:
+            process = subprocess.Popen(
+                [*command, self.database_url, str(self.place / "artifacts")],
+                env={
+                    **os.environ,
+                    "LOOPWRIGHT_FAILPOINT": failpoint,
+                    "LOOPWRIGHT_DEPLOYER_LEASE_SECONDS": LEASE_SECONDS,
+                },
+                stderr=said,
+            )
+        self.running.append(process)
+        return process
+
+    def said(self, name: str, word: str) -> Callable[[], Awaitable[bool]]:
+        async def found() -> bool:
+            return word in (self.place / name / "said").read_text()
+
+        return found
+
+    def works(self, process: subprocess.Popen[bytes]) -> Callable[[], Awaitable[bool]]:
+        async def has_the_lease() -> bool:
+            assert process.poll() is None or process.returncode == -signal.SIGKILL
+            name = lease_of(self.record.deployment.id)
+            async with self.database.read() as connection:
+                holding = (await leases.holdings(connection, [name])).get(name)
+            return holding is not None and holding.holder.endswith(f"/{process.pid}")
+
+        return has_the_lease
+
+    async def is_promoted(self) -> bool:
+        return (await latest(self.database, 2)).deployment.state is State.PROMOTED
+
+    async def told(self, topic: str) -> int:
+        query = sa.select(sa.func.count()).where(outbox.c.aggregatetype == topic)
+        mine = query.where(outbox.c.aggregateid == self.record.deployment.key)
+        async with self.database.read() as connection:
+            return await connection.scalar(mine) or 0
+
+    async def story(self) -> list[str]:
+        async with self.database.read() as connection:
+            steps = await Deployments(connection).story(self.record.deployment.id)
+        return [str(step.state) for step in steps]
+
+
+async def until(what: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
+        while not await what():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@contextmanager
+def asleep(process: subprocess.Popen[bytes]) -> Generator[None, None, None]:
+    process.send_signal(signal.SIGSTOP)
+    yield
+    process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    content = graph_of(pipeline(), options={"zipmap": False})
+    return onnx_package(tmp_path_factory.mktemp("packages") / "onnx", content, COLUMNS)
+
+
+@pytest.fixture
+async def house(
+    tmp_path: Path, database_url: str, database: Database, store: DirectoryStore, package: Path
+) -> AsyncGenerator[House, None]:
+    """Version 1 is champion, version 2 is registered."""
+    digest = await store_package(store, package)
+    build(Job(package, tmp_path / "serving", digest))
+    served = await store_package(store, tmp_path / "serving")
+    await lead(database, 1, State.PROMOTED)
+    async with database.unit_of_work() as uow:
+        await uow.connection.execute(sa.update(deployments).values(serving_digest=served))
+    record = await lead(database, 2, State.RECEIVED, digest=digest, format="onnx")
+    house = House(tmp_path, database_url, database, record)
+    yield house
+    for process in house.running:
+        process.kill()
+        process.wait()
+
+
+async def test_a_deployment_survives_the_death_of_each_deployer_that_works_on_it(
+    house: House,
+) -> None:
+    successor = house.start("0", KILLED_AT[0])
+    for number, failpoint in enumerate([*KILLED_AT[1:], ""], start=1):
+        working = successor
+        await until(house.works(working))
+        successor = house.start(str(number), failpoint)
+        assert await asyncio.to_thread(working.wait, 60) == -signal.SIGKILL
+    await until(house.is_promoted)
+
+    assert await house.story() == JOURNEY
+    assert await house.told("deployment-finished") == 2
+    assert await house.told("routes-changed") == 4
+    async with house.database.read() as connection:
+        records = await Deployments(connection).of_model("production", MODEL_ID)
+        row = await Routes(connection).get("production", MODEL_ID)
+    assert [r.deployment.version for r in records if r.deployment.champion] == [2]
+    assert row is not None
+    assert [(arm.version, arm.weight) for arm in row.route.arms] == [(2, 1.0)]
+
+
+async def test_a_deployer_that_wakes_after_the_takeover_changes_nothing(house: House) -> None:
+    sleeper = house.start("sleeper")
+    await until(house.works(sleeper))
+    with asleep(sleeper):
+        other = house.start("other")
+        await until(house.works(other))
+    await until(house.said("sleeper", "deployer.lets-go"))
+    await until(house.is_promoted)
+
+    assert await house.story() == JOURNEY
+    assert await house.told("deployment-finished") == 2
