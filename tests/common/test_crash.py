@@ -1,19 +1,25 @@
 """Kill the process at every delivery failpoint: nothing is lost, nothing is done twice."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from loopwright_common import codec
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.topics import dead_letters_of, ensure_topics, topic_of
+from tests.common.buses import BusPlace, read_everything
 from tests.common.probe import service
+from tests.common.probe.process import facts
+from tests.history import judge
 
 WANTED = 12
+TOPICS = ("code-changed", "retrain-requested")
 FAILPOINTS = [
     "probe.before-commit:3",
     "probe.committed:1",
@@ -24,43 +30,53 @@ FAILPOINTS = [
     "probe.worker.handled:1",
     "probe.worker.handled:2",
 ]
+Engines = tuple[str, BusPlace]
+
+
+@pytest.fixture(params=["embedded", "distributed"])
+def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Engines:
+    """A database and a bus: SQLite for both, or PostgreSQL and Kafka."""
+    if request.param == "embedded":
+        return f"sqlite:///{tmp_path}", BusPlace(f"sqlite:///{tmp_path}")
+    place = BusPlace(request.getfixturevalue("kafka_url"), f"{uuid.uuid4().hex[:8]}.")
+    topics = [*map(topic_of, TOPICS), dead_letters_of("probe.worker")]
+    asyncio.run(ensure_topics(place.url, place.prefix, topics))
+    return request.getfixturevalue("postgres_url"), place
 
 
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
-async def test_a_kill_loses_no_event_and_repeats_no_effect(tmp_path: Path, failpoint: str) -> None:
-    killed = run(tmp_path, failpoint)
+async def test_a_kill_loses_no_event_and_repeats_no_effect(
+    engines: Engines, failpoint: str
+) -> None:
+    killed = run(engines, failpoint)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    finished = run(tmp_path, failpoint=None)
+    finished = run(engines, failpoint=None)
     assert finished.returncode == 0, finished.stderr
 
-    database = await service.open_database(f"sqlite:///{tmp_path}")
+    database_url, place = engines
+    database = await service.open_database(database_url)
     effects = await service.effects(database)
     await database.close()
-    # The probe notes what it told after the commit, so a kill in between tells that number again,
-    # as a new event.
-    assert {effect.number for effect in effects} == set(range(WANTED))
-    told = await distinct_ids(tmp_path, "code-changed")
-    assert len(effects) == len(told)
-    assert len(await distinct_ids(tmp_path, "retrain-requested")) == len(told)
-    for key in {effect.key for effect in effects}:
-        numbers = [effect.number for effect in effects if effect.key == key]
-        assert numbers == sorted(numbers)
+    verdict = judge(facts(WANTED), effects)
+    assert verdict.clean, verdict
+    assert await distinct_ids(place, TOPICS) == [WANTED, WANTED]
 
 
-def run(directory: Path, failpoint: str | None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "LOOPWRIGHT_FAILPOINT": failpoint or ""}
+def run(engines: Engines, failpoint: str | None) -> subprocess.CompletedProcess[str]:
+    database_url, place = engines
+    told = (database_url, place.url, place.prefix, str(WANTED))
     return subprocess.run(
-        [sys.executable, "-m", "tests.common.probe.process", str(directory), str(WANTED)],
-        env=environment,
+        [sys.executable, "-m", "tests.common.probe.process", *told],
+        env={**os.environ, "LOOPWRIGHT_FAILPOINT": failpoint or ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
 
-async def distinct_ids(directory: Path, topic: str) -> Counter[str]:
-    log = await SqliteLog.open(directory)
-    records = await log.read([topic], 0, 1000)
-    await log.close()
-    return Counter(codec.decode(record).id for record in records)
+async def distinct_ids(place: BusPlace, topics: Sequence[str]) -> list[int]:
+    bus = await place.open()
+    found = [await read_everything(bus, topic) for topic in topics]
+    await bus.close()
+    return [len({codec.decode(record).id for record in records}) for records in found]

@@ -1,4 +1,6 @@
-"""Run the probe service in a process of its own until it has handled N events: DIR N.
+"""Run the probe service in a process of its own until it has handled N events.
+
+    DATABASE_URL BUS_URL TOPIC_PREFIX N
 
 A test kills it at a failpoint and starts it again, as a supervisor would.
 """
@@ -6,27 +8,30 @@ A test kills it at a failpoint and starts it again, as a supervisor would.
 import asyncio
 import sys
 from contextlib import suppress
-from pathlib import Path
 
+from loopwright_common.buses import open_bus
 from loopwright_common.metrics import Metrics
 from loopwright_common.relay import Relay
-from loopwright_common.sqlite_log import SqliteLog
 from tests.common.probe import service
+from tests.history import Fact
 
 KEYS = 3
 
 
-async def main(directory: Path, wanted: int) -> None:
-    bus = await SqliteLog.open(directory)
-    database = await service.open_database(f"sqlite:///{directory}")
+def facts(wanted: int) -> list[Fact]:
+    """What one run or several tell between them."""
+    return [(f"key-{number % KEYS}", number) for number in range(wanted)]
+
+
+async def main(database_url: str, bus_url: str, prefix: str, wanted: int) -> None:
+    bus = await open_bus(bus_url, prefix)
+    database = await service.open_database(database_url)
     loops = [
         asyncio.create_task(Relay(database, bus, Metrics()).run()),
         asyncio.create_task(service.consumer(database, bus).run()),
     ]
-    told = directory / "told"
-    for number in range(int(told.read_text()) if told.exists() else 0, wanted):
-        await service.tell(database, f"key-{number % KEYS}", number)
-        told.write_text(str(number + 1))
+    for key, number in facts(wanted):
+        await service.tell_once(database, key, number)
     while len({effect.number for effect in await service.effects(database)}) < wanted:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
@@ -39,4 +44,5 @@ async def main(directory: Path, wanted: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    database_url, bus_url, prefix, wanted = sys.argv[1:]
+    asyncio.run(main(database_url, bus_url, prefix, int(wanted)))

@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from loopwright_common import clock
 from loopwright_common.bus import EventBus
 from loopwright_common.consumer import Consumer, Handlers, Patience
 from loopwright_common.database import Database
+from loopwright_common.delivery_tables import inbox
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_common.metrics import Metrics
+from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import UnitOfWork
 
 VERSIONS = Path(__file__).parent / "versions"
@@ -29,9 +32,20 @@ async def open_database(url: str, service: str = "probe") -> Database:
 async def tell(database: Database, key: str, number: int) -> str:
     """Emit one `code-changed`; returns its id."""
     async with database.unit_of_work() as uow:
-        data = CodeChanged(repository=key, ref="refs/heads/main", commit=str(number))
-        event = await uow.emit(data, key=key, subject=f"repositories/{key}")
-    return event.id
+        return await emit(uow, key, number)
+
+
+async def tell_once(database: Database, key: str, number: int) -> None:
+    """As `tell`, but changes nothing where that was kept before; for repetition after any fault."""
+    claim = {"consumer": "probe.teller", "event_id": f"{key}/{number}", "handled_at": clock.now()}
+    async with database.unit_of_work() as uow:
+        if await upsert(uow.connection, inbox, claim):
+            await emit(uow, key, number)
+
+
+async def emit(uow: UnitOfWork, key: str, number: int) -> str:
+    data = CodeChanged(repository=key, ref="refs/heads/main", commit=str(number))
+    return (await uow.emit(data, key=key, subject=f"repositories/{key}")).id
 
 
 async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork) -> None:

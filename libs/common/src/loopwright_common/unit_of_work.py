@@ -111,12 +111,11 @@ class UnitOfWork:
         A lock on each (topic, key) makes the order of positions the order of commits. Taken all at
         once, in order and after every other lock, these locks are held shortly and never crosswise.
         """
-        if not self._outgoing:
-            return
-        places = {(row["aggregatetype"], row["aggregateid"]) for row in self._outgoing}
-        names = [f"outbox/{topic}/{key}" for topic, key in places]
-        await self.lock(*names)
-        await self.connection.execute(insert(outbox), self._outgoing)
+        rows, self._outgoing = self._outgoing, []
+        if rows:
+            places = {(row["aggregatetype"], row["aggregateid"]) for row in rows}
+            await self.lock(*(f"outbox/{topic}/{key}" for topic, key in places))
+            await self.connection.execute(insert(outbox), rows)
 
     def _event(self, data: Payload, key: str, subject: str, identity: str | None) -> Event[Payload]:
         cause = self._cause
