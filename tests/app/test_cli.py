@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from loopwright.client import complaint
+from loopwright.data_dir import Engine, locked
 from tests.app.conftest import Run
 
 COMMANDS = [
@@ -73,6 +74,37 @@ def test_doctor_names_every_service_that_is_away(loopwright: Run) -> None:
     assert done.exit_code == 1
     assert found["registry"] == found["monitor"] == "bad"
     assert found["git"] == "well"
+
+
+@pytest.mark.usefixtures("no_services")
+def test_doctor_asks_the_engines_of_a_directory_that_they_made(
+    loopwright: Run, tmp_path: Path
+) -> None:
+    def engines() -> dict[str, str]:
+        done = loopwright("doctor", "--json", "--data-dir", str(tmp_path))
+        found = {item["name"]: item for item in json.loads(done.output)["items"]}
+        assert "Kafka 4" in found["engines"]["detail"]
+        return {name: found[name]["state"] for name in ("kafka", "postgresql") if name in found}
+
+    assert engines() == {}
+    with locked(tmp_path, Engine.KAFKA):
+        assert engines() == {"kafka": "bad", "postgresql": "bad"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--engine", "kafka", "--replicas", "scorer"], "SERVICE=COUNT"),
+        (["--engine", "kafka", "--replicas", "scorers=2"], "SERVICE=COUNT"),
+        (["--replicas", "scorer=2"], "has one of each"),
+    ],
+)
+def test_replicas_that_cannot_be_are_refused(
+    loopwright: Run, arguments: list[str], said: str
+) -> None:
+    done = loopwright("up", *arguments)
+    assert done.exit_code == 2
+    assert said in done.output
 
 
 @pytest.mark.parametrize(

