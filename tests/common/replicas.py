@@ -1,0 +1,96 @@
+"""Several replicas of the probe service, and producers that repeat what did not go well."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+import sqlalchemy as sa
+
+from loopwright_common.bus import EventBus
+from loopwright_common.database import Database
+from loopwright_common.delivery_tables import outbox
+from loopwright_common.errors import UnavailableError
+from loopwright_common.metrics import Metrics
+from loopwright_common.runtime import Service, delivery_loops, run_until
+from loopwright_common.web import create_app
+from tests.common.buses import until
+from tests.common.probe import service
+from tests.history import Fact, Verdict, judge
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+
+
+class Replica:
+    """A process of the service in all but the process: connections, relay and consumer."""
+
+    def __init__(self, name: str, database: Database, bus: EventBus) -> None:
+        self.name = name
+        self.database = database
+        self.told: list[Fact] = []
+        self.repeated = 0
+        metrics = Metrics()
+        loops = delivery_loops(database, bus, metrics, [service.consumer(database, bus)])
+        self.service = Service(
+            name=name, app=create_app(name, metrics, {}), host="127.0.0.1", port=0,
+            metrics=metrics, loops=loops,
+        )  # fmt: skip
+
+    async def tell(self, count: int, keys: int = 3) -> None:
+        """The next `count` facts, each again until it is kept."""
+        for number in range(len(self.told), len(self.told) + count):
+            fact = (f"{self.name}-{number % keys}", number)
+            while not await self._tell(fact):
+                self.repeated += 1
+                await asyncio.sleep(0.02)
+            self.told.append(fact)
+
+    async def _tell(self, fact: Fact) -> bool:
+        try:
+            await service.tell_once(self.database, *fact)
+        except UnavailableError:
+            return False
+        return True
+
+
+@asynccontextmanager
+async def replicas(url: str, bus: EventBus, count: int = 2) -> AsyncGenerator[list[Replica], None]:
+    """Replicas whose loops run until the block ends."""
+    databases = [await service.open_database(url) for _ in range(count)]
+    made = [Replica(f"replica{n}", database, bus) for n, database in enumerate(databases)]
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_until(stop, [replica.service for replica in made]))
+    try:
+        yield made
+    finally:
+        stop.set()
+        await running
+        for database in databases:
+            await database.close()
+
+
+async def verdict_on(made: Sequence[Replica]) -> Verdict:
+    """Once all that was told has gone through."""
+    told = [fact for replica in made for fact in replica.told]
+    database = made[0].database
+
+    async def is_quiet() -> bool:
+        return len(await service.effects(database)) >= len(told) and not await waiting(database)
+
+    await until(is_quiet)
+    return judge(told, await service.effects(database))
+
+
+async def waiting(database: Database) -> int:
+    """How many events the relay has not published."""
+    query = sa.select(sa.func.count()).where(outbox.c.published_at.is_(None))
+    async with database.read() as connection:
+        return await connection.scalar(query) or 0
+
+
+async def cut_all(server: str, database: str) -> int:
+    """Terminate every client of the database, as an operator may; returns how many."""
+    connection = await asyncpg.connect(server)
+    cut = await connection.fetch(CUT, database)
+    await connection.close()
+    return len(cut)
