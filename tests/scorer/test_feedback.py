@@ -34,7 +34,7 @@ async def test_labels_are_on_the_bus_when_the_answer_comes(world: World) -> None
 
         truth = cast(list[GroundTruthLogged], await world.told("ground-truth-logged"))
 
-    assert (answer.status_code, answer.json()) == (202, {"accepted": 2, "unknown": []})
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 2, "unknown": [], "why": None})
     assert truth[0].ids == [f"{known}.0", f"{known}.0"]
     assert truth[0].labels == ["yes", 1]
 
@@ -46,7 +46,10 @@ async def test_forged_and_foreign_ids_are_told(world: World) -> None:
         foreign = IDS.seal(new_id(), 1, "m-1")
         answer = await give(replica, ids=[forged, foreign, "x", known], labels=[1, 1, 1, True])
 
-    assert answer.json() == {"accepted": 1, "unknown": [forged, foreign, "x"]}
+    told = answer.json()
+    assert (told["accepted"], told["unknown"]) == (1, [forged, foreign, "x"])
+    assert "2 look like prediction ids" in told["why"]
+    assert "LOOPWRIGHT_SCORER_PREDICTION_KEY" in told["why"]
 
 
 async def test_request_ids_are_the_clients_own(world: World) -> None:
@@ -54,7 +57,7 @@ async def test_request_ids_are_the_clients_own(world: World) -> None:
         await predicted(world, replica)
         answer = await give(replica, ids=["order 7"], labels=[None], id_kind="request")
 
-    assert answer.json() == {"accepted": 1, "unknown": []}
+    assert answer.json() == {"accepted": 1, "unknown": [], "why": None}
 
 
 async def test_many_labels_leave_in_several_records(world: World) -> None:

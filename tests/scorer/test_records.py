@@ -184,8 +184,12 @@ async def test_spilled_records_are_sent_by_the_next_process_with_their_ids(world
     assert await batches(world) == []
     failing.away = False
 
-    async with world.replica() as replica:
-        await replica.serves(1)
+    async with world.replica():
+
+        async def sent() -> bool:
+            return len(await batches(world)) == 2
+
+        await eventually(sent)
 
     told = await batches(world)
     assert [(batch.sequence, batch.last) for batch in told] == [(0, False), (1, True)]

@@ -15,7 +15,9 @@ from loopwright_common.events import (
 from loopwright_common.failpoints import failpoint
 from loopwright_common.inference import InferenceLogged
 from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_monitor.captures import keeping
 from loopwright_monitor.captures import service as captures
+from loopwright_monitor.captures.keeping import Kept
 from loopwright_monitor.drift import service as drift
 from loopwright_monitor.drift import versions
 from loopwright_monitor.retraining import outcomes
@@ -35,12 +37,10 @@ def detect_handlers(wakes: Wakes) -> Handlers:
 
 
 def capture_handlers(store: ArtifactStore, wakes: Wakes) -> Handlers:
-    async def keep(event: Event[InferenceLogged]) -> captures.Kept | None:
-        return await captures.keep(store, event)
+    async def keep(event: Event[InferenceLogged]) -> Kept | None:
+        return await keeping.keep(store, event)
 
-    async def record(
-        event: Event[InferenceLogged], kept: captures.Kept | None, uow: UnitOfWork
-    ) -> None:
+    async def record(event: Event[InferenceLogged], kept: Kept | None, uow: UnitOfWork) -> None:
         await captures.record(event, kept, uow)
         uow.after_commit.append(wakes.review.set)
 

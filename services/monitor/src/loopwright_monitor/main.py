@@ -36,9 +36,10 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     )
     detect = Consumer("monitor.detect", detect_handlers(wakes), database, bus, metrics)
     capture = Consumer("monitor.capture", capture_handlers(store, wakes), database, bus, metrics)
-    readiness = delivery_readiness(database, [lifecycle, detect, capture])
+    consumers = [lifecycle, detect, capture]
+    readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
     app = create_app("monitor", metrics, readiness, settings.hosts)
-    app.include_router(delivery_router(database, [lifecycle, detect, capture]))
+    app.include_router(delivery_router(database, consumers))
     app.include_router(router_for(database, store))
     return Service(
         name="monitor",

@@ -1,5 +1,6 @@
 """What the scorer offers beside the inference protocols: feedback, and what is served."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -19,7 +20,7 @@ router = APIRouter(prefix="/v1", responses=PROBLEMS)
 _MOST_LABELS = 10_000
 _LABELS_PER_EVENT = 2_000
 _LARGEST_ID = 128
-Id = Annotated[str, Field(min_length=1, max_length=_LARGEST_ID)]
+Id = Annotated[str, Field(min_length=1, max_length=_LARGEST_ID, pattern=r"^[^\x00]+$")]
 Label = str | bool | int | float | None
 
 
@@ -38,6 +39,8 @@ class FeedbackOut(BaseModel):
 
     accepted: int
     unknown: list[str]
+    why: str | None = None
+    """What is likely wrong with the unknown ids."""
 
 
 class ArmOut(BaseModel):
@@ -102,7 +105,7 @@ class Feedback:
                 for part in parts
             ]
         )
-        return FeedbackOut(accepted=len(known), unknown=unknown)
+        return FeedbackOut(accepted=len(known), unknown=unknown, why=_why(unknown, given.model))
 
     def _sorted(
         self, given: FeedbackIn, model_id: str
@@ -116,6 +119,22 @@ class Feedback:
             else:
                 known.append((row_id, label))
         return known, unknown
+
+
+def _why(unknown: Sequence[str], model: str) -> str | None:
+    if not unknown:
+        return None
+    sealed = sum(PredictionIds.has_form(each) for each in unknown)
+    if not sealed:
+        return (
+            f"{len(unknown)} are no prediction ids: give those of the header "
+            "loopwright-prediction-id, or say id_kind: request for your own request ids"
+        )
+    return (
+        f"{sealed} look like prediction ids, but none that this scorer made for {model!r}: they "
+        "are forged, of another model or installation, or of a replica with another key; give all "
+        "replicas the same LOOPWRIGHT_SCORER_PREDICTION_KEY"
+    )
 
 
 def attach(app: FastAPI, feedback: Feedback, routes: Routes, follower: RouteFollower) -> None:

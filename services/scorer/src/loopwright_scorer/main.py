@@ -14,32 +14,45 @@ from loopwright_common.runtime import Service
 from loopwright_common.table_reader import TableReader
 from loopwright_common.web import create_app
 from loopwright_scorer import api
+from loopwright_scorer.cache import locked
 from loopwright_scorer.follower import RouteFollower
 from loopwright_scorer.measure import Measurements, Replica
 from loopwright_scorer.models import Shelf
-from loopwright_scorer.predictions import PredictionIds, load_key
+from loopwright_scorer.predictions import PredictionIds, load_key, shared_key
 from loopwright_scorer.protocol import OpenInference
 from loopwright_scorer.recorder import Recorder, RecordMetrics
 from loopwright_scorer.replica import Reporter
 from loopwright_scorer.routes import Routes
+from loopwright_scorer.sender import Sender
 from loopwright_scorer.service import Scoring
 from loopwright_scorer.settings import ScorerSettings
 from loopwright_scorer.spill import Spill
 
 
-async def build(settings: ScorerSettings, bus: EventBus, _stack: AsyncExitStack) -> Service:
+async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
     """A replica that serves what `routes-changed` says."""
     metrics = Metrics()
     cache = settings.cache_dir
+    stack.enter_context(locked(cache))
     replica = Replica(settings.replica_name, new_id(), settings.environment)
     routes = Routes()
     shelf = Shelf(open_store(settings.artifacts_url), cache / "packages")
     follower = RouteFollower(routes, shelf, cache / "routes", settings.environment)
     reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
     reporter = Reporter(bus, replica, follower, settings.report_every)
-    recorder = _recorder(settings, bus, replica, metrics)
+    recorded = RecordMetrics(metrics.registry)
+    spill = Spill(cache / "spill", settings.spill_limit)
+    sender = Sender(bus, spill, recorded.waiting)
+    recorder = Recorder(
+        sender,
+        replica,
+        recorded,
+        every=settings.record_every,
+        rows=settings.record_rows,
+        buffer=settings.record_buffer,
+    )
     measurements = Measurements(bus, replica)
-    ids = PredictionIds(load_key(cache / "prediction.key"))
+    ids = PredictionIds(_key(settings))
     scoring = Scoring(routes, ids, recorder, measurements, shadow_buffer=settings.shadow_buffer)
 
     async def has_settled() -> str | None:
@@ -60,6 +73,7 @@ async def build(settings: ScorerSettings, bus: EventBus, _stack: AsyncExitStack)
             partial(follower.follow, reader),
             reporter.run,
             recorder.run,
+            sender.resend,
             measurements.run,
             scoring.run_shadows,
         ],
@@ -83,18 +97,10 @@ def _is_newer(old: RoutesChanged, new: RoutesChanged) -> bool:
     return new.revision > old.revision
 
 
-def _recorder(
-    settings: ScorerSettings, bus: EventBus, replica: Replica, metrics: Metrics
-) -> Recorder:
-    return Recorder(
-        bus,
-        replica,
-        Spill(settings.cache_dir / "spill", settings.spill_limit),
-        RecordMetrics(metrics.registry),
-        every=settings.record_every,
-        rows=settings.record_rows,
-        buffer=settings.record_buffer,
-    )
+def _key(settings: ScorerSettings) -> bytes:
+    if settings.prediction_key is not None:
+        return shared_key(settings.prediction_key.get_secret_value())
+    return load_key(settings.cache_dir / "prediction.key")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import re
 import secrets
 from pathlib import Path
 
+from loopwright_common.errors import InvalidError
+
 _FORM = re.compile(
     r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-v(\d{1,9})-([0-9a-f]{8})(?:\.(\d{1,7}))?"
 )
@@ -36,9 +38,25 @@ class PredictionIds:
             return None
         return f"{unique}-v{int(version)}-{mac}.{int(row or 0)}"
 
+    @staticmethod
+    def has_form(text: str) -> bool:
+        """Whether some scorer may have made it."""
+        return _FORM.fullmatch(text) is not None
+
     def _mac(self, unique: str, version: int, model_id: str) -> str:
         told = f"{model_id}|{unique}|{version}".encode()
         return hmac.digest(self._key, told, "sha256")[:4].hex()
+
+
+def shared_key(text: str) -> bytes:
+    """The key that all replicas are given; InvalidError unless it is 32 bytes in hex."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text.strip()):
+        raise InvalidError(
+            f"LOOPWRIGHT_SCORER_PREDICTION_KEY: {len(text.strip())} characters are no key; give "
+            f"{2 * _KEY_BYTES} hex digits, as `openssl rand -hex {_KEY_BYTES}` prints them",
+            field="prediction_key",
+        )
+    return bytes.fromhex(text.strip())
 
 
 def load_key(path: Path) -> bytes:

@@ -5,25 +5,21 @@ epoch, model) and keeps its event id, so a gap is a loss and a repeat is told as
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from loopwright_common.bus import EventBus
 from loopwright_common.codec import Outgoing
-from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
 from loopwright_common.inference import InferenceLogged
 from loopwright_scorer.measure import Replica
 from loopwright_scorer.outgoing import outgoing
 from loopwright_scorer.records import CallRecord, empty_table, to_tables
-from loopwright_scorer.spill import Spill
+from loopwright_scorer.sender import Sender
 
-log = structlog.get_logger()
 _LARGEST_BATCH = 900_000
 """Bytes of a batch, below the topic's largest record with room for headers."""
 
@@ -66,13 +62,15 @@ class Sealed:
 
 
 class Recorder:
-    """Takes records without waiting; `run` sends them, `stop` sends the rest and the end marks."""
+    """Takes records without waiting; `run` sends them, `stop` sends the rest and the end marks.
+
+    What does not leave then is spilled for the next process.
+    """
 
     def __init__(
         self,
-        bus: EventBus,
+        sender: Sender,
         replica: Replica,
-        spill: Spill,
         metrics: RecordMetrics,
         *,
         every: float,
@@ -80,9 +78,8 @@ class Recorder:
         buffer: int,
     ) -> None:
         """`every` in seconds, `buffer` in bytes."""
-        self._bus = bus
+        self._sender = sender
         self._replica = replica
-        self._spill = spill
         self._metrics = metrics
         self._every = every
         self._rows = rows
@@ -90,7 +87,6 @@ class Recorder:
         self._waiting: list[CallRecord] = []
         self._waiting_rows = 0
         self._streams: dict[str, Stream] = {}
-        self._away = False
         self._full = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -121,7 +117,8 @@ class Recorder:
             await self._send(sealed)
 
     async def stop(self) -> None:
-        """Send the rest and mark the end of every stream."""
+        """Send the rest and mark the end of every stream, within a few seconds."""
+        self._sender.hurry()
         await self.flush()
         async with self._turn:
             marks = [self._sealed(s, empty_table(), last=True) for s in self._streams.values()]
@@ -176,37 +173,16 @@ class Recorder:
         return Sealed(record, table.num_rows, stream)
 
     async def _send(self, sealed: Sequence[Sealed]) -> None:
-        """In order: nothing new overtakes what waits on disk."""
-        if await self._resend() and await self._published([batch.record for batch in sealed]):
+        if not sealed:
+            return
+        if await self._sender.publish([batch.record for batch in sealed]):
             self._metrics.logged.inc(sum(batch.rows for batch in sealed))
             return
         for batch in sealed:
-            if await asyncio.to_thread(self._spill.put, batch.record):
+            if await self._sender.spill(batch.record):
                 self._metrics.spilled.inc(batch.rows)
             else:
                 self._drop(batch.stream, batch.rows)
-        self._metrics.waiting.set(len(self._spill))
-
-    async def _resend(self) -> bool:
-        """True once nothing waits on disk."""
-        while record := await asyncio.to_thread(self._spill.oldest):
-            if not await self._published([record]):
-                return False
-            failpoint("scorer.resent")
-            await asyncio.to_thread(self._spill.drop_oldest)
-        self._metrics.waiting.set(0)
-        return True
-
-    async def _published(self, records: Iterable[Outgoing]) -> bool:
-        try:
-            await self._bus.publish(list(records))
-        except UnavailableError as error:
-            if not self._away:
-                log.warning("recorder.bus-away", error=str(error))
-            self._away = True
-            return False
-        self._away = False
-        return True
 
     def _drop(self, stream: Stream, rows: int) -> None:
         stream.dropped += rows

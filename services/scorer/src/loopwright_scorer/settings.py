@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from loopwright_common.settings import ServiceSettings
 
@@ -17,6 +17,8 @@ class ScorerSettings(ServiceSettings):
     port: int = 8004
     cache_dir: Path = Path(".loopwright/scorer")
     """Last routes, packages, spilled records and the key of prediction ids; one process each."""
+    prediction_key: SecretStr | None = None
+    """Key of prediction ids as 64 hex digits, the same for all replicas; else one of its own."""
     replica: str | None = None
     """Name of this replica, the same after a restart; host and port unless given."""
     largest_body: int = Field(default=16 << 20, ge=1024)

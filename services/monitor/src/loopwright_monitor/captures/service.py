@@ -1,21 +1,14 @@
-"""Keep what was scored, join the labels that come, and pin both by a manifest."""
+"""Record what was kept, and join the labels that come."""
 
-import asyncio
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.captured import ROW_COLUMNS, table_to_bytes
 from loopwright_common.errors import UndecodableError
 from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasured
-from loopwright_common.failpoints import failpoint
-from loopwright_common.inference import INPUT, OUTPUT, SCORE, InferenceLogged
+from loopwright_common.inference import InferenceLogged
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor import locks
+from loopwright_monitor.captures.keeping import Kept
 from loopwright_monitor.captures.label_repository import (
     Labels,
     Said,
@@ -23,35 +16,12 @@ from loopwright_monitor.captures.label_repository import (
     Scores,
     can_be_found,
 )
-from loopwright_monitor.captures.performance import LOSS_NAMES, Performance, Scored, Task
+from loopwright_monitor.captures.performance import LOSS_NAMES, Performance, Scored
 from loopwright_monitor.captures.repository import Capture, Captures, Performances
 from loopwright_monitor.drift import concept
 from loopwright_monitor.drift.repository import Models, Versions
-from loopwright_monitor.drift.streams import live_rows
 
 MEASURED_EVERY = 500
-PREDICTED = OUTPUT + "label"
-PROBABILITIES = OUTPUT + "probabilities"
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A batch's live rows, in the store under `digest`; readers see them once a row names it."""
-
-    digest: str
-    rows: list[Score]
-
-
-async def keep(store: ArtifactStore, event: Event[InferenceLogged]) -> Kept | None:
-    """Write and sync the batch's live rows; None where it has none."""
-    batch = event.data
-    rows = live_rows(batch.table)
-    if rows.num_rows == 0:
-        return None
-    body, scores = await asyncio.to_thread(_kept, batch, rows)
-    blob = await store.put(body)
-    failpoint("monitor.captured-file")
-    return Kept(blob.digest, scores)
 
 
 async def record(event: Event[InferenceLogged], kept: Kept | None, uow: UnitOfWork) -> None:
@@ -185,39 +155,3 @@ async def _tell(uow: UnitOfWork, model_id: str, model: str, version: int, now: P
         loss_sum=now.loss_sum,
     )
     await uow.emit(data, key=model_id, subject=f"models/{model}/versions/{version}")
-
-
-def _kept(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[Score]]:
-    """The rows as a capture file, and what joining labels needs of them."""
-    columns = {**{name: rows[name] for name in rows.column_names}}
-    columns["model"] = pa.array([batch.model] * rows.num_rows, pa.string())
-    names = ROW_COLUMNS.names + [n for n in rows.column_names if n.startswith((INPUT, OUTPUT))]
-    kept = pa.table({name: columns[name] for name in names})
-    return table_to_bytes(kept), _scores(rows)
-
-
-def _scores(rows: pa.Table) -> list[Score]:
-    nothing = [None] * rows.num_rows
-    names = set(rows.column_names)
-    score = rows[SCORE].cast(pa.float64()).to_pylist() if SCORE in names else nothing
-    predicted = rows[PREDICTED].to_pylist() if PREDICTED in names else nothing
-    task = _task(rows)
-    columns = (
-        rows["prediction_id"].to_pylist(),
-        [each if each and can_be_found(each) else None for each in rows["request_id"].to_pylist()],
-        rows["version"].to_pylist(),
-        rows["time"].to_pylist(),
-    )
-    return [
-        Score(id_, request, version, time, value, None if said is None else json.dumps(said), task)
-        for id_, request, version, time, value, said in zip(*columns, score, predicted, strict=True)
-    ]
-
-
-def _task(rows: pa.Table) -> Task:
-    if PREDICTED not in rows.column_names:
-        return "regression"
-    if PROBABILITIES in rows.column_names:
-        classes = pc.max(pc.list_value_length(rows[PROBABILITIES])).as_py() or 2
-        return "binary" if classes <= 2 else "multiclass"
-    return "binary"

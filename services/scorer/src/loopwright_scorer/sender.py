@@ -1,0 +1,88 @@
+"""Records to the bus in order; while it does not take them they wait on disk."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from prometheus_client import Gauge
+
+from loopwright_common.bus import EventBus
+from loopwright_common.codec import Outgoing
+from loopwright_common.errors import UnavailableError
+from loopwright_common.failpoints import failpoint
+from loopwright_scorer.spill import Spill
+
+_PATIENCE_SECONDS = 5.0
+_HURRY_SECONDS = 0.5
+_REST_SECONDS = 0.5
+log = structlog.get_logger()
+
+
+class Sender:
+    """Nothing new overtakes what waits on disk; a record may arrive twice, with the same id."""
+
+    def __init__(self, bus: EventBus, spill: Spill, waiting: Gauge) -> None:
+        self._bus = bus
+        self._spill = spill
+        self._waiting = waiting
+        self._turn = asyncio.Lock()
+        self._spilled = asyncio.Event()
+        self._spilled.set()  # an earlier process may have left something
+        self._away = False
+        self._patience = _PATIENCE_SECONDS
+        self._publishing: asyncio.Timeout | None = None
+
+    async def publish(self, records: Sequence[Outgoing]) -> bool:
+        """Whether the bus has them now; if not, spill them."""
+        return not self._spill and await self._publish(records)
+
+    async def spill(self, record: Outgoing) -> bool:
+        """Keep it on disk until the bus takes it; False where there is no room."""
+        async with self._turn:
+            kept = await asyncio.to_thread(self._spill.put, record)
+            self._waiting.set(len(self._spill))
+        self._spilled.set()
+        return kept
+
+    async def resend(self) -> None:
+        """Send what waits on disk whenever the bus takes it, until cancelled."""
+        while True:
+            await self._spilled.wait()
+            self._spilled.clear()
+            while record := await self._oldest():
+                if await self._publish([record]):
+                    failpoint("scorer.resent")
+                    await self._drop_oldest()
+                else:
+                    await asyncio.sleep(_REST_SECONDS)
+
+    def hurry(self) -> None:
+        """The process ends: from now on what does not leave at once is spilled."""
+        self._patience = _HURRY_SECONDS
+        if self._publishing is not None:
+            self._publishing.reschedule(asyncio.get_running_loop().time() + _HURRY_SECONDS)
+
+    async def _oldest(self) -> Outgoing | None:
+        async with self._turn:
+            record = await asyncio.to_thread(self._spill.oldest)
+            self._waiting.set(len(self._spill))
+        return record
+
+    async def _drop_oldest(self) -> None:
+        async with self._turn:
+            await asyncio.to_thread(self._spill.drop_oldest)
+            self._waiting.set(len(self._spill))
+
+    async def _publish(self, records: Sequence[Outgoing]) -> bool:
+        try:
+            async with asyncio.timeout(self._patience) as self._publishing:
+                await self._bus.publish(records)
+        except (UnavailableError, TimeoutError) as error:
+            if not self._away:
+                log.warning("recorder.bus-away", error=str(error) or "no answer in time")
+            self._away = True
+            return False
+        finally:
+            self._publishing = None
+        self._away = False
+        return True
