@@ -1,6 +1,7 @@
 """Builders: real git repositories, a running trainer, a registry that records."""
 
 import asyncio
+import hashlib
 import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -93,6 +94,8 @@ class Registry:
     artifacts: dict[str, bytes] = field(default_factory=dict)
     versions: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, tuple[str, int]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
     lost_answers: int = 0
     away: bool = False
 
@@ -102,6 +105,7 @@ class Registry:
             routes=[
                 Route("/api/2.0/mlflow/{place:path}", self._answer, methods=["GET", "POST"]),
                 Route(artifacts, self._put, methods=["PUT"]),
+                Route("/v1/runs/{run_id}/token", self._fence, methods=["PUT"]),
             ]
         )
 
@@ -114,11 +118,29 @@ class Registry:
         self.artifacts[request.path_params["path"]] = await request.body()
         return JSONResponse({})
 
+    async def _fence(self, request: Request) -> Response:
+        run_id, given = request.path_params["run_id"], await request.json()
+        if given["attempt"] <= self.tokens.get(run_id, ("", 0))[1]:
+            return JSONResponse({"detail": "there is a newer attempt"}, 409)
+        self.tokens[run_id] = (given["sha256"], given["attempt"])
+        return JSONResponse({})
+
+    def _superseded(self, given: dict[str, Any], request: Request) -> bool:
+        run_id = given.get("run_id")
+        if request.method != "POST" or run_id not in self.tokens:
+            return False
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return hashlib.sha256(token.encode()).hexdigest() != self.tokens[run_id][0]
+
     async def _answer(self, request: Request) -> Response:
         if self.away:
             return JSONResponse({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "away"}, 503)
         given = await request.json() if request.method == "POST" else dict(request.query_params)
         name = request.path_params["place"].replace("/", "_").replace("-", "_")
+        if self._superseded(given, request):
+            self.refused.append(name)
+            text = f"run {given['run_id']} belongs to a newer attempt"
+            return JSONResponse({"error_code": "PERMISSION_DENIED", "message": text}, 403)
         answer: Response = getattr(self, name)(given, request)
         return answer
 
@@ -251,24 +273,24 @@ def why(run: Any, stage: str) -> str:
 
 
 def settings_for(tmp_path: Path, **given: Any) -> TrainerSettings:
-    return TrainerSettings(
-        database_url=f"sqlite:///{tmp_path / 'databases'}",
-        artifacts_url=f"file://{tmp_path / 'artifacts'}",
-        directory=tmp_path / "trainer",
-        poll_seconds=3600,
-        **given,
-    )
+    usual: dict[str, Any] = {
+        "database_url": f"sqlite:///{tmp_path / 'databases'}",
+        "artifacts_url": f"file://{tmp_path / 'artifacts'}",
+        "directory": tmp_path / "trainer",
+        "poll_seconds": 3600,
+    }
+    return TrainerSettings(**usual | given)
 
 
 @asynccontextmanager
 async def running(
-    tmp_path: Path, bus: EventBus, registry: Registry, **given: Any
+    tmp_path: Path, bus: EventBus, registry: Registry, *, working: bool = True, **given: Any
 ) -> AsyncGenerator[Trainer, None]:
     settings = settings_for(tmp_path, **given)
     database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
     service = assemble(settings, bus, database, registry.tracking())
     transport = httpx.ASGITransport(service.app)
-    loops = [asyncio.ensure_future(loop()) for loop in service.loops]
+    loops = [asyncio.ensure_future(loop()) for loop in service.loops if working]
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         try:
             yield Trainer(service, http, bus, database, settings.work_directory)

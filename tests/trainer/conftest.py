@@ -23,7 +23,7 @@ def registry() -> Registry:
 
 @pytest.fixture
 async def trainer(
-    tmp_path: Path, bus: SqliteLog, registry: Registry
+    tmp_path: Path, bus: SqliteLog, registry: Registry, database_url: str
 ) -> AsyncGenerator[Trainer, None]:
-    async with running(tmp_path, bus, registry) as trainer:
+    async with running(tmp_path, bus, registry, database_url=database_url) as trainer:
         yield trainer

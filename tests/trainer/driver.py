@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from tests.trainer.builders import settings_for
 
 
 async def drive(directory: Path, registry: str, url: str) -> None:
-    settings = settings_for(directory)
+    database_url = os.environ["LOOPWRIGHT_DATABASE_URL"]
+    settings = settings_for(directory, database_url=database_url, lease_seconds=2)
     bus = await SqliteLog.open(directory / "bus")
     database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
     async with httpx.AsyncClient(base_url=registry) as client:

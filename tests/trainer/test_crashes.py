@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ FAILPOINTS = [
     "trainer.registered",
     "trainer.finishing",
 ]
+SAMPLE = ["trainer.claimed", "trainer.stage-finished", "trainer.registered"]
 
 
 @asynccontextmanager
@@ -48,13 +50,29 @@ async def serving(registry: Registry) -> AsyncGenerator[str, None]:
     await task
 
 
-async def drive(
-    tmp_path: Path, registry: str, upstream: Upstream, failpoint: str = ""
-) -> tuple[int, Any]:
+@dataclass(frozen=True)
+class Site:
+    """Where a trainer works, and with what."""
+
+    path: Path
+    database_url: str
+    registry: str
+    upstream: Upstream
+
+    @property
+    def command(self) -> tuple[str | Path, ...]:
+        module = (sys.executable, "-m", "tests.trainer.driver")
+        return (*module, self.path, self.registry, self.upstream.path)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {**os.environ, "LOOPWRIGHT_DATABASE_URL": self.database_url, **more}
+
+
+async def drive(site: Site, failpoint: str = "") -> tuple[int, Any]:
     """How the driver ended, and the run it saw end."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.trainer.driver", tmp_path, registry, upstream.path),
-        env={**os.environ, "LOOPWRIGHT_FAILPOINT": failpoint, "PYTHONWARNINGS": "default"},
+        *site.command,
+        env=site.environment(LOOPWRIGHT_FAILPOINT=failpoint, PYTHONWARNINGS="default"),
         cwd=Path(__file__).parents[2],
         stdout=asyncio.subprocess.PIPE,
     )
@@ -64,15 +82,40 @@ async def drive(
     return process.returncode or 0, json.loads(lines[-1]) if not process.returncode else None
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
 async def test_a_run_goes_on_after_being_killed(
-    failpoint: str, tmp_path: Path, upstream: Upstream, registry: Registry
+    failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
+) -> None:
+    await survive(failpoint, tmp_path, database_url, upstream, registry)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("failpoint", SAMPLE)
+async def test_a_run_goes_on_after_being_killed_on_postgresql(
+    failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
+) -> None:
+    await survive(failpoint, tmp_path, database_url, upstream, registry)
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("failpoint", [point for point in FAILPOINTS if point not in SAMPLE])
+async def test_a_run_goes_on_after_being_killed_anywhere_on_postgresql(
+    failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
+) -> None:
+    await survive(failpoint, tmp_path, database_url, upstream, registry)
+
+
+async def survive(
+    failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
 ) -> None:
     marked = f"open('{upstream.path}.log', 'a').write('x')\n" + FILES["prepare.py"]
     upstream.commit({"prepare.py": marked})
     async with serving(registry) as url:
-        killed, _ = await drive(tmp_path, url, upstream, failpoint)
-        ended, run = await drive(tmp_path, url, upstream)
+        site = Site(tmp_path, database_url, url, upstream)
+        killed, _ = await drive(site, failpoint)
+        ended, run = await drive(site)
 
     assert (killed, ended) == (-signal.SIGKILL, 0)
     assert run["status"] == "succeeded", run["why"]
@@ -87,7 +130,7 @@ async def test_a_run_goes_on_after_being_killed(
 
 
 async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
-    tmp_path: Path, upstream: Upstream, registry: Registry
+    tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
 ) -> None:
     orphan = (
         "import subprocess, time, os\nif not os.path.exists('{0}'):\n open('{0}', 'w').write('1')\n"
@@ -96,29 +139,31 @@ async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
     orphan += " open('{0}', 'w').write(str(p.pid))\n time.sleep(300)\n"
     upstream.commit({"prepare.py": orphan.format(f"{upstream.path}.pid") + FILES["prepare.py"]})
     async with serving(registry) as url:
-        pid = await _killed_once(tmp_path, url, upstream)
+        site = Site(tmp_path, database_url, url, upstream)
+        pid = await _killed_once(site)
         assert psutil.pid_exists(pid)
-        _, run = await drive(tmp_path, url, upstream)
+        _, run = await drive(site)
 
     assert run["status"] == "succeeded"
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-async def _killed_once(tmp_path: Path, url: str, upstream: Upstream) -> int:
+async def _killed_once(site: Site) -> int:
     """Kill the driver once its stage has left a process of another session; its id."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.trainer.driver", tmp_path, url, upstream.path),
+        *site.command,
+        env=site.environment(),
         cwd=Path(__file__).parents[2],
         stdout=asyncio.subprocess.DEVNULL,
     )
 
     async def left() -> bool:
-        return len(written_to(upstream, "pid")) > 1
+        return len(written_to(site.upstream, "pid")) > 1
 
     await until(left)
     process.kill()
     await process.wait()
-    return int(written_to(upstream, "pid"))
+    return int(written_to(site.upstream, "pid"))
 
 
 def written_to(upstream: Upstream, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from loopwright_common.database import Database
 from loopwright_common.events import CodeChanged, Event, EventData, RetrainRequested
 from loopwright_common.ids import new_id, new_traceparent
 from loopwright_trainer import service
+from loopwright_trainer.claims import claim_next
 from loopwright_trainer.domain import Run, RunStatus
 from loopwright_trainer.handlers import on_code_changed, on_retrain_requested
 from loopwright_trainer.main import MIGRATIONS
@@ -21,8 +21,8 @@ A, B = "a" * 40, "b" * 40
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database, None]:
-    database = await Database.open(f"sqlite:///{tmp_path}", "trainer", MIGRATIONS)
+async def database(database_url: str) -> AsyncGenerator[Database, None]:
+    database = await Database.open(database_url, "trainer", MIGRATIONS)
     async with database.unit_of_work() as uow:
         await service.add_repository(uow, "toy", "/nowhere", "main")
         await Repositories(uow.connection).change("toy", pipeline="toy-pipeline", head=A)
@@ -114,16 +114,17 @@ async def test_a_run_takes_the_newest_head_and_captured_rows_at_its_start(
     await request(database, captured="sha256:1")
     await request(database, captured="sha256:2")
     async with database.unit_of_work() as uow:
-        run = await service.claim_next(uow)
-    assert run is not None
-    assert (run.commit, run.captured) == (A, "sha256:2")
+        claim = await claim_next(uow)
+    assert claim is not None
+    assert (claim.run.commit, claim.run.captured) == (A, "sha256:2")
     await change(database, B)
     async with database.unit_of_work() as uow:
-        assert await service.claim_next(uow) is None, "one run of a repository at a time"
-        await service.finish(uow, run, service.Ending(RunStatus.SUCCEEDED, "done"))
-        following = await service.claim_next(uow)
+        assert await claim_next(uow) is None, "one run of a repository at a time"
+        await service.finish(uow, claim.run, service.Ending(RunStatus.SUCCEEDED, "done"))
+        following = await claim_next(uow)
     assert following is not None
-    assert (following.commit, following.captured) == (B, "sha256:2"), "what was learnt stays"
+    assert following.run.commit == B
+    assert following.run.captured == "sha256:2", "what was learnt stays"
 
 
 async def test_a_polled_commit_that_has_a_run_is_not_run_again(database: Database) -> None:
@@ -134,7 +135,7 @@ async def test_a_polled_commit_that_has_a_run_is_not_run_again(database: Databas
 
 
 async def test_a_commit_is_announced_once(database: Database) -> None:
-    told = CodeChanged(repository="toy", ref="refs/heads/main", commit=B)
+    told = CodeChanged(repository="toy", ref="refs/heads/main", commit=B, before=A)
     async with database.unit_of_work() as uow:
         assert await service.announce(uow, told)
         assert not await service.announce(uow, told)

@@ -15,13 +15,12 @@ from loopwright_trainer.git.mirror import check_url
 from loopwright_trainer.intake import Intake
 from loopwright_trainer.repository import Repositories, Runs, StageRuns
 from loopwright_trainer.run import Workshop
-from loopwright_trainer.steps.execution import last_lines
+from loopwright_trainer.steps import logs
 
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Cursor = Annotated[str | None, Query(max_length=100)]
-_MOST_LOG_BYTES = 4 << 20
 
 
 class NewRepository(BaseModel):
@@ -45,6 +44,11 @@ class NewRun(BaseModel):
     by: str = Field(default="a person", max_length=200)
     why: str | None = Field(default=None, max_length=1000)
     captured: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
+
+
+class Retry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    by: str = Field(default="a person", min_length=1, max_length=200)
 
 
 def create_router(
@@ -127,13 +131,21 @@ def _add_runs(
     @router.get("/runs/{run_id}", tags=["runs"])
     async def show_run(run_id: RunId) -> dict[str, Any]:
         run, stages = await _found(workshop, run_id)
-        return _run_out(run) | {"stages": [_stage_out(row, workshop) for row in stages]}
+        return _run_out(run) | {"stages": [await _stage_out(row, workshop) for row in stages]}
 
     @router.post("/runs/{run_id}/cancel", status_code=202, tags=["runs"])
     async def cancel_run(run_id: RunId) -> dict[str, Any]:
         async with database.unit_of_work() as uow:
             run = await service.request_cancel(uow, run_id)
         cancel(run_id)
+        return _run_out(run)
+
+    @router.post("/runs/{run_id}/retry", status_code=202, tags=["runs"])
+    async def retry_run(run_id: RunId, asked: Retry | None = None) -> dict[str, Any]:
+        """Run the same commit with the same captured rows again, once the run has ended."""
+        async with database.unit_of_work() as uow:
+            run = await queueing.retry(uow, run_id, (asked or Retry()).by)
+        wake()
         return _run_out(run)
 
 
@@ -151,8 +163,9 @@ def _add_log(router: APIRouter, workshop: Workshop) -> None:
             names = ", ".join(row.name for row in rows) or "none yet"
             raise NotFoundError(f"run {run_id} has no stage {stage}; its stages: {names}")
         if stage is not None:
-            return _log_text(workshop, chosen[0], attempt)
-        return "\n".join(f"==> {row.name}\n{_log_text(workshop, row, None)}" for row in chosen)
+            return await _log_text(workshop, chosen[0], attempt)
+        texts = [f"==> {row.name}\n{await _log_text(workshop, row, None)}" for row in chosen]
+        return "\n".join(texts)
 
 
 async def _found(workshop: Workshop, run_id: str) -> tuple[Run, list[StageRun]]:
@@ -164,13 +177,8 @@ async def _found(workshop: Workshop, run_id: str) -> tuple[Run, list[StageRun]]:
     return run, rows
 
 
-def _log_text(workshop: Workshop, row: StageRun, attempt: int | None) -> str:
-    path = workshop.place(row.run_id).log(row.ordinal, attempt or row.attempts)
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _MOST_LOG_BYTES))
-        return file.read().decode(errors="replace")
+async def _log_text(workshop: Workshop, row: StageRun, attempt: int | None) -> str:
+    return await logs.read(workshop.store, workshop.place(row.run_id), row, attempt)
 
 
 def _repository_out(repository: Repository) -> dict[str, Any]:
@@ -198,6 +206,7 @@ def _run_out(run: Run) -> dict[str, Any]:
         "chain_id": run.cause.get("chain_id"),
         "causes": run.cause.get("event_ids", []),
         "captured": run.captured,
+        "retry_of": run.retry_of,
         "tracking_run_id": run.tracking_run_id,
         "model": run.model,
         "version": run.version,
@@ -208,7 +217,7 @@ def _run_out(run: Run) -> dict[str, Any]:
     }
 
 
-def _stage_out(row: StageRun, workshop: Workshop) -> dict[str, Any]:
+async def _stage_out(row: StageRun, workshop: Workshop) -> dict[str, Any]:
     told = {
         "name": row.name,
         "outcome": row.state.value,
@@ -220,5 +229,5 @@ def _stage_out(row: StageRun, workshop: Workshop) -> dict[str, Any]:
         "outputs": {output.path: output.digest for output in row.outputs},
     }
     if row.state is StageState.FAILED:
-        told["log_tail"] = last_lines(workshop.place(row.run_id).log(row.ordinal, row.attempts))
+        told["log_tail"] = await logs.tail(workshop.store, workshop.place(row.run_id), row)
     return told

@@ -63,7 +63,8 @@ class Run:
     """One execution of a repository's pipeline.
 
     `commit` None means the head at the start. `paths` are the changed paths, None when unknown.
-    `cause` is `unit_of_work.Cause` as JSON.
+    `cause` is `unit_of_work.Cause` as JSON. A retry (`retry_of` names the run) keeps its commit
+    and its captured rows, and waits on its own.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Run:
     why: str
     cause: Mapping[str, Any]
     captured: str | None = None
+    retry_of: str | None = None
     attempts: int = 0
     registering: bool = False
     register_key: str | None = None
@@ -104,7 +106,7 @@ class Run:
             paths=joined_paths(self.paths, other.paths),
             reason=self.reason if requested else other.reason,
             why=f"{self.why}; also {other.why}",
-            cause=_joined_causes(self.cause, other.cause),
+            cause=joined_causes(self.cause, other.cause),
         )
 
 
@@ -117,7 +119,7 @@ def joined_paths(
     return tuple(sorted({*first, *second}))
 
 
-def _joined_causes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def joined_causes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     ids = dict.fromkeys([*first["event_ids"], *second["event_ids"]])
     return {**first, "event_ids": list(ids)[:_MOST_CAUSES]}
 
@@ -133,7 +135,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRun:
-    """One stage of one run; `pid` and `pid_started` (Unix time) name its process."""
+    """One stage of one run; `host`, `pid` and `pid_started` (Unix time) name its process.
+
+    `logs` are the digests of what its attempts printed, by their number.
+    """
 
     run_id: str
     ordinal: int
@@ -146,6 +151,8 @@ class StageRun:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     attempts: int = 0
+    logs: Mapping[str, str] = field(default_factory=dict)
+    host: str | None = None
     pid: int | None = None
     pid_started: float | None = None
 

@@ -14,6 +14,7 @@ from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.package import files_in, manifest_of
+from loopwright_trainer.claims import Tenure
 from loopwright_trainer.domain import Output, Run, RunStatus, StageRun
 from loopwright_trainer.git.tree import Tree
 from loopwright_trainer.pipelines.order import inside
@@ -28,22 +29,27 @@ log = structlog.get_logger()
 
 
 class Diary:
-    """The tracking run of a pipeline run, opened when first needed."""
+    """The tracking run of a pipeline run, opened when first needed.
 
-    def __init__(self, database: Database, tracking: Tracking, run: Run) -> None:
+    Once it is opened here, `tracking` proves this attempt and earlier attempts are refused.
+    """
+
+    def __init__(self, tenure: Tenure, tracking: Tracking, run: Run) -> None:
         self.run = run
-        self._database = database
-        self._tracking = tracking
+        self.tracking = tracking
+        self._tenure = tenure
         self._opened: TrackingRun | None = None
 
     async def opened(self) -> TrackingRun:
         if self._opened is None:
-            self._opened = await self._open()
+            opened = await self._open()
+            self.tracking = await self.tracking.fenced(opened.id, self.run.attempts)
+            self._opened = opened
         return self._opened
 
     async def note(self, **changes: object) -> None:
         """Keep what is known about the run by now."""
-        async with self._database.unit_of_work() as uow:
+        async with self._tenure.writing() as uow:
             await Runs(uow.connection).change(self.run.id, **changes)
         self.run = replace(self.run, **changes)  # type: ignore[arg-type]
 
@@ -51,7 +57,7 @@ class Diary:
         """End the tracking run, if there is one; a registry that is away does not matter here."""
         if self._opened is None:
             return
-        tracking = self._tracking.impatient()
+        tracking = self.tracking.impatient()
         try:
             if metrics:
                 await tracking.log_metrics(self._opened.id, metrics)
@@ -61,10 +67,10 @@ class Diary:
 
     async def _open(self) -> TrackingRun:
         if self.run.tracking_run_id:
-            return await self._tracking.get_run(self.run.tracking_run_id)
+            return await self.tracking.get_run(self.run.tracking_run_id)
         pipeline, commit = self.run.pipeline or self.run.repository, self.run.commit or ""
         opened = await registration.open_run(
-            self._tracking, pipeline, self.run.id, commit, look=self.run.attempts > 1
+            self.tracking, pipeline, self.run.id, commit, look=self.run.attempts > 1
         )
         await self.note(tracking_run_id=opened.id)
         return opened
@@ -119,7 +125,7 @@ class Harvest:
         return Output(path=path, kind="directory", digest=manifest.digest)
 
 
-async def enrol(harvest: Harvest, diary: Diary, database: Database, tracking: Tracking) -> Ending:
+async def enrol(harvest: Harvest, diary: Diary, database: Database) -> Ending:
     """Register what the run made, unless it follows from the same steps as the newest version."""
     register = harvest.pipeline.register
     if register is None:
@@ -136,13 +142,13 @@ async def enrol(harvest: Harvest, diary: Diary, database: Database, tracking: Tr
     if newest and newest.register_key == key:
         same = f"version {newest.version} of run {newest.id}"
         return Ending(RunStatus.UNCHANGED, f"the package follows from the same steps as {same}")
-    version = await _new_version(harvest, register, package, diary, tracking)
+    version = await _new_version(harvest, register, package, diary)
     await diary.note(register_key=key, model=harvest.pipeline.model, version=version)
     return Ending(RunStatus.SUCCEEDED, f"registered {harvest.pipeline.model} version {version}")
 
 
 async def _new_version(
-    harvest: Harvest, register: Registration, package: Output, diary: Diary, tracking: Tracking
+    harvest: Harvest, register: Registration, package: Output, diary: Diary
 ) -> int:
     named = {"training": register.training, "holdout": register.holdout}
     datasets = {role: await harvest.artifact(path) for role, path in named.items() if path}
@@ -160,5 +166,5 @@ async def _new_version(
         cause=json.dumps(dict(run.cause)),
     )
     return await registration.register(
-        candidate, tracking, opened, harvest.store, harvest.scratch, look=look
+        candidate, diary.tracking, opened, harvest.store, harvest.scratch, look=look
     )

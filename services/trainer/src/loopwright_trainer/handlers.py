@@ -10,6 +10,7 @@ from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_trainer import queueing
 from loopwright_trainer.repository import Repositories
+from loopwright_trainer.service import QUEUE
 
 log = structlog.get_logger()
 Wake = Callable[[], None]
@@ -25,6 +26,7 @@ def handlers(wake: Wake) -> Handlers:
 
 async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork, *, wake: Wake) -> None:
     """Outside systems announce what they like; only registered, watched branches run."""
+    await uow.lock(QUEUE)
     repository = await Repositories(uow.connection).get(event.data.repository)
     if repository is None or not repository.watches(event.data.ref):
         log.info("code-changed.ignored", repository=event.data.repository, ref=event.data.ref,
@@ -32,12 +34,13 @@ async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork, *, wake: W
                  event_id=event.id)  # fmt: skip
         return
     await queueing.queue_change(uow, event, repository)
-    wake()
+    uow.after_commit.append(wake)
 
 
 async def on_retrain_requested(
     event: Event[RetrainRequested], uow: UnitOfWork, *, wake: Wake
 ) -> None:
+    await uow.lock(QUEUE)
     repositories = Repositories(uow.connection)
     name = event.data.pipeline
     repository = await repositories.of_pipeline(name) or await repositories.get(name)
@@ -46,4 +49,4 @@ async def on_retrain_requested(
                  event_id=event.id)  # fmt: skip
         return
     await queueing.queue_request(uow, event.data, Cause.of(event), repository)
-    wake()
+    uow.after_commit.append(wake)

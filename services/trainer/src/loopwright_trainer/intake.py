@@ -6,7 +6,12 @@ from contextlib import suppress
 import structlog
 
 from loopwright_common.database import Database
-from loopwright_common.errors import InvalidError, LoopwrightError, UnavailableError
+from loopwright_common.errors import (
+    ConflictError,
+    InvalidError,
+    LoopwrightError,
+    UnavailableError,
+)
 from loopwright_common.events import CodeChanged
 from loopwright_trainer import service
 from loopwright_trainer.domain import Repository
@@ -33,7 +38,7 @@ class Intake:
         while True:
             self._due.clear()
             try:
-                await self._look()
+                await self.look()
             except UnavailableError as error:
                 log.warning("intake.paused", error=str(error))
             with suppress(TimeoutError):
@@ -50,7 +55,8 @@ class Intake:
             )
         return commit, await self._announce(repository, commit, "command")
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Announce what is new by now; one that another replica announces meanwhile is left out."""
         async with self._database.read() as connection:
             repositories = await Repositories(connection).all()
         await asyncio.gather(*(self._look_at(repository) for repository in repositories))
@@ -64,6 +70,8 @@ class Intake:
                 await self._announce(repository, head, "poll")
         except UnavailableError:
             raise
+        except ConflictError:
+            return  # what is new since then is seen at the next look
         except LoopwrightError as error:
             problem = str(error)
         if problem != repository.problem:

@@ -15,6 +15,8 @@ from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
 from loopwright_common.web import create_app
 from loopwright_trainer.api import create_router
+from loopwright_trainer.cache.api import cache_router
+from loopwright_trainer.directory import held
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.handlers import handlers
 from loopwright_trainer.intake import Intake
@@ -31,6 +33,7 @@ _REGISTRY_SECONDS = 30
 
 async def build(settings: TrainerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
     """The trainer's service; what it opens is closed with `stack`."""
+    stack.enter_context(held(settings.work_directory))
     database = await Database.open(settings.database_url, settings.service, MIGRATIONS)
     stack.push_async_callback(database.close)
     client = httpx.AsyncClient(
@@ -44,19 +47,16 @@ def assemble(
     settings: TrainerSettings, bus: EventBus, database: Database, tracking: Tracking
 ) -> Service:
     metrics = Metrics()
-    store = open_store(settings.artifacts_url)
-    directory = settings.work_directory
-    mirrors = Mirrors(directory / "mirrors")
-    steps = StepRunner(database, store, settings.stage_timeout_seconds)
-    workshop = Workshop(database, store, mirrors, tracking, steps, directory)
-    worker = Worker(workshop, settings.parallel_runs)
-    intake = Intake(database, mirrors, settings.poll_seconds)
+    workshop = open_workshop(settings, database, tracking)
+    worker = Worker(workshop, settings.parallel_runs, settings.lease)
+    intake = Intake(database, workshop.mirrors, settings.poll_seconds)
     consumers = [Consumer(CONSUMER, handlers(worker.wake), database, bus, metrics)]
     app = create_app(
         settings.service, metrics, delivery_readiness(database, consumers), settings.hosts
     )
-    app.include_router(delivery_router(database))
+    app.include_router(delivery_router(database, consumers))
     app.include_router(create_router(workshop, intake, wake=worker.wake, cancel=worker.cancel))
+    app.include_router(cache_router(workshop))
     return Service(
         name=settings.service,
         app=app,
@@ -69,6 +69,14 @@ def assemble(
             intake.run,
         ],
     )
+
+
+def open_workshop(settings: TrainerSettings, database: Database, tracking: Tracking) -> Workshop:
+    store = open_store(settings.artifacts_url)
+    directory = settings.work_directory
+    mirrors = Mirrors(directory / "mirrors")
+    steps = StepRunner(database, store, settings.stage_timeout_seconds)
+    return Workshop(database, store, mirrors, tracking, steps, directory)
 
 
 def main() -> None:

@@ -1,17 +1,20 @@
-"""What starts runs: commits, requests of other services, persons; one run waits per branch."""
+"""What starts runs: commits, requests of other services, persons; one run waits per branch.
+
+Callers of `queue_...` hold the lock `QUEUE` since before they read the repository.
+"""
 
 from dataclasses import dataclass, replace
 
 from loopwright_common import clock
 from loopwright_common.delivery_tables import inbox
-from loopwright_common.errors import InvalidError, NotFoundError
-from loopwright_common.events import CodeChanged, Event, RetrainRequested
+from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
+from loopwright_common.events import CodeChanged, Event, Payload, RetrainRequested
 from loopwright_common.ids import new_id
 from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import Cause, UnitOfWork
-from loopwright_trainer.domain import Repository, Run, RunStatus
+from loopwright_trainer.domain import Repository, Run, RunStatus, joined_causes
 from loopwright_trainer.repository import Repositories, Runs
-from loopwright_trainer.service import Ending, finish
+from loopwright_trainer.service import QUEUE, Ending, finish
 
 CONSUMER = "trainer.intake"
 
@@ -33,7 +36,8 @@ async def queue_change(uow: UnitOfWork, event: Event[CodeChanged], repository: R
     runs = Runs(uow.connection)
     if change.source == "poll" and await runs.has_commit(repository.name, change.commit):
         return
-    if change.ref == f"refs/heads/{repository.branch}":
+    # What our own intake announced is the head since then, or another is by now.
+    if change.ref == f"refs/heads/{repository.branch}" and event.source != uow.source:
         await Repositories(uow.connection).change(repository.name, head=change.commit)
     run = Run(
         id=new_id(),
@@ -71,7 +75,8 @@ async def queue_request(
 
 
 async def request_run(uow: UnitOfWork, asked: Request) -> Run:
-    """Ask for a run as a person does; its `retrain-requested` counts as handled already."""
+    """Ask for a run as a person does."""
+    await uow.lock(QUEUE)
     found = await _repository_asked_for(Repositories(uow.connection), asked)
     name = found.pipeline or found.name
     request = RetrainRequested(
@@ -81,13 +86,60 @@ async def request_run(uow: UnitOfWork, asked: Request) -> Run:
         why=asked.why,
         captured=asked.captured,
     )
-    event = await uow.emit(request, key=name, subject=f"pipelines/{name}")
-    await upsert(
-        uow.connection,
-        inbox,
-        {"consumer": CONSUMER, "event_id": event.id, "handled_at": clock.now()},
-    )
+    event = await _say(uow, request)
     return await queue_request(uow, request, Cause.of(event), found)
+
+
+async def retry(uow: UnitOfWork, run_id: str, by: str) -> Run:
+    """Queue a run of the same commit and captured rows; ConflictError unless the run has ended."""
+    await uow.lock(QUEUE)
+    runs = Runs(uow.connection)
+    run = await runs.get(run_id)
+    if run is None:
+        raise NotFoundError(f"no run {run_id}")
+    if not run.ended:
+        raise ConflictError(f"run {run_id} is {run.status}; only a run that has ended is retried")
+    if await Repositories(uow.connection).get(run.repository) is None:
+        raise ConflictError(f"repository {run.repository} was removed; add it again first")
+    waiting = [other for other in await runs.queued(run.repository) if other.retry_of == run_id]
+    if waiting:
+        raise ConflictError(f"run {waiting[0].id} waits already; it is a retry of {run_id}")
+    return await _retried(uow, run, by)
+
+
+async def _retried(uow: UnitOfWork, run: Run, by: str) -> Run:
+    again = new_id()
+    why = f"retry of run {run.id} by {by}"
+    name = run.pipeline or run.repository
+    request = RetrainRequested(
+        pipeline=name, reason="person", requested_by=by, why=why, captured=run.captured
+    )
+    uow.follow(Cause.from_json(dict(run.cause)), f"loopwright/trainer/{again}")
+    event = await _say(uow, request)
+    new = Run(
+        id=again,
+        repository=run.repository,
+        pipeline=run.pipeline,
+        commit=run.commit,
+        ref=run.ref,
+        reason="person",
+        why=why,
+        cause=joined_causes(run.cause, Cause.of(event).to_json()),
+        captured=run.captured,
+        retry_of=run.id,
+        created_at=clock.now(),
+    )
+    await Runs(uow.connection).add(new)
+    return new
+
+
+async def _say(uow: UnitOfWork, request: RetrainRequested) -> Event[Payload]:
+    """Emit a person's request; it counts as handled already."""
+    name = request.pipeline
+    event = await uow.emit(request, key=name, subject=f"pipelines/{name}")
+    row = {"consumer": CONSUMER, "event_id": event.id, "handled_at": clock.now()}
+    await upsert(uow.connection, inbox, row)
+    return event
 
 
 async def _repository_asked_for(repositories: Repositories, asked: Request) -> Repository:
@@ -104,8 +156,8 @@ async def _repository_asked_for(repositories: Repositories, asked: Request) -> R
 
 async def _queue(uow: UnitOfWork, run: Run) -> Run:
     runs = Runs(uow.connection)
-    same_ref = [other for other in await runs.queued(run.repository) if other.ref == run.ref]
-    waiting = same_ref[0] if same_ref else None
+    queued = await runs.queued(run.repository)
+    waiting = next((o for o in queued if o.ref == run.ref and o.retry_of is None), None)
     if waiting is None:
         await runs.add(run)
         return run

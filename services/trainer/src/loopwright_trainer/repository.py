@@ -1,6 +1,6 @@
 """Every query of the trainer: rows in, frozen records out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -76,7 +76,7 @@ class Runs:
         return found[0] if found else None
 
     async def queued(self, repository: str) -> list[Run]:
-        """The waiting runs of a repository; at most one for each ref."""
+        """The waiting runs of a repository; at most one for each ref, beside retries."""
         return await self._where(runs.c.repository == repository, runs.c.status == RunStatus.QUEUED)
 
     async def next_queued(self) -> Run | None:
@@ -89,6 +89,10 @@ class Runs:
 
     async def running(self) -> list[Run]:
         return await self._where(runs.c.status == RunStatus.RUNNING)
+
+    async def to_cancel(self, run_ids: Collection[str]) -> list[Run]:
+        """Those of these runs that somebody wants to end."""
+        return await self._where(runs.c.id.in_(run_ids), runs.c.cancel_requested)
 
     async def has_commit(self, repository: str, commit: str) -> bool:
         found = await self._where(runs.c.repository == repository, runs.c.commit == commit, limit=1)
@@ -130,6 +134,14 @@ class StageRuns:
         rows = await self._connection.execute(query.order_by(stage_runs.c.ordinal))
         return [_stage_run(row) for row in rows]
 
+    async def run_of_step(self, key: str) -> str | None:
+        """The run in which a step with this key goes on."""
+        query = sa.select(stage_runs.c.run_id).where(
+            stage_runs.c.key == key, stage_runs.c.state == StageState.RUNNING
+        )
+        found: str | None = await self._connection.scalar(query)
+        return found
+
     async def add_missing(self, stages: Sequence[StageRun]) -> None:
         for stage in stages:
             await upsert(self._connection, stage_runs, _columns(stage))
@@ -161,8 +173,16 @@ class StepEntries:
         columns = _columns(entry)
         await upsert(self._connection, step_entries, columns, update=list(columns))
 
-    async def forget(self, key: str) -> None:
-        await self._connection.execute(sa.delete(step_entries).where(step_entries.c.key == key))
+    async def all(self) -> list[StepEntry]:
+        """Newest first."""
+        query = sa.select(step_entries).order_by(step_entries.c.kept_at.desc(), step_entries.c.key)
+        return [_entry(row) for row in await self._connection.execute(query)]
+
+    async def forget(self, entry: StepEntry) -> bool:
+        """False if it is gone, or was kept anew since."""
+        same = (step_entries.c.key == entry.key, step_entries.c.kept_at == entry.kept_at)
+        gone = await self._connection.execute(sa.delete(step_entries).where(*same))
+        return gone.rowcount == 1
 
 
 def _columns(record: Repository | Run | StageRun | StepEntry) -> dict[str, Any]:

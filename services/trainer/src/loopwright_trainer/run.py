@@ -4,13 +4,16 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
+from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_trainer import enrolment, service
+from loopwright_trainer.claims import Tenure
 from loopwright_trainer.domain import DONE, Output, Run, RunStatus, StageRun, StageState
 from loopwright_trainer.enrolment import Diary, Harvest
 from loopwright_trainer.git.command import GitError
@@ -23,6 +26,7 @@ from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.repository import Repositories, StageRuns
 from loopwright_trainer.service import Ending
 from loopwright_trainer.step_runner import StepFailedError, StepRunner
+from loopwright_trainer.steps import logs
 from loopwright_trainer.steps.environment import Environment, environment_of
 from loopwright_trainer.steps.step import Place, Step
 from loopwright_trainer.steps.workspace import Inputs
@@ -57,10 +61,11 @@ class Scene:
 class Journey:
     """One run on its way."""
 
-    def __init__(self, workshop: Workshop, run: Run) -> None:
+    def __init__(self, workshop: Workshop, run: Run, tenure: Tenure) -> None:
         self._shop = workshop
+        self._tenure = tenure
         self._place = workshop.place(run.id)
-        self._diary = Diary(workshop.database, workshop.tracking, run)
+        self._diary = Diary(tenure, workshop.tracking, run)
         self._metrics: dict[str, float] = {}
 
     @property
@@ -69,6 +74,8 @@ class Journey:
 
     async def travel(self) -> Ending:
         """How the run ends; LoopwrightError or OSError say why it failed."""
+        if self.run.tracking_run_id:
+            await self._diary.opened()  # before anything else: an earlier attempt may still write
         tree = await self._tree()
         pipeline = await asyncio.to_thread(read_pipeline, tree.read, self.run.repository)
         if reason := _not_asked_for(pipeline, self.run):
@@ -87,13 +94,25 @@ class Journey:
             store=self._shop.store,
             scratch=self._place.work / "register",
         )
-        return await enrolment.enrol(harvest, self._diary, self._shop.database, self._shop.tracking)
+        return await enrolment.enrol(harvest, self._diary, self._shop.database)
 
     async def close(self, status: str) -> None:
         """Clear the workspace and end the tracking run as FINISHED, FAILED or KILLED."""
+        with suppress(UnavailableError):
+            await self._keep_logs()
         await asyncio.to_thread(shutil.rmtree, self._place.work, True)
         unlogged = self._metrics if self.run.version is None else {}
         await self._diary.close(status, unlogged)
+
+    async def _keep_logs(self) -> None:
+        """Of a stage that was stopped: all others have theirs kept."""
+        async with self._shop.database.read() as connection:
+            rows = await StageRuns(connection).of_run(self.run.id)
+        for row in rows:
+            if row.state is StageState.RUNNING:
+                kept = await logs.kept(self._shop.store, self._place, row)
+                async with self._tenure.writing() as uow:
+                    await StageRuns(uow.connection).save(replace(row, logs=kept))
 
     async def _tree(self) -> Tree:
         """The commit's files; where no commit was ever announced, those of the branch's head."""
@@ -113,7 +132,7 @@ class Journey:
         """Rows of checks and stages by name; those of before a crash keep what they have."""
         names = [rule.name for rule in pipeline.checks] + [s.name for s in pipeline.stages]
         fresh = [StageRun(run_id=self.run.id, ordinal=n, name=name) for n, name in enumerate(names)]
-        async with self._shop.database.unit_of_work() as uow:
+        async with self._tenure.writing() as uow:
             await service.learn(uow, self.run, pipeline)
             stages = StageRuns(uow.connection)
             await stages.add_missing(fresh)
@@ -139,7 +158,7 @@ class Journey:
         dirty = await asyncio.to_thread(notebooks.with_outputs, tree)
         state = StageState.FAILED if dirty else StageState.RAN
         why = f"committed with outputs: {', '.join(dirty)}" if dirty else "no notebook has outputs"
-        async with self._shop.database.unit_of_work() as uow:
+        async with self._tenure.writing() as uow:
             await StageRuns(uow.connection).save(replace(row, state=state, why=why))
         if dirty:
             raise StepFailedError(f"{row.name}: {why}; strip them, for example with nb-clean")
@@ -161,6 +180,7 @@ class Journey:
     ) -> Step:
         return Step(
             run=self.run,
+            tenure=self._tenure,
             stage=stage,
             row=row,
             inputs=inputs,
@@ -174,6 +194,7 @@ class Journey:
         """So that `mlflow.log_metric` in user code just works."""
         opened = await self._diary.opened()
         return {
+            "MLFLOW_TRACKING_TOKEN": self._diary.tracking.token or "",
             "MLFLOW_TRACKING_URI": self._shop.tracking.url,
             "MLFLOW_RUN_ID": opened.id,
             "MLFLOW_EXPERIMENT_ID": opened.experiment_id,

@@ -11,7 +11,6 @@ from loopwright_common.events import (
     StageOutcome,
     TrainingFinished,
 )
-from loopwright_common.failpoints import failpoint
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_trainer.domain import (
     EndStatus,
@@ -24,6 +23,9 @@ from loopwright_trainer.domain import (
 )
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.repository import Repositories, Runs, StageRuns
+
+QUEUE = "queue"
+"""Locked by whoever decides which runs wait, start or are withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ async def get_repository(uow: UnitOfWork, name: str) -> Repository:
 
 async def remove_repository(uow: UnitOfWork, name: str) -> None:
     """Its waiting runs are cancelled; ConflictError while one is running."""
+    await uow.lock(QUEUE)
     runs = Runs(uow.connection)
     if any(run.repository == name for run in await runs.running()):
         raise ConflictError(f"a run of {name} is going on; cancel it first")
@@ -63,11 +66,17 @@ async def remove_repository(uow: UnitOfWork, name: str) -> None:
 
 
 async def announce(uow: UnitOfWork, change: CodeChanged) -> bool:
-    """Say `code-changed`, once per new head; False if this commit is the known head."""
+    """Say `code-changed`, once per new head; False if this commit is the known head.
+
+    ConflictError when the head is not `change.before` any more: another replica announced one.
+    """
+    await uow.lock(f"repositories/{change.repository}")
     repositories = Repositories(uow.connection)
     repository = await repositories.get(change.repository)
     if repository is None or repository.head == change.commit:
         return False
+    if repository.head != change.before:
+        raise ConflictError(f"the head of {repository.name} has changed meanwhile; try again")
     await repositories.change(repository.name, head=change.commit, problem=None)
     subject = f"repositories/{repository.name}"
     await uow.emit(change, key=repository.name, subject=subject)
@@ -77,35 +86,9 @@ async def announce(uow: UnitOfWork, change: CodeChanged) -> bool:
 # ---- runs ------------------------------------------------------------------------------------
 
 
-async def claim_next(uow: UnitOfWork) -> Run | None:
-    """Start the oldest waiting run: its commit and captured rows are pinned from now on."""
-    runs = Runs(uow.connection)
-    waiting = await runs.next_queued()
-    if waiting is None:
-        return None
-    repository = await Repositories(uow.connection).get(waiting.repository)
-    started = replace(
-        waiting,
-        status=RunStatus.RUNNING,
-        commit=waiting.commit or (repository.head if repository else None),
-        captured=repository.captured if repository else None,
-        attempts=1,
-        started_at=clock.now(),
-    )
-    await runs.save(started)
-    failpoint("trainer.claimed")
-    return started
-
-
-async def resume(uow: UnitOfWork, run: Run) -> Run:
-    """A run that a crash interrupted starts once more."""
-    again = replace(run, attempts=run.attempts + 1)
-    await Runs(uow.connection).save(again)
-    return again
-
-
 async def learn(uow: UnitOfWork, run: Run, pipeline: Pipeline) -> None:
     """Note what the pipeline file says; ConflictError if another repository has its name."""
+    await uow.lock(f"pipelines/{pipeline.name}")
     repositories = Repositories(uow.connection)
     owner = await repositories.of_pipeline(pipeline.name)
     if owner and owner.name != run.repository:
@@ -120,6 +103,7 @@ async def learn(uow: UnitOfWork, run: Run, pipeline: Pipeline) -> None:
 
 async def request_cancel(uow: UnitOfWork, run_id: str) -> Run:
     """A waiting run ends here; a running one is marked, and the worker stops it."""
+    await uow.lock(QUEUE)
     runs = Runs(uow.connection)
     run = await runs.get(run_id)
     if run is None:

@@ -1,5 +1,6 @@
 """What the trainer is told."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -7,6 +8,8 @@ from pydantic import Field
 from sqlalchemy.engine import make_url
 
 from loopwright_common.settings import ServiceSettings
+
+_ALONE = timedelta(minutes=5)
 
 
 class TrainerSettings(ServiceSettings):
@@ -20,6 +23,15 @@ class TrainerSettings(ServiceSettings):
     """Runs at a time; those of one repository never overlap."""
     stage_timeout_seconds: float = Field(default=3600, gt=0)
     """Time limit of stages and checks that name none."""
+
+    lease_seconds: float = Field(default=10, gt=0.1, le=3600)
+    """How long after a trainer's death another one goes on with its runs (on PostgreSQL)."""
+
+    @property
+    def lease(self) -> timedelta:
+        """On SQLite nobody else could take over: long enough to sit out a full disk."""
+        shared = make_url(self.database_url).get_backend_name() != "sqlite"
+        return timedelta(seconds=self.lease_seconds) if shared else _ALONE
 
     @property
     def work_directory(self) -> Path:

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,12 @@ from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.failpoints import failpoint
 from loopwright_trainer.domain import StageRun, StageState, StepEntry
 from loopwright_trainer.repository import StageRuns, StepEntries
-from loopwright_trainer.steps import execution, orphans, outputs
+from loopwright_trainer.steps import execution, logs, orphans, outputs
 from loopwright_trainer.steps.execution import CommandFailedError, Job
-from loopwright_trainer.steps.key import Parts, explain, nearest, step_key
+from loopwright_trainer.steps.flight import alone
+from loopwright_trainer.steps.key import Parts, step_key
 from loopwright_trainer.steps.outputs import MissingOutputError
+from loopwright_trainer.steps.reuse import Verdict, look_up
 from loopwright_trainer.steps.step import Step
 from loopwright_trainer.steps.workspace import edited, fingerprint
 
@@ -32,66 +33,69 @@ class StepFailedError(LoopwrightError):
 
 
 class StepRunner:
-    """Steps of all runs; two runs that need the same step at once run it once."""
+    """Steps of all runs; where two need the same step at once, it runs once."""
 
     def __init__(self, database: Database, store: ArtifactStore, timeout: float) -> None:
         self._database = database
         self._store = store
         self._timeout = timeout
-        self._flights: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def do(self, step: Step, extra: ExtraEnvironment) -> StageRun:
         """The finished row of the step; StepFailedError once it has failed for good."""
         try:
             parts = await asyncio.to_thread(step.parts)
-            key = step_key(parts)
-            async with self._flights[key]:
-                entry, why = await self._look_up(step, key, parts)
-                if entry:
-                    return await self._reuse(step, key, entry, why)
-                running = replace(step.row, key=key, reusable=step.stage.cache)
-                return await self._run(replace(step, row=running), parts, why, extra)
+            verdict = await self._look_up(step, parts)
+            if verdict.entry:
+                return await self._reuse(step, parts, verdict.entry, verdict.why)
+            if not step.stage.cache:
+                return await self._run(step, parts, verdict.why, extra)
+            return await self._do_alone(step, parts, extra)
         except (InvalidError, MissingOutputError, CommandFailedError) as error:
             await self._fail(step, str(error))
             raise StepFailedError(f"{step.stage.name}: {error}") from error
 
-    # ---- reuse -----------------------------------------------------------------------------
+    async def _do_alone(self, step: Step, parts: Parts, extra: ExtraEnvironment) -> StageRun:
+        key, waited_for = step_key(parts), ""
 
-    async def _look_up(self, step: Step, key: str, parts: Parts) -> tuple[StepEntry | None, str]:
-        """The entry to reuse, or None; and the reason for either."""
-        if not step.stage.cache:
-            return None, "cache: false"
-        async with self._database.read() as connection:
-            entry = await StepEntries(connection).get(key)
-            earlier = await StepEntries(connection).newest(step.run.repository, step.stage.name)
-        if step.stage.frozen and earlier:
-            entry = earlier[0]
-        if entry is None:
-            return None, _why_it_runs(parts, earlier)
-        if gone := await outputs.unusable(self._store, entry.outputs):
-            return None, f"out {gone} of run {entry.run_id[:8]} is gone from the store or damaged"
-        origin = f"run {entry.run_id} (commit {entry.commit[:7]})"
-        if step.stage.frozen:
-            return entry, f"frozen: the result of {origin}"
-        return entry, f"same command, inputs, params and environment as in {origin}"
+        async def waits() -> None:
+            nonlocal waited_for
+            async with self._database.read() as connection:
+                known = await StageRuns(connection).run_of_step(key)
+            other = known or waited_for or "another run"
+            if other != waited_for:
+                waited_for = other
+                why = _waits_for(other, step.run.id)
+                await self._save(step, replace(step.row, state=StageState.PENDING, why=why))
 
-    async def _reuse(self, step: Step, key: str, entry: StepEntry, why: str) -> StageRun:
+        async with alone(step.tenure, key, waits):
+            verdict = await self._look_up(step, parts)
+            if verdict.entry is None:
+                return await self._run(step, parts, verdict.why, extra)
+            why = f"{verdict.why}, waited for" if waited_for else verdict.why
+            return await self._reuse(step, parts, verdict.entry, why)
+
+    async def _look_up(self, step: Step, parts: Parts) -> Verdict:
+        return await look_up(self._database, self._store, step.run.repository, step.stage, parts)
+
+    async def _reuse(self, step: Step, parts: Parts, entry: StepEntry, why: str) -> StageRun:
         row = replace(
             step.row,
             state=StageState.REUSED,
             why=why,
-            key=key,
+            key=step_key(parts),
             outputs=entry.outputs,
             metrics=entry.metrics,
             seconds=time.monotonic() - step.started,
         )
-        await self._save(row)
+        await self._save(step, row)
         return row
 
     # ---- running ---------------------------------------------------------------------------
 
     async def _run(self, step: Step, parts: Parts, why: str, extra: ExtraEnvironment) -> StageRun:
         environment = await extra()
+        row = replace(step.row, key=step_key(parts), reusable=step.stage.cache)
+        step = replace(step, row=row)
         for attempt in range(step.stage.retries + 1):
             step = replace(step, row=replace(step.row, attempts=step.row.attempts + 1, why=why))
             try:
@@ -116,7 +120,7 @@ class StepRunner:
             await step.inputs.materialise(stage, step.earlier, tree)
             before = await asyncio.to_thread(fingerprint, tree, stage.outs)
             await execution.execute(
-                self._job(step, environment), lambda pid, at: self._started(step.row, pid, at)
+                self._job(step, environment), lambda pid, at: self._started(step, pid, at)
             )
             failpoint("trainer.stage-ended")
             after = await asyncio.to_thread(fingerprint, tree, stage.outs)
@@ -137,8 +141,9 @@ class StepRunner:
             timeout=stage.timeout or self._timeout,
         )
 
-    async def _started(self, row: StageRun, pid: int, at: float | None) -> None:
-        await self._save(replace(row, state=StageState.RUNNING, pid=pid, pid_started=at))
+    async def _started(self, step: Step, pid: int, at: float | None) -> None:
+        running = replace(step.row, state=StageState.RUNNING, host=logs.HOST)
+        await self._save(step, replace(running, pid=pid, pid_started=at))
         failpoint("trainer.stage-started")
 
     async def _collected(self, step: Step, tree: Path) -> StageRun:
@@ -162,7 +167,8 @@ class StepRunner:
         if changed:
             why = f"{row.why}; not kept for reuse: {', '.join(changed[:3])} changed while it ran"
             row = replace(row, why=why, reusable=False)
-        async with self._database.unit_of_work() as uow:
+        row = replace(row, logs=await logs.kept(self._store, step.place, row))
+        async with step.tenure.writing() as uow:
             await StageRuns(uow.connection).save(row)
             if row.reusable:
                 await StepEntries(uow.connection).keep(_entry(step, row, parts))
@@ -170,23 +176,23 @@ class StepRunner:
         return row
 
     async def _fail(self, step: Step, why: str) -> None:
-        async with self._database.unit_of_work() as uow:
-            stages = StageRuns(uow.connection)
-            rows = await stages.of_run(step.run.id)
-            row = next((row for row in rows if row.name == step.stage.name), step.row)
-            seconds = time.monotonic() - step.started
-            failed = replace(row, state=StageState.FAILED, why=why, seconds=seconds)
-            await stages.save(replace(failed, pid=None, pid_started=None))
+        async with self._database.read() as connection:
+            rows = await StageRuns(connection).of_run(step.run.id)
+        row = next((row for row in rows if row.name == step.stage.name), step.row)
+        seconds = time.monotonic() - step.started
+        failed = replace(row, state=StageState.FAILED, why=why, seconds=seconds)
+        printed = await logs.kept(self._store, step.place, row)
+        await self._save(step, replace(failed, logs=printed, pid=None, pid_started=None))
 
-    async def _save(self, row: StageRun) -> None:
-        async with self._database.unit_of_work() as uow:
+    async def _save(self, step: Step, row: StageRun) -> None:
+        async with step.tenure.writing() as uow:
             await StageRuns(uow.connection).save(row)
 
 
-def _why_it_runs(parts: Parts, earlier: Sequence[StepEntry]) -> str:
-    new = parts.to_json()
-    closest = nearest(new, [entry.parts for entry in earlier])
-    return "; ".join(explain(new, closest)) if closest is not None else "first run of this stage"
+def _waits_for(other: str, own: str) -> str:
+    if other == own:
+        return "waits until its own interrupted attempt is given up"
+    return f"waits for {other if ' ' in other else f'run {other}'} which runs the same"
 
 
 def _entry(step: Step, row: StageRun, parts: Parts) -> StepEntry:

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 from loopwright_common.sql import Moment
 
 metadata = sa.MetaData()
+_WAITING = "status = 'queued' AND retry_of IS NULL"
 
 repositories = sa.Table(
     "repositories",
@@ -33,6 +34,7 @@ runs = sa.Table(
     sa.Column("why", sa.Text, nullable=False),
     sa.Column("cause", sa.JSON, nullable=False),
     sa.Column("captured", sa.String(80)),
+    sa.Column("retry_of", sa.String(64)),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("registering", sa.Boolean, nullable=False),
     sa.Column("register_key", sa.String(80)),
@@ -52,6 +54,14 @@ runs = sa.Table(
         sqlite_where=sa.text("status = 'running'"),
         postgresql_where=sa.text("status = 'running'"),
     ),
+    sa.Index(
+        "runs_one_waiting",
+        "repository",
+        "ref",
+        unique=True,
+        sqlite_where=sa.text(_WAITING),
+        postgresql_where=sa.text(_WAITING),
+    ),
 )
 stage_runs = sa.Table(
     "stage_runs",
@@ -67,8 +77,11 @@ stage_runs = sa.Table(
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("logs", sa.JSON, nullable=False),
+    sa.Column("host", sa.String(255)),
     sa.Column("pid", sa.Integer),
     sa.Column("pid_started", sa.Float),
+    sa.Index("stage_runs_by_key", "key"),
 )
 step_entries = sa.Table(
     "step_entries",

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from loopwright.cli import (
+    cache,
     captured,
     dead_letters,
     deployments,
@@ -49,6 +50,7 @@ for name, group in {
     "runs": runs.app,
     "models": models.app,
     "deployments": deployments.app,
+    "cache": cache.app,
     "captured": captured.app,
     "events": events.app,
     "dead-letters": dead_letters.app,

@@ -45,7 +45,7 @@ def list_(limit: Limit = 20, as_json: Json = False) -> None:
 def show(run: RunId, as_json: Json = False) -> None:
     """A run and its stages: reused or ran, and why."""
     with Services() as services:
-        found = services.get("trainer", f"/v1/runs/{_id(services, run)}")
+        found = services.get("trainer", f"/v1/runs/{id_of(services, run)}")
     show_one(found, FIELDS, as_json=as_json)
     if not as_json and found["stages"]:
         console.print()
@@ -59,7 +59,7 @@ def log(
 ) -> None:
     """What a run's commands printed."""
     with Services() as services:
-        print(services.text("trainer", f"/v1/runs/{_id(services, run)}/log", stage=stage), end="")
+        print(services.text("trainer", f"/v1/runs/{id_of(services, run)}/log", stage=stage), end="")
 
 
 @app.command()
@@ -76,8 +76,23 @@ def start(
 def cancel(run: RunId, as_json: Json = False) -> None:
     """Stop a run; nothing is registered."""
     with Services() as services:
-        answer = services.post("trainer", f"/v1/runs/{_id(services, run)}/cancel")
+        answer = services.post("trainer", f"/v1/runs/{id_of(services, run)}/cancel")
     _tell(answer, "cancelled", as_json=as_json)
+
+
+@app.command()
+def retry(
+    run: RunId,
+    by: Annotated[str, typer.Option(help="Your name; by default the user's.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Run the commit of an ended run again, with the same captured rows."""
+    import getpass
+
+    with Services() as services:
+        who = {"by": by or getpass.getuser()}
+        started = services.post("trainer", f"/v1/runs/{id_of(services, run)}/retry", who)
+    _tell(started, "started", as_json=as_json)
 
 
 def _show_failure(stages: list[dict[str, Any]]) -> None:
@@ -94,7 +109,7 @@ def _tell(run: dict[str, Any], done: str, *, as_json: bool) -> None:
         console.print(f"{done} {run.get('id', '')}", markup=False)
 
 
-def _id(services: Services, run: str) -> str:
+def id_of(services: Services, run: str) -> str:
     """The id of the newest run that `run` names; CallError when there is none."""
     if run.count("-") == 4:
         return run

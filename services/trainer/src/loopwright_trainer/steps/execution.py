@@ -65,16 +65,6 @@ def environment_for(home: Path, *, seed: int | None, extra: Mapping[str, str]) -
     }
 
 
-def last_lines(log: Path, count: int = 20) -> str:
-    """The end of a log, for a person."""
-    if not log.exists():
-        return ""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 20_000))
-        text = file.read().decode(errors="replace")
-    return "\n".join(text.splitlines()[-count:])
-
-
 async def _execute_one(job: Job, command: str, limit: float, started: Started) -> float:
     with job.log.open("ab") as log:
         log.write(f"$ {command}\n".encode())

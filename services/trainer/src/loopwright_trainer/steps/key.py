@@ -5,6 +5,7 @@ Run ids, times and build numbers are no part of `Parts`, so they cannot enter a 
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -141,6 +142,8 @@ def _plain(value: object) -> object:
         }
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"\0float:{value}"
     if value is None or isinstance(value, str | int | float):
         return value
     return f"\0{type(value).__name__}:{value}"

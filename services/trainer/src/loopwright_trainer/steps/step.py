@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopwright_trainer.claims import Tenure
 from loopwright_trainer.domain import Output, Run, StageRun
 from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.steps.environment import Environment
@@ -30,6 +31,7 @@ class Step:
     """A stage of a run, with all it takes; `started` is monotonic seconds."""
 
     run: Run
+    tenure: Tenure
     stage: Stage
     row: StageRun
     inputs: Inputs
@@ -43,17 +45,22 @@ class Step:
         return self.place.log(self.row.ordinal, self.row.attempts)
 
     def parts(self) -> Parts:
-        """What the key is made of; InvalidError for a dep or a param that is nowhere."""
-        stage = self.stage
-        return Parts(
-            stage=stage.name,
-            commands=stage.commands,
-            wdir=stage.wdir,
-            outs=sorted(stage.outs),
-            deps=self.inputs.digests(stage, self.earlier),
-            params=self.inputs.params(stage),
-            environment=self.environment.digest,
-            python=self.environment.python,
-            platform=self.environment.platform,
-            seed=stage.seed,
-        )
+        return parts_of(self.stage, self.inputs, self.earlier, self.environment)
+
+
+def parts_of(
+    stage: Stage, inputs: Inputs, earlier: Sequence[Output], environment: Environment
+) -> Parts:
+    """What the key is made of; InvalidError for a dep or a param that is nowhere."""
+    return Parts(
+        stage=stage.name,
+        commands=stage.commands,
+        wdir=stage.wdir,
+        outs=sorted(stage.outs),
+        deps=inputs.digests(stage, earlier),
+        params=inputs.params(stage),
+        environment=environment.digest,
+        python=environment.python,
+        platform=environment.platform,
+        seed=stage.seed,
+    )

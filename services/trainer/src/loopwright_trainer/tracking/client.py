@@ -1,6 +1,8 @@
 """A small client of the registry's MLflow REST API; calls that may be repeated are repeated."""
 
 import asyncio
+import hashlib
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +11,13 @@ from urllib.parse import quote
 
 import httpx
 
-from loopwright_common.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+from loopwright_common.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
 
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -32,9 +40,15 @@ class TrackingRun:
 class Tracking:
     """UnavailableError once the registry stayed away for all `delays` (seconds between tries)."""
 
-    def __init__(self, client: httpx.AsyncClient, delays: tuple[float, ...] = _DELAYS) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        delays: tuple[float, ...] = _DELAYS,
+        token: str | None = None,
+    ) -> None:
         self._client = client
         self.delays = delays
+        self.token = token
 
     @property
     def url(self) -> str:
@@ -42,7 +56,23 @@ class Tracking:
 
     def impatient(self) -> "Tracking":
         """The same registry, asked once."""
-        return Tracking(self._client, ())
+        return Tracking(self._client, (), self.token)
+
+    async def fenced(self, run_id: str, attempt: int) -> "Tracking":
+        """The same registry for this attempt of a run: earlier attempts can write no more.
+
+        RefusedError when a later attempt did the same before.
+        """
+        token = secrets.token_urlsafe(32)
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        body = {"sha256": digest, "attempt": attempt}
+        proving = Tracking(self._client, self.delays, token)
+        try:
+            await self._send("PUT", f"/v1/runs/{run_id}/token", json=body)
+        except ConflictError:
+            # Where only the answer got lost, the token holds.
+            await proving._post("runs/log-batch", run_id=run_id, metrics=[])
+        return proving
 
     async def experiment(self, name: str) -> str:
         """The id of the experiment, made if there is none."""
@@ -150,6 +180,9 @@ class Tracking:
         return await self._once(method, url, content=body() if body else None, **request)
 
     async def _once(self, method: str, url: str, **request: Any) -> dict[str, Any]:
+        if self.token:
+            proof = {"authorization": f"Bearer {self.token}"}
+            request["headers"] = {**request.get("headers", {}), **proof}
         try:
             return _checked(await self._client.request(method, url, **request))
         except httpx.TransportError as error:
@@ -169,8 +202,10 @@ def _checked(answer: httpx.Response) -> dict[str, Any]:
     text = f"registry answered {answer.status_code} to {answer.request.url.path}: {message}"
     if answer.status_code >= 500 or answer.status_code in (408, 429):
         raise UnavailableError(text)
-    if code == "RESOURCE_ALREADY_EXISTS":
+    if code == "RESOURCE_ALREADY_EXISTS" or answer.status_code == 409:
         raise ConflictError(text)
+    if answer.status_code == 403:
+        raise RefusedError(text)
     if answer.status_code == 404:
         raise NotFoundError(text)
     raise InvalidError(text)

@@ -45,6 +45,7 @@ def _create_runs() -> None:
         sa.Column("why", sa.Text, nullable=False),
         sa.Column("cause", sa.JSON, nullable=False),
         sa.Column("captured", sa.String(80)),
+        sa.Column("retry_of", sa.String(64)),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("registering", sa.Boolean, nullable=False),
         sa.Column("register_key", sa.String(80)),
@@ -67,6 +68,15 @@ def _create_runs() -> None:
         sqlite_where=running,
         postgresql_where=running,
     )
+    waiting = sa.text("status = 'queued' AND retry_of IS NULL")
+    op.create_index(
+        "runs_one_waiting",
+        "runs",
+        ["repository", "ref"],
+        unique=True,
+        sqlite_where=waiting,
+        postgresql_where=waiting,
+    )
 
 
 def _create_stages() -> None:
@@ -83,9 +93,12 @@ def _create_stages() -> None:
         sa.Column("metrics", sa.JSON, nullable=False),
         sa.Column("seconds", sa.Float, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("logs", sa.JSON, nullable=False),
+        sa.Column("host", sa.String(255)),
         sa.Column("pid", sa.Integer),
         sa.Column("pid_started", sa.Float),
     )
+    op.create_index("stage_runs_by_key", "stage_runs", ["key"])
 
 
 def _create_entries() -> None:

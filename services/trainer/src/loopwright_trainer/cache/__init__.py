@@ -1,0 +1,1 @@
+"""The kept results of steps, explained and cleared."""

@@ -1,0 +1,134 @@
+"""What each stage of a pipeline would do now, and why: reused or run, and what differs."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from loopwright_common.database import Database
+from loopwright_common.errors import NotFoundError
+from loopwright_trainer.domain import Output, Repository, StepEntry
+from loopwright_trainer.pipelines.order import overlap
+from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
+from loopwright_trainer.pipelines.stages import Stage
+from loopwright_trainer.repository import Repositories, Runs, StageRuns
+from loopwright_trainer.run import Workshop
+from loopwright_trainer.steps.environment import environment_of
+from loopwright_trainer.steps.key import Parts, explain, step_key
+from loopwright_trainer.steps.reuse import look_up
+from loopwright_trainer.steps.step import parts_of
+from loopwright_trainer.steps.workspace import Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the stages are looked at with; `made` are outputs that a run has of its own."""
+
+    repository: Repository
+    commit: str
+    ref: str
+    captured: str | None
+    made: Sequence[Output] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A stage as it would go now; unknown, without `parts`, as long as one before it must run."""
+
+    stage: str
+    verdict: Literal["reused", "would run", "unknown"]
+    why: str
+    parts: Parts | None = None
+    nearest: StepEntry | None = None
+
+    @property
+    def key(self) -> str | None:
+        return step_key(self.parts) if self.parts else None
+
+    @property
+    def differences(self) -> list[str]:
+        """From the nearest kept result, down to the param."""
+        if self.parts is None or self.nearest is None:
+            return []
+        return explain(self.parts.to_json(), self.nearest.parts)
+
+
+async def source_of_pipeline(database: Database, name: str) -> Source:
+    """The newest known commit of a pipeline, or of a repository, with the rows it would learn."""
+    async with database.read() as connection:
+        repositories = Repositories(connection)
+        found = await repositories.of_pipeline(name) or await repositories.get(name)
+    if found is None:
+        raise NotFoundError(f"no repository has the pipeline {name}")
+    if found.head is None:
+        raise NotFoundError(f"no commit of repository {found.name} is known yet")
+    return Source(found, found.head, f"refs/heads/{found.branch}", found.captured)
+
+
+async def source_of_run(database: Database, run_id: str) -> Source:
+    """A run's own commit, captured rows and outputs."""
+    async with database.read() as connection:
+        run = await Runs(connection).get(run_id)
+        repository = await Repositories(connection).get(run.repository) if run else None
+        rows = await StageRuns(connection).of_run(run_id)
+    if run is None or run.commit is None:
+        raise NotFoundError(f"no run {run_id}" if run is None else f"run {run_id} has no commit")
+    if repository is None:
+        raise NotFoundError(f"repository {run.repository} was removed")
+    made = [output for row in rows for output in row.outputs]
+    return Source(repository, run.commit, run.ref, run.captured, made)
+
+
+async def explain_stages(workshop: Workshop, source: Source) -> tuple[Pipeline, list[Explained]]:
+    """The pipeline at the commit, and its stages in the order in which they would go."""
+    repository = source.repository
+    tree = await workshop.mirrors.tree(repository.name, repository.url, source.commit, source.ref)
+    pipeline = await asyncio.to_thread(read_pipeline, tree.read, repository.name)
+    inputs = Inputs(tree, workshop.store, pipeline.captured, source.captured, pipeline.whole_tree)
+    return pipeline, await _Walk(workshop, source, inputs).through(pipeline.stages)
+
+
+class _Walk:
+    """From stage to stage, each with the outputs of those before it."""
+
+    def __init__(self, workshop: Workshop, source: Source, inputs: Inputs) -> None:
+        self._shop, self._source, self._inputs = workshop, source, inputs
+        self._known: list[Output] = []
+        self._open: dict[str, str] = {}
+        """Outputs that nobody knows yet: their paths, and the stages that write them."""
+
+    async def through(self, stages: Sequence[Stage]) -> list[Explained]:
+        environment = await asyncio.to_thread(environment_of, self._inputs.tree)
+        told = []
+        for stage in stages:
+            if missing := self._missing(stage):
+                told.append(Explained(stage.name, "unknown", missing))
+                self._leave_open(stage)
+            else:
+                known = list(self._known)
+                parts = await asyncio.to_thread(parts_of, stage, self._inputs, known, environment)
+                told.append(await self._looked_up(stage, parts))
+        return told
+
+    async def _looked_up(self, stage: Stage, parts: Parts) -> Explained:
+        repository = self._source.repository.name
+        found = await look_up(self._shop.database, self._shop.store, repository, stage, parts)
+        if found.entry:
+            self._known += found.entry.outputs
+            return Explained(stage.name, "reused", found.why, parts, found.nearest)
+        self._leave_open(stage)
+        return Explained(stage.name, "would run", found.why, parts, found.nearest)
+
+    def _leave_open(self, stage: Stage) -> None:
+        """What the stage writes is known only where the run looked at has written it."""
+        made = [output for output in self._source.made if output.path in stage.outs]
+        self._known += made
+        unknown = set(stage.outs) - {output.path for output in made}
+        self._open |= dict.fromkeys(unknown, stage.name)
+
+    def _missing(self, stage: Stage) -> str | None:
+        for dep in stage.deps:
+            for path, writer in self._open.items():
+                if overlap(dep, path):
+                    return f"dep {dep} is known once stage {writer} has run"
+        return None

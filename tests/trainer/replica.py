@@ -1,0 +1,37 @@
+"""One of several trainers on one database, in a process of its own: does runs until it is killed.
+
+HOST is what it takes its machine's name to be.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+
+
+async def work(directory: Path, registry: str) -> None:
+    import httpx
+
+    from loopwright_common.database import Database
+    from loopwright_trainer.main import MIGRATIONS, open_workshop
+    from loopwright_trainer.tracking.client import Tracking
+    from loopwright_trainer.worker import Worker
+    from tests.trainer.builders import settings_for
+
+    settings = settings_for(
+        directory.parent,
+        directory=directory,
+        database_url=os.environ["LOOPWRIGHT_DATABASE_URL"],
+        lease_seconds=2,
+    )
+    database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
+    async with httpx.AsyncClient(base_url=registry) as client:
+        workshop = open_workshop(settings, database, Tracking(client))
+        await Worker(workshop, settings.parallel_runs, settings.lease).run()
+
+
+if __name__ == "__main__":
+    host = sys.argv[3]
+    socket.gethostname = lambda: host
+    asyncio.run(work(Path(sys.argv[1]), sys.argv[2]))

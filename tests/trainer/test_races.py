@@ -1,0 +1,164 @@
+"""What two replicas decide at the same moment is decided once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from loopwright_common.database import Database
+from loopwright_common.delivery_tables import outbox
+from loopwright_common.errors import ConflictError, LoopwrightError
+from loopwright_common.events import CodeChanged
+from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_trainer import queueing, service
+from loopwright_trainer.claims import claim_next
+from loopwright_trainer.directory import held
+from loopwright_trainer.domain import RunStatus
+from loopwright_trainer.git.mirror import Mirrors
+from loopwright_trainer.intake import Intake
+from loopwright_trainer.repository import Runs
+from tests.trainer.builders import Upstream
+from tests.trainer.test_queue import A, B, change, database, request, runs
+
+__all__ = ["database"]
+AT_ONCE = 8
+
+
+async def at_once(
+    database: Database, use_case: Callable[[UnitOfWork], Awaitable[Any]]
+) -> list[Any]:
+    """What the use case gives, or how it is refused, in transactions that overlap."""
+
+    async def one() -> Any:
+        try:
+            async with database.unit_of_work() as uow:
+                return await use_case(uow)
+        except LoopwrightError as error:
+            return error
+
+    return await asyncio.gather(*(one() for _ in range(AT_ONCE)))
+
+
+async def emitted(database: Database, topic: str) -> int:
+    async with database.read() as connection:
+        count = sa.select(sa.func.count()).where(outbox.c.aggregatetype == topic)
+        return int(await connection.scalar(count) or 0)
+
+
+async def test_changes_and_requests_at_once_leave_one_waiting_run(database: Database) -> None:
+    commits = [f"{number:040x}" for number in range(AT_ONCE)]
+    await asyncio.gather(
+        *(change(database, commit) for commit in commits), *(request(database) for _ in commits)
+    )
+
+    statuses = [run.status for run in await runs(database)]
+    assert statuses.count(RunStatus.QUEUED) == 1
+    assert set(statuses) <= {RunStatus.QUEUED, RunStatus.CANCELLED}
+
+
+async def test_trainers_that_look_at_once_take_different_runs(database: Database) -> None:
+    for number in range(3):
+        async with database.unit_of_work() as uow:
+            await service.add_repository(uow, f"other-{number}", "/nowhere", "main")
+        await change(database, B, repository=f"other-{number}")
+    claims = [claim for claim in await at_once(database, claim_next) if claim]
+
+    assert len(claims) == len({claim.run.id for claim in claims}) == 3
+
+
+async def test_a_run_whose_trainer_is_alive_is_left_alone(database: Database) -> None:
+    await change(database, B)
+    async with database.unit_of_work() as uow:
+        assert await claim_next(uow)
+
+    assert await at_once(database, claim_next) == [None] * AT_ONCE
+
+
+async def test_a_commit_that_many_announce_at_once_is_said_once(database: Database) -> None:
+    told = CodeChanged(repository="toy", ref="refs/heads/main", commit=B, before=A)
+    said = await at_once(database, lambda uow: service.announce(uow, told))
+
+    assert sorted(said) == [False] * (AT_ONCE - 1) + [True]
+    assert await emitted(database, "code-changed") == 1
+
+
+async def test_a_replica_that_looked_too_early_does_not_take_the_head_back(
+    database: Database,
+) -> None:
+    newer = CodeChanged(repository="toy", ref="refs/heads/main", commit=B, before=A)
+    stale = CodeChanged(repository="toy", ref="refs/heads/main", commit="c" * 40, before="d" * 40)
+    async with database.unit_of_work() as uow:
+        await service.announce(uow, newer)
+        with pytest.raises(ConflictError, match="changed meanwhile"):
+            await service.announce(uow, stale)
+
+    assert await emitted(database, "code-changed") == 1
+
+
+async def test_two_replicas_that_poll_say_each_commit_once(
+    database: Database, upstream: Upstream, tmp_path: Path
+) -> None:
+    async with database.unit_of_work() as uow:
+        await service.add_repository(uow, "real", str(upstream.path), "main")
+        await service.remove_repository(uow, "toy")
+    replicas = [Intake(database, Mirrors(tmp_path / name), 3600) for name in ("one", "two")]
+    for number in range(3):
+        upstream.commit({"README.md": str(number)})
+        await asyncio.gather(*(replica.look() for replica in replicas))
+
+    assert await emitted(database, "code-changed") == 3
+
+
+async def test_a_waiting_run_is_either_cancelled_or_started(database: Database) -> None:
+    await change(database, B)
+    (run,) = await runs(database)
+
+    async def cancel(uow: UnitOfWork) -> Any:
+        return await service.request_cancel(uow, run.id)
+
+    cancelled, claims = await asyncio.gather(
+        at_once(database, cancel), at_once(database, claim_next)
+    )
+    (after,) = await runs(database)
+    claimed = any(claims)
+    assert (after.status is RunStatus.RUNNING) == claimed
+    assert claimed or any(not isinstance(each, LoopwrightError) for each in cancelled)
+    assert await emitted(database, "training-finished") == (0 if claimed else 1)
+
+
+async def test_an_ended_run_is_retried_once_at_a_time(database: Database) -> None:
+    await request(database, captured="sha256:1")
+    async with database.unit_of_work() as uow:
+        claim = await claim_next(uow)
+        assert claim
+        await service.finish(uow, claim.run, service.Ending(RunStatus.FAILED, "bad luck"))
+    await request(database, captured="sha256:2")
+    answers = await at_once(database, lambda uow: queueing.retry(uow, claim.run.id, "ada"))
+
+    (again,) = [answer for answer in answers if not isinstance(answer, LoopwrightError)]
+    assert (again.commit, again.captured) == (A, "sha256:1"), "neither the newest head nor rows"
+    assert again.why == f"retry of run {claim.run.id} by ada"
+    assert again.cause["chain_id"] == claim.run.cause["chain_id"]
+    async with database.read() as connection:
+        waiting = await Runs(connection).queued("toy")
+    assert len(waiting) == 2, "a retry does not join what waits"
+
+
+async def test_a_run_that_has_not_ended_is_not_retried(database: Database) -> None:
+    await change(database, B)
+    (run,) = await runs(database)
+    async with database.unit_of_work() as uow:
+        with pytest.raises(ConflictError, match="is queued; only a run that has ended"):
+            await queueing.retry(uow, run.id, "ada")
+
+
+def test_two_trainers_cannot_share_a_directory(tmp_path: Path) -> None:
+    with (
+        held(tmp_path),
+        pytest.raises(ConflictError, match="LOOPWRIGHT_TRAINER_DIRECTORY"),
+        held(tmp_path),
+    ):
+        pass

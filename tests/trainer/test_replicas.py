@@ -1,0 +1,247 @@
+"""Several trainers on one PostgreSQL: each run is done once, and goes on where a trainer dies."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from loopwright_common.delivery_tables import outbox
+from loopwright_common.sqlite_log import SqliteLog
+from tests.trainer.builders import (
+    PREPARE,
+    TRAIN,
+    Registry,
+    Trainer,
+    Upstream,
+    running,
+    stages,
+    until,
+    why,
+)
+from tests.trainer.test_crashes import serving
+
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+Start = Callable[[str], Awaitable[Process]]
+ONE_STAGE = "stages: {go: {cmd: python go.py, deps: [go.py], outs: [done.txt]%s}}\n"
+NOTE = "from pathlib import Path\nbeside = Path({beside!r})\n"
+DONE = "Path('done.txt').write_text('done')\n"
+
+
+@pytest.fixture
+async def api(
+    tmp_path: Path, bus: SqliteLog, registry: Registry, database_url: str
+) -> AsyncGenerator[Trainer, None]:
+    """A replica that answers requests and does no runs."""
+    given = {"database_url": database_url, "directory": tmp_path / "api"}
+    async with running(tmp_path, bus, registry, working=False, **given) as trainer:
+        yield trainer
+
+
+@pytest.fixture
+async def start(
+    tmp_path: Path, registry: Registry, database_url: str, api: Trainer
+) -> AsyncGenerator[Start, None]:
+    """Starts a replica by the name of its host."""
+    started = []
+    async with serving(registry) as url:
+
+        async def start(name: str) -> Process:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.trainer.replica", tmp_path / name, url, name),
+                env={**os.environ, "LOOPWRIGHT_DATABASE_URL": database_url},
+                cwd=Path(__file__).parents[2],
+            )
+            started.append(process)
+            return process
+
+        yield start
+        for process in started:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+def beside(upstream: Upstream) -> str:
+    """Python that gives a stage the path of a file outside of everything."""
+    return NOTE.format(beside=f"{upstream.path}.noted")
+
+
+def noted(upstream: Upstream) -> str:
+    path = Path(f"{upstream.path}.noted")
+    return path.read_text() if path.exists() else ""
+
+
+async def ask(api: Trainer, upstream: Upstream, *names: str) -> list[str]:
+    """Register the repository under each name and ask for a run of each; their ids."""
+    asked = []
+    for name in names:
+        await api.post("/v1/repositories", name=name, url=str(upstream.path))
+        asked.append((await api.post("/v1/runs", repository=name))["id"])
+    return asked
+
+
+async def stage_is(api: Trainer, run_id: str, stage: str, outcome: str) -> None:
+    async def there() -> bool:
+        return stages(await api.get(f"/v1/runs/{run_id}")).get(stage) == outcome
+
+    await until(there)
+
+
+async def finished(api: Trainer) -> int:
+    """How often the end of a run was said."""
+    async with api.database.read() as connection:
+        said = sa.select(sa.func.count()).where(outbox.c.aggregatetype == "training-finished")
+        return int(await connection.scalar(said) or 0)
+
+
+def slow_at_first(upstream: Upstream) -> dict[str, str]:
+    """`prepare` notes that it ran; `train` leaves its process id, and does not end at first."""
+    slow = beside(upstream) + (
+        "import os, time\nfirst = 'pid' not in beside.read_text()\n"
+        "beside.open('a').write(f' pid {os.getpid()} {os.environ[\"MLFLOW_TRACKING_TOKEN\"]}')\n"
+        "first and time.sleep(300)\n"
+    )
+    note = beside(upstream) + "beside.open('a').write('prepared')\n"
+    return {"prepare.py": note + PREPARE, "train.py": slow + TRAIN}
+
+
+async def test_a_run_of_a_killed_trainer_goes_on_with_another(
+    api: Trainer, start: Start, upstream: Upstream, registry: Registry
+) -> None:
+    upstream.commit(slow_at_first(upstream))
+    (run_id,) = await ask(api, upstream, "toy")
+    first = await start("one")
+    await stage_is(api, run_id, "train", "running")
+    await start("two")
+    first.kill()
+    run = await api.ended(run_id=run_id)
+
+    assert run["status"] == "succeeded", run["why"]
+    assert noted(upstream).count("prepared") == 1, "the finished stage is not repeated"
+    assert [version["tags"]["loopwright.run"] for version in registry.versions] == [run_id]
+    assert (len(registry.runs), await finished(api)) == (1, 1)
+
+
+async def test_a_trainer_that_wakes_after_another_took_over_changes_nothing(
+    api: Trainer, start: Start, upstream: Upstream, registry: Registry
+) -> None:
+    upstream.commit(slow_at_first(upstream))
+    (run_id,) = await ask(api, upstream, "toy")
+    first = await start("one")
+    await stage_is(api, run_id, "train", "running")
+
+    async def told() -> bool:
+        return "pid" in noted(upstream)
+
+    await until(told)
+    *_, pid, token = noted(upstream).split()
+    first.send_signal(signal.SIGSTOP)
+    await start("two")
+    run = await api.ended(run_id=run_id)
+
+    assert psutil.pid_exists(int(pid)), "the stage is on a host that the other cannot reach"
+    late = await write_metric(registry, run["tracking_run_id"], token)
+    first.send_signal(signal.SIGCONT)
+
+    async def killed() -> bool:
+        return not psutil.pid_exists(int(pid))
+
+    await until(killed)
+    assert run["status"] == "succeeded", run["why"]
+    assert late == 403, "a superseded attempt writes no metrics"
+    assert registry.tokens[run["tracking_run_id"]][1] == 2
+    assert await api.get(f"/v1/runs/{run_id}") == run
+    assert (len(registry.versions), await finished(api)) == (1, 1)
+
+
+async def write_metric(registry: Registry, run_id: str, token: str) -> int:
+    """The registry's status for what a stage with this token logs."""
+    transport = httpx.ASGITransport(registry.app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://registry") as http:
+        answer = await http.post(
+            "/api/2.0/mlflow/runs/log-batch",
+            json={"run_id": run_id, "metrics": [{"key": "late", "value": 1.0}]},
+            headers={"authorization": f"Bearer {token}"},
+        )
+    return answer.status_code
+
+
+async def test_two_trainers_do_each_waiting_run_once(
+    api: Trainer, start: Start, upstream: Upstream
+) -> None:
+    note = (
+        beside(upstream) + "import os\nbeside.open('a').write(os.environ['LOOPWRIGHT_RUN'] + ' ')\n"
+    )
+    pipeline = ONE_STAGE % ", cache: false"
+    upstream.commit({"loopwright.yaml": pipeline, "go.py": note + DONE})
+    asked = await ask(api, upstream, *(f"toy-{number}" for number in range(10)))
+    await asyncio.gather(start("one"), start("two"))
+    ended = [await api.ended(run_id=run_id) for run_id in asked]
+
+    assert {run["status"] for run in ended} == {"succeeded"}
+    assert Counter(noted(upstream).split()) == Counter(asked)
+    assert await finished(api) == 10
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_equal_steps_at_one_time_run_once_unless_the_first_fails(
+    api: Trainer, start: Start, upstream: Upstream, fails: bool
+) -> None:
+    go = beside(upstream) + (
+        "import time\nfirst = not beside.exists()\nbeside.open('a').write('x')\n"
+        f"first and time.sleep(2)\nif first and {fails}: raise SystemExit(1)\n"
+    )
+    upstream.commit({"loopwright.yaml": ONE_STAGE % "", "go.py": go + DONE})
+    asked = await ask(api, upstream, "toy-1", "toy-2")
+    await asyncio.gather(start("one"), start("two"))
+    told = await said_while_waiting(api, asked)
+    in_order = sorted(asked, key=lambda run_id: run_id == told[0])
+    first, second = [await api.ended(run_id=run_id) for run_id in in_order]
+
+    assert told[1] == f"waits for run {first['id']} which runs the same"
+    if fails:
+        assert (first["status"], stages(second), noted(upstream)) == ("failed", {"go": "ran"}, "xx")
+    else:
+        assert (stages(second), noted(upstream)) == ({"go": "reused"}, "x")
+        assert why(second, "go").endswith(
+            f"run {first['id']} (commit {first['commit'][:7]}), waited for"
+        )
+
+
+async def said_while_waiting(api: Trainer, asked: list[str]) -> tuple[str, str]:
+    """The run that waits, and why."""
+    async with asyncio.timeout(30):
+        while True:
+            for run_id in asked:
+                for stage in (await api.get(f"/v1/runs/{run_id}"))["stages"]:
+                    if "waits for run" in stage["why"]:
+                        return run_id, stage["why"]
+            await asyncio.sleep(0.02)
+
+
+async def test_any_replica_cancels_a_run_and_tells_its_log(
+    api: Trainer, start: Start, upstream: Upstream
+) -> None:
+    go = "import time\nprint('on my way')\ntime.sleep(300)\n"
+    upstream.commit({"loopwright.yaml": ONE_STAGE % "", "go.py": go})
+    (run_id,) = await ask(api, upstream, "toy")
+    await start("one")
+    await stage_is(api, run_id, "go", "running")
+    live: Any = await api.http.get(f"/v1/runs/{run_id}/log?stage=go")
+    await api.post(f"/v1/runs/{run_id}/cancel")
+    run = await api.ended(run_id=run_id)
+    kept = await api.http.get(f"/v1/runs/{run_id}/log?stage=go")
+
+    assert live.text == "(go runs on one; its log can be read here once it has ended)\n"
+    assert (run["status"], run["why"]) == ("cancelled", "cancelled by a person")
+    assert kept.text.splitlines()[0] == "$ python go.py"
