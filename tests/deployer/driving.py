@@ -6,6 +6,7 @@ from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_deployer import service, traffic
 from loopwright_deployer.domain import Served, State
 from loopwright_deployer.repository import Deployments, Record
+from loopwright_deployer.routes import Routes
 from tests.deployer.builders import MODEL_ID, registered
 
 CAUSE = Cause("chain", ("event",), "")
@@ -58,3 +59,20 @@ async def lead(database: Database, version: int, to: State, **told: object) -> R
         async with database.unit_of_work() as uow:
             await worked(uow, record, "passed")
     raise AssertionError(f"version {version} never became {to}")
+
+
+async def hold(database: Database, model_id: str) -> None:
+    """One champion at most, one version on its way with traffic at most, weights add up to 1."""
+    async with database.read() as connection:
+        records = await Deployments(connection).of_model("production", model_id)
+        row = await Routes(connection).get("production", model_id)
+    champions = [r.deployment.version for r in records if r.deployment.champion]
+    under_way = [r.deployment.version for r in records if r.deployment.carries_traffic]
+    assert len(champions) <= 1
+    assert len(under_way) <= 1
+    arms = row.route.arms if row else ()
+    if champions or under_way:
+        assert abs(sum(arm.weight for arm in arms) - 1) < 1e-9
+    assert {arm.version for arm in arms} <= {*champions, *under_way}
+    if row:
+        assert not {a.version for a in row.route.kept} & {a.version for a in arms}

@@ -18,9 +18,8 @@ from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_deployer import actions, service
 from loopwright_deployer.main import MIGRATIONS
 from loopwright_deployer.repository import Deployments, Record
-from loopwright_deployer.routes import Routes
 from tests.deployer.builders import MODEL, MODEL_ID, registered
-from tests.deployer.driving import CAUSE, worked
+from tests.deployer.driving import CAUSE, hold, worked
 
 ENVIRONMENT = "production"
 PLACE = (ENVIRONMENT, MODEL_ID)
@@ -74,22 +73,7 @@ class Traffic(RuleBasedStateMachine):
 
     @invariant()
     def one_champion_and_whole_weights(self) -> None:
-        self.runner.run(self._hold())
-
-    async def _hold(self) -> None:
-        async with self.database.read() as connection:
-            records = await Deployments(connection).of_model(*PLACE)
-            row = await Routes(connection).get(*PLACE)
-        champions = [r.deployment.version for r in records if r.deployment.champion]
-        under_way = [r.deployment.version for r in records if r.deployment.carries_traffic]
-        assert len(champions) <= 1
-        assert len(under_way) <= 1
-        arms = row.route.arms if row else ()
-        if champions or under_way:
-            assert abs(sum(arm.weight for arm in arms) - 1) < 1e-9
-        assert {arm.version for arm in arms} <= {*champions, *under_way}
-        if row:
-            assert not {a.version for a in row.route.kept} & {a.version for a in arms}
+        self.runner.run(hold(self.database, MODEL_ID))
 
     def _on(self, version: int, work: Callable[[UnitOfWork, Record], Awaitable[Any]]) -> None:
         async def latest(uow: UnitOfWork) -> None:

@@ -1,12 +1,15 @@
 """Several deployers on one PostgreSQL: what one of them decides, the others take as decided."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
 
+import httpx
 import pytest
 
 from loopwright_common import leases
@@ -16,10 +19,13 @@ from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import AliasChanged, ReplicaReported, ServingMeasured
 from loopwright_common.leases import LeaseLostError
+from loopwright_common.metrics import Metrics
 from loopwright_common.table_reader import TableReader
 from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.web import create_app
 from loopwright_deployer import actions, service, work_dir
 from loopwright_deployer.actions import Wish
+from loopwright_deployer.api import create_router
 from loopwright_deployer.domain import State
 from loopwright_deployer.judge import Counted
 from loopwright_deployer.main import MIGRATIONS
@@ -28,7 +34,7 @@ from loopwright_deployer.repository import Deployments
 from loopwright_deployer.routes import Routes
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.steps import Steps
-from loopwright_deployer.tending import lease_of, sentences
+from loopwright_deployer.tending import lease_of
 from loopwright_deployer.workshop import Workshop
 from tests.deployer.builders import MODEL, MODEL_ID, registered
 from tests.deployer.driving import CAUSE, latest, lead
@@ -204,23 +210,28 @@ async def test_a_route_is_never_replaced_by_one_that_is_no_newer(database: Datab
 async def test_people_learn_who_works_on_a_deployment_and_when_another_will(
     database: Database,
 ) -> None:
-    record = await lead(database, 1, State.RECEIVED)
-    ten_seconds = timedelta(seconds=10)
+    deployment = (await lead(database, 1, State.RECEIVED)).deployment
+    app = create_app("deployer", Metrics(), {})
+    app.include_router(create_router(database, "production", lambda: None, timedelta(seconds=10)))
+    api = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1")
 
-    async def told(remaining: timedelta) -> str:
-        name = lease_of(record.deployment.id)
+    async def told(remaining: float) -> str:
         async with database.unit_of_work() as uow:
-            lease = await leases.take(uow, name, remaining)
-            said = await sentences(uow.connection, [record], ten_seconds)
-            assert lease is not None
+            lease = await leases.take(uow, lease_of(deployment.id), timedelta(seconds=remaining))
+        shown = (await api.get(f"/v1/deployments/{deployment.id}")).json()["why"]
+        assert lease is not None
+        async with database.unit_of_work() as uow:
             await leases.release(uow, lease)
-        return said[record.deployment.id]
+        return str(shown)
 
-    assert "works on it" in await told(ten_seconds)
-    silent = await told(timedelta(seconds=2))
-    assert "that worked on it has not been heard of since" in silent
-    assert "another takes over at" in silent
-    assert "waits for another to take over" in await told(timedelta(seconds=-1))
+    me = f"{socket.gethostname()}/{os.getpid()}"
+    async with api:
+        assert await told(10) == f"registered; the deployer {me} works on it"
+        silent = await told(2)
+        ended = await told(-1)
+    assert f"the deployer {me} that worked on it has not been heard of since 20" in silent
+    assert "; another takes over at 20" in silent
+    assert ended.endswith("; waits for another to take over")
 
 
 def test_a_directory_is_refused_to_a_second_deployer_with_the_remedy(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
 from loopwright_common import leases
 from loopwright_common.database import Database
@@ -130,7 +131,9 @@ async def house(
     async with database.unit_of_work() as uow:
         await uow.connection.execute(sa.update(deployments).values(serving_digest=served))
     record = await lead(database, 2, State.RECEIVED, digest=digest, format="onnx")
-    house = House(tmp_path, database_url, database, record)
+    # A deployer put to sleep amid a transaction shall not keep its locks for long.
+    shared = make_url(database_url).update_query_dict({"idle_in_transaction_session_timeout": "1s"})
+    house = House(tmp_path, shared.render_as_string(False), database, record)
     yield house
     for process in house.running:
         process.kill()

@@ -1,0 +1,118 @@
+"""Whatever two deployers and two people do side by side: one champion, and routes only grow."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
+
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loopwright_common.database import Database
+from loopwright_common.delivery_tables import outbox
+from loopwright_common.errors import ConflictError, NotFoundError
+from loopwright_common.events import AliasChanged
+from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_deployer import actions, service
+from loopwright_deployer.main import MIGRATIONS
+from loopwright_deployer.repository import Deployments, Record
+from tests.deployer.builders import registered
+from tests.deployer.driving import CAUSE, hold, worked
+
+ENVIRONMENT = "production"
+WISH = actions.Wish("ada", "why not")
+VERSIONS = st.integers(1, 3)
+VERDICTS = st.sampled_from(["passed", "passed", "passed", "failed", "inconclusive"])
+Move = tuple[str, int, str]
+MOVES: st.SearchStrategy[list[Move]] = st.lists(
+    st.one_of(
+        st.tuples(st.just("work"), VERSIONS, VERDICTS),
+        st.tuples(st.just("work"), VERSIONS, st.just("passed")),
+        st.tuples(st.just("register"), VERSIONS, st.just("")),
+        st.tuples(st.just("decide"), VERSIONS, st.sampled_from(sorted(actions.ACTIONS))),
+        st.tuples(st.just("alias"), VERSIONS, st.just("")),
+        st.tuples(st.just("undo"), VERSIONS, st.just("")),
+    ),
+    min_size=8,
+    max_size=20,
+)
+
+
+class Deployer:
+    """One of two: it sees a deployment, and later decides in a transaction, as replicas do."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._name = name
+
+    async def make(self, moves: Sequence[Move]) -> None:
+        for kind, version, what in moves:
+            with suppress(ConflictError, NotFoundError):
+                seen = await self._seen(version)
+                async with self._database.unit_of_work() as uow:
+                    await self._move(uow, kind, version, what, seen)
+
+    async def _seen(self, version: int) -> Record | None:
+        async with self._database.read() as connection:
+            records = await Deployments(connection).of_model(ENVIRONMENT, self._name)
+        return next((r for r in records if r.deployment.version == version), None)
+
+    async def _move(
+        self, uow: UnitOfWork, kind: str, version: int, what: str, seen: Record | None
+    ) -> None:
+        names = {"model_id": self._name, "model": self._name}
+        if kind == "register":
+            await service.receive(uow, registered(version, **names), ENVIRONMENT, CAUSE)
+        elif kind == "alias":
+            told = AliasChanged(alias="champion", version=version, by="ada", **names)
+            await actions.wish_for_champion(uow, ENVIRONMENT, told)
+        elif kind == "undo":
+            await actions.undo(uow, ENVIRONMENT, self._name, WISH)
+        elif seen and kind == "work":
+            await worked(uow, await service.unmoved(uow, seen), what)
+        elif seen:
+            current = await service.held(uow, seen.deployment.id)
+            await actions.ACTIONS[what](uow, current, WISH)
+
+
+def test_two_deployers_side_by_side_keep_one_champion_and_growing_routes(
+    postgres_url: str,
+) -> None:
+    numbers = count()
+    with asyncio.Runner() as runner:
+        one, other = (
+            runner.run(Database.open(postgres_url, "deployer", MIGRATIONS)) for _ in range(2)
+        )
+
+        @settings(max_examples=25)
+        @given(first=MOVES, second=MOVES)
+        def side_by_side(first: list[Move], second: list[Move]) -> None:
+            name = f"model-{next(numbers)}"
+            runner.run(race(Deployer(one, name), first, Deployer(other, name), second))
+            runner.run(hold(one, name))
+            runner.run(told_in_order(one, name))
+
+        side_by_side()
+        for database in (one, other):
+            runner.run(database.close())
+
+
+async def race(
+    one: Deployer, first: Sequence[Move], other: Deployer, second: Sequence[Move]
+) -> None:
+    await one.make([("register", 1, ""), *[("work", 1, "passed")] * 5, ("register", 2, "")])
+    await asyncio.gather(one.make(first), other.make(second))
+
+
+async def told_in_order(database: Database, name: str) -> None:
+    query = sa.select(outbox).where(outbox.c.aggregateid == f"{ENVIRONMENT}/{name}")
+    async with database.read() as connection:
+        rows = (await connection.execute(query.order_by(outbox.c.position))).all()
+    told = [(row.aggregatetype, json.loads(row.payload)) for row in rows]
+    revisions = [data["revision"] for topic, data in told if topic == "routes-changed"]
+    assert revisions == list(range(1, len(revisions) + 1))
+    ends = Counter(d["deployment_id"] for topic, d in told if topic == "deployment-finished")
+    assert set(ends.values()) <= {1}
