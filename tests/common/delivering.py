@@ -61,6 +61,11 @@ async def catch_up(consumer: Consumer, subscription: Subscription) -> None:
             pass
 
 
+async def look(consumer: Consumer, subscription: Subscription) -> None:
+    """What a running consumer does every few seconds, and when it is told to."""
+    await consumer._is_stuck(subscription.assigned())
+
+
 def junk(number: int) -> Outgoing:
     return Outgoing("code-changed", f"junk-{number}", {}, b"\xffjunk")
 
