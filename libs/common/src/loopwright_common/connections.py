@@ -114,6 +114,10 @@ class _Held(Connections):
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[AsyncConnection, None]:
+        # The library would go on with another connection, which does not hold the lock.
+        if self._connection.invalidated:
+            lost = ConnectionError("the connection that held the lock was cut")
+            raise OperationalError("connect", None, lost)
         try:
             yield self._connection
         finally:
