@@ -217,14 +217,18 @@ async def test_a_prepared_handler_works_outside_the_transaction(
 EVENTS = [("a", 1), ("a", 2), ("b", 3), ("b", 4), ("c", 5)]
 
 
-@given(st.permutations([*EVENTS, *EVENTS]))
+@given(st.permutations(EVENTS * 3), st.integers(1, 32), st.booleans())
 def test_order_and_repetition_of_deliveries_do_not_matter(
-    deliveries: list[tuple[str, int]],
+    deliveries: list[tuple[str, int]], batch: int, sharing: bool
 ) -> None:
-    assert asyncio.run(effects_after(deliveries)) == {Effect(*event) for event in EVENTS}
+    assert asyncio.run(effects_after(deliveries, batch, sharing)) == {
+        Effect(*event) for event in EVENTS
+    }
 
 
-async def effects_after(deliveries: list[tuple[str, int]]) -> set[Effect]:
+async def effects_after(
+    deliveries: list[tuple[str, int]], batch: int, sharing: bool
+) -> set[Effect]:
     import tempfile
     from pathlib import Path
 
@@ -232,11 +236,15 @@ async def effects_after(deliveries: list[tuple[str, int]]) -> set[Effect]:
         database = await service.open_database(f"sqlite:///{place}")
         bus = await SqliteLog.open(Path(place))
         await bus.publish([code_changed(key, number) for key, number in deliveries])
-        await handle_all(service.consumer(database, bus), bus)
+        consumer = Consumer(
+            "probe.worker", HANDLERS, database, bus, Metrics(), batch=batch, sharing=sharing
+        )
+        await handle_all(consumer, bus)
         done = await effects(database)
+        told = [row.id for row in await rows(database, outbox)]
         await bus.close()
         await database.close()
-    assert len(done) == len(EVENTS)
+    assert len(done) == len(told) == len(EVENTS)
     return set(done)
 
 

@@ -7,6 +7,7 @@ earlier generation has told others what it had to, and emits nothing.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -71,17 +72,22 @@ async def _claim(
 
     Whoever else claims one of them meanwhile waits for the end of this transaction.
     """
-    dialect = sqlite if uow.connection.dialect.name == "sqlite" else postgresql
-    new = dialect.insert(inbox)
-    claimed = new.on_conflict_do_update(
-        index_elements=["consumer", "event_id"],
-        set_={name: new.excluded[name] for name in ("generation", "handled_at")},
-        where=inbox.c.generation < new.excluded.generation,
-    ).returning(inbox.c.event_id, inbox.c.first)
     row = {"consumer": consumer, "handled_at": clock.now(),
            "generation": generation, "first": generation}  # fmt: skip
     rows = [{**row, "event_id": event_id} for event_id in sorted(set(event_ids))]
     if not rows:
         return {}
-    found = await uow.connection.execute(claimed, rows)
+    claim = _claiming(uow.connection.dialect.name)
+    found = await uow.connection.execute(claim, rows if len(rows) > 1 else rows[0])
     return {row.event_id: row.first for row in found}
+
+
+@cache
+def _claiming(dialect: str) -> Any:
+    """Built once: that takes longer than to run it."""
+    new: Any = (sqlite if dialect == "sqlite" else postgresql).insert(inbox)
+    return new.on_conflict_do_update(
+        index_elements=["consumer", "event_id"],
+        set_={name: new.excluded[name] for name in ("generation", "handled_at")},
+        where=inbox.c.generation < new.excluded.generation,
+    ).returning(inbox.c.event_id, inbox.c.first)

@@ -7,11 +7,11 @@ token, which the member notices in the same way.
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
 from loopwright_common.bus import Positions, TopicPartition
@@ -47,10 +47,7 @@ class Ownership:
         self.held = frozenset(places)
         if not places:
             return {}
-        new = _dialect(uow.connection).insert(positions)
-        taken = new.on_conflict_do_update(
-            index_elements=_KEY, set_={"owner": new.excluded.owner}
-        ).returning(*_PLACE, positions.c.next_offset, positions.c.generation)
+        taken = _taking(uow.connection.dialect.name)
         rows = [self._row(place, 0) for place in sorted(places)]
         found = (await uow.connection.execute(taken, rows)).all()
         self.generation = max(row.generation for row in found)
@@ -58,21 +55,14 @@ class Ownership:
 
     async def store(self, uow: UnitOfWork, reached: Positions) -> None:
         """Move forward, in the transaction that did the work; DisplacedError if others did."""
-        new = _dialect(uow.connection).insert(positions)
-        moved = new.on_conflict_do_update(
-            index_elements=_KEY,
-            set_={name: new.excluded[name] for name in ("next_offset", "handled_at")},
-            where=sa.and_(
-                positions.c.owner == new.excluded.owner,
-                positions.c.next_offset <= new.excluded.next_offset,
-            ),
-        ).returning(*_PLACE)
         moment = clock.now()
         rows = [
             self._row(place, offset) | {"handled_at": moment}
             for place, offset in sorted(reached.items())
         ]
-        if len((await uow.connection.execute(moved, rows)).all()) < len(rows):
+        moving = _moving(uow.connection.dialect.name)
+        moved = await uow.connection.execute(moving, rows if len(rows) > 1 else rows[0])
+        if len(moved.all()) < len(rows):
             raise DisplacedError(f"{self.consumer}: another member goes on from here")
 
     async def confirm(self, uow: UnitOfWork, place: TopicPartition) -> None:
@@ -108,5 +98,25 @@ def after(records: Iterable[Record]) -> dict[TopicPartition, int]:
     return {place_of(record): record.offset + 1 for record in records}
 
 
-def _dialect(connection: AsyncConnection) -> Any:
-    return sqlite if connection.dialect.name == "sqlite" else postgresql
+@cache
+def _taking(dialect: str) -> Any:
+    new = _insert(dialect)
+    taken = new.on_conflict_do_update(index_elements=_KEY, set_={"owner": new.excluded.owner})
+    return taken.returning(*_PLACE, positions.c.next_offset, positions.c.generation)
+
+
+@cache
+def _moving(dialect: str) -> Any:
+    new = _insert(dialect)
+    return new.on_conflict_do_update(
+        index_elements=_KEY,
+        set_={name: new.excluded[name] for name in ("next_offset", "handled_at")},
+        where=sa.and_(
+            positions.c.owner == new.excluded.owner,
+            positions.c.next_offset <= new.excluded.next_offset,
+        ),
+    ).returning(*_PLACE)
+
+
+def _insert(dialect: str) -> Any:
+    return (sqlite if dialect == "sqlite" else postgresql).insert(positions)
