@@ -71,6 +71,18 @@ def check_key(kind: str, key: str) -> None:
         )
 
 
+def check_text(name: str, text: str) -> None:
+    """InvalidError for what PostgreSQL cannot keep: NUL characters and halves of pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidError(f"Invalid value for {name}: it is no Unicode text", field=name) from None
+    if "\0" in text:
+        raise InvalidError(
+            f"Invalid value for {name}: it holds a NUL character, which cannot be kept", field=name
+        )
+
+
 def check_length(what: str, text: str | None, most: int) -> None:
     """InvalidError when `text` has more than `most` characters."""
     if text is not None and len(text) > most:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
 
 from loopwright_common import runtime
@@ -18,6 +18,7 @@ from loopwright_common.runtime import Service, delivery_loops, delivery_readines
 from loopwright_common.settings import LOOPBACK
 from loopwright_common.web import Readiness, create_app
 from loopwright_registry.artifacts import api as artifacts_api
+from loopwright_registry.domain import check_text
 from loopwright_registry.events import api as events_api
 from loopwright_registry.events import handlers as archive_handlers
 from loopwright_registry.events.domain import FeedLimits
@@ -99,13 +100,22 @@ def build_app(
         """As MLflow's server answers."""
         return "OK"
 
-    app.include_router(native_api.router(call.database, call.store))
-    app.include_router(runs_native_api.router(call.database))
-    app.include_router(events_api.router(call.database, feed))
+    for router in (
+        native_api.router(call.database, call.store),
+        runs_native_api.router(call.database),
+        events_api.router(call.database, feed),
+    ):
+        app.include_router(router, dependencies=[Depends(require_text)])
     mlflow = mlflow_app(ENDPOINTS, artifacts_api.routes(call), call)
     app.mount("/api", mlflow)
     app.mount("/ajax-api", mlflow)
     return app
+
+
+def require_text(request: Request) -> None:
+    """InvalidError for a name in the path or the query that no database could look for."""
+    for name, value in [*request.path_params.items(), *request.query_params.multi_items()]:
+        check_text(name, str(value))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, TooLargeError
 from loopwright_common.unit_of_work import Cause
-from loopwright_registry.domain import LARGEST_FLOAT, LARGEST_INTEGER, Metric
+from loopwright_registry.domain import LARGEST_FLOAT, LARGEST_INTEGER, Metric, check_text
 
 CAUSE_HEADER = "loopwright-cause"
 LARGEST_BODY = 32 << 20
@@ -42,10 +42,14 @@ class Asked(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_means_absent(cls, fields: object) -> object:
-        if isinstance(fields, Mapping):
-            return {key: value for key, value in fields.items() if value is not None}
-        return fields
+    def _null_means_absent_and_text_is_text(cls, fields: object) -> object:
+        if not isinstance(fields, Mapping):
+            return fields
+        for name, value in fields.items():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str):
+                    check_text(name, text)
+        return {key: value for key, value in fields.items() if value is not None}
 
     @classmethod
     def read(cls, fields: Mapping[str, object]) -> Self:
@@ -66,7 +70,7 @@ class Asked(BaseModel):
 class Pair(Asked):
     """A tag or a parameter."""
 
-    key: str
+    key: str = Field(max_length=250)
     value: str = ""
 
 
@@ -77,9 +81,9 @@ class AskedMetric(Asked):
     value: float
     timestamp: Int64
     step: Int64 = 0
-    model_id: str | None = None
-    dataset_name: str | None = None
-    dataset_digest: str | None = None
+    model_id: str | None = Field(default=None, max_length=64)
+    dataset_name: str | None = Field(default=None, max_length=500)
+    dataset_digest: str | None = Field(default=None, max_length=36)
 
     def metric(self, run_id: str) -> Metric:
         return Metric(
@@ -214,4 +218,6 @@ def _complaint(kind: str, place: tuple[int | str, ...], value: object) -> str:
     name = ".".join(str(part) for part in place)
     if kind == "missing":
         return f"Missing value for required parameter '{name}'."
-    return f"Invalid value {json.dumps(value, default=str)} for parameter '{name}' supplied."
+    shown = json.dumps(value, default=str)[:100]
+    long = "; it is too long" if kind in ("string_too_long", "too_long") else ""
+    return f"Invalid value {shown} for parameter '{name}' supplied{long}."

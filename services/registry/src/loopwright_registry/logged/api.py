@@ -30,9 +30,9 @@ from loopwright_registry.wire import (
 
 class CreateLogged(Asked):
     experiment_id: str
-    name: str | None = None
-    model_type: str = ""
-    source_run_id: str | None = None
+    name: str | None = Field(default=None, max_length=500)
+    model_type: str = Field(default="", max_length=500)
+    source_run_id: str | None = Field(default=None, max_length=256)
     params: list[Pair] = Field(default=[])
     tags: list[Pair] = Field(default=[])
 
@@ -71,7 +71,7 @@ class OrderBy(Asked):
 
 
 class SearchLogged(Asked):
-    experiment_ids: list[str] = Field(default=[])
+    experiment_ids: list[str] = Field(default=[], max_length=10_000)
     filter: str | None = None
     max_results: int = 50
     order_by: list[OrderBy] = Field(default=[])

@@ -1,8 +1,9 @@
 """A logged model."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from loopwright_registry.domain import Metric, Params, Tags
@@ -27,6 +28,14 @@ class LoggedModel:
     tags: Tags = field(default_factory=dict)
     params: Params = field(default_factory=dict)
     metrics: Sequence[Metric] = ()
+
+    def registered_versions(self) -> list[Any]:
+        """What its tag tells; nothing where a client wrote something else there."""
+        try:
+            known = json.loads(self.tags.get(VERSIONS_TAG, "[]"))
+        except ValueError:
+            known = None
+        return known if isinstance(known, list) else []
 
 
 def new_logged_id() -> str:

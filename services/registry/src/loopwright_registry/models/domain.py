@@ -192,10 +192,7 @@ def json_tag(tags: Tags, key: str) -> dict[str, Any] | None:
     """The JSON object in a tag; InvalidError naming the tag when it is none."""
     if key not in tags:
         return None
-    try:
-        value = json.loads(tags[key])
-    except ValueError:
-        value = None
+    value = _json(tags[key])
     if not isinstance(value, dict):
         raise InvalidError(f"tag {key}: give a JSON object", field=key)
     return value
@@ -206,13 +203,20 @@ def subject_of(name: str, version: int | None = None) -> str:
     return f"models/{name}" if version is None else f"models/{name}/versions/{version}"
 
 
+def _json(given: object) -> object:
+    """The JSON value that a text says or that is given; None where no database could keep it."""
+    try:
+        value = json.loads(given) if isinstance(given, str) else given
+        json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return value
+
+
 def _list(name: str, text: object) -> list[Any] | None:
     if text is None:
         return None
-    try:
-        value = json.loads(text) if isinstance(text, str) else text
-    except ValueError:
-        value = None
+    value = _json(text)
     if not isinstance(value, list):
         raise InvalidError(f"the MLmodel file's signature.{name} is no JSON list")
     return value

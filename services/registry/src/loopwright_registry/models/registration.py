@@ -151,6 +151,5 @@ async def _note_registration(
     await uow.lock(f"logged/{logged.model_id}")
     logged_models = LoggedModels(uow.connection)
     now = await logged_models.get(logged.model_id)
-    known = json.loads(now.tags.get(VERSIONS_TAG, "[]"))
-    known.append({"name": version.name, "version": version.version})
+    known = [*now.registered_versions(), {"name": version.name, "version": version.version}]
     await logged_models.set_tags(logged.model_id, {VERSIONS_TAG: json.dumps(known)})

@@ -72,10 +72,10 @@ class SearchVersions(Search):
 
 class CreateVersion(ByName):
     source: str
-    run_id: str | None = None
+    run_id: str | None = Field(default=None, max_length=256)
     run_link: str | None = None
     description: str | None = None
-    model_id: str | None = None
+    model_id: str | None = Field(default=None, max_length=64)
     tags: list[Pair] = Field(default=[])
 
     def new_version(self) -> NewVersion:

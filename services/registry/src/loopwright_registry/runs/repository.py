@@ -107,7 +107,7 @@ class Runs:
 
     async def held_within(self, uri: str) -> list[str]:
         """The runs that an attempt holds and whose artifacts lie below the place."""
-        below = runs.c.artifact_uri.between(f"{uri}/", f"{uri}0")
+        below = sa.and_(runs.c.artifact_uri > f"{uri}/", runs.c.artifact_uri < f"{uri}0")
         query = sa.select(runs.c.run_id).join_from(
             runs, run_attempts, runs.c.run_id == run_attempts.c.run_id
         )

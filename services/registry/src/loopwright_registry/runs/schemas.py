@@ -32,7 +32,7 @@ class ByRun(Asked):
 
 class CreateRun(Asked):
     experiment_id: str = "0"
-    user_id: str = ""
+    user_id: str = Field(default="", max_length=256)
     run_name: str | None = None
     start_time: Int64 | None = None
     tags: list[Pair] = Field(default=[])
@@ -66,7 +66,7 @@ class LogBatch(ByRun):
 class AskedDataset(Asked):
     name: str = Field(max_length=500)
     digest: str = Field(max_length=36)
-    source_type: str
+    source_type: str = Field(max_length=36)
     source: str = Field(max_length=65_535)
     schema_: str | None = Field(default=None, alias="schema", max_length=1_048_575)
     profile: str | None = Field(default=None, max_length=16_777_215)
@@ -89,7 +89,7 @@ class AskedDatasetInput(Asked):
 
 
 class ModelRef(Asked):
-    model_id: str
+    model_id: str = Field(max_length=64)
     step: Int64 = 0
 
 
@@ -109,7 +109,7 @@ class GetHistory(ByRun):
 
 
 class SearchRuns(Asked):
-    experiment_ids: list[str] = Field(default=[])
+    experiment_ids: list[str] = Field(default=[], max_length=10_000)
     filter: str | None = None
     run_view_type: ViewType = "ACTIVE_ONLY"
     max_results: int = 1000

@@ -1,0 +1,48 @@
+"""Many unmodified mlflow clients at once on one registry; prints what they did as JSON."""
+
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+
+CLIENTS, STEPS = 6, 5
+URL, RUN = sys.argv[1], sys.argv[2]
+TAKEN = "RESOURCE_ALREADY_EXISTS"
+
+
+def unless_taken(create: Callable[[], object]) -> str:
+    try:
+        create()
+    except MlflowException as error:
+        return str(error.error_code)
+    return "created"
+
+
+def one(number: int) -> dict[str, object]:
+    """What one client does, while the others do the same."""
+    client = MlflowClient(URL)
+    outcomes = [
+        unless_taken(lambda: client.create_experiment("crowd")),
+        unless_taken(lambda: client.create_registered_model("crowd")),
+    ]
+    versions = []
+    for step in range(STEPS):
+        points = [Metric(f"m{k}", number + step / 10, 1, step) for k in (1, 2, 3)][
+            :: number % 2 or -1
+        ]
+        client.log_batch(RUN, metrics=points)
+        client.set_tag(RUN, "turn", f"{number}")
+        client.log_param(RUN, f"p{number}", step // STEPS)
+        versions.append(client.create_model_version("crowd", "s3://elsewhere").version)
+        client.set_registered_model_alias("crowd", "best", versions[-1])
+        client.set_model_version_tag("crowd", versions[-1], "by", f"{number}")
+    return {"outcomes": outcomes, "versions": [int(version) for version in versions]}
+
+
+if __name__ == "__main__":
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        print(json.dumps(list(pool.map(one, range(CLIENTS)))))  # noqa: T201
