@@ -67,7 +67,7 @@ def test_the_readmes_blocks_work_as_printed(user: User) -> None:
     shown = user.run("sh", "-ec", user.printed_in_readme("sh", "feedback"))
     assert '"classes":["no","yes"]' in shown.stdout, shown.stderr
     assert "loopwright-prediction-id: " in shown.stdout
-    assert '{"accepted":1,"unknown":[]}' in shown.stdout
+    assert '"accepted":1,"unknown":[]' in shown.stdout
     until("the row is captured and labelled", lambda: captured(user, "churn") == (1, 1))
     assert "model-registered" in user.loopwright("why", "churn")
 

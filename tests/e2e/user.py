@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from loopwright.client import PORTS
+from loopwright.output import UP
 from loopwright.ports import free_ports
 from loopwright_common import processes
 
@@ -106,10 +107,10 @@ def until(what: str, found: Callable[[], bool], within: float = 40) -> None:
 
 
 @contextmanager
-def with_system(directory: Path) -> Generator[User, None, None]:
+def with_system(directory: Path, *up: str) -> Generator[User, None, None]:
     """A user whose `loopwright up` runs; a warning about the future ends it."""
     user = User(directory)
-    command = [sys.executable, "-W", "error::FutureWarning", "-m", "loopwright", "up"]
+    command = [sys.executable, "-W", "error::FutureWarning", "-m", "loopwright", "up", *up]
     with user.log.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -120,10 +121,12 @@ def with_system(directory: Path) -> Generator[User, None, None]:
             start_new_session=True,
         )
     try:
+        until("it is up", lambda: UP in user.log.read_text() or process.poll() is not None, 120)
+        assert process.poll() is None, user.log.read_text()[-3000:]
         until("every service is ready", lambda: all(user.is_ready(name) for name in PORTS))
         yield user
         process.terminate()
-        assert process.wait(15) == 0, user.log.read_text()[-3000:]
+        assert process.wait(40) == 0, user.log.read_text()[-3000:]
     finally:
         user.http.close()
         processes.kill_group(process.pid)

