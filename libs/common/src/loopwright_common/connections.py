@@ -144,9 +144,10 @@ def _parsed(url: str) -> URL:
     except (ArgumentError, ValueError):
         made = None
     if made is None or made.get_backend_name() not in {"sqlite", "postgresql"}:
-        scheme = url.partition(":")[0]
+        scheme, separator, _ = url.partition("://")
         raise InvalidError(
-            f"{scheme}:...: give sqlite:///DIRECTORY or postgresql://USER@HOST/DATABASE",
+            f"{scheme if separator else ''}...: give sqlite:///DIRECTORY or "
+            "postgresql://USER@HOST/DATABASE",
             field="database_url",
         )
     return made
