@@ -26,6 +26,9 @@ from tests.common.probe.service import Effect, effects
 from tests.common.test_consumer import code_changed, rows
 from tests.faults import full_disk
 
+# The limit holds for files of this process; a server's full disk is a fault it tells of.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 async def test_an_artifact_that_does_not_fit_is_refused_and_leaves_nothing(
     store: ArtifactStore, tmp_path: Path
@@ -37,6 +40,7 @@ async def test_an_artifact_that_does_not_fit_is_refused_and_leaves_nothing(
     assert (await store.put(b"x" * (1 << 20))).size == 1 << 20
 
 
+@on_sqlite
 async def test_a_transaction_that_does_not_fit_changes_and_tells_nothing(
     database: Database,
 ) -> None:
@@ -50,6 +54,7 @@ async def test_a_transaction_that_does_not_fit_changes_and_tells_nothing(
     assert len(await rows(database, outbox)) == 1
 
 
+@on_sqlite
 async def test_a_service_without_space_is_unready_until_there_is_some(
     database: Database,
 ) -> None:
@@ -66,6 +71,7 @@ async def test_a_service_without_space_is_unready_until_there_is_some(
     assert ready.status_code == 200
 
 
+@on_sqlite
 async def test_a_database_at_its_limit_changes_nothing(database: Database) -> None:
     async with database.read() as connection:
         pages = await connection.scalar(sa.text("PRAGMA page_count"))
@@ -76,6 +82,7 @@ async def test_a_database_at_its_limit_changes_nothing(database: Database) -> No
     assert await effects(database) == []
 
 
+@on_sqlite
 async def test_a_consumer_waits_for_space_and_then_handles_each_event_once(
     database: Database, bus: SqliteLog
 ) -> None:

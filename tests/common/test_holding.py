@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from loopwright_common.database import Database
@@ -11,6 +12,9 @@ from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
 from tests.common.test_consumer import code_changed
 from tests.holding import watching
+
+# PostgreSQL has a connection for each, so there is nothing to watch.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def faults_of(database: Database, within: Callable[[], Awaitable[object]]) -> list[str]:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -181,11 +182,11 @@ runtime.main(build, Settings())
 
 @pytest.mark.parametrize(("how", "status"), [("stop", 0), ("fail", 1)])
 def test_a_process_ends_cleanly_when_told_and_with_a_clear_line_when_not(
-    how: str, status: int, database_url: str
+    how: str, status: int, tmp_path: Path
 ) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", STANDALONE, how],
-        env={**os.environ, "LOOPWRIGHT_BUS_URL": database_url},
+        env={**os.environ, "LOOPWRIGHT_BUS_URL": f"sqlite:///{tmp_path}"},
         capture_output=True,
         text=True,
         timeout=60,
