@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from loopwright_common.database import Database
 from loopwright_common.delivery_tables import outbox
 from loopwright_common.errors import ConflictError, LoopwrightError
 from loopwright_common.events import CodeChanged
+from loopwright_common.leases import LeaseLostError
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_trainer import queueing, service
-from loopwright_trainer.claims import claim_next
+from loopwright_trainer.claims import Tenure, claim_next
 from loopwright_trainer.directory import held
 from loopwright_trainer.domain import RunStatus
 from loopwright_trainer.git.mirror import Mirrors
@@ -75,6 +77,26 @@ async def test_a_run_whose_trainer_is_alive_is_left_alone(database: Database) ->
         assert await claim_next(uow)
 
     assert await at_once(database, claim_next) == [None] * AT_ONCE
+
+
+async def test_a_trainer_whose_run_was_taken_over_writes_nothing(database: Database) -> None:
+    await change(database, B)
+    moment = timedelta(milliseconds=1)
+    async with database.unit_of_work() as uow:
+        late = await claim_next(uow, moment)
+    async with database.unit_of_work() as uow:
+        current = await claim_next(uow, moment)
+    assert late
+    assert current
+    with pytest.raises(LeaseLostError):
+        async with Tenure(database, late.lease, moment).writing() as uow:
+            await service.finish(uow, late.run, service.Ending(RunStatus.FAILED, "late"))
+    async with Tenure(database, current.lease, moment).writing():
+        pass
+
+    (run,) = await runs(database)
+    assert (run.status, run.attempts) == (RunStatus.RUNNING, 2)
+    assert await emitted(database, "training-finished") == 0
 
 
 async def test_a_commit_that_many_announce_at_once_is_said_once(database: Database) -> None:

@@ -80,7 +80,7 @@ def open_workshop(settings: TrainerSettings, database: Database, tracking: Track
 
 
 def main() -> None:
-    runtime.main(build, TrainerSettings())
+    runtime.main(build, TrainerSettings(), MIGRATIONS)
 
 
 if __name__ == "__main__":
