@@ -1,12 +1,14 @@
 """The artifact proxy keeps to its own paths."""
 
-from collections.abc import AsyncGenerator
+import shutil
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from loopwright_common.directory_store import DirectoryStore
-from tests.registry.builders import FILES, packaged_run, register, upload
+from tests.registry.builders import FILES, call, packaged_run, register, send, upload
 from tests.registry.conftest import LARGEST_UPLOAD
 
 HOSTILE = [
@@ -128,3 +130,51 @@ async def test_a_path_is_either_a_file_or_a_directory(
     assert answer.status_code == 409
     assert "choose another path" in answer.json()["message"]
     await upload(client, f"0/r/artifacts/{first}", "z")
+
+
+@contextmanager
+def away(store: DirectoryStore) -> Generator[None, None, None]:
+    """Nothing can be written: a file lies where new bytes are collected."""
+    incoming = store._root / "incoming"
+    aside = incoming.rename(store._root / "aside")
+    incoming.write_text("")
+    yield
+    incoming.unlink()
+    aside.rename(incoming)
+
+
+async def test_while_the_store_is_away_uploads_wait_and_nothing_is_half_done(
+    client: httpx.AsyncClient, store: DirectoryStore
+) -> None:
+    run_id = await packaged_run(client)
+    at = f"{FILES}/0/{run_id}/artifacts/late.txt"
+    with away(store):
+        uploaded = await client.put(at, content=b"x")
+        await call(client, "POST", "registered-models/create", name="m")
+        registered = await send(
+            client, "POST", "model-versions/create", name="m", source=f"runs:/{run_id}/package"
+        )
+        unready = await client.get("/readyz")
+    ready = await client.get("/readyz")
+
+    for answer in (uploaded, registered):
+        assert answer.status_code == 503
+        assert answer.json()["error_code"] == "TEMPORARILY_UNAVAILABLE"
+        assert int(answer.headers["retry-after"]) > 0
+    assert unready.status_code == 503
+    assert "artifact store" in unready.json()["checks"]["artifacts"]
+    assert ready.json()["checks"]["artifacts"] == "ok"
+    assert (await client.get(at)).status_code == 404
+    assert (await client.get("/v1/models/m/versions")).json()["items"] == []
+    assert (await register(client, run_id))["status"] == "READY"
+
+
+async def test_a_file_that_the_store_lost_is_told_before_anything_is_sent(
+    client: httpx.AsyncClient, store: DirectoryStore
+) -> None:
+    await upload(client, "0/r/artifacts/file", "x")
+    shutil.rmtree(store._root / "sha256")
+
+    answer = await client.get(f"{FILES}/0/r/artifacts/file")
+
+    assert answer.status_code == 404

@@ -119,7 +119,7 @@ def require_text(request: Request) -> None:
 
 
 def main() -> None:
-    runtime.main(build, RegistrySettings())
+    runtime.main(build, RegistrySettings(), MIGRATIONS)
 
 
 if __name__ == "__main__":
