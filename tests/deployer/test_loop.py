@@ -59,6 +59,12 @@ class Running:
             await asyncio.sleep(0.05)
         pytest.fail(f"version {version} is {found.get('state')}: {found.get('why')}")
 
+    async def reaches_step(self, version: int, step: int) -> None:
+        """Return once its canary has taken the step, from 0."""
+        async with asyncio.timeout(40):
+            while (await self.until(version, "canary"))["canary_step"] != step:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
     async def act(self, deployment: dict[str, Any], action: str) -> httpx.Response:
         wish = {"by": "ada", "reason": "test"}
         return await self.api.post(f"/v1/deployments/{deployment['id']}/{action}", json=wish)
@@ -120,9 +126,9 @@ async def test_versions_go_from_registered_to_champion_and_back(running: Running
     await running.register(2)
     await running.until(2, "canary", "rejected", "paused")
     await running.answered(1, calls=500)
-    for share in (30, 60):
+    for step, share in enumerate((30, 60)):
+        await running.reaches_step(2, step)
         await running.answered(2, calls=share)
-        await asyncio.sleep(0.3)
     second = await running.until(2, "promoted", "rolled-back")
     assert second["previous"] == 1
 
