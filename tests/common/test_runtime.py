@@ -199,3 +199,31 @@ def test_a_process_ends_cleanly_when_told_and_with_a_clear_line_when_not(
         assert lines == []
     else:
         assert lines[-1] == "probe: loop failed: ValueError('no such luck')"
+
+
+MIGRATING = """
+from loopwright_common import runtime
+from loopwright_common.settings import ServiceSettings
+from tests.common.probe.service import VERSIONS
+
+class Settings(ServiceSettings):
+    service = "probe"
+    port: int = 0
+
+runtime.main(None, Settings(), VERSIONS)
+"""
+
+
+def test_the_migration_job_says_what_it_did_and_ends(database_url: str) -> None:
+    def migrate() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", MIGRATING, "--migrate"],
+            env={**os.environ, "LOOPWRIGHT_DATABASE_URL": database_url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+
+    assert '"migrated": ["d001", "p001"]' in migrate().stderr
+    assert '"migrated": []' in migrate().stderr

@@ -21,6 +21,7 @@ from loopwright_common.sql import lock_until_commit, upsert
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_DELIVERY = _MIGRATIONS / "delivery"
 
 
 class Database:
@@ -29,6 +30,8 @@ class Database:
     def __init__(self, connections: Connections, service: str) -> None:
         self._connections = connections
         self.service = service
+        self.migrated: list[str] = []
+        """The migrations that ran when it was opened."""
         self.outbox_filled = asyncio.Event()
         self.outbox_fault: str | None = None
         """Why the relay could not publish, as long as it has not since."""
@@ -47,8 +50,8 @@ class Database:
         try:
             async with database._connections.begin() as connection:
                 await _prepare(connection, service)
-                await connection.run_sync(migrate, _MIGRATIONS / "delivery", "delivery")
-                await connection.run_sync(migrate, migrations, service)
+                for versions, name in ((_DELIVERY, "delivery"), (migrations, service)):
+                    database.migrated += await connection.run_sync(migrate, versions, name)
                 if connection.dialect.name == "sqlite":
                     # The file belongs to this process, so whoever held a lease is gone.
                     await connection.execute(delete(leases))
@@ -142,12 +145,18 @@ def _not_opened(url: str, service: str, error: DBAPIError) -> str:
     return f"{said} (PostgreSQL at {postgres.place_of(make_url(url))}; start it, or mend {setting})"
 
 
-def migrate(connection: Connection, versions: Path, name: str) -> None:
-    """Run the Alembic migrations in `versions`, recorded in a version table of their own."""
+def migrate(connection: Connection, versions: Path, name: str) -> list[str]:
+    """Run the Alembic migrations in `versions`, recorded in a version table of their own.
+
+    Returns those that had not run before.
+    """
+    ran: list[str] = []
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("version_locations", str(versions))
     config.set_main_option("path_separator", "newline")
     config.attributes["connection"] = connection
     config.attributes["version_table"] = f"alembic_version_{name}"
+    config.attributes["ran"] = ran
     command.upgrade(config, "head")
+    return ran

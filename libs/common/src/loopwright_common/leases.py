@@ -135,9 +135,9 @@ async def _keep_renewing(
     while loop.time() < ends:
         await asyncio.sleep(length.total_seconds() / 4)
         try:
-            async with database.unit_of_work() as uow:
+            async with asyncio.timeout_at(ends), database.unit_of_work() as uow:
                 await renew(uow, lease, length)
-        except LeaseLostError:
+        except (LeaseLostError, TimeoutError):
             break
         except UnavailableError as error:
             log.warning("lease.not-renewed", lease=lease.name, error=str(error))

@@ -3,6 +3,7 @@
 A loop that fails ends the process, so that whoever started it notices and starts it anew.
 """
 
+import argparse
 import asyncio
 import contextlib
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -76,13 +78,32 @@ class LoopFailedError(LoopwrightError):
     """A loop that should run until told to stop ended with a fault of ours."""
 
 
-def main(build: Build[S], settings: S) -> None:
-    """Run one service as its own process until told to stop; status 1 with a last line if not."""
+def main(build: Build[S], settings: S, migrations: Path | None = None) -> None:
+    """Run one service as its own process until told to stop; status 1 with a last line if not.
+
+    With `--migrate` it only brings its database up to date, by `migrations`.
+    """
     logs.configure(settings.log_level)
     try:
-        asyncio.run(_run_alone(build, settings))
+        if migrations and _asked_to_migrate(settings.service):
+            asyncio.run(_migrate(settings, migrations))
+        else:
+            asyncio.run(_run_alone(build, settings))
     except LoopwrightError as error:
         raise SystemExit(str(error)) from None
+
+
+def _asked_to_migrate(service: str) -> bool:
+    parser = argparse.ArgumentParser(prog=f"loopwright-{service}", allow_abbrev=False)
+    said = "bring the database up to date and end; a service that starts does so too"
+    parser.add_argument("--migrate", action="store_true", help=said)
+    return bool(parser.parse_args().migrate)
+
+
+async def _migrate(settings: ServiceSettings, migrations: Path) -> None:
+    database = await Database.open(settings.database_url, settings.service, migrations)
+    log.info("database.up-to-date", service=settings.service, migrated=database.migrated)
+    await database.close()
 
 
 async def _run_alone(build: Build[S], settings: S) -> None:

@@ -62,7 +62,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
 
 
 def main() -> None:
-    runtime.main(build, DeployerSettings())
+    runtime.main(build, DeployerSettings(), MIGRATIONS)
 
 
 if __name__ == "__main__":

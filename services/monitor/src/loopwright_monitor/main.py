@@ -59,7 +59,7 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
 
 
 def main() -> None:
-    runtime.main(build, MonitorSettings())
+    runtime.main(build, MonitorSettings(), MIGRATIONS)
 
 
 if __name__ == "__main__":
