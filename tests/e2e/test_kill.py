@@ -135,6 +135,12 @@ async def check_history(house: House, versions: int) -> None:
     assert "champion" in str(shown["aliases"])
     deployments = (await house.get("deployer", "/v1/deployments", limit=100))["items"]
     assert [d["version"] for d in deployments if d["champion"]] == [versions]
+    await house.until("rows are captured with their labels", lambda: labelled(house))
+
+
+async def labelled(house: House) -> bool:
+    captured = await house.get("monitor", f"/v1/captured/{MODEL}")
+    return bool(captured and captured["labelled"])
 
 
 TOPICS = [
