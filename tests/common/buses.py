@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from loopwright_common.bus import EventBus, Positions, Subscription, TopicPartition, from_start
 from loopwright_common.buses import open_bus
 from loopwright_common.codec import Outgoing, Record
+from loopwright_common.errors import UnavailableError
 
 TOPIC = "code-changed"
 TABLE = "routes-changed"
@@ -114,7 +115,10 @@ class Group:
 
     async def _work(self, subscription: Subscription) -> None:
         while True:
-            await self.step(subscription)
+            try:
+                await self.step(subscription)
+            except UnavailableError:
+                await asyncio.sleep(0.2)
 
 
 async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:

@@ -1,5 +1,6 @@
 """The declared topics made true on Kafka."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import timedelta
@@ -84,6 +85,9 @@ async def _create(admin: AIOKafkaAdminClient, cluster: Cluster, topics: Sequence
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
             raise UnavailableError(f"{cluster}: topic {name!r} was not made: {error()} {said}")
+    wanted = {topic.name for topic in new}
+    while not wanted <= (await _partitions(admin)).keys():  # noqa: ASYNC110  (brokers do not say)
+        await asyncio.sleep(0.05)
 
 
 async def _set(admin: AIOKafkaAdminClient, cluster: Cluster, topics: Sequence[Topic]) -> int:

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from loopwright_common.kafka.wire import Cluster
 from loopwright_common.topics import places_of
 
-_SILENCE_SECONDS = 20.0
+SILENCE_SECONDS = 20.0
 _JOIN_SECONDS = 45.0
 log = structlog.get_logger()
 _stopping: set[asyncio.Task[None]] = set()
@@ -81,7 +81,7 @@ class Member:
             last, since = self._answers.get(place, (None, self._waited))
             if answer != last or place not in self._answers:
                 self._answers[place] = (answer, self._waited)
-            elif self._waited - since > _SILENCE_SECONDS:
+            elif self._waited - since > SILENCE_SECONDS:
                 return f"no answer about {place.topic}/{place.partition}"
         return None
 

@@ -15,7 +15,7 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.kafka.wire import CLOSE_SECONDS, Cluster
 from loopwright_common.topics import partition_of, topic_of
 
-_PUBLISH_SECONDS = 30.0
+PUBLISH_SECONDS = 30.0
 _BATCH_BYTES = 256 << 10
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class Publisher:
             by_place.setdefault(TopicPartition(record.topic, partition), []).append(record)
         producer: AIOKafkaProducer | None = None
         try:
-            async with self._cluster.reached(_PUBLISH_SECONDS):
+            async with self._cluster.reached(PUBLISH_SECONDS):
                 producer = await self._started()
                 await asyncio.gather(
                     *(self._send(producer, place, some) for place, some in by_place.items())
