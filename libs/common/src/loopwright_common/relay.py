@@ -25,6 +25,7 @@ from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import TOPICS
 from loopwright_common.failpoints import failpoint
 from loopwright_common.metrics import Metrics
+from loopwright_common.sql import among
 
 _BATCH = 200
 _POLL_SECONDS = 2.0
@@ -102,11 +103,9 @@ class Relay:
         self._singly = max(0, self._singly - 1)
         failpoint(f"{self._database.service}.published")
         async with database.unit_of_work() as uow:
-            await uow.connection.execute(
-                sa.update(outbox)
-                .where(outbox.c.position.in_([r.position for r in rows]))
-                .values(published_at=clock.now())
-            )
+            these = among(uow.connection, outbox.c.position, [row.position for row in rows])
+            marked = sa.update(outbox).where(these).values(published_at=clock.now())
+            await uow.connection.execute(marked)
         failpoint(f"{self._database.service}.marked")
         for row in rows:
             self._metrics.events_published.labels(row.type).inc()

@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Table, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Table,
+    any_,
+    literal,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
@@ -32,6 +41,15 @@ async def lock_until_commit(connection: AsyncConnection, names: Sequence[str]) -
     """Others that lock one of the names wait; SQLite runs one transaction at a time anyway."""
     if connection.dialect.name == "postgresql":
         await connection.execute(_LOCK, {"names": sorted(names)})
+
+
+def among(
+    connection: AsyncConnection, column: ColumnElement[int], values: Sequence[int]
+) -> ColumnElement[bool]:
+    """`column IN values`, on PostgreSQL as one statement to prepare, however many there are."""
+    if connection.dialect.name == "postgresql":
+        return column == any_(literal(values, postgresql.ARRAY(BigInteger)))
+    return column.in_(values)
 
 
 async def upsert(
