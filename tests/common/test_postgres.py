@@ -2,7 +2,8 @@
 
 import asyncio
 import tempfile
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -128,6 +129,52 @@ async def test_a_broken_rule_is_told_as_such(database: Database) -> None:
     await execute(database, "CREATE UNIQUE INDEX one_number ON effects (number)")
     with pytest.raises(IntegrityError, match="one_number"):
         await execute(database, "INSERT INTO effects (key, number) VALUES ('a', 1), ('b', 1)")
+
+
+async def test_over_the_network_a_server_that_hangs_up_is_replaced_by_a_new_connection(
+    database_url: str,
+) -> None:
+    async with relayed(database_url) as (url, hang_up):
+        database = await service.open_database(url)
+        await service.tell(database, "a", 1)
+        hang_up()
+        await asyncio.sleep(0.1)
+        await service.tell(database, "a", 2)
+        await database.close()
+
+
+@asynccontextmanager
+async def relayed(url: str) -> AsyncGenerator[tuple[str, Callable[[], None]], None]:
+    """The same database by way of a TCP port, and what cuts its connections."""
+    place = make_url(url)
+    ends: list[asyncio.StreamWriter] = []
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while some := await source.read(65536):
+            sink.write(some)
+        sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if place.host:
+            answers, questions = await asyncio.open_connection(place.host, place.port)
+        else:
+            path = f"{place.query['host']}/.s.PGSQL.5432"
+            answers, questions = await asyncio.open_unix_connection(path)
+        ends.extend((writer, questions))
+        with suppress(OSError):
+            await asyncio.gather(pump(reader, questions), pump(answers, writer))
+
+    def hang_up() -> None:
+        for end in ends:
+            end.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    by_port = place.set(host="127.0.0.1", port=port).difference_update_query(["host"])
+    yield by_port.render_as_string(hide_password=False), hang_up
+    server.close()
+    hang_up()
+    await asyncio.sleep(0.05)
 
 
 async def test_a_database_that_does_not_exist_is_named_with_the_setting(database_url: str) -> None:
