@@ -13,7 +13,7 @@ from typing import TypedDict
 from loopwright.data_dir import locked
 from loopwright.output import greet
 from loopwright.ports import check_ports, service_urls
-from loopwright_common import logs, runtime
+from loopwright_common import logs, runtime, tracing
 from loopwright_common.runtime import Service
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.sqlite_log import SqliteLog
@@ -68,6 +68,7 @@ async def _build(data_dir: Path, bus: SqliteLog, stack: AsyncExitStack) -> list[
     from loopwright_trainer import main as trainer
     from loopwright_trainer.settings import TrainerSettings
 
+    stack.callback(tracing.shut_down)
     place = _place(data_dir)
     services = [
         await registry.build(RegistrySettings(**place), bus, stack),
@@ -78,6 +79,8 @@ async def _build(data_dir: Path, bus: SqliteLog, stack: AsyncExitStack) -> list[
         ),
         await monitor.build(MonitorSettings(**place), bus, stack),
     ]
+    for service in services:
+        tracing.configure(service.name, _LogSettings().otlp_endpoint)
     services[0].loops.append(bus.keep_tidy)
     return services
 

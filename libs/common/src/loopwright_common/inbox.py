@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from opentelemetry.trace import SpanKind
 from sqlalchemy.dialects import postgresql, sqlite
 from structlog.contextvars import bound_contextvars
 
-from loopwright_common import clock, codec
+from loopwright_common import clock, codec, tracing
 from loopwright_common.codec import Record
 from loopwright_common.delivery_tables import inbox
 from loopwright_common.events import Event, Payload
@@ -59,10 +60,21 @@ async def apply(uow: UnitOfWork, consumer: str, generation: int, work: Sequence[
         spoke_in = first.pop(ready.event.id, None)
         if spoke_in is None:
             continue
-        uow.follow(Cause.of(ready.event), consumer)
         uow.silent = spoke_in < generation
-        with bound_contextvars(event_id=ready.event.id, chain_id=ready.event.chain_id):
-            await ready.run(uow)
+        await _run(uow, consumer, ready)
+
+
+async def _run(uow: UnitOfWork, consumer: str, ready: Ready) -> None:
+    event, topic = ready.event, ready.record.topic
+    said = {"messaging.destination.name": topic, "messaging.message.id": event.id,
+            "messaging.consumer.group.name": consumer}  # fmt: skip
+    service = consumer.partition(".")[0]
+    with (
+        bound_contextvars(event_id=event.id, chain_id=event.chain_id),
+        tracing.span(service, f"process {topic}", event.traceparent, SpanKind.CONSUMER, said) as at,
+    ):
+        uow.follow(Cause.of(event, at), consumer)
+        await ready.run(uow)
 
 
 async def _claim(

@@ -19,7 +19,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from loopwright_common import clock, logs
+from loopwright_common import clock, logs, tracing
 from loopwright_common.bus import EventBus
 from loopwright_common.buses import open_bus
 from loopwright_common.consumer import Consumer
@@ -84,6 +84,7 @@ def main(build: Build[S], settings: S, migrations: Path | None = None) -> None:
     With `--migrate` it only brings its database up to date, by `migrations`.
     """
     logs.configure(settings.log_level)
+    tracing.configure(settings.service, settings.otlp_endpoint)
     try:
         if migrations and _asked_to_migrate(settings.service):
             asyncio.run(_migrate(settings, migrations))
@@ -91,6 +92,8 @@ def main(build: Build[S], settings: S, migrations: Path | None = None) -> None:
             asyncio.run(_run_alone(build, settings))
     except LoopwrightError as error:
         raise SystemExit(str(error)) from None
+    finally:
+        tracing.shut_down()
 
 
 def _asked_to_migrate(service: str) -> bool:
@@ -238,9 +241,10 @@ def _socket(host: str, port: int) -> socket.socket:
 
 
 def _server(service: Service) -> Server:
+    traced = tracing.is_configured(service.name)
     return Server(
         uvicorn.Config(
-            service.app,
+            tracing.TraceRequests(service.app, service.name) if traced else service.app,
             host=service.host,
             port=service.port,
             log_config=None,

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from opentelemetry.trace import SpanKind
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common import clock, codec
+from loopwright_common import clock, codec, tracing
 from loopwright_common.codec import Outgoing
 from loopwright_common.delivery_tables import outbox
 from loopwright_common.errors import TooLargeError
 from loopwright_common.events import TOPICS, Event, Payload
-from loopwright_common.ids import child_traceparent, derived_id, new_id, new_traceparent
+from loopwright_common.ids import derived_id, new_id
 from loopwright_common.sql import lock_until_commit
 
 
@@ -26,8 +27,9 @@ class Cause:
     traceparent: str
 
     @classmethod
-    def of(cls, event: Event[Payload]) -> "Cause":
-        return cls(event.chain_id, (event.id,), event.traceparent)
+    def of(cls, event: Event[Payload], traceparent: str | None = None) -> "Cause":
+        """`traceparent` names the work within which the event is handled."""
+        return cls(event.chain_id, (event.id,), traceparent or event.traceparent)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -126,6 +128,13 @@ class UnitOfWork:
             event_id = derived_id(self._scope, *cause.event_ids, data.topic, ordinal)
         else:
             event_id = new_id()
+        said = {"messaging.destination.name": data.topic, "messaging.message.id": event_id}
+        parent = cause.traceparent if cause else None
+        service = self.source.rpartition("/")[2]
+        with tracing.span(
+            service, f"publish {data.topic}", parent, SpanKind.PRODUCER, said
+        ) as traceparent:
+            pass
         return Event(
             id=event_id,
             source=self.source,
@@ -134,6 +143,6 @@ class UnitOfWork:
             key=key,
             chain_id=cause.chain_id if cause else event_id,
             causes=cause.event_ids if cause else (),
-            traceparent=child_traceparent(cause.traceparent) if cause else new_traceparent(),
+            traceparent=traceparent,
             data=data,
         )

@@ -1,17 +1,18 @@
 """Works on one deployment at a time: step after step while this replica has its lease."""
 
 import asyncio
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
 import structlog
 
-from loopwright_common import leases
+from loopwright_common import leases, tracing
 from loopwright_common.database import Database
 from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_common.leases import Lease, LeaseLostError
 from loopwright_common.table_reader import TableReader
-from loopwright_deployer.domain import MOVES_ALONE
+from loopwright_deployer.domain import MOVES_ALONE, State
 from loopwright_deployer.repository import Deployments, Record
 from loopwright_deployer.steps import Steps
 from loopwright_deployer.tending import lease_of
@@ -19,6 +20,9 @@ from loopwright_deployer.workshop import Workshop
 
 log = structlog.get_logger()
 _RETRY_SECONDS = 1.0
+
+
+_LONG = frozenset({State.PACKAGING, State.STAGING})
 
 
 class Driver:
@@ -76,7 +80,8 @@ class Driver:
         """One step; whether the deployment moved. A passing fault is tried again a little later."""
         deployment = record.deployment
         try:
-            return await steps.by_state[deployment.state](record)
+            with _traced(record):
+                return await steps.by_state[deployment.state](record)
         except LeaseLostError:
             raise
         except ConflictError as error:
@@ -102,3 +107,11 @@ class Driver:
 
     def _steps(self, lease: Lease | None) -> Steps:
         return Steps(self._database, self._workshop, self._replicas, lease)
+
+
+def _traced(record: Record) -> AbstractContextManager[object]:
+    """The steps that work; those that wait are looked at every second."""
+    state = record.deployment.state
+    if state not in _LONG:
+        return nullcontext()
+    return tracing.span("deployer", f"{state} {record.deployment.id}", record.cause.traceparent)

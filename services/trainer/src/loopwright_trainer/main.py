@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from loopwright_common import runtime
+from loopwright_common import runtime, tracing
 from loopwright_common.artifacts import open_store
 from loopwright_common.bus import EventBus
 from loopwright_common.consumer import Consumer
@@ -37,7 +37,10 @@ async def build(settings: TrainerSettings, bus: EventBus, stack: AsyncExitStack)
     database = await Database.open(settings.database_url, settings.service, MIGRATIONS)
     stack.push_async_callback(database.close)
     client = httpx.AsyncClient(
-        base_url=settings.url_registry, timeout=_REGISTRY_SECONDS, trust_env=False
+        base_url=settings.url_registry,
+        timeout=_REGISTRY_SECONDS,
+        trust_env=False,
+        event_hooks={"request": [tracing.inject]},
     )
     stack.push_async_callback(client.aclose)
     return assemble(settings, bus, database, Tracking(client))

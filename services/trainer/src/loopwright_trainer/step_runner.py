@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from loopwright_common import clock
+from loopwright_common import clock, tracing
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, LoopwrightError
@@ -112,6 +112,13 @@ class StepRunner:
         self, step: Step, environment: Mapping[str, str]
     ) -> tuple[StageRun, list[str]]:
         """The row with its outputs, and the inputs that the stage changed."""
+        with tracing.span("trainer", f"stage {step.stage.name}") as traceparent:
+            # The variable's name is what OpenTelemetry's own tools read.
+            return await self._within(step, {**environment, "TRACEPARENT": traceparent})
+
+    async def _within(
+        self, step: Step, environment: Mapping[str, str]
+    ) -> tuple[StageRun, list[str]]:
         stage, work = step.stage, step.place.work
         await asyncio.to_thread(shutil.rmtree, work, True)
         tree = work / "tree"

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import structlog
 
-from loopwright_common import leases
+from loopwright_common import leases, tracing
 from loopwright_common.database import Database
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.leases import LeaseLostError
+from loopwright_common.unit_of_work import Cause
 from loopwright_trainer import service
 from loopwright_trainer.claims import Claim, Tenure, claim_next
 from loopwright_trainer.domain import Run, RunStatus
@@ -100,7 +101,10 @@ class Worker:
         tenure = Tenure(self._database, claim.lease, self._lease)
         try:
             async with leases.keeping(self._database, claim.lease, self._lease):
-                await self._bring_to_end(claim.run, tenure)
+                run = claim.run
+                led_here = Cause.from_json(dict(run.cause)).traceparent
+                with tracing.span("trainer", f"run {run.pipeline or run.repository}", led_here):
+                    await self._bring_to_end(run, tenure)
         except (LeaseLostError, UnavailableError) as error:
             log.warning("run.lost", run=claim.run.id, error=str(error))
 
