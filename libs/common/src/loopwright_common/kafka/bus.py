@@ -1,6 +1,7 @@
 """`EventBus` on Kafka."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -18,6 +19,8 @@ class KafkaBus:
     """`EventBus` on a cluster; connects when first needed, and anew whenever it must."""
 
     def __init__(self, cluster: Cluster) -> None:
+        # While a broker is away it writes dozens of lines a second; ours say so once.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         self._cluster = cluster
         self._publisher = Publisher(cluster)
         self._subscriptions: set[KafkaSubscription] = set()
