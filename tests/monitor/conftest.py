@@ -1,15 +1,23 @@
 """A monitor per test, on real files."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from loopwright_common.artifacts import ArtifactStore
+from loopwright_common.bus import EventBus
+from loopwright_common.database import Database
 from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
+from loopwright_monitor.main import MIGRATIONS
+from tests.monitor import crash_process
 from tests.monitor.house import House
+from tests.monitor.together import Pair
 
 
 @pytest.fixture
@@ -18,6 +26,32 @@ async def house(
 ) -> AsyncGenerator[House, None]:
     async with AsyncExitStack() as stack:
         yield await House.open(stack, database_url, bus, store)
+
+
+@pytest.fixture
+async def pair(
+    database_url: str, bus: EventBus, store: ArtifactStore
+) -> AsyncGenerator[Pair, None]:
+    """Two replicas of one service; SQLite has one connection for both."""
+    async with AsyncExitStack() as stack:
+        database = await Database.open(database_url, "monitor", MIGRATIONS)
+        stack.push_async_callback(database.close)
+        yield House(database, bus, store, 3), House(database, bus, store, 3)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What comes of the stream of `crash_process` when nobody is killed."""
+    directory = tmp_path_factory.mktemp("undisturbed")
+
+    async def run() -> dict[str, Any]:
+        await crash_process.main(directory)
+        async with AsyncExitStack() as stack:
+            house = await crash_process.open_house(directory, stack)
+            return await crash_process.outcome_of(house, directory / "out")
+
+    with asyncio.Runner() as runner:
+        return runner.run(run())
 
 
 @pytest.fixture(scope="session")

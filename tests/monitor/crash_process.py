@@ -9,10 +9,12 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from loopwright_common.captured import materialise
 from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
 from tests.monitor.house import House
@@ -40,11 +42,35 @@ async def open_house(directory: Path, stack: AsyncExitStack) -> House:
 
 async def say_everything(house: House) -> None:
     rng = np.random.default_rng(0)
+    await say_champion(house, rng)
+    await say_rows(house, rng)
+
+
+async def say_champion(house: House, rng: np.random.Generator) -> None:
     await house.register(pa.table({"age": rng.normal(size=2000), "y": ["no"] * 2000}))
     await house.promote()
+
+
+async def say_rows(house: House, rng: np.random.Generator) -> None:
+    """Rows that have drifted, with their labels."""
     for _ in range(ROWS // BATCH):
         ids = await house.score({"age": rng.normal(2.0, size=BATCH).tolist()})
         await house.label(ids, ["no"] * BATCH)
+
+
+async def outcome_of(house: House, directory: Path) -> dict[str, Any]:
+    """What the world sees of it: rows, labels, and events by id."""
+    shown = await house.get("/v1/models/bank")
+    pinned = await house.post("/v1/captured/bank/manifest")
+    told = await house.told("drift-detected", "retrain-requested")
+    return {
+        "rows": await materialise(house.store, pinned["digest"], directory),
+        "seen": shown["rows_seen"],
+        "labelled": shown["labelled"],
+        "measured": shown["performance"][0]["labelled"],
+        "told": sorted({event.id for event in told}),
+        "state": await house.state_of("inputs"),
+    }
 
 
 if __name__ == "__main__":

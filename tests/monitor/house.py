@@ -1,7 +1,7 @@
 """The monitor as others meet it: events in by the bus, events out by the bus, no server."""
 
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,16 +11,17 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 
 from loopwright_common import codec
-from loopwright_common.bus import Subscription, from_start
+from loopwright_common.artifacts import ArtifactStore
+from loopwright_common.bus import EventBus, Subscription, from_start
 from loopwright_common.captured import table_to_bytes
 from loopwright_common.consumer import Consumer
 from loopwright_common.database import Database
-from loopwright_common.delivery_tables import dead_letters
-from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.delivery_tables import dead_letters, parked
 from loopwright_common.events import (
     Dataset,
     DeploymentFinished,
     DeploymentPromoted,
+    DeploymentRolledBack,
     Event,
     GroundTruthLogged,
     ModelRegistered,
@@ -31,7 +32,6 @@ from loopwright_common.ids import new_id, new_traceparent
 from loopwright_common.inference import ENVELOPE, InferenceLogged
 from loopwright_common.metrics import Metrics
 from loopwright_common.relay import Relay
-from loopwright_common.sqlite_log import SqliteLog
 from loopwright_common.web import create_app
 from loopwright_monitor.api import router_for
 from loopwright_monitor.drift import first_rows, versions
@@ -54,7 +54,7 @@ POLICY: dict[str, Any] = {
 class House:
     """One monitor on real files; `settle` handles all there is, as its loops would."""
 
-    def __init__(self, database: Database, bus: SqliteLog, store: DirectoryStore, batch: int):
+    def __init__(self, database: Database, bus: EventBus, store: ArtifactStore, batch: int):
         self.database, self.bus, self.store = database, bus, store
         metrics, wakes = Metrics(), Wakes()
         self.relay = Relay(database, bus, metrics)
@@ -76,8 +76,8 @@ class House:
         cls,
         stack: AsyncExitStack,
         database_url: str,
-        bus: SqliteLog,
-        store: DirectoryStore,
+        bus: EventBus,
+        store: ArtifactStore,
         batch: int = 32,
     ) -> "House":
         database = await Database.open(database_url, "monitor", MIGRATIONS)
@@ -98,21 +98,27 @@ class House:
             pass
 
     async def consume(self, name: str) -> None:
-        consumer = self.consumers[name]
-        subscription = await self._subscribed(consumer)
-        while await consumer.step(subscription, wait=0):
-            pass
-        await subscription.close()
+        async with self.joined(name) as subscription:
+            while await self.consumers[name].step(subscription, wait=0):
+                pass
 
-    async def _subscribed(self, consumer: Consumer) -> Subscription:
-        return await self.bus.subscribe(consumer.name, consumer.topics, consumer._load_positions)
+    @asynccontextmanager
+    async def joined(self, name: str, group: str = "") -> AsyncGenerator[Subscription, None]:
+        """A member of the consumer's group; of another, nobody tells it of the other members."""
+        consumer = self.consumers[name]
+        subscription = await self.bus.subscribe(
+            group or consumer.name, consumer.topics, consumer._load_positions
+        )
+        yield subscription
+        await subscription.close()
 
     async def told(self, *topics: str) -> list[Event[Any]]:
         """Everything on these topics, oldest first."""
+        ends = await self.bus.ends(topics)
         subscription = await self.bus.subscribe(None, topics, from_start)
-        found = []
-        while records := await subscription.fetch(1000, 0):
-            found += records
+        found = await subscription.fetch(1000, 0)
+        while not await subscription.has_reached(ends):
+            found += await subscription.fetch(1000, 0.1)
         await subscription.close()
         return [codec.decode(record) for record in found]
 
@@ -125,6 +131,10 @@ class House:
         async with self.database.read() as connection:
             found = await Detectors(connection).load("m1", 1, stream)
         return found[1] if found else b""
+
+    async def parked(self) -> int:
+        async with self.database.read() as connection:
+            return len((await connection.execute(sa.select(parked))).all())
 
     async def dead_letters(self) -> list[str]:
         async with self.database.read() as connection:
@@ -146,14 +156,19 @@ class House:
     # ---- events of others ----------------------------------------------------------------------
 
     async def say(
-        self, data: Payload, key: str = "m1", chain: str | None = None, causes: Any = ()
+        self,
+        data: Payload,
+        key: str = "m1",
+        chain: str | None = None,
+        causes: Any = (),
+        second: int = 0,
     ) -> Event[Any]:
         event_id = new_id()
         event = Event(
             id=event_id,
             source="test",
             subject="models/bank",
-            time=START,
+            time=START + timedelta(seconds=second),
             key=key,
             chain_id=chain or event_id,
             causes=tuple(causes),
@@ -188,13 +203,24 @@ class House:
         )  # fmt: skip
 
     async def promote(
-        self, version: int = 1, chain: str | None = None, environment: str = "production"
+        self,
+        version: int = 1,
+        chain: str | None = None,
+        environment: str = "production",
+        second: int = 0,
     ) -> None:
         data = DeploymentPromoted(
             deployment_id=f"d{version}", environment=environment, model_id="m1", model="bank",
             version=version, why="test",
         )  # fmt: skip
-        await self.say(data, key=f"{environment}/m1", chain=chain)
+        await self.say(data, key=f"{environment}/m1", chain=chain, second=second)
+
+    async def roll_back(self, version: int, to: int, second: int = 0) -> None:
+        data = DeploymentRolledBack(
+            deployment_id=f"d{version}", environment="production", model_id="m1", model="bank",
+            version=version, previous=to, why="test",
+        )  # fmt: skip
+        await self.say(data, key="production/m1", second=second)
 
     async def reject(self, version: int, chain: str | None = None) -> None:
         data = DeploymentFinished(

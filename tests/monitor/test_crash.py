@@ -1,6 +1,5 @@
 """Kill the monitor at its half-done moments: after a restart nothing is missing or doubled."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -11,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from loopwright_common.captured import materialise
-from tests.monitor.crash_process import ROWS, main, open_house
+from tests.monitor.crash_process import ROWS, main, open_house, outcome_of
 
 FAILPOINTS = [
     "monitor.profile-built:1",
@@ -38,28 +36,8 @@ def run(directory: Path, failpoint: str) -> subprocess.CompletedProcess[str]:
 
 
 async def outcome(directory: Path) -> dict[str, Any]:
-    """What the world sees of it: rows, labels, and events by id."""
     async with AsyncExitStack() as stack:
-        house = await open_house(directory, stack)
-        shown = await house.get("/v1/models/bank")
-        pinned = await house.post("/v1/captured/bank/manifest")
-        rows = await materialise(house.store, pinned["digest"], directory / "out")
-        told = await house.told("drift-detected", "retrain-requested")
-        return {
-            "rows": rows,
-            "seen": shown["rows_seen"],
-            "labelled": shown["labelled"],
-            "measured": shown["performance"][0]["labelled"],
-            "told": sorted({event.id for event in told}),
-            "state": await house.state_of("inputs"),
-        }
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    directory = tmp_path_factory.mktemp("undisturbed")
-    asyncio.run(main(directory))
-    return asyncio.run(outcome(directory))
+        return await outcome_of(await open_house(directory, stack), directory / "out")
 
 
 async def test_without_a_kill_all_is_there(undisturbed: dict[str, Any]) -> None:

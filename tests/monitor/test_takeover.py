@@ -1,0 +1,139 @@
+"""Two monitors as processes on Kafka and PostgreSQL; whoever is killed, the other goes on."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loopwright.ports import free_ports
+from loopwright_common.buses import open_bus
+from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.topics import all_topics, ensure_topics
+from loopwright_monitor.drift.repository import Model, Models, Versions
+from tests.monitor.crash_process import ROWS, outcome_of, say_champion, say_rows
+from tests.monitor.house import House
+
+FAILPOINTS = [
+    "monitor.detect.handled:1",
+    *(
+        pytest.param(name, marks=pytest.mark.crash)
+        for name in (
+            "monitor.captured-file:2",
+            "monitor.capture.handled:1",
+            "monitor.lifecycle.handled:1",
+            "monitor.profile-built:1",
+            "monitor.alarm:1",
+            "monitor.manifest-file:1",
+            "monitor.asked:1",
+            "monitor.published:1",
+        )
+    ),
+]
+
+
+class Monitors:
+    """Processes of the service; one that was killed by its failpoint is started again without."""
+
+    def __init__(self, settings: dict[str, str], log: Path) -> None:
+        self.killed = 0
+        self._settings = settings
+        self._log = log
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, failpoint: str = "") -> None:
+        own = {
+            "LOOPWRIGHT_MONITOR_PORT": str(free_ports("monitor")["monitor"]),
+            "LOOPWRIGHT_FAILPOINT": failpoint,
+        }
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "loopwright_monitor.main"]
+            environment = {**os.environ, **self._settings, **own}
+            self._running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(100):
+            while not await holds():
+                self._replace_killed()
+                await asyncio.sleep(0.2)
+
+    def stop(self) -> None:
+        for process in self._running:
+            process.terminate()
+        for process in self._running:
+            process.wait(20)
+
+    def _replace_killed(self) -> None:
+        for process in [each for each in self._running if each.poll() is not None]:
+            assert process.returncode == -signal.SIGKILL, self._log.read_text()[-3000:]
+            self.killed += 1
+            self._running.remove(process)
+            self.start()
+
+
+@pytest.fixture
+async def world(
+    tmp_path: Path, kafka_url: str, postgres_url: str
+) -> AsyncGenerator[tuple[House, Monitors], None]:
+    prefix = f"{uuid.uuid4().hex[:8]}."
+    await ensure_topics(kafka_url, prefix, all_topics())
+    settings = {
+        "LOOPWRIGHT_DATABASE_URL": postgres_url,
+        "LOOPWRIGHT_BUS_URL": kafka_url,
+        "LOOPWRIGHT_TOPIC_PREFIX": prefix,
+        "LOOPWRIGHT_ARTIFACTS_URL": f"file://{tmp_path / 'store'}",
+    }
+    monitors = Monitors(settings, tmp_path / "monitors.log")
+    async with AsyncExitStack() as stack:
+        bus = await open_bus(kafka_url, prefix)
+        stack.push_async_callback(bus.close)
+        stack.callback(monitors.stop)
+        yield (
+            await House.open(stack, postgres_url, bus, DirectoryStore(tmp_path / "store")),
+            monitors,
+        )
+
+
+@pytest.mark.parametrize("failpoint", FAILPOINTS)
+async def test_a_monitor_that_is_killed_is_replaced_without_loss(
+    world: tuple[House, Monitors], failpoint: str, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    house, monitors = world
+    for _ in range(2):
+        monitors.start(failpoint)
+    rng = np.random.default_rng(0)
+
+    await say_champion(house, rng)
+    await monitors.until(lambda: is_watched(house))
+    await say_rows(house, rng)
+    await monitors.until(lambda: is_done(house))
+
+    assert monitors.killed > 0
+    assert await outcome_of(house, tmp_path) == undisturbed
+
+
+async def is_watched(house: House) -> bool:
+    async with house.database.read() as connection:
+        version = await Versions(connection).get("m1", 1)
+    model = await model_of(house)
+    ready = version is not None and version.profile_state == "ready"
+    return ready and model is not None and model.champion == 1
+
+
+async def is_done(house: House) -> bool:
+    model = await model_of(house)
+    done = model is not None and model.rows == model.captured == model.labelled == ROWS
+    return done and bool(await house.told("retrain-requested"))
+
+
+async def model_of(house: House) -> Model | None:
+    async with house.database.read() as connection:
+        return await Models(connection).get("m1")
