@@ -38,19 +38,27 @@ class Replica:
 
     async def tell(self, count: int, keys: int = 3) -> None:
         """The next `count` facts, each again until it is kept."""
-        for number in range(len(self.told), len(self.told) + count):
-            fact = (f"{self.name}-{number % keys}", number)
-            while not await self._tell(fact):
+        for fact in self._next(count, keys):
+            await self._tell([fact])
+
+    async def tell_together(self, count: int, keys: int) -> None:
+        """As `tell`, in one transaction."""
+        await self._tell(self._next(count, keys))
+
+    def _next(self, count: int, keys: int) -> list[Fact]:
+        first = len(self.told)
+        return [(f"{self.name}-{n % keys}", n) for n in range(first, first + count)]
+
+    async def _tell(self, facts: Sequence[Fact]) -> None:
+        while True:
+            try:
+                await service.tell_together(self.database, facts)
+            except UnavailableError:
                 self.repeated += 1
                 await asyncio.sleep(0.02)
-            self.told.append(fact)
-
-    async def _tell(self, fact: Fact) -> bool:
-        try:
-            await service.tell_once(self.database, *fact)
-        except UnavailableError:
-            return False
-        return True
+            else:
+                self.told += facts
+                return
 
 
 @asynccontextmanager
@@ -69,15 +77,15 @@ async def replicas(url: str, bus: EventBus, count: int = 2) -> AsyncGenerator[li
             await database.close()
 
 
-async def verdict_on(made: Sequence[Replica]) -> Verdict:
-    """Once all that was told has gone through."""
+async def verdict_on(made: Sequence[Replica], within: float = 30) -> Verdict:
+    """Once all that was told has gone through, within so many seconds."""
     told = [fact for replica in made for fact in replica.told]
     database = made[0].database
 
     async def is_quiet() -> bool:
-        return len(await service.effects(database)) >= len(told) and not await waiting(database)
+        return await service.count_effects(database) >= len(told) and not await waiting(database)
 
-    await until(is_quiet)
+    await until(is_quiet, within)
     return judge(told, await service.effects(database))
 
 

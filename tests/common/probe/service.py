@@ -1,5 +1,6 @@
 """A service that imports only the common library: it notes each event and tells another."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,10 +38,17 @@ async def tell(database: Database, key: str, number: int) -> str:
 
 async def tell_once(database: Database, key: str, number: int) -> None:
     """As `tell`, but changes nothing where that was kept before; for repetition after any fault."""
-    claim = {"consumer": "probe.teller", "event_id": f"{key}/{number}", "handled_at": clock.now()}
+    await tell_together(database, [(key, number)])
+
+
+async def tell_together(database: Database, facts: Sequence[tuple[str, int]]) -> None:
+    """As `tell_once`, several in one transaction."""
     async with database.unit_of_work() as uow:
-        if await upsert(uow.connection, inbox, claim):
-            await emit(uow, key, number)
+        for key, number in facts:
+            claim = {"consumer": "probe.teller", "event_id": f"{key}/{number}",
+                     "handled_at": clock.now()}  # fmt: skip
+            if await upsert(uow.connection, inbox, claim):
+                await emit(uow, key, number)
 
 
 async def emit(uow: UnitOfWork, key: str, number: int) -> str:
@@ -60,6 +68,11 @@ HANDLERS: Handlers = {CodeChanged: on_code_changed}
 
 def consumer(database: Database, bus: EventBus, handlers: Handlers = HANDLERS) -> Consumer:
     return Consumer("probe.worker", handlers, database, bus, Metrics(), patience=HASTY)
+
+
+async def count_effects(database: Database) -> int:
+    async with database.read() as connection:
+        return await connection.scalar(sa.select(sa.func.count()).select_from(EFFECTS)) or 0
 
 
 async def effects(database: Database) -> list[Effect]:
