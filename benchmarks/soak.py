@@ -28,7 +28,7 @@ _NAME = "soaked"
 _SAMPLE_SECONDS = 10.0
 _COMMIT_SECONDS = 60.0
 _SHIFT_SECONDS = 900.0
-_CALL_SECONDS = 0.05
+_CALL_SECONDS = 0.1
 _ROWS = 8
 Samples = dict[str, list[tuple[float, float]]]
 """Seconds since the start and MiB, by process."""
