@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,8 +97,11 @@ class World:
 
     async def told(self, topic: str) -> list[Payload]:
         """Every event of a topic so far."""
+        ends = await self.bus.ends([topic])
         subscription = await self.bus.subscribe(None, [topic], from_start)
         records = await subscription.fetch(10_000, 0)
+        while not await subscription.has_reached(ends):
+            records += await subscription.fetch(10_000, 0.1)
         await subscription.close()
         return [codec.decode(record).data for record in records if record.value]
 
@@ -112,7 +115,9 @@ class World:
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
                 yield Replica(service, http)
                 for drain in service.on_stop:
-                    await drain()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(3):
+                            await drain()
             for task in loops:
                 task.cancel()
             ended = await asyncio.gather(*loops, return_exceptions=True)

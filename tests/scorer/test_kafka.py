@@ -1,0 +1,123 @@
+"""A replica whose Kafka dies: answers go on, and what was scored arrives once it is back."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from loopwright.engines import Kafka
+from loopwright_common.buses import open_bus
+from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.inference import InferenceLogged
+from loopwright_common.topics import all_topics, ensure_topics
+from tests.scorer.conftest import ROW, Replica, World, eventually
+
+CALLS = 40
+
+
+class Broker(Kafka):
+    """One to be killed; a thread that outlives the test starts it, as it dies with its parent."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._thread = ThreadPoolExecutor(1)
+
+    async def comes_up(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.start)
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncGenerator[Broker, None]:
+    broker = Broker(tmp_path / "kafka")
+    await broker.comes_up()
+    await ensure_topics(broker.url, "", all_topics())
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+async def far(
+    broker: Broker, store: DirectoryStore, tmp_path: Path, package_dirs: dict[str, Path]
+) -> AsyncGenerator[World, None]:
+    bus = await open_bus(broker.url)
+    yield World(bus, store, tmp_path, package_dirs)
+    await bus.close()
+
+
+async def answers(replica: Replica, calls: int = CALLS) -> int:
+    """How many of the calls, over a second or so, were answered."""
+    good = 0
+    for _ in range(calls):
+        good += (await replica.infer(ROW)).status_code == 200
+        await asyncio.sleep(0.03)
+    return good
+
+
+async def arrived(world: World) -> dict[tuple[str, int], InferenceLogged]:
+    """Batches by epoch and sequence: one that came twice is the same."""
+    told = cast(list[InferenceLogged], await world.told(InferenceLogged.topic))
+    return {(batch.epoch, batch.sequence): batch for batch in told}
+
+
+async def test_records_of_a_replica_without_kafka_arrive_when_it_is_back(
+    far: World, broker: Broker
+) -> None:
+    async with far.replica() as replica:
+        await far.route(1, await far.arm(1, "low"))
+        await replica.serves(1)
+        answered = await answers(replica)
+        broker.kill()
+        answered += await answers(replica)
+
+    async with far.replica() as replica:
+        await replica.serves(1)
+        answered += await answers(replica)
+        await broker.comes_up()
+
+        async def nothing_waits() -> bool:
+            return replica.metric("loopwright_inference_spill_batches") == 0
+
+        await eventually(nothing_waits)
+
+    batches = await arrived(far)
+    assert answered == 3 * CALLS
+    assert sum(batch.table.num_rows for batch in batches.values()) == answered
+    for epoch in {epoch for epoch, _ in batches}:
+        own = {number: batch for (each, number), batch in batches.items() if each == epoch}
+        assert sorted(own) == list(range(len(own)))
+        assert own[len(own) - 1].last
+
+
+async def test_what_finds_no_room_without_kafka_is_counted_and_shows_as_a_gap(
+    far: World, broker: Broker
+) -> None:
+    async with far.replica(spill_limit=10_000) as replica:
+        await far.route(1, await far.arm(1, "low"))
+        await replica.serves(1)
+        broker.kill()
+        answered = await answers(replica)
+
+        async def some_are_dropped() -> bool:
+            nonlocal answered
+            answered += await answers(replica, 5)
+            return replica.metric("loopwright_inference_rows_dropped_total") > 0
+
+        await eventually(some_are_dropped)
+        await broker.comes_up()
+
+        async def nothing_waits() -> bool:
+            return replica.metric("loopwright_inference_spill_batches") == 0
+
+        await eventually(nothing_waits)
+        answered += await answers(replica)
+    dropped = int(replica.metric("loopwright_inference_rows_dropped_total"))
+
+    batches = await arrived(far)
+    last = max(number for _, number in batches)
+    assert batches[max(batches)].last
+    assert batches[max(batches)].dropped == dropped > 0
+    assert len(batches) < last + 1
+    assert sum(batch.table.num_rows for batch in batches.values()) + dropped == answered
