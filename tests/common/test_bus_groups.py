@@ -34,6 +34,20 @@ async def test_what_no_position_was_stored_for_comes_again(any_bus: EventBus) ->
     assert by_key(await collect(second, 10)) == by_key(read)
 
 
+async def test_what_was_acknowledged_to_the_bus_decides_nothing(any_bus: EventBus) -> None:
+    await any_bus.publish(numbered(60, keys=20))
+    first = await any_bus.subscribe(GROUP, [TOPIC], no_positions)
+    read = await collect(first, 60)
+    halves = {TopicPartition(r.topic, r.partition): r.offset for r in read if int(r.value) < 30}
+    assert halves.keys() == EVERYTHING
+    await first.acknowledge(halves)
+    await first.close()
+
+    second = await any_bus.subscribe(GROUP, [TOPIC], no_positions)
+
+    assert by_key(await collect(second, 60)) == by_key(read)
+
+
 async def test_a_member_goes_on_where_the_stored_positions_say(any_bus: EventBus) -> None:
     await any_bus.publish([record("a", str(n).encode()) for n in range(6)])
     group = Group()

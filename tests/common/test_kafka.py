@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition as KafkaPartition
@@ -203,6 +203,20 @@ async def test_strange_records_of_others_are_read_and_hold_up_nothing(
 
     assert [(r.key, r.value) for r in read] == [("", b"no key"), ("��", b""), ("", b"headers")]
     assert read[2].headers == {"ce_id": "last", "nothing": ""}
+
+
+async def test_only_the_empty_records_of_a_table_are_tombstones_to_others(
+    kafka_place: BusPlace, kafka_bus: EventBus
+) -> None:
+    await kafka_bus.publish([record("a", b""), record("a", b"", TABLE)])
+    names = [kafka_place.prefix + TOPIC, kafka_place.prefix + TABLE]
+    foreign = AIOKafkaConsumer(
+        *names, bootstrap_servers=servers(kafka_place), auto_offset_reset="earliest"
+    )
+    async with foreign, asyncio.timeout(20):
+        read = [await foreign.getone(), await foreign.getone()]
+
+    assert {found.topic: found.value for found in read} == {names[0]: b"", names[1]: None}
 
 
 async def test_a_table_is_ready_though_a_transaction_ended_it(
