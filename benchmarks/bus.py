@@ -157,7 +157,7 @@ async def engine_at(name: str, place: Path) -> AsyncGenerator[Bench, None]:
         else:
             kafka, postgres = Kafka(place / "kafka"), Postgres(place / "postgres")
             for engine in (kafka, postgres):
-                await asyncio.to_thread(engine.start)
+                engine.start()
                 stack.callback(engine.stop)
             database_url, bus_url = postgres.url, kafka.url
             await ensure_topics(bus_url, topics=all_topics([_CONSUMER]))

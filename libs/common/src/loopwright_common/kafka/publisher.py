@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -111,10 +112,20 @@ def _append(batch: Any, record: Outgoing, compacted: bool) -> bool:
     return added is not None
 
 
+def _heard(waiter: asyncio.Future[Any]) -> None:
+    if not waiter.cancelled():
+        waiter.exception()
+
+
 async def _abandon(producer: AIOKafkaProducer) -> None:
     """Stop without sending what waits; the producer's own `stop` would first try to, for ever."""
     sending = producer._sender.sender_task
     sending.cancel()
     await asyncio.wait([sending])
-    producer._message_accumulator.fail_all(ProducerClosed())
+    accumulator = producer._message_accumulator
+    for batch in [*chain(*accumulator._batches.values()), *accumulator._pending_batches]:
+        # Nobody waits for them any more, and what fails unheard is complained of.
+        batch.future.add_done_callback(_heard)
+        batch._drain_waiter.add_done_callback(_heard)
+    accumulator.fail_all(ProducerClosed())
     await producer.stop()
