@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -21,6 +22,8 @@ from loopwright.ports import free_ports
 
 _LEASES = {"LOOPWRIGHT_TRAINER_LEASE_SECONDS": "3", "LOOPWRIGHT_DEPLOYER_LEASE_SECONDS": "3"}
 """Short, so that who is killed is soon replaced."""
+_TOLD_TO_END = (0, -signal.SIGTERM)
+"""A process that is told before it listens for signals dies of it."""
 Events = list[dict[str, Any]]
 
 
@@ -47,7 +50,9 @@ class House:
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
         self.before_start()
         if self.engine is Engine.KAFKA:
-            fleet = Fleet(Site(self.directory / "data", self._ports, {}, _LEASES), print)
+            # Not in pytest's own directory, which it closes to PostgreSQL's user.
+            data = self._stack.enter_context(TemporaryDirectory(prefix="loopwright-"))
+            fleet = Fleet(Site(Path(data), self._ports, {}, _LEASES), print)
             fleet.on_end = self._on_end
             await self._stack.enter_async_context(fleet)
             self._children = fleet.children
@@ -89,7 +94,7 @@ class House:
             self.killed.append(self.failpoint)
             self.failpoint = ""
             _set_failpoint(child, "")
-        elif end.status != 0:
+        elif end.status not in _TOLD_TO_END:
             self._faults.append(f"status {end.status}: {child.program.last_words()}")
         self.before_start()
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -17,10 +18,12 @@ UP = ["--engine", "kafka"]
 
 
 @pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory) -> Generator[User, None, None]:
-    with with_system(tmp_path_factory.mktemp("kafka"), *UP) as user:
-        yield user
-    assert children_in(user.directory) == []
+def user() -> Generator[User, None, None]:
+    # Not in pytest's own directory, which it closes to PostgreSQL's user.
+    with TemporaryDirectory(prefix="loopwright-") as place:
+        with with_system(Path(place), *UP) as user:
+            yield user
+        assert children_in(Path(place)) == []
 
 
 def test_the_command_is_the_one_in_the_readme() -> None:
