@@ -40,3 +40,18 @@ async def test_hosts_that_are_allowed_are_answered(monkeypatch: pytest.MonkeyPat
 
     assert (await ask({"host": "trainer:8002"})).status_code == 200
     assert (await ask({"host": "deployer:8003"})).status_code == 403
+
+
+async def test_requests_are_counted_by_route() -> None:
+    metrics = Metrics()
+    app = create_app("probe", metrics, {})
+    app.add_api_route("/things/{name}", lambda name: name, methods=["GET"])
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        for path in ("/things/a", "/things/b", "/nowhere"):
+            await client.get(path)
+        told = (await client.get("/metrics")).text
+
+    assert 'http_requests_total{handler="/things/{name}",method="GET",status="200"} 2.0' in told
+    assert 'http_requests_total{handler="unknown",method="GET",status="404"} 1.0' in told
+    assert 'http_request_duration_seconds_count{handler="/things/{name}",method="GET"} 2.0' in told

@@ -12,9 +12,11 @@ from pathlib import Path
 
 async def work(directory: Path, registry: str) -> None:
     import httpx
+    from prometheus_client import CollectorRegistry
 
     from loopwright_common.database import Database
     from loopwright_trainer.main import MIGRATIONS, open_workshop
+    from loopwright_trainer.metrics import TrainerMetrics
     from loopwright_trainer.tracking.client import Tracking
     from loopwright_trainer.worker import Worker
     from tests.trainer.builders import settings_for
@@ -27,7 +29,9 @@ async def work(directory: Path, registry: str) -> None:
     )
     database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
     async with httpx.AsyncClient(base_url=registry) as client:
-        workshop = open_workshop(settings, database, Tracking(client))
+        workshop = open_workshop(
+            settings, database, Tracking(client), TrainerMetrics(CollectorRegistry())
+        )
         await Worker(workshop, settings.parallel_runs, settings.lease).run()
 
 

@@ -23,6 +23,7 @@ from loopwright_common.errors import (
     TooLargeError,
     UnavailableError,
 )
+from loopwright_common.http_metrics import CountRequests
 from loopwright_common.metrics import Metrics
 from loopwright_common.settings import LOOPBACK
 
@@ -70,6 +71,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)
     app.add_middleware(HostGuard, hosts=hosts)
+    app.add_middleware(CountRequests, registry=metrics.registry)
 
     @app.get("/livez", tags=["health"])
     async def livez() -> dict[str, str]:

@@ -20,6 +20,7 @@ from loopwright_trainer.directory import held
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.handlers import handlers
 from loopwright_trainer.intake import Intake
+from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.queueing import CONSUMER
 from loopwright_trainer.run import Workshop
 from loopwright_trainer.settings import TrainerSettings
@@ -50,7 +51,7 @@ def assemble(
     settings: TrainerSettings, bus: EventBus, database: Database, tracking: Tracking
 ) -> Service:
     metrics = Metrics()
-    workshop = open_workshop(settings, database, tracking)
+    workshop = open_workshop(settings, database, tracking, TrainerMetrics(metrics.registry))
     worker = Worker(workshop, settings.parallel_runs, settings.lease)
     intake = Intake(database, workshop.mirrors, settings.poll_seconds)
     consumers = [Consumer(CONSUMER, handlers(worker.wake), database, bus, metrics)]
@@ -74,12 +75,14 @@ def assemble(
     )
 
 
-def open_workshop(settings: TrainerSettings, database: Database, tracking: Tracking) -> Workshop:
+def open_workshop(
+    settings: TrainerSettings, database: Database, tracking: Tracking, metrics: TrainerMetrics
+) -> Workshop:
     store = open_store(settings.artifacts_url)
     directory = settings.work_directory
     mirrors = Mirrors(directory / "mirrors")
-    steps = StepRunner(database, store, settings.stage_timeout_seconds)
-    return Workshop(database, store, mirrors, tracking, steps, directory)
+    steps = StepRunner(database, store, settings.stage_timeout_seconds, metrics)
+    return Workshop(database, store, mirrors, tracking, steps, directory, metrics)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from loopwright_trainer.enrolment import Diary, Harvest
 from loopwright_trainer.git.command import GitError
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.git.tree import Tree
+from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.pipelines import notebooks
 from loopwright_trainer.pipelines.globs import any_matches
 from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
@@ -43,6 +44,7 @@ class Workshop:
     tracking: Tracking
     steps: StepRunner
     directory: Path
+    metrics: TrainerMetrics
 
     def place(self, run_id: str) -> Place:
         return Place(self.directory / "runs" / run_id)

@@ -13,6 +13,7 @@ from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.failpoints import failpoint
 from loopwright_trainer.domain import StageRun, StageState, StepEntry
+from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.repository import StageRuns, StepEntries
 from loopwright_trainer.steps import execution, logs, orphans, outputs
 from loopwright_trainer.steps.execution import CommandFailedError, Job
@@ -35,13 +36,22 @@ class StepFailedError(LoopwrightError):
 class StepRunner:
     """Steps of all runs; where two need the same step at once, it runs once."""
 
-    def __init__(self, database: Database, store: ArtifactStore, timeout: float) -> None:
+    def __init__(
+        self, database: Database, store: ArtifactStore, timeout: float, metrics: TrainerMetrics
+    ) -> None:
+        """`timeout` in seconds, for stages that name none."""
         self._database = database
         self._store = store
         self._timeout = timeout
+        self._metrics = metrics
 
     async def do(self, step: Step, extra: ExtraEnvironment) -> StageRun:
         """The finished row of the step; StepFailedError once it has failed for good."""
+        row = await self._done(step, extra)
+        self._metrics.step_done(reused=row.state is StageState.REUSED)
+        return row
+
+    async def _done(self, step: Step, extra: ExtraEnvironment) -> StageRun:
         try:
             parts = await asyncio.to_thread(step.parts)
             verdict = await self._look_up(step, parts)

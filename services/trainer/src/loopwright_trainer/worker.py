@@ -160,6 +160,7 @@ class Worker:
                 log.warning("worker.paused", error=str(error))
                 await asyncio.sleep(_LOOK_SECONDS)
             else:
+                self._shop.metrics.run_ended(ending.status)
                 log.info("run.ended", run=run.id, pipeline=run.pipeline or run.repository,
                          status=ending.status.value, why=ending.why)  # fmt: skip
                 return
