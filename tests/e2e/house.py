@@ -33,9 +33,15 @@ class House:
     Embedded it is one process; on Kafka each service is one and dies alone.
     """
 
-    def __init__(self, directory: Path, engine: Engine = Engine.EMBEDDED) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        engine: Engine = Engine.EMBEDDED,
+        replicas: Mapping[str, int] | None = None,
+    ) -> None:
         self.directory = directory
         self.engine = engine
+        self.replicas = replicas or {}
         self.killed: list[str] = []
         self.failpoint = ""
         self.before_start: Callable[[], object] = lambda: None
@@ -52,7 +58,7 @@ class House:
         if self.engine is Engine.KAFKA:
             # Not in pytest's own directory, which it closes to PostgreSQL's user.
             data = self._stack.enter_context(TemporaryDirectory(prefix="loopwright-"))
-            fleet = Fleet(Site(Path(data), self._ports, {}, _LEASES), print)
+            fleet = Fleet(Site(Path(data), self._ports, self.replicas, _LEASES), print)
             fleet.on_end = self._on_end
             await self._stack.enter_async_context(fleet)
             self._children = fleet.children
@@ -78,6 +84,13 @@ class House:
         child = self._owner(failpoint)
         _set_failpoint(child, failpoint)
         await child.restart()
+
+    def kill(self, name: str) -> None:
+        """At once: the process of that name, such as `scorer-2`."""
+        self.failpoint = name
+        pid = self._children[name].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
 
     def _owner(self, failpoint: str) -> Child:
         service = failpoint.partition(".")[0]

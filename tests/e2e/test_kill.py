@@ -5,14 +5,17 @@ The embedded system dies as a whole; on Kafka one service dies and the others go
 `make test` kills at one place or two of each service, `make test-crash` at every one.
 """
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from benchmarks import project
 
+from loopwright.client import PORTS
 from loopwright.data_dir import Engine
 from tests.e2e.house import House, data, traffic
+from tests.stores import BUCKET
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 SAMPLE = [
@@ -68,6 +71,34 @@ async def test_the_loop_completes_when_killed_in_each_service(
     tmp_path: Path, engine: Engine
 ) -> None:
     await complete_when_killed(tmp_path, engine, SAMPLE)
+
+
+@pytest.mark.crash
+@pytest.mark.usefixtures("s3_server")
+async def test_two_of_everything_on_a_bucket_lose_nothing_while_each_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOPWRIGHT_ARTIFACTS_URL", f"s3://{BUCKET}/loop")
+    repository = project.write(tmp_path / "repository", MODEL)
+    project.commit(repository, "Copy the package")
+    twice = dict.fromkeys(PORTS, 2)
+    victims = [name for service in PORTS for name in (service, f"{service}-2")]
+    async with House(tmp_path, Engine.KAFKA, twice) as house:
+        new = {"name": MODEL, "url": str(repository)}
+        await house.until("the repository is known", lambda: known(house, new))
+        await house.until("version 1 serves", lambda: promoted(house, 1))
+        async with traffic(house, MODEL):
+            for version, victim in enumerate(victims, start=2):
+                (repository / "seed.txt").write_text(victim)
+                project.commit(repository, f"Kill {victim}")
+                await asyncio.sleep(version / 3)  # each amid something else
+                house.kill(victim)
+                await house.until(
+                    f"version {version} serves, {victim} killed",
+                    lambda version=version: promoted(house, version),  # type: ignore[misc]
+                )
+        assert house.killed == victims
+        await check_history(house, versions=len(victims) + 1)
 
 
 @pytest.mark.crash

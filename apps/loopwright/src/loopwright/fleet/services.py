@@ -41,10 +41,10 @@ class Site:
 def programs(site: Site, bus_url: str, database_url: str) -> Iterator[Program]:
     """One for each replica of each service."""
     shared = {
+        "LOOPWRIGHT_ARTIFACTS_URL": f"file://{site.data_dir / 'artifacts'}",
         **os.environ,
         "LOOPWRIGHT_BUS_URL": bus_url,
         "LOOPWRIGHT_DATABASE_URL": database_url,
-        "LOOPWRIGHT_ARTIFACTS_URL": f"file://{site.data_dir / 'artifacts'}",
         "LOOPWRIGHT_SCORER_PREDICTION_KEY": _prediction_key(site.data_dir),
         **{f"LOOPWRIGHT_URL_{s.upper()}": url(port) for s, port in site.ports.items()},
         # Heavy imports take twice as long without compiled files, and threads fight over cores.
