@@ -4,13 +4,13 @@ import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 CLIENTS, STEPS = 6, 5
-URL, RUN = sys.argv[1], sys.argv[2]
 TAKEN = "RESOURCE_ALREADY_EXISTS"
 
 
@@ -22,9 +22,9 @@ def unless_taken(create: Callable[[], object]) -> str:
     return "created"
 
 
-def one(number: int) -> dict[str, object]:
+def one(url: str, run: str, number: int) -> dict[str, object]:
     """What one client does, while the others do the same."""
-    client = MlflowClient(URL)
+    client = MlflowClient(url)
     outcomes = [
         unless_taken(lambda: client.create_experiment("crowd")),
         unless_taken(lambda: client.create_registered_model("crowd")),
@@ -34,9 +34,9 @@ def one(number: int) -> dict[str, object]:
         points = [Metric(f"m{k}", number + step / 10, 1, step) for k in (1, 2, 3)][
             :: number % 2 or -1
         ]
-        client.log_batch(RUN, metrics=points)
-        client.set_tag(RUN, "turn", f"{number}")
-        client.log_param(RUN, f"p{number}", step // STEPS)
+        client.log_batch(run, metrics=points)
+        client.set_tag(run, "turn", f"{number}")
+        client.log_param(run, f"p{number}", step // STEPS)
         versions.append(client.create_model_version("crowd", "s3://elsewhere").version)
         client.set_registered_model_alias("crowd", "best", versions[-1])
         client.set_model_version_tag("crowd", versions[-1], "by", f"{number}")
@@ -44,5 +44,7 @@ def one(number: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    url, run = sys.argv[1:]
     with ThreadPoolExecutor(CLIENTS) as pool:
-        print(json.dumps(list(pool.map(one, range(CLIENTS)))))  # noqa: T201
+        done = list(pool.map(partial(one, url, run), range(CLIENTS)))
+    print(json.dumps(done))  # noqa: T201

@@ -81,7 +81,7 @@ async def test_a_hot_swap_under_load_fails_no_call(world: World) -> None:
             scores = []
             while not stop.is_set():
                 scores.append(score(await replica.infer(ROW)))
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.002)
             return scores
 
         callers = [asyncio.create_task(call()) for _ in range(4)]

@@ -56,9 +56,8 @@ def cache_router(workshop: Workshop) -> APIRouter:
         }
 
     @router.post("/gc")
-    async def clear(asked: Clearing | None = None) -> dict[str, Any]:
+    async def clear(asked: Clearing) -> dict[str, Any]:
         """Forget kept results that cannot be used, or that the request names; files stay."""
-        asked = asked or Clearing()
         age = asked.older_than_seconds
         rule = Rule(timedelta(seconds=age) if age is not None else None, asked.keep)
         found = await clearing.doomed(workshop.database, workshop.store, rule)
