@@ -45,7 +45,7 @@ async def main(engine: str, minutes: float, file: Path | None) -> None:
                     group.create_task(_commit(http, running.urls, place / "repository")),
                     group.create_task(_call(http, running.urls["scorer"], counts)),
                 ]
-                samples = await _watch(running.process.pid, minutes * 60)
+                samples = await _watch(running, minutes * 60)
                 for task in work:
                     task.cancel()
             counts["events"] = await _newest(http, running.urls)
@@ -101,11 +101,12 @@ def _column(name: str, number: int, shift: float) -> dict[str, object]:
     return {"name": name, "shape": [_ROWS], "datatype": "FP64", "data": values}
 
 
-async def _watch(pid: int, seconds: float) -> Samples:
+async def _watch(running: system.System, seconds: float) -> Samples:
     samples: Samples = defaultdict(list)
     started = time.monotonic()
     while (passed := time.monotonic() - started) < seconds:
-        for name, memory in (await asyncio.to_thread(_memory, pid)).items():
+        running.check()
+        for name, memory in (await asyncio.to_thread(_memory, running.process.pid)).items():
             samples[name].append((passed, memory))
         await asyncio.sleep(_SAMPLE_SECONDS)
     return samples
