@@ -5,6 +5,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,17 @@ from testcontainers.community.kafka import KafkaContainer
 from testcontainers.community.postgres import PostgresContainer
 
 from loopwright.engines import Kafka, Postgres
+
+
+class MortalKafka(Kafka):
+    """One to be killed; a thread that outlives the tests starts it, as it dies with its parent."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._thread = ThreadPoolExecutor(1)
+
+    async def comes_up(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.start)
 
 
 @contextmanager

@@ -30,7 +30,10 @@ def test_a_data_directory_belongs_to_the_engine_that_made_it(tmp_path: Path) -> 
 
 def test_a_place_that_cannot_hold_data_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UnavailableError, match="cannot hold the data"), locked(tmp_path / "file"):
+    with (
+        pytest.raises(UnavailableError, match="give another --data-dir"),
+        locked(tmp_path / "file"),
+    ):
         pass
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from loopwright.engines import Kafka
 from loopwright_common.bus import EventBus
 from loopwright_common.codec import Record
 from loopwright_common.errors import UnavailableError
@@ -34,32 +32,22 @@ from tests.common.buses import (
     record,
     until,
 )
+from tests.engines import MortalKafka
 
 EVENTS = 2000
 KEYS = 20
 
 
-class Broker(Kafka):
-    """One to be killed; a thread that outlives the tests starts it, as it dies with its parent."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self._thread = ThreadPoolExecutor(1)
-
-    async def comes_up(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.start)
-
-
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Generator[Broker, None, None]:
-    running = Broker(tmp_path_factory.mktemp("broker"))
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Generator[MortalKafka, None, None]:
+    running = MortalKafka(tmp_path_factory.mktemp("broker"))
     running.start()
     yield running
     running.stop()
 
 
 @pytest.fixture
-async def bus(broker: Broker) -> AsyncGenerator[EventBus, None]:
+async def bus(broker: MortalKafka) -> AsyncGenerator[EventBus, None]:
     place = BusPlace(broker.url, f"{uuid.uuid4().hex[:8]}.")
     topics = [topic_of(TOPIC), topic_of(TABLE), dead_letters_of(GROUP)]
     await ensure_topics(place.url, place.prefix, topics)
@@ -70,7 +58,7 @@ async def bus(broker: Broker) -> AsyncGenerator[EventBus, None]:
 
 @pytest.mark.timeout(400)
 async def test_nothing_acknowledged_is_lost_while_the_broker_dies_three_times(
-    bus: EventBus, broker: Broker
+    bus: EventBus, broker: MortalKafka
 ) -> None:
     group = Group()
     async with group.member(bus), group.member(bus):
@@ -91,7 +79,7 @@ async def test_nothing_acknowledged_is_lost_while_the_broker_dies_three_times(
 
 
 async def test_publishers_and_readers_wait_for_a_broker_that_is_not_there(
-    bus: EventBus, broker: Broker
+    bus: EventBus, broker: MortalKafka
 ) -> None:
     early = await bus.subscribe(GROUP, [TOPIC], no_positions)
     broker.kill()
@@ -118,7 +106,7 @@ async def test_publishers_and_readers_wait_for_a_broker_that_is_not_there(
 
 
 async def test_a_consumer_that_hears_nothing_is_replaced_and_goes_on(
-    bus: EventBus, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    bus: EventBus, broker: MortalKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(member, "SILENCE_SECONDS", 1.0)
     group = Group()
@@ -133,7 +121,7 @@ async def test_a_consumer_that_hears_nothing_is_replaced_and_goes_on(
 
 
 async def test_a_publisher_that_hears_nothing_is_replaced_and_repeats_in_order(
-    bus: EventBus, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    bus: EventBus, broker: MortalKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publisher, "PUBLISH_SECONDS", 1.0)
     await bus.publish(numbered(10, KEYS))
@@ -148,7 +136,7 @@ async def test_a_publisher_that_hears_nothing_is_replaced_and_repeats_in_order(
     }
 
 
-async def test_closing_does_not_wait_for_a_broker_that_hangs(broker: Broker) -> None:
+async def test_closing_does_not_wait_for_a_broker_that_hangs(broker: MortalKafka) -> None:
     place = BusPlace(broker.url, f"{uuid.uuid4().hex[:8]}.")
     await ensure_topics(place.url, place.prefix, [topic_of(TOPIC), dead_letters_of(GROUP)])
     bus = await place.open()
@@ -197,7 +185,7 @@ def replaced(logs: list[EventDict]) -> bool:
 
 
 @asynccontextmanager
-async def hanging(broker: Broker) -> AsyncGenerator[None, None]:
+async def hanging(broker: MortalKafka) -> AsyncGenerator[None, None]:
     """Connections stay open and nothing is answered."""
     process = next(p for p in psutil.Process().children() if holds(p, broker.log.parent))
     process.suspend()

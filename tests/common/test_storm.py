@@ -20,7 +20,8 @@ from loopwright_common.topics import all_topics, ensure_topics
 from tests.common.buses import BusPlace
 from tests.common.probe import service
 from tests.common.replicas import Replica, cut_all, replicas, verdict_on
-from tests.common.test_kafka_faults import Broker, broker
+from tests.common.test_kafka_faults import broker
+from tests.engines import MortalKafka
 
 __all__ = ["broker"]
 EVENTS = 50_000
@@ -58,7 +59,7 @@ class Thrice:
 
 
 @pytest.fixture
-async def place(broker: Broker) -> BusPlace:
+async def place(broker: MortalKafka) -> BusPlace:
     place = BusPlace(broker.url, f"{uuid.uuid4().hex[:8]}.")
     await ensure_topics(place.url, place.prefix, all_topics(["probe.worker"]))
     return place
@@ -68,7 +69,7 @@ async def place(broker: Broker) -> BusPlace:
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_fifty_thousand_events_survive_every_fault_at_once(
-    place: BusPlace, broker: Broker, database_url: str, postgres_server: str
+    place: BusPlace, broker: MortalKafka, database_url: str, postgres_server: str
 ) -> None:
     bus = Thrice(await place.open())
     with capture_logs():
@@ -96,7 +97,7 @@ async def tell(replica: Replica) -> None:
         await replica.tell_together(BATCH, KEYS)
 
 
-async def die(broker: Broker, seen_by: Replica) -> None:
+async def die(broker: MortalKafka, seen_by: Replica) -> None:
     """Kill the broker after each quarter of what one replica has to tell."""
     for death in range(1, BROKER_DEATHS + 1):
         while len(seen_by.told) < death * EVENTS // 2 // (BROKER_DEATHS + 1):  # noqa: ASYNC110

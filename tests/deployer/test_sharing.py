@@ -22,7 +22,7 @@ from loopwright_common.metrics import Metrics
 from loopwright_common.table_reader import TableReader
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_common.web import create_app
-from loopwright_deployer import actions, service, work_dir
+from loopwright_deployer import actions, service
 from loopwright_deployer.actions import Wish
 from loopwright_deployer.api import create_router
 from loopwright_deployer.domain import State
@@ -236,10 +236,10 @@ async def test_people_learn_who_works_on_a_deployment_and_when_another_will(
 
 def test_a_directory_is_refused_to_a_second_deployer_with_the_remedy(tmp_path: Path) -> None:
     with (
-        work_dir.held(tmp_path),
+        DeployerSettings(work_dir=tmp_path).own_directory(),
         pytest.raises(ConflictError, match="LOOPWRIGHT_DEPLOYER_WORK_DIR"),
-        work_dir.held(tmp_path),
+        DeployerSettings(work_dir=tmp_path).own_directory(),
     ):
         pass
-    with work_dir.held(tmp_path):
+    with DeployerSettings(work_dir=tmp_path).own_directory():
         pass

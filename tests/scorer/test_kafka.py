@@ -2,36 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from loopwright.engines import Kafka
 from loopwright_common.buses import open_bus
 from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.inference import InferenceLogged
 from loopwright_common.topics import all_topics, ensure_topics
+from tests.engines import MortalKafka
 from tests.scorer.conftest import ROW, Replica, World, eventually
 
 CALLS = 40
 
 
-class Broker(Kafka):
-    """One to be killed; a thread that outlives the test starts it, as it dies with its parent."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self._thread = ThreadPoolExecutor(1)
-
-    async def comes_up(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.start)
-
-
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncGenerator[Broker, None]:
-    broker = Broker(tmp_path / "kafka")
+async def broker(tmp_path: Path) -> AsyncGenerator[MortalKafka, None]:
+    broker = MortalKafka(tmp_path / "kafka")
     await broker.comes_up()
     await ensure_topics(broker.url, "", all_topics())
     yield broker
@@ -40,7 +28,7 @@ async def broker(tmp_path: Path) -> AsyncGenerator[Broker, None]:
 
 @pytest.fixture
 async def far(
-    broker: Broker, store: DirectoryStore, tmp_path: Path, package_dirs: dict[str, Path]
+    broker: MortalKafka, store: DirectoryStore, tmp_path: Path, package_dirs: dict[str, Path]
 ) -> AsyncGenerator[World, None]:
     bus = await open_bus(broker.url)
     yield World(bus, store, tmp_path, package_dirs)
@@ -63,7 +51,7 @@ async def arrived(world: World) -> dict[tuple[str, int], InferenceLogged]:
 
 
 async def test_records_of_a_replica_without_kafka_arrive_when_it_is_back(
-    far: World, broker: Broker
+    far: World, broker: MortalKafka
 ) -> None:
     async with far.replica() as replica:
         await far.route(1, await far.arm(1, "low"))
@@ -92,7 +80,7 @@ async def test_records_of_a_replica_without_kafka_arrive_when_it_is_back(
 
 
 async def test_what_finds_no_room_without_kafka_is_counted_and_shows_as_a_gap(
-    far: World, broker: Broker
+    far: World, broker: MortalKafka
 ) -> None:
     async with far.replica(spill_limit=10_000) as replica:
         await far.route(1, await far.arm(1, "low"))

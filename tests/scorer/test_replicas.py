@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.errors import ConflictError, InvalidError, UnavailableError
 from loopwright_common.events import GroundTruthLogged
 from loopwright_scorer.main import build
 from tests.scorer.conftest import MODEL, ROW, Replica, World, eventually
@@ -61,7 +61,7 @@ async def test_a_key_of_another_form_is_refused(world: World, key: str) -> None:
 
 async def test_two_replicas_do_not_share_a_cache(world: World) -> None:
     async with world.replica():
-        with pytest.raises(UnavailableError, match="its own LOOPWRIGHT_SCORER_CACHE_DIR"):
+        with pytest.raises(ConflictError, match="set LOOPWRIGHT_SCORER_CACHE_DIR"):
             async with world.replica(replica="r-2"):
                 pass
     async with world.replica(replica="r-2"):

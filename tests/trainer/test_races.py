@@ -17,12 +17,11 @@ from loopwright_common.leases import LeaseLostError
 from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_trainer import queueing, service
 from loopwright_trainer.claims import Tenure, claim_next
-from loopwright_trainer.directory import held
 from loopwright_trainer.domain import RunStatus
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.intake import Intake
 from loopwright_trainer.repository import Runs
-from tests.trainer.builders import Upstream
+from tests.trainer.builders import Upstream, settings_for
 from tests.trainer.test_queue import A, B, change, database, request, runs
 
 __all__ = ["database"]
@@ -179,8 +178,8 @@ async def test_a_run_that_has_not_ended_is_not_retried(database: Database) -> No
 
 def test_two_trainers_cannot_share_a_directory(tmp_path: Path) -> None:
     with (
-        held(tmp_path),
+        settings_for(tmp_path).own_directory(),
         pytest.raises(ConflictError, match="LOOPWRIGHT_TRAINER_DIRECTORY"),
-        held(tmp_path),
+        settings_for(tmp_path).own_directory(),
     ):
         pass

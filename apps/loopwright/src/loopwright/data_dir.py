@@ -1,13 +1,12 @@
 """The directory of one system: held by one process, made by one engine."""
 
-import fcntl
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TextIO
 
-from loopwright_common.errors import ConflictError, UnavailableError
+from loopwright_common.errors import ConflictError
+from loopwright_common.own_directory import held
 
 
 class Engine(StrEnum):
@@ -26,13 +25,7 @@ class Engine(StrEnum):
 @contextmanager
 def locked(data_dir: Path, engine: Engine = Engine.EMBEDDED) -> Generator[None, None, None]:
     """Hold the directory; ConflictError when another process holds it or another engine made it."""
-    with _lock_file(data_dir) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError(
-                f"{data_dir} is in use by another `loopwright up`; stop it or give --data-dir"
-            ) from None
+    with held(data_dir, "`loopwright up`", "stop it or give another --data-dir"):
         made_by = engine_of(data_dir) or engine
         if made_by is not engine:
             raise ConflictError(
@@ -51,13 +44,3 @@ def engine_of(data_dir: Path) -> Engine | None:
 
 def _mark(data_dir: Path) -> Path:
     return data_dir / "engine"
-
-
-def _lock_file(data_dir: Path) -> TextIO:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        return (data_dir / "lock").open("w")
-    except OSError as error:
-        raise UnavailableError(
-            f"{data_dir} cannot hold the data ({error.strerror}); give another --data-dir"
-        ) from None

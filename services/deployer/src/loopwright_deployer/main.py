@@ -15,7 +15,6 @@ from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
 from loopwright_common.table_reader import TableReader
 from loopwright_common.web import create_app
-from loopwright_deployer import work_dir
 from loopwright_deployer.api import create_router
 from loopwright_deployer.handlers import Lifecycle
 from loopwright_deployer.settings import DeployerSettings
@@ -30,7 +29,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     """The service, ready to run; what it opens is closed with the stack."""
     database = await Database.open(settings.database_url, "deployer", MIGRATIONS)
     stack.push_async_callback(database.close)
-    stack.enter_context(work_dir.held(settings.work_dir))
+    stack.enter_context(settings.own_directory())
     workshop = Workshop(settings, open_store(settings.artifacts_url))
     stack.push_async_callback(workshop.close)
     metrics = Metrics()

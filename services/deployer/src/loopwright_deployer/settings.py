@@ -1,11 +1,13 @@
 """What the deployer is told."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
 from loopwright_common.leases import LEASE
+from loopwright_common.own_directory import held
 from loopwright_common.settings import ServiceSettings
 
 
@@ -20,3 +22,8 @@ class DeployerSettings(ServiceSettings):
     """Keep a pre-imported packaging process and staging scorer waiting: seconds for memory."""
     stage_seconds: float = 300.0
     """How long packaging, and how long the staging checks, may take."""
+
+    def own_directory(self) -> AbstractContextManager[None]:
+        """Held while entered; ConflictError while another deployer has it."""
+        remedy = "set LOOPWRIGHT_DEPLOYER_WORK_DIR to a directory of this deployer's own"
+        return held(self.work_dir, "deployer", remedy)

@@ -14,7 +14,6 @@ from loopwright_common.runtime import Service
 from loopwright_common.table_reader import TableReader
 from loopwright_common.web import create_app
 from loopwright_scorer import api
-from loopwright_scorer.cache import locked
 from loopwright_scorer.follower import RouteFollower
 from loopwright_scorer.measure import Measurements, Replica
 from loopwright_scorer.models import Shelf
@@ -33,7 +32,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     """A replica that serves what `routes-changed` says."""
     metrics = Metrics()
     cache = settings.cache_dir
-    stack.enter_context(locked(cache))
+    stack.enter_context(settings.own_directory())
     replica = Replica(settings.replica_name, new_id(), settings.environment)
     routes = Routes()
     shelf = Shelf(open_store(settings.artifacts_url), cache / "packages")

@@ -1,11 +1,13 @@
 """What the scorer is told by its environment."""
 
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
+from loopwright_common.own_directory import held
 from loopwright_common.settings import ServiceSettings
 
 
@@ -33,3 +35,8 @@ class ScorerSettings(ServiceSettings):
     @property
     def replica_name(self) -> str:
         return self.replica or f"{socket.gethostname()}-{self.port}"
+
+    def own_directory(self) -> AbstractContextManager[None]:
+        """Held while entered; ConflictError while another scorer has it."""
+        remedy = "set LOOPWRIGHT_SCORER_CACHE_DIR to a directory of this scorer's own"
+        return held(self.cache_dir, "scorer", remedy)

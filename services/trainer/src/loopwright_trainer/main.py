@@ -16,7 +16,6 @@ from loopwright_common.runtime import Service, delivery_loops, delivery_readines
 from loopwright_common.web import create_app
 from loopwright_trainer.api import create_router
 from loopwright_trainer.cache.api import cache_router
-from loopwright_trainer.directory import held
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.handlers import handlers
 from loopwright_trainer.intake import Intake
@@ -34,7 +33,7 @@ _REGISTRY_SECONDS = 30
 
 async def build(settings: TrainerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
     """The trainer's service; what it opens is closed with `stack`."""
-    stack.enter_context(held(settings.work_directory))
+    stack.enter_context(settings.own_directory())
     database = await Database.open(settings.database_url, settings.service, MIGRATIONS)
     stack.push_async_callback(database.close)
     client = httpx.AsyncClient(

@@ -1,5 +1,6 @@
 """What the trainer is told."""
 
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -7,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 from sqlalchemy.engine import make_url
 
+from loopwright_common.own_directory import held
 from loopwright_common.settings import ServiceSettings
 
 _ALONE = timedelta(minutes=5)
@@ -40,3 +42,8 @@ class TrainerSettings(ServiceSettings):
         url = make_url(self.database_url)
         beside = url.database if url.get_backend_name() == "sqlite" else None
         return (Path(beside or ".loopwright") / "trainer").absolute()
+
+    def own_directory(self) -> AbstractContextManager[None]:
+        """Held while entered; ConflictError while another trainer has it."""
+        remedy = "set LOOPWRIGHT_TRAINER_DIRECTORY to a directory of this trainer's own"
+        return held(self.work_directory, "trainer", remedy)
