@@ -21,7 +21,13 @@ from loopwright_registry.settings import RegistrySettings
 from tests.registry.builders import happened
 from tests.registry.test_mlflow_client import free_port
 
-PROGRAM = "import sys; from loopwright.cli import app; app(sys.argv[1:])"
+# As in a terminal: what a shell starts in the background ignores Ctrl-C, and so do its children.
+PROGRAM = """
+import signal, sys
+from loopwright.cli import app
+signal.signal(signal.SIGINT, signal.default_int_handler)
+app(sys.argv[1:])
+"""
 
 
 @pytest.fixture
