@@ -82,26 +82,16 @@ async def drive(site: Site, failpoint: str = "") -> tuple[int, Any]:
     return process.returncode or 0, json.loads(lines[-1]) if not process.returncode else None
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("failpoint", FAILPOINTS)
+@pytest.mark.parametrize("failpoint", SAMPLE)
 async def test_a_run_goes_on_after_being_killed(
     failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
 ) -> None:
     await survive(failpoint, tmp_path, database_url, upstream, registry)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("failpoint", SAMPLE)
-async def test_a_run_goes_on_after_being_killed_on_postgresql(
-    failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
-) -> None:
-    await survive(failpoint, tmp_path, database_url, upstream, registry)
-
-
 @pytest.mark.crash
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("failpoint", [point for point in FAILPOINTS if point not in SAMPLE])
-async def test_a_run_goes_on_after_being_killed_anywhere_on_postgresql(
+async def test_a_run_goes_on_after_being_killed_anywhere(
     failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
 ) -> None:
     await survive(failpoint, tmp_path, database_url, upstream, registry)

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.trainer.builders import FILES, PIPELINE, TRAIN, Registry, Trainer, Upstream, stages, why
 
+# What a key is made of is the same whatever keeps it.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 HELPED = PIPELINE.replace("deps: [train.py,", "deps: [train.py, helper.py,")
 
 
