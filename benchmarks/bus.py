@@ -59,11 +59,17 @@ class Bench:
             return [(await _emit(uow, number)).id for number in range(count)]
 
     @asynccontextmanager
-    async def working(self, batch: int) -> AsyncGenerator[None, None]:
-        """Relay and consumer run, the consumer with at most `batch` records to a transaction."""
+    async def working(self, *, sharing: bool) -> AsyncGenerator[None, None]:
+        """Relay and consumer run; records share a transaction, or have one each."""
         bus = await open_bus(self.bus_url)
         consumer = Consumer(
-            _CONSUMER, {CodeChanged: self._note}, self.database, bus, Metrics(), batch=batch
+            _CONSUMER,
+            {CodeChanged: self._note},
+            self.database,
+            bus,
+            Metrics(),
+            batch=100,
+            sharing=sharing,
         )
         relay = Relay(self.database, bus, Metrics())
         tasks = [asyncio.create_task(run()) for run in (relay.run, consumer.run)]
@@ -100,7 +106,7 @@ async def _emit(uow: UnitOfWork, number: int) -> Event[CodeChanged]:
 async def latencies(bench: Bench, count: int) -> list[float]:
     """Milliseconds from before the emitting transaction to after the handling one, at 50/s."""
     told: dict[str, float] = {}
-    async with bench.working(batch=32):
+    async with bench.working(sharing=True):
         await bench.until_handled(await bench.tell(10))
         for _ in range(count):
             started = time.perf_counter()
@@ -111,11 +117,11 @@ async def latencies(bench: Bench, count: int) -> list[float]:
     return [1e3 * (bench.handled[event_id] - started) for event_id, started in told.items()]
 
 
-async def throughput(bench: Bench, count: int, batch: int) -> float:
+async def throughput(bench: Bench, count: int, *, sharing: bool) -> float:
     """Events per second from a full outbox to the last one handled."""
     ids = [event_id for _ in range(count // 500) for event_id in await bench.tell(500)]
     started = time.perf_counter()
-    async with bench.working(batch):
+    async with bench.working(sharing=sharing):
         await bench.until_handled(ids)
         return len(ids) / (time.perf_counter() - started)
 
@@ -178,8 +184,8 @@ async def main(engine: str, events: int, rounds: int) -> None:
             rates: dict[str, list[float]] = {"bare": [], "single": [], "shared": []}
             for _ in range(rounds):
                 rates["bare"].append(await bare(bench.database, events // 4))
-                rates["single"].append(await throughput(bench, events, batch=1))
-                rates["shared"].append(await throughput(bench, events, batch=100))
+                rates["single"].append(await throughput(bench, events, sharing=False))
+                rates["shared"].append(await throughput(bench, events, sharing=True))
     _report(engine, times, rates)
 
 
