@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from loopwright.engines.program import Program, Running, quietly, require
+from loopwright.engines.program import Program, Server, quietly, require
 from loopwright.ports import check_port, free_ports
 from loopwright_common.errors import UnavailableError
 
@@ -16,7 +16,7 @@ _CLUSTER = "bG9vcHdyaWdodC1kZXYtMQ"
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
-class Kafka:
+class Kafka(Server):
     """One broker in KRaft mode whose data outlive it; `address` stays the same over restarts."""
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
@@ -24,7 +24,6 @@ class Kafka:
         self._ports = self._recorded_ports() or free_ports("broker", "controller")
         if port is not None:
             self._ports["broker"] = port
-        self._running: Running | None = None
 
     @property
     def address(self) -> str:
@@ -59,20 +58,6 @@ class Kafka:
         """ConflictError when another program has taken one of its ports meanwhile."""
         for name, port in self._ports.items():
             check_port(port, f"Kafka {name}", f"delete {self._ports_file} to move it to another")
-
-    def start(self) -> None:
-        """Return once it accepts clients; UnavailableError with its last words if it does not."""
-        self._running = Running(self.program())
-
-    def kill(self) -> None:
-        """As by kill -9."""
-        if self._running:
-            self._running.kill()
-
-    def stop(self) -> None:
-        """Ask first, then kill."""
-        if self._running:
-            self._running.stop()
 
     @property
     def _ports_file(self) -> Path:

@@ -6,19 +6,18 @@ import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
-from loopwright.engines.program import Program, Running, quietly, require
+from loopwright.engines.program import Program, Server, quietly, require
 from loopwright_common.errors import UnavailableError
 
 _SUPERUSER = "postgres"
 _TRIES = 3
 
 
-class Postgres:
+class Postgres(Server):
     """One server on a socket in its directory; `url` names its default database."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
-        self._running: Running | None = None
 
     @property
     def url(self) -> str:
@@ -66,20 +65,6 @@ class Postgres:
                         f"PostgreSQL's directory {self._directory} was not made: {error}; "
                         "it needs space, and parents that every user may pass through"
                     ) from None
-
-    def start(self) -> None:
-        """Return once it accepts clients."""
-        self._running = Running(self.program())
-
-    def kill(self) -> None:
-        """As by kill -9."""
-        if self._running:
-            self._running.kill()
-
-    def stop(self) -> None:
-        """Cut the clients off and end."""
-        if self._running:
-            self._running.stop()
 
 
 def version() -> str:

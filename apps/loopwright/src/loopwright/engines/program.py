@@ -112,3 +112,26 @@ def require(module: str) -> None:
             f"{module} is not installed; run "
             f"`{sys.executable} -m pip install 'loopwright[engines]'`"
         )
+
+
+class Server:
+    """An engine that a test or a benchmark runs by itself, without anything that restarts it."""
+
+    _running: Running | None = None
+
+    def program(self) -> Program:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Return once it accepts clients; UnavailableError with its last words if it does not."""
+        self._running = Running(self.program())
+
+    def kill(self) -> None:
+        """As by kill -9."""
+        if self._running:
+            self._running.kill()
+
+    def stop(self) -> None:
+        """Ask first, then kill."""
+        if self._running:
+            self._running.stop()
