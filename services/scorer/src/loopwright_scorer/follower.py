@@ -11,8 +11,9 @@ from loopwright_common.events import Arm, Event, RoutesChanged, ServedRoute
 from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
 from loopwright_common.table_reader import TableReader
-from loopwright_scorer.models import LoadedModel, Shelf
+from loopwright_scorer.models import LoadedModel
 from loopwright_scorer.routes import Routes, assemble
+from loopwright_scorer.shelf import Shelf
 
 log = structlog.get_logger()
 _RETRY_SECONDS = 5.0

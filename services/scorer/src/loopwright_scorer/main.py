@@ -16,15 +16,15 @@ from loopwright_common.web import create_app
 from loopwright_scorer import api
 from loopwright_scorer.follower import RouteFollower
 from loopwright_scorer.measure import Measurements, Replica
-from loopwright_scorer.models import Shelf
 from loopwright_scorer.predictions import PredictionIds, load_key, shared_key
-from loopwright_scorer.protocol import OpenInference
+from loopwright_scorer.protocols.v2_http import OpenInference
 from loopwright_scorer.recorder import Recorder, RecordMetrics
 from loopwright_scorer.replica import Reporter
 from loopwright_scorer.routes import Routes
 from loopwright_scorer.sender import Sender
 from loopwright_scorer.service import Scoring
 from loopwright_scorer.settings import ScorerSettings
+from loopwright_scorer.shelf import Shelf
 from loopwright_scorer.spill import Spill
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from loopwright_scorer.routes import Route, ServedArm
-from loopwright_scorer.v2 import TensorType
+from loopwright_scorer.tensors import TensorType
 
 _PLATFORMS = {"onnx": "onnx_onnxv1", "sklearn-skops": "sklearn_skops"}
 

@@ -1,28 +1,24 @@
-"""Loaded versions: fetched, verified, opened, warmed, and only then handed out."""
+"""Loaded versions: opened, warmed, and only then handed out."""
 
-import asyncio
-import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import orjson
 import structlog
 from pydantic import ValidationError
 
-from loopwright_common.artifacts import ArtifactStore, digest_of, hex_of
-from loopwright_common.errors import CorruptError, InvalidError, LoopwrightError
-from loopwright_common.ids import new_id
-from loopwright_common.package import PackageFile, fetch_package, package_digest
+from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving import SPEC_FILE, ServingSpec
-from loopwright_scorer import v2
 from loopwright_scorer.plan import Inputs, Plan, compile_plan
-from loopwright_scorer.runtimes import Outputs, Runtime, open_runtime
-from loopwright_scorer.v2 import Request
+from loopwright_scorer.protocols import v2
+from loopwright_scorer.requests import Request
+from loopwright_scorer.runtimes import Runtime, open_runtime
+from loopwright_scorer.runtimes.outputs import Outputs
+from loopwright_scorer.tensors import NUMPY_TYPES
 
 log = structlog.get_logger()
 _LOOP_SECONDS = 0.003
@@ -63,46 +59,6 @@ class LoadedModel:
         if numbers is not None and not np.isfinite(numbers).all():
             return Scored(inputs, error=_no_number(inputs))
         return Scored(inputs, outputs)
-
-
-class Shelf:
-    """Loaded models by digest, from a directory of verified packages that outlives the process."""
-
-    def __init__(self, store: ArtifactStore, directory: Path) -> None:
-        self._store = store
-        self._directory = directory
-        self._loaded: WeakValueDictionary[str, LoadedModel] = WeakValueDictionary()
-        directory.mkdir(parents=True, exist_ok=True)
-        for torn in directory.glob("*.*"):
-            shutil.rmtree(torn, ignore_errors=True)
-
-    async def get(self, digest: str) -> LoadedModel:
-        """The warmed model; any LoopwrightError says why there is none."""
-        if model := self._loaded.get(digest):
-            return model
-        directory = await self._package(digest)
-        model = await asyncio.to_thread(load, directory, digest)
-        self._loaded[digest] = model
-        return model
-
-    async def prune(self, keep: Collection[str]) -> None:
-        """Forget the packages that no route names."""
-        names = {hex_of(digest) for digest in keep}
-        for directory in self._directory.iterdir():
-            if directory.name not in names and "." not in directory.name:
-                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-
-    async def _package(self, digest: str) -> Path:
-        directory = self._directory / hex_of(digest)
-        if await asyncio.to_thread(_is_intact, directory, digest):
-            return directory
-        incoming = self._directory / f"{hex_of(digest)}.{new_id()}"
-        try:
-            await fetch_package(self._store, digest, incoming)
-            await asyncio.to_thread(_replace, incoming, directory)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, incoming, ignore_errors=True)
-        return directory
 
 
 def load(directory: Path, digest: str) -> LoadedModel:
@@ -153,7 +109,7 @@ def _example(model: LoadedModel) -> list[dict[str, object]]:
         trailing = [max(size, 1) for size in put.shape[1:]]
         data = example.get(put.name)
         if data is None:
-            made_up = np.zeros((1, *trailing), v2.NUMPY_TYPES[put.datatype])
+            made_up = np.zeros((1, *trailing), NUMPY_TYPES[put.datatype])
             data = [""] if put.datatype == "BYTES" else made_up.tolist()
         shape = [len(data), *trailing]
         tensors.append({"name": put.name, "datatype": put.datatype, "shape": shape, "data": data})
@@ -168,26 +124,3 @@ def _no_number(inputs: Inputs) -> str:
             " send values like those it was trained on"
         )
     return "the model's answer is not a number"
-
-
-def _is_intact(directory: Path, digest: str) -> bool:
-    if not directory.is_dir():
-        return False
-    try:
-        files = [
-            PackageFile(
-                path.relative_to(directory).as_posix(),
-                digest_of(content := path.read_bytes()),
-                len(content),
-            )
-            for path in directory.rglob("*")
-            if path.is_file()
-        ]
-        return package_digest(files) == digest
-    except (OSError, CorruptError, InvalidError):
-        return False
-
-
-def _replace(incoming: Path, directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-    incoming.rename(directory)

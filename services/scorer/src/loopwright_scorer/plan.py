@@ -8,13 +8,8 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving import Column, ColumnType, ServingSpec, Tensor
-from loopwright_scorer.v2 import (
-    NUMPY_TYPES,
-    GivenTensor,
-    Request,
-    TensorType,
-    datatype_of,
-)
+from loopwright_scorer.requests import GivenTensor, Request
+from loopwright_scorer.tensors import NUMPY_TYPES, TensorType, datatype_of
 
 _EXTREME = 1e15
 _INTEGERS = frozenset(name for name in NUMPY_TYPES if "INT" in name)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from loopwright_common.inference import ENVELOPE, INPUT, OUTPUT, SCORE
 from loopwright_scorer.models import Scored
-from loopwright_scorer.v2 import TensorType
+from loopwright_scorer.tensors import TensorType
 
 _LARGEST_TENSOR = 64
 """Values per row; larger tensors are not recorded, their outputs are."""

@@ -15,14 +15,15 @@ import structlog
 from loopwright_common import clock
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.ids import new_id
-from loopwright_scorer import v2
 from loopwright_scorer.measure import Measurements
 from loopwright_scorer.models import Scored
 from loopwright_scorer.predictions import PredictionIds
+from loopwright_scorer.protocols import v2
 from loopwright_scorer.recorder import Recorder
 from loopwright_scorer.records import CallRecord
+from loopwright_scorer.requests import Request
 from loopwright_scorer.routes import Route, Routes, ServedArm
-from loopwright_scorer.v2 import Request
+from loopwright_scorer.tensors import NamedTensor
 
 log = structlog.get_logger()
 _RECORD_OVERHEAD = 500
@@ -224,9 +225,7 @@ class Scoring:
         )
 
 
-def _wanted(
-    tensors: Sequence[v2.NamedTensor], names: frozenset[str] | None
-) -> Sequence[v2.NamedTensor]:
+def _wanted(tensors: Sequence[NamedTensor], names: frozenset[str] | None) -> Sequence[NamedTensor]:
     if names is None:
         return tensors
     if unknown := names - {name for name, _ in tensors}:

@@ -24,7 +24,7 @@ from loopwright_scorer.domain import Share
 from loopwright_scorer.measure import Counters
 from loopwright_scorer.models import load
 from loopwright_scorer.predictions import PredictionIds
-from loopwright_scorer.protocol import OpenInference
+from loopwright_scorer.protocols.v2_http import OpenInference
 from loopwright_scorer.routes import Route, Routes, ServedArm
 from loopwright_scorer.service import Scoring
 

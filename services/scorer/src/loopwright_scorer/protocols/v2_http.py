@@ -15,8 +15,8 @@ from loopwright_common.errors import InvalidError, LoopwrightError, NotFoundErro
 from loopwright_common.settings import LOOPBACK
 from loopwright_common.web import foreign, status_of
 from loopwright_scorer.metadata import describe
+from loopwright_scorer.requests import UnsupportedError
 from loopwright_scorer.service import Call, ModelFailedError, Scoring
-from loopwright_scorer.v2 import UnsupportedError
 
 log = structlog.get_logger()
 _ROUTING_KEY = b"loopwright-routing-key"

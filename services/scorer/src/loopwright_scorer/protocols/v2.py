@@ -6,68 +6,14 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import orjson
 
 from loopwright_common.errors import InvalidError
-
-NUMPY_TYPES: Mapping[str, type[np.generic]] = {
-    "BOOL": np.bool_,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-    "BYTES": np.object_,
-}
-_NAMES = {np.dtype(kind): name for name, kind in NUMPY_TYPES.items()}
-
-
-NamedTensor = tuple[str, np.ndarray]
-
-
-class UnsupportedError(Exception):
-    """A part of the protocol that is not served; answered with 501."""
-
-
-class TensorType(NamedTuple):
-    """What metadata says of an input or output; -1 is a variable dimension."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GivenTensor:
-    """An input as sent: `data` flat in row-major order, None where the value is missing."""
-
-    datatype: str
-    shape: tuple[int, ...]
-    data: list[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    id: str | None
-    inputs: Mapping[str, GivenTensor]
-    outputs: frozenset[str] | None
-    """Names of the outputs asked for; None means all."""
-
-
-def datatype_of(dtype: np.dtype[Any]) -> str:
-    """V2's name of a numpy type; text and objects are BYTES."""
-    return _NAMES.get(dtype, "BYTES")
+from loopwright_scorer.requests import GivenTensor, Request, UnsupportedError
+from loopwright_scorer.tensors import NUMPY_TYPES, NamedTensor, datatype_of
 
 
 def parse(body: bytes) -> Request:

@@ -1,0 +1,1 @@
+"""The protocols that clients speak, in front of one core."""

@@ -1,0 +1,60 @@
+"""scikit-learn's own code, for packages that do not convert."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.serving import ServingSpec
+from loopwright_scorer.plan import Inputs
+from loopwright_scorer.runtimes.outputs import (
+    LABEL,
+    PREDICTION,
+    PROBABILITIES,
+    Outputs,
+    declared,
+    label_dtype,
+    shaped,
+)
+
+
+class SkopsRuntime:
+    """A scikit-learn estimator in this process, for packages that do not convert."""
+
+    def __init__(self, path: Path, spec: ServingSpec) -> None:
+        import skops.io
+
+        self._estimator = skops.io.load(path, trusted=spec.trusted)
+        self._columnar = spec.columns is not None
+        classes = spec.classes or getattr(self._estimator, "classes_", None)
+        self._label_dtype = label_dtype(classes) or np.dtype(object)
+        self._names = _native_names(spec, self._estimator)
+        self.outputs = declared(spec, self._names, self._label_dtype, np.dtype(np.float64))
+
+    def predict(self, inputs: Inputs) -> Outputs:
+        rows = self._rows(inputs)
+        try:
+            found = {
+                name: getattr(self._estimator, method)(rows) for name, method in self._names.items()
+            }
+        except ValueError as error:
+            # scikit-learn's word for data that an estimator cannot take.
+            raise InvalidError(f"the model refuses these rows: {error}") from None
+        return shaped(inputs.rows, self._label_dtype, found)
+
+    def _rows(self, inputs: Inputs) -> Any:
+        if not self._columnar:
+            return next(iter(inputs.arrays.values()))
+        import pandas as pd
+
+        return pd.DataFrame(dict(inputs.arrays), copy=False)
+
+
+def _native_names(spec: ServingSpec, estimator: object) -> dict[str, str]:
+    if spec.task == "regressor":
+        return {PREDICTION: "predict"}
+    names = {LABEL: "predict"}
+    if hasattr(estimator, "predict_proba"):
+        names[PROBABILITIES] = "predict_proba"
+    return names

@@ -1,0 +1,39 @@
+"""Tensors in the words of the Open Inference Protocol: names, datatypes, shapes."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NUMPY_TYPES: Mapping[str, type[np.generic]] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+    "BYTES": np.object_,
+}
+_NAMES = {np.dtype(kind): name for name, kind in NUMPY_TYPES.items()}
+
+
+NamedTensor = tuple[str, np.ndarray]
+
+
+class TensorType(NamedTuple):
+    """What metadata says of an input or output; -1 is a variable dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+def datatype_of(dtype: np.dtype[Any]) -> str:
+    """V2's name of a numpy type; text and objects are BYTES."""
+    return _NAMES.get(dtype, "BYTES")
