@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo demo-kafka up test test-crash check fmt docs bench clean
+.PHONY: setup demo demo-kafka up test test-crash check fmt docs bench bench-scoring clean
 
 setup: .venv/installed
 
@@ -54,6 +54,9 @@ docs: setup
 
 bench: setup
 	$(RUN) python -m benchmarks.loop
+
+bench-scoring: setup
+	$(RUN) python -m benchmarks.scoring
 
 clean:
 	rm -rf .venv .tools .loopwright demo-data

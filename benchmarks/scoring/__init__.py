@@ -1,0 +1,1 @@
+"""The scorer beside other model servers: the same fitted models and rows, one worker each."""

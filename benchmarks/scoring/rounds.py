@@ -1,0 +1,85 @@
+"""The rounds: each server alone, started anew, through all the cases of a model."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.scoring import loopwright
+from benchmarks.scoring.measure import Case, RefusedError, measure, verify
+from benchmarks.scoring.models import Model
+from benchmarks.scoring.protocols import Question
+from benchmarks.scoring.report import Figures, rate
+from benchmarks.scoring.running import Running, free_ports, running, scratch
+from benchmarks.scoring.servers import LOOPWRIGHT, SERVERS, Command, Place
+
+_TRIVIAL = Path(__file__).parent / "services" / "trivial.py"
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What to measure, `seconds` each; `notes` say what was left out or seen."""
+
+    servers: Sequence[str]
+    environments: dict[str, Path]
+    models: Sequence[Model]
+    cases: Sequence[Case]
+    seconds: float
+    figures: Figures = field(default_factory=Figures)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def run(self, rounds: int) -> None:
+        for number in range(rounds):
+            first = number % len(self.servers)
+            for model in self.models:
+                for name in (*self.servers[first:], *self.servers[:first]):
+                    self._measure(model, name)
+
+    def _measure(self, model: Model, name: str) -> None:
+        spoken = SERVERS[name].spoken
+        with scratch() as directory, self._started(model, name, directory) as process:
+            process.wait_for(Case(1, 1).questions(model, spoken)[0])
+            for case in self.cases:
+                if spoken.has_binary or not case.binary:
+                    self._load(model, case, process)
+            memory = self.figures.memory.setdefault((model.name, name), [])
+            memory.append(process.memory())
+            if name == LOOPWRIGHT:
+                self.notes[f"{model.name}, {name}"] = loopwright.recorded(process.port)
+
+    def _started(self, model: Model, name: str, directory: Path) -> AbstractContextManager[Running]:
+        port, *more = free_ports(3)
+        environment = self.environments.get(name, Path(sys.prefix))
+        command = SERVERS[name].command(
+            model, Place(environment, directory, port, (more[0], more[1]))
+        )
+        return running(name, command, port, directory)
+
+    def _load(self, model: Model, case: Case, server: Running) -> None:
+        spoken = SERVERS[server.name].spoken
+        questions = case.questions(model, spoken)
+        try:
+            verify(server, spoken, questions, model.expected)
+        except RefusedError as error:
+            self.notes[f"{model.name}, {case}: {server.name} left out"] = str(error)
+            return
+        result = measure(server, questions, case.connections, self.seconds)
+        self.figures.add(model.name, case, server.name, result)
+        print(f"{model.name}: {case}: {server.name}: {rate(result):,.0f}/s", file=sys.stderr)
+
+
+def generator_limits(seconds: float) -> Iterator[str]:
+    """What the load generator reaches where an answer costs next to nothing."""
+    with scratch() as directory:
+        [port] = free_ports(1)
+        command = Command([sys.executable, str(_TRIVIAL), str(port)])
+        question = Question("/", {"Content-Type": "application/json"}, b"x" * 400)
+        with running("trivial", command, port, directory) as process:
+            process.wait_for(question)
+            for connections in (1, 16):
+                result = measure(process, [question], connections, seconds)
+                yield (
+                    f"load generator against a trivial server, concurrency {connections}: "
+                    f"{rate(result):,.0f} requests/s, p50 {result.p50:.3f} ms"
+                )

@@ -1,0 +1,112 @@
+"""A server while it runs: started until it answers, its memory, its end with all its children."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from benchmarks.scoring.protocols import Question
+from benchmarks.scoring.servers import Command
+
+_START_SECONDS = 120
+_STOP_SECONDS = 15
+_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def ask(self, question: Question) -> httpx.Response:
+        return httpx.post(
+            f"http://127.0.0.1:{self.port}{question.path}",
+            content=question.body,
+            headers=dict(question.headers),
+            timeout=60,
+            trust_env=False,
+        )
+
+    def wait_for(self, question: Question) -> None:
+        """Until the question is answered; SystemExit with its last words if that never comes."""
+        give_up = time.monotonic() + _START_SECONDS
+        answer = "no answer"
+        while time.monotonic() < give_up and self.process.poll() is None:
+            with suppress(httpx.TransportError):
+                asked = self.ask(question)
+                if asked.status_code == 200:
+                    return
+                answer = f"{asked.status_code} {asked.text[:500]}"
+            time.sleep(0.1)
+        words = self.log.read_text(errors="replace")[-3000:]
+        raise SystemExit(f"{self.name} does not serve: {answer}\n{words}")
+
+    def memory(self) -> float:
+        """MiB of the process and its children that others do not share (PSS)."""
+        tree = [self.process.pid]
+        tree += [child.pid for child in psutil.Process(tree[0]).children(recursive=True)]
+        return sum(pss(pid) for pid in tree)
+
+
+@contextmanager
+def running(
+    name: str, command: Command, port: int, directory: Path
+) -> Generator[Running, None, None]:
+    log = directory / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command.arguments,
+            env={**os.environ, **_THREADS, **command.variables},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield Running(name, port, process, log)
+    finally:
+        _stop(process)
+
+
+@contextmanager
+def scratch() -> Generator[Path, None, None]:
+    with tempfile.TemporaryDirectory(prefix="scoring-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def pss(pid: int) -> float:
+    """MiB; pages shared by several processes are split between them."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        print(f"process {process.pid} did not stop and is killed", file=sys.stderr)
+    # Its session is its own: whatever it left behind goes too.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,1 @@
+"""What runs in the servers' own environments: their usual few lines around a fitted estimator."""
