@@ -29,23 +29,36 @@ class Tensor(BaseModel):
     shape: list[int]
 
 
+Classes = list[str | int | float | bool]
+
+
 class ServingSpec(BaseModel):
     """How to serve a package. Exactly one of `columns` and `tensor` is given.
 
-    `classes` are a classifier's labels in the order of its probabilities. An ONNX `file` has one
-    input per column (shape [-1, 1]) or the tensor's; its outputs are `label` and `probabilities`,
-    or `prediction` for a regressor, whatever the converter called them (`output_names` maps).
+    `classes` are a classifier's labels in the order of its probabilities, one list per output
+    where `targets` is more than one. An ONNX `file` has the tensor's input, or for each column an
+    input of shape [-1, 1] unless one of `matrices` has it; its outputs are `label` and
+    `probabilities`, or `prediction` for a regressor, whatever the converter called them
+    (`output_names` maps). A classifier without probabilities has a label only.
     """
 
     model_config = ConfigDict(frozen=True)
-    format: Literal["onnx", "sklearn-skops"]
+    format: Literal["onnx", "sklearn-skops", "xgboost", "lightgbm"]
     file: str
     task: Literal["classifier", "regressor"]
-    classes: list[str | int | float | bool] | None = None
+    targets: int = 1
+    """Labels or predictions per row; with several there is no monitored score."""
+    classes: Classes | list[Classes] | None = None
     columns: list[Column] | None = None
     tensor: Tensor | None = None
+    matrices: dict[str, list[str]] = {}
+    """ONNX inputs of shape [-1, k] by name: the k columns that each takes, in order."""
+    categories: dict[str, Classes] = {}
+    """Of boosted trees: a column's categories in the order of the codes that the trees know."""
     output_names: dict[str, str] = {}
     trusted: list[str] = []
+    predicts: Literal["label", "chance", "probabilities", "prediction"] | None = None
+    """What MLflow's own `predict` answers with; `chance` is that of the last class."""
     source_digest: str
     example: dict[str, list[Any]] | None = None
     parity: str | None = None
