@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationEr
 
 from loopwright_common.clock import to_text
 from loopwright_common.errors import UndecodableError
+from loopwright_common.policy import RecordPolicy
 
 Timestamp = Annotated[datetime, PlainSerializer(to_text, when_used="json")]
 Verdict = Literal["passed", "failed", "inconclusive", "skipped"]
@@ -267,7 +268,11 @@ class Arm(BaseModel):
 
 
 class RoutesChanged(EventData):
-    """What the scorers serve for a model from this revision on (compacted)."""
+    """What the scorers serve for a model from this revision on (compacted).
+
+    `aliases` are the registry's, of versions among the arms and those kept; `champion` and
+    `challenger` need no word. Without `record` every row is recorded whole.
+    """
 
     topic = "routes-changed"
     environment: str
@@ -277,6 +282,8 @@ class RoutesChanged(EventData):
     arms: list[Arm]
     kept: list[Arm] = []
     routing_key: str | None = None
+    aliases: dict[str, int] = {}
+    record: RecordPolicy | None = None
 
 
 class ServedRoute(BaseModel):

@@ -10,8 +10,12 @@ Envelope columns, version 1, in this order, then `input.<name>` and `output.<nam
 | version | int32 | the version that answered |
 | arm | string | `live` or `shadow` |
 | error | string | why the row has no outputs, or null |
+
+An input of more than 64 values per row is one text column: the digest of an `.npy` in the artifact
+store with the input of the whole call, in which a row has the place that its prediction id names.
 """
 
+import json
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -37,7 +41,11 @@ SCORE = "output.score"  # the monitored score: a binary classifier's last probab
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceLogged:
-    """One sealed batch; `(replica, epoch, sequence)` shows every gap, `last` marks the end."""
+    """One sealed batch; `(replica, epoch, sequence)` shows every gap, `last` marks the end.
+
+    `dropped` counts the rows lost in the epoch so far; `redacted` names the input columns that are
+    left out on purpose, without their prefix.
+    """
 
     topic: ClassVar[str] = INFERENCE_LOGGED
     content_type: ClassVar[str] = "application/vnd.apache.arrow.stream"
@@ -50,6 +58,7 @@ class InferenceLogged:
     dropped: int
     last: bool
     table: pa.Table
+    redacted: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         told = {
@@ -62,6 +71,8 @@ class InferenceLogged:
             "dropped": str(self.dropped),
             "last": str(int(self.last)),
         }
+        if self.redacted:
+            told["redacted"] = json.dumps(self.redacted)
         table = self.table.replace_schema_metadata(told)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -86,6 +97,7 @@ class InferenceLogged:
                 dropped=int(told["dropped"]),
                 last=told["last"] == "1",
                 table=table,
+                redacted=tuple(map(str, json.loads(told.get("redacted", "[]")))),
             )
         except (pa.ArrowException, KeyError, ValueError) as error:
             raise UndecodableError(f"{cls.topic}: not a version 1 Arrow batch: {error}") from None

@@ -76,6 +76,18 @@ class ApprovalPolicy(Policy):
     then: Literal["pause", "reject"] = "pause"
 
 
+class RecordPolicy(Policy):
+    """What of the scored rows is kept: a share of the calls, without the inputs named.
+
+    A redacted input never leaves the scorer, so it is neither watched for drift nor in captured
+    data: a retraining that learns from captured rows has to do without it. Labels of calls that
+    were left out are accepted and never find their rows.
+    """
+
+    sample: float = Field(default=1.0, ge=0, le=1)
+    redact: list[Annotated[str, Field(min_length=1)]] = []
+
+
 class DeployPolicy(Policy):
     staging: StagingPolicy = StagingPolicy()
     canary: CanaryPolicy = CanaryPolicy()
@@ -84,6 +96,7 @@ class DeployPolicy(Policy):
     """Former champions kept loaded, for undo and for calls that name their version."""
     routing_key: str | None = None
     """Input whose value keeps a caller on one arm, where no routing-key header comes."""
+    record: RecordPolicy = RecordPolicy()
 
 
 class RowsOrTime(Policy):

@@ -70,7 +70,8 @@ def _page(schemas: dict[str, Schema]) -> str:
     parts.append(
         f"## {InferenceLogged.topic}\n\n{_kept(InferenceLogged.topic)}\n\n"
         "An Arrow IPC stream. The schema's metadata names `model_id`, `model`, `replica`, `epoch`, "
-        "`sequence`, `dropped` and `last`.\n\n| column | type |\n| --- | --- |\n"
+        "`sequence`, `dropped`, `last` and, as a JSON list, the input columns `redacted`.\n\n"
+        "| column | type |\n| --- | --- |\n"
         f"{columns}\n| `{INPUT}<name>` | as the signature says |\n"
         f"| `{OUTPUT}<name>` | as the package answers |\n"
     )

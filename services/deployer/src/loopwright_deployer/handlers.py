@@ -13,7 +13,8 @@ from loopwright_common.events import (
     VersionDeleted,
 )
 from loopwright_common.unit_of_work import Cause, UnitOfWork
-from loopwright_deployer import actions, service
+from loopwright_deployer import actions, routing, service
+from loopwright_deployer.aliases import Aliases
 from loopwright_deployer.measures import Counters
 
 log = structlog.get_logger()
@@ -43,10 +44,17 @@ class Lifecycle:
 
     async def on_alias_changed(self, event: Event[AliasChanged], uow: UnitOfWork) -> None:
         told = event.data
-        if told.alias != actions.CHAMPION or told.version is None or told.by == OWN_NAME:
-            return
-        await actions.wish_for_champion(uow, self._environment, told)
-        uow.after_commit.append(self._wake)
+        if told.alias != actions.CHAMPION:
+            await self._name(uow, told)
+        elif told.version is not None and told.by != OWN_NAME:
+            await actions.wish_for_champion(uow, self._environment, told)
+            uow.after_commit.append(self._wake)
+
+    async def _name(self, uow: UnitOfWork, told: AliasChanged) -> None:
+        place = (self._environment, told.model_id)
+        await service.lock_model(uow, *place)
+        await Aliases(uow.connection, *place).put(told.alias, told.version)
+        await routing.name_versions(uow, *place)
 
     async def on_serving_measured(self, event: Event[ServingMeasured], uow: UnitOfWork) -> None:
         if event.data.environment != self._environment:

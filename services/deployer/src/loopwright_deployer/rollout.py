@@ -59,11 +59,15 @@ def split(champion: Served, canary: Served, weight: float) -> tuple[Arm, ...]:
     return _arm(champion, 1 - weight), _arm(canary, weight)
 
 
-def kept(former: Sequence[Served], arms: Sequence[Arm], most: int) -> tuple[Arm, ...]:
-    """Former champions, newest first, that no arm names: loaded, without live traffic."""
+def kept(
+    former: Sequence[Served], arms: Sequence[Arm], most: int, named: Sequence[Served] = ()
+) -> tuple[Arm, ...]:
+    """What is loaded without live traffic: former champions, newest first, and what has a name."""
     routed = {arm.version for arm in arms}
     unique = {one.version: one for one in former if one.version not in routed}
-    return tuple(_arm(one, 0.0) for one in list(unique.values())[:most])
+    loaded = dict(list(unique.items())[:most])
+    loaded |= {one.version: one for one in named if one.version not in routed}
+    return tuple(_arm(one, 0.0) for one in loaded.values())
 
 
 def decide(policy: DeployPolicy, step: int, evidence: Evidence) -> Decision:

@@ -1,7 +1,7 @@
 """What each model's traffic meets: its present route, and the revisions of its canary's steps."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import Arm
+from loopwright_common.policy import RecordPolicy
 from loopwright_common.sql import upsert
 from loopwright_deployer.rollout import Route
 from loopwright_deployer.tables import canary_steps, routes
@@ -26,6 +27,8 @@ class RouteRow:
     route: Route
     routing_key: str | None
     changed_at: datetime
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    record: RecordPolicy | None = None
 
     @property
     def key(self) -> str:
@@ -56,6 +59,8 @@ class Routes:
             "kept": [arm.model_dump() for arm in row.route.kept],
             "routing_key": row.routing_key,
             "changed_at": row.changed_at,
+            "aliases": dict(row.aliases),
+            "record": row.record.model_dump() if row.record else None,
         }
         older = (
             routes.c.environment == row.environment,
@@ -83,4 +88,5 @@ def _route(row: Row[Any]) -> RouteRow:
     others = tuple(Arm.model_validate(arm) for arm in row.kept)
     route = Route(row.revision, arms, others)
     place = (row.environment, row.model_id, row.model)
-    return RouteRow(*place, route, row.routing_key, row.changed_at)
+    record = RecordPolicy.model_validate(row.record) if row.record else None
+    return RouteRow(*place, route, row.routing_key, row.changed_at, row.aliases or {}, record)

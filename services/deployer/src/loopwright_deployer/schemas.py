@@ -34,6 +34,7 @@ class RouteOut(BaseModel):
     revision: int
     arms: list[Arm]
     kept: list[Arm]
+    aliases: dict[str, int]
     changed_at: datetime
 
 
@@ -111,6 +112,7 @@ def route_out(row: RouteRow) -> RouteOut:
         revision=row.route.revision,
         arms=list(row.route.arms),
         kept=list(row.route.kept),
+        aliases=dict(row.aliases),
         changed_at=row.changed_at,
     )
 

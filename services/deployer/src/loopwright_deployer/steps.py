@@ -16,10 +16,11 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.leases import Lease
 from loopwright_common.table_reader import TableReader
 from loopwright_common.unit_of_work import UnitOfWork
-from loopwright_deployer import service, traffic
+from loopwright_deployer import routing, service, traffic
 from loopwright_deployer.domain import State
 from loopwright_deployer.judge import added, tally
 from loopwright_deployer.measures import Counters
+from loopwright_deployer.redaction import require_redacted_inputs
 from loopwright_deployer.replicas import Acknowledgement, Wanted, acknowledgement
 from loopwright_deployer.repository import Deployments, Record
 from loopwright_deployer.rollout import Evidence, decide
@@ -64,6 +65,7 @@ class Steps:
         champion = await self._champion(record)
         await self._workshop.expect_staging(scorers=2 if champion else 1)
         try:
+            require_redacted_inputs(record)
             done = await self._workshop.package(record)
         except (InvalidError, CorruptError) as error:
             return await self._reject(record, str(error))
@@ -82,6 +84,7 @@ class Steps:
         failpoint("deployer.staged")
         async with self._writing(record) as (uow, current):
             await service.validated(uow, current, checks, report)
+            await routing.name_versions(uow, *_place(current))
         return True
 
     async def _champion(self, record: Record) -> Record | None:
@@ -199,6 +202,10 @@ class Steps:
             if self._lease is not None:
                 await leases.confirm(uow, self._lease)
             yield uow, current
+
+
+def _place(record: Record) -> tuple[str, str]:
+    return record.deployment.environment, record.deployment.model_id
 
 
 def _joined(old: tuple[Check, ...], new: tuple[Check, ...]) -> tuple[Check, ...]:

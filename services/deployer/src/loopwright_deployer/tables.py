@@ -1,4 +1,4 @@
-"""The deployer's tables; migration `dep001` creates them."""
+"""The deployer's tables; the migrations create them."""
 
 import sqlalchemy as sa
 
@@ -75,6 +75,16 @@ routes = sa.Table(
     sa.Column("kept", sa.JSON, nullable=False),
     sa.Column("routing_key", sa.String(255)),
     sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("aliases", sa.JSON),
+    sa.Column("record", sa.JSON),
+)
+aliases = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("environment", sa.String(64), primary_key=True),
+    sa.Column("model_id", sa.String(64), primary_key=True),
+    sa.Column("alias", sa.String(255), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
 )
 canary_steps = sa.Table(
     "canary_steps",

@@ -6,24 +6,20 @@ from dataclasses import replace
 from loopwright_common import clock
 from loopwright_common.events import (
     ApprovalRequested,
-    Arm,
     Check,
     DeploymentPromoted,
     DeploymentRolledBack,
-    RoutesChanged,
 )
-from loopwright_common.failpoints import failpoint
 from loopwright_common.policy import ApprovalPolicy
 from loopwright_common.unit_of_work import UnitOfWork
-from loopwright_deployer.domain import Deployment, Served, State, move
-from loopwright_deployer.measures import Counters
+from loopwright_deployer.domain import Deployment, State, move
 from loopwright_deployer.repository import Deployments, Record
-from loopwright_deployer.rollout import Route, kept, sole, split
-from loopwright_deployer.routes import RouteRow, Routes
+from loopwright_deployer.rollout import sole, split
+from loopwright_deployer.routes import Routes
+from loopwright_deployer.routing import change_route, served_of
 from loopwright_deployer.service import (
     advance,
     finish,
-    lock_model,
     naming,
     reject,
     store,
@@ -76,7 +72,7 @@ async def next_step(uow: UnitOfWork, record: Record, why: str) -> None:
         state_since=clock.now(),
     )
     stepped = await store(uow, record, changed)
-    arms = split(_served(champion), _served(record), weight)
+    arms = split(served_of(champion), served_of(record), weight)
     route = await change_route(uow, stepped, arms)
     await Routes(uow.connection).remember_step(deployment.id, route.revision, step)
 
@@ -89,7 +85,7 @@ async def promote(uow: UnitOfWork, record: Record, why: str, by: str | None = No
     moved = move(record.deployment, State.PROMOTING, why, clock.now())
     previous = champion.deployment.version if champion else None
     promoting = await store(uow, record, replace(moved, previous=previous), by)
-    await change_route(uow, promoting, sole(_served(record)))
+    await change_route(uow, promoting, sole(served_of(record)))
     return promoting
 
 
@@ -132,7 +128,7 @@ async def withdraw(uow: UnitOfWork, record: Record) -> int | None:
     champion = await Deployments(uow.connection).champion(
         deployment.environment, deployment.model_id
     )
-    await change_route(uow, record, sole(_served(champion)) if champion else ())
+    await change_route(uow, record, sole(served_of(champion)) if champion else ())
     return champion.deployment.version if champion else None
 
 
@@ -151,45 +147,6 @@ async def pause(uow: UnitOfWork, record: Record, why: str, by: str | None = None
     return await advance(uow, record, State.PAUSED, why, by=by)
 
 
-async def change_route(uow: UnitOfWork, record: Record, arms: Sequence[Arm]) -> Route:
-    """The next revision of the model's route, told in the same transaction."""
-    deployment = record.deployment
-    place = (deployment.environment, deployment.model_id)
-    old = await Routes(uow.connection).get(*place)
-    former = [_served(r) for r in await Deployments(uow.connection).champions(*place)]
-    route = Route(
-        old.route.revision + 1 if old else 1, tuple(arms), kept(former, arms, record.policy.keep)
-    )
-    row = RouteRow(*place, deployment.model, route, record.policy.routing_key, clock.now())
-    await Routes(uow.connection).put(row)
-    await Counters(uow.connection).forget_before(*place, route.revision)
-    failpoint("deployer.routed")
-    uow.follow(record.cause, "deployer")
-    await _tell_route(uow, row, identity=f"route/{row.key}/{route.revision}")
-    return route
-
-
-async def repeat_route(uow: UnitOfWork, missed: RouteRow) -> None:
-    """Tell the route once more, unless there is a newer one, to replicas that missed it."""
-    await lock_model(uow, missed.environment, missed.model_id)
-    row = await Routes(uow.connection).get(missed.environment, missed.model_id)
-    if row is not None and row.route.revision == missed.route.revision:
-        await _tell_route(uow, row)
-
-
-async def _tell_route(uow: UnitOfWork, row: RouteRow, identity: str | None = None) -> None:
-    told = RoutesChanged(
-        environment=row.environment,
-        model_id=row.model_id,
-        model=row.model,
-        revision=row.route.revision,
-        arms=list(row.route.arms),
-        kept=list(row.route.kept),
-        routing_key=row.routing_key,
-    )
-    await uow.emit(told, key=row.key, subject=f"models/{row.model}", identity=identity)
-
-
 async def _ask(uow: UnitOfWork, record: Record, policy: ApprovalPolicy) -> None:
     until = clock.now() + policy.within
     why = f"waits for approval by {' or '.join(policy.roles)}"
@@ -206,7 +163,7 @@ async def _start_canary(uow: UnitOfWork, record: Record, champion: Record) -> No
     deadline = clock.now() + canary.max_time
     why = f"{weight:.0%} of the traffic beside version {champion.deployment.version}"
     moved = await advance(uow, record, State.CANARY, why, deadline=deadline)
-    route = await change_route(uow, moved, split(_served(champion), _served(record), weight))
+    route = await change_route(uow, moved, split(served_of(champion), served_of(record), weight))
     await Routes(uow.connection).remember_step(moved.deployment.id, route.revision, 0)
 
 
@@ -227,9 +184,3 @@ def _turn(busy: Deployment) -> str:
     if busy.state is State.PAUSED:
         return f"waits until a person resumes, promotes or aborts the paused version {busy.version}"
     return f"waits for version {busy.version}, which is {busy.state}"
-
-
-def _served(record: Record) -> Served:
-    served = record.deployment.served
-    assert served is not None  # noqa: S101  (nothing has traffic without a serving package)
-    return served

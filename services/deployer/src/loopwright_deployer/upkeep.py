@@ -12,7 +12,7 @@ from loopwright_common.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_common.table_reader import TableReader
-from loopwright_deployer import traffic
+from loopwright_deployer import routing
 from loopwright_deployer.replicas import LOADING, Wanted, is_silent, missed_by
 from loopwright_deployer.routes import RouteRow, Routes
 
@@ -68,4 +68,4 @@ class Upkeep:
             return
         log.warning("route.missed", model=row.model, revision=wanted.revision, replicas=missed)
         async with self._database.unit_of_work() as uow:
-            await traffic.repeat_route(uow, row)
+            await routing.repeat_route(uow, row)

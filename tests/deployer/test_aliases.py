@@ -1,0 +1,109 @@
+"""Aliases of the registry in the route: what can be named is loaded, and the canary goes on."""
+
+import pytest
+
+from loopwright_common.bus import EventBus
+from loopwright_common.database import Database
+from loopwright_common.errors import InvalidError
+from loopwright_common.events import AliasChanged, RoutesChanged
+from loopwright_deployer import routing
+from loopwright_deployer.domain import State
+from loopwright_deployer.redaction import require_redacted_inputs
+from loopwright_deployer.routes import RouteRow, Routes
+from tests.deployer.builders import MODEL, MODEL_ID
+from tests.deployer.driving import lead
+from tests.deployer.test_handlers import deliver
+
+
+def alias(name: str, version: int | None) -> AliasChanged:
+    return AliasChanged(model_id=MODEL_ID, model=MODEL, alias=name, version=version, by="ada")
+
+
+async def route(database: Database) -> RouteRow:
+    async with database.read() as connection:
+        row = await Routes(connection).get("production", MODEL_ID)
+    assert row is not None
+    return row
+
+
+def kept(row: RouteRow) -> set[int]:
+    return {arm.version for arm in row.route.kept}
+
+
+async def test_a_named_version_stays_loaded_until_its_name_moves(
+    database: Database, bus: EventBus
+) -> None:
+    for version in (1, 2, 3):
+        await lead(database, version, State.PROMOTED, deploy={"keep": 1})
+    assert kept(await route(database)) == {2}
+
+    await deliver(database, bus, alias("stable", 1), alias("champion", 3), times=2)
+    named = await route(database)
+    await deliver(database, bus, alias("stable", None))
+    gone = await route(database)
+
+    assert (named.aliases, kept(named)) == ({"stable": 1}, {1, 2})
+    assert (gone.aliases, kept(gone)) == ({}, {2})
+    assert gone.route.revision == named.route.revision + 1
+
+
+async def test_a_name_is_told_once_its_version_has_passed_staging(
+    database: Database, bus: EventBus
+) -> None:
+    await lead(database, 1, State.PROMOTED)
+    await deliver(database, bus, alias("next", 2))
+    before = await route(database)
+    await lead(database, 2, State.VALIDATED, deploy={"approval": {}})
+    async with database.unit_of_work() as uow:
+        await routing.name_versions(uow, "production", MODEL_ID)
+
+    after = await route(database)
+    assert (before.aliases, kept(before)) == ({}, set())
+    assert (after.aliases, kept(after)) == ({"next": 2}, {2})
+
+
+async def test_a_canarys_evidence_goes_on_when_a_name_moves(
+    database: Database, bus: EventBus
+) -> None:
+    await lead(database, 1, State.PROMOTED)
+    record = await lead(database, 2, State.CANARY)
+    before = await route(database)
+    await deliver(database, bus, alias("newest", 2))
+
+    after = await route(database)
+    async with database.read() as connection:
+        revisions = await Routes(connection).revisions_of(record.deployment.id)
+    assert after.route.arms == before.route.arms
+    assert after.aliases == {"newest": 2}
+    assert list(revisions) == [before.route.revision, after.route.revision]
+
+
+async def test_the_scorers_are_told_aliases_and_what_to_record(
+    database: Database, bus: EventBus
+) -> None:
+    record = {"sample": 0.5, "redact": ["age"]}
+    await lead(database, 1, State.PROMOTED, deploy={"record": record})
+    await deliver(database, bus, alias("stable", 1))
+    row = await route(database)
+
+    assert row.record is not None
+    assert row.record.model_dump() == record
+    assert row.aliases == {"stable": 1}
+
+
+async def test_a_redacted_name_that_is_no_input_is_refused(database: Database) -> None:
+    signature = {"inputs": [{"name": "age", "type": "long"}]}
+    record = await lead(
+        database, 1, State.RECEIVED, signature=signature, deploy={"record": {"redact": ["agee"]}}
+    )
+
+    with pytest.raises(InvalidError, match=r"deploy\.record\.redact: 'agee'.*inputs are age"):
+        require_redacted_inputs(record)
+
+
+def test_routes_of_before_read_as_recording_everything() -> None:
+    body = b'{"environment":"e","model_id":"m","model":"m","revision":1,"arms":[]}'
+
+    told = RoutesChanged.from_bytes(body)
+
+    assert (told.aliases, told.record) == ({}, None)
