@@ -118,9 +118,10 @@ async def test_a_wrong_request_is_told_what_is_wrong(
         ("GET", "/v2/nothing", 404, "no /v2/nothing"),
         ("GET", INFER, 405, "use POST"),
         ("POST", "/v2/health/live", 405, "use GET"),
-        ("POST", "/v2/repository/index", 501, "not served"),
-        ("GET", "/v2/models/stats", 501, "not served"),
-        ("GET", f"/v2/models/{MODEL}/config", 501, "not served"),
+        ("GET", "/v2/logging", 501, "not served"),
+        ("POST", f"/v2/models/{MODEL}/trace/setting", 501, "not served"),
+        ("POST", "/v2/systemsharedmemory/status", 501, "not served"),
+        ("POST", f"/v2/models/{MODEL}/generate", 501, "not served"),
     ],
 )
 async def test_every_refusal_has_the_protocols_shape(

@@ -14,18 +14,25 @@ from loopwright_common.runtime import Service
 from loopwright_common.table_reader import TableReader
 from loopwright_common.web import create_app
 from loopwright_scorer import api
+from loopwright_scorer.accounts import Accounts
+from loopwright_scorer.compute import Compute
 from loopwright_scorer.follower import RouteFollower
 from loopwright_scorer.measure import Measurements, Replica
 from loopwright_scorer.predictions import PredictionIds, load_key, shared_key
+from loopwright_scorer.protocols.door import Door
+from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.v2_http import OpenInference
 from loopwright_scorer.recorder import Recorder, RecordMetrics
 from loopwright_scorer.replica import Reporter
 from loopwright_scorer.routes import Routes
+from loopwright_scorer.runtimes.apart.quarters import ApartMetrics, Quarters
 from loopwright_scorer.sender import Sender
 from loopwright_scorer.service import Scoring
 from loopwright_scorer.settings import ScorerSettings
+from loopwright_scorer.shadows import Shadows
 from loopwright_scorer.shelf import Shelf
 from loopwright_scorer.spill import Spill
+from loopwright_scorer.totals import Ledger
 
 
 async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
@@ -35,7 +42,10 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     stack.enter_context(settings.own_directory())
     replica = Replica(settings.replica_name, new_id(), settings.environment)
     routes = Routes()
-    shelf = Shelf(open_store(settings.artifacts_url), cache / "packages")
+    apart = ApartMetrics(metrics.registry)
+    quarters = Quarters(cache / "apart", limits=settings.apart_limits, metrics=apart)
+    quarters.clean()
+    shelf = Shelf(open_store(settings.artifacts_url), cache / "packages", quarters)
     follower = RouteFollower(routes, shelf, cache / "routes", settings.environment)
     reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
     reporter = Reporter(bus, replica, follower, settings.report_every)
@@ -52,7 +62,13 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     )
     measurements = Measurements(bus, replica)
     ids = PredictionIds(_key(settings))
-    scoring = Scoring(routes, ids, recorder, measurements, shadow_buffer=settings.shadow_buffer)
+    compute = Compute(settings.queue)
+    ledger = Ledger(routes)
+    metrics.registry.register(ledger)
+    accounts = Accounts(routes, ledger, measurements, recorder)
+    shadows = Shadows(compute, accounts, ids, metrics.registry, buffer=settings.shadow_buffer)
+    scoring = Scoring(routes, ids, compute, accounts, shadows)
+    repository = ModelRepository(routes, follower)
 
     async def has_settled() -> str | None:
         return None if follower.settled.is_set() else "the routes have not been read yet"
@@ -61,8 +77,11 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     api.attach(app, api.Feedback(bus, routes, ids), routes, follower)
     return Service(
         name="scorer",
-        app=OpenInference(
-            scoring, has_settled, app, largest_body=settings.largest_body, hosts=settings.hosts
+        app=Door(
+            [OpenInference(scoring, has_settled, ledger, repository)],
+            app,
+            settings.intake(),
+            settings.hosts,
         ),
         host=settings.host,
         port=settings.port,
@@ -74,7 +93,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
             recorder.run,
             sender.resend,
             measurements.run,
-            scoring.run_shadows,
+            shadows.run,
         ],
         on_stop=[recorder.stop, measurements.publish, reporter.leave],
     )

@@ -26,6 +26,11 @@ _EVERY_SECONDS = 1.0
 _LEAST_SECONDS = 0.05
 
 
+def place_of(seconds: float) -> int:
+    """Where a latency is counted: the first edge that is not below it."""
+    return bisect_left(LATENCY_EDGES, seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Replica:
     """Who counts: a scorer process, and this run of it."""
@@ -55,7 +60,11 @@ class Counters:
         """`score` only where it lies in [0, 1]."""
         self._called(seconds)
         self.rows += rows
-        if score is not None:
+        if score is None:
+            return
+        if rows == 1:
+            self.scores[min(int(score[0] * _SCORE_BINS), _SCORE_BINS - 1)] += 1
+        else:
             for place in np.minimum(score * _SCORE_BINS, _SCORE_BINS - 1).astype(int).tolist():
                 self.scores[place] += 1
 
@@ -65,7 +74,7 @@ class Counters:
 
     def _called(self, seconds: float) -> None:
         self.calls += 1
-        self.latency[bisect_left(LATENCY_EDGES, seconds)] += 1
+        self.latency[place_of(seconds)] += 1
 
 
 class Measurements:

@@ -1,33 +1,30 @@
-"""A signature compiled once into what each request needs: checks and numpy arrays, per column."""
+"""A signature compiled once into what each request needs: checks and numpy arrays.
+
+Columns of one type are checked and converted together: what a request costs grows with its types
+and values, hardly with its columns.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Column, ColumnType, ServingSpec, Tensor
-from loopwright_scorer.requests import GivenTensor, Request
-from loopwright_scorer.tensors import NUMPY_TYPES, TensorType, datatype_of
-
-_EXTREME = 1e15
-_INTEGERS = frozenset(name for name in NUMPY_TYPES if "INT" in name)
-_NUMBERS = _INTEGERS | {"FP16", "FP32", "FP64"}
-_MISSING: type = type(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """A request's rows as arrays by input name; missing is NaN, None in text, NaT in times."""
-
-    rows: int
-    arrays: Mapping[str, np.ndarray]
-    ignored: Sequence[str] = ()
-
-    def unusual(self) -> list[str]:
-        """Names of inputs with a missing or extreme value, the usual cause of a failing model."""
-        return [name for name, array in self.arrays.items() if _is_unusual(array)]
+from loopwright_common.serving import Column, ServingSpec, Tensor
+from loopwright_scorer.inputs import Inputs
+from loopwright_scorer.tensors import GivenTensor, Request, TensorType, datatype_of
+from loopwright_scorer.values import (
+    INTEGERS,
+    KINDS,
+    NUMBERS,
+    REAL,
+    WHOLE,
+    Kind,
+    Values,
+    check_datatype,
+    read_values,
+)
 
 
 class Plan(Protocol):
@@ -41,80 +38,95 @@ class Plan(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How a column type is sent, checked and held."""
-
-    datatype: str
-    dtype: np.dtype
-    accepts: frozenset[str]
-    values: frozenset[type]
-    missing: object = None
-    """What stands for a missing value; None means the type has no room for one."""
-
-    @property
-    def nullable(self) -> bool:
-        return _MISSING in self.values
-
-
-_REAL: frozenset[type] = frozenset({float, int, _MISSING})
-_TEXT: frozenset[type] = frozenset({str, _MISSING})
-_WHOLE: frozenset[type] = frozenset({int})
-_KINDS: Mapping[ColumnType, Kind] = {
-    "double": Kind("FP64", np.dtype(np.float64), _NUMBERS, _REAL, np.nan),
-    "float": Kind("FP32", np.dtype(np.float32), _NUMBERS, _REAL, np.nan),
-    "long": Kind("INT64", np.dtype(np.int64), _INTEGERS, _WHOLE),
-    "integer": Kind("INT32", np.dtype(np.int32), _INTEGERS, _WHOLE),
-    "boolean": Kind("BOOL", np.dtype(np.bool_), frozenset({"BOOL"}), frozenset[type]({bool})),
-    "string": Kind("BYTES", np.dtype(np.object_), frozenset({"BYTES"}), _TEXT),
-    "datetime": Kind(
-        "BYTES", np.dtype("datetime64[us]"), frozenset({"BYTES"}), _TEXT, np.datetime64("NaT")
-    ),
-}
-
-
 class ColumnPlan:
-    """One input per column, each [rows] or [rows, 1]."""
+    """One input per column, each [rows] or [rows, 1]; or all as one matrix [rows, columns]."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = [(column, _KINDS[column.type]) for column in columns]
-        self._names = {column.name for column in columns}
-        self.inputs = [TensorType(c.name, kind.datatype, (-1,)) for c, kind in self._columns]
+        self._names = [column.name for column in columns]
+        self._known = frozenset(self._names)
+        self._groups = _groups(columns)
+        self._count = len(columns)
+        self.inputs = [TensorType(c.name, KINDS[c.type].datatype, (-1,)) for c in columns]
+        self.matrix = self._matrix_type()
 
     def read(self, request: Request) -> Inputs:
-        rows = next(iter(request.inputs.values())).shape[0]
-        arrays = {
-            column.name: self._column(column, kind, request.inputs.get(column.name), rows)
-            for column, kind in self._columns
-        }
-        ignored = () if len(arrays) == len(request.inputs) else request.inputs.keys() - self._names
-        return Inputs(rows, arrays, sorted(ignored))
+        given = request.inputs
+        if len(given) == 1 and self._is_matrix(given):
+            return self._from_matrix(*next(iter(given.items())))
+        rows = next(iter(given.values())).shape[0]
+        ignored = () if given.keys() <= self._known else sorted(given.keys() - self._known)
+        if len(self._groups) == 1:
+            block = self._block(*self._groups[0], given, rows)
+            return Inputs(rows, matrix=block.T, names=self._names, ignored=ignored)
+        found: dict[str, np.ndarray] = {}
+        for kind, columns in self._groups:
+            block = self._block(kind, columns, given, rows)
+            found.update(zip((column.name for column in columns), block, strict=True))
+        return Inputs(rows, {name: found[name] for name in self._names}, ignored=ignored)
 
-    def _column(
-        self, column: Column, kind: Kind, given: GivenTensor | None, rows: int
+    def _matrix_type(self) -> TensorType | None:
+        """What a matrix of this signature is; None where columns are of several types."""
+        if len(self._groups) > 1:
+            return None
+        return TensorType("input", self._groups[0][0].datatype, (-1, self._count))
+
+    def _is_matrix(self, given: Mapping[str, GivenTensor]) -> bool:
+        name, tensor = next(iter(given.items()))
+        return len(tensor.shape) == 2 and tensor.shape[1] == self._count and name not in self._known
+
+    def _from_matrix(self, name: str, given: GivenTensor) -> Inputs:
+        if self.matrix is None:
+            raise InvalidError(
+                f"input {name!r}: the columns are of several types: send one input per column:"
+                f" {self._needs()}",
+                field=name,
+            )
+        kind = self._groups[0][0]
+        check_datatype(name, kind, given)
+        matrix = read_values(name, kind, given.data).reshape(given.shape)
+        return Inputs(given.shape[0], matrix=matrix, names=self._names)
+
+    def _block(
+        self, kind: Kind, columns: Sequence[Column], given: Mapping[str, GivenTensor], rows: int
     ) -> np.ndarray:
+        """The columns of one type, [columns, rows]."""
+        parts = [self._values(column, kind, given.get(column.name), rows) for column in columns]
+        if all(type(part) is list for part in parts):
+            try:
+                return read_values("", kind, list(chain(*parts))).reshape(len(parts), rows)
+            except InvalidError:
+                pass  # said better below, by the name of the column
+        arrays = [read_values(c.name, kind, part) for c, part in zip(columns, parts, strict=True)]
+        return np.stack(arrays) if len(arrays) > 1 else arrays[0][np.newaxis]
+
+    def _values(self, column: Column, kind: Kind, given: GivenTensor | None, rows: int) -> Values:
         if given is None:
             return self._absent(column, kind, rows)
-        if given.datatype not in kind.accepts:
-            raise InvalidError(
-                f"input {column.name!r}: datatype {given.datatype}: send {kind.datatype}",
-                field=column.name,
-            )
+        check_datatype(column.name, kind, given)
         if given.shape not in ((rows,), (rows, 1)):
             raise InvalidError(
                 f"input {column.name!r}: shape {list(given.shape)}: every input of this model is"
                 f" one column, and this request has {rows} rows: send shape [{rows}]",
                 field=column.name,
             )
-        return read_values(column.name, kind, given.data)
+        return given.data
 
-    def _absent(self, column: Column, kind: Kind, rows: int) -> np.ndarray:
+    def _absent(self, column: Column, kind: Kind, rows: int) -> Values:
         if column.required or not (kind.nullable or kind.missing):
-            needs = ", ".join(f"{i.name} ({i.datatype})" for i in self.inputs)
             raise InvalidError(
-                f"no input {column.name!r}; the model needs {needs}", field=column.name
+                f"no input {column.name!r}; the model needs {self._needs()}", field=column.name
             )
         return np.full(rows, kind.missing, kind.dtype)
+
+    def _needs(self) -> str:
+        return ", ".join(f"{i.name} ({i.datatype})" for i in self.inputs)
+
+
+def _groups(columns: Sequence[Column]) -> list[tuple[Kind, list[Column]]]:
+    groups: dict[str, tuple[Kind, list[Column]]] = {}
+    for column in columns:
+        groups.setdefault(column.type, (KINDS[column.type], []))[1].append(column)
+    return list(groups.values())
 
 
 class TensorPlan:
@@ -124,12 +136,12 @@ class TensorPlan:
         self._tensor = tensor
         dtype = np.dtype(tensor.dtype)
         datatype = datatype_of(dtype)
-        integer = datatype in _INTEGERS
+        integer = datatype in INTEGERS
         self._kind = Kind(
             datatype,
             dtype,
-            _INTEGERS if integer else _NUMBERS,
-            _WHOLE if integer else _REAL,
+            INTEGERS if integer else NUMBERS,
+            WHOLE if integer else REAL,
             None if integer else np.nan,
         )
         self._shape = tuple(tensor.shape)
@@ -148,7 +160,7 @@ class TensorPlan:
             )
         array = read_values(name, self._kind, given.data).reshape(given.shape)
         ignored = sorted(request.inputs.keys() - {name})
-        return Inputs(given.shape[0], {name: array}, ignored)
+        return Inputs(given.shape[0], {name: array}, ignored=ignored)
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         return len(shape) == len(self._shape) and all(
@@ -170,47 +182,3 @@ def compile_plan(spec: ServingSpec) -> Plan:
         return TensorPlan(spec.tensor)
     except TypeError as error:
         raise InvalidError(f"loopwright.json: tensor: {error}", field="tensor.dtype") from None
-
-
-def read_values(name: str, kind: Kind, data: Sequence[object]) -> np.ndarray:
-    """One array of the kind's type; InvalidError names the first row that does not fit."""
-    if not kind.values.issuperset(map(type, data)):
-        raise _wrong_value(name, kind, data)
-    try:
-        if kind.dtype.kind == "f" and kind.dtype.itemsize < 8:
-            return narrowed(name, np.array(data, np.float64), kind.dtype)
-        return np.array(data, kind.dtype)
-    except (OverflowError, ValueError) as error:
-        raise InvalidError(f"input {name!r}: {error}", field=name) from None
-
-
-def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The array in a smaller floating type; InvalidError where a number would become infinite."""
-    with np.errstate(over="ignore"):
-        small = array.astype(dtype)
-    # Counts differ only where a finite number became infinite.
-    if not np.array_equal(np.isinf(small), np.isinf(array)):
-        raise InvalidError(
-            f"input {name!r}: a value is beyond {np.finfo(dtype).max:.3g}, the largest"
-            f" {datatype_of(dtype)}",
-            field=name,
-        )
-    return small
-
-
-def _wrong_value(name: str, kind: Kind, data: Sequence[object]) -> InvalidError:
-    row = next(i for i, value in enumerate(data) if type(value) not in kind.values)
-    value = data[row]
-    if value is None:
-        reason = f"null, and {kind.datatype} has no missing value; send a value"
-    else:
-        reason = f"{value!r:.60}, which is no {kind.datatype}"
-    return InvalidError(f"input {name!r}: value {row} is {reason}", field=name)
-
-
-def _is_unusual(array: np.ndarray) -> bool:
-    if array.dtype == object:
-        return None in array
-    if array.dtype.kind == "M":
-        return bool(np.isnat(array).any())
-    return not bool((np.abs(array) < _EXTREME).all())

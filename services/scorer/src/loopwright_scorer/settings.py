@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr
 
 from loopwright_common.own_directory import held
 from loopwright_common.settings import ServiceSettings
+from loopwright_scorer.protocols.asgi import Intake
+from loopwright_scorer.runtimes.apart.quarters import Limits
 
 
 class ScorerSettings(ServiceSettings):
@@ -30,11 +32,31 @@ class ScorerSettings(ServiceSettings):
     record_buffer: int = Field(default=64 << 20, ge=0)
     spill_limit: int = Field(default=256 << 20, ge=0)
     shadow_buffer: int = Field(default=32 << 20, ge=0)
+    request_buffer: int = Field(default=128 << 20, ge=1024)
+    """Bodies of all requests under way; past it a request is answered with 503."""
+    queue: int = Field(default=256, ge=1)
+    """Calls that may wait for a model to be free; past it a call is answered with 503."""
+    body_seconds: float = Field(default=30, gt=0)
+    """How long a client may take to send a body."""
+    apart_memory: int = Field(default=4 << 30, ge=256 << 20)
+    """Address space of each process that a package of its own environment or a pickle runs in."""
+    apart_seconds: float = Field(default=10.0, gt=0)
+    """How long such a process may take for a call before it is ended."""
+    apart_start_seconds: float = Field(default=60.0, gt=0)
+    """How long it may take to open its package."""
     report_every: float = Field(default=5, gt=0)
 
     @property
     def replica_name(self) -> str:
         return self.replica or f"{socket.gethostname()}-{self.port}"
+
+    def intake(self) -> Intake:
+        """The limits of what requests may hold."""
+        return Intake(self.largest_body, self.request_buffer, self.body_seconds)
+
+    @property
+    def apart_limits(self) -> Limits:
+        return Limits(self.apart_memory, self.apart_seconds, self.apart_start_seconds)
 
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another scorer has it."""

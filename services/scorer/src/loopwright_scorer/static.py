@@ -20,16 +20,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.metrics import Metrics
 from loopwright_common.web import create_app
+from loopwright_scorer.accounts import Accounts
+from loopwright_scorer.compute import Compute
 from loopwright_scorer.domain import Share
 from loopwright_scorer.measure import Counters
 from loopwright_scorer.models import load
 from loopwright_scorer.predictions import PredictionIds
+from loopwright_scorer.protocols.asgi import Intake
+from loopwright_scorer.protocols.door import Door
+from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.v2_http import OpenInference
 from loopwright_scorer.routes import Route, Routes, ServedArm
+from loopwright_scorer.runtimes.apart.quarters import Quarters
 from loopwright_scorer.service import Scoring
+from loopwright_scorer.totals import Ledger
 
 _HOST = "127.0.0.1"
 _LARGEST_BODY = 64 << 20
+_BODY_SECONDS = 30.0
+_QUEUE = 64
 
 
 class Order(BaseModel):
@@ -39,6 +48,8 @@ class Order(BaseModel):
     package: Path
     model: str
     version: int = Field(ge=1)
+    environments: Path | None = None
+    """Where environments of packages are kept, to be used again."""
 
 
 def main() -> int:
@@ -59,16 +70,20 @@ def main() -> int:
     return 0
 
 
-def _app(order: Order) -> OpenInference:
-    model = load(order.package, digest="")
+def _app(order: Order) -> Door:
+    quarters = Quarters(order.package.with_suffix(".apart"), order.environments)
+    model = load(order.package, "", quarters)
     counters = Counters(order.model, order.model, 0, order.version, "live")
     arm = ServedArm(order.version, model, counters)
     share = Share(order.version, 1.0)
     routes = Routes()
     routes.install(Route(order.model, order.model, 0, (share,), {order.version: arm}))
-    scoring = Scoring(routes, PredictionIds(secrets.token_bytes(32)))
-    others = create_app("staging scorer", Metrics(), {})
-    return OpenInference(scoring, _is_ready, others, largest_body=_LARGEST_BODY)
+    ledger = Ledger(routes)
+    ids = PredictionIds(secrets.token_bytes(32))
+    scoring = Scoring(routes, ids, Compute(_QUEUE), Accounts(routes, ledger))
+    protocol = OpenInference(scoring, _is_ready, ledger, ModelRepository(routes))
+    intake = Intake(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS)
+    return Door([protocol], create_app("staging scorer", Metrics(), {}), intake)
 
 
 async def _is_ready() -> str | None:
@@ -89,7 +104,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _serve(app: OpenInference) -> None:
+async def _serve(app: Door) -> None:
     # uvicorn binds by itself: a socket made here would lack TCP_NODELAY, and answers take 40 ms.
     config = uvicorn.Config(
         app, host=_HOST, port=0, log_config=None, access_log=False, lifespan="off"

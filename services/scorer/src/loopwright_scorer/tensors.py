@@ -1,6 +1,7 @@
-"""Tensors in the words of the Open Inference Protocol: names, datatypes, shapes."""
+"""Tensors and requests in neutral words; names, datatypes and shapes are those of protocol V2."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,26 @@ class TensorType(NamedTuple):
     name: str
     datatype: str
     shape: tuple[int, ...]
+
+
+class GivenTensor(NamedTuple):
+    """An input as sent: `data` flat in row-major order, None in a list where a value is missing."""
+
+    datatype: str
+    shape: tuple[int, ...]
+    data: list[Any] | np.ndarray
+
+
+@dataclass(slots=True)
+class Request:
+    """What a client asks of a model, whatever protocol it spoke."""
+
+    inputs: Mapping[str, GivenTensor]
+    id: str | None = None
+    outputs: frozenset[str] | None = None
+    """Names of the outputs asked for; None means all."""
+    timeout: float | None = None
+    """Seconds after which the caller does not want an answer any more."""
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:

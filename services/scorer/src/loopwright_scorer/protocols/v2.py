@@ -1,51 +1,127 @@
-"""Open Inference Protocol V2 in JSON: requests to tensors, answers to bytes.
+"""Open Inference Protocol V2 over HTTP: bodies in JSON, and with raw tensors behind it.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import orjson
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.requests import GivenTensor, Request, UnsupportedError
-from loopwright_scorer.tensors import NUMPY_TYPES, NamedTensor, datatype_of
+from loopwright_scorer.errors import UnsupportedError
+from loopwright_scorer.exchange import Answered
+from loopwright_scorer.protocols import raw
+from loopwright_scorer.protocols.asgi import Reply
+from loopwright_scorer.tensors import NUMPY_TYPES, GivenTensor, NamedTensor, Request, datatype_of
+
+JSON_LENGTH = b"inference-header-content-length"
+_RAW_ONLY = "BF16"
+_ELSEWHERE = ("shared_memory_region", "shared_memory_byte_size", "classification")
+_JSON = (b"content-type", b"application/json")
+_BINARY = (b"content-type", b"application/octet-stream")
+_NOTHING: Mapping[str, Any] = {}
 
 
-def parse(body: bytes) -> Request:
-    """InvalidError names what is wrong with the request, UnsupportedError what is not served."""
-    message = _json(body)
-    inputs = message.get("inputs")
-    if not isinstance(inputs, list) or not inputs:
-        raise InvalidError('inputs: give a list of {"name", "shape", "datatype", "data"}')
-    given = dict(_input(entry) for entry in inputs)
-    if len(given) < len(inputs):
-        raise InvalidError("inputs: a name is given twice; name each input once")
-    request_id = message.get("id")
-    if request_id is not None and not isinstance(request_id, str):
-        raise InvalidError("id: give text")
-    return Request(request_id, given, _outputs(message.get("outputs")))
+class V2Exchange:
+    """One infer request; `json_length` is the JSON's when raw tensors follow it, in bytes."""
 
+    def __init__(self, body: bytes, json_length: int | None = None) -> None:
+        """InvalidError when the body is shorter than `json_length`."""
+        if json_length is not None and json_length > len(body):
+            raise InvalidError(
+                f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
+            )
+        self._body = body
+        self._length = len(body) if json_length is None else json_length
+        self._all_raw = False
+        self._raw: Mapping[str, bool] = {}
 
-def write(head: Mapping[str, object], tensors: Sequence[NamedTensor]) -> bytes:
-    """The answer with its outputs, numbers row-major; a number that is none becomes null."""
-    outputs = [
-        {
-            "name": name,
-            "shape": array.shape,
-            "datatype": datatype_of(array.dtype),
-            "data": array.ravel().tolist() if array.dtype == object else array.ravel(),
+    def read(self) -> Request:
+        message = _message(self._body[: self._length])
+        given = message.get("inputs")
+        if not isinstance(given, list) or not given:
+            raise InvalidError('inputs: give a list of {"name", "shape", "datatype", "data"}')
+        inputs = self._inputs(given)
+        if len(inputs) < len(given):
+            raise InvalidError("inputs: a name is given twice; name each input once")
+        parameters = _parameters("the request", message)
+        if "sequence_id" in parameters:
+            raise UnsupportedError("parameters: sequences are not served; models keep no state")
+        self._all_raw = parameters.get("binary_data_output") is True
+        request_id = message.get("id")
+        if request_id is not None and not isinstance(request_id, str):
+            raise InvalidError("id: give text")
+        outputs = self._outputs(message.get("outputs"))
+        return Request(inputs, request_id or None, outputs, _timeout(parameters))
+
+    def write(self, answered: Answered) -> Reply:
+        request = answered.request
+        head: dict[str, object] = {
+            "model_name": answered.route.model,
+            "model_version": str(answered.arm.version),
         }
-        for name, array in tensors
-    ]
-    return orjson.dumps({**head, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
+        if request.id is not None:
+            head["id"] = request.id
+        if answered.inputs.ignored:
+            head["parameters"] = {"ignored_inputs": ", ".join(answered.inputs.ignored)}
+        tails: list[bytes] = []
+        head["outputs"] = [self._output(each, tails) for each in answered.tensors()]
+        body = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+        if not tails:
+            return Reply(200, body, (_JSON,))
+        length = (JSON_LENGTH, b"%d" % len(body))
+        return Reply(200, b"".join((body, *tails)), (_BINARY, length))
+
+    def _inputs(self, given: list[Any]) -> dict[str, GivenTensor]:
+        at = self._length
+        inputs = {}
+        for entry in given:
+            name, datatype, shape = _declared(entry)
+            size = _raw_size(name, entry)
+            if size is None:
+                inputs[name] = _from_json(name, datatype, shape, entry.get("data"))
+                continue
+            inputs[name] = raw.read(name, datatype, shape, memoryview(self._body)[at : at + size])
+            at += size
+        if at != len(self._body):
+            raise InvalidError(
+                f"{len(self._body) - self._length} bytes of raw tensors follow the JSON, and its"
+                f" inputs take {at - self._length}: check binary_data_size"
+            )
+        return inputs
+
+    def _outputs(self, wanted: object) -> frozenset[str] | None:
+        if wanted is None or wanted == []:
+            return None
+        if not isinstance(wanted, list) or not all(
+            isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in wanted
+        ):
+            raise InvalidError('outputs: give a list of {"name"}')
+        told = {entry["name"]: _parameters(f"output {entry['name']!r}", entry) for entry in wanted}
+        self._raw = {
+            name: parameters["binary_data"] is True
+            for name, parameters in told.items()
+            if "binary_data" in parameters
+        }
+        return frozenset(told)
+
+    def _output(self, tensor: NamedTensor, tails: list[bytes]) -> dict[str, object]:
+        """The output's JSON; raw bytes are added to `tails`."""
+        name, array = tensor
+        told = {"name": name, "shape": array.shape, "datatype": datatype_of(array.dtype)}
+        if self._raw.get(name, self._all_raw):
+            tails.append(raw.write(array))
+            return {**told, "parameters": {"binary_data_size": len(tails[-1])}}
+        flat = array.ravel()
+        return {**told, "data": flat.tolist() if array.dtype == object else flat}
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def _message(body: bytes) -> dict[str, Any]:
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -65,35 +141,58 @@ def _lenient(body: bytes, error: orjson.JSONDecodeError) -> object:
     raise InvalidError(f"the body is not JSON: {error}") from None
 
 
-def _input(entry: object) -> tuple[str, GivenTensor]:
+def _declared(entry: object) -> tuple[str, str, tuple[int, ...]]:
     if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
         raise InvalidError("inputs: each needs a name, a shape, a datatype and data")
-    parameters = entry.get("parameters") or {}
-    if isinstance(parameters, dict) and "binary_data_size" in parameters:
-        raise UnsupportedError(f"input {name!r}: binary tensors are not served; send JSON data")
     datatype = entry.get("datatype")
-    if not isinstance(datatype, str) or datatype not in NUMPY_TYPES:
+    if datatype not in NUMPY_TYPES and datatype != _RAW_ONLY:
         raise InvalidError(
-            f"input {name!r}: datatype {datatype!r}: give one of {', '.join(NUMPY_TYPES)}"
+            f"input {name!r}: datatype {datatype!r}: give one of {', '.join(NUMPY_TYPES)}",
+            field=name,
         )
-    shape = _shape(name, entry.get("shape"))
-    data = _flat(name, entry.get("data"))
-    if math.prod(shape) != len(data):
-        raise InvalidError(
-            f"input {name!r}: shape {list(shape)} needs {math.prod(shape)} values,"
-            f" data has {len(data)}"
-        )
-    return name, GivenTensor(datatype, shape, data)
-
-
-def _shape(name: str, shape: object) -> tuple[int, ...]:
+    shape = entry.get("shape")
     if (
         not isinstance(shape, list)
         or not shape
         or not all(type(size) is int and size >= 1 for size in shape)
     ):
         raise InvalidError(f"input {name!r}: shape: give positive whole numbers, rows first")
-    return tuple(shape)
+    return name, str(datatype), tuple(shape)
+
+
+def _parameters(where: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = entry.get("parameters")
+    if not parameters:
+        return _NOTHING
+    if not isinstance(parameters, dict):
+        raise InvalidError(f"{where}: parameters: give a JSON object")
+    if found := next((name for name in _ELSEWHERE if parameters.get(name)), None):
+        raise UnsupportedError(f"{where}: {found}: this extension is not served")
+    return parameters
+
+
+def _raw_size(name: str, entry: Mapping[str, Any]) -> int | None:
+    """How many bytes of this input follow the JSON; None where its data is in it."""
+    size = _parameters(f"input {name!r}", entry).get("binary_data_size")
+    if size is None:
+        return None
+    if type(size) is not int or size < 0:
+        raise InvalidError(f"input {name!r}: binary_data_size: give a number of bytes", field=name)
+    if "data" in entry:
+        raise InvalidError(f"input {name!r}: give data or binary_data_size, not both", field=name)
+    return size
+
+
+def _from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) -> GivenTensor:
+    if datatype == _RAW_ONLY:
+        raise InvalidError(f"input {name!r}: BF16 comes only as raw bytes; send FP32", field=name)
+    flat = _flat(name, data)
+    if math.prod(shape) != len(flat):
+        raise InvalidError(
+            f"input {name!r}: shape {list(shape)} needs {math.prod(shape)} values,"
+            f" data has {len(flat)}"
+        )
+    return GivenTensor(datatype, shape, flat)
 
 
 def _flat(name: str, data: object) -> list[Any]:
@@ -107,11 +206,7 @@ def _flat(name: str, data: object) -> list[Any]:
     return data
 
 
-def _outputs(wanted: object) -> frozenset[str] | None:
-    if wanted is None or wanted == []:
-        return None
-    if not isinstance(wanted, list) or not all(
-        isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in wanted
-    ):
-        raise InvalidError('outputs: give a list of {"name"}')
-    return frozenset(entry["name"] for entry in wanted)
+def _timeout(parameters: Mapping[str, Any]) -> float | None:
+    """`timeout` is in microseconds; 0 and what is no number mean none."""
+    timeout = parameters.get("timeout")
+    return timeout / 1e6 if isinstance(timeout, int) and timeout > 0 else None

@@ -1,244 +1,194 @@
-"""Open Inference Protocol V2 over HTTP, as raw ASGI in front of the service's other routes.
+"""Open Inference Protocol V2 over HTTP: its paths.
 
-Every answer under /v2 that is no success is {"error": "..."}: clients read nothing else.
+Every answer that is no success is {"error": "..."}: clients read nothing else.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from importlib.metadata import version
+from typing import NamedTuple
 
 import orjson
-import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from loopwright_common.errors import InvalidError, LoopwrightError, NotFoundError, TooLargeError
-from loopwright_common.settings import LOOPBACK
-from loopwright_common.web import foreign, status_of
-from loopwright_scorer.metadata import describe
-from loopwright_scorer.requests import UnsupportedError
-from loopwright_scorer.service import Call, ModelFailedError, Scoring
+from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_scorer.errors import UnsupportedError
+from loopwright_scorer.metadata import configuration, describe, statistics
+from loopwright_scorer.protocols.address import Address, parse_address
+from loopwright_scorer.protocols.asgi import HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.door import call_of, with_id
+from loopwright_scorer.protocols.repository import ModelRepository
+from loopwright_scorer.protocols.v2 import JSON_LENGTH, V2Exchange
+from loopwright_scorer.service import Scoring
+from loopwright_scorer.totals import Ledger
 
-log = structlog.get_logger()
-_ROUTING_KEY = b"loopwright-routing-key"
-_REQUEST_ID = b"loopwright-request-id"
-_JSON_LENGTH = b"inference-header-content-length"
-_NOT_SERVED = {"models", "repository", "logging", "trace"} | {
-    "systemsharedmemory",
-    "cudasharedmemory",
-}
-_MODEL_EXTENSIONS = {"config", "stats", "trace", "generate", "generate_stream"}
+EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+)
+_NOT_SERVED = {"logging", "trace", "systemsharedmemory", "cudasharedmemory"}
+_MODEL_NOT_SERVED = {"trace", "generate", "generate_stream"}
 _READS = ("GET", "HEAD")
+_LARGEST_LENGTH = 19
+"""Digits of a length that is a number at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+class V2Path(NamedTuple):
+    """What a path under /v2 asks: of a model (`address`) or of the server."""
+
+    address: Address | None
+    action: str
 
 
 class OpenInference:
-    """Serves /v2; everything else goes to `others`."""
+    """Serves /v2."""
 
     def __init__(
         self,
         scoring: Scoring,
         unready: Callable[[], Awaitable[str | None]],
-        others: ASGIApp,
-        *,
-        largest_body: int,
-        hosts: Collection[str] = LOOPBACK,
+        ledger: Ledger,
+        repository: ModelRepository,
     ) -> None:
         self._scoring = scoring
+        self._routes = scoring.routes
         self._unready = unready
-        self._others = others
-        self._largest_body = largest_body
-        self._hosts = hosts
+        self._ledger = ledger
+        self._repository = repository
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if scope["type"] != "http" or not (path == "/v2" or path.startswith("/v2/")):
-            await self._others(scope, receive, send)
-            return
-        reply = await self._reply(scope, receive)
-        if reply is not None:
-            await _send(send, reply)
+    def claims(self, path: str) -> bool:
+        return path.startswith("/v2") and (len(path) == 3 or path[3] == "/")
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
-        """None when the client went away."""
-        try:
-            if refusal := foreign(scope, self._hosts):
-                return _error(403, refusal)
-            return await self._dispatch(scope, receive)
-        except (LoopwrightError, UnsupportedError, ModelFailedError) as error:
-            return _error(_status(error), str(error))
-        except _GoneError:
-            return None
-        except Exception:
-            log.exception("protocol.failed", path=scope["path"])
-            return _error(500, "an internal error; the scorer's log has the details")
+    def refuse(self, status: int, reason: str) -> Reply:
+        return json_reply({"error": reason}, status)
 
-    async def _dispatch(self, scope: Scope, receive: Receive) -> Reply:
-        match scope["path"].strip("/").split("/")[1:]:
-            case ["models", model, *rest] if model != "stats":
-                return await self._model(scope, receive, model, rest)
-            case [first, *_] if first in _NOT_SERVED:
-                raise UnsupportedError(f"{scope['path']}: this extension is not served")
-            case parts:
-                return await self._server(scope, parts)
+    async def reply(self, request: HttpRequest) -> Reply:
+        address, action = parse_path(request.path)
+        if address is None:
+            return await self._server(request, action)
+        if action == "infer":
+            return await self._infer(request, address)
+        return self._model(request, address, action)
 
-    async def _server(self, scope: Scope, parts: Sequence[str]) -> Reply:
-        answers = {(): _about, ("health", "live"): _live, ("health", "ready"): self._ready}
-        answer = answers.get(tuple(parts))
-        if answer is None:
-            raise _no_path(scope)
-        if scope["method"] not in _READS:
-            return _not_allowed("GET")
-        return await answer()
+    async def _infer(self, request: HttpRequest, address: Address) -> Reply:
+        if request.method != "POST":
+            return self._use("POST")
+        body = await request.body()
+        exchange = V2Exchange(body, _json_length(request.headers))
+        return with_id(await self._scoring.infer(call_of(request, address, len(body)), exchange))
 
-    async def _ready(self) -> Reply:
-        reason = await self._unready()
-        return _error(503, reason) if reason else _json({"ready": True})
+    def _model(self, request: HttpRequest, address: Address, action: str) -> Reply:
+        if request.method not in _READS:
+            return self._use("GET")
+        route, arm = address.find(self._routes)
+        match action:
+            case "":
+                return json_reply(describe(route, arm, matrix=_wants_matrix(request)))
+            case "ready":
+                return json_reply({"name": address.model, "ready": True})
+            case "config":
+                return json_reply(configuration(route, arm))
+            case _:
+                named = None if address.version is None and address.alias is None else arm.version
+                return json_reply(statistics([route], self._ledger, named))
 
-    async def _model(
-        self, scope: Scope, receive: Receive, model: str, rest: Sequence[str]
-    ) -> Reply:
-        """`rest`: [versions, number] and an action, each or both absent."""
-        number = None
-        if rest[:1] == ["versions"] and len(rest) > 1:
-            number, rest = _number(rest[1]), rest[2:]
-        if list(rest) == ["infer"]:
-            return await self._infer(scope, receive, model, number)
-        if len(rest) == 1 and rest[0] in _MODEL_EXTENSIONS:
-            raise UnsupportedError(f"{scope['path']}: this extension is not served")
-        if list(rest) not in ([], ["ready"]):
-            raise _no_path(scope)
-        if scope["method"] not in _READS:
-            return _not_allowed("GET")
-        return self._model_ready(model, number) if rest else self._metadata(model, number)
+    async def _server(self, request: HttpRequest, action: str) -> Reply:
+        if action.startswith("repository/"):
+            return await self._of_repository(request, action)
+        if request.method not in _READS:
+            return self._use("GET")
+        match action:
+            case "":
+                return _about()
+            case "health/live":
+                return json_reply({"live": True})
+            case "health/ready":
+                reason = await self._unready()
+                return self.refuse(503, reason) if reason else json_reply({"ready": True})
+            case _:
+                return json_reply(statistics(self._routes.all(), self._ledger))
 
-    def _metadata(self, model: str, number: int | None) -> Reply:
-        route = self._scoring.routes.route(model)
-        arm = route.champion() if number is None else route.arm_of(number)
-        return _json(describe(route, arm))
+    async def _of_repository(self, request: HttpRequest, action: str) -> Reply:
+        if request.method != "POST":
+            return self._use("POST")
+        asked = _object(await request.body())
+        match action.split("/"):
+            case [_, _, model, "load"]:
+                _check_plain(asked.get("parameters"))
+                await self._repository.load(model)
+            case [_, _, model, "unload"]:
+                await self._repository.unload(model)
+            case _:
+                return json_reply(self._repository.index(only_ready=asked.get("ready") is True))
+        return json_reply({})
 
-    def _model_ready(self, model: str, number: int | None) -> Reply:
-        route = self._scoring.routes.route(model)
-        if number is not None:
-            route.arm_of(number)
-        return _json({"name": model, "ready": True})
+    def _use(self, method: str) -> Reply:
+        return self.refuse(405, f"use {method} here").also((b"allow", method.encode()))
 
-    async def _infer(self, scope: Scope, receive: Receive, model: str, number: int | None) -> Reply:
-        if scope["method"] != "POST":
-            return _not_allowed("POST")
-        headers = dict(scope["headers"])
-        body = await _body(receive, headers, self._largest_body)
-        _only_json(headers, body)
-        call = Call(
-            model,
-            body,
-            number,
-            routing_key=_text(headers.get(_ROUTING_KEY)),
-            request_id=_text(headers.get(_REQUEST_ID)),
+
+@lru_cache(4096)
+def parse_path(path: str) -> V2Path:
+    """NotFoundError for what is not in the protocol, UnsupportedError for what is not served."""
+    match path.strip("/").split("/")[1:]:
+        case [] | ["health", "live" | "ready"] | ["models", "stats"] | ["repository", "index"]:
+            return V2Path(None, path.strip("/")[3:])
+        case ["repository", "models", _, "load" | "unload"]:
+            return V2Path(None, path.strip("/")[3:])
+        case ["models", model, "versions", number, *rest]:
+            return V2Path(parse_address(model, number), _action(path, rest))
+        case ["models", model, *rest]:
+            return V2Path(parse_address(model), _action(path, rest))
+        case [first, *_] if first in _NOT_SERVED:
+            raise UnsupportedError(f"{path}: this extension is not served")
+    raise _no_path(path)
+
+
+def _action(path: str, rest: list[str]) -> str:
+    if not rest:
+        return ""
+    if len(rest) == 1 and rest[0] in ("infer", "ready", "config", "stats"):
+        return rest[0]
+    if rest[0] in _MODEL_NOT_SERVED:
+        raise UnsupportedError(f"{path}: this extension is not served")
+    raise _no_path(path)
+
+
+def _about() -> Reply:
+    about = {"name": "loopwright", "version": version("loopwright-scorer")}
+    return json_reply({**about, "extensions": EXTENSIONS})
+
+
+def _check_plain(parameters: object) -> None:
+    if parameters:
+        raise InvalidError(
+            "parameters: what is loaded comes from the registry by a deployment; give none"
         )
-        answer = await self._scoring.infer(call)
-        return Reply(
-            200, answer.body, ((b"loopwright-prediction-id", answer.prediction_id.encode()),)
-        )
 
 
-class _GoneError(Exception):
-    """The client closed the connection before its request was whole."""
+def _no_path(path: str) -> NotFoundError:
+    return NotFoundError(f"no {path:.200} in the Open Inference Protocol")
 
 
-async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """The whole body; TooLargeError as soon as it must exceed the limit (bytes)."""
-    declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return _within(message.get("body", b""), limit)
-    parts = bytearray()
-    while message["type"] == "http.request":
-        parts += message.get("body", b"")
-        _within(parts, limit)
-        if not message.get("more_body"):
-            return bytes(parts)
-        message = await receive()
-    raise _GoneError
+def _json_length(headers: Mapping[bytes, bytes]) -> int | None:
+    told = headers.get(JSON_LENGTH)
+    if told is None:
+        return None
+    if not told.isdigit() or len(told) > _LARGEST_LENGTH:
+        raise InvalidError("Inference-Header-Content-Length: give the JSON's length in bytes")
+    return int(told)
 
 
-def _within(body: bytes | bytearray, limit: int) -> bytes:
-    if len(body) > limit:
-        raise _too_large(limit)
-    return body  # type: ignore[return-value]
+def _wants_matrix(request: HttpRequest) -> bool:
+    return b"inputs=matrix" in request.query.split(b"&")
 
 
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(
-        f"the body is larger than {limit} bytes; send fewer rows per request, or raise"
-        " LOOPWRIGHT_SCORER_LARGEST_BODY"
-    )
-
-
-def _only_json(headers: Mapping[bytes, bytes], body: bytes) -> None:
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise UnsupportedError("compressed bodies are not served; send plain JSON")
-    length = headers.get(_JSON_LENGTH)
-    if length is not None and length != b"%d" % len(body):
-        raise UnsupportedError("binary tensors are not served; send JSON data")
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise NotFoundError(f"no version {text!r:.40}; versions are whole numbers")
-    return int(text)
-
-
-def _text(value: bytes | None) -> str | None:
-    return value.decode("latin-1") if value else None
-
-
-def _status(error: Exception) -> int:
-    """The protocol says 400 where our other APIs say 422."""
-    if isinstance(error, LoopwrightError) and not isinstance(error, InvalidError):
-        return status_of(error)
-    return {UnsupportedError: 501, InvalidError: 400}.get(type(error), 500)
-
-
-def _no_path(scope: Scope) -> NotFoundError:
-    return NotFoundError(f"no {scope['path']} in the Open Inference Protocol")
-
-
-async def _about() -> Reply:
-    about = {"name": "loopwright", "version": version("loopwright-scorer"), "extensions": []}
-    return _json(about)
-
-
-async def _live() -> Reply:
-    return _json({"live": True})
-
-
-def _json(body: Mapping[str, object], status: int = 200) -> Reply:
-    return Reply(status, orjson.dumps(body))
-
-
-def _error(status: int, text: str) -> Reply:
-    return _json({"error": text}, status)
-
-
-def _not_allowed(method: str) -> Reply:
-    reply = _error(405, f"use {method} here")
-    return Reply(reply.status, reply.body, ((b"allow", method.encode()),))
-
-
-async def _send(send: Send, reply: Reply) -> None:
-    length = str(len(reply.body)).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", length),
-        *reply.headers,
-    ]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+def _object(body: bytes) -> dict[str, object]:
+    """An empty body is an empty object."""
+    try:
+        content = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise InvalidError(f"the body is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidError("the body: give a JSON object")
+    return content

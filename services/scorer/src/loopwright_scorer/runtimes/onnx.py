@@ -7,7 +7,8 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving import ServingSpec
-from loopwright_scorer.plan import Inputs, Plan, narrowed
+from loopwright_scorer.inputs import Inputs, narrowed
+from loopwright_scorer.plan import Plan
 from loopwright_scorer.runtimes.outputs import (
     LABEL,
     PREDICTION,

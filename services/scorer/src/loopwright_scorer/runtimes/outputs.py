@@ -24,6 +24,10 @@ class Outputs:
         named = ((name, getattr(self, name)) for name in (LABEL, PROBABILITIES, PREDICTION))
         return [(name, array) for name, array in named if array is not None]
 
+    def rows(self, start: int, stop: int) -> "Outputs":
+        """Those of some of the rows."""
+        return Outputs(**{name: array[start:stop] for name, array in self.tensors()})
+
     def numbers(self) -> np.ndarray | None:
         return self.probabilities if self.prediction is None else self.prediction
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving import ServingSpec
-from loopwright_scorer.plan import Inputs
+from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.runtimes.outputs import (
     LABEL,
     PREDICTION,

@@ -1,0 +1,97 @@
+"""What is kept of a call: counts for the judge, totals for metrics, and its inference record."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from loopwright_common import clock
+from loopwright_scorer.measure import Measurements
+from loopwright_scorer.models import Scored
+from loopwright_scorer.recorder import Recorder
+from loopwright_scorer.records import CallRecord
+from loopwright_scorer.routes import Route, Routes, ServedArm
+from loopwright_scorer.totals import Ledger, Slot, Spent
+
+log = structlog.get_logger()
+_RECORD_OVERHEAD = 500
+"""Bytes of a record beside the request's own."""
+
+
+@dataclass(slots=True)
+class Done:
+    """A computed call; `size` is the request's, in bytes."""
+
+    route: Route
+    arm: ServedArm
+    slot: Slot
+    scored: Scored
+    spent: Spent
+    prediction_id: str
+    request_id: str | None
+    size: int
+
+
+class Accounts:
+    """Without measurements and recorder (staging) only totals are kept."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        ledger: Ledger,
+        measurements: Measurements | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._routes = routes
+        self._ledger = ledger
+        self._measurements = measurements
+        self._recorder = recorder
+
+    def refused(self, route: Route) -> None:
+        """The request was the caller's fault."""
+        self._ledger.refused(route.model)
+
+    def enter(self, done: Done) -> None:
+        """A version that the caller named is no evidence, and its rows are no sample of traffic."""
+        self._ledger.of(done.route.model, done.arm.version, done.slot).add(done.scored, done.spent)
+        if done.slot == "named":
+            return
+        if self._measurements is not None:
+            self._measure(done, self._measurements)
+        if self._recorder is not None:
+            self._recorder.append(_record(done))
+
+    def _measure(self, done: Done, measurements: Measurements) -> None:
+        arm, scored = done.arm, done.scored
+        seconds = (done.spent.written - done.spent.started) / 1e9
+        if scored.outputs is not None:
+            arm.circuit.succeeded()
+            is_classifier = scored.outputs.prediction is None
+            score = scored.outputs.score() if is_classifier else None
+            arm.counters.answered(seconds, scored.inputs.rows, score)
+        else:
+            arm.counters.failed(seconds)
+            if done.slot == "live" and done.route.canary(arm):
+                self._trip(arm, scored.error or "")
+        measurements.note(arm.counters, urgent=scored.outputs is None)
+
+    def _trip(self, arm: ServedArm, error: str) -> None:
+        if arm.circuit.failed(arm.version, error):
+            arm.counters.tripped = arm.circuit.opened
+            log.error("arm.tripped", version=arm.version, why=arm.circuit.opened)
+            self._routes.changed.set()
+
+
+def _record(done: Done) -> CallRecord:
+    return CallRecord(
+        model_id=done.route.model_id,
+        model=done.route.model,
+        prediction_id=done.prediction_id,
+        request_id=done.request_id,
+        time=clock.now(),
+        version=done.arm.version,
+        arm="shadow" if done.slot == "shadow" else "live",
+        inputs=done.arm.model.plan.inputs,
+        outputs=done.arm.model.runtime.outputs,
+        scored=done.scored,
+        size=done.size + _RECORD_OVERHEAD,
+    )

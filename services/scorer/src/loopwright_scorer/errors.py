@@ -1,0 +1,39 @@
+"""What goes wrong with a call, and the status that every inference protocol answers it with."""
+
+from loopwright_common import web
+from loopwright_common.errors import InvalidError, LoopwrightError, UnavailableError
+
+
+class UnsupportedError(LoopwrightError):
+    """A part of the protocol that is not served."""
+
+
+class ModelFailedError(LoopwrightError):
+    """The model raised, or answered with what is no number."""
+
+
+class DeadlineError(LoopwrightError):
+    """The caller's time was up before the answer was computed."""
+
+
+class SlowClientError(LoopwrightError):
+    """The client took too long to send its request."""
+
+
+class OverloadedError(UnavailableError):
+    """More calls wait than the replica takes; the caller should come again in a second."""
+
+
+RETRY_AFTER_SECONDS = 1
+_STATUS: dict[type[LoopwrightError], int] = {
+    InvalidError: 400,
+    UnsupportedError: 501,
+    ModelFailedError: 500,
+    DeadlineError: 504,
+    SlowClientError: 408,
+}
+
+
+def status_of(error: LoopwrightError) -> int:
+    """Inference protocols say 400 where our other APIs say 422."""
+    return _STATUS.get(type(error)) or web.status_of(error)

@@ -1,0 +1,87 @@
+"""The rows of a request as checked numpy arrays: what runtimes compute on and records keep."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from loopwright_common.errors import InvalidError
+from loopwright_scorer.tensors import datatype_of
+
+_EXTREME = 1e15
+
+
+class Inputs:
+    """A request's rows; missing is NaN, None in text, NaT in times.
+
+    `matrix` [rows, columns] is there when the signature is columns of one type.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        *,
+        matrix: np.ndarray | None = None,
+        names: Sequence[str] = (),
+        ignored: Sequence[str] = (),
+    ) -> None:
+        """Give `arrays`, or a `matrix` with the `names` of its columns."""
+        self.rows = rows
+        self.matrix = matrix
+        self.ignored = ignored
+        self._names = names
+        if arrays is not None:
+            self.arrays = arrays
+
+    @cached_property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """By input name, in the order of the signature."""
+        if self.matrix is None:
+            return {}
+        return dict(zip(self._names, self.matrix.T, strict=True))
+
+    def as_matrix(self, dtype: np.dtype) -> np.ndarray:
+        """All columns as [rows, columns]; InvalidError where a number does not fit the type."""
+        matrix = self.matrix
+        if matrix is None:
+            matrix = np.stack(list(self.arrays.values()), axis=1)
+        if dtype.kind == "f" and matrix.dtype.kind == "f" and dtype.itemsize < matrix.itemsize:
+            return narrowed("inputs", matrix, dtype)
+        return matrix.astype(dtype, copy=False)
+
+    def unusual(self) -> list[str]:
+        """Names of inputs with a missing or extreme value, the usual cause of a failing model."""
+        return [name for name, array in self.arrays.items() if _is_unusual(array)]
+
+
+def joined(parts: Sequence[Inputs]) -> Inputs:
+    """The rows of several requests to one model, in order."""
+    rows = sum(part.rows for part in parts)
+    if all(part.matrix is not None for part in parts):
+        matrix = np.concatenate([part.matrix for part in parts if part.matrix is not None])
+        return Inputs(rows, matrix=matrix, names=list(parts[0].arrays))
+    names = parts[0].arrays
+    return Inputs(rows, {n: np.concatenate([p.arrays[n] for p in parts]) for n in names})
+
+
+def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in a smaller floating type; InvalidError where a number would become infinite."""
+    with np.errstate(over="ignore"):
+        small = array.astype(dtype)
+    # Counts differ only where a finite number became infinite.
+    if not np.array_equal(np.isinf(small), np.isinf(array)):
+        raise InvalidError(
+            f"input {name!r}: a value is beyond {np.finfo(dtype).max:.3g}, the largest"
+            f" {datatype_of(dtype)}",
+            field=name,
+        )
+    return small
+
+
+def _is_unusual(array: np.ndarray) -> bool:
+    if array.dtype == object:
+        return None in array
+    if array.dtype.kind == "M":
+        return bool(np.isnat(array).any())
+    return not bool((np.abs(array) < _EXTREME).all())
