@@ -24,7 +24,7 @@ from loopwright_scorer.accounts import Accounts
 from loopwright_scorer.compute import Compute
 from loopwright_scorer.domain import Share
 from loopwright_scorer.measure import Counters
-from loopwright_scorer.models import load
+from loopwright_scorer.models import LoadedModel, load
 from loopwright_scorer.predictions import PredictionIds
 from loopwright_scorer.protocols.asgi import Intake
 from loopwright_scorer.protocols.door import Door
@@ -72,12 +72,19 @@ def main() -> int:
 
 def _app(order: Order) -> Door:
     quarters = Quarters(order.package.with_suffix(".apart"), order.environments)
-    model = load(order.package, "", quarters)
-    counters = Counters(order.model, order.model, 0, order.version, "live")
-    arm = ServedArm(order.version, model, counters)
-    share = Share(order.version, 1.0)
     routes = Routes()
-    routes.install(Route(order.model, order.model, 0, (share,), {order.version: arm}))
+    routes.install(fixed_route(order.model, order.version, load(order.package, "", quarters)))
+    return app_of(routes)
+
+
+def fixed_route(name: str, version: int, loaded: LoadedModel) -> Route:
+    """All traffic to one version."""
+    arm = ServedArm(version, loaded, Counters(name, name, 0, version, "live"))
+    return Route(name, name, 0, (Share(version, 1.0),), {version: arm})
+
+
+def app_of(routes: Routes) -> Door:
+    """The inference protocols in front of routes that never change; nothing is recorded."""
     ledger = Ledger(routes)
     ids = PredictionIds(secrets.token_bytes(32))
     scoring = Scoring(routes, ids, Compute(_QUEUE), Accounts(routes, ledger))

@@ -1,0 +1,66 @@
+"""Fixed routes behind a real server on loopback, for clients that are not asynchronous."""
+
+import asyncio
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import uvicorn
+
+from loopwright_common.serving import ServingSpec, Tensor
+from loopwright_scorer.models import load
+from loopwright_scorer.routes import Routes
+from loopwright_scorer.static import app_of, fixed_route
+from tests.scorer.packages import SOURCE, write_spec
+
+
+@contextmanager
+def serving(packages: dict[str, Path]) -> Generator[str]:
+    """Each package as a model's version 3; yields host and port."""
+    routes = Routes()
+    for name, directory in packages.items():
+        routes.install(fixed_route(name, 3, load(directory, "")))
+    config = uvicorn.Config(
+        app_of(routes), host="127.0.0.1", port=0, log_config=None, lifespan="off"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=asyncio.run, args=(server.serve(),))
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+        yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def doubling(directory: Path, dtype: str) -> Path:
+    """A regressor over one tensor [rows, 2] of any number type: twice the sum of its values."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceSum", ["values", "axes"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["sum", "sum"], ["variable"]),
+        ],
+        "doubling",
+        [helper.make_tensor_value_info("values", TensorProto.DOUBLE, [None, 2])],
+        [helper.make_tensor_value_info("variable", TensorProto.DOUBLE, [None])],
+        [numpy_helper.from_array(np.array([1]), "axes")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    made.ir_version = 10
+    directory.mkdir(parents=True)
+    (directory / "model.onnx").write_bytes(made.SerializeToString())
+    spec = ServingSpec(
+        format="onnx",
+        file="model.onnx",
+        task="regressor",
+        tensor=Tensor(name="values", dtype=dtype, shape=[2]),
+        output_names={"prediction": "variable"},
+        source_digest=SOURCE,
+    )
+    return write_spec(directory, spec)
