@@ -32,6 +32,19 @@ class Tensor(BaseModel):
 Classes = list[str | int | float | bool]
 
 
+class Apart(BaseModel):
+    """How a package is opened in a process of its own, and on which Python."""
+
+    model_config = ConfigDict(frozen=True)
+    loader: Literal["pickle", "mlflow", "skops", "river"]
+    requirements: list[str] = []
+    """What must be installed; the scorer's own Python is taken where it has all of them."""
+    python: str | None = None
+    """`3.11`, where the file can be opened with that one only."""
+    code: str | None = None
+    """A directory of modules that the package brings."""
+
+
 class ServingSpec(BaseModel):
     """How to serve a package. Exactly one of `columns` and `tensor` is given.
 
@@ -43,7 +56,7 @@ class ServingSpec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True)
-    format: Literal["onnx", "sklearn-skops", "xgboost", "lightgbm"]
+    format: Literal["onnx", "sklearn-skops", "xgboost", "lightgbm", "apart"]
     file: str
     task: Literal["classifier", "regressor"]
     targets: int = 1
@@ -57,6 +70,8 @@ class ServingSpec(BaseModel):
     """Of boosted trees: a column's categories in the order of the codes that the trees know."""
     output_names: dict[str, str] = {}
     trusted: list[str] = []
+    apart: Apart | None = None
+    """Given for the format `apart` alone."""
     predicts: Literal["label", "chance", "probabilities", "prediction"] | None = None
     """What MLflow's own `predict` answers with; `chance` is that of the last class."""
     source_digest: str

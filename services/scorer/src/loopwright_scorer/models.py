@@ -1,38 +1,40 @@
 """Loaded versions: opened, warmed, and only then handed out."""
 
+import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 import structlog
 from pydantic import ValidationError
 
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving import SPEC_FILE, ServingSpec
-from loopwright_scorer.plan import Inputs, Plan, compile_plan
-from loopwright_scorer.protocols import v2
-from loopwright_scorer.requests import Request
+from loopwright_scorer.examples import example_of
+from loopwright_scorer.inputs import Inputs, joined
+from loopwright_scorer.plan import Plan, compile_plan
 from loopwright_scorer.runtimes import Runtime, open_runtime
+from loopwright_scorer.runtimes.apart.quarters import Quarters
 from loopwright_scorer.runtimes.outputs import Outputs
-from loopwright_scorer.tensors import NUMPY_TYPES
+from loopwright_scorer.tensors import Request
 
 log = structlog.get_logger()
-_LOOP_SECONDS = 0.003
-"""Calls expected to take longer are computed in a thread."""
 _WARM_CALLS = 5
+_WARM_ROWS = 64
+_APART_SECONDS = 0.01
+"""A call to another process waits, and is never made on the event loop."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scored:
     """What a version made of a request; `error` instead of outputs when it failed."""
 
     inputs: Inputs
     outputs: Outputs | None = None
     error: str | None = None
+    queued_ns: int = 0
+    """Nanoseconds that the request waited for the model to be free."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -43,12 +45,20 @@ class LoadedModel:
     spec: ServingSpec
     plan: Plan
     runtime: Runtime
-    inline_bytes: int
-    """Request bodies up to this size are answered on the event loop."""
+    call_seconds: float = math.inf
+    row_seconds: float = 0.0
+    """CPU time of an answer, as measured when it was warmed: per call, and for each row of it."""
+
+    def seconds(self, rows: int) -> float:
+        """How long an answer is expected to take."""
+        return self.call_seconds + rows * self.row_seconds
 
     def score(self, request: Request) -> Scored:
         """InvalidError when the request is at fault; the model's own failures are in `error`."""
-        inputs = self.plan.read(request)
+        return self.predict(self.plan.read(request))
+
+    def predict(self, inputs: Inputs) -> Scored:
+        """As `score`, of rows that have been read."""
         try:
             outputs = self.runtime.predict(inputs)
         except LoopwrightError:
@@ -61,59 +71,59 @@ class LoadedModel:
         return Scored(inputs, outputs)
 
 
-def load(directory: Path, digest: str) -> LoadedModel:
-    """Open and warm the package in a directory; InvalidError says why it cannot be served."""
+def load(directory: Path, digest: str, quarters: Quarters | None = None) -> LoadedModel:
+    """Open and warm the package in a directory; InvalidError says why it cannot be served.
+
+    Without `quarters` no package is served that needs a process of its own.
+    """
     try:
         spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
         plan = compile_plan(spec)
-        runtime = open_runtime(directory, spec, plan)
+        runtime = open_runtime(directory, spec, plan, quarters)
     except LoopwrightError:
         raise
     except (OSError, ValidationError) as error:
         raise InvalidError(f"{SPEC_FILE}: {error}") from None
     except Exception as error:
         raise InvalidError(f"cannot open the package: {type(error).__name__}: {error}") from error
-    cold = LoadedModel(digest, spec, plan, runtime, 0)
-    return LoadedModel(digest, spec, plan, runtime, _warmed(cold))
+    return _warmed(LoadedModel(digest, spec, plan, runtime))
 
 
-def _warmed(model: LoadedModel) -> int:
-    """Answer the example some times; returns the largest body to answer on the event loop."""
-    body = orjson.dumps({"inputs": _example(model)}, option=orjson.OPT_SERIALIZE_NUMPY)
+def _warmed(model: LoadedModel) -> LoadedModel:
+    """Answer the example some times, and say what an answer costs."""
+    example = example_of(model.spec, model.plan)
+    one = _fastest(model, example)
+    if one is None:
+        return model
+    times = max(_WARM_ROWS // example.rows, 2)
+    many = _fastest(model, joined([example] * times)) or one
+    per_row = max(many - one, 0.0) / (example.rows * (times - 1))
+    least = 0.0 if model.spec.apart is None else _APART_SECONDS
+    per_call = max(one - per_row * example.rows, least)
+    return replace(model, call_seconds=per_call, row_seconds=per_row)
+
+
+def _fastest(model: LoadedModel, inputs: Inputs) -> float | None:
+    """CPU seconds of an answer; None where a made-up row is refused."""
     fastest = float("inf")
     for _ in range(_WARM_CALLS):
         started = time.thread_time()  # not the time that other processes took
         try:
-            scored = model.score(v2.parse(body))
+            scored = model.predict(inputs)
         except InvalidError as error:
-            scored = Scored(Inputs(0, {}), error=str(error))
-        if scored.error is not None or scored.outputs is None:
-            return _cold(model, scored.error)
-        v2.write({}, scored.outputs.tensors())
+            scored = Scored(inputs, error=str(error))
+        if scored.error is not None:
+            _cold(model, scored.error)
+            return None
         fastest = min(fastest, time.thread_time() - started)
-    return int(len(body) * _LOOP_SECONDS / fastest) if fastest < _LOOP_SECONDS else 0
+    return fastest
 
 
-def _cold(model: LoadedModel, error: str | None) -> int:
+def _cold(model: LoadedModel, error: str) -> None:
     """A made-up row may be refused; the package's own example must be answered."""
     if model.spec.example is not None:
         raise InvalidError(f"the model does not answer its own example: {error}")
     log.warning("model.not-warmed", digest=model.digest, error=error)
-    return 0
-
-
-def _example(model: LoadedModel) -> list[dict[str, object]]:
-    example: Mapping[str, list[Any]] = model.spec.example or {}
-    tensors = []
-    for put in model.plan.inputs:
-        trailing = [max(size, 1) for size in put.shape[1:]]
-        data = example.get(put.name)
-        if data is None:
-            made_up = np.zeros((1, *trailing), NUMPY_TYPES[put.datatype])
-            data = [""] if put.datatype == "BYTES" else made_up.tolist()
-        shape = [len(data), *trailing]
-        tensors.append({"name": put.name, "datatype": put.datatype, "shape": shape, "data": data})
-    return tensors
 
 
 def _no_number(inputs: Inputs) -> str:

@@ -11,13 +11,17 @@ from loopwright_common.errors import CorruptError, InvalidError
 from loopwright_common.ids import new_id
 from loopwright_common.package import PackageFile, fetch_package, package_digest
 from loopwright_scorer.models import LoadedModel, load
+from loopwright_scorer.runtimes.apart.quarters import Quarters
 
 
 class Shelf:
     """Loaded models by digest, from a directory of verified packages that outlives the process."""
 
-    def __init__(self, store: ArtifactStore, directory: Path) -> None:
+    def __init__(
+        self, store: ArtifactStore, directory: Path, quarters: Quarters | None = None
+    ) -> None:
         self._store = store
+        self._quarters = quarters
         self._directory = directory
         self._loaded: WeakValueDictionary[str, LoadedModel] = WeakValueDictionary()
         directory.mkdir(parents=True, exist_ok=True)
@@ -29,7 +33,7 @@ class Shelf:
         if model := self._loaded.get(digest):
             return model
         directory = await self._package(digest)
-        model = await asyncio.to_thread(load, directory, digest)
+        model = await asyncio.to_thread(load, directory, digest, self._quarters)
         self._loaded[digest] = model
         return model
 
@@ -39,6 +43,8 @@ class Shelf:
         for directory in self._directory.iterdir():
             if directory.name not in names and "." not in directory.name:
                 await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        if self._quarters is not None:
+            await asyncio.to_thread(self._quarters.built().prune)
 
     async def _package(self, digest: str) -> Path:
         directory = self._directory / hex_of(digest)
