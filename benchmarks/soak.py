@@ -22,6 +22,7 @@ import httpx
 import psutil
 
 from benchmarks import project
+from benchmarks.memory import pss
 from loopwright.demo import system
 
 _NAME = "soaked"
@@ -117,7 +118,7 @@ def _memory(pid: int) -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
         with suppress(psutil.Error, OSError):
-            found[_name_of(process, pid)] += _pss(process.pid)
+            found[_name_of(process, pid)] += pss(process.pid)
     return found
 
 
@@ -131,11 +132,6 @@ def _name_of(process: psutil.Process, pid: int) -> str:
     if "postgres" in command:
         return "postgres"
     return "loopwright up" if process.pid == pid else "others"
-
-
-def _pss(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 
 
 async def _newest(http: httpx.AsyncClient, urls: Mapping[str, str]) -> int:

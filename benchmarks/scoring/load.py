@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import uvloop
 
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -64,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._load = load
         self._head = b""
         self._missing = 0
+        self._chunked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
@@ -77,27 +79,32 @@ class Connection(asyncio.Protocol):
         self._transport.write(next(self._load.requests))
 
     def data_received(self, data: bytes) -> None:
-        if self._missing:
+        if self._chunked:
+            self._head = self._head[-len(_LAST_CHUNK) :] + data
+            self._missing = 0 if self._head.endswith(_LAST_CHUNK) else 1
+        elif self._missing:
             self._missing -= len(data)
         elif not self._begin(data):
             return
         if not self._missing:
             self._load.latencies.append(time.perf_counter() - self._asked)
+            self._head, self._chunked = b"", False
             self._ask()
 
     def _begin(self, data: bytes) -> bool:
         """Whether the head of the answer is whole and good."""
-        data = self._head + data
-        end = data.find(b"\r\n\r\n")
+        self._head += data
+        end = self._head.find(b"\r\n\r\n")
         if end < 0:
-            self._head = data
             return False
-        self._head = b""
-        length = _LENGTH.search(data, 0, end)
-        if data[9:12] != b"200" or length is None:
-            self._load.fail(data)
+        if self._head[9:12] != b"200":
+            self._load.fail(self._head)
             return False
-        self._missing = end + 4 + int(length[1]) - len(data)
+        if length := _LENGTH.search(self._head, 0, end):
+            self._missing = end + 4 + int(length[1]) - len(self._head)
+        else:
+            self._chunked = True
+            self._missing = 0 if self._head.endswith(_LAST_CHUNK) else 1
         return True
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.scoring.load import Job, Result
 from benchmarks.scoring.models import Model
 from benchmarks.scoring.protocols import Question, Spoken
-from benchmarks.scoring.running import Running
+from benchmarks.scoring.running import RefusedError, Running
 
 _DISTINCT_ROWS = 64
 _DISTINCT_BATCHES = 16
@@ -40,10 +40,6 @@ class Case:
         return [spoken.ask(model, model.rows[at : at + self.rows], self.binary) for at in starts]
 
 
-class RefusedError(Exception):
-    """The server does not take the request; says what it answered."""
-
-
 def verify(
     server: Running, spoken: Spoken, questions: Sequence[Question], expected: np.ndarray
 ) -> None:
@@ -66,7 +62,7 @@ def verify(
 def measure(
     server: Running, questions: Sequence[Question], connections: int, seconds: float
 ) -> Result:
-    """Load the server from another process; SystemExit when any answer is not a 200."""
+    """Load the server from another process; RefusedError when any answer is not a 200."""
     requests = [question.raw(server.port) for question in questions]
     job = Job(
         port=server.port,
@@ -83,5 +79,5 @@ def measure(
         check=False,
     )
     if done.returncode:
-        raise SystemExit(f"{server.name}: the load ended: {done.stderr.decode()}")
+        raise RefusedError(f"under load: {done.stderr.decode()[-500:]}")
     return Result(**json.loads(done.stdout))

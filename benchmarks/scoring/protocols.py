@@ -102,7 +102,7 @@ def _read_v2(headers: Headers, body: bytes) -> np.ndarray:
     length = int(headers.get(_JSON_LENGTH, len(body)))
     at = length
     for output in orjson.loads(body[:length])["outputs"]:
-        size = output.get("parameters", {}).get("binary_data_size")
+        size = (output.get("parameters") or {}).get("binary_data_size")
         if output["datatype"] in ("FP32", "FP64") and output["shape"][-1] == 2:
             if size is None:
                 return np.array(output["data"], np.float64).reshape(output["shape"])

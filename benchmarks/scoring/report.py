@@ -3,96 +3,121 @@
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 from benchmarks.scoring.load import Result
 from benchmarks.scoring.measure import Case
 from benchmarks.scoring.servers import FLOOR, LOOPWRIGHT
 
-_Figure = Callable[[Result], float]
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement: `cpu` in ms of the server's time per request, `memory` in MiB after it."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+    memory: float
+
+    @classmethod
+    def of(cls, result: Result, memory: float) -> "Figure":
+        rate, cpu = result.answered / result.seconds, 1e3 * result.cpu / result.answered
+        return cls(rate, result.p50, result.p99, cpu, memory)
+
+
+Rounds = dict[int, Figure]
+_Reading = Callable[[Figure], float]
+_rate, _p50, _p99, _cpu, _memory = map(attrgetter, ("rate", "p50", "p99", "cpu", "memory"))
+
+
+def _by_server() -> dict[str, Rounds]:
+    return defaultdict(dict)
 
 
 @dataclass(slots=True)
 class Figures:
-    """Everything measured; a list has one entry a round."""
+    """By model and case, server and round; `at_rest`: MiB of model and server before any load."""
 
-    results: dict[tuple[str, Case], dict[str, list[Result]]] = field(default_factory=dict)
-    memory: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    """MiB by model and server, after its cases."""
-
-    def add(self, model: str, case: Case, server: str, result: Result) -> None:
-        of_case = self.results.setdefault((model, case), {})
-        of_case.setdefault(server, []).append(result)
-
-
-def rate(result: Result) -> float:
-    return result.answered / result.seconds
-
-
-def cpu(result: Result) -> float:
-    """Milliseconds of the server's CPU time per request."""
-    return 1e3 * result.cpu / result.answered
+    loaded: dict[tuple[str, Case], dict[str, Rounds]] = field(
+        default_factory=lambda: defaultdict(_by_server)
+    )
+    at_rest: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 def markdown(figures: Figures, about: Sequence[str]) -> str:
     """`about`: lines on what ran, one bullet each."""
     lines = [f"- {line}" for line in (_machine(), *about)]
-    lines += ["", *_summary(figures)]
-    for (model, case), of_case in figures.results.items():
-        lines += ["", f"### {model}: {case}", "", *_table(model, of_case, figures)]
+    lines += ["", *_summary(figures), "", *_at_rest(figures)]
+    for (model, case), of_case in figures.loaded.items():
+        lines += ["", f"### {model}: {case}", "", *_table(of_case)]
     return "\n".join(lines) + "\n"
-
-
-def _table(model: str, of_case: dict[str, list[Result]], figures: Figures) -> Iterable[str]:
-    yield "| | requests/s | p50 ms | p99 ms | CPU ms | PSS MiB | rate | p50 | CPU |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    ours = of_case.get(LOOPWRIGHT, [])
-    for server, results in of_case.items():
-        cells = [
-            f"{_median(results, rate):,.0f}",
-            f"{_median(results, _p50):.2f}",
-            f"{_median(results, _p99):.2f}",
-            f"{_median(results, cpu):.3f}",
-            f"{statistics.median(figures.memory[model, server]):.0f}",
-            _spread(_ratios(ours, results, rate)),
-            _spread(_ratios(results, ours, _p50)),
-            _spread(_ratios(results, ours, cpu)),
-        ]
-        yield f"| {server} | {' | '.join(cells)} |"
 
 
 def _summary(figures: Figures) -> Iterable[str]:
     """Loopwright against the fastest of the others, and against the floor."""
-    yield "Times better than each: median (lowest to highest round).  "
-    yield "rate: requests per second; CPU: requests per second of CPU time, that is per core."
+    yield "How many times better Loopwright is than the best peer and the floor: median of the"
+    yield "rounds (lowest to highest). rate: requests per second; CPU: the same per second of the"
+    yield "server's CPU time, that is per core."
     yield ""
     yield "| model | case | best peer | rate | p50 | CPU | rate to the floor | CPU to the floor |"
     yield "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    for (model, case), of_case in figures.results.items():
-        ours = of_case.get(LOOPWRIGHT)
+    for (model, case), of_case in figures.loaded.items():
+        ours = of_case.get(LOOPWRIGHT, {})
         peers = [name for name in of_case if name != FLOOR and not name.startswith(LOOPWRIGHT)]
-        if not ours:
-            continue
-        cells = ["none", "", "", ""]
-        if peers:
-            best = max(peers, key=lambda name: _median(of_case[name], rate))
-            theirs = of_case[best]
-            cells = [
-                best,
-                _spread(_ratios(ours, theirs, rate)),
-                _spread(_ratios(theirs, ours, _p50)),
-                _spread(_ratios(theirs, ours, cpu)),
-            ]
-        floor = of_case.get(FLOOR, [])
-        cells += [_spread(_ratios(ours, floor, rate)), _spread(_ratios(floor, ours, cpu))]
+        best = max(peers, key=lambda name: _median(of_case[name], _rate), default="")
+        floor = of_case.get(FLOOR, {})
+        cells = [
+            best,
+            *_better(ours, of_case.get(best, {}), _rate, _p50, _cpu),
+            *_better(ours, floor, _rate, _cpu),
+        ]
         yield f"| {model} | {case} | {' | '.join(cells)} |"
 
 
-def _ratios(over: Sequence[Result], under: Sequence[Result], figure: _Figure) -> list[float]:
-    """Round by round."""
-    return [figure(a) / figure(b) for a, b in zip(over, under, strict=False)]
+def _at_rest(figures: Figures) -> Iterable[str]:
+    models = list(dict.fromkeys(model for model, _ in figures.at_rest))
+    yield f"| MiB (PSS) after the first answer | {' | '.join(models)} |"
+    yield f"| --- |{' ---: |' * len(models)}"
+    for server in dict.fromkeys(server for _, server in figures.at_rest):
+        found = [figures.at_rest.get((model, server)) for model in models]
+        cells = [f"{statistics.median(values):.0f}" if values else "" for values in found]
+        yield f"| {server} | {' | '.join(cells)} |"
+
+
+def _table(of_case: Mapping[str, Rounds]) -> Iterable[str]:
+    yield (
+        "| | requests/s | p50 ms | p99 ms | CPU ms | PSS MiB "
+        "| rate: ours / its | p50: its / ours | CPU: its / ours |"
+    )
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    ours = of_case.get(LOOPWRIGHT, {})
+    for server, rounds in of_case.items():
+        cells = [
+            f"{_median(rounds, _rate):,.0f}",
+            f"{_median(rounds, _p50):.2f}",
+            f"{_median(rounds, _p99):.2f}",
+            f"{_median(rounds, _cpu):.3f}",
+            f"{_median(rounds, _memory):.0f}",
+            *_better(ours, rounds, _rate, _p50, _cpu),
+        ]
+        yield f"| {server} | {' | '.join(cells)} |"
+
+
+def _better(ours: Rounds, theirs: Rounds, *readings: _Reading) -> list[str]:
+    """How many times better ours are, round by round."""
+    both = sorted(ours.keys() & theirs.keys())
+    cells = []
+    for read in readings:
+        ratios = [read(theirs[number]) / read(ours[number]) for number in both]
+        if read is _rate:
+            ratios = [1 / ratio for ratio in ratios]
+        cells.append(_spread(ratios))
+    return cells
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -102,16 +127,8 @@ def _spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} ({low:.2f} to {high:.2f})"
 
 
-def _median(results: Sequence[Result], figure: _Figure) -> float:
-    return statistics.median(figure(result) for result in results)
-
-
-def _p50(result: Result) -> float:
-    return result.p50
-
-
-def _p99(result: Result) -> float:
-    return result.p99
+def _median(rounds: Rounds, read: _Reading) -> float:
+    return statistics.median(read(figure) for figure in rounds.values())
 
 
 def _machine() -> str:

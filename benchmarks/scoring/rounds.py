@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.scoring import loopwright
-from benchmarks.scoring.measure import Case, RefusedError, measure, verify
+from benchmarks.scoring.measure import Case, measure, verify
 from benchmarks.scoring.models import Model
 from benchmarks.scoring.protocols import Question
-from benchmarks.scoring.report import Figures, rate
-from benchmarks.scoring.running import Running, free_ports, running, scratch
+from benchmarks.scoring.report import Figure, Figures
+from benchmarks.scoring.running import RefusedError, Running, free_ports, running, scratch
 from benchmarks.scoring.servers import LOOPWRIGHT, SERVERS, Command, Place
 
 _TRIVIAL = Path(__file__).parent / "services" / "trivial.py"
@@ -34,19 +34,21 @@ class Comparison:
             first = number % len(self.servers)
             for model in self.models:
                 for name in (*self.servers[first:], *self.servers[:first]):
-                    self._measure(model, name)
+                    try:
+                        self._measure(model, name, number)
+                    except RefusedError as error:
+                        self.notes[f"{name} left out of {model.name}"] = str(error)
 
-    def _measure(self, model: Model, name: str) -> None:
+    def _measure(self, model: Model, name: str, number: int) -> None:
         spoken = SERVERS[name].spoken
-        with scratch() as directory, self._started(model, name, directory) as process:
-            process.wait_for(Case(1, 1).questions(model, spoken)[0])
+        with scratch() as directory, self._started(model, name, directory) as server:
+            server.wait_for(Case(1, 1).questions(model, spoken)[0])
+            self.figures.at_rest[model.name, name].append(server.memory())
             for case in self.cases:
                 if spoken.has_binary or not case.binary:
-                    self._load(model, case, process)
-            memory = self.figures.memory.setdefault((model.name, name), [])
-            memory.append(process.memory())
+                    self._load(model, case, server, number)
             if name == LOOPWRIGHT:
-                self.notes[f"{model.name}, {name}"] = loopwright.recorded(process.port)
+                self.notes[f"{name} in {model.name}"] = loopwright.recorded(server.port)
 
     def _started(self, model: Model, name: str, directory: Path) -> AbstractContextManager[Running]:
         port, *more = free_ports(3)
@@ -56,17 +58,18 @@ class Comparison:
         )
         return running(name, command, port, directory)
 
-    def _load(self, model: Model, case: Case, server: Running) -> None:
+    def _load(self, model: Model, case: Case, server: Running, number: int) -> None:
         spoken = SERVERS[server.name].spoken
         questions = case.questions(model, spoken)
         try:
             verify(server, spoken, questions, model.expected)
+            result = measure(server, questions, case.connections, self.seconds)
         except RefusedError as error:
-            self.notes[f"{model.name}, {case}: {server.name} left out"] = str(error)
+            self.notes[f"{server.name} left out of {model.name}, {case}"] = str(error)
             return
-        result = measure(server, questions, case.connections, self.seconds)
-        self.figures.add(model.name, case, server.name, result)
-        print(f"{model.name}: {case}: {server.name}: {rate(result):,.0f}/s", file=sys.stderr)
+        figure = Figure.of(result, server.memory())
+        self.figures.loaded[model.name, case][server.name][number] = figure
+        print(f"{model.name}: {case}: {server.name}: {figure.rate:,.0f}/s", file=sys.stderr)
 
 
 def generator_limits(seconds: float) -> Iterator[str]:
@@ -81,5 +84,5 @@ def generator_limits(seconds: float) -> Iterator[str]:
                 result = measure(process, [question], connections, seconds)
                 yield (
                     f"load generator against a trivial server, concurrency {connections}: "
-                    f"{rate(result):,.0f} requests/s, p50 {result.p50:.3f} ms"
+                    f"{result.answered / result.seconds:,.0f} requests/s, p50 {result.p50:.3f} ms"
                 )

@@ -15,12 +15,18 @@ from pathlib import Path
 import httpx
 import psutil
 
+from benchmarks.memory import pss
 from benchmarks.scoring.protocols import Question
 from benchmarks.scoring.servers import Command
 
 _START_SECONDS = 120
 _STOP_SECONDS = 15
+_ANSWER_SECONDS = 60
 _THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class RefusedError(Exception):
+    """The server did not answer as it should; says what it said instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +35,13 @@ class Running:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
+    http: httpx.Client
 
     def ask(self, question: Question) -> httpx.Response:
-        return httpx.post(
-            f"http://127.0.0.1:{self.port}{question.path}",
-            content=question.body,
-            headers=dict(question.headers),
-            timeout=60,
-            trust_env=False,
-        )
+        return self.http.post(question.path, content=question.body, headers=dict(question.headers))
 
     def wait_for(self, question: Question) -> None:
-        """Until the question is answered; SystemExit with its last words if that never comes."""
+        """Until the question is answered; RefusedError with its last words if it never is."""
         give_up = time.monotonic() + _START_SECONDS
         answer = "no answer"
         while time.monotonic() < give_up and self.process.poll() is None:
@@ -51,7 +52,7 @@ class Running:
                 answer = f"{asked.status_code} {asked.text[:500]}"
             time.sleep(0.1)
         words = self.log.read_text(errors="replace")[-3000:]
-        raise SystemExit(f"{self.name} does not serve: {answer}\n{words}")
+        raise RefusedError(f"it does not serve: {answer}\n{words}")
 
     def memory(self) -> float:
         """MiB of the process and its children that others do not share (PSS)."""
@@ -75,7 +76,9 @@ def running(
             start_new_session=True,
         )
     try:
-        yield Running(name, port, process, log)
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, timeout=_ANSWER_SECONDS, trust_env=False) as http:
+            yield Running(name, port, process, log, http)
     finally:
         _stop(process)
 
@@ -92,12 +95,6 @@ def free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
-
-
-def pss(pid: int) -> float:
-    """MiB; pages shared by several processes are split between them."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

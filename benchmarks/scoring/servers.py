@@ -41,7 +41,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`packages`: of an environment of its own, else the project's; `shares`: another's."""
+    """`packages` are of its own environment, or the one it `shares`; none: the project's."""
 
     command: Callable[[Model, Place], Command]
     spoken: Spoken
@@ -156,9 +156,13 @@ SERVERS: dict[str, Server] = {
     "mlflow": Server(
         _mlflow,
         MLFLOW,
-        ("mlflow==3.17.2", "skops==0.16.0", "pandas==3.1.1", "uvicorn[standard]", *_SCIKIT),
+        ("mlflow==3.17.2", "skops==0.16.0", "pandas==3.1.1", "uvicorn[standard]==0.54.0", *_SCIKIT),
     ),
-    "bentoml": Server(_bentoml, SIMPLE, ("bentoml==1.4.39", "pandas==3.1.1", *_SCIKIT)),
+    "bentoml": Server(
+        _bentoml,
+        SIMPLE,
+        ("bentoml==1.4.39", "uvicorn[standard]==0.54.0", "pandas==3.1.1", *_SCIKIT),
+    ),
     "litserve": Server(_litserve(), SIMPLE, _LITSERVE_PACKAGES),
     "litserve-queue": Server(
         _litserve("--fast-queue"), SIMPLE, _LITSERVE_PACKAGES, shares="litserve"
