@@ -9,7 +9,13 @@ from loopwright_scorer.routes import Route, ServedArm
 from loopwright_scorer.tensors import TensorType
 from loopwright_scorer.totals import Ledger, Totals
 
-_PLATFORMS = {"onnx": "onnx_onnxv1", "sklearn-skops": "sklearn_skops", "apart": "own_process"}
+_PLATFORMS = {
+    "onnx": "onnx_onnxv1",
+    "sklearn-skops": "sklearn_skops",
+    "xgboost": "xgboost_ubj",
+    "lightgbm": "lightgbm_text",
+    "apart": "own_process",
+}
 
 
 def describe(route: Route, arm: ServedArm, *, matrix: bool = False) -> dict[str, object]:

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from loopwright_common.errors import InvalidError
 from loopwright_common.serving import ServingSpec
-from loopwright_scorer.plan import Inputs, Plan
+from loopwright_scorer.examples import example_of
+from loopwright_scorer.inputs import Inputs
+from loopwright_scorer.plan import Plan
+from loopwright_scorer.runtimes.apart.quarters import Quarters
 from loopwright_scorer.runtimes.outputs import Outputs
 from loopwright_scorer.tensors import TensorType
 
@@ -19,12 +23,39 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(directory: Path, spec: ServingSpec, plan: Plan) -> Runtime:
+def open_runtime(
+    directory: Path, spec: ServingSpec, plan: Plan, quarters: Quarters | None = None
+) -> Runtime:
     """Load the serving file; seconds of work, so never on the event loop."""
+    if spec.apart is not None:
+        if quarters is None:
+            raise InvalidError("this package needs a process of its own, which is not served here")
+        from loopwright_scorer.runtimes.apart.runtime import ApartRuntime
+
+        return ApartRuntime(directory, spec, example_of(spec, plan).arrays, quarters)
     if spec.format == "onnx":
         from loopwright_scorer.runtimes.onnx import OnnxRuntime
 
         return OnnxRuntime(directory / spec.file, spec, plan)
+    if spec.format in ("xgboost", "lightgbm"):
+        return _boosted(directory / spec.file, spec)
     from loopwright_scorer.runtimes.skops import SkopsRuntime
 
     return SkopsRuntime(directory / spec.file, spec)
+
+
+def _boosted(path: Path, spec: ServingSpec) -> Runtime:
+    """InvalidError when the library is not installed."""
+    try:
+        if spec.format == "xgboost":
+            from loopwright_scorer.runtimes.xgboost import XgboostRuntime
+
+            return XgboostRuntime(path, spec)
+        from loopwright_scorer.runtimes.lightgbm import LightgbmRuntime
+
+        return LightgbmRuntime(path, spec)
+    except ImportError as error:
+        raise InvalidError(
+            f"this scorer cannot open {spec.format} ({error}): install"
+            f" loopwright-scorer[{spec.format}]"
+        ) from None

@@ -1,6 +1,6 @@
 """ONNX Runtime: what every package is compiled to where it converts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,15 @@ from loopwright_scorer.runtimes.outputs import (
     label_dtype,
     shaped,
 )
-from loopwright_scorer.tensors import NUMPY_TYPES
+from loopwright_scorer.tensors import NUMPY_TYPES, TensorType
 
+Feed = Callable[[Inputs], np.ndarray]
 _UNSEEN = "Unknown Category"
 """How ONNX Runtime begins to say that an encoder was told not to take new categories."""
 
 
 class OnnxRuntime:
-    """An ONNX graph with one input per column ([rows, 1]) or the tensor's."""
+    """An ONNX graph with matrices of columns, inputs of one column [rows, 1], or the tensor's."""
 
     def __init__(self, path: Path, spec: ServingSpec, plan: Plan) -> None:
         import onnxruntime
@@ -35,24 +36,27 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        # Each session's arena would keep what its largest batch took; without it none is slower.
+        options.enable_cpu_mem_arena = False
         self._session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
         self._feeds = [
-            (put.name, _feed(put.name, put.type, plan)) for put in self._session.get_inputs()
+            (put.name, _feed(put.name, put.type, spec, plan)) for put in self._session.get_inputs()
         ]
         types = {put.name: put.type for put in self._session.get_outputs()}
         self._names = _graph_names(spec, types)
         self._label_dtype = label_dtype(spec.classes) or _dtype(
             types.get(self._names.get(LABEL, ""), "tensor(string)")
         )
+        self._outputs = list(self._names.values())
         numbers = _dtype(types[list(self._names.values())[-1]])
         self.outputs = declared(spec, self._names, self._label_dtype, numbers)
 
     def predict(self, inputs: Inputs) -> Outputs:
-        feeds = {name: feed(inputs.arrays[name]) for name, feed in self._feeds}
+        feeds = {name: feed(inputs) for name, feed in self._feeds}
         try:
-            answers = self._session.run(list(self._names.values()), feeds)
+            answers = self._session.run(self._outputs, feeds)
         except self._failure as error:
             if _UNSEEN not in str(error):
                 raise
@@ -80,36 +84,69 @@ def _graph_names(spec: ServingSpec, types: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _feed(name: str, graph_type: str, plan: Plan) -> Callable[[np.ndarray], np.ndarray]:
-    """From a column's array to what the graph takes; decided once, when the package is loaded."""
-    declared = next((put for put in plan.inputs if put.name == name), None)
-    if declared is None:
-        raise InvalidError(f"the graph wants an input {name!r} that the signature does not have")
-    columnar = len(declared.shape) == 1
+def _feed(name: str, graph_type: str, spec: ServingSpec, plan: Plan) -> Feed:
+    """From a request's rows to what the graph takes; decided once, when the package is loaded."""
     target = _dtype(graph_type)
-    source = np.dtype(NUMPY_TYPES[declared.datatype])
+    columns = spec.matrices.get(name, [name])
+    known = {put.name: put for put in plan.inputs}
+    for column in columns:
+        if column not in known:
+            raise InvalidError(
+                f"the graph wants an input {column!r} that the signature does not have"
+            )
+        _check_type(known[column], target)
+    if name not in spec.matrices:
+        return _one(name, len(known[name].shape) == 1, target)
+    if target.kind != "O" and columns == list(known):
+        return lambda inputs: inputs.as_matrix(target)
+    return _some(columns, target)
+
+
+def _check_type(put: TensorType, target: np.dtype) -> None:
+    source = np.dtype(NUMPY_TYPES[put.datatype])
     if (source.kind == "O") != (target.kind == "O") or not np.can_cast(source, target, "same_kind"):
         raise InvalidError(
-            f"input {name!r}: the signature says {declared.datatype}, the graph takes {graph_type}"
+            f"input {put.name!r}: the signature says {put.datatype}, the graph takes {target}"
         )
 
-    def feed(array: np.ndarray) -> np.ndarray:
-        if target.kind == "O":
-            array = _without_missing(array)
-        elif target.kind == "f" and target.itemsize < array.dtype.itemsize:
-            array = narrowed(name, array, target)
-        else:
-            array = array.astype(target, copy=False)
+
+def _one(name: str, columnar: bool, target: np.dtype) -> Feed:
+    def feed(inputs: Inputs) -> np.ndarray:
+        array = _fitting(name, inputs.arrays[name], target)
         return array.reshape(-1, 1) if columnar else array
 
     return feed
+
+
+def _some(columns: Sequence[str], target: np.dtype) -> Feed:
+    """Several columns, but not all, as a matrix."""
+
+    def feed(inputs: Inputs) -> np.ndarray:
+        arrays = inputs.arrays
+        together = np.array([arrays[name] for name in columns]).T
+        try:
+            return _fitting("", together, target)
+        except InvalidError:
+            for name in columns:  # the one at fault raises again, by its name
+                _fitting(name, arrays[name], target)
+            raise
+
+    return feed
+
+
+def _fitting(name: str, array: np.ndarray, target: np.dtype) -> np.ndarray:
+    if target.kind == "O":
+        return _without_missing(array)
+    if target.kind == "f" and array.dtype.kind == "f" and target.itemsize < array.dtype.itemsize:
+        return narrowed(name, array, target)
+    return array.astype(target, copy=False)
 
 
 def _without_missing(text: np.ndarray) -> np.ndarray:
     """ONNX has no missing text: it is the empty string there."""
     if None not in text:
         return text
-    return np.array(["" if value is None else value for value in text], object)
+    return np.where(text == None, "", text)  # noqa: E711  (elementwise)
 
 
 def _dtype(graph_type: str) -> np.dtype:

@@ -27,8 +27,7 @@ class SkopsRuntime:
 
         self._estimator = skops.io.load(path, trusted=spec.trusted)
         self._columnar = spec.columns is not None
-        classes = spec.classes or getattr(self._estimator, "classes_", None)
-        self._label_dtype = label_dtype(classes) or np.dtype(object)
+        self._label_dtype = label_dtype(spec.classes) or np.dtype(object)
         self._names = _native_names(spec, self._estimator)
         self.outputs = declared(spec, self._names, self._label_dtype, np.dtype(np.float64))
 
@@ -55,6 +54,6 @@ def _native_names(spec: ServingSpec, estimator: object) -> dict[str, str]:
     if spec.task == "regressor":
         return {PREDICTION: "predict"}
     names = {LABEL: "predict"}
-    if hasattr(estimator, "predict_proba"):
+    if spec.targets == 1 and hasattr(estimator, "predict_proba"):
         names[PROBABILITIES] = "predict_proba"
     return names

@@ -1,0 +1,28 @@
+"""LightGBM's own code, for trees that do not convert."""
+
+from pathlib import Path
+
+import numpy as np
+
+from loopwright_common.serving import ServingSpec
+from loopwright_scorer.inputs import Inputs
+from loopwright_scorer.runtimes.boosted import Answering, codes_of, matrix_of
+from loopwright_scorer.runtimes.outputs import Outputs
+
+_DOUBLE = np.dtype(np.float64)
+
+
+class LightgbmRuntime:
+    """A booster on one thread; a category that it does not know counts as missing."""
+
+    def __init__(self, path: Path, spec: ServingSpec) -> None:
+        import lightgbm
+
+        self._booster = lightgbm.Booster(model_file=path)
+        self._codes = codes_of(spec)
+        self._answering = Answering(spec)
+        self.outputs = self._answering.outputs(_DOUBLE)
+
+    def predict(self, inputs: Inputs) -> Outputs:
+        matrix = matrix_of(inputs, self._codes, _DOUBLE)
+        return self._answering.answer(np.asarray(self._booster.predict(matrix, num_threads=1)))

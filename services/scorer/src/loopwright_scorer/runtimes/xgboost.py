@@ -1,0 +1,43 @@
+"""XGBoost's own code, for trees that do not convert."""
+
+from pathlib import Path
+
+import numpy as np
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.serving import ServingSpec
+from loopwright_scorer.inputs import Inputs
+from loopwright_scorer.runtimes.boosted import Answering, codes_of, matrix_of
+from loopwright_scorer.runtimes.outputs import Outputs
+
+_FLOAT = np.dtype(np.float32)
+
+
+class XgboostRuntime:
+    """A booster on one thread; unlike LightGBM it refuses a category that it does not know."""
+
+    def __init__(self, path: Path, spec: ServingSpec) -> None:
+        import xgboost
+
+        self._booster = xgboost.Booster({"nthread": 1, "verbosity": 0})
+        self._booster.load_model(path)
+        self._codes = codes_of(spec)
+        self._answering = Answering(spec)
+        self.outputs = self._answering.outputs(_FLOAT)
+
+    def predict(self, inputs: Inputs) -> Outputs:
+        self._check(inputs)
+        matrix = matrix_of(inputs, self._codes, _FLOAT)
+        return self._answering.answer(
+            self._booster.inplace_predict(matrix, validate_features=False)
+        )
+
+    def _check(self, inputs: Inputs) -> None:
+        for name, codes in self._codes.items():
+            known = {*codes, None}
+            if new := next((v for v in inputs.arrays[name].tolist() if v not in known), None):
+                raise InvalidError(
+                    f"input {name!r}: {new!r:.60} is new to the model; it knows"
+                    f" {', '.join(map(str, codes))[:200]}",
+                    field=name,
+                )
