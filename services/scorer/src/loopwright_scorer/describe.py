@@ -44,7 +44,8 @@ def _answer(question: Question) -> dict[str, object]:
         quarters.clean()
     assert spec.apart is not None  # noqa: S101  (it was opened)
     own = bool(lacking(spec.apart.requirements, spec.apart.python))
-    return {name: found[name] for name in ("task", "classes", "predicts")} | {"own": own}
+    told = ("task", "classes", "targets", "predicts")
+    return {name: found[name] for name in told if name in found} | {"own": own}
 
 
 if __name__ == "__main__":

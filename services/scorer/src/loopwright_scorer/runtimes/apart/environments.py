@@ -38,7 +38,7 @@ class Environments:
     """Environments by digest of what they hold; several processes may share the directory."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
 
     def place(self, requirements: Sequence[str], python: str | None) -> Place:
         """Ready to run on. InvalidError says which requirement cannot be had."""
@@ -47,9 +47,9 @@ class Environments:
         wanted = python or _own_python()
         told = "\n".join([f"python {wanted}", *sorted(requirements)])
         digest = hashlib.sha256(told.encode()).hexdigest()[:32]
-        built = self._directory / digest
-        self._directory.mkdir(parents=True, exist_ok=True)
-        held = (self._directory / f"{digest}.lock").open("ab")
+        built = self.directory / digest
+        self.directory.mkdir(parents=True, exist_ok=True)
+        held = (self.directory / f"{digest}.lock").open("ab")
         with _released_on_error(held):
             if not built.is_dir():
                 fcntl.flock(held, fcntl.LOCK_EX)
@@ -64,11 +64,11 @@ class Environments:
 
     def prune(self, kept_seconds: float = _KEPT_SECONDS) -> None:
         """Remove what nobody runs on, and nobody has for a day."""
-        for lock in self._directory.glob("*.lock"):
+        for lock in self.directory.glob("*.lock"):
             with lock.open("ab") as held:
                 if time.time() - lock.stat().st_mtime < kept_seconds or not _is_free(held):
                     continue
-                for left in self._directory.glob(f"{lock.stem}*"):
+                for left in self.directory.glob(f"{lock.stem}*"):
                     if left.is_dir():
                         shutil.rmtree(left, ignore_errors=True)
 

@@ -32,7 +32,7 @@ def main(descriptor: int) -> int:
     _, example = frames.receive(take, _LARGEST)
     try:
         model = _opened(order)
-        told = model.describe(order, example)
+        told = _described(model, order, example)
     except BaseException as error:  # noqa: BLE001 - a package may raise anything
         scorer.sendall(frames.pack({"error": _words(error)}, {}))
         return 1
@@ -40,6 +40,17 @@ def main(descriptor: int) -> int:
     while True:
         head, arrays = frames.receive(take, _LARGEST)
         scorer.sendall(_answer(frames, model, head["rows"], arrays))
+
+
+def _described(model: Any, order: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    told = dict(model.describe(order, example))
+    if told["task"] == "regressor":
+        try:
+            rows = len(next(iter(example.values())))
+            told["targets"] = model.predict(rows, example)["prediction"].size // rows
+        except Exception:  # noqa: BLE001 - a made-up example may be refused
+            told["targets"] = 1
+    return told
 
 
 def _answer(frames: Any, model: Any, rows: int, arrays: dict[str, Any]) -> bytes:

@@ -49,11 +49,27 @@ class ApartRuntime:
             raise InvalidError(f"the model refuses these rows: {told.error}")
         if told.error is not None:
             raise RuntimeError(told.error)
-        if told.arrays.keys() != set(self._wanted):
-            raise RuntimeError(f"the model answers {', '.join(told.arrays)}")
-        if any(len(array) != inputs.rows for array in told.arrays.values()):
-            raise RuntimeError(f"the model answers other than {inputs.rows} rows")
-        return shaped(inputs.rows, self._label_dtype, told.arrays)
+        return self._checked(inputs.rows, told.arrays)
+
+    def _checked(self, rows: int, arrays: Arrays) -> Outputs:
+        """Another process's word is not taken for it: RuntimeError unless it is as declared."""
+        try:
+            found = {name: _numbers(name, arrays[name]) for name in self._wanted}
+            answered = shaped(rows, self._label_dtype, found)
+            shapes = {name: array.shape for name, array in answered.tensors()}
+        except (KeyError, ValueError, TypeError) as error:
+            raise RuntimeError(f"the model answers {_shapes(arrays)}: {error}") from None
+        if any(shapes[put.name] != (rows, *put.shape[1:]) for put in self.outputs):
+            raise RuntimeError(f"the model answers {_shapes(arrays)} to {rows} rows")
+        return answered
+
+
+def _numbers(name: str, array: np.ndarray) -> np.ndarray:
+    return array if name == LABEL else array.astype(np.float64, copy=False)
+
+
+def _shapes(arrays: Arrays) -> str:
+    return ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items()) or "nothing"
 
 
 def described(
