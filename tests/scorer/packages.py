@@ -1,6 +1,7 @@
 """Small serving packages, as the deployer would make them."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,22 +82,23 @@ def brittle(directory: Path, score: float = 0.25) -> Path:
     return _saved(directory, helper.make_model(graph, opset_imports=[_opset(onnx)]), "classifier")
 
 
-def summing(directory: Path) -> Path:
-    """A regressor over one tensor [2, 2]: the sum of its values."""
+def summing(directory: Path, shape: Sequence[int] = (2, 2)) -> Path:
+    """A regressor over one tensor of two dimensions: the sum of its values."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     graph = helper.make_graph(
         [helper.make_node("ReduceSum", ["pixels", "axes"], ["variable"], keepdims=0)],
         "summing",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [None, 2, 2])],
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [None, *shape])],
         [helper.make_tensor_value_info("variable", TensorProto.FLOAT, [None])],
         [numpy_helper.from_array(np.array([1, 2]), "axes")],
     )
-    return _saved(directory, helper.make_model(graph, opset_imports=[_opset(onnx)]), "regressor")
+    model = helper.make_model(graph, opset_imports=[_opset(onnx)])
+    return _saved(directory, model, "regressor", shape)
 
 
-def _saved(directory: Path, made: object, task: str) -> Path:
+def _saved(directory: Path, made: object, task: str, shape: Sequence[int] = ()) -> Path:
     directory.mkdir(parents=True)
     made.ir_version = 10  # type: ignore[attr-defined]
     (directory / "model.onnx").write_bytes(made.SerializeToString())  # type: ignore[attr-defined]
@@ -115,7 +117,7 @@ def _saved(directory: Path, made: object, task: str) -> Path:
             format="onnx",
             file="model.onnx",
             task="regressor",
-            tensor=Tensor(name="pixels", dtype="float64", shape=[2, 2]),
+            tensor=Tensor(name="pixels", dtype="float64", shape=list(shape)),
             output_names={"prediction": "variable"},
             source_digest=SOURCE,
         )

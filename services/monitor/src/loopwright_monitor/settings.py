@@ -9,7 +9,7 @@ from loopwright_common.settings import ServiceSettings
 class MonitorSettings(ServiceSettings):
     service: ClassVar[str] = "monitor"
     port: int = 8005
-    label_horizon: timedelta = timedelta(days=30)
+    label_horizon: timedelta = timedelta(days=35)
     """Labels that come later than this after their prediction are not counted any more."""
     run_patience: timedelta = timedelta(hours=1)
     """A retraining that was asked for and has not reported by then counts as failed."""

@@ -1,10 +1,11 @@
 """What is kept of a call: counts for the judge, totals for metrics, and its inference record."""
 
+import time
 from dataclasses import dataclass
 
 import structlog
 
-from loopwright_common import clock
+from loopwright_scorer.keeping import told_error
 from loopwright_scorer.measure import Measurements
 from loopwright_scorer.models import Scored
 from loopwright_scorer.recorder import Recorder
@@ -71,7 +72,7 @@ class Accounts:
         else:
             arm.counters.failed(seconds)
             if done.slot == "live" and done.route.canary(arm):
-                self._trip(arm, scored.error or "")
+                self._trip(arm, told_error(done.route.record, scored.error or ""))
         measurements.note(arm.counters, urgent=scored.outputs is None)
 
     def _trip(self, arm: ServedArm, error: str) -> None:
@@ -87,11 +88,12 @@ def _record(done: Done) -> CallRecord:
         model=done.route.model,
         prediction_id=done.prediction_id,
         request_id=done.request_id,
-        time=clock.now(),
+        micros=time.time_ns() // 1000,
         version=done.arm.version,
         arm="shadow" if done.slot == "shadow" else "live",
         inputs=done.arm.model.plan.inputs,
         outputs=done.arm.model.runtime.outputs,
         scored=done.scored,
         size=done.size + _RECORD_OVERHEAD,
+        policy=done.route.record,
     )

@@ -20,8 +20,15 @@ router = APIRouter(prefix="/v1", responses=PROBLEMS)
 _MOST_LABELS = 10_000
 _LABELS_PER_EVENT = 2_000
 _LARGEST_ID = 128
+_LONGEST_LABEL = 256
 Id = Annotated[str, Field(min_length=1, max_length=_LARGEST_ID, pattern=r"^[^\x00]+$")]
-Label = str | bool | int | float | None
+Label = (
+    Annotated[str, Field(max_length=_LONGEST_LABEL)]
+    | bool
+    | Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    | Annotated[float, Field(allow_inf_nan=False)]
+    | None
+)
 
 
 class FeedbackIn(BaseModel):

@@ -17,6 +17,7 @@ from loopwright_scorer import api
 from loopwright_scorer.accounts import Accounts
 from loopwright_scorer.compute import Compute
 from loopwright_scorer.follower import RouteFollower
+from loopwright_scorer.large_inputs import LargeInputs
 from loopwright_scorer.measure import Measurements, Replica
 from loopwright_scorer.predictions import PredictionIds, load_key, shared_key
 from loopwright_scorer.protocols.door import Door
@@ -45,7 +46,8 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     apart = ApartMetrics(metrics.registry)
     quarters = Quarters(cache / "apart", limits=settings.apart_limits, metrics=apart)
     quarters.clean()
-    shelf = Shelf(open_store(settings.artifacts_url), cache / "packages", quarters)
+    store = open_store(settings.artifacts_url)
+    shelf = Shelf(store, cache / "packages", quarters)
     follower = RouteFollower(routes, shelf, cache / "routes", settings.environment)
     reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
     reporter = Reporter(bus, replica, follower, settings.report_every)
@@ -56,6 +58,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         sender,
         replica,
         recorded,
+        LargeInputs(store, metrics.registry),
         every=settings.record_every,
         rows=settings.record_rows,
         buffer=settings.record_buffer,

@@ -6,22 +6,22 @@ epoch, model) and keeps its event id, so a gap is a loss and a repeat is told as
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import pyarrow as pa
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from loopwright_common.codec import Outgoing
 from loopwright_common.failpoints import failpoint
-from loopwright_common.ids import derived_id
-from loopwright_common.inference import InferenceLogged
+from loopwright_scorer.batches import Sealed, Stream, fits, parts, seal
+from loopwright_scorer.columns import Digests
+from loopwright_scorer.keeping import is_kept
+from loopwright_scorer.large_inputs import LargeInputs
 from loopwright_scorer.measure import Replica
-from loopwright_scorer.outgoing import outgoing
-from loopwright_scorer.records import CallRecord, empty_table, to_tables
+from loopwright_scorer.records import NO_ROWS, CallRecord, Rows, to_rows
 from loopwright_scorer.sender import Sender
 
-_LARGEST_BATCH = 900_000
-"""Bytes of a batch, below the topic's largest record with room for headers."""
+log = structlog.get_logger()
+_ROW_BYTES = 100
+"""What a row takes in the buffer beside the request it came with."""
 
 
 class RecordMetrics:
@@ -31,6 +31,7 @@ class RecordMetrics:
         self.logged = self._rows(registry, "logged", "published at once")
         self.spilled = self._rows(registry, "spilled", "kept on disk until the bus is back")
         self.dropped = self._rows(registry, "dropped", "lost for want of room")
+        self.left_out = self._rows(registry, "left_out", "that the policy's sample leaves out")
         self.waiting = Gauge(
             "loopwright_inference_spill_batches", "Batches waiting on disk.", registry=registry
         )
@@ -40,25 +41,6 @@ class RecordMetrics:
         return Counter(
             f"loopwright_inference_rows_{name}", f"Scored rows {what}.", registry=registry
         )
-
-
-@dataclass(slots=True)
-class Stream:
-    """One model's batches in this epoch."""
-
-    model_id: str
-    model: str
-    sequence: int = 0
-    dropped: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A batch with its identity, ready to send as often as it takes."""
-
-    record: Outgoing
-    rows: int
-    stream: Stream
 
 
 class Recorder:
@@ -72,6 +54,7 @@ class Recorder:
         sender: Sender,
         replica: Replica,
         metrics: RecordMetrics,
+        large: LargeInputs,
         *,
         every: float,
         rows: int,
@@ -81,22 +64,29 @@ class Recorder:
         self._sender = sender
         self._replica = replica
         self._metrics = metrics
+        self._large = large
         self._every = every
         self._rows = rows
-        self._room = self._buffer = buffer
+        self._room = buffer
         self._waiting: list[CallRecord] = []
         self._waiting_rows = 0
+        self._left_out = 0
         self._streams: dict[str, Stream] = {}
         self._full = asyncio.Event()
         self._turn = asyncio.Lock()
 
     def append(self, record: CallRecord) -> None:
-        """Keep the record, or count it as dropped when the buffer has no room."""
+        """Keep the record unless it is not sampled; without room in the buffer it is dropped."""
+        rows = record.rows
+        if not is_kept(record.policy, record.prediction_id):
+            self._left_out += rows
+            return
+        record.size += rows * _ROW_BYTES
         if record.size > self._room:
-            self._drop(self._stream(record.model_id, record.model), record.rows)
+            self._drop(self._stream(record), rows)
             return
         self._waiting.append(record)
-        self._waiting_rows += record.rows
+        self._waiting_rows += rows
         self._room -= record.size
         if self._waiting_rows >= self._rows:
             self._full.set()
@@ -111,90 +101,84 @@ class Recorder:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send or spill everything taken so far."""
+        """Send or spill everything taken so far, and tell of what was dropped."""
         async with self._turn:
-            sealed = await self._seal()
-            await self._send(sealed)
+            records, self._waiting = self._waiting, []
+            self._waiting_rows = 0
+            self._full.clear()
+            await self._send(await self._seal(records))
+            self._room += sum(record.size for record in records)
+            self._metrics.left_out.inc(self._left_out)
+            self._left_out = 0
+            if self._sender.is_clear:
+                untold = [s for s in self._streams.values() if s.dropped > s.told]
+                await self._send([seal(self._replica, stream, NO_ROWS) for stream in untold])
 
     async def stop(self) -> None:
         """Send the rest and mark the end of every stream, within a few seconds."""
         self._sender.hurry()
         await self.flush()
         async with self._turn:
-            marks = [self._sealed(s, empty_table(), last=True) for s in self._streams.values()]
-            await self._send(marks)
+            streams = self._streams.values()
+            await self._send([seal(self._replica, each, NO_ROWS, last=True) for each in streams])
 
-    async def _seal(self) -> list[Sealed]:
-        records, self._waiting = self._waiting, []
-        self._waiting_rows = 0
-        self._full.clear()
+    async def _seal(self, records: Sequence[CallRecord]) -> list[Sealed]:
         by_model: dict[str, list[CallRecord]] = {}
         for record in records:
             by_model.setdefault(record.model_id, []).append(record)
-        sealed = [
-            batch
-            for model_id, own in by_model.items()
-            for batch in await asyncio.to_thread(
-                self._batches, self._stream(model_id, own[0].model), own
-            )
-        ]
-        self._room += sum(record.size for record in records)
+        sealed: list[Sealed] = []
+        for own in by_model.values():
+            digests = await self._large.put(own)
+            sealed += await self._batches(self._stream(own[0]), own, digests)
         failpoint("scorer.sealed")
         return sealed
 
-    def _batches(self, stream: Stream, records: Sequence[CallRecord]) -> list[Sealed]:
-        sealed = []
-        for part in (p for table in to_tables(records) for p in _parts(table, self._rows)):
-            if part.nbytes > _LARGEST_BATCH:
-                self._drop(stream, part.num_rows)
-            else:
-                sealed.append(self._sealed(stream, part))
+    async def _batches(
+        self, stream: Stream, records: Sequence[CallRecord], digests: Digests
+    ) -> list[Sealed]:
+        """What cannot be sealed is dropped: records never end what they are records of."""
+        try:
+            sealed, lost = await asyncio.to_thread(self._cut, stream, records, digests)
+        except Exception as error:  # noqa: BLE001 - a column may hold what Arrow does not take
+            log.error("recorder.not-sealed", model=stream.model, error=type(error).__name__)
+            sealed, lost = [], sum(record.rows for record in records)
+        self._drop(stream, lost)
         return sealed
 
-    def _sealed(self, stream: Stream, table: pa.Table, *, last: bool = False) -> Sealed:
-        batch = InferenceLogged(
-            model_id=stream.model_id,
-            model=stream.model,
-            replica=self._replica.name,
-            epoch=self._replica.epoch,
-            sequence=stream.sequence,
-            dropped=stream.dropped,
-            last=last,
-            table=table,
-        )
-        identity = (self._replica.name, self._replica.epoch, stream.model_id, stream.sequence)
-        stream.sequence += 1
-        record = outgoing(
-            batch,
-            key=stream.model_id,
-            subject=f"models/{stream.model}",
-            event_id=derived_id("inference-logged", *identity),
-        )
-        return Sealed(record, table.num_rows, stream)
+    def _cut(
+        self, stream: Stream, records: Sequence[CallRecord], digests: Digests
+    ) -> tuple[list[Sealed], int]:
+        """Sealed batches, and how many rows are each too large for one."""
+        cut = [
+            Rows(part, rows.redacted)
+            for rows in to_rows(records, digests)
+            for part in parts(rows.table, self._rows)
+        ]
+        sealed = [seal(self._replica, stream, part) for part in cut if fits(part.table)]
+        return sealed, sum(part.table.num_rows for part in cut if not fits(part.table))
 
     async def _send(self, sealed: Sequence[Sealed]) -> None:
         if not sealed:
             return
         if await self._sender.publish([batch.record for batch in sealed]):
             self._metrics.logged.inc(sum(batch.rows for batch in sealed))
+            self._tell(sealed)
             return
         for batch in sealed:
             if await self._sender.spill(batch.record):
                 self._metrics.spilled.inc(batch.rows)
+                self._tell([batch])
             else:
                 self._drop(batch.stream, batch.rows)
+
+    @staticmethod
+    def _tell(sealed: Sequence[Sealed]) -> None:
+        for batch in sealed:
+            batch.stream.told = max(batch.stream.told, batch.dropped)
 
     def _drop(self, stream: Stream, rows: int) -> None:
         stream.dropped += rows
         self._metrics.dropped.inc(rows)
 
-    def _stream(self, model_id: str, model: str) -> Stream:
-        return self._streams.setdefault(model_id, Stream(model_id, model))
-
-
-def _parts(table: pa.Table, rows: int) -> list[pa.Table]:
-    """Slices of at most `rows` rows that fit a record; a single row is never cut."""
-    if table.num_rows > 1 and (table.num_rows > 2 * rows or table.nbytes > _LARGEST_BATCH):
-        half = table.num_rows // 2
-        return _parts(table.slice(0, half), rows) + _parts(table.slice(half), rows)
-    return [table]
+    def _stream(self, record: CallRecord) -> Stream:
+        return self._streams.setdefault(record.model_id, Stream(record.model_id, record.model))

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from loopwright_common.errors import NotFoundError
 from loopwright_common.events import RoutesChanged
+from loopwright_common.policy import RecordPolicy
 from loopwright_scorer import domain
 from loopwright_scorer.domain import Circuit, Share
+from loopwright_scorer.keeping import WHOLE
 from loopwright_scorer.measure import Counters
 from loopwright_scorer.models import LoadedModel
 
@@ -33,6 +35,9 @@ class Route:
     versions: Mapping[int, ServedArm]
     shadows: tuple[ServedArm, ...] = ()
     routing_key: str | None = None
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    """The registry's names of versions; `champion` and `challenger` are the route's own."""
+    record: RecordPolicy = WHOLE
 
     def arm_for(self, key: str) -> ServedArm:
         """The arm of a routing key; sticky, and never one whose circuit is open."""
@@ -51,10 +56,30 @@ class Route:
         there = ", ".join(str(v) for v in sorted(self.versions))
         raise NotFoundError(f"model {self.model!r} has no version {version} here, only {there}")
 
+    def named(self, alias: str) -> ServedArm:
+        """The version with that alias; NotFoundError says which there are."""
+        names = {**self.aliases, **self._own_names()}
+        if arm := self.versions.get(names.get(alias, 0)):
+            return arm
+        there = sorted(name for name, version in names.items() if version in self.versions)
+        raise NotFoundError(
+            f"model {self.model!r} has no version {'@' + alias} here, "
+            f"only {', '.join('@' + name for name in there) or 'none with a name'}"
+        )
+
     def champion(self) -> ServedArm:
-        """The arm with most of the traffic."""
+        """The arm that the others are compared with: the first to join."""
         self._check_is_live()
-        return self.versions[max(self.shares, key=lambda s: (s.weight, s.version)).version]
+        return self.versions[self.shares[-1].version]
+
+    def _own_names(self) -> Mapping[str, int]:
+        """`champion`, and `challenger` for the arm on its way."""
+        own = {"champion": self.shares[-1].version} if self.shares else {}
+        if len(self.shares) > 1:
+            own["challenger"] = self.shares[0].version
+        elif self.shadows:
+            own["challenger"] = self.shadows[-1].version
+        return own
 
     def canary(self, arm: ServedArm) -> bool:
         """Whether the arm may be left out: the last to join of several."""
@@ -128,4 +153,6 @@ def assemble(data: RoutesChanged, loaded: Mapping[int, LoadedModel]) -> Route:
         versions=versions,
         shadows=tuple(versions[arm.version] for arm in data.arms if arm.role == "shadow"),
         routing_key=data.routing_key,
+        aliases=data.aliases,
+        record=data.record or WHOLE,
     )

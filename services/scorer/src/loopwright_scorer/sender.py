@@ -32,6 +32,11 @@ class Sender:
         self._patience = _PATIENCE_SECONDS
         self._publishing: asyncio.Timeout | None = None
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the bus took the last record and none waits on disk."""
+        return not self._away and not self._spill
+
     async def publish(self, records: Sequence[Outgoing]) -> bool:
         """Whether the bus has them now; if not, spill them."""
         return not self._spill and await self._publish(records)

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 from loopwright_common.errors import LoopwrightError
 from loopwright_scorer.accounts import Accounts, Done
 from loopwright_scorer.compute import Compute
+from loopwright_scorer.keeping import told_error
 from loopwright_scorer.predictions import PredictionIds
 from loopwright_scorer.routes import Route, ServedArm
 from loopwright_scorer.tensors import Request
@@ -86,7 +87,8 @@ class Shadows:
             if scored is None:
                 scored = await self._compute.later(arm.model, inputs, math.inf)
         except LoopwrightError as error:
-            log.warning("shadow.refused", version=arm.version, error=str(error))
+            why = told_error(answered.route.record, str(error))
+            log.warning("shadow.refused", version=arm.version, error=why)
             return
         computed = time.perf_counter_ns()
         self._accounts.enter(

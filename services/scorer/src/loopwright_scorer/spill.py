@@ -10,6 +10,7 @@ from loopwright_common.codec import Outgoing
 
 log = structlog.get_logger()
 _SUFFIX = ".batch"
+_UNFINISHED = ".new"
 
 
 class Spill:
@@ -22,7 +23,7 @@ class Spill:
         self._directory = directory
         self._limit = limit
         directory.mkdir(parents=True, exist_ok=True)
-        for torn in directory.glob("*.new"):
+        for torn in directory.glob(f"*{_UNFINISHED}"):
             torn.unlink()
         self._files = sorted(directory.glob(f"*{_SUFFIX}"))
         self._size = sum(path.stat().st_size for path in self._files)
@@ -41,6 +42,7 @@ class Spill:
             _write(path, body)
         except OSError as error:
             log.error("spill.failed", error=str(error))
+            path.with_suffix(_UNFINISHED).unlink(missing_ok=True)
             return False
         self._next += 1
         self._files.append(path)
@@ -78,7 +80,7 @@ def _unpacked(body: bytes) -> Outgoing:
 
 
 def _write(path: Path, body: bytes) -> None:
-    temporary = path.with_suffix(".new")
+    temporary = path.with_suffix(_UNFINISHED)
     with temporary.open("wb") as file:
         file.write(body)
         file.flush()

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common import clock
 from loopwright_common.inference import InferenceLogged
 from loopwright_common.sql import upsert
-from loopwright_monitor.drift.repository import Models
+from loopwright_monitor.drift.repository import Models, began_another
 from loopwright_monitor.tables import arrivals
 
 
@@ -50,9 +50,13 @@ class Arrivals:
             await models.count_seen(batch.model_id, missed=missed, dropped=dropped)
 
     async def forget(self, model_id: str, before: datetime) -> None:
-        """The model's epochs that have not been heard of since."""
+        """The model's epochs that are over and have not been heard of since.
+
+        One that only had nothing to say goes on where it was.
+        """
         old = (arrivals.c.model_id == model_id, arrivals.c.heard_at < before)
-        await self._connection.execute(sa.delete(arrivals).where(*old))
+        over = sa.or_(arrivals.c.ended, began_another())
+        await self._connection.execute(sa.delete(arrivals).where(*old, over))
 
     async def _get(self, batch: InferenceLogged) -> Arrival:
         query = sa.select(arrivals.c.next, arrivals.c.dropped, arrivals.c.ended).where(

@@ -10,7 +10,7 @@ Rinaldo, arXiv 2203.03532). Features are told by e-d-BH (arXiv 2501.04130).
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,17 +63,21 @@ class Detector:
         self.reset, self.reset_time = np.zeros(count, np.uint32), np.zeros(count, np.int64)
         self.had_since, self.asked_since = np.zeros(count, np.uint32), np.zeros(count, np.uint32)
 
-    def update(self, rows: pa.Table, times: Counts) -> list[Alarm]:
-        """Learn the rows (columns by feature name, times in microseconds); alarms in order."""
+    def update(self, rows: pa.Table, times: Counts, untold: Collection[str] = ()) -> list[Alarm]:
+        """Learn the rows (columns by feature name, times in microseconds); alarms in order.
+
+        A feature without its column is missing, but nothing is learnt of those `untold`.
+        """
         alarms = []
-        columns = {name: rows[name].combine_chunks() for name in rows.column_names}
+        names = [name for name in rows.column_names if name not in untold]
+        columns = {name: rows[name].combine_chunks() for name in names}
         done = 0
         while done < rows.num_rows:
             within = self.rows % self.bets.block_rows
             if within == 0:
                 self.block_time = int(times[done])
             taken = min(self.bets.block_rows - within, rows.num_rows - done)
-            self._count(columns, done, taken)
+            self._count(columns, untold, done, taken)
             self.rows += taken
             done += taken
             if self.rows % self.bets.block_rows == 0:
@@ -118,17 +122,21 @@ class Detector:
             self.asked_since,
         )
 
-    def _count(self, columns: Mapping[str, pa.Array], start: int, rows: int) -> None:
+    def _count(
+        self, columns: Mapping[str, pa.Array], untold: Collection[str], start: int, rows: int
+    ) -> None:
         at = 0
         for feature in self.bets.features:
+            place = slice(at, at + len(feature.watches))
+            at += len(feature.watches)
+            if feature.name in untold:
+                continue
             if feature.name in columns:
                 had, asked = tally(feature, columns[feature.name].slice(start, rows))
             else:
                 had, asked = tally_missing(feature, rows)
-            place = slice(at, at + len(feature.watches))
             self.had[place] += had
             self.asked[place] += asked
-            at += len(feature.watches)
 
     def _close_block(self) -> None:
         bets = self.bets
@@ -141,7 +149,8 @@ class Detector:
         self.asked_since[anew] = 0
         self.had_since += had.astype(np.uint32)
         self.asked_since += asked.astype(np.uint32)
-        self.ratio = np.logaddexp(self.ratio, 0.0) + gain
+        # A bet that was asked nothing in the block neither wins nor ages.
+        self.ratio = np.where(asked > 0, np.logaddexp(self.ratio, 0.0) + gain, self.ratio)
         self.cusum = np.maximum(self.cusum, 0.0) + gain
         self.had[:] = 0
         self.asked[:] = 0

@@ -73,17 +73,21 @@ class Version:
         return f"{self.profile_why}; {said}" if self.profile_why else said
 
 
-def _unknown_tails() -> sa.ScalarSelect[int]:
-    """Epochs that did not mark their end although their replica has begun another since."""
+def began_another() -> sa.ColumnElement[bool]:
+    """Whether the replica of an epoch among the arrivals has begun another since."""
     later = arrivals.alias()
-    began_another = sa.exists().where(
+    return sa.exists().where(
         later.c.model_id == arrivals.c.model_id,
         later.c.replica == arrivals.c.replica,
         later.c.epoch > arrivals.c.epoch,
     )
+
+
+def _unknown_tails() -> sa.ScalarSelect[int]:
+    """Epochs that did not mark their end although their replica has begun another since."""
     query = sa.select(sa.func.count()).select_from(arrivals)
     return query.where(
-        arrivals.c.model_id == models.c.model_id, arrivals.c.ended.is_(False), began_another
+        arrivals.c.model_id == models.c.model_id, arrivals.c.ended.is_(False), began_another()
     ).scalar_subquery()
 
 

@@ -51,7 +51,8 @@ async def watch(uow: UnitOfWork, batch: InferenceLogged) -> Learnt:
     champion = set() if model.champion is None else {model.champion}
     known = {number: await _version(uow, model, number) for number in sorted(numbers | champion)}
     if model.champion is not None:
-        await _learn(uow, Stream(model, known[model.champion], INPUTS), inputs_of(rows), learnt)
+        stream = Stream(model, known[model.champion], INPUTS, frozenset(batch.redacted))
+        await _learn(uow, stream, inputs_of(rows), learnt)
     if SCORE in rows.column_names:
         for number in sorted(numbers):
             stream = Stream(model, known[number], SCORES)
@@ -76,7 +77,8 @@ async def _learn(uow: UnitOfWork, stream: Stream, rows: pa.Table, learnt: Learnt
         waited = await first_rows.take_waiting(uow, stream)
         rows = waited.before(rows)
         detector.origin = waited.start(detector.origin)
-    alarms = detector.update(rows, rows["time"].cast(pa.int64()).to_numpy())
+    times = rows["time"].cast(pa.int64()).to_numpy()
+    alarms = detector.update(rows, times, stream.untold)
     for alarm in alarms:
         await tell(uow, stream, detector, alarm)
     state = (detector.bets.digest, detector.to_bytes())

@@ -14,11 +14,15 @@ INPUTS, SCORES = "inputs", "score"
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A watched stream: the champion's `inputs`, or the `score` of one version."""
+    """A watched stream: the champion's `inputs`, or the `score` of one version.
+
+    `untold` columns are left out of its rows on purpose.
+    """
 
     model: Model
     version: Version
     name: str
+    untold: frozenset[str] = frozenset()
 
     @property
     def place(self) -> tuple[str, int, str]:

@@ -1,0 +1,72 @@
+"""Batches of a model's rows: numbered, sealed, and how much of the stream was lost before each."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from loopwright_common.codec import Outgoing
+from loopwright_common.ids import derived_id
+from loopwright_common.inference import InferenceLogged
+from loopwright_scorer.measure import Replica
+from loopwright_scorer.outgoing import outgoing
+from loopwright_scorer.records import Rows
+
+_LARGEST_BATCH = 900_000
+"""Bytes of a batch, below the topic's largest record with room for headers."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """One model's batches in this epoch; rows were `dropped`, of which the bus was `told`."""
+
+    model_id: str
+    model: str
+    sequence: int = 0
+    dropped: int = 0
+    told: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A batch with its identity, ready to send as often as it takes; it tells of `dropped` rows."""
+
+    record: Outgoing
+    rows: int
+    stream: Stream
+    dropped: int
+
+
+def seal(replica: Replica, stream: Stream, rows: Rows, *, last: bool = False) -> Sealed:
+    """The next batch of the stream."""
+    batch = InferenceLogged(
+        model_id=stream.model_id,
+        model=stream.model,
+        replica=replica.name,
+        epoch=replica.epoch,
+        sequence=stream.sequence,
+        dropped=stream.dropped,
+        last=last,
+        table=rows.table,
+        redacted=rows.redacted,
+    )
+    identity = (replica.name, replica.epoch, stream.model_id, stream.sequence)
+    stream.sequence += 1
+    record = outgoing(
+        batch,
+        key=stream.model_id,
+        subject=f"models/{stream.model}",
+        event_id=derived_id("inference-logged", *identity),
+    )
+    return Sealed(record, rows.table.num_rows, stream, batch.dropped)
+
+
+def parts(table: pa.Table, rows: int) -> list[pa.Table]:
+    """Slices of at most twice `rows` rows that fit a record; a single row is never cut."""
+    if table.num_rows > 1 and (table.num_rows > 2 * rows or not fits(table)):
+        half = table.num_rows // 2
+        return parts(table.slice(0, half), rows) + parts(table.slice(half), rows)
+    return [table]
+
+
+def fits(table: pa.Table) -> bool:
+    return bool(table.nbytes <= _LARGEST_BATCH)
