@@ -144,4 +144,4 @@ async def test_a_format_that_is_not_served_is_rejected_with_the_reason(running: 
 
     rejected = await running.until(1, "rejected")
 
-    assert "log the model as skops" in rejected["why"]
+    assert "serialization_format='skops'" in rejected["why"]

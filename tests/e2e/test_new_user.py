@@ -92,7 +92,7 @@ def test_what_cannot_be_served_says_why(user: User) -> None:
     user.python(LOG + ODD)
     pickled = user.loopwright("deployments", "wait", "pickled/1", status=1)
     assert "sklearn-pickle is not served" in pickled
-    assert "log the model as skops" in pickled
+    assert "serialization_format='skops'" in pickled
     unsigned = user.loopwright("deployments", "wait", "unsigned/1", status=1)
     assert "infer_signature" in unsigned
 

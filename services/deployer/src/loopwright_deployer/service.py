@@ -17,9 +17,10 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_deployer.domain import Deployment, Served, State, move
+from loopwright_deployer.packaging.flavors import because
 from loopwright_deployer.repository import Deployments, Record
 
-SERVEABLE = ("sklearn-skops", "onnx")
+SERVEABLE = ("sklearn-skops", "onnx", "xgboost", "lightgbm")
 Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
 
 
@@ -193,7 +194,4 @@ def _validation(record: Record, *, passed: bool) -> DeploymentValidated:
 
 
 def _unserveable(format: str) -> str:
-    return (
-        f"format {format} is not served: it can run any code when it is opened; "
-        "log the model as skops (scikit-learn) or onnx"
-    )
+    return f"format {format} is not served: {because(format.removesuffix('-pickle'))}"

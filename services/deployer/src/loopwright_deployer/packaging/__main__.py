@@ -1,8 +1,9 @@
 """`python -m loopwright_deployer.packaging JOB`, or `--spare`: import all while there is no job.
 
 A job is one JSON object, `{"source": DIR, "target": DIR, "digest": "sha256:...", "rows": FILE}`;
-the optional `rows` is Parquet to compare forms on. Prints one JSON line: `{"format", "why"}`, or
-`{"error": "..."}` with exit status 1. In spare mode the end of standard input ends the process.
+the optional `rows` is Parquet to compare forms on, `grant` what an administrator allows. Prints one
+JSON line: `{"format", "why"}`, or `{"error": "..."}` with exit status 1. In spare mode the end of
+standard input ends the process.
 """
 
 import json
@@ -11,8 +12,10 @@ import select
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from loopwright_common.errors import LoopwrightError
+from loopwright_deployer.packaging.apart import Grant
 from loopwright_deployer.packaging.build import Job, build
 
 _HEAVY = ("onnx", "onnxruntime", "yaml", "pyarrow.parquet", "pandas", "skops.io", "skl2onnx")
@@ -42,12 +45,22 @@ def _answer(line: str) -> dict[str, str]:
         target=Path(asked["target"]),
         digest=asked["digest"],
         rows=Path(asked["rows"]) if asked.get("rows") else None,
+        grant=_grant(asked.get("grant") or {}),
     )
     try:
         spec = build(job)
     except LoopwrightError as error:
         return {"error": str(error)}
     return {"format": spec.format, "why": spec.parity or f"serves {spec.file} as it is"}
+
+
+def _grant(told: dict[str, Any]) -> Grant:
+    environments = told.get("environments")
+    return Grant(
+        told.get("model", ""),
+        told.get("pickle", False),
+        Path(environments) if environments else None,
+    )
 
 
 def _import_while_idle() -> None:

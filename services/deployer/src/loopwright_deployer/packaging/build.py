@@ -1,18 +1,25 @@
-"""Builds a serving package: ONNX where it converts and agrees with the native form, else skops."""
+"""Builds a serving package: ONNX where it converts and agrees with the native form, else that."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.errors import InvalidError
-from loopwright_common.serving import SPEC_FILE, ServingSpec
-from loopwright_deployer.packaging import convert, graph, native
+from loopwright_common.errors import InvalidError, LoopwrightError
+from loopwright_common.serving import SPEC_FILE, Classes, ServingSpec
+from loopwright_deployer.packaging import apart, graph, lightgbm, native, xgboost
+from loopwright_deployer.packaging.graph import Compiled
+from loopwright_deployer.packaging.opened import Answers, Kept, Opened
 from loopwright_deployer.packaging.parity import agreement
-from loopwright_deployer.packaging.rows import Rows, sample
+from loopwright_deployer.packaging.rows import Rows, made_up, sample
 from loopwright_deployer.packaging.source import Source, read_source
 
 ONNX_FILE = "model.onnx"
-SKOPS_FILE = "model.skops"
+OPENERS: dict[str, Callable[[Source], Opened]] = {
+    "sklearn": native.open_skops,
+    "xgboost": xgboost.open_xgboost,
+    "lightgbm": lightgbm.open_lightgbm,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,71 +30,133 @@ class Job:
     target: Path
     digest: str
     rows: Path | None = None
+    grant: apart.Grant = apart.NOTHING
 
 
 def build(job: Job) -> ServingSpec:
     """Write the serving package into `target`; InvalidError says why it cannot be served."""
     source = read_source(job.source)
     job.target.mkdir(parents=True, exist_ok=True)
-    spec = _from_onnx(job, source) if source.flavor == "onnx" else _from_skops(job, source)
+    if source.loader is not None:
+        spec = apart.build(source, job.target, job.digest, job.grant)
+    else:
+        spec = _from_onnx(job, source) if source.flavor == "onnx" else _from_native(job, source)
     (job.target / SPEC_FILE).write_text(spec.model_dump_json(exclude_none=True))
     return spec
 
 
 def _from_onnx(job: Job, source: Source) -> ServingSpec:
-    content = source.file.read_bytes()
-    served = graph.describe(content, source)
+    served = graph.describe(source)
     (job.target / ONNX_FILE).write_bytes(served.content)
     return ServingSpec(
         format="onnx",
         file=ONNX_FILE,
         task=served.task,
+        targets=served.targets,
         classes=served.classes,
         columns=served.columns,
         tensor=served.tensor,
+        matrices=served.matrices,
         output_names=served.output_names,
         source_digest=job.digest,
         example=source.example,
     )
 
 
-def _from_skops(job: Job, source: Source) -> ServingSpec:
-    opened = native.open_skops(source)
+def _from_native(job: Job, source: Source) -> ServingSpec:
+    opened = _opened(source)
     rows = sample(job.rows, opened.columns, opened.tensor, source.example)
-    content, why = _compiled(opened, rows)
-    common: dict[str, Any] = {
-        "task": opened.task,
-        "classes": opened.classes,
-        "columns": opened.columns,
-        "tensor": opened.tensor,
-        "source_digest": job.digest,
-        "example": source.example,
-        "parity": why,
-    }
-    if content is not None:
-        (job.target / ONNX_FILE).write_bytes(content)
-        names = graph.output_names(content, opened.task)
-        return ServingSpec(format="onnx", file=ONNX_FILE, output_names=names, **common)
-    if opened.compiled_only:
-        kinds = ", ".join(opened.compiled_only)
-        raise InvalidError(f"{kinds} is served as ONNX only, and: {why}")
-    (job.target / SKOPS_FILE).write_bytes(source.file.read_bytes())
+    answers = _answers(opened, rows)
+    targets = _targets(answers)
+    compiled, why = _compiled(opened, answers, rows)
+    kept = _as_onnx(compiled) if compiled else _as_it_is(opened, why)
+    (job.target / kept.spec["file"]).write_bytes(kept.content)
     return ServingSpec(
-        format="sklearn-skops", file=SKOPS_FILE, trusted=list(opened.trusted), **common
+        task=opened.task,
+        targets=targets,
+        classes=_classes(opened, targets),
+        columns=opened.columns,
+        tensor=opened.tensor,
+        predicts=opened.predicts,
+        source_digest=job.digest,
+        example=source.example,
+        parity=why,
+        **kept.spec,
     )
 
 
-def _compiled(opened: native.Opened, rows: Rows) -> tuple[bytes | None, str]:
-    """The ONNX form, or None and why it stays native."""
+def _opened(source: Source) -> Opened:
     try:
-        content = convert.to_onnx(opened)
-    except Exception as error:  # noqa: BLE001  (converters raise anything)
-        return None, f"stays native: it does not convert to ONNX ({_first_line(error)})"
+        return OPENERS[source.flavor](source)
+    except LoopwrightError:
+        raise
+    except Exception as error:
+        raise InvalidError(f"{source.file.name} does not open: {_first_line(error)}") from error
+
+
+def _answers(opened: Opened, rows: Rows) -> Answers:
+    """The model's own, to compare with; of a made-up row where there are no others."""
     try:
-        agrees, sentence = agreement(opened, content, rows)
-    except Exception as error:  # noqa: BLE001  (whatever the foreign graph makes the runtime raise)
-        return None, f"stays native: its ONNX form does not run ({_first_line(error)})"
-    return (content, sentence) if agrees else (None, f"stays native: {sentence}")
+        return opened.answer(rows if len(rows) else made_up(opened.columns, opened.tensor))
+    except Exception as error:
+        if not len(rows):
+            return {}  # it refuses what we made up
+        raise InvalidError(
+            f"the model does not answer its own example: {_first_line(error)}"
+        ) from error
+
+
+def _targets(answers: Answers) -> int:
+    """Labels or predictions per row."""
+    first = next(iter(answers.values()), None)
+    return 1 if first is None or first.ndim < 2 else int(first.shape[1])
+
+
+def _classes(opened: Opened, targets: int) -> Classes | list[Classes] | None:
+    """One list per label; a model of several yes-or-no labels names but one for all."""
+    if targets == 1 or opened.classes is None or isinstance(opened.classes[0], list):
+        return opened.classes
+    yes_or_no: Classes = [0, 1]
+    return [yes_or_no] * targets
+
+
+def _compiled(opened: Opened, answers: Answers, rows: Rows) -> tuple[Compiled | None, str]:
+    """The ONNX form, or None and why the model stays native."""
+    if not len(rows):
+        return None, "stays native: there is no example or training row to compare its ONNX form on"
+    why = "stays native: its categories are the library's own"
+    for convert in opened.conversions:
+        try:
+            compiled = graph.finish(convert(), answers.keys())
+        except Exception as error:  # noqa: BLE001  (converters raise anything)
+            why = f"stays native: it does not convert to ONNX ({_first_line(error)})"
+            continue
+        try:
+            agrees, sentence = agreement(answers, opened.classes, compiled, rows)
+        except Exception as error:  # noqa: BLE001  (whatever the foreign graph makes the runtime raise)
+            why = f"stays native: its ONNX form does not run ({_first_line(error)})"
+            continue
+        if agrees:
+            return compiled, sentence
+        why = f"stays native: {sentence}"
+    return None, why
+
+
+def _as_onnx(compiled: Compiled) -> Kept:
+    told: dict[str, Any] = {
+        "format": "onnx",
+        "file": ONNX_FILE,
+        "matrices": compiled.matrices,
+        "output_names": compiled.output_names,
+    }
+    return Kept(compiled.content, told)
+
+
+def _as_it_is(opened: Opened, why: str) -> Kept:
+    try:
+        return opened.keep()
+    except InvalidError as error:
+        raise InvalidError(f"{error}, and: {why}") from None
 
 
 def _first_line(error: Exception) -> str:

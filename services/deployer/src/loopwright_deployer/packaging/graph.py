@@ -1,21 +1,30 @@
 """Reads an ONNX graph: its inputs and outputs as the scorer names them, its class labels."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Column, ColumnType, Tensor
-from loopwright_deployer.packaging.join import are_numbers, join_columns
+from loopwright_common.serving import Classes, Column, ColumnType, Tensor
+from loopwright_deployer.packaging.convert import are_numbers
+from loopwright_deployer.packaging.group import group_columns
+from loopwright_deployer.packaging.opened import Converted, Task
 from loopwright_deployer.packaging.source import Source
 
-Classes = list[str | int | float | bool]
-Task = Literal["classifier", "regressor"]
+LABEL, PROBABILITIES, PREDICTION = "label", "probabilities", "prediction"
 _FLOATS = (1, 11)  # TensorProto.FLOAT, DOUBLE
 _COLUMN_TYPES: dict[int, ColumnType] = {
     1: "float", 6: "integer", 7: "long", 8: "string", 9: "boolean", 11: "double",
 }  # fmt: skip
-_TENSOR_TYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
+_TENSOR_TYPES = {
+    1: "float32",
+    2: "uint8",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+}
 _LABEL_ATTRIBUTES = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
 
 
@@ -25,46 +34,84 @@ class Described:
 
     content: bytes
     task: Task
+    targets: int
     classes: Classes | None
     columns: list[Column] | None
     tensor: Tensor | None
+    matrices: dict[str, list[str]]
     output_names: dict[str, str]
 
 
-def describe(content: bytes, source: Source) -> Described:
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A converted graph with the outputs that are served; `matrices` as in the serving spec."""
+
+    content: bytes
+    matrices: dict[str, list[str]]
+    output_names: dict[str, str]
+
+
+def describe(source: Source) -> Described:
     """InvalidError when the graph's inputs or outputs are not such as the scorer serves."""
     import onnx
 
     try:
-        onnx_model = onnx.load_model_from_string(content)
+        # The MLflow client keeps large tensors in files of their own: here they come in.
+        onnx_model = onnx.load_model(source.file)
         onnx.checker.check_model(onnx_model)
     except Exception as error:  # noqa: BLE001  (protobuf and the checker raise various kinds)
         raise InvalidError(f"not a valid ONNX file: {str(error)[:200]}") from None
-    _without_zipmap(onnx_model.graph)
-    task: Task = "regressor" if len(onnx_model.graph.output) == 1 else "classifier"
-    names = _output_names(onnx_model.graph, task)
-    columns, tensor = _inputs(onnx_model.graph, source)
-    classes = _classes(onnx_model.graph, names["probabilities"]) if task == "classifier" else None
-    served = bytes(onnx_model.SerializeToString())
-    return Described(served, task, classes, columns, tensor, names)
+    graph = onnx_model.graph
+    _without_zipmap(graph)
+    names = _output_names(graph)
+    columns, tensor, matrices = _inputs(onnx_model, source)
+    first = next(one for one in graph.output if one.name == next(iter(names.values())))
+    return Described(
+        content=bytes(onnx_model.SerializeToString()),
+        task="regressor" if PREDICTION in names else "classifier",
+        targets=max(_width(first), 1),
+        classes=_classes(graph, names) if LABEL in names else None,
+        columns=columns,
+        tensor=tensor,
+        matrices=matrices,
+        output_names=names,
+    )
 
 
-def output_names(content: bytes, task: Task) -> dict[str, str]:
-    """Our output names to the graph's."""
-    import onnx
+def finish(converted: Converted, wanted: Collection[str]) -> Compiled:
+    """A converter's graph with the `wanted` outputs only; a converter gives them in our order."""
+    graph = converted.onnx_model.graph
+    _without_zipmap(graph)
+    ours = [PREDICTION] if PREDICTION in wanted else [LABEL, PROBABILITIES]
+    outputs = {
+        name: output for name, output in zip(ours, graph.output, strict=False) if name in wanted
+    }
+    kept = [_unsized(output) for output in outputs.values()]
+    del graph.output[:]
+    graph.output.extend(kept)
+    content = bytes(converted.onnx_model.SerializeToString())
+    names = {name: output.name for name, output in zip(outputs, kept, strict=True)}
+    return Compiled(content, converted.matrices, names)
 
-    return _output_names(onnx.load_model_from_string(content).graph, task)
+
+def _unsized(output: Any) -> Any:
+    """A copy without shape: converters declare wrong ones, and the runtime needs none."""
+    plain = type(output)()
+    plain.CopyFrom(output)
+    plain.type.tensor_type.ClearField("shape")
+    return plain
 
 
-def _output_names(graph: Any, task: Task) -> dict[str, str]:
-    if task == "regressor":
+def _output_names(graph: Any) -> dict[str, str]:
+    """Ours to the graph's; one output of numbers is a prediction, else there is a label."""
+    if len(graph.output) == 1:
         output = graph.output[0]
-        if _kind(output) not in _FLOATS or len(_shape(output)) > 2 or _width(output) > 1:
+        if len(_shape(output)) > 2:
             raise InvalidError(
-                f"ONNX output {output.name!r}: a regressor has one output, floats [n] or [n, 1]; "
-                "a classifier needs two, labels and probabilities"
+                f"ONNX output {output.name!r} has {len(_shape(output))} dimensions; served are"
+                " predictions [n] and [n, k], or labels and probabilities"
             )
-        return {"prediction": output.name}
+        return {PREDICTION if _kind(output) in _FLOATS else LABEL: output.name}
     floats = [one for one in graph.output if _kind(one) in _FLOATS and len(_shape(one)) == 2]
     labels = [one for one in graph.output if one not in floats]
     if len(floats) != 1 or len(labels) != 1:
@@ -72,17 +119,19 @@ def _output_names(graph: Any, task: Task) -> dict[str, str]:
         raise InvalidError(
             f"ONNX outputs {names}: a classifier has labels [n] and probabilities [n, classes]"
         )
-    return {"label": labels[0].name, "probabilities": floats[0].name}
+    return {LABEL: labels[0].name, PROBABILITIES: floats[0].name}
 
 
-def _inputs(graph: Any, source: Source) -> tuple[list[Column] | None, Tensor | None]:
+def _inputs(
+    onnx_model: Any, source: Source
+) -> tuple[list[Column] | None, Tensor | None, dict[str, list[str]]]:
+    graph = onnx_model.graph
     constant = {one.name for one in graph.initializer}
     inputs = [one for one in graph.input if one.name not in constant]
     if len(inputs) == 1 and (source.tensor is not None or _width(inputs[0]) != 1):
-        if _is_matrix_of(inputs[0], source.columns):
-            join_columns(graph, source.columns or [])
-            return source.columns, None
-        return None, _tensor(inputs[0])
+        if source.columns is not None and _is_matrix_of(inputs[0], source.columns):
+            return source.columns, None, {inputs[0].name: [c.name for c in source.columns]}
+        return None, _tensor(inputs[0], source.tensor), {}
     wanted = {column.name: column for column in source.columns or ()}
     if wanted and set(wanted) != {one.name for one in inputs}:
         raise InvalidError(
@@ -91,14 +140,14 @@ def _inputs(graph: Any, source: Source) -> tuple[list[Column] | None, Tensor | N
         )
     found = {one.name: _column(one) for one in inputs}
     ordered = list(wanted) or list(found)
-    return [wanted.get(name, found[name]) for name in ordered], None
+    columns = [wanted.get(name, found[name]) for name in ordered]
+    return columns, None, group_columns(onnx_model)
 
 
-def _is_matrix_of(value: Any, columns: list[Column] | None) -> bool:
+def _is_matrix_of(value: Any, columns: list[Column]) -> bool:
     """Whether the signature's columns of numbers fill the one input."""
     return (
-        columns is not None
-        and len(_shape(value)) == 2
+        len(_shape(value)) == 2
         and _width(value) in (-1, len(columns))
         and _kind(value) in _FLOATS
         and are_numbers(columns)
@@ -113,10 +162,13 @@ def _column(value: Any) -> Column:
     return Column(name=value.name, type=_COLUMN_TYPES[_kind(value)])
 
 
-def _tensor(value: Any) -> Tensor:
+def _tensor(value: Any, told: Tensor | None) -> Tensor:
+    """The graph's input, sent in the signature's type where it has the graph's shape."""
     shape = _shape(value)[1:]
     if _kind(value) not in _TENSOR_TYPES:
         raise InvalidError(f"ONNX input {value.name!r}: tensors of numbers are served")
+    if told is not None and len(told.shape) == len(shape):
+        return Tensor(name=value.name, dtype=told.dtype, shape=told.shape)
     return Tensor(name=value.name, dtype=_TENSOR_TYPES[_kind(value)], shape=shape)
 
 
@@ -134,11 +186,13 @@ def _without_zipmap(graph: Any) -> None:
         graph.node.remove(node)
 
 
-def _classes(graph: Any, probabilities: str) -> Classes:
+def _classes(graph: Any, names: dict[str, str]) -> Classes | None:
     for node in graph.node:
         if labels := _attribute_labels(node):
             return labels
-    width = next(_width(one) for one in graph.output if one.name == probabilities)
+    if PROBABILITIES not in names:
+        return None
+    width = next(_width(one) for one in graph.output if one.name == names[PROBABILITIES])
     if width < 1:
         raise InvalidError(
             "the ONNX graph names no class labels and no number of classes; "

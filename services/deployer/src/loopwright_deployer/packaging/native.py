@@ -1,13 +1,14 @@
 """Opens scikit-learn estimators kept as skops, trusting a fixed list of types."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Column, Tensor
-from loopwright_deployer.packaging.source import TENSOR_INPUT, Source
+from loopwright_common.serving import Classes, Column, Tensor
+from loopwright_deployer.packaging import convert
+from loopwright_deployer.packaging.opened import Answers, Kept, Opened, Task, plain, signature_of
+from loopwright_deployer.packaging.rows import Rows, native_inputs
+from loopwright_deployer.packaging.source import Source
 
 # Looked at one by one: plain data or arithmetic, beyond what skops trusts by itself.
 TRUSTED = (
@@ -19,29 +20,23 @@ TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
 )
-# Their node arrays are native memory, so they are opened here only and served as ONNX.
+# Their trees are native memory, so they are opened here only and served as ONNX.
 COMPILED_ONLY = (
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
 )
 VARIABLE = "LOOPWRIGHT_DEPLOYER_TRUSTED_TYPES"
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An estimator with its inputs; `compiled_only` names types that are not served natively."""
-
-    estimator: Any
-    task: Literal["classifier", "regressor"]
-    classes: list[str | int | float | bool] | None
-    columns: list[Column] | None
-    tensor: Tensor | None
-    trusted: Sequence[str]
-    compiled_only: Sequence[str]
-
-
-def open_skops(source: Source) -> Opened:
-    """InvalidError for a type outside the list, no signature, or a task that is not served."""
+def load_skops(source: Source) -> tuple[Any, list[str]]:
+    """The estimator and its types beyond skops' own; InvalidError for one outside the list."""
     import skops.io
 
     found = set(skops.io.get_untrusted_types(file=source.file))
@@ -51,35 +46,60 @@ def open_skops(source: Source) -> Opened:
             f"the package holds types that are not trusted: {', '.join(strange)}; "
             f"after a look at them, name them in {VARIABLE}, or log the model as onnx"
         )
-    estimator = skops.io.load(source.file, trusted=sorted(found))
-    columns, tensor = _signature(source, estimator)
+    return skops.io.load(source.file, trusted=sorted(found)), sorted(found)
+
+
+def open_skops(source: Source) -> Opened:
+    """InvalidError for a type that is not trusted, no signature, or a task that is not served."""
+    estimator, found = load_skops(source)
+    columns, tensor = signature_of(
+        source,
+        getattr(estimator, "n_features_in_", None),
+        named=hasattr(estimator, "feature_names_in_"),
+    )
     task, classes = _task(estimator)
-    compiled_only = sorted(found & set(COMPILED_ONLY))
-    return Opened(estimator, task, classes, columns, tensor, sorted(found), compiled_only)
+    return Opened(
+        task=task,
+        classes=classes,
+        columns=columns,
+        tensor=tensor,
+        predicts="label" if task == "classifier" else "prediction",
+        answer=lambda rows: _answer(estimator, task, rows, columns, tensor),
+        conversions=convert.conversions(estimator, task, columns, tensor),
+        keep=lambda: _kept(source, found),
+    )
 
 
-def _task(
-    estimator: Any,
-) -> tuple[Literal["classifier", "regressor"], list[str | int | float | bool] | None]:
+def _answer(
+    estimator: Any, task: Task, rows: Rows, columns: list[Column] | None, tensor: Tensor | None
+) -> Answers:
+    inputs = native_inputs(rows, columns, tensor)
+    if task == "regressor":
+        return {"prediction": estimator.predict(inputs)}
+    answers = {"label": estimator.predict(inputs)}
+    if hasattr(estimator, "predict_proba") and answers["label"].ndim == 1:
+        answers["probabilities"] = estimator.predict_proba(inputs)
+    return answers
+
+
+def _kept(source: Source, found: list[str]) -> Kept:
+    if kinds := sorted(set(found) & set(COMPILED_ONLY)):
+        raise InvalidError(f"{', '.join(kinds)} is served as ONNX only")
+    return Kept(
+        source.file.read_bytes(),
+        {"format": "sklearn-skops", "file": "model.skops", "trusted": found},
+    )
+
+
+def _task(estimator: Any) -> tuple[Task, Classes | list[Classes] | None]:
     from sklearn.base import is_classifier, is_regressor
 
-    kind = type(estimator).__name__
     if is_regressor(estimator):
         return "regressor", None
     if not is_classifier(estimator):
+        kind = type(estimator).__name__
         raise InvalidError(f"{kind} is neither classifier nor regressor; only these are served")
-    if not hasattr(estimator, "predict_proba"):
-        raise InvalidError(f"{kind} gives no probabilities; wrap it in CalibratedClassifierCV")
-    return "classifier", [getattr(one, "item", lambda one=one: one)() for one in estimator.classes_]
-
-
-def _signature(source: Source, estimator: Any) -> tuple[list[Column] | None, Tensor | None]:
-    if source.columns is not None or source.tensor is not None:
-        return source.columns, source.tensor
-    if hasattr(estimator, "feature_names_in_") or not hasattr(estimator, "n_features_in_"):
-        raise InvalidError(
-            "the package has no signature; log it with signature=infer_signature(X, y) "
-            "or with an input_example"
-        )
-    width = int(estimator.n_features_in_)
-    return None, Tensor(name=TENSOR_INPUT, dtype="float64", shape=[width])
+    classes = estimator.classes_
+    if isinstance(classes, list):
+        return "classifier", [plain(one) for one in classes]
+    return "classifier", plain(classes)

@@ -1,12 +1,31 @@
 """Rows to compare the native and the compiled form on, as both forms want them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.serving import Column, Tensor
+from loopwright_common.serving import Column, ColumnType, Tensor
 
 MOST = 500
+_FRAME_TYPES: dict[ColumnType, str] = {
+    "double": "float64",
+    "float": "float32",
+    "long": "int64",
+    "integer": "int32",
+    "boolean": "bool",
+    "string": "object",
+    "datetime": "datetime64[us]",
+}
+_NUMPY_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,43 +55,57 @@ def sample(
     return _with_missing(rows, [c for c in columns or () if not c.required]) if len(rows) else rows
 
 
-def native_frame(rows: Rows, columns: list[Column]) -> Any:
-    """A pandas frame typed by the signature; a missing integer makes its column float."""
+def made_up(columns: list[Column] | None, tensor: Tensor | None) -> Rows:
+    """One row to learn from what shape the answers are."""
+    if tensor is not None:
+        return Rows(_drawn(tensor))
+    plain: dict[str, Any] = {"string": "", "boolean": False, "datetime": datetime(2000, 1, 1)}  # noqa: DTZ001
+    return Rows({column.name: [plain.get(column.type, 0)] for column in columns or ()})
+
+
+def native_inputs(rows: Rows, columns: list[Column] | None, tensor: Tensor | None) -> Any:
+    """What the library itself takes: an array, or a pandas frame typed by the signature.
+
+    A missing whole number makes its column float.
+    """
     import numpy as np
     import pandas as pd
 
-    kinds = {"double": np.float64, "float": np.float32, "boolean": bool, "string": object}
+    if tensor is not None:
+        return np.array(rows.values[tensor.name], dtype=tensor.dtype)
     data = {}
-    for column in columns:
+    for column in columns or ():
         values = rows.values[column.name]
-        kind: Any = kinds.get(column.type, np.int64)
-        if kind is np.int64 and any(value is None for value in values):
-            kind = np.float64
+        kind = _FRAME_TYPES[column.type]
+        if kind.startswith("int") and any(value is None for value in values):
+            kind = "float64"
         data[column.name] = pd.Series(values, dtype=kind)
     return pd.DataFrame(data)
 
 
-def onnx_feed(rows: Rows, columns: list[Column], graph_types: dict[str, str]) -> dict[str, Any]:
-    """[n, 1] arrays by input; missing is NaN for a number and "" for a text."""
+def onnx_feed(
+    rows: Rows, graph_types: dict[str, str], matrices: dict[str, list[str]]
+) -> dict[str, Any]:
+    """Arrays by graph input; missing is NaN for a number and "" for a text."""
     import numpy as np
 
-    kinds: dict[str, Any] = {
-        "tensor(float)": np.float32,
-        "tensor(double)": np.float64,
-        "tensor(int64)": np.int64,
-        "tensor(int32)": np.int32,
-        "tensor(bool)": np.bool_,
-    }
     feed = {}
-    for column in columns:
-        values = rows.values[column.name]
-        kind = kinds.get(graph_types[column.name])
-        if kind is None:
-            array = np.array(["" if v is None else str(v) for v in values], dtype=object)
+    for name, graph_type in graph_types.items():
+        kind = _NUMPY_TYPES.get(graph_type, "object")
+        arrays = [_onnx_array(rows.values[one], kind) for one in matrices.get(name, [name])]
+        if name in matrices:
+            feed[name] = np.stack(arrays, axis=1)
         else:
-            array = np.array([np.nan if v is None else v for v in values]).astype(kind)
-        feed[column.name] = array.reshape(-1, 1)
+            feed[name] = arrays[0] if arrays[0].ndim > 1 else arrays[0].reshape(-1, 1)
     return feed
+
+
+def _onnx_array(values: list[Any], kind: str) -> Any:
+    import numpy as np
+
+    if kind == "object":
+        return np.array(["" if value is None else str(value) for value in values], dtype=object)
+    return np.array([np.nan if value is None else value for value in values]).astype(kind)
 
 
 def _spread(parquet: Path | None, names: list[str]) -> dict[str, list[Any]]:
@@ -103,4 +136,7 @@ def _drawn(tensor: Tensor) -> dict[str, list[Any]]:
     import numpy as np
 
     shape = (32, *(max(size, 1) for size in tensor.shape))
-    return {tensor.name: np.random.default_rng(0).normal(size=shape).tolist()}
+    draw = np.random.default_rng(0)
+    whole = np.dtype(tensor.dtype).kind in "iu"
+    drawn = draw.integers(0, 100, shape) if whole else draw.normal(size=shape)
+    return {tensor.name: drawn.tolist()}

@@ -7,6 +7,7 @@ from typing import Any
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving import Column, Tensor
+from loopwright_deployer.packaging.flavors import Loader, own_process, served
 
 TENSOR_INPUT = "input"
 _TYPES = {"double", "float", "long", "integer", "boolean", "string", "datetime"}
@@ -21,6 +22,13 @@ class Source:
     columns: list[Column] | None
     tensor: Tensor | None
     example: dict[str, list[Any]] | None
+    model_class: str = ""
+    directory: Path = Path()
+    loader: Loader | None = None
+    """Given where the package is served from a process of its own."""
+    refusal: str = ""
+    classes: list[Any] | None = None
+    """A classifier's, where the package names them."""
 
 
 def read_source(directory: Path) -> Source:
@@ -32,21 +40,32 @@ def read_source(directory: Path) -> Source:
         flavors = dict(mlmodel["flavors"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise InvalidError(f"the package has no readable MLmodel file: {error}") from None
-    flavor, name = _flavor(flavors)
+    refused, loader = "", None
+    try:
+        flavor, name = served(flavors)
+    except InvalidError as error:
+        refused = str(error)
+        flavor, name, loader = own_process(flavors, refused)
     columns, tensor = _inputs(mlmodel.get("signature"))
-    file = _inside(directory, name)
-    return Source(flavor, file, columns, tensor, _example(directory, mlmodel, columns, tensor))
-
-
-def _flavor(flavors: dict[str, Any]) -> tuple[str, str]:
-    if "onnx" in flavors:
-        return "onnx", str(flavors["onnx"]["data"])
-    sklearn = flavors.get("sklearn", {})
-    if sklearn.get("serialization_format") == "skops":
-        return "sklearn-skops", str(sklearn["pickled_model"])
-    raise InvalidError(
-        f"flavors {', '.join(sorted(flavors))}: log the model as skops (scikit-learn) or onnx"
+    return Source(
+        flavor=flavor,
+        file=_inside(directory, name),
+        columns=columns,
+        tensor=tensor,
+        example=_example(directory, mlmodel, columns, tensor),
+        model_class=str(flavors.get(flavor, {}).get("model_class", "")),
+        directory=directory,
+        loader=loader,
+        refusal=refused,
+        classes=_classes(mlmodel, flavors),
     )
+
+
+def _classes(mlmodel: dict[str, Any], flavors: dict[str, Any]) -> list[Any] | None:
+    told = mlmodel.get("metadata") or {}
+    own = told.get("loopwright") if isinstance(told, dict) else None
+    named = (own or flavors.get("river") or {}).get("classes")
+    return list(named) if named else None
 
 
 def _inside(directory: Path, name: str) -> Path:
