@@ -23,6 +23,13 @@ class DeployerSettings(ServiceSettings):
     stage_seconds: float = 300.0
     """How long packaging, and how long the staging checks, may take."""
 
+    pickle_models: str = ""
+    """Models, with commas between, whose pickles are opened, in a process of their own."""
+
+    def may_pickle(self, model: str) -> bool:
+        """Whether an administrator has granted it."""
+        return bool(model) and model in {name.strip() for name in self.pickle_models.split(",")}
+
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another deployer has it."""
         remedy = "set LOOPWRIGHT_DEPLOYER_WORK_DIR to a directory of this deployer's own"

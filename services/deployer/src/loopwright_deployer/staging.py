@@ -99,12 +99,23 @@ async def end(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def staging_scorer(
-    spare: Spare, package: Path, model: str, version: int, limit: float = 60.0
+    spare: Spare,
+    package: Path,
+    model: str,
+    version: int,
+    *,
+    environments: Path | None = None,
+    limit: float = 60.0,
 ) -> AsyncGenerator[str, None]:
-    """The URL of a scorer process that serves this serving package and nothing else."""
+    """The URL of a scorer process that serves this serving package and nothing else.
+
+    `environments` has those that packages run on which need other Python packages.
+    """
     process = await spare.take()
     try:
-        job = {"package": str(package), "model": model, "version": version}
+        job: dict[str, Any] = {"package": str(package), "model": model, "version": version}
+        if environments is not None:
+            job["environments"] = str(environments)
         answer = await ask(process, job, limit)
         yield str(answer["url"])
     finally:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import InvalidError, UnavailableError
@@ -37,6 +38,8 @@ class Workshop:
     def __init__(self, settings: DeployerSettings, store: ArtifactStore) -> None:
         self._store = store
         self._scratch = (settings.work_dir / "scratch").resolve()
+        self._settings = settings
+        self._environments = (settings.work_dir / "environments").resolve()
         self._limit = settings.stage_seconds
         self._spares = settings.spares
         self._packaging = Spare(PACKAGING, settings.work_dir / "packaging.log")
@@ -77,6 +80,11 @@ class Workshop:
                 "target": str(target),
                 "digest": registered.digest,
                 "rows": str(rows) if rows else None,
+                "grant": {
+                    "model": registered.model,
+                    "pickle": self._settings.may_pickle(registered.model),
+                    "environments": str(self._environments),
+                },
             }
             answer = await self._pack(job)
             digest = await store_package(self._store, target)
@@ -118,7 +126,7 @@ class Workshop:
         }
         return (await self._store.put(json.dumps(content, indent=1).encode())).digest
 
-    async def _pack(self, job: dict[str, str | None]) -> dict[str, str]:
+    async def _pack(self, job: dict[str, Any]) -> dict[str, str]:
         process = await self._packaging.take()
         try:
             answer: dict[str, str] = await ask(process, job, self._limit)
@@ -136,7 +144,13 @@ class Workshop:
         content = await asyncio.to_thread((directory / SPEC_FILE).read_bytes)
         spec = ServingSpec.model_validate_json(content)
         url = await stack.enter_async_context(
-            staging_scorer(self._scorers, directory, deployment.model, deployment.version)
+            staging_scorer(
+                self._scorers,
+                directory,
+                deployment.model,
+                deployment.version,
+                environments=self._environments,
+            )
         )
         return Peer(url, deployment.version, spec)
 

@@ -42,6 +42,7 @@ def _answer(question: Question) -> dict[str, object]:
         found = described(directory, spec, example_of(spec, compile_plan(spec)).arrays, quarters)
     finally:
         quarters.clean()
+        quarters.built().prune()
     assert spec.apart is not None  # noqa: S101  (it was opened)
     own = bool(lacking(spec.apart.requirements, spec.apart.python))
     told = ("task", "classes", "targets", "predicts")

@@ -1,0 +1,152 @@
+"""Packages that are served from a process of their own: what is granted, and what it becomes."""
+
+import json
+import pickle
+import random
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from river import linear_model, preprocessing
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.river_package import save
+from loopwright_common.serving import SPEC_FILE, ServingSpec
+from loopwright_deployer.packaging.apart import GRANT, Grant
+from loopwright_deployer.packaging.build import Job, build
+from loopwright_deployer.settings import DeployerSettings
+from loopwright_deployer.staging import SCORER, Spare, staging_scorer
+from tests.deployer.builders import COLUMNS, customers, pipeline, with_example
+
+GRANTED = Grant("bank", pickle=True)
+ROWS = [[30, 0.5, "nurse"], [60, -0.5, "clerk"]]
+
+
+def packed(source: Path, grant: Grant) -> ServingSpec:
+    target = source.parent / "target"
+    build(Job(source, target, "sha256:" + "1" * 64, grant=grant))
+    return ServingSpec.model_validate_json((target / SPEC_FILE).read_text())
+
+
+def pickled(directory: Path, model: Any, flavors: dict[str, Any] | None = None) -> Path:
+    """As the mlflow client lays out a scikit-learn pickle."""
+    directory.mkdir(parents=True)
+    (directory / "model.pkl").write_bytes(pickle.dumps(model))
+    (directory / "requirements.txt").write_text(
+        "# what it was made with\nmlflow==3\nscikit-learn\n"
+    )
+    sklearn = {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}
+    content = {
+        "flavors": flavors or {"sklearn": sklearn, "python_function": {}},
+        "signature": {"inputs": json.dumps(COLUMNS)},
+    }
+    (directory / "MLmodel").write_text(json.dumps(content))
+    return with_example(directory, ["age", "rate", "job"], ROWS)
+
+
+def learner() -> Any:
+    made = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    draw = random.Random(1)  # noqa: S311
+    for _ in range(200):
+        row = {"a": draw.gauss(0, 1), "b": draw.random()}
+        made.learn_one(row, row["a"] > 0)
+    return made
+
+
+def test_a_pickle_is_refused_with_the_better_way_and_the_grant(tmp_path: Path) -> None:
+    source = pickled(tmp_path / "source", pipeline())
+
+    with pytest.raises(InvalidError, match="skops") as refused:
+        packed(source, Grant("bank"))
+
+    assert f"names bank in {GRANT}" in str(refused.value)
+
+
+def test_the_grant_is_of_models_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(GRANT, "bank, other")
+    granted = DeployerSettings()
+    monkeypatch.delenv(GRANT)
+
+    assert [name for name in ("bank", "other", "ban", "") if granted.may_pickle(name)] == [
+        "bank",
+        "other",
+    ]
+    assert not DeployerSettings().may_pickle("")
+
+
+def test_a_package_cannot_grant_itself(tmp_path: Path) -> None:
+    source = pickled(tmp_path / "source", pipeline())
+    content = json.loads((source / "MLmodel").read_text())
+    content["metadata"] = {"loopwright": {"pickle": True, "grant": {"pickle": True}}}
+    (source / "MLmodel").write_text(json.dumps(content))
+
+    with pytest.raises(InvalidError, match=GRANT):
+        packed(source, Grant("bank"))
+
+
+async def test_a_granted_pickle_is_described_by_its_own_process_and_staged(tmp_path: Path) -> None:
+    spec = packed(pickled(tmp_path / "source", pipeline()), GRANTED)
+
+    assert (spec.format, spec.task, spec.classes) == ("apart", "classifier", [0, 1])
+    assert spec.apart is not None
+    assert spec.apart.requirements == ["scikit-learn", "pandas"]
+    async with AsyncExitStack() as stack:
+        spare = Spare(SCORER, tmp_path / "log")
+        scorer = staging_scorer(spare, tmp_path / "target", "bank", 1)
+        url = await stack.enter_async_context(scorer)
+        names = {"age": "INT64", "rate": "FP64", "job": "BYTES"}
+        inputs = [
+            {"name": name, "datatype": kind, "shape": [2], "data": [row[i] for row in ROWS]}
+            for i, (name, kind) in enumerate(names.items())
+        ]
+        async with httpx.AsyncClient(base_url=url) as http:
+            answer = await http.post("/v2/models/bank/infer", json={"inputs": inputs})
+    frame, _ = customers(1)
+    frame = type(frame)(ROWS, columns=list(frame.columns))
+    expected = pipeline().predict_proba(frame).ravel().tolist()
+    probabilities = {one["name"]: one["data"] for one in answer.json()["outputs"]}["probabilities"]
+    assert probabilities == pytest.approx(expected)
+
+
+def test_river_as_json_needs_no_grant(tmp_path: Path) -> None:
+    source = save(learner(), tmp_path / "source", [{"a": 0.5, "b": 0.1}])
+
+    spec = packed(source, Grant())
+
+    assert (spec.task, spec.classes) == ("classifier", [False, True])
+    assert spec.apart is not None
+    assert spec.apart.loader == "river"
+    assert [column.type for column in spec.columns or ()] == ["double", "double"]
+
+
+def test_river_as_a_pickle_needs_the_grant(tmp_path: Path) -> None:
+    source = pickled(tmp_path / "source", learner(), {"river": {"model": "model.pkl"}})
+
+    with pytest.raises(InvalidError, match=GRANT):
+        packed(source, Grant("bank"))
+
+
+def test_a_learner_that_is_no_plain_state_is_not_saved_as_json(tmp_path: Path) -> None:
+    own: Any = linear_model.LogisticRegression()
+    own.kept = lambda row: row
+
+    with pytest.raises(InvalidError, match="pickle only"):
+        save(own, tmp_path / "source", [{"a": 0.5}])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://elsewhere.example",
+        "-r more.txt",
+        "thing @ https://elsewhere.example/t.whl",
+    ],
+)
+def test_a_package_does_not_say_where_packages_come_from(tmp_path: Path, line: str) -> None:
+    source = pickled(tmp_path / "source", pipeline())
+    (source / "requirements.txt").write_text(line + "\n")
+
+    with pytest.raises(InvalidError, match="told to the deployer and the scorer"):
+        packed(source, GRANTED)
