@@ -11,6 +11,7 @@ import uvicorn
 
 from loopwright_common.serving import ServingSpec, Tensor
 from loopwright_scorer.models import load
+from loopwright_scorer.protocols.short_way import ShortWay
 from loopwright_scorer.routes import Routes
 from loopwright_scorer.static import app_of, fixed_route
 from tests.scorer.packages import SOURCE, write_spec
@@ -23,7 +24,7 @@ def serving(packages: dict[str, Path]) -> Generator[str]:
     for name, directory in packages.items():
         routes.install(fixed_route(name, 3, load(directory, "")))
     config = uvicorn.Config(
-        app_of(routes), host="127.0.0.1", port=0, log_config=None, lifespan="off"
+        app_of(routes), host="127.0.0.1", port=0, http=ShortWay, log_config=None, lifespan="off"
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=asyncio.run, args=(server.serve(),))

@@ -30,7 +30,7 @@ for put in told["inputs"]:
     inputs.append(kind)
 wanted = [triton.InferRequestedOutput(o["name"], binary_data=False) for o in told["outputs"]]
 answer = client.infer("bank", inputs, outputs=wanted, request_id="mine")
-again = client.infer("bank", inputs, model_version="3")
+again = client.infer("bank", inputs, outputs=wanted, model_version="3")
 assert answer.get_response()["id"] == "mine"
 assert answer.as_numpy("probabilities").shape == (2, 2)
 assert (answer.as_numpy("label") == again.as_numpy("label")).all()

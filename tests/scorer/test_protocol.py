@@ -141,15 +141,6 @@ async def test_a_body_past_the_limit_is_refused(replica: Replica) -> None:
     assert "LOOPWRIGHT_SCORER_LARGEST_BODY" in answer.json()["error"]
 
 
-@pytest.mark.parametrize(
-    "headers", [{"content-encoding": "gzip"}, {"inference-header-content-length": "10"}]
-)
-async def test_what_is_not_served_yet_is_said(replica: Replica, headers: dict[str, str]) -> None:
-    answer = await replica.http.post(INFER, json=infer_body(ROW), headers=headers)
-
-    assert answer.status_code == 501
-
-
 async def test_another_sites_page_is_refused(replica: Replica) -> None:
     answer = await replica.http.get("/v2", headers={"origin": "https://example.org"})
 

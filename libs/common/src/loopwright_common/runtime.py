@@ -49,6 +49,8 @@ class Service:
     host: str
     port: int
     metrics: Metrics
+    http: type[asyncio.Protocol] | None = None
+    """What speaks HTTP on a connection, where it is not uvicorn's own."""
     loops: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     on_stopping: list[Callable[[], None]] = field(default_factory=list)
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
@@ -78,7 +80,15 @@ class LoopFailedError(LoopwrightError):
     """A loop that should run until told to stop ended with a fault of ours."""
 
 
-def main(build: Build[S], settings: S, migrations: Path | None = None) -> None:
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+
+def main(
+    build: Build[S],
+    settings: S,
+    migrations: Path | None = None,
+    new_loop: NewLoop = asyncio.new_event_loop,
+) -> None:
     """Run one service as its own process until told to stop; status 1 with a last line if not.
 
     With `--migrate` it only brings its database up to date, by `migrations`.
@@ -89,7 +99,8 @@ def main(build: Build[S], settings: S, migrations: Path | None = None) -> None:
         if migrations and _asked_to_migrate(settings.service):
             asyncio.run(_migrate(settings, migrations))
         else:
-            asyncio.run(_run_alone(build, settings))
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(_run_alone(build, settings))
     except LoopwrightError as error:
         raise SystemExit(str(error)) from None
     finally:
@@ -247,6 +258,7 @@ def _server(service: Service) -> Server:
             tracing.TraceRequests(service.app, service.name) if traced else service.app,
             host=service.host,
             port=service.port,
+            http=service.http or "auto",
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -1,5 +1,6 @@
 """The rows of a request as checked numpy arrays: what runtimes compute on and records keep."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -9,6 +10,7 @@ from loopwright_common.errors import InvalidError
 from loopwright_scorer.tensors import datatype_of
 
 _EXTREME = 1e15
+_FEW = 32
 
 
 class Inputs:
@@ -69,7 +71,9 @@ def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array in a smaller floating type; InvalidError where a number would become infinite."""
     with np.errstate(over="ignore"):
         small = array.astype(dtype)
-    # Counts differ only where a finite number became infinite.
+    if all_finite(small):
+        return small
+    # They differ only where a finite number became infinite.
     if not np.array_equal(np.isinf(small), np.isinf(array)):
         raise InvalidError(
             f"input {name!r}: a value is beyond {np.finfo(dtype).max:.3g}, the largest"
@@ -77,6 +81,13 @@ def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
             field=name,
         )
     return small
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """Whether no value is missing or infinite."""
+    if array.size <= _FEW:  # where numpy costs more than the values
+        return all(map(math.isfinite, array.ravel().tolist()))
+    return bool(np.isfinite(array).all())
 
 
 def _is_unusual(array: np.ndarray) -> bool:

@@ -1,8 +1,11 @@
 """The scorer's composition: a service on the bus, or with `--static` one package without it."""
 
 import argparse
+import sys
 from contextlib import AsyncExitStack
 from functools import partial
+
+import uvloop
 
 from loopwright_common import runtime
 from loopwright_common.artifacts import open_store
@@ -22,6 +25,7 @@ from loopwright_scorer.measure import Measurements, Replica
 from loopwright_scorer.predictions import PredictionIds, load_key, shared_key
 from loopwright_scorer.protocols.door import Door
 from loopwright_scorer.protocols.repository import ModelRepository
+from loopwright_scorer.protocols.short_way import ShortWay
 from loopwright_scorer.protocols.v2_http import OpenInference
 from loopwright_scorer.recorder import Recorder, RecordMetrics
 from loopwright_scorer.replica import Reporter
@@ -34,6 +38,9 @@ from loopwright_scorer.shadows import Shadows
 from loopwright_scorer.shelf import Shelf
 from loopwright_scorer.spill import Spill
 from loopwright_scorer.totals import Ledger
+
+_SWITCH_SECONDS = 0.0005
+"""How long a thread that seals records or loads a package may keep the event loop waiting."""
 
 
 async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
@@ -89,6 +96,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         host=settings.host,
         port=settings.port,
         metrics=metrics,
+        http=ShortWay,
         loops=[
             reader.run,
             partial(follower.follow, reader),
@@ -111,7 +119,8 @@ def main() -> None:
         from loopwright_scorer import static
 
         raise SystemExit(static.main())
-    runtime.main(build, ScorerSettings())
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    runtime.main(build, ScorerSettings(), new_loop=uvloop.new_event_loop)
 
 
 def _is_newer(old: RoutesChanged, new: RoutesChanged) -> bool:

@@ -5,14 +5,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import structlog
 from pydantic import ValidationError
 
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving import SPEC_FILE, ServingSpec
 from loopwright_scorer.examples import example_of
-from loopwright_scorer.inputs import Inputs, joined
+from loopwright_scorer.inputs import Inputs, all_finite, joined
 from loopwright_scorer.plan import Plan, compile_plan
 from loopwright_scorer.runtimes import Runtime, open_runtime
 from loopwright_scorer.runtimes.apart.quarters import Quarters
@@ -66,7 +65,7 @@ class LoadedModel:
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             return Scored(inputs, error=f"{type(error).__name__}: {error}"[:500])
         numbers = outputs.numbers()
-        if numbers is not None and not np.isfinite(numbers).all():
+        if numbers is not None and not all_finite(numbers):
             return Scored(inputs, error=_no_number(inputs))
         return Scored(inputs, outputs)
 

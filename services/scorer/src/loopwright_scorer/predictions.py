@@ -8,6 +8,7 @@ import hmac
 import os
 import re
 import secrets
+from hashlib import blake2b
 from pathlib import Path
 
 from loopwright_common.errors import InvalidError
@@ -45,7 +46,8 @@ class PredictionIds:
 
     def _mac(self, unique: str, version: int, model_id: str) -> str:
         told = f"{model_id}|{unique}|{version}".encode()
-        return hmac.digest(self._key, told, "sha256")[:4].hex()
+        # Keyed BLAKE2 is a MAC by itself (RFC 7693), at a third of what HMAC costs.
+        return blake2b(told, key=self._key, digest_size=4).hexdigest()
 
 
 def shared_key(text: str) -> bytes:

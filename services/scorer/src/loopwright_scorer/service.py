@@ -7,7 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.ids import new_id
@@ -15,7 +15,6 @@ from loopwright_scorer.accounts import Accounts, Done
 from loopwright_scorer.compute import Compute
 from loopwright_scorer.errors import ModelFailedError
 from loopwright_scorer.exchange import Answer, Answered, Call, Exchange, R
-from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.models import Scored
 from loopwright_scorer.predictions import PredictionIds
 from loopwright_scorer.routes import Route, Routes, ServedArm
@@ -26,14 +25,6 @@ from loopwright_scorer.totals import Slot, Spent
 T = TypeVar("T")
 _LOOP_BYTES = 256 << 10
 """Bodies up to this size are read, and answers to them written, on the event loop."""
-
-
-class _Asked(NamedTuple):
-    """A request that has been read, and the arm that answers it."""
-
-    request: Request
-    arm: ServedArm
-    inputs: Inputs
 
 
 class Scoring:
@@ -57,61 +48,92 @@ class Scoring:
         """InvalidError, NotFoundError and UnsupportedError are the caller's fault; OverloadedError,
         DeadlineError and ModelFailedError are not.
         """
-        route = self.routes.route(call.model)
+        run = _Run(self.routes.route(call.model), call)
+        do = _here if call.size <= _LOOP_BYTES else asyncio.to_thread
         try:
-            return await self._infer(route, call, exchange)
+            await do(run.read, exchange)
+            scored = self._compute.at_once(run.arm.model, run.inputs)
+            run.take(scored or await self._compute.later(run.arm.model, run.inputs, run.deadline))
+            content = await do(run.write, exchange)
         except InvalidError:
-            self._accounts.refused(route)
+            self._accounts.refused(run.route)
             raise
+        return self._close(run, content)
 
-    async def _infer(self, route: Route, call: Call, exchange: Exchange[R]) -> Answer[R]:
-        started, unique = time.perf_counter_ns(), new_id()
-        run = _here if call.size <= _LOOP_BYTES else asyncio.to_thread
-        asked = await run(_read, route, call, exchange, unique)
-        read = time.perf_counter_ns()
-        scored = await self._score(asked)
-        computed = time.perf_counter_ns()
-        content = await run(_written, route, asked, scored, exchange)
-        spent = Spent(started, read, computed, time.perf_counter_ns())
-        prediction_id = self._enter(route, call, asked, scored, spent, unique)
-        if content is None:
-            raise ModelFailedError(
-                f"version {asked.arm.version} of {call.model} failed: {scored.error}"
-            )
-        return Answer(content, prediction_id, asked.arm.version)
+    def infer_at_once(self, call: Call, exchange: Exchange[R]) -> Answer[R] | None:
+        """As `infer`, where nothing has to be waited for; None where something has."""
+        run = _Run(self.routes.route(call.model), call)
+        try:
+            run.read(exchange)
+            scored = self._compute.at_once(run.arm.model, run.inputs)
+            if scored is None:
+                return None
+            run.take(scored)
+            content = run.write(exchange)
+        except InvalidError:
+            self._accounts.refused(run.route)
+            raise
+        return self._close(run, content)
 
-    async def _score(self, asked: _Asked) -> Scored:
-        loaded = asked.arm.model
-        if scored := self._compute.at_once(loaded, asked.inputs):
-            return scored
-        timeout = asked.request.timeout
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        return await self._compute.later(loaded, asked.inputs, deadline)
-
-    def _enter(
-        self, route: Route, call: Call, asked: _Asked, scored: Scored, spent: Spent, unique: str
-    ) -> str:
-        """Account for the call and show it to shadow arms; returns its prediction id."""
-        prediction_id = self._ids.seal(unique, asked.arm.version, route.model_id)
+    def _close(self, run: "_Run", content: R | None) -> Answer[R]:
+        """Account for the call and show it to shadow arms."""
+        route, arm, call = run.route, run.arm, run.call
+        spent = Spent(run.started, run.has_read, run.computed, time.perf_counter_ns())
+        prediction_id = self._ids.seal(run.unique, arm.version, route.model_id)
         slot: Slot = "live" if call.is_routed else "named"
-        request_id = call.request_id or asked.request.id
+        request_id = call.request_id or run.request.id
         self._accounts.enter(
-            Done(route, asked.arm, slot, scored, spent, prediction_id, request_id, call.size)
+            Done(route, arm, slot, run.scored, spent, prediction_id, request_id, call.size)
         )
         if route.shadows and slot == "live" and self._shadows is not None:
-            self._shadows.offer(Shadowed(route, asked.request, unique, request_id, call.size))
-        return prediction_id
+            self._shadows.offer(Shadowed(route, run.request, run.unique, request_id, call.size))
+        if content is None:
+            raise ModelFailedError(
+                f"version {arm.version} of {call.model} failed: {run.scored.error}"
+            )
+        return Answer(content, prediction_id, arm.version)
+
+
+class _Run:
+    """A call on its way. Its steps touch nothing shared, so they may run in a thread."""
+
+    def __init__(self, route: Route, call: Call) -> None:
+        self.started = time.perf_counter_ns()
+        self.unique = new_id()
+        self.route = route
+        self.call = call
+        self.request: Request
+        self.arm: ServedArm
+        self.scored: Scored
+
+    def read(self, exchange: Exchange[object]) -> None:
+        self.request = request = exchange.read()
+        self.arm = _arm(self.route, self.call, request, self.unique)
+        self.inputs = self.arm.model.plan.read(request)
+        self.has_read = time.perf_counter_ns()
+
+    @property
+    def deadline(self) -> float:
+        """On the monotonic clock."""
+        timeout = self.request.timeout
+        return math.inf if timeout is None else self.started / 1e9 + timeout
+
+    def take(self, scored: Scored) -> None:
+        self.scored = scored
+        self.computed = time.perf_counter_ns()
+
+    def write(self, exchange: Exchange[R]) -> R | None:
+        """None where the version failed."""
+        outputs = self.scored.outputs
+        if outputs is None:
+            return None
+        return exchange.write(
+            Answered(self.route, self.arm, self.request, self.scored.inputs, outputs)
+        )
 
 
 async def _here(function: Callable[..., T], *arguments: object) -> T:
     return function(*arguments)
-
-
-def _read(route: Route, call: Call, exchange: Exchange[object], unique: str) -> _Asked:
-    """Touches nothing shared, so it may run in a thread."""
-    request = exchange.read()
-    arm = _arm(route, call, request, unique)
-    return _Asked(request, arm, arm.model.plan.read(request))
 
 
 def _arm(route: Route, call: Call, request: Request, unique: str) -> ServedArm:
@@ -120,13 +142,6 @@ def _arm(route: Route, call: Call, request: Request, unique: str) -> ServedArm:
     if call.alias is not None:
         return route.named(call.alias)
     key = call.routing_key
-    if key is None and (given := request.inputs.get(route.routing_key or "")):
+    if key is None and route.routing_key and (given := request.inputs.get(route.routing_key)):
         key = str(given.data[0])
     return route.arm_for(key or call.request_id or request.id or unique)
-
-
-def _written(route: Route, asked: _Asked, scored: Scored, exchange: Exchange[R]) -> R | None:
-    """None where the version failed."""
-    if scored.outputs is None:
-        return None
-    return exchange.write(Answered(route, asked.arm, asked.request, scored.inputs, scored.outputs))

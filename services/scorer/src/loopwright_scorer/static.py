@@ -4,7 +4,6 @@ What every package needs is imported before the package is known, so that a star
 waits is a warm spare; scikit-learn and pandas only for a package that is served natively.
 """
 
-import asyncio
 import json
 import os
 import secrets
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import onnxruntime  # noqa: F401 - a warm spare has loaded it
 import uvicorn
+import uvloop
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loopwright_common.errors import LoopwrightError
@@ -29,6 +29,7 @@ from loopwright_scorer.predictions import PredictionIds
 from loopwright_scorer.protocols.asgi import Intake
 from loopwright_scorer.protocols.door import Door
 from loopwright_scorer.protocols.repository import ModelRepository
+from loopwright_scorer.protocols.short_way import ShortWay
 from loopwright_scorer.protocols.v2_http import OpenInference
 from loopwright_scorer.routes import Route, Routes, ServedArm
 from loopwright_scorer.runtimes.apart.quarters import Quarters
@@ -66,7 +67,7 @@ def main() -> int:
         return _refuse(f"{place}: {first['msg']}")
     except LoopwrightError as error:
         return _refuse(str(error))
-    asyncio.run(_serve(app))
+    uvloop.run(_serve(app))
     return 0
 
 
@@ -114,7 +115,7 @@ class _Server(uvicorn.Server):
 async def _serve(app: Door) -> None:
     # uvicorn binds by itself: a socket made here would lack TCP_NODELAY, and answers take 40 ms.
     config = uvicorn.Config(
-        app, host=_HOST, port=0, log_config=None, access_log=False, lifespan="off"
+        app, host=_HOST, port=0, http=ShortWay, log_config=None, access_log=False, lifespan="off"
     )
     await _Server(config).serve()
 

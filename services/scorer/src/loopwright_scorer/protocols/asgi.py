@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,8 +18,10 @@ REQUEST_ID = b"loopwright-request-id"
 PREDICTION_ID = b"loopwright-prediction-id"
 _INFLATE_HERE = 16 << 10
 """Compressed bytes up to which a body is inflated on the event loop."""
+_NAMED = frozenset({b"host", b"origin"})
 _AUTOMATIC = 32 + zlib.MAX_WBITS  # zlib tells gzip from deflate by itself
 Header = tuple[bytes, bytes]
+Headers = Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +65,10 @@ class HttpRequest:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")
-        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.headers: Headers = dict(scope["headers"])
         self._receive = receive
         self._intake = intake
         self._held = 0
-
-    def text(self, header: bytes) -> str | None:
-        value = self.headers.get(header)
-        return value.decode("latin-1") if value else None
 
     @property
     def wants_compressed(self) -> bool:
@@ -150,10 +148,10 @@ def compressed(reply: Reply) -> Reply:
     return Reply(reply.status, body, (*reply.headers, (b"content-encoding", b"gzip")))
 
 
-def refusal_of(scope: Scope, hosts: Collection[str]) -> str | None:
+def refusal_of(headers: Sequence[Header], hosts: frozenset[str]) -> str | None:
     """Why the request is refused as meant for, or sent from, another host."""
-    named = tuple(pair for pair in scope["headers"] if pair[0] in (b"host", b"origin"))
-    return _foreign(named, frozenset(hosts))
+    named = tuple([pair for pair in headers if pair[0] in _NAMED])
+    return _foreign(named, hosts)
 
 
 async def send_reply(send: Send, reply: Reply) -> None:

@@ -1,7 +1,9 @@
 """The way into the scorer: each path goes to the protocol that claims it, the rest to FastAPI."""
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Protocol
+from urllib.parse import unquote
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +18,8 @@ from loopwright_scorer.protocols.asgi import (
     REQUEST_ID,
     ROUTING_KEY,
     GoneError,
+    Header,
+    Headers,
     HttpRequest,
     Intake,
     Reply,
@@ -33,6 +37,10 @@ class HttpProtocol(Protocol):
     """An inference protocol over HTTP."""
 
     def claims(self, path: str) -> bool: ...
+
+    def at_once(self, path: str, headers: Headers, body: bytes) -> Reply | None:
+        """The answer to an inference call that needs no waiting; None: ask `reply`."""
+        ...
 
     async def reply(self, request: HttpRequest) -> Reply:
         """Any LoopwrightError is answered as `refuse` says."""
@@ -56,14 +64,14 @@ class Door:
         self._protocols = protocols
         self._others = others
         self._intake = intake
-        self._hosts = hosts
+        self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        protocol = self._protocol(scope) if scope["type"] == "http" else None
+        protocol = self._protocol(scope["path"]) if scope["type"] == "http" else None
         if protocol is None:
             await self._others(scope, receive, send)
             return
-        if refusal := refusal_of(scope, self._hosts):
+        if refusal := refusal_of(scope["headers"], self._hosts):
             await send_reply(send, protocol.refuse(403, refusal))
             return
         request = HttpRequest(scope, receive, self._intake)
@@ -77,20 +85,37 @@ class Door:
             reply = compressed(reply)
         await send_reply(send, reply)
 
-    def _protocol(self, scope: Scope) -> HttpProtocol | None:
-        path = scope["path"]
-        return next((each for each in self._protocols if each.claims(path)), None)
+    def at_once(self, url: bytes, headers: Sequence[Header], body: bytes) -> Reply | None:
+        """The answer to a POST that can be given without waiting; None: it has to go through ASGI.
+
+        `url` is the path as sent.
+        """
+        path = _decoded(url)
+        protocol = self._protocol(path)
+        if protocol is None or refusal_of(headers, self._hosts):
+            return None
+        try:
+            return protocol.at_once(path, dict(headers), body)
+        except Exception as error:  # noqa: BLE001 - what is no refusal is logged there
+            return _refused(protocol, path, error)
+
+    def _protocol(self, path: str) -> HttpProtocol | None:
+        for each in self._protocols:
+            if each.claims(path):
+                return each
+        return None
 
 
-def call_of(request: HttpRequest, address: Address, size: int) -> Call:
-    """The call of a request for a model."""
+def call_of(headers: Headers, address: Address, size: int) -> Call:
+    """The call of a request for a model; `size` of its body in bytes."""
+    key, request_id = headers.get(ROUTING_KEY), headers.get(REQUEST_ID)
     return Call(
         address.model,
         size,
         address.version,
         address.alias,
-        routing_key=request.text(ROUTING_KEY),
-        request_id=request.text(REQUEST_ID),
+        key.decode("latin-1") if key else None,
+        request_id.decode("latin-1") if request_id else None,
     )
 
 
@@ -102,12 +127,20 @@ def with_id(answer: Answer[Reply]) -> Reply:
 async def _reply(protocol: HttpProtocol, request: HttpRequest) -> Reply:
     try:
         return await protocol.reply(request)
-    except UnavailableError as error:
-        return protocol.refuse(status_of(error), str(error)).also(_RETRY_AFTER)
-    except LoopwrightError as error:
-        return protocol.refuse(status_of(error), str(error))
     except GoneError:
         raise
-    except Exception:
-        log.exception("protocol.failed", path=request.path)
+    except Exception as error:  # noqa: BLE001 - what is no refusal is logged there
+        return _refused(protocol, request.path, error)
+
+
+def _refused(protocol: HttpProtocol, path: str, error: Exception) -> Reply:
+    if not isinstance(error, LoopwrightError):
+        log.error("protocol.failed", path=path, exc_info=error)
         return protocol.refuse(500, "an internal error; the scorer's log has the details")
+    reply = protocol.refuse(status_of(error), str(error))
+    return reply.also(_RETRY_AFTER) if isinstance(error, UnavailableError) else reply
+
+
+@lru_cache(4096)
+def _decoded(url: bytes) -> str:
+    return unquote(url.partition(b"?")[0].decode("latin-1"))

@@ -3,7 +3,7 @@
 Every answer that is no success is {"error": "..."}: clients read nothing else.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_scorer.errors import UnsupportedError
 from loopwright_scorer.metadata import configuration, describe, statistics
 from loopwright_scorer.protocols.address import Address, parse_address
-from loopwright_scorer.protocols.asgi import HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, json_reply
 from loopwright_scorer.protocols.door import call_of, with_id
 from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.v2 import JSON_LENGTH, V2Exchange
@@ -63,6 +63,14 @@ class OpenInference:
     def refuse(self, status: int, reason: str) -> Reply:
         return json_reply({"error": reason}, status)
 
+    def at_once(self, path: str, headers: Headers, body: bytes) -> Reply | None:
+        address, action = parse_path(path)
+        if address is None or action != "infer" or b"content-encoding" in headers:
+            return None
+        exchange = V2Exchange(body, _json_length(headers))
+        answer = self._scoring.infer_at_once(call_of(headers, address, len(body)), exchange)
+        return with_id(answer) if answer else None
+
     async def reply(self, request: HttpRequest) -> Reply:
         address, action = parse_path(request.path)
         if address is None:
@@ -76,7 +84,9 @@ class OpenInference:
             return self._use("POST")
         body = await request.body()
         exchange = V2Exchange(body, _json_length(request.headers))
-        return with_id(await self._scoring.infer(call_of(request, address, len(body)), exchange))
+        return with_id(
+            await self._scoring.infer(call_of(request.headers, address, len(body)), exchange)
+        )
 
     def _model(self, request: HttpRequest, address: Address, action: str) -> Reply:
         if request.method not in _READS:
@@ -170,7 +180,7 @@ def _no_path(path: str) -> NotFoundError:
     return NotFoundError(f"no {path:.200} in the Open Inference Protocol")
 
 
-def _json_length(headers: Mapping[bytes, bytes]) -> int | None:
+def _json_length(headers: Headers) -> int | None:
     told = headers.get(JSON_LENGTH)
     if told is None:
         return None
