@@ -77,35 +77,3 @@ async def test_records_of_a_replica_without_kafka_arrive_when_it_is_back(
         own = {number: batch for (each, number), batch in batches.items() if each == epoch}
         assert sorted(own) == list(range(len(own)))
         assert own[len(own) - 1].last
-
-
-async def test_what_finds_no_room_without_kafka_is_counted_and_shows_as_a_gap(
-    far: World, broker: MortalKafka
-) -> None:
-    async with far.replica(spill_limit=10_000) as replica:
-        await far.route(1, await far.arm(1, "low"))
-        await replica.serves(1)
-        broker.kill()
-        answered = await answers(replica)
-
-        async def some_are_dropped() -> bool:
-            nonlocal answered
-            answered += await answers(replica, 5)
-            return replica.metric("loopwright_inference_rows_dropped_total") > 0
-
-        await eventually(some_are_dropped)
-        await broker.comes_up()
-
-        async def nothing_waits() -> bool:
-            return replica.metric("loopwright_inference_spill_batches") == 0
-
-        await eventually(nothing_waits)
-        answered += await answers(replica)
-    dropped = int(replica.metric("loopwright_inference_rows_dropped_total"))
-
-    batches = await arrived(far)
-    last = max(number for _, number in batches)
-    assert batches[max(batches)].last
-    assert batches[max(batches)].dropped == dropped > 0
-    assert len(batches) < last + 1
-    assert sum(batch.table.num_rows for batch in batches.values()) + dropped == answered
