@@ -8,6 +8,10 @@ class UnsupportedError(LoopwrightError):
     """A part of the protocol that is not served."""
 
 
+class MediaTypeError(LoopwrightError):
+    """A body of a type that the protocol does not take."""
+
+
 class ModelFailedError(LoopwrightError):
     """The model raised, or answered with what is no number."""
 
@@ -28,6 +32,7 @@ RETRY_AFTER_SECONDS = 1
 _STATUS: dict[type[LoopwrightError], int] = {
     InvalidError: 400,
     UnsupportedError: 501,
+    MediaTypeError: 415,
     ModelFailedError: 500,
     DeadlineError: 504,
     SlowClientError: 408,

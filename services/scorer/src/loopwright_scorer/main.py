@@ -24,9 +24,9 @@ from loopwright_scorer.large_inputs import LargeInputs
 from loopwright_scorer.measure import Measurements, Replica
 from loopwright_scorer.predictions import PredictionIds, load_key, shared_key
 from loopwright_scorer.protocols.door import Door
+from loopwright_scorer.protocols.http import http_protocols
 from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.short_way import ShortWay
-from loopwright_scorer.protocols.v2_http import OpenInference
 from loopwright_scorer.recorder import Recorder, RecordMetrics
 from loopwright_scorer.replica import Reporter
 from loopwright_scorer.routes import Routes
@@ -88,7 +88,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     return Service(
         name="scorer",
         app=Door(
-            [OpenInference(scoring, has_settled, ledger, repository)],
+            http_protocols(scoring, has_settled, ledger, repository),
             app,
             settings.intake(),
             settings.hosts,

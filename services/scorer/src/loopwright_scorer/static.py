@@ -28,9 +28,9 @@ from loopwright_scorer.models import LoadedModel, load
 from loopwright_scorer.predictions import PredictionIds
 from loopwright_scorer.protocols.asgi import Intake
 from loopwright_scorer.protocols.door import Door
+from loopwright_scorer.protocols.http import http_protocols
 from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.short_way import ShortWay
-from loopwright_scorer.protocols.v2_http import OpenInference
 from loopwright_scorer.routes import Route, Routes, ServedArm
 from loopwright_scorer.runtimes.apart.quarters import Quarters
 from loopwright_scorer.service import Scoring
@@ -89,9 +89,9 @@ def app_of(routes: Routes) -> Door:
     ledger = Ledger(routes)
     ids = PredictionIds(secrets.token_bytes(32))
     scoring = Scoring(routes, ids, Compute(_QUEUE), Accounts(routes, ledger))
-    protocol = OpenInference(scoring, _is_ready, ledger, ModelRepository(routes))
+    protocols = http_protocols(scoring, _is_ready, ledger, ModelRepository(routes))
     intake = Intake(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS)
-    return Door([protocol], create_app("staging scorer", Metrics(), {}), intake)
+    return Door(protocols, create_app("staging scorer", Metrics(), {}), intake)
 
 
 async def _is_ready() -> str | None:
@@ -115,7 +115,14 @@ class _Server(uvicorn.Server):
 async def _serve(app: Door) -> None:
     # uvicorn binds by itself: a socket made here would lack TCP_NODELAY, and answers take 40 ms.
     config = uvicorn.Config(
-        app, host=_HOST, port=0, http=ShortWay, log_config=None, access_log=False, lifespan="off"
+        app,
+        host=_HOST,
+        port=0,
+        http=ShortWay,
+        proxy_headers=False,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
     )
     await _Server(config).serve()
 

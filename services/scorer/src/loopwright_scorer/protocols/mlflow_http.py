@@ -1,0 +1,137 @@
+"""MLflow's scoring server: its paths, under /models/{model} and at the root.
+
+At the root the model is the only one served, or the one the header `loopwright-model` names.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_scorer.errors import MediaTypeError
+from loopwright_scorer.exchange import Call, Exchange
+from loopwright_scorer.protocols.address import Address, parse_address
+from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.door import call_of, with_id
+from loopwright_scorer.protocols.mlflow import CsvInvocation, JsonInvocation
+from loopwright_scorer.protocols.rows import signature_of
+from loopwright_scorer.service import Scoring
+
+CONTRACT = "3.17.2"
+"""The MLflow version whose contract is spoken."""
+MODEL = b"loopwright-model"
+_MEDIA = ("application/json", "text/csv")
+_ROOT = ("/invocations", "/ping", "/health")
+_CODES = {
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    500: "INTERNAL_ERROR",
+    501: "NOT_IMPLEMENTED",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
+_PLAIN = ((b"content-type", b"application/json"),)  # MLflow's own word for its plain answers
+
+
+class MlflowPath(NamedTuple):
+    """What a path asks of a model; without an address of the one served or named."""
+
+    address: Address | None
+    action: str
+
+
+class Invocations:
+    """Serves /models/{model} and MLflow's paths at the root."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        self._scoring = scoring
+        self._routes = scoring.routes
+
+    def claims(self, path: str) -> bool:
+        return path in _ROOT or path.startswith("/models/")
+
+    def refuse(self, status: int, reason: str) -> Reply:
+        if status == 415:
+            return Reply(status, reason.encode(), _TEXT)
+        code = _CODES.get(status, "BAD_REQUEST")
+        return json_reply({"error_code": code, "message": reason}, status)
+
+    async def reply(self, request: HttpRequest) -> Reply:
+        address, action = parse_path(request.path)
+        if action == "invocations":
+            if request.method != "POST":
+                return self._use("POST")
+            body = await request.body()
+            call, exchange = self._invocation(address, request.headers, body)
+            return with_id(await self._scoring.infer(call, exchange))
+        if request.method not in ("GET", "HEAD"):
+            return self._use("GET")
+        if address is not None or MODEL in request.headers or not self._routes.all():
+            (address or self._meant(request.headers)).find(self._routes)
+        return Reply(200, CONTRACT.encode() if action == "version" else b"\n", _PLAIN)
+
+    def at_once(self, path: str, headers: Headers, body: bytes) -> Reply | None:
+        address, action = parse_path(path)
+        if action != "invocations" or b"content-encoding" in headers:
+            return None
+        answer = self._scoring.infer_at_once(*self._invocation(address, headers, body))
+        return with_id(answer) if answer else None
+
+    def _invocation(
+        self, address: Address | None, headers: Headers, body: bytes
+    ) -> tuple[Call, Exchange[Reply]]:
+        address = address or self._meant(headers)
+        media, signature = _media(headers), signature_of(self._routes, address)
+        call = call_of(headers, address, len(body))
+        if media == "text/csv":
+            return call, CsvInvocation(body, signature)
+        return call, JsonInvocation(body, signature)
+
+    def _meant(self, headers: Headers) -> Address:
+        """Whom a path at the root is for; InvalidError where that is open."""
+        if named := headers.get(MODEL):
+            return parse_address(named.decode("latin-1"))
+        match self._routes.all():
+            case [only]:
+                return Address(only.model)
+            case []:
+                raise NotFoundError("no model is served here yet")
+            case several:
+                names = ", ".join(route.model for route in several)
+                raise InvalidError(
+                    f"several models are served: {names}; name one in the header"
+                    f" {MODEL.decode()}, or post to /models/<model>/invocations"
+                )
+
+    def _use(self, method: str) -> Reply:
+        return self.refuse(405, f"use {method} here").also((b"allow", method.encode()))
+
+
+@lru_cache(4096)
+def parse_path(path: str) -> MlflowPath:
+    """NotFoundError for what is not in the contract."""
+    match path.strip("/").split("/"):
+        case ["invocations" | "ping" | "health" as action]:
+            return MlflowPath(None, action)
+        case ["models", model, "invocations" | "ping" | "health" | "version" as action]:
+            return MlflowPath(parse_address(model), action)
+        case [
+            "models", model, "versions", number,
+            "invocations" | "ping" | "health" | "version" as action,
+        ]:  # fmt: skip
+            return MlflowPath(parse_address(model, number), action)
+    raise NotFoundError(
+        f"no {path:.200}; a model has /models/<model>/invocations, /ping, /health and /version"
+    )
+
+
+def _media(headers: Headers) -> str:
+    """The body's media type; MediaTypeError where MLflow does not take it."""
+    told = headers.get(b"content-type", b"").decode("latin-1")
+    media, *parameters = [part.strip() for part in told.split(";")]
+    if media not in _MEDIA or any(part.lower() != "charset=utf-8" for part in parameters):
+        raise MediaTypeError(
+            f"content-type {told!r:.200}: send one of {', '.join(_MEDIA)}, in UTF-8 and without"
+            " other parameters"
+        )
+    return media
