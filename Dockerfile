@@ -12,14 +12,17 @@ COPY libs libs
 COPY services services
 # Stages of repositories without a lock file run in the trainer's environment, so the trainer's
 # image also has what pipelines of scikit-learn shape need.
-RUN extra=$([ "$SERVICE" = trainer ] && echo "--package loopwright" || true) \
+# The scorer's image has every runtime.
+RUN extra=$(case "$SERVICE" in trainer) echo "--package loopwright";; scorer) echo --all-extras;; esac) \
     && uv sync --frozen --no-dev --no-editable --compile-bytecode \
        --package "loopwright-${SERVICE}" $extra
 
 FROM python:${PYTHON}
 ARG SERVICE
-RUN if [ "$SERVICE" = trainer ]; then \
-        apt-get update && apt-get install -y --no-install-recommends git \
+# LightGBM's wheel wants the system's OpenMP.
+RUN packages=$(case "$SERVICE" in trainer) echo git;; scorer|deployer) echo libgomp1;; esac) \
+    && if [ -n "$packages" ]; then \
+        apt-get update && apt-get install -y --no-install-recommends $packages \
         && rm -rf /var/lib/apt/lists/*; \
     fi \
     && useradd --uid 10001 --create-home loopwright \

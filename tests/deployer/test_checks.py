@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import make_pipeline
 
 from loopwright_common.events import Check, Dataset
 from loopwright_common.policy import StagingPolicy
@@ -78,12 +80,31 @@ async def test_a_good_version_passes_and_a_worse_one_fails_on_the_holdout(tmp_pa
     assert early.sentence.startswith("only 99 labelled rows are later than both trainings")
 
 
-def staged(candidate: Peer, champion: Peer | None, holdout: Holdout) -> Staged:
+async def test_a_version_that_answers_labels_only_is_judged_by_its_error_rate(
+    tmp_path: Path,
+) -> None:
+    estimator = make_pipeline(pipeline()[0], RidgeClassifier()).fit(*customers(400))
+    dataset = holdout_file(tmp_path / "holdout.parquet")
+    holdout = read_holdout(tmp_path / "holdout.parquet", dataset, None)
+    async with AsyncExitStack() as stack:
+        package = serving_package(tmp_path, estimator)
+        peer = await serve(stack, package, 1, tmp_path / "log")
+        checks = await asyncio.to_thread(run_checks, staged(peer, None, holdout, "error_rate"))
+        unsuited = await asyncio.to_thread(run_checks, staged(peer, None, holdout))
+
+    assert set(verdicts(checks).values()) == {"passed", "skipped"}, checks
+    found = next(check for check in unsuited if check.name == "holdout")
+    assert (found.verdict, "metric: error_rate" in found.sentence) == ("inconclusive", True)
+
+
+def staged(
+    candidate: Peer, champion: Peer | None, holdout: Holdout, metric: str = "log_loss"
+) -> Staged:
     return Staged(
         model="bank",
         candidate=candidate,
         champion=champion,
-        policy=StagingPolicy(),
+        policy=StagingPolicy.model_validate({"holdout": {"metric": metric}}),
         holdout=holdout,
     )
 

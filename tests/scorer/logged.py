@@ -264,6 +264,24 @@ BOOSTERS: Mapping[str, Callable[[], tuple[Any, ...]]] = {
 }
 
 
+def gappy() -> tuple[Any, Any]:
+    """A pipeline over text and numbers, some missing, and truth values."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    rows = _mixed()[["age", "job"]]
+    rows["member"] = rows["age"] > 40
+    rows.loc[::5, "age"], rows.loc[::7, "job"] = np.nan, None
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["job"]),
+        (SimpleImputer(), ["age"]),
+        ("passthrough", ["member"]),
+    )
+    return make_pipeline(columns, _LINEAR()).fit(rows, rows["member"]), rows
+
+
 def stopped_early() -> tuple[Any, Any]:
     """An XGBoost classifier that went on for some rounds after its best."""
     rows = numbers()

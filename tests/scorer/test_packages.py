@@ -133,12 +133,27 @@ def test_columns_of_several_types_reach_the_graph_as_a_matrix_a_type(tmp_path: P
     assert sorted(spec.matrices.values()) == [["age", "rate"], ["job", "town"]]
 
 
-def test_a_number_too_large_for_the_graph_is_refused_by_its_column(tmp_path: Path) -> None:
-    estimator, rows, _ = logged.CLASSIFIERS["a pipeline over mixed columns"]()
+@pytest.mark.parametrize(
+    ("kind", "column"), [("a pipeline over mixed columns", "rate"), ("a logistic regression", "b")]
+)
+def test_a_number_too_large_for_the_graph_is_refused_by_its_column(
+    kind: str, column: str, tmp_path: Path
+) -> None:
+    estimator, rows, _ = logged.CLASSIFIERS[kind]()
     found = served(tmp_path, estimator, rows)
 
-    with pytest.raises(InvalidError, match="'rate': a value is beyond"):
-        found.answer(rows.head(2).assign(rate=[0.5, 1e300]))
+    with pytest.raises(InvalidError, match=f"'{column}': a value is beyond"):
+        found.answer(rows.head(2).assign(**{column: [0.5, 1e300]}))
+
+
+def test_missing_text_numbers_and_truth_are_answered_as_the_library_does(tmp_path: Path) -> None:
+    estimator, rows = logged.gappy()
+    found = served(tmp_path, estimator, rows)
+
+    answer = found.answer(rows)
+
+    assert {column.type for column in found.spec.columns or ()} == {"string", "boolean", "double"}
+    assert_close(answer.probabilities, estimator.predict_proba(rows))
 
 
 def test_xgboost_refuses_a_new_category_and_lightgbm_takes_it_as_missing(tmp_path: Path) -> None:

@@ -117,14 +117,26 @@ def check_holdout(
 
 def losses(policy: HoldoutPolicy, holdout: Holdout, scoring: Scoring, spec: ServingSpec) -> Floats:
     """Loss per row of what the scorer answers."""
+    if spec.targets > 1:
+        raise InvalidError(
+            f"{spec.targets} answers a row have no {policy.metric} against one target"
+        )
     answers = scoring.score(holdout.values(spec))
     if spec.task == "regressor":
         predicted = answers["prediction"].astype(np.float64).reshape(-1)
         return regressor_losses(predicted, np.array(holdout.truth(), dtype=np.float64))
     if policy.metric == "squared_error":
         raise InvalidError("squared_error is for regressors; use log_loss, brier or error_rate")
-    truth = class_indices(holdout.truth(), spec.classes or [])
-    return classifier_losses(policy.metric, answers["probabilities"].astype(np.float64), truth)
+    classes = spec.classes or []
+    truth = class_indices(holdout.truth(), classes)
+    if "probabilities" in answers:
+        return classifier_losses(policy.metric, answers["probabilities"].astype(np.float64), truth)
+    if policy.metric != "error_rate":
+        raise InvalidError(
+            f"{policy.metric} needs probabilities, and the version answers labels only: set"
+            " metric: error_rate"
+        )
+    return np.asarray(class_indices(answers["label"].tolist(), classes) != truth, np.float64)
 
 
 def class_indices(labels: Sequence[Any], classes: Sequence[Any]) -> NDArray[np.int64]:

@@ -8,13 +8,13 @@ from typing import Any
 from loopwright_common.serving import Column, ColumnType, Tensor
 
 MOST = 500
-_FRAME_TYPES: dict[ColumnType, str] = {
+_FRAME_TYPES: dict[ColumnType, str | None] = {
     "double": "float64",
     "float": "float32",
     "long": "int64",
     "integer": "int32",
     "boolean": "bool",
-    "string": "object",
+    "string": None,  # as pandas and so the scorer takes text, missing or not
     "datetime": "datetime64[us]",
 }
 _NUMPY_TYPES = {
@@ -77,7 +77,7 @@ def native_inputs(rows: Rows, columns: list[Column] | None, tensor: Tensor | Non
     for column in columns or ():
         values = rows.values[column.name]
         kind = _FRAME_TYPES[column.type]
-        if kind.startswith("int") and any(value is None for value in values):
+        if column.type in ("long", "integer") and any(value is None for value in values):
             kind = "float64"
         data[column.name] = pd.Series(values, dtype=kind)
     return pd.DataFrame(data)

@@ -97,9 +97,7 @@ def _feed(name: str, graph_type: str, spec: ServingSpec, plan: Plan) -> Feed:
         _check_type(known[column], target)
     if name not in spec.matrices:
         return _one(name, len(known[name].shape) == 1, target)
-    if target.kind != "O" and columns == list(known):
-        return lambda inputs: inputs.as_matrix(target)
-    return _some(columns, target)
+    return _matrix(columns, target, whole=target.kind != "O" and columns == list(known))
 
 
 def _check_type(put: TensorType, target: np.dtype) -> None:
@@ -118,17 +116,18 @@ def _one(name: str, columnar: bool, target: np.dtype) -> Feed:
     return feed
 
 
-def _some(columns: Sequence[str], target: np.dtype) -> Feed:
-    """Several columns, but not all, as a matrix."""
+def _matrix(columns: Sequence[str], target: np.dtype, *, whole: bool) -> Feed:
+    """Several columns as one array; `whole` where they are all of the signature's, in order."""
 
     def feed(inputs: Inputs) -> np.ndarray:
-        arrays = inputs.arrays
-        together = np.array([arrays[name] for name in columns]).T
         try:
-            return _fitting("", together, target)
+            if whole:
+                return inputs.as_matrix(target)
+            arrays = inputs.arrays
+            return _fitting("", np.array([arrays[name] for name in columns]).T, target)
         except InvalidError:
             for name in columns:  # the one at fault raises again, by its name
-                _fitting(name, arrays[name], target)
+                _fitting(name, inputs.arrays[name], target)
             raise
 
     return feed
