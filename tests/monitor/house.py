@@ -244,6 +244,7 @@ class House:
         scores: Sequence[float] | None = None,
         version: int = 1,
         arm: str = "live",
+        redacted: tuple[str, ...] = (),
         **more: Sequence[Any],
     ) -> list[str]:
         """Log one batch; returns its prediction ids."""
@@ -272,7 +273,7 @@ class House:
         self.rows += count
         batch = InferenceLogged(
             model_id="m1", model="bank", replica="s1", epoch="e1", sequence=self.sequence,
-            dropped=self.dropped, last=False, table=table,
+            dropped=self.dropped, last=False, table=table, redacted=redacted,
         )  # fmt: skip
         self.sequence += 1
         await self.say(batch)

@@ -1,6 +1,7 @@
 """Rows and labels as they are kept, joined and measured."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from loopwright_common.captured import materialise
-from tests.monitor.house import House
+from loopwright_monitor.settings import MonitorSettings
+from loopwright_monitor.worker import forget_before
+from tests.monitor.house import START, House
 
+THIRTY_DAYS = timedelta(days=30)
 ROWS: dict[str, Sequence[Any]] = {"age": [30.0, 40.0, 50.0], "contact": ["a", "b", None]}
 
 
@@ -85,6 +89,42 @@ async def test_a_label_taken_back_no_longer_counts(house: House, tmp_path: Path)
 
     assert (await pinned(house, tmp_path))[0]["label"] is None
     assert (await house.get("/v1/captured/bank"))["labelled"] == 2
+
+
+async def test_labels_thirty_days_late_count(house: House, tmp_path: Path) -> None:
+    ids = await house.score(ROWS, [0.1, 0.9, 0.3])
+    await house.settle()
+    await forget_before(house.database, START + THIRTY_DAYS - MonitorSettings().label_horizon)
+    await house.label(ids, ["no", "yes", "no"], second=29 * 86_400)
+    await house.settle()
+
+    assert (await house.get("/v1/models/bank"))["performance"][0]["labelled"] == 3
+    assert [row["label"] for row in await pinned(house, tmp_path)] == ["no", "yes", "no"]
+
+
+async def test_labels_past_the_horizon_still_reach_the_captured_rows(
+    house: House, tmp_path: Path
+) -> None:
+    ids = await house.score(ROWS)
+    await house.settle()
+    await forget_before(house.database, START + THIRTY_DAYS)
+    await house.label(ids[:1], ["yes"], second=60 * 86_400)
+    await house.settle()
+
+    assert (await house.get("/v1/models/bank"))["performance"] == []
+    assert (await pinned(house, tmp_path))[0]["label"] == "yes"
+
+
+async def test_rows_of_several_policies_are_captured_with_what_each_kept(
+    house: House, tmp_path: Path
+) -> None:
+    await house.score(ROWS)
+    await house.score({"age": ROWS["age"]}, redacted=("contact",))
+    await house.settle()
+
+    rows = await pinned(house, tmp_path)
+    assert [row["input.age"] for row in rows] == [30.0, 40.0, 50.0] * 2
+    assert [row["input.contact"] for row in rows] == ["a", "b", None, None, None, None]
 
 
 async def test_labels_may_name_the_clients_own_request(house: House, tmp_path: Path) -> None:

@@ -121,6 +121,17 @@ def test_a_column_that_no_longer_comes_is_missing() -> None:
     ]
 
 
+def test_a_column_left_out_on_purpose_says_nothing_however_long() -> None:
+    profile = build(normal(20_000, 0), ["x"], Strictness(0.05, 1000, 16), "test")
+    detector = Detector(lay_bets(profile))
+    rows = pa.table({"other": np.zeros(4000)})
+
+    alarms = [detector.update(rows, np.zeros(4000, np.int64), ["x"]) for _ in range(10)]
+
+    assert alarms == [[]] * 10
+    assert detector.evidence("data")[0].evidence <= 0
+
+
 def test_unseen_levels_are_quality_and_no_drift_of_the_known_ones() -> None:
     before = pa.table({"job": ["a", "b"] * 2000})
     after = pa.table({"job": ["a", "b", "new"] * 500})

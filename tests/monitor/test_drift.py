@@ -1,6 +1,7 @@
 """From logged rows to `drift-detected`."""
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from loopwright_common import clock
 from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
 from loopwright_monitor.metrics import MOST_FEATURES, MonitorMetrics
-from loopwright_monitor.worker import show_metrics
+from loopwright_monitor.worker import forget_before, show_metrics
 from tests.monitor.house import House
 
 
@@ -215,6 +217,33 @@ async def test_batches_that_never_came_and_rows_that_were_dropped_are_told(house
     gaps = (await house.get("/v1/models/bank"))["gaps"]
     assert (gaps["missed_batches"], gaps["dropped_rows"]) == (1, 40)
     assert gaps["note"].startswith("logged batches missing: 1; rows the scorers dropped: 40")
+
+
+async def test_a_replica_with_nothing_to_say_for_long_goes_on_without_a_gap(house: House) -> None:
+    for house.sequence in (0, 1):
+        await house.score(inputs(16))
+    await house.settle()
+    await forget_before(house.database, clock.now() + timedelta(seconds=1))
+    await house.score(inputs(16))
+    await house.settle()
+
+    assert (await house.get("/v1/models/bank"))["gaps"]["missed_batches"] == 0
+
+
+async def test_redacted_inputs_are_not_missing_and_the_others_are_watched(
+    house: House, training: pa.Table
+) -> None:
+    await house.register(training)
+    await house.promote()
+    await house.settle()
+    for seed in range(20):
+        contact = {"contact": inputs(256, cellular=0.6, seed=seed)["contact"]}
+        await house.score(contact, redacted=("age",))
+    await house.settle()
+
+    (found,) = [event.data for event in await house.told("drift-detected")]
+    assert found.kind == "data"
+    assert [feature.name for feature in found.features] == ["contact"]
 
 
 async def test_metrics_show_rows_gaps_and_the_evidence_of_a_bounded_number_of_features(

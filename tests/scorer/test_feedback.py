@@ -76,6 +76,8 @@ async def test_many_labels_leave_in_several_records(world: World) -> None:
         ({"ids": ["a"], "labels": [1, 2]}, 422, "2 labels for 1 ids"),
         ({"ids": [], "labels": []}, 422, "ids"),
         ({"ids": ["a"], "labels": [{}]}, 422, "labels"),
+        ({"ids": ["a"], "labels": ["x" * 257]}, 422, "labels"),
+        ({"ids": ["a"], "labels": [10**400]}, 422, "labels"),
         ({"model": "nobody", "ids": ["a"], "labels": [1]}, 404, "no model 'nobody'"),
     ],
 )

@@ -118,6 +118,14 @@ def test_the_example_of_the_design_is_understood() -> None:
             "stages: {a: {cmd: x}}\ndeploy:\n  canary:\n    stepz: []",
             "loopwright.yaml:4: deploy.canary.stepz: unknown key; allowed are error_ratio, ",
         ),
+        (
+            "stages: {a: {cmd: x}}\ndeploy:\n  record:\n    sample: 2",
+            "loopwright.yaml:4: deploy.record.sample: Input should be less than or equal to 1",
+        ),
+        (
+            "stages: {a: {cmd: x}}\ndeploy:\n  record:\n    redacted: [age]",
+            "loopwright.yaml:4: deploy.record.redacted: unknown key; allowed are redact, sample",
+        ),
         ("stages: {a: {cmd: x}}\nmonitor: {smallest_change: 2}", "monitor.smallest_change: Input"),
         ("stages: {a: {cmd: x}}\nmonitor: {drift: {}}", "monitor.drift: unknown key; allowed are "),
         (
