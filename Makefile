@@ -2,6 +2,7 @@
 UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen --no-sync
+MESSAGES := services/scorer/src/loopwright_scorer/protocols/messages
 PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS := never
 # Heavy imports take twice as long without compiled files, and threads fight over few cores.
@@ -9,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo demo-kafka up test test-crash check fmt docs bench bench-scoring clean
+.PHONY: setup demo demo-kafka up test test-crash check fmt proto docs bench bench-scoring clean
 
 setup: .venv/installed
 
@@ -48,6 +49,10 @@ check: setup
 fmt: setup
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
+
+proto: setup
+	$(RUN) python -m grpc_tools.protoc -I $(MESSAGES) --descriptor_set_out=$(MESSAGES)/inference.binpb \
+		--pyi_out=$(MESSAGES) inference.proto
 
 docs: setup
 	$(RUN) python -m loopwright_common.published

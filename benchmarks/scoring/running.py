@@ -22,6 +22,8 @@ from benchmarks.scoring.servers import Command
 _START_SECONDS = 120
 _STOP_SECONDS = 15
 _ANSWER_SECONDS = 60
+_FINAL = (400, 422, 501)
+"""Statuses that do not change by waiting; an unknown model may yet be loaded."""
 _THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -50,6 +52,8 @@ class Running:
                 if asked.status_code == 200:
                     return
                 answer = f"{asked.status_code} {asked.text[:500]}"
+                if asked.status_code in _FINAL:
+                    break
             time.sleep(0.1)
         words = self.log.read_text(errors="replace")[-3000:]
         raise RefusedError(f"it does not serve: {answer}\n{words}")
