@@ -44,7 +44,8 @@ class Model:
         for _ in range(8):
             if not os.fork():
                 os.setsid()
-                time.sleep(60)
+                time.sleep(20)
+                os._exit(0)
         time.sleep(60)
 
     def babble(self, argument):

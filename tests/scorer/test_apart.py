@@ -27,10 +27,10 @@ NAME = "0" * 12
 
 
 @asynccontextmanager
-async def serving(world: World, directory: Path) -> AsyncGenerator[Replica, None]:
+async def serving(world: World, directory: Path, **limits: float) -> AsyncGenerator[Replica, None]:
     """Version 1 is served in the scorer, version 2 is the mischief."""
     world.package_dirs = {**world.package_dirs, "mischief": packages.mischief(directory)}
-    async with world.replica(**LIMITS) as replica:
+    async with world.replica(**(LIMITS | limits)) as replica:
         kept = [await world.arm(2, "mischief", 0)]
         await world.route(1, await world.arm(1, "low"), kept=kept)
         await replica.serves(1)
@@ -111,7 +111,7 @@ async def test_a_process_that_fails_is_ended_and_replaced_while_others_are_answe
 async def test_memory_and_files_past_the_limits_fail_the_call_alone(
     world: World, tmp_path: Path, act: str, word: str
 ) -> None:
-    async with serving(world, tmp_path / "mischief") as replica:
+    async with serving(world, tmp_path / "mischief", apart_seconds=20.0) as replica:
         failed = await asked(replica, act)
 
         assert failed.status_code == 500
