@@ -24,7 +24,13 @@ def serving(packages: dict[str, Path]) -> Generator[str]:
     for name, directory in packages.items():
         routes.install(fixed_route(name, 3, load(directory, "")))
     config = uvicorn.Config(
-        app_of(routes), host="127.0.0.1", port=0, http=ShortWay, log_config=None, lifespan="off"
+        app_of(routes),
+        host="127.0.0.1",
+        port=0,
+        http=ShortWay,
+        proxy_headers=False,
+        log_config=None,
+        lifespan="off",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=asyncio.run, args=(server.serve(),))

@@ -259,6 +259,7 @@ def _server(service: Service) -> Server:
             host=service.host,
             port=service.port,
             http=service.http or "auto",
+            proxy_headers=False,  # nothing asks who the client is
             log_config=None,
             access_log=False,
             lifespan="off",

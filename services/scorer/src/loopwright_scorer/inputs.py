@@ -11,6 +11,7 @@ from loopwright_scorer.tensors import datatype_of
 
 _EXTREME = 1e15
 _FEW = 32
+_LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float16, np.float32)}
 
 
 class Inputs:
@@ -69,10 +70,10 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
 
 def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array in a smaller floating type; InvalidError where a number would become infinite."""
+    if array.size <= _FEW and _is_within(array, _LARGEST[dtype]):
+        return array.astype(dtype)
     with np.errstate(over="ignore"):
         small = array.astype(dtype)
-    if all_finite(small):
-        return small
     # They differ only where a finite number became infinite.
     if not np.array_equal(np.isinf(small), np.isinf(array)):
         raise InvalidError(
@@ -81,6 +82,11 @@ def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
             field=name,
         )
     return small
+
+
+def _is_within(array: np.ndarray, largest: float) -> bool:
+    """Never so where a value is missing."""
+    return all(-largest <= value <= largest for value in array.ravel().tolist())
 
 
 def all_finite(array: np.ndarray) -> bool:

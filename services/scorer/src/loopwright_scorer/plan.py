@@ -159,10 +159,12 @@ class TensorPlan:
                 field=name,
             )
         array = read_values(name, self._kind, given.data).reshape(given.shape)
-        ignored = sorted(request.inputs.keys() - {name})
+        ignored = sorted(request.inputs.keys() - {name}) if len(request.inputs) > 1 else ()
         return Inputs(given.shape[0], {name: array}, ignored=ignored)
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
+        if shape == self._shape:
+            return True
         return len(shape) == len(self._shape) and all(
             own in (-1, size) for own, size in zip(self._shape, shape, strict=True)
         )
