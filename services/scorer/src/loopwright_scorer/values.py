@@ -73,7 +73,7 @@ def _converted(name: str, kind: Kind, array: np.ndarray) -> np.ndarray:
     """A tensor that came as bytes, in the kind's type."""
     if array.dtype == kind.dtype:
         return array
-    if kind.dtype.kind == "f" and array.dtype.kind == "f":
+    if kind.dtype.kind == array.dtype.kind == "f" and kind.dtype.itemsize < array.itemsize:
         return narrowed(name, array, kind.dtype)
     found = array.astype(kind.dtype)
     if kind.dtype.kind in "iu" and not np.array_equal(found, array):
