@@ -89,7 +89,7 @@ async def composed(
         "artifacts_url": f"file://{place / 'artifacts'}",
     }
     deploying = DeployerSettings(work_dir=place / "work", spares=False, **urls)
-    scoring = ScorerSettings(cache_dir=place / "cache", replica="r1", **urls)
+    scoring = ScorerSettings(cache_dir=place / "cache", replica="r1", grpc_port=0, **urls)
     async with AsyncExitStack() as stack:
         deployer = await build_deployer(deploying, bus, stack)
         scorer = await build_scorer(scoring, bus, stack)

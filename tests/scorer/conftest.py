@@ -52,9 +52,9 @@ def infer_body(columns: Columns, **more: object) -> dict[str, Any]:
     return {"inputs": inputs, **more}
 
 
-async def eventually(holds: Callable[[], Awaitable[T]]) -> T:
-    """What `holds` gives once that is true; TimeoutError when it never is."""
-    async with asyncio.timeout(20):
+async def eventually(holds: Callable[[], Awaitable[T]], within: float = 20) -> T:
+    """What `holds` gives once that is true; TimeoutError when it is not `within` seconds."""
+    async with asyncio.timeout(within):
         while not (found := await holds()):  # noqa: ASYNC110 - what is watched has no event
             await asyncio.sleep(0.01)
     return found
@@ -75,6 +75,7 @@ class World:
             "artifacts_url": f"file://{self.directory / 'artifacts'}",
             "replica": "r-1",
             "record_every": 0.02,
+            "grpc_port": 0,
         }
         return ScorerSettings(**{**told, **changed})
 
@@ -110,6 +111,8 @@ class World:
         """A running replica, drained and stopped at the end."""
         async with AsyncExitStack() as stack:
             service = await build(self.settings(**changed), self.bus, stack)
+            for listen in service.on_starting:
+                listen()
             loops = [asyncio.ensure_future(loop()) for loop in service.loops]
             transport = httpx.ASGITransport(service.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:

@@ -40,6 +40,7 @@ log = structlog.get_logger()
 class Service:
     """A service ready to run: `loops` run until cancelled, anew after an UnavailableError.
 
+    `on_starting` takes what it listens on beside `port`, before anything runs;
     `on_stopping` ends answers that would go on for ever, before the server waits for them;
     `on_stop` drains once the server is down, while the loops still run.
     """
@@ -51,7 +52,12 @@ class Service:
     metrics: Metrics
     http: type[asyncio.Protocol] | None = None
     """What speaks HTTP on a connection, where it is not uvicorn's own."""
+    shares_port: bool = False
+    """Whether other processes listen there too, and the kernel deals connections out."""
+    sockets: list[socket.socket] = field(default_factory=list)
+    """Further sockets to serve on, already listening."""
     loops: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    on_starting: list[Callable[[], object]] = field(default_factory=list)
     on_stopping: list[Callable[[], None]] = field(default_factory=list)
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
@@ -166,12 +172,16 @@ class _Running:
     def __init__(self, service: Service, stack: contextlib.ExitStack) -> None:
         self._service = service
         self._socket = stack.enter_context(_listening(service))
+        for listen in service.on_starting:
+            listen()
         self._server = _server(service)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         name = self._service.name
-        self._serving = group.create_task(self._server.serve([self._socket]))
+        self._serving = group.create_task(
+            self._server.serve([self._socket, *self._service.sockets])
+        )
         self._tasks = [group.create_task(_forever(name, run)) for run in self._service.loops]
         await self._server.listening.wait()
 
@@ -229,7 +239,7 @@ def delivery_loops(
 def _listening(service: Service) -> socket.socket:
     """Bound here and not by the server, which would end the process on a port in use."""
     try:
-        return _socket(service.host, service.port)
+        return _socket(service)
     except OSError as error:
         raise UnavailableError(
             f"cannot listen on {service.host}:{service.port}: {error.strerror}; free it or set "
@@ -237,13 +247,15 @@ def _listening(service: Service) -> socket.socket:
         ) from None
 
 
-def _socket(host: str, port: int) -> socket.socket:
+def _socket(service: Service) -> socket.socket:
     # The protocol is named, or asyncio leaves out TCP_NODELAY and answers take 40 ms.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
+        if service.shares_port:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening.bind((service.host, service.port))
         listening.listen()
     except OSError:
         listening.close()

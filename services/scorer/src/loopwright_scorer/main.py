@@ -10,6 +10,7 @@ import uvloop
 from loopwright_common import runtime
 from loopwright_common.artifacts import open_store
 from loopwright_common.bus import EventBus
+from loopwright_common.errors import LoopwrightError
 from loopwright_common.events import RoutesChanged
 from loopwright_common.ids import new_id
 from loopwright_common.metrics import Metrics
@@ -36,6 +37,7 @@ from loopwright_scorer.service import Scoring
 from loopwright_scorer.settings import ScorerSettings
 from loopwright_scorer.shadows import Shadows
 from loopwright_scorer.shelf import Shelf
+from loopwright_scorer.siblings import Siblings
 from loopwright_scorer.spill import Spill
 from loopwright_scorer.totals import Ledger
 
@@ -50,22 +52,19 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     stack.enter_context(settings.own_directory())
     replica = Replica(settings.replica_name, new_id(), settings.environment)
     routes = Routes()
-    apart = ApartMetrics(metrics.registry)
-    quarters = Quarters(cache / "apart", limits=settings.apart_limits, metrics=apart)
-    quarters.clean()
     store = open_store(settings.artifacts_url)
-    shelf = Shelf(store, cache / "packages", quarters)
+    shelf = Shelf(store, cache / "packages", _quarters(settings, metrics))
     follower = RouteFollower(routes, shelf, cache / "routes", settings.environment)
     reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
     reporter = Reporter(bus, replica, follower, settings.report_every)
     recorded = RecordMetrics(metrics.registry)
-    spill = Spill(cache / "spill", settings.spill_limit)
-    sender = Sender(bus, spill, recorded.waiting)
+    sender = Sender(bus, Spill(cache / "spill", settings.spill_limit), recorded.waiting)
+    large = LargeInputs(store, metrics.registry)
     recorder = Recorder(
         sender,
         replica,
         recorded,
-        LargeInputs(store, metrics.registry),
+        large,
         every=settings.record_every,
         rows=settings.record_rows,
         buffer=settings.record_buffer,
@@ -79,20 +78,18 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     shadows = Shadows(compute, accounts, ids, metrics.registry, buffer=settings.shadow_buffer)
     scoring = Scoring(routes, ids, compute, accounts, shadows)
     repository = ModelRepository(routes, follower)
+    intake = settings.intake()
 
     async def has_settled() -> str | None:
         return None if follower.settled.is_set() else "the routes have not been read yet"
 
     app = create_app("scorer", metrics, {"routes": has_settled}, settings.hosts)
     api.attach(app, api.Feedback(bus, routes, ids), routes, follower)
-    return Service(
+    siblings = Siblings(app, metrics.registry, cache)
+    protocols = http_protocols(scoring, has_settled, ledger, repository)
+    service = Service(
         name="scorer",
-        app=Door(
-            http_protocols(scoring, has_settled, ledger, repository),
-            app,
-            settings.intake(),
-            settings.hosts,
-        ),
+        app=Door(protocols, siblings, intake, settings.hosts),
         host=settings.host,
         port=settings.port,
         metrics=metrics,
@@ -108,6 +105,16 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         ],
         on_stop=[recorder.stop, measurements.publish, reporter.leave],
     )
+    if settings.worker is not None:
+        service.shares_port = True
+        service.sockets.append(stack.enter_context(siblings.listen()))
+    if port := settings.port_of_grpc:
+        from loopwright_scorer.protocols.v2_grpc import GrpcInference
+        from loopwright_scorer.protocols.v2_grpc_server import attach
+
+        inference = GrpcInference(scoring, has_settled, ledger, repository)
+        stack.push_async_callback(attach(service, inference, intake, port).stop)
+    return service
 
 
 def main() -> None:
@@ -119,8 +126,28 @@ def main() -> None:
         from loopwright_scorer import static
 
         raise SystemExit(static.main())
+    settings = ScorerSettings()
+    if settings.workers > 1:
+        _run_workers(settings)
+        return
     sys.setswitchinterval(_SWITCH_SECONDS)
-    runtime.main(build, ScorerSettings(), new_loop=uvloop.new_event_loop)
+    runtime.main(build, settings, new_loop=uvloop.new_event_loop)
+
+
+def _run_workers(settings: ScorerSettings) -> None:
+    from loopwright_scorer import workers
+
+    try:
+        workers.run(settings)
+    except LoopwrightError as error:
+        raise SystemExit(str(error)) from None
+
+
+def _quarters(settings: ScorerSettings, metrics: Metrics) -> Quarters:
+    apart = ApartMetrics(metrics.registry)
+    quarters = Quarters(settings.cache_dir / "apart", limits=settings.apart_limits, metrics=apart)
+    quarters.clean()
+    return quarters
 
 
 def _is_newer(old: RoutesChanged, new: RoutesChanged) -> bool:
@@ -130,7 +157,7 @@ def _is_newer(old: RoutesChanged, new: RoutesChanged) -> bool:
 def _key(settings: ScorerSettings) -> bytes:
     if settings.prediction_key is not None:
         return shared_key(settings.prediction_key.get_secret_value())
-    return load_key(settings.cache_dir / "prediction.key")
+    return load_key(settings.key_file)
 
 
 if __name__ == "__main__":

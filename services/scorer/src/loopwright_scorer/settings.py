@@ -12,6 +12,8 @@ from loopwright_common.settings import ServiceSettings
 from loopwright_scorer.protocols.asgi import Intake
 from loopwright_scorer.runtimes.apart.quarters import Limits
 
+_GRPC_ABOVE = 1000
+
 
 class ScorerSettings(ServiceSettings):
     """Sizes in bytes, times in seconds."""
@@ -19,16 +21,22 @@ class ScorerSettings(ServiceSettings):
     service: ClassVar[str] = "scorer"
 
     port: int = 8004
+    grpc_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where V2 is served over gRPC: 1000 above `port` unless given, nowhere with 0."""
     cache_dir: Path = Path(".loopwright/scorer")
     """Last routes, packages, spilled records and the key of prediction ids; one process each."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes behind the port, each a replica of its own; several need a bus at kafka://."""
+    worker: int | None = None
+    """Which of them this is; given by the process that started it."""
     prediction_key: SecretStr | None = None
     """Key of prediction ids as 64 hex digits, the same for all replicas; else one of its own."""
     replica: str | None = None
     """Name of this replica, the same after a restart; host and port unless given."""
     largest_body: int = Field(default=16 << 20, ge=1024)
     record_every: float = Field(default=1.0, gt=0)
-    record_rows: int = Field(default=500, ge=1)
-    """An inference batch leaves with this many rows, or when `record_every` has passed."""
+    record_rows: int = Field(default=4096, ge=1)
+    """An inference batch leaves with this many rows or 500 calls, or after `record_every`."""
     record_buffer: int = Field(default=64 << 20, ge=0)
     spill_limit: int = Field(default=256 << 20, ge=0)
     shadow_buffer: int = Field(default=32 << 20, ge=0)
@@ -49,6 +57,16 @@ class ScorerSettings(ServiceSettings):
     @property
     def replica_name(self) -> str:
         return self.replica or f"{socket.gethostname()}-{self.port}"
+
+    @property
+    def key_file(self) -> Path:
+        """Where the key of prediction ids is kept, unless it is given."""
+        return self.cache_dir / "prediction.key"
+
+    @property
+    def port_of_grpc(self) -> int:
+        """0 for none."""
+        return self.port + _GRPC_ABOVE if self.grpc_port is None else self.grpc_port
 
     def intake(self) -> Intake:
         """The limits of what requests may hold."""

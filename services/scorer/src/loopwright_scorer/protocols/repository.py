@@ -3,7 +3,7 @@
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
 """
 
-from loopwright_common.errors import RefusedError
+from loopwright_common.errors import InvalidError, RefusedError
 from loopwright_scorer.follower import RouteFollower
 from loopwright_scorer.protocols.address import parse_address
 from loopwright_scorer.routes import Routes
@@ -25,8 +25,15 @@ class ModelRepository:
         ]
         return ready if only_ready else ready + self._unready()
 
-    async def load(self, name: str) -> None:
-        """Nothing to do where the model is served; NotFoundError where no route has it."""
+    async def load(self, name: str, parameters: object = None) -> None:
+        """Nothing to do where the model is served; NotFoundError where no route has it.
+
+        InvalidError where parameters say what to load.
+        """
+        if parameters:
+            raise InvalidError(
+                "parameters: what is loaded comes from the registry by a deployment; give none"
+            )
         parse_address(name).find(self._routes)
 
     async def unload(self, name: str) -> None:

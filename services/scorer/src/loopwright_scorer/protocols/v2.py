@@ -5,7 +5,6 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import json
-import math
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
@@ -13,15 +12,13 @@ from typing import Any
 import orjson
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.errors import UnsupportedError
 from loopwright_scorer.exchange import Answered
 from loopwright_scorer.protocols import raw
 from loopwright_scorer.protocols.asgi import Reply
-from loopwright_scorer.tensors import NUMPY_TYPES, GivenTensor, NamedTensor, Request, datatype_of
+from loopwright_scorer.protocols.v2_rules import check_extensions, check_tensor, filled, timeout_in
+from loopwright_scorer.tensors import GivenTensor, NamedTensor, Request, datatype_of
 
 JSON_LENGTH = b"inference-header-content-length"
-_RAW_ONLY = "BF16"
-_ELSEWHERE = ("shared_memory_region", "shared_memory_byte_size", "classification")
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _NOTHING: Mapping[str, Any] = {}
@@ -50,14 +47,13 @@ class V2Exchange:
         if len(inputs) < len(given):
             raise InvalidError("inputs: a name is given twice; name each input once")
         parameters = _parameters("the request", message)
-        if "sequence_id" in parameters:
-            raise UnsupportedError("parameters: sequences are not served; models keep no state")
+        timeout = timeout_in(parameters)
         self._all_raw = parameters.get("binary_data_output") is True
         request_id = message.get("id")
         if request_id is not None and not isinstance(request_id, str):
             raise InvalidError("id: give text")
         outputs = self._outputs(message.get("outputs"))
-        return Request(inputs, request_id or None, outputs, _timeout(parameters))
+        return Request(inputs, request_id or None, outputs, timeout)
 
     def write(self, answered: Answered) -> Reply:
         request = answered.request
@@ -84,7 +80,7 @@ class V2Exchange:
             name, datatype, shape = _declared(entry)
             size = _raw_size(name, entry)
             if size is None:
-                inputs[name] = _from_json(name, datatype, shape, entry.get("data"))
+                inputs[name] = filled(name, datatype, shape, _flat(name, entry.get("data")))
                 continue
             inputs[name] = raw.read(name, datatype, shape, memoryview(self._body)[at : at + size])
             at += size
@@ -144,20 +140,10 @@ def _lenient(body: bytes, error: orjson.JSONDecodeError) -> object:
 def _declared(entry: object) -> tuple[str, str, tuple[int, ...]]:
     if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
         raise InvalidError("inputs: each needs a name, a shape, a datatype and data")
-    datatype = entry.get("datatype")
-    if datatype not in NUMPY_TYPES and datatype != _RAW_ONLY:
-        raise InvalidError(
-            f"input {name!r}: datatype {datatype!r}: give one of {', '.join(NUMPY_TYPES)}",
-            field=name,
-        )
-    shape = entry.get("shape")
-    if (
-        not isinstance(shape, list)
-        or not shape
-        or not all(type(size) is int and size >= 1 for size in shape)
-    ):
-        raise InvalidError(f"input {name!r}: shape: give positive whole numbers, rows first")
-    return name, str(datatype), tuple(shape)
+    datatype, shape = entry.get("datatype"), entry.get("shape")
+    sizes = shape if isinstance(shape, list) else []
+    check_tensor(name, datatype, sizes)
+    return name, str(datatype), tuple(sizes)
 
 
 def _parameters(where: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -166,8 +152,7 @@ def _parameters(where: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
         return _NOTHING
     if not isinstance(parameters, dict):
         raise InvalidError(f"{where}: parameters: give a JSON object")
-    if found := next((name for name in _ELSEWHERE if parameters.get(name)), None):
-        raise UnsupportedError(f"{where}: {found}: this extension is not served")
+    check_extensions(where, parameters)
     return parameters
 
 
@@ -183,18 +168,6 @@ def _raw_size(name: str, entry: Mapping[str, Any]) -> int | None:
     return size
 
 
-def _from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) -> GivenTensor:
-    if datatype == _RAW_ONLY:
-        raise InvalidError(f"input {name!r}: BF16 comes only as raw bytes; send FP32", field=name)
-    flat = _flat(name, data)
-    if math.prod(shape) != len(flat):
-        raise InvalidError(
-            f"input {name!r}: shape {list(shape)} needs {math.prod(shape)} values,"
-            f" data has {len(flat)}"
-        )
-    return GivenTensor(datatype, shape, flat)
-
-
 def _flat(name: str, data: object) -> list[Any]:
     if not isinstance(data, list):
         raise InvalidError(f"input {name!r}: data: give a list")
@@ -204,9 +177,3 @@ def _flat(name: str, data: object) -> list[Any]:
     except TypeError:
         raise InvalidError(f"input {name!r}: data mixes values and lists") from None
     return data
-
-
-def _timeout(parameters: Mapping[str, Any]) -> float | None:
-    """`timeout` is in microseconds; 0 and what is no number mean none."""
-    timeout = parameters.get("timeout")
-    return timeout / 1e6 if isinstance(timeout, int) and timeout > 0 else None

@@ -125,8 +125,7 @@ class OpenInference:
         asked = _object(await request.body())
         match action.split("/"):
             case [_, _, model, "load"]:
-                _check_plain(asked.get("parameters"))
-                await self._repository.load(model)
+                await self._repository.load(model, asked.get("parameters"))
             case [_, _, model, "unload"]:
                 await self._repository.unload(model)
             case _:
@@ -167,13 +166,6 @@ def _action(path: str, rest: list[str]) -> str:
 def _about() -> Reply:
     about = {"name": "loopwright", "version": version("loopwright-scorer")}
     return json_reply({**about, "extensions": EXTENSIONS})
-
-
-def _check_plain(parameters: object) -> None:
-    if parameters:
-        raise InvalidError(
-            "parameters: what is loaded comes from the registry by a deployment; give none"
-        )
 
 
 def _no_path(path: str) -> NotFoundError:

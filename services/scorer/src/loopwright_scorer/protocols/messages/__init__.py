@@ -1,0 +1,1 @@
+"""The messages of V2 over gRPC; `make proto` compiles inference.proto."""
