@@ -1,5 +1,6 @@
 """Inputs and outputs of many calls as Arrow columns, without work per value or row in Python."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -26,14 +27,14 @@ Digests = Mapping[tuple[str, str], str]
 
 
 def is_large(values: np.ndarray) -> bool:
-    return int(np.prod(values.shape[1:])) > _LARGEST_TENSOR
+    return math.prod(values.shape[1:]) > _LARGEST_TENSOR
 
 
 def names_of(put: TensorType, values: np.ndarray) -> list[str]:
     """The columns that an input is recorded in."""
     if len(put.shape) == 1 or is_large(values):
         return [put.name]
-    return [f"{put.name}_{i}" for i in range(int(np.prod(values.shape[1:])))]
+    return [f"{put.name}_{i}" for i in range(math.prod(values.shape[1:]))]
 
 
 def input_columns(
@@ -46,18 +47,22 @@ def input_columns(
     """`calls[i]` is the place among `scored` of the call that row i is of."""
     matrix = _joined_matrix(scored)
     for put in inputs:
+        if matrix is not None:
+            yield put.name, _array(matrix[put.name], put)
+            continue
         example = scored[0].inputs.arrays[put.name]
-        if matrix is None and is_large(example):
+        if is_large(example):
             kept = [digests.get((each, put.name)) for each in ids]
             yield put.name, pa.array(kept, pa.string()).take(pa.array(calls))
             continue
-        if matrix is None:
-            values = np.concatenate([each.inputs.arrays[put.name] for each in scored])
-        else:
-            values = matrix[put.name]
-        flat = values.reshape(len(values), -1)
-        for i, name in enumerate(names_of(put, example)):
-            yield name, _array(flat[:, i], put)
+        values = np.concatenate([each.inputs.arrays[put.name] for each in scored])
+        if len(put.shape) == 1:
+            yield put.name, _array(values, put)
+            continue
+        for name, column in zip(
+            names_of(put, example), values.reshape(len(values), -1).T, strict=True
+        ):
+            yield name, _array(column, put)
 
 
 def output_columns(outputs: Sequence[TensorType], scored: Sequence[Scored]) -> Named:
@@ -75,7 +80,7 @@ def _joined_matrix(scored: Sequence[Scored]) -> Mapping[str, np.ndarray] | None:
     matrices = [each.inputs.matrix for each in scored if each.inputs.matrix is not None]
     if len(matrices) < len(scored):
         return None
-    columns = np.ascontiguousarray(np.concatenate(matrices).T)
+    columns = np.concatenate([matrix.T for matrix in matrices], axis=1)
     return dict(zip(scored[0].inputs.arrays, columns, strict=True))
 
 

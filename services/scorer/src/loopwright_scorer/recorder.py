@@ -20,6 +20,8 @@ from loopwright_scorer.records import NO_ROWS, CallRecord, Rows, to_rows
 from loopwright_scorer.sender import Sender
 
 log = structlog.get_logger()
+_MOST_CALLS = 500
+"""Work in Python grows with the calls of a batch: more at once would be felt in answers."""
 _ROW_BYTES = 100
 """What a row takes in the buffer beside the request it came with."""
 
@@ -88,7 +90,7 @@ class Recorder:
         self._waiting.append(record)
         self._waiting_rows += rows
         self._room -= record.size
-        if self._waiting_rows >= self._rows:
+        if self._waiting_rows >= self._rows or len(self._waiting) >= _MOST_CALLS:
             self._full.set()
 
     async def run(self) -> None:
@@ -149,13 +151,14 @@ class Recorder:
         self, stream: Stream, records: Sequence[CallRecord], digests: Digests
     ) -> tuple[list[Sealed], int]:
         """Sealed batches, and how many rows are each too large for one."""
-        cut = [
-            Rows(part, rows.redacted)
-            for rows in to_rows(records, digests)
-            for part in parts(rows.table, self._rows)
-        ]
-        sealed = [seal(self._replica, stream, part) for part in cut if fits(part.table)]
-        return sealed, sum(part.table.num_rows for part in cut if not fits(part.table))
+        sealed, lost = [], 0
+        for rows in to_rows(records, digests):
+            for part in parts(rows.table, self._rows):
+                if part.num_rows > 1 or fits(part):
+                    sealed.append(seal(self._replica, stream, Rows(part, rows.redacted)))
+                else:
+                    lost += 1
+        return sealed, lost
 
     async def _send(self, sealed: Sequence[Sealed]) -> None:
         if not sealed:

@@ -113,18 +113,27 @@ def _envelope(
 ) -> list[pa.Array]:
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     places = pa.array(np.arange(len(calls)) - starts).cast(pa.string())
-    ids = pa.array([r.prediction_id for r in records], pa.string()).take(pa.array(calls))
-    of_calls = [
-        pa.array([r.request_id for r in records], pa.string()),
-        pa.array([r.micros for r in records]).cast(ENVELOPE.field("time").type),
-        pa.array([r.version for r in records], pa.int32()),
-        pa.array([r.arm for r in records], pa.string()),
-        pa.array([_error(r) for r in records], pa.string()),
-    ]
+    rows = pa.array(calls)
+    ids = pa.array([r.prediction_id for r in records], pa.string()).take(rows)
+    times = np.repeat(np.array([r.micros for r in records]), counts)
     return [
         pc.binary_join_element_wise(ids, places, "."),
-        *(column.take(pa.array(calls)) for column in of_calls),
+        _per_call([r.request_id for r in records], pa.string(), rows),
+        pa.array(times).cast(ENVELOPE.field("time").type),
+        _per_call([r.version for r in records], pa.int32(), rows),
+        _per_call([r.arm for r in records], pa.string(), rows),
+        _per_call([_error(r) for r in records], pa.string(), rows),
     ]
+
+
+def _per_call(values: Sequence[object], kind: pa.DataType, rows: pa.Array) -> pa.Array:
+    """Each call's value for all its rows; most often it is one value for all."""
+    first = values[0]
+    if values.count(first) < len(values):
+        return pa.array(values, kind).take(rows)
+    return (
+        pa.nulls(len(rows), kind) if first is None else pa.repeat(pa.scalar(first, kind), len(rows))
+    )
 
 
 def _error(record: CallRecord) -> str | None:
