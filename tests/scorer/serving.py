@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Generator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,19 +11,39 @@ import numpy as np
 import uvicorn
 
 from loopwright_common.serving import ServingSpec, Tensor
+from loopwright_scorer.accounts import Accounts
+from loopwright_scorer.compute import Compute
 from loopwright_scorer.models import load
+from loopwright_scorer.predictions import PredictionIds
+from loopwright_scorer.protocols.asgi import Intake
+from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.short_way import ShortWay
+from loopwright_scorer.protocols.v2_grpc import GrpcInference
+from loopwright_scorer.protocols.v2_grpc_server import GrpcServer
 from loopwright_scorer.routes import Routes
+from loopwright_scorer.service import Scoring
 from loopwright_scorer.static import app_of, fixed_route
+from loopwright_scorer.totals import Ledger
 from tests.scorer.packages import SOURCE, write_spec
 
 
 @contextmanager
 def serving(packages: dict[str, Path]) -> Generator[str]:
     """Each package as a model's version 3; yields host and port."""
+    with serving_http(routes_of(packages)) as address:
+        yield address
+
+
+def routes_of(packages: dict[str, Path]) -> Routes:
+    """Each package as a model's version 3."""
     routes = Routes()
     for name, directory in packages.items():
         routes.install(fixed_route(name, 3, load(directory, "")))
+    return routes
+
+
+@contextmanager
+def serving_http(routes: Routes) -> Generator[str]:
     config = uvicorn.Config(
         app_of(routes),
         host="127.0.0.1",
@@ -42,6 +63,37 @@ def serving(packages: dict[str, Path]) -> Generator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def serving_grpc(routes: Routes, *, largest: int = 1 << 20, seconds: float = 5) -> Generator[str]:
+    """V2 over gRPC; requests together hold at most twice the largest, in bytes."""
+    loop, stopping = asyncio.new_event_loop(), asyncio.Event()
+    port: Future[int] = Future()
+
+    async def serve() -> None:
+        ledger = Ledger(routes)
+        scoring = Scoring(routes, PredictionIds(b"k" * 32), Compute(9), Accounts(routes, ledger))
+        inference = GrpcInference(scoring, _is_ready, ledger, ModelRepository(routes))
+        server = GrpcServer(inference, Intake(largest, 2 * largest, seconds))
+        port.set_result(server.listen("127.0.0.1", 0))
+        running = asyncio.create_task(server.run())
+        await stopping.wait()
+        await server.stop()
+        running.cancel()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{port.result(10)}"
+    finally:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join()
+        loop.close()
+
+
+async def _is_ready() -> str | None:
+    return None
 
 
 def doubling(directory: Path, dtype: str) -> Path:
