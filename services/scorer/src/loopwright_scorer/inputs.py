@@ -70,7 +70,7 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
 
 def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array in a smaller floating type; InvalidError where a number would become infinite."""
-    if array.size <= _FEW and _is_within(array, _LARGEST[dtype]):
+    if 0 < array.size <= _FEW and _is_within(array, _LARGEST[dtype]):
         return array.astype(dtype)
     with np.errstate(over="ignore"):
         small = array.astype(dtype)
@@ -85,8 +85,8 @@ def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _is_within(array: np.ndarray, largest: float) -> bool:
-    """Never so where a value is missing."""
-    return all(-largest <= value <= largest for value in array.ravel().tolist())
+    values = array.ravel().tolist()  # NaN hides no larger value: what follows it is never less
+    return max(values) <= largest and min(values) >= -largest
 
 
 def all_finite(array: np.ndarray) -> bool:
