@@ -21,7 +21,15 @@ NUMPY_TYPES: Mapping[str, type[np.generic]] = {
     "FP64": np.float64,
     "BYTES": np.object_,
 }
-_NAMES = {np.dtype(kind): name for name, kind in NUMPY_TYPES.items()}
+# By number, which hashes quickly; where two integer types of C are of one size, each has its own.
+_NAMES = {
+    np.dtype(kind).num: name
+    for name, kind in [
+        *NUMPY_TYPES.items(),
+        *((f"INT{np.dtype(c).itemsize * 8}", c) for c in (np.intc, np.long, np.longlong)),
+        *((f"UINT{np.dtype(c).itemsize * 8}", c) for c in (np.uintc, np.ulong, np.ulonglong)),
+    ]
+}
 
 
 NamedTensor = tuple[str, np.ndarray]
@@ -57,4 +65,4 @@ class Request:
 
 def datatype_of(dtype: np.dtype[Any]) -> str:
     """V2's name of a numpy type; text and objects are BYTES."""
-    return _NAMES.get(dtype, "BYTES")
+    return _NAMES.get(dtype.num, "BYTES")
