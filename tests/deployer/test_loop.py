@@ -137,11 +137,3 @@ async def test_versions_go_from_registered_to_champion_and_back(running: Running
     assert undone.json()["route"]["arms"][0]["version"] == 1
     said = await everything_said(running.bus, "deployment-promoted", "deployment-finished")
     assert [e.data.version for e in said if e.data.topic == "deployment-promoted"] == [1, 2]
-
-
-async def test_a_format_that_is_not_served_is_rejected_with_the_reason(running: Running) -> None:
-    await publish(running.bus, registered(1, format="sklearn-pickle"))
-
-    rejected = await running.until(1, "rejected")
-
-    assert "serialization_format='skops'" in rejected["why"]

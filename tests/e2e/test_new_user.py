@@ -91,7 +91,7 @@ def test_a_second_version_waits_for_traffic_and_is_promoted_by_it(user: User) ->
 def test_what_cannot_be_served_says_why(user: User) -> None:
     user.python(LOG + ODD)
     pickled = user.loopwright("deployments", "wait", "pickled/1", status=1)
-    assert "sklearn-pickle is not served" in pickled
+    assert "flavor sklearn is not served" in pickled
     assert "serialization_format='skops'" in pickled
     unsigned = user.loopwright("deployments", "wait", "unsigned/1", status=1)
     assert "infer_signature" in unsigned
@@ -147,7 +147,7 @@ def test_every_command_speaks_json(user: User) -> None:
 def test_lists_are_for_people_without_it(user: User) -> None:
     assert "captured" in user.loopwright("monitor", "status", "churn")
     assert user.loopwright("captured", "list").splitlines()[0].startswith("model")
-    assert "sklearn-pickle is not served" in user.loopwright("deployments", "list")
+    assert "flavor sklearn is not served" in user.loopwright("deployments", "list")
     assert "registered digits version 1" in user.loopwright("runs", "list")
 
 

@@ -102,6 +102,8 @@ def check_holdout(
     champion: tuple[Scoring, ServingSpec] | None,
 ) -> Check:
     """The challenger's loss against the champion's, or alone where there is none."""
+    if (targets := challenger[1].targets) > 1:
+        return skipped(f"{targets} answers a row have no {policy.metric} against one target")
     if champion is not None and holdout.rows < LEAST_ROWS:
         return unclear(
             f"only {holdout.rows} labelled rows are later than both trainings, {LEAST_ROWS} needed"
@@ -118,9 +120,7 @@ def check_holdout(
 def losses(policy: HoldoutPolicy, holdout: Holdout, scoring: Scoring, spec: ServingSpec) -> Floats:
     """Loss per row of what the scorer answers."""
     if spec.targets > 1:
-        raise InvalidError(
-            f"{spec.targets} answers a row have no {policy.metric} against one target"
-        )
+        raise InvalidError(f"the champion gives {spec.targets} answers a row")
     answers = scoring.score(holdout.values(spec))
     if spec.task == "regressor":
         predicted = answers["prediction"].astype(np.float64).reshape(-1)

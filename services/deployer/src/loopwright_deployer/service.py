@@ -17,10 +17,8 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_deployer.domain import Deployment, Served, State, move
-from loopwright_deployer.packaging.flavors import because
 from loopwright_deployer.repository import Deployments, Record
 
-SERVEABLE = ("sklearn-skops", "onnx", "xgboost", "lightgbm")
 Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
 
 
@@ -64,8 +62,6 @@ async def receive(
     for other in others:
         if other.deployment.id != record.deployment.id and other.deployment.supersedable:
             await supersede(uow, other, registered.version)
-    if registered.format not in SERVEABLE:
-        await reject(uow, record, _unserveable(registered.format))
 
 
 def new_record(registered: ModelRegistered, environment: str, cause: Cause, attempt: int) -> Record:
@@ -191,7 +187,3 @@ def _validation(record: Record, *, passed: bool) -> DeploymentValidated:
     names = {**naming(record.deployment), "environment": "staging"}
     checks = list(record.checks)
     return DeploymentValidated(**names, passed=passed, checks=checks, report=record.report)
-
-
-def _unserveable(format: str) -> str:
-    return f"format {format} is not served: {because(format.removesuffix('-pickle'))}"

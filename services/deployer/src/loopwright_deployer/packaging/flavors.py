@@ -16,11 +16,14 @@ _REASONS = {
     "keras": ("Keras layers can carry code", f"export it with format='onnx' and {_ONNX}"),
     "tensorflow": ("the scorer has no TensorFlow", f"convert it with tf2onnx and {_ONNX}"),
     "catboost": ("the scorer has no CatBoost", f"save it with format='onnx' and {_ONNX}"),
+    "river": (f"River as {_PICKLE}", "save it with loopwright_common.river_package"),
     "statsmodels": (f"statsmodels as {_PICKLE}", _ONNX),
     "spark": ("the scorer has no Spark", f"convert it with onnxmltools and {_ONNX}"),
     "python_function": (f"a Python function as {_PICKLE}", f"{_ONNX} what it computes"),
 }
-_SERVED = "skops (scikit-learn, LightGBM), onnx, XGBoost's JSON or UBJ, LightGBM's text"
+_SERVED = (
+    "skops (scikit-learn, LightGBM), onnx, XGBoost's JSON or UBJ, LightGBM's text, River's JSON"
+)
 _SAFE_FILES = {"xgboost": (".json", ".ubj", ".xgb"), "lightgbm": (".lgb", ".txt", ".skops")}
 
 
@@ -51,13 +54,8 @@ def own_process(flavors: dict[str, Any], refused: str) -> tuple[str, str, Loader
 
 def refusal(flavors: dict[str, Any]) -> str:
     """Why none of these flavors is served, and what to do."""
-    own = [name for name in flavors if name != "python_function"] or ["python_function"]
-    return f"flavor {own[0]} is not served: {because(own[0])}"
-
-
-def because(flavor: str) -> str:
-    """Why a flavor is not served, and what to do."""
+    own = next((name for name in flavors if name != "python_function"), "python_function")
     reason, remedy = _REASONS.get(
-        flavor, ("the scorer has no runtime for it", f"convert it to ONNX and {_ONNX}")
+        own, ("the scorer has no runtime for it", f"convert it to ONNX and {_ONNX}")
     )
-    return f"{reason}; {remedy}; served are {_SERVED}"
+    return f"flavor {own} is not served: {reason}; {remedy}; served are {_SERVED}"

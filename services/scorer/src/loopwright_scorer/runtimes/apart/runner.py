@@ -18,6 +18,7 @@ from typing import Any
 
 _HERE = Path(__file__).resolve().parent
 _LARGEST = 1 << 30
+_PIP = ", with pip_requirements of mlflow's log_model"
 _REGRESSOR = {"task": "regressor", "classes": None, "predicts": "prediction"}
 
 
@@ -43,14 +44,16 @@ def main(descriptor: int) -> int:
 
 
 def _described(model: Any, order: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    told = dict(model.describe(order, example))
-    if told["task"] == "regressor":
-        try:
-            rows = len(next(iter(example.values())))
-            told["targets"] = model.predict(rows, example)["prediction"].size // rows
-        except Exception:  # noqa: BLE001 - a made-up example may be refused
-            told["targets"] = 1
-    return told
+    told = {"targets": 1, **model.describe(order, example)}
+    try:
+        rows = len(next(iter(example.values())))
+        answers = model.predict(rows, example)
+    except Exception:  # noqa: BLE001 - a made-up example may be refused
+        return told
+    targets = next(iter(answers.values())).size // rows
+    if targets > 1 and told["classes"] and not isinstance(told["classes"][0], list):
+        told["classes"] = [[0, 1]] * targets  # of several yes-or-no labels one list names them all
+    return {**told, "targets": targets, "probabilities": "probabilities" in answers}
 
 
 def _answer(frames: Any, model: Any, rows: int, arrays: dict[str, Any]) -> bytes:
@@ -121,12 +124,16 @@ _LOADERS = {
 
 
 class Estimator:
-    """As scikit-learn has it: `predict`, and a classifier's `predict_proba` and `classes_`."""
+    """As scikit-learn has it: `predict`, and a classifier's `classes_` and maybe `predict_proba`.
+
+    One of several labels a row answers them without probabilities.
+    """
 
     def __init__(self, model: Any, columns: bool) -> None:
         self._model = model
         self._columns = columns
         self._is_classifier = hasattr(model, "classes_")
+        self._has_chances = self._is_classifier and hasattr(model, "predict_proba")
 
     def describe(self, *_unused: Any) -> dict[str, Any]:
         kind = type(self._model).__name__
@@ -134,19 +141,18 @@ class Estimator:
             if not hasattr(self._model, "predict"):
                 raise TypeError(f"{kind} has no predict; only what predicts is served")
             return _REGRESSOR
-        if not hasattr(self._model, "predict_proba"):
-            raise TypeError(f"{kind} gives no probabilities; wrap it in CalibratedClassifierCV")
-        classes = _plain(self._model.classes_)
-        return {"task": "classifier", "classes": classes, "predicts": "label"}
+        told = {"task": "classifier", "predicts": "label", "probabilities": self._has_chances}
+        return {**told, "classes": _plain(self._model.classes_)}
 
     def predict(self, _rows: int, arrays: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
 
         given = _frame(arrays) if self._columns else next(iter(arrays.values()))
-        answers = {"label" if self._is_classifier else "prediction": self._model.predict(given)}
-        if self._is_classifier:
-            answers["probabilities"] = self._model.predict_proba(given)
-        return {name: np.asarray(answer) for name, answer in answers.items()}
+        answer = np.asarray(self._model.predict(given))
+        answers = {"label" if self._is_classifier else "prediction": answer}
+        if self._has_chances and answer.ndim == 1:
+            answers["probabilities"] = np.asarray(self._model.predict_proba(given))
+        return answers
 
 
 class Function:
@@ -160,7 +166,8 @@ class Function:
     def describe(self, *_unused: Any) -> dict[str, Any]:
         if self._classes is None:
             return _REGRESSOR
-        return {"task": "classifier", "classes": self._classes, "predicts": "probabilities"}
+        told = {"classes": self._classes, "predicts": "probabilities", "probabilities": True}
+        return {"task": "classifier", **told}
 
     def predict(self, _rows: int, arrays: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
@@ -202,7 +209,8 @@ class River:
                 "the learner is neither classifier nor regressor; only these are served"
             )
         self._classes = order["classes"] or self._seen(example)
-        return {"task": "classifier", "classes": self._classes, "predicts": "label"}
+        told = {"classes": self._classes, "predicts": "label", "probabilities": True}
+        return {"task": "classifier", **told}
 
     def predict(self, rows: int, arrays: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
@@ -252,12 +260,10 @@ def _frame(arrays: dict[str, Any]) -> Any:
 
 
 def _plain(classes: Any) -> list[Any]:
-    """As JSON has them."""
-    plain = getattr(classes, "tolist", lambda: list(classes))()
-    if any(isinstance(one, (list, dict)) or hasattr(one, "shape") for one in plain):
-        raise TypeError("the model answers several labels at once, which is not served")
+    """As JSON has them, one list per label where there are several."""
+    plain = [getattr(one, "tolist", lambda one=one: one)() for one in classes]
     json.dumps(plain)
-    return list(plain)
+    return plain
 
 
 def _take(scorer: socket.socket, size: int) -> bytearray:
@@ -272,7 +278,10 @@ def _take(scorer: socket.socket, size: int) -> bytearray:
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:500]
+    words = f"{type(error).__name__}: {error}"[:500]
+    if isinstance(error, ModuleNotFoundError):
+        words += f"; name what brings it in the package's requirements{_PIP}"
+    return words
 
 
 def _module(path: Path) -> Any:

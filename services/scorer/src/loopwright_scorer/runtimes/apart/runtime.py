@@ -37,8 +37,10 @@ class ApartRuntime:
         self._tenant = Tenant(directory, spec, example, home)
         # However this goes: the process goes with it.
         self._close = weakref.finalize(self, self._tenant.close)
-        self._tenant.open()
-        self._wanted = [PREDICTION] if spec.task == "regressor" else [LABEL, PROBABILITIES]
+        told = self._tenant.open()
+        self._wanted = [PREDICTION] if spec.task == "regressor" else [LABEL]
+        if spec.task == "classifier" and told.get("probabilities"):
+            self._wanted.append(PROBABILITIES)
         self._label_dtype = label_dtype(spec.classes) or np.dtype(object)
         names = {name: name for name in self._wanted}
         self.outputs = declared(spec, names, self._label_dtype, np.dtype(np.float64))
