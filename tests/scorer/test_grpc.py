@@ -184,7 +184,7 @@ def test_what_cannot_be_read_is_refused_by_name(stub: Any, asked: Any, says: str
         stub.ModelInfer(asked)
 
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert says in raised.value.details()
+    assert says in str(raised.value.details())
 
 
 def test_raw_contents_are_one_for_each_input_and_alone(stub: Any) -> None:

@@ -4,6 +4,7 @@ Metadata beside a call: `loopwright-routing-key` and `loopwright-request-id` com
 `loopwright-prediction-id` goes back, also as a parameter, where tritonclient can read it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -29,6 +30,9 @@ EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 PREDICTION_ID = "loopwright-prediction-id"
 _ROUTING_KEY = "loopwright-routing-key"
 _REQUEST_ID = "loopwright-request-id"
+
+_SHORT = 256 << 10
+"""Messages up to this size, in bytes, are answered at once where they can be."""
 
 Context = ServicerContext[bytes, bytes]
 M = TypeVar("M", bound=Message)
@@ -84,7 +88,13 @@ class GrpcInference:
             told.get(_ROUTING_KEY) or None,
             told.get(_REQUEST_ID) or None,
         )
-        answered = await self._scoring.infer(call, GrpcExchange(message, context.time_remaining()))
+        exchange = GrpcExchange(message, context.time_remaining())
+        answered = self._scoring.infer_at_once(call, exchange) if size <= _SHORT else None
+        if answered is None:
+            # gRPC cancels what is past its deadline; what a version is computing has to count.
+            task = asyncio.create_task(self._scoring.infer(call, exchange))
+            task.add_done_callback(_heard)
+            answered = await asyncio.shield(task)
         context.set_trailing_metadata(((PREDICTION_ID, answered.prediction_id),))
         answered.content.parameters[PREDICTION_ID].string_param = answered.prediction_id
         return answered.content
@@ -143,6 +153,12 @@ class GrpcInference:
 
     def _find(self, name: str, version: str) -> tuple[Route, ServedArm]:
         return parse_address(name, version or None).find(self._routes)
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Its caller may have gone, and asyncio complains of errors that nobody takes."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _parsed(kind: type[M], body: bytes) -> M:
