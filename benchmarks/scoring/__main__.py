@@ -13,12 +13,12 @@ import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks.scoring import environments, loopwright, models
+from benchmarks.scoring import environments, models
 from benchmarks.scoring.measure import Case
 from benchmarks.scoring.report import markdown
 from benchmarks.scoring.rounds import Comparison, generator_limits
 from benchmarks.scoring.running import scratch
-from benchmarks.scoring.servers import SERVERS, TWO_WORKERS, USUAL
+from benchmarks.scoring.servers import SERVERS, USUAL
 
 _SHAPES = {"row-1": (1, 1), "row-16": (1, 16), "batch": (256, 4)}
 """Rows and connections."""
@@ -27,15 +27,13 @@ _WIRES = ("json", "binary")
 
 def main() -> None:
     asked = _asked()
-    servers = [name for name in asked.servers if name != TWO_WORKERS or loopwright.has_workers()]
-    about = [f"left out, not there yet: {name}" for name in asked.servers if name not in servers]
-    places = _installed(servers, asked.environments)
-    about += [f"{name}: {environments.versions(place)}" for name, place in places.items()]
+    places = _installed(asked.servers, asked.environments)
+    about = [f"{name}: {environments.versions(place)}" for name, place in places.items()]
     about += generator_limits(asked.seconds)
     print(*about, sep="\n", flush=True)
     with scratch() as place:
         comparison = Comparison(
-            servers=servers,
+            servers=asked.servers,
             environments=places,
             models=[models.make(name, place) for name in asked.models],
             cases=[

@@ -1,27 +1,49 @@
-"""Loopwright's own part: the scorer's service with its event bus in a directory."""
+"""Loopwright's own part: the scorer's service, and the event bus it is on."""
 
 import asyncio
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from benchmarks.scoring.models import Model
 
-UNRECORDED = {"LOOPWRIGHT_SCORER_RECORD_BUFFER": "0"}
-"""Without room for records every one is dropped, and only counted."""
-_ROWS = ("logged", "spilled", "dropped")
+_DROPPED = "loopwright_inference_rows_dropped_total"
 
 
-def prepare(model: Model, directory: Path, port: int) -> tuple[list[str], dict[str, str]]:
+@contextmanager
+def bus(directory: Path, *, on_kafka: bool) -> Generator[str, None, None]:
+    """A new bus's URL: a broker of its own, or a directory that the scorer's process opens."""
+    if not on_kafka:
+        yield f"sqlite:///{directory / 'bus'}"
+        return
+    from loopwright.engines import Kafka
+    from loopwright_common.topics import ensure_topics
+
+    broker = Kafka(directory / "kafka")
+    broker.start()
+    try:
+        asyncio.run(ensure_topics(broker.url))
+        yield broker.url
+    finally:
+        broker.stop()
+
+
+def prepare(
+    model: Model, directory: Path, port: int, bus: str | None = None, *, recorded: bool = True
+) -> tuple[list[str], dict[str, str]]:
     """Route the model to the deployer's package; returns command and environment.
 
-    Bus, records, measurements and validation are those of `loopwright up`: the embedded SQLite log
-    in the scorer's own process, which leaves it all the work of recording.
+    Measurements, validation and (unless told otherwise) recording of every row are those of the
+    service as it comes. With the bus in a directory, the usual one here, its process has all the
+    work of recording, and no broker takes a part of the machine.
     """
-    asyncio.run(_route(model, directory))
+    bus = bus or f"sqlite:///{directory / 'bus'}"
+    asyncio.run(_route(model, directory, bus, recorded=recorded))
     variables = {
-        "LOOPWRIGHT_BUS_URL": f"sqlite:///{directory / 'bus'}",
+        "LOOPWRIGHT_BUS_URL": bus,
         "LOOPWRIGHT_ARTIFACTS_URL": f"file://{directory / 'artifacts'}",
         "LOOPWRIGHT_SCORER_CACHE_DIR": str(directory / "cache"),
         "LOOPWRIGHT_SCORER_PORT": str(port),
@@ -29,11 +51,12 @@ def prepare(model: Model, directory: Path, port: int) -> tuple[list[str], dict[s
     return [sys.executable, "-m", "loopwright_scorer.main"], variables
 
 
-async def _route(model: Model, directory: Path) -> None:
+async def _route(model: Model, directory: Path, url: str, *, recorded: bool) -> None:
     from loopwright_common.buses import open_bus
     from loopwright_common.directory_store import DirectoryStore
     from loopwright_common.events import Arm, RoutesChanged
     from loopwright_common.package import store_package
+    from loopwright_common.policy import RecordPolicy
     from loopwright_scorer.outgoing import outgoing
 
     store = DirectoryStore(directory / "artifacts")
@@ -44,23 +67,16 @@ async def _route(model: Model, directory: Path) -> None:
         model=model.name,
         revision=1,
         arms=[Arm(version=1, weight=1.0, digest=digest, format="onnx")],
+        record=None if recorded else RecordPolicy(sample=0),
     )
-    bus = await open_bus(f"sqlite:///{directory / 'bus'}")
+    bus = await open_bus(url)
     key = f"production/{model.name}"
     await bus.publish([outgoing(data, key=key, subject=f"models/{model.name}")])
     await bus.close()
 
 
-def has_workers() -> bool:
-    """Whether the scorer can be told to run several."""
-    from loopwright_scorer.settings import ScorerSettings
-
-    return "workers" in ScorerSettings.model_fields
-
-
-def recorded(port: int) -> str:
-    """What became of the scored rows, as the process that answered counts it."""
-    lines = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines()
-    found = dict(line.split() for line in lines if line.startswith("loopwright_inference_rows"))
-    counts = ((kind, found.get(f"loopwright_inference_rows_{kind}_total")) for kind in _ROWS)
-    return ", ".join(f"{float(count):.0f} rows {kind}" for kind, count in counts if count)
+def dropped(port: int) -> float:
+    """Rows so far that found no room among the records, as the process that answers counts."""
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+    lines = [line for line in answer.text.splitlines() if line.startswith(_DROPPED)]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)

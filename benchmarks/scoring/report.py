@@ -134,4 +134,5 @@ def _median(rounds: Rounds, read: _Reading) -> float:
 def _machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     name = next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
-    return f"{os.cpu_count()} cores of {name}, Python {platform.python_version()}"
+    cores = f"{os.cpu_count()} cores of {name}, shared with the load generator"
+    return f"{cores}; Python {platform.python_version()}"

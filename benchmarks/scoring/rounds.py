@@ -1,8 +1,8 @@
 """The rounds: each server alone, started anew, through all the cases of a model."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,35 +41,47 @@ class Comparison:
 
     def _measure(self, model: Model, name: str, number: int) -> None:
         spoken = SERVERS[name].spoken
-        with scratch() as directory, self._started(model, name, directory) as server:
+        with self._started(model, name) as server:
             server.wait_for(Case(1, 1).questions(model, spoken)[0])
             self.figures.at_rest[model.name, name].append(server.memory())
             for case in self.cases:
                 if spoken.has_binary or not case.binary:
                     self._load(model, case, server, number)
-            if name == LOOPWRIGHT:
-                self.notes[f"{name} in {model.name}"] = loopwright.recorded(server.port)
 
-    def _started(self, model: Model, name: str, directory: Path) -> AbstractContextManager[Running]:
-        port, *more = free_ports(3)
-        environment = self.environments.get(name, Path(sys.prefix))
-        command = SERVERS[name].command(
-            model, Place(environment, directory, port, (more[0], more[1]))
-        )
-        return running(name, command, port, directory)
+    @contextmanager
+    def _started(self, model: Model, name: str) -> Generator[Running, None, None]:
+        server = SERVERS[name]
+        with scratch() as directory, loopwright.bus(directory, on_kafka=server.on_kafka) as bus:
+            port, *more = free_ports(3)
+            environment = self.environments.get(name, Path(sys.prefix))
+            place = Place(environment, directory, bus, port, (more[0], more[1]))
+            with running(name, server.command(model, place), port, directory) as started:
+                yield started
 
     def _load(self, model: Model, case: Case, server: Running, number: int) -> None:
         spoken = SERVERS[server.name].spoken
         questions = case.questions(model, spoken)
         try:
             verify(server, spoken, questions, model.expected)
-            result = measure(server, questions, case.connections, self.seconds)
+            with self._dropped_noted(f"{model.name}, {case}, round {number + 1}", server):
+                result = measure(server, questions, case.connections, self.seconds)
         except RefusedError as error:
             self.notes[f"{server.name} left out of {model.name}, {case}"] = str(error)
             return
         figure = Figure.of(result, server.memory())
         self.figures.loaded[model.name, case][server.name][number] = figure
         print(f"{model.name}: {case}: {server.name}: {figure.rate:,.0f}/s", file=sys.stderr)
+
+    @contextmanager
+    def _dropped_noted(self, what: str, server: Running) -> Generator[None, None, None]:
+        """A rate that cost records is no rate with recording on."""
+        if server.name != LOOPWRIGHT:
+            yield
+            return
+        before = loopwright.dropped(server.port)
+        yield
+        if lost := loopwright.dropped(server.port) - before:
+            self.notes[f"{what}: rows not recorded for want of room"] = f"{lost:.0f}"
 
 
 def generator_limits(seconds: float) -> Iterator[str]:

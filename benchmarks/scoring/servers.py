@@ -1,8 +1,8 @@
 """The servers: how each is started with one worker, as its documentation has it for production.
 
-No access logs and single-threaded mathematics everywhere. MLServer's `parallel_workers` of 0,
-LitServe's plain queue and BentoML's synchronous method were each the faster choice when tried
-beside `mlserver-parallel` and `litserve-queue`, which can be asked for as well.
+No access logs and single-threaded mathematics everywhere. MLServer runs with `parallel_workers` 0,
+faster than its usual 1, which is `mlserver-parallel`; LitServe with its plain queue, and with the
+other as `litserve-queue`: neither of those two is the faster in every case.
 """
 
 import json
@@ -22,10 +22,11 @@ _SCIKIT = ("scikit-learn==1.9.1",)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a server is started: its environment, a new directory, its port and two more."""
+    """Where a server is started: environment, new directory, event bus, its port and two more."""
 
     environment: Path
     directory: Path
+    bus: str
     port: int
     more_ports: tuple[int, int]
 
@@ -47,6 +48,7 @@ class Server:
     spoken: Spoken
     packages: tuple[str, ...] = ()
     shares: str | None = None
+    on_kafka: bool = False
 
 
 def _floor(model: Model, place: Place) -> Command:
@@ -124,10 +126,12 @@ def _kserve(model: Model, place: Place) -> Command:
     )
 
 
-def _loopwright(**changed: str) -> Callable[[Model, Place], Command]:
+def _loopwright(*, recorded: bool = True, workers: int = 1) -> Callable[[Model, Place], Command]:
     def command(model: Model, place: Place) -> Command:
-        arguments, variables = loopwright.prepare(model, place.directory, place.port)
-        return Command(arguments, {**variables, **changed})
+        arguments, variables = loopwright.prepare(
+            model, place.directory, place.port, place.bus, recorded=recorded
+        )
+        return Command(arguments, {**variables, "LOOPWRIGHT_SCORER_WORKERS": str(workers)})
 
     return command
 
@@ -144,12 +148,13 @@ _MLSERVER_PACKAGES = (
 )
 _LITSERVE_PACKAGES = ("litserve==0.2.19", "pandas==3.1.1", *_SCIKIT)
 FLOOR, LOOPWRIGHT = "floor", "loopwright"
-UNRECORDED, TWO_WORKERS = "loopwright-unrecorded", "loopwright-two-workers"
 
 SERVERS: dict[str, Server] = {
     LOOPWRIGHT: Server(_loopwright(), _V2),
-    UNRECORDED: Server(_loopwright(**loopwright.UNRECORDED), _V2),
-    TWO_WORKERS: Server(_loopwright(LOOPWRIGHT_SCORER_WORKERS="2"), _V2),
+    "loopwright-unrecorded": Server(_loopwright(recorded=False), _V2),
+    # Several workers need a bus that processes can share, so their measure is one worker on it.
+    "loopwright-kafka": Server(_loopwright(), _V2, on_kafka=True),
+    "loopwright-kafka-two": Server(_loopwright(workers=2), _V2, on_kafka=True),
     FLOOR: Server(_floor, _V2),
     "mlserver": Server(_mlserver(0), _MLSERVER, _MLSERVER_PACKAGES),
     "mlserver-parallel": Server(_mlserver(1), _MLSERVER, _MLSERVER_PACKAGES, shares="mlserver"),

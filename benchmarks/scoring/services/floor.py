@@ -23,9 +23,11 @@ class Floor:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(package / "model.onnx", options)
-        self._inputs = {
-            put.name: (_TYPES[put.type], [-1, *put.shape[1:]]) for put in self._session.get_inputs()
-        }
+        matrices = orjson.loads((package / "loopwright.json").read_bytes()).get("matrices", {})
+        self._inputs = [
+            (put.name, matrices.get(put.name, [put.name]), _TYPES[put.type], [-1, *put.shape[1:]])
+            for put in self._session.get_inputs()
+        ]
 
     async def __call__(
         self,
@@ -53,17 +55,18 @@ class Floor:
 
     def _read(self, body: bytes, length: int | None) -> dict[str, np.ndarray]:
         at = len(body) if length is None else length
-        feed = {}
+        given = {}
         for put in orjson.loads(body[:at])["inputs"]:
-            dtype, shape = self._inputs[put["name"]]
             if length is None:
-                array = np.array(put["data"], dtype)
+                given[put["name"]] = put["data"]
             else:
                 size = put["parameters"]["binary_data_size"]
-                array = _unpacked(put["datatype"], body[at : at + size]).astype(dtype)
+                given[put["name"]] = _unpacked(put["datatype"], body[at : at + size])
                 at += size
-            feed[put["name"]] = array.reshape(shape)
-        return feed
+        return {
+            name: np.array([given[column] for column in columns], dtype).T.reshape(shape)
+            for name, columns, dtype, shape in self._inputs
+        }
 
 
 def _unpacked(datatype: str, raw: bytes) -> np.ndarray:
