@@ -109,7 +109,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Generator[System, None, 
     from loopwright.ports import free_ports
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, port in free_ports().items():
+        for name, port in free_ports(*PORTS, "scorer_grpc").items():
             patch.setenv(f"LOOPWRIGHT_{name.upper()}_PORT", str(port))
         with System(tmp_path_factory.mktemp("apis")) as running:
             yield running

@@ -20,6 +20,7 @@ from loopwright.engines.program import Program
 from loopwright.fleet import Child, End, Fleet, Site
 from loopwright.ports import free_ports
 
+_WITHOUT_GRPC = {"LOOPWRIGHT_SCORER_GRPC_PORT": "0"}
 _LEASES = {"LOOPWRIGHT_TRAINER_LEASE_SECONDS": "3", "LOOPWRIGHT_DEPLOYER_LEASE_SECONDS": "3"}
 """Short, so that who is killed is soon replaced."""
 _TOLD_TO_END = (0, -signal.SIGTERM)
@@ -58,7 +59,9 @@ class House:
         if self.engine is Engine.KAFKA:
             # Not in pytest's own directory, which it closes to PostgreSQL's user.
             data = self._stack.enter_context(TemporaryDirectory(prefix="loopwright-"))
-            fleet = Fleet(Site(Path(data), self._ports, self.replicas, _LEASES), print)
+            fleet = Fleet(
+                Site(Path(data), self._ports, self.replicas, {**_LEASES, **_WITHOUT_GRPC}), print
+            )
             fleet.on_end = self._on_end
             await self._stack.enter_async_context(fleet)
             self._children = fleet.children
@@ -156,7 +159,7 @@ class House:
             command=(sys.executable, "-m", "loopwright", "up", "--data-dir", "data"),
             directory=self.directory,
             log=self.directory / "log",
-            environment={**os.environ, **ports, "PYTHONDONTWRITEBYTECODE": ""},
+            environment={**os.environ, **_WITHOUT_GRPC, **ports, "PYTHONDONTWRITEBYTECODE": ""},
         )
 
 

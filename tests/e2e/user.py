@@ -27,7 +27,7 @@ class User:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.ports = free_ports()
+        self.ports = free_ports(*PORTS, "scorer_grpc")
         self.log = directory / "up.log"
         self.http = httpx.Client(timeout=10)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from loopwright.client import PORTS
 from loopwright.data_dir import Engine
 from loopwright.output import UP
 from loopwright.ports import free_ports
@@ -55,8 +56,8 @@ async def running(
 
     `tell` hears each step of a start that takes longer.
     """
-    ports = free_ports()
-    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    ports = free_ports(*PORTS, "scorer_grpc")
+    urls = {name: f"http://127.0.0.1:{ports[name]}" for name in PORTS}
     (directory / _MARK).write_text(json.dumps(urls, indent=2))
     log = directory / "loopwright.log"
     command = [sys.executable, "-m", "loopwright", "up", "--engine", engine]

@@ -13,6 +13,7 @@ from loopwright.ports import port_of
 
 _REPLICA_PORTS = 10
 _PREDICTION_KEY_BYTES = 32
+_GRPC_PORT = "LOOPWRIGHT_SCORER_GRPC_PORT"
 _DIRECTORIES = {"trainer": "DIRECTORY", "deployer": "WORK_DIR", "scorer": "CACHE_DIR"}
 """Which setting of a service names its own directory."""
 
@@ -59,7 +60,11 @@ def programs(site: Site, bus_url: str, database_url: str) -> Iterator[Program]:
             command=(sys.executable, "-m", f"loopwright_{service}.main"),
             directory=site.data_dir,
             log=site.logs / f"{name}.log",
-            environment={**shared, **_own(service, port, site.data_dir / name)},
+            environment={
+                **shared,
+                **_own(service, port, site.data_dir / name),
+                **_grpc_of_replica(shared, port - site.ports[service]),
+            },
         )
 
 
@@ -74,6 +79,12 @@ def _own(service: str, port: int, directory: Path) -> dict[str, str]:
     if service == "scorer":
         own["REPLICA"] = directory.name
     return {f"LOOPWRIGHT_{service.upper()}_{name}": value for name, value in own.items()}
+
+
+def _grpc_of_replica(shared: Mapping[str, str], above: int) -> dict[str, str]:
+    """The scorer's port where the first replica's is told; else it follows from that of HTTP."""
+    first = shared.get(_GRPC_PORT, "")
+    return {_GRPC_PORT: str(int(first) + above)} if above and first.strip("0").isdecimal() else {}
 
 
 def _prediction_key(data_dir: Path) -> str:
