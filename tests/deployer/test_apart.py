@@ -1,27 +1,48 @@
 """Packages that are served from a process of their own: what is granted, and what it becomes."""
 
+import importlib
 import json
 import pickle
 import random
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from river import linear_model, preprocessing
+from sklearn.ensemble import RandomForestClassifier
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.river_package import save
 from loopwright_common.serving import SPEC_FILE, ServingSpec
 from loopwright_deployer.packaging.apart import GRANT, Grant
 from loopwright_deployer.packaging.build import Job, build
+from loopwright_deployer.packaging.native import VARIABLE
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.staging import SCORER, Spare, staging_scorer
-from tests.deployer.builders import COLUMNS, customers, pipeline, with_example
+from loopwright_scorer.examples import example_of
+from loopwright_scorer.models import load
+from loopwright_scorer.runtimes.apart.quarters import Quarters
+from tests.deployer.builders import COLUMNS, customers, pipeline, skops_package, with_example
+from tests.scorer.apart_packages import wheel, wheels
 
 GRANTED = Grant("bank", pickle=True)
+PAIRS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}]
 ROWS = [[30, 0.5, "nurse"], [60, -0.5, "clerk"]]
+PLOUGH = """
+from sklearn.base import BaseEstimator, RegressorMixin
+
+class Plough(RegressorMixin, BaseEstimator):
+    def fit(self, rows, figures):
+        self.depth_ = float(figures.mean())
+        return self
+
+    def predict(self, rows):
+        return rows[:, 0] * 0 + self.depth_
+"""
 
 
 def packed(source: Path, grant: Grant) -> ServingSpec:
@@ -30,7 +51,12 @@ def packed(source: Path, grant: Grant) -> ServingSpec:
     return ServingSpec.model_validate_json((target / SPEC_FILE).read_text())
 
 
-def pickled(directory: Path, model: Any, flavors: dict[str, Any] | None = None) -> Path:
+def pickled(
+    directory: Path,
+    model: Any,
+    flavors: dict[str, Any] | None = None,
+    columns: list[dict[str, Any]] = COLUMNS,
+) -> Path:
     """As the mlflow client lays out a scikit-learn pickle."""
     directory.mkdir(parents=True)
     (directory / "model.pkl").write_bytes(pickle.dumps(model))
@@ -40,10 +66,11 @@ def pickled(directory: Path, model: Any, flavors: dict[str, Any] | None = None) 
     sklearn = {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}
     content = {
         "flavors": flavors or {"sklearn": sklearn, "python_function": {}},
-        "signature": {"inputs": json.dumps(COLUMNS)},
+        "signature": {"inputs": json.dumps(columns)},
     }
     (directory / "MLmodel").write_text(json.dumps(content))
-    return with_example(directory, ["age", "rate", "job"], ROWS)
+    names = [column["name"] for column in columns]
+    return with_example(directory, names, [row[: len(names)] for row in ROWS])
 
 
 def learner() -> Any:
@@ -134,6 +161,67 @@ def test_a_learner_that_is_no_plain_state_is_not_saved_as_json(tmp_path: Path) -
 
     with pytest.raises(InvalidError, match="pickle only"):
         save(own, tmp_path / "source", [{"a": 0.5}])
+
+
+def ploughed(directory: Path, *requirements: str) -> Path:
+    """As skops, made with a module that nobody has here."""
+    library = directory.parent / "library"
+    library.mkdir()
+    (library / "plough.py").write_text(PLOUGH)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(library))
+        plough = importlib.import_module("plough")
+        estimator = plough.Plough().fit(np.zeros((2, 2)), np.array([1.0, 3.0]))
+        source = skops_package(directory, estimator, PAIRS)
+    del sys.modules["plough"]
+    (source / "requirements.txt").write_text("\n".join(requirements))
+    return source
+
+
+def test_an_estimator_of_a_foreign_module_runs_on_what_its_package_requires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ploughed(tmp_path / "source", "plough==1.0", "borrowed")
+    made = wheels(tmp_path / "wheels")
+    wheel(made, "plough", "1.0", {"plough.py": PLOUGH})
+    wheel(made, "skops", "99.0", {})
+    for name, value in {"OFFLINE": "1", "NO_INDEX": "1", "FIND_LINKS": str(made)}.items():
+        monkeypatch.setenv(f"UV_{name}", value)
+    monkeypatch.setenv(VARIABLE, "plough.Plough")
+
+    spec = packed(source, Grant(environments=tmp_path / "environments"))
+
+    assert spec.apart is not None
+    assert (spec.task, spec.apart.loader, spec.trusted) == ("regressor", "skops", ["plough.Plough"])
+    assert spec.apart.requirements == ["plough==1.0", "borrowed", "skops"]
+    assert "an environment of its own" in (spec.parity or "")
+
+
+def test_a_foreign_module_that_is_not_required_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "plough.Plough")
+
+    with pytest.raises(InvalidError, match=r"No module named 'plough'.*pip_requirements"):
+        packed(ploughed(tmp_path / "source"), Grant())
+
+
+def test_a_pickle_of_two_labels_answers_them_without_probabilities(tmp_path: Path) -> None:
+    frame, labels = customers(100)
+    numbers, both = frame[["age", "rate"]], np.stack([labels, 1 - labels], axis=1)
+    model = RandomForestClassifier(n_estimators=2).fit(numbers, both)
+    source = pickled(tmp_path / "source", model, columns=COLUMNS[:2])
+
+    spec = packed(source, GRANTED)
+    served = load(tmp_path / "target", "", Quarters(tmp_path / "apart"))
+    outputs = served.predict(example_of(served.spec, served.plan)).outputs
+
+    assert (spec.targets, spec.classes) == (2, [[0, 1], [0, 1]])
+    assert [put.name for put in served.runtime.outputs] == ["label"]
+    assert outputs is not None
+    assert outputs.label is not None
+    expected = model.predict(type(frame)([row[:2] for row in ROWS], columns=numbers.columns))
+    assert outputs.label.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(

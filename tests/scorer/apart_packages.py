@@ -106,13 +106,14 @@ def wheels(directory: Path) -> Path:
     """`greeting`, which no index has, and `borrowed`, which lends this Python's numpy."""
     directory.mkdir()
     greeting = "class Model:\n    def predict(self, rows):\n        return rows[:, 1] + 0.5\n"
-    _wheel(directory, "greeting", "1.0", {"greeting.py": greeting})
+    wheel(directory, "greeting", "1.0", {"greeting.py": greeting})
     lent = sysconfig.get_path("purelib")
-    _wheel(directory, "borrowed", "1.0", {"borrowed.pth": lent + "\n"})
+    wheel(directory, "borrowed", "1.0", {"borrowed.pth": lent + "\n"})
     return directory
 
 
-def _wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> None:
+def wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> None:
+    """A wheel of these files, by their place in it."""
     about = f"{name}-{version}.dist-info"
     told = {
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
@@ -120,9 +121,9 @@ def _wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> N
     }
     everything = files | told
     everything[f"{about}/RECORD"] = "".join(f"{path},,\n" for path in everything)
-    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         for path, content in everything.items():
-            wheel.writestr(path, content)
+            archive.writestr(path, content)
 
 
 def _regressor(directory: Path, apart: Apart, **more: Any) -> Path:

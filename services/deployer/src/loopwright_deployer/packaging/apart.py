@@ -1,4 +1,7 @@
-"""Packages that are served from a process of their own: granted pickles, and River's JSON."""
+"""Packages that are served from a process of their own.
+
+These are granted pickles, River's JSON, and skops files of modules that the scorer may lack.
+"""
 
 import json
 import shutil
@@ -17,6 +20,8 @@ from loopwright_deployer.packaging.source import Source
 GRANT = "LOOPWRIGHT_DEPLOYER_PICKLE_MODELS"
 _DESCRIBE = (sys.executable, "-m", "loopwright_scorer.describe")
 _PACKAGE = "package"
+_RUN_ANY_CODE = ("pickle", "mlflow")
+_OF_ANY_PYTHON = ("river", "skops")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ NOTHING = Grant()
 def build(source: Source, target: Path, digest: str, grant: Grant) -> ServingSpec:
     """Copy the package and ask a process of its own what it is; InvalidError without the grant."""
     assert source.loader is not None  # noqa: S101  (the caller has looked)
-    if source.loader != "river" and not grant.pickle:
+    if source.loader in _RUN_ANY_CODE and not grant.pickle:
         raise InvalidError(
             f"{source.refusal}. Or an administrator names {grant.model or 'the model'} in {GRANT}:"
             " then it is opened, and runs, in a process of its own with limits"
@@ -55,10 +60,11 @@ def build(source: Source, target: Path, digest: str, grant: Grant) -> ServingSpe
         tensor=source.tensor,
         source_digest=digest,
         example=source.example,
+        trusted=source.trusted,
         apart=Apart(
             loader=source.loader,
             requirements=needed(source),
-            python=None if source.loader == "river" else python_of(source),
+            python=None if source.loader in _OF_ANY_PYTHON else python_of(source),
             code=str(code.relative_to(target)) if code.is_dir() else None,
         ),
     )

@@ -1,7 +1,7 @@
 """Builds a serving package: ONNX where it converts and agrees with the native form, else that."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def build(job: Job) -> ServingSpec:
     if source.loader is not None:
         spec = apart.build(source, job.target, job.digest, job.grant)
     else:
-        spec = _from_onnx(job, source) if source.flavor == "onnx" else _from_native(job, source)
+        spec = _from_onnx(job, source) if source.flavor == "onnx" else _from_library(job, source)
     (job.target / SPEC_FILE).write_text(spec.model_dump_json(exclude_none=True))
     return spec
 
@@ -61,6 +61,15 @@ def _from_onnx(job: Job, source: Source) -> ServingSpec:
         source_digest=job.digest,
         example=source.example,
     )
+
+
+def _from_library(job: Job, source: Source) -> ServingSpec:
+    """In the scorer's own process, where that is sure to have the modules."""
+    try:
+        return _from_native(job, source)
+    except native.ForeignError as foreign:
+        elsewhere = replace(source, loader="skops", trusted=foreign.types)
+        return apart.build(elsewhere, job.target, job.digest, job.grant)
 
 
 def _from_native(job: Job, source: Source) -> ServingSpec:

@@ -1,9 +1,11 @@
 """Opens scikit-learn estimators kept as skops, trusting a fixed list of types."""
 
 import os
+import sys
+from collections.abc import Iterable
 from typing import Any
 
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving import Classes, Column, Tensor
 from loopwright_deployer.packaging import convert
 from loopwright_deployer.packaging.opened import Answers, Kept, Opened, Task, plain, signature_of
@@ -33,10 +35,23 @@ COMPILED_ONLY = (
     "xgboost.sklearn.XGBRegressor",
 )
 VARIABLE = "LOOPWRIGHT_DEPLOYER_TRUSTED_TYPES"
+_SCORERS = {"numpy", "pandas", "scipy", "sklearn", *sys.stdlib_module_names}
+"""Whose modules every scorer has."""
+
+
+class ForeignError(LoopwrightError):
+    """A trusted estimator is made of modules that a scorer may lack; `types` are to be trusted."""
+
+    def __init__(self, types: list[str], reason: str) -> None:
+        super().__init__(reason)
+        self.types = types
 
 
 def load_skops(source: Source) -> tuple[Any, list[str]]:
-    """The estimator and its types beyond skops' own; InvalidError for one outside the list."""
+    """The estimator and its types beyond skops' own; InvalidError for one outside the list.
+
+    ForeignError where a module is not here.
+    """
     import skops.io
 
     found = set(skops.io.get_untrusted_types(file=source.file))
@@ -46,7 +61,11 @@ def load_skops(source: Source) -> tuple[Any, list[str]]:
             f"the package holds types that are not trusted: {', '.join(strange)}; "
             f"after a look at them, name them in {VARIABLE}, or log the model as onnx"
         )
-    return skops.io.load(source.file, trusted=sorted(found)), sorted(found)
+    try:
+        return skops.io.load(source.file, trusted=sorted(found)), sorted(found)
+    except ImportError as error:
+        _check_no_native_memory(found)
+        raise ForeignError(sorted(found), str(error)) from None
 
 
 def open_skops(source: Source) -> Opened:
@@ -83,12 +102,18 @@ def _answer(
 
 
 def _kept(source: Source, found: list[str]) -> Kept:
-    if kinds := sorted(set(found) & set(COMPILED_ONLY)):
-        raise InvalidError(f"{', '.join(kinds)} is served as ONNX only")
+    _check_no_native_memory(found)
+    if foreign := [name for name in found if name.split(".")[0] not in _SCORERS]:
+        raise ForeignError(found, f"{', '.join(foreign)} is not of the scorer's own libraries")
     return Kept(
         source.file.read_bytes(),
         {"format": "sklearn-skops", "file": "model.skops", "trusted": found},
     )
+
+
+def _check_no_native_memory(types: Iterable[str]) -> None:
+    if kinds := sorted(set(types) & set(COMPILED_ONLY)):
+        raise InvalidError(f"{', '.join(kinds)} is served as ONNX only")
 
 
 def _task(estimator: Any) -> tuple[Task, Classes | list[Classes] | None]:

@@ -18,8 +18,8 @@ def needed(source: Source) -> list[str]:
     if source.loader != "mlflow":
         told = [one for one in told if canonicalize_name(Requirement(one).name) not in _MLFLOW]
     names = {canonicalize_name(Requirement(one).name) for one in told}
-    if source.loader == "river" and "river" not in names:
-        told.append("river")
+    if source.loader in ("river", "skops") and source.loader not in names:
+        told.append(source.loader)
     if source.loader != "river" and source.columns is not None and "pandas" not in names:
         told.append("pandas")
     return told

@@ -1,7 +1,7 @@
 """What a registered package says of itself: its `MLmodel` file, signature and example."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Source:
     loader: Loader | None = None
     """Given where the package is served from a process of its own."""
     refusal: str = ""
+    trusted: list[str] = field(default_factory=list)
+    """Types that a skops file may hold, beyond those that skops trusts by itself."""
     classes: list[Any] | None = None
     """A classifier's, where the package names them."""
 

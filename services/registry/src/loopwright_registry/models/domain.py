@@ -166,16 +166,20 @@ def canonical_stage(stage: str) -> str:
 
 
 def format_of(mlmodel: Mapping[str, Any]) -> str:
-    """`sklearn-skops`, `sklearn-pickle`, `onnx`, else the name of the first flavor."""
+    """`onnx`, `sklearn-skops`, `sklearn-pickle`, else the name of the first flavor.
+
+    For people: what is served, and how, the deployer finds out from the package itself.
+    """
     flavors = mlmodel.get("flavors")
     if not isinstance(flavors, Mapping) or not flavors:
         raise InvalidError("the MLmodel file names no flavors")
+    if "onnx" in flavors:
+        return "onnx"
     sklearn = flavors.get("sklearn")
     if isinstance(sklearn, Mapping):
         skops = sklearn.get("serialization_format") == "skops"
         return "sklearn-skops" if skops else "sklearn-pickle"
-    own = [str(name) for name in flavors if name != "python_function"]
-    return "onnx" if "onnx" in own else (own or ["python_function"])[0]
+    return next((str(name) for name in flavors if name != "python_function"), "python_function")
 
 
 def signature_of(mlmodel: Mapping[str, Any]) -> Mapping[str, Any] | None:
