@@ -73,7 +73,10 @@ class ServedModelOut(BaseModel):
 
 
 class ServedModelsOut(BaseModel):
+    """`models` are the names alone, as clients of KServe's protocol V1 read them."""
+
     items: list[ServedModelOut]
+    models: list[str]
     next: str | None = None
 
 
@@ -169,7 +172,8 @@ async def list_models(request: Request) -> ServedModelsOut:
     routes: Routes = request.app.state.routes
     follower: RouteFollower = request.app.state.follower
     return ServedModelsOut(
-        items=[_model(served, routes.by_id(served.model_id)) for served in follower.report()]
+        items=[_model(served, routes.by_id(served.model_id)) for served in follower.report()],
+        models=[route.model for route in routes.all()],
     )
 
 

@@ -70,12 +70,17 @@ def read_values(name: str, kind: Kind, data: Values) -> np.ndarray:
 
 
 def _converted(name: str, kind: Kind, array: np.ndarray) -> np.ndarray:
-    """A tensor that came as bytes, in the kind's type."""
+    """A tensor that came as an array, in the kind's type."""
     if array.dtype == kind.dtype:
         return array
     if kind.dtype.kind == array.dtype.kind == "f" and kind.dtype.itemsize < array.itemsize:
         return narrowed(name, array, kind.dtype)
-    found = array.astype(kind.dtype)
+    if array.dtype.kind == "M":
+        raise InvalidError(f"input {name!r}: times, where the model needs text", field=name)
+    try:
+        found = array.astype(kind.dtype)
+    except ValueError as error:
+        raise InvalidError(f"input {name!r}: {error}", field=name) from None
     if kind.dtype.kind in "iu" and not np.array_equal(found, array):
         raise InvalidError(f"input {name!r}: a value is no {kind.datatype}", field=name)
     return found

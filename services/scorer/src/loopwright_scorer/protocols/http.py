@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from loopwright_scorer.protocols.door import HttpProtocol
 from loopwright_scorer.protocols.mlflow_http import Invocations
 from loopwright_scorer.protocols.repository import ModelRepository
+from loopwright_scorer.protocols.v1 import Predictions
 from loopwright_scorer.protocols.v2_http import OpenInference
 from loopwright_scorer.service import Scoring
 from loopwright_scorer.totals import Ledger
@@ -17,4 +18,8 @@ def http_protocols(
     repository: ModelRepository,
 ) -> list[HttpProtocol]:
     """Of several that claim a path the first has it."""
-    return [OpenInference(scoring, unready, ledger, repository), Invocations(scoring)]
+    return [
+        OpenInference(scoring, unready, ledger, repository),
+        Predictions(scoring),
+        Invocations(scoring),
+    ]

@@ -24,6 +24,10 @@ def of_frame(name: str, kind: Kind, cells: Cells) -> Cells:
         return cells
     if kind.datatype == "BOOL":
         return [bool(cell) for cell in _with_nan(cells)]
+    if kind.datatype == "BYTES":
+        cells = [None if cell != cell else cell for cell in cells]  # noqa: PLR0124 - NaN
+        if _fits(kind, cells):
+            return cells
     return _read(name, kind, cells)
 
 

@@ -11,8 +11,16 @@ from loopwright_scorer.errors import MediaTypeError
 from loopwright_scorer.exchange import Call, Exchange
 from loopwright_scorer.protocols.address import Address, parse_address
 from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.columnar import (
+    COLUMNAR,
+    media_of,
+    table_reply,
+    unpacked,
+    wanted,
+)
 from loopwright_scorer.protocols.door import call_of, with_id
 from loopwright_scorer.protocols.mlflow import CsvInvocation, JsonInvocation
+from loopwright_scorer.protocols.predicted import predictions
 from loopwright_scorer.protocols.rows import signature_of
 from loopwright_scorer.service import Scoring
 
@@ -62,7 +70,7 @@ class Invocations:
             if request.method != "POST":
                 return self._use("POST")
             body = await request.body()
-            call, exchange = self._invocation(address, request.headers, body)
+            call, exchange = await self._invocation_of(address, request.headers, body)
             return with_id(await self._scoring.infer(call, exchange))
         if request.method not in ("GET", "HEAD"):
             return self._use("GET")
@@ -72,10 +80,23 @@ class Invocations:
 
     def at_once(self, path: str, headers: Headers, body: bytes) -> Reply | None:
         address, action = parse_path(path)
-        if action != "invocations" or b"content-encoding" in headers:
+        if action != "invocations" or b"content-encoding" in headers or media_of(headers):
             return None
         answer = self._scoring.infer_at_once(*self._invocation(address, headers, body))
         return with_id(answer) if answer else None
+
+    async def _invocation_of(
+        self, address: Address | None, headers: Headers, body: bytes
+    ) -> tuple[Call, Exchange[Reply]]:
+        media = media_of(headers)
+        if media is None:
+            return self._invocation(address, headers, body)
+        address = address or self._meant(headers)
+        inputs = address.find(self._routes)[1].model.plan.inputs
+        asked = wanted(headers)
+        write_as = table_reply(asked) if asked else predictions
+        exchange = await unpacked(body, media, inputs, write_as)
+        return call_of(headers, address, len(body)), exchange
 
     def _invocation(
         self, address: Address | None, headers: Headers, body: bytes
@@ -131,7 +152,7 @@ def _media(headers: Headers) -> str:
     media, *parameters = [part.strip() for part in told.split(";")]
     if media not in _MEDIA or any(part.lower() != "charset=utf-8" for part in parameters):
         raise MediaTypeError(
-            f"content-type {told!r:.200}: send one of {', '.join(_MEDIA)}, in UTF-8 and without"
-            " other parameters"
+            f"content-type {told!r:.200}: send one of {', '.join((*_MEDIA, *COLUMNAR))}, text in"
+            " UTF-8 and without other parameters"
         )
     return media

@@ -12,9 +12,11 @@ import orjson
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_scorer.errors import UnsupportedError
+from loopwright_scorer.exchange import Exchange
 from loopwright_scorer.metadata import configuration, describe, statistics
 from loopwright_scorer.protocols.address import Address, parse_address
 from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.columnar import Write, media_of, table_reply, unpacked, wanted
 from loopwright_scorer.protocols.door import call_of, with_id
 from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.v2 import JSON_LENGTH, V2Exchange
@@ -67,6 +69,8 @@ class OpenInference:
         address, action = parse_path(path)
         if address is None or action != "infer" or b"content-encoding" in headers:
             return None
+        if media_of(headers):
+            return None
         exchange = V2Exchange(body, _json_length(headers))
         answer = self._scoring.infer_at_once(call_of(headers, address, len(body)), exchange)
         return with_id(answer) if answer else None
@@ -83,7 +87,12 @@ class OpenInference:
         if request.method != "POST":
             return self._use("POST")
         body = await request.body()
-        exchange = V2Exchange(body, _json_length(request.headers))
+        exchange: Exchange[Reply]
+        if media := media_of(request.headers):
+            inputs = address.find(self._routes)[1].model.plan.inputs
+            exchange = await unpacked(body, media, inputs, _answer_in(request.headers, media))
+        else:
+            exchange = V2Exchange(body, _json_length(request.headers))
         return with_id(
             await self._scoring.infer(call_of(request.headers, address, len(body)), exchange)
         )
@@ -161,6 +170,13 @@ def _action(path: str, rest: list[str]) -> str:
     if rest[0] in _MODEL_NOT_SERVED:
         raise UnsupportedError(f"{path}: this extension is not served")
     raise _no_path(path)
+
+
+def _answer_in(headers: Headers, media: str) -> Write:
+    """As the request asks, else in the format that it has itself."""
+    if b"application/json" in headers.get(b"accept", b""):
+        return V2Exchange(b"").write
+    return table_reply(wanted(headers) or media)
 
 
 def _about() -> Reply:
