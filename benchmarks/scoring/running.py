@@ -19,11 +19,11 @@ from benchmarks.memory import pss
 from benchmarks.scoring.protocols import Question
 from benchmarks.scoring.servers import Command
 
-_START_SECONDS = 120
+_START_SECONDS = 60
 _STOP_SECONDS = 15
 _ANSWER_SECONDS = 60
-_FINAL = (400, 422, 501)
-"""Statuses that do not change by waiting; an unknown model may yet be loaded."""
+_FINAL = (422, 501)
+"""Statuses that no waiting changes; 400 and 404 are also said of a model still being loaded."""
 _THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
