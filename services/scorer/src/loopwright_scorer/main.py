@@ -1,6 +1,7 @@
 """The scorer's composition: a service on the bus, or with `--static` one package without it."""
 
 import argparse
+import os
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
@@ -109,6 +110,8 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         service.shares_port = True
         service.sockets.append(stack.enter_context(siblings.listen()))
     if port := settings.port_of_grpc:
+        # We start processes by exec, where gRPC's handlers of forks have only complaints to make.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         from loopwright_scorer.protocols.v2_grpc import GrpcInference
         from loopwright_scorer.protocols.v2_grpc_server import attach
 
