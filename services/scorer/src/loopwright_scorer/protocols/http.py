@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from loopwright_scorer.protocols.door import HttpProtocol
 from loopwright_scorer.protocols.mlflow_http import Invocations
+from loopwright_scorer.protocols.openapi_http import ModelPages
 from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.v1 import Predictions
 from loopwright_scorer.protocols.v2_http import OpenInference
@@ -21,5 +22,6 @@ def http_protocols(
     return [
         OpenInference(scoring, unready, ledger, repository),
         Predictions(scoring),
+        ModelPages(scoring.routes),
         Invocations(scoring),
     ]
