@@ -8,6 +8,7 @@ import numpy as np
 
 from loopwright_common.serving import Column, Tensor
 from loopwright_scorer.examples import example_of
+from loopwright_scorer.metadata import describe
 from loopwright_scorer.models import LoadedModel
 from loopwright_scorer.routes import Route, ServedArm
 from loopwright_scorer.tensors import TensorType
@@ -39,7 +40,10 @@ def document(route: Route, arm: ServedArm, path: str) -> Schema:
         },
         "paths": {
             f"/v2{path}/infer": _post(
-                "Open Inference Protocol V2", row.tensors(), _answered(model), {"error": _TEXT}
+                "Open Inference Protocol V2",
+                row.tensors(),
+                _answered(describe(route, arm)["outputs"]),
+                {"error": _TEXT},
             ),
             f"{path}/invocations": _post(
                 "MLflow",
@@ -136,18 +140,18 @@ def _post(protocol: str, asked: _Request, answer: Schema, error: Mapping[str, Sc
     }
 
 
-def _answered(model: LoadedModel) -> Schema:
-    names = [put.name for put in model.runtime.outputs]
+def _answered(outputs: Any) -> Schema:
+    """The answer of V2; `outputs` are those of its metadata."""
     output = _object(
         {
-            "name": {"enum": names},
+            "name": {"enum": [output["name"] for output in outputs]},
             "shape": {"type": "array", "items": {"type": "integer"}},
-            "datatype": _TEXT,
+            "datatype": {"enum": sorted({output["datatype"] for output in outputs})},
             "data": {"type": "array"},
         }
     )
-    outputs = {"type": "array", "items": output}
-    return _object({"model_name": _TEXT, "model_version": _TEXT, "outputs": outputs})
+    listed = {"type": "array", "items": output}
+    return _object({"model_name": _TEXT, "model_version": _TEXT, "outputs": listed})
 
 
 def _predicted() -> Schema:
