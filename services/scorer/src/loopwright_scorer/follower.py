@@ -12,6 +12,7 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
 from loopwright_common.table_reader import TableReader
 from loopwright_scorer.models import LoadedModel
+from loopwright_scorer.patience import Patience
 from loopwright_scorer.routes import Routes, assemble
 from loopwright_scorer.shelf import Shelf
 
@@ -30,6 +31,8 @@ class RouteFollower:
         self._problems: dict[str, dict[str, str]] = {}
         self._seen: set[str] = set()
         self._wanted: dict[str, set[str]] = {}
+        self._patience = Patience()
+        self._under_way: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self.changed = routes.changed
         self.settled = asyncio.Event()
         """Set once there is something to serve, or the whole table has been read."""
@@ -59,27 +62,62 @@ class RouteFollower:
             self.settled.set()
 
     async def follow(self, reader: TableReader[RoutesChanged]) -> None:
-        """Until cancelled; what could not be loaded is tried again every few seconds."""
-        await self.restore()
-        while True:
-            try:
-                async with asyncio.timeout(_RETRY_SECONDS):
-                    await reader.changed.wait()
-            except TimeoutError:
-                pass
-            reader.changed.clear()
-            await self.take(reader.rows)
-            if reader.ready.is_set():
-                self.settled.set()
-                await self._shelf.prune(set().union(*self._wanted.values()))
+        """Until cancelled; what could not be loaded is tried again, sooner or later.
 
-    async def take(self, rows: Mapping[str, Event[RoutesChanged]]) -> None:
-        """Serve the table's rows of this environment, and no model whose row has gone."""
+        Each model goes by itself: a package that takes minutes keeps no other waiting.
+        """
+        await self.restore()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                if await self._is_due(reader):
+                    reader.changed.clear()
+                    await self._take(reader.rows, group)
+                if reader.ready.is_set() and not self._under_way:
+                    self.settled.set()
+                    await self._tidy()
+
+    async def _is_due(self, reader: TableReader[RoutesChanged]) -> bool:
+        """Once a change has come or time has passed; False when all under way has ended."""
+        changed = asyncio.ensure_future(reader.changed.wait())
+        tasks = [task for _, task in self._under_way.values()]
+        await asyncio.wait(
+            {changed, *tasks}, timeout=_RETRY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        is_due = changed.done() or not any(task.done() for task in tasks)
+        changed.cancel()
+        self._under_way = {
+            model_id: each for model_id, each in self._under_way.items() if not each[1].done()
+        }
+        return is_due
+
+    async def _take(
+        self, rows: Mapping[str, Event[RoutesChanged]], group: asyncio.TaskGroup
+    ) -> None:
+        """Begin to serve the table's rows of this environment, and no model whose row has gone."""
         ours = {key: row.data for key, row in rows.items() if key.startswith(self._prefix)}
         for key in self._seen - ours.keys():
             await self._remove(key.removeprefix(self._prefix))
         self._seen = set(ours)
-        await asyncio.gather(*(self.apply(data) for data in ours.values()))
+        for data in ours.values():
+            self._begin(data, group)
+
+    def _begin(self, data: RoutesChanged, group: asyncio.TaskGroup) -> None:
+        """A newer revision takes the place of one whose packages are still being loaded."""
+        revision, _ = self._under_way.get(data.model_id, (0, None))
+        if revision >= data.revision:
+            return
+        self._stop(data.model_id)
+        self._under_way[data.model_id] = (data.revision, group.create_task(self.apply(data)))
+
+    def _stop(self, model_id: str) -> None:
+        _, task = self._under_way.pop(model_id, (0, None))
+        if task is not None:
+            task.cancel()
+
+    async def _tidy(self) -> None:
+        wanted: set[str] = set().union(*self._wanted.values())
+        self._patience.forget(wanted)
+        await self._shelf.prune(wanted)
 
     async def apply(self, data: RoutesChanged) -> None:
         """Load, then swap; a route with a damaged arm is never served and says why."""
@@ -104,9 +142,13 @@ class RouteFollower:
     ) -> tuple[dict[int, LoadedModel], dict[str, str]]:
         loaded, problems = {}, {}
         for arm in arms:
+            if why := self._patience.refusal(arm.digest):
+                problems[str(arm.version)] = why
+                continue
             try:
                 loaded[arm.version] = await self._shelf.get(arm.digest)
             except LoopwrightError as error:
+                self._patience.failed(arm.digest, error)
                 problems[str(arm.version)] = str(error)
                 log.warning(
                     "version.not-loaded", model=data.model, version=arm.version, why=str(error)
@@ -121,7 +163,7 @@ class RouteFollower:
     async def _remember(self, data: RoutesChanged) -> None:
         """For a restart without the bus; a full disk keeps no route from being served."""
         path = self._path(data.model_id)
-        temporary = path.with_suffix(".new")
+        temporary = path.with_suffix(f".{data.revision}")
         try:
             await asyncio.to_thread(temporary.write_bytes, data.to_bytes())
             await asyncio.to_thread(temporary.rename, path)
@@ -129,6 +171,7 @@ class RouteFollower:
             log.warning("route.not-remembered", model=data.model, error=str(error))
 
     async def _remove(self, model_id: str) -> None:
+        self._stop(model_id)
         self._routes.remove(model_id)
         self._problems.pop(model_id, None)
         self._wanted.pop(model_id, None)

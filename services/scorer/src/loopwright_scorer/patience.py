@@ -1,0 +1,46 @@
+"""How long a package that cannot be loaded is left alone before the next try."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from loopwright_common.errors import InvalidError, LoopwrightError
+
+_FIRST_SECONDS = 5.0
+_LONGEST_SECONDS = 300.0
+
+
+@dataclass(slots=True)
+class _Failed:
+    times: int = 0
+    why: str = ""
+    not_before: float = 0.0
+
+
+@dataclass(slots=True)
+class Patience:
+    """What a package itself fails of is tried after 5, 10, 20... seconds, up to 5 minutes.
+
+    So a fault that passes is noticed at most as much later as it has lasted. What is not the
+    package's fault, such as a store that is away, can be tried at any time.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _failed: dict[str, _Failed] = field(default_factory=dict)
+
+    def refusal(self, digest: str) -> str | None:
+        """Why the last try failed, while it is too early for the next."""
+        failed = self._failed.get(digest)
+        return failed.why if failed and self.clock() < failed.not_before else None
+
+    def failed(self, digest: str, error: LoopwrightError) -> None:
+        if not isinstance(error, InvalidError):
+            return
+        failed = self._failed.setdefault(digest, _Failed())
+        pause = min(_FIRST_SECONDS * 2**failed.times, _LONGEST_SECONDS)
+        failed.times, failed.why = failed.times + 1, str(error)
+        failed.not_before = self.clock() + pause
+
+    def forget(self, keep: Collection[str]) -> None:
+        """All but these digests."""
+        self._failed = {digest: each for digest, each in self._failed.items() if digest in keep}
