@@ -1,5 +1,7 @@
 """Open Inference Protocol V2 in JSON, from outside."""
 
+import json
+import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -138,7 +140,7 @@ async def test_a_body_past_the_limit_is_refused(replica: Replica) -> None:
     answer = await replica.http.post(INFER, content=b" " * 30_000)
 
     assert answer.status_code == 413
-    assert "LOOPWRIGHT_SCORER_LARGEST_BODY" in answer.json()["error"]
+    assert "LOOPWRIGHT_SCORER_LARGEST_" in answer.json()["error"]
 
 
 async def test_another_sites_page_is_refused(replica: Replica) -> None:
@@ -192,3 +194,66 @@ async def test_before_the_routes_are_read_the_replica_is_not_ready(world: World)
 
     assert answer.status_code == 404
     assert "none yet" in answer.json()["error"]
+
+
+def many(**columns: list[Any]) -> dict[str, Any]:
+    """A body that is long enough for the parser of large ones."""
+    rows = 400
+    whole = {name: (columns.get(name) or data * rows)[:rows] for name, data in ROW.items()}
+    body = infer_body(whole)
+    assert len(str(body)) > 8192
+    return body
+
+
+async def test_rows_in_a_large_body_are_answered_as_in_small_ones(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "trained"))
+        await replica.serves(1)
+        ages = [18.5 + row % 60 for row in range(400)]
+        visits = [row % 9 for row in range(400)]
+        answer = await replica.http.post(INFER, json=many(age=ages, visits=visits))
+        single = [
+            await replica.infer({**ROW, "age": [ages[row]], "visits": [visits[row]]})
+            for row in (0, 7, 399)
+        ]
+
+    probabilities = answer.json()["outputs"][1]["data"]
+    for row, one in zip((0, 7, 399), single, strict=True):
+        assert one.json()["outputs"][1]["data"] == pytest.approx(
+            probabilities[2 * row : 2 * row + 2], abs=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"age": [1.0] * 399 + ["x"]}, "input 'age': value 399 is 'x', which is no FP64"),
+        ({"age": [1.0] * 399 + [True]}, "value 399 is True, which is no FP64"),
+        ({"visits": [1] * 399 + [1.5]}, "input 'visits': value 399 is 1.5, which is no INT64"),
+        ({"visits": [1] * 399 + [None]}, "INT64 has no missing value"),
+        ({"visits": [1] * 399 + [2**63]}, "input 'visits': "),
+        ({"job": ["clerk"] * 399 + [3]}, "value 399 is 3, which is no BYTES"),
+    ],
+)
+async def test_what_is_wrong_in_a_large_body_is_named_as_in_a_small_one(
+    world: World, columns: dict[str, list[Any]], says: str
+) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "low"))
+        await replica.serves(1)
+        answer = await replica.http.post(INFER, json=many(**columns))
+
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
+
+
+async def test_missing_numbers_of_a_large_body_are_null_or_nan(world: World) -> None:
+    async with world.replica() as replica:
+        await world.route(1, await world.arm(1, "trained"))
+        await replica.serves(1)
+        null = await replica.http.post(INFER, json=many(age=[None] + [41.0] * 399))
+        body = json.dumps(many(age=[math.nan] + [41.0] * 399))
+        nan = await replica.http.post(INFER, content=body)
+
+    assert nan.status_code == 200
+    assert nan.json()["outputs"] == null.json()["outputs"]

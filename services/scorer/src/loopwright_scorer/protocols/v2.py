@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import orjson
 
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.exchange import Answered
-from loopwright_scorer.protocols import raw
+from loopwright_scorer.protocols import numbers_in_json, raw
 from loopwright_scorer.protocols.asgi import Reply
 from loopwright_scorer.protocols.v2_rules import check_extensions, check_tensor, filled, timeout_in
 from loopwright_scorer.tensors import GivenTensor, NamedTensor, Request, datatype_of
@@ -118,6 +119,8 @@ class V2Exchange:
 
 
 def _message(body: bytes) -> dict[str, Any]:
+    if len(body) >= numbers_in_json.WORTHWHILE and (found := numbers_in_json.parsed(body)):
+        return found
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -168,7 +171,9 @@ def _raw_size(name: str, entry: Mapping[str, Any]) -> int | None:
     return size
 
 
-def _flat(name: str, data: object) -> list[Any]:
+def _flat(name: str, data: object) -> list[Any] | np.ndarray:
+    if isinstance(data, np.ndarray):
+        return data
     if not isinstance(data, list):
         raise InvalidError(f"input {name!r}: data: give a list")
     try:

@@ -4,11 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.errors import UnsupportedError
 from loopwright_scorer.tensors import NUMPY_TYPES, GivenTensor
 
 _RAW_ONLY = "BF16"
+_MOST_DIMENSIONS = 32
 _ELSEWHERE = ("shared_memory_region", "shared_memory_byte_size", "classification")
 
 
@@ -19,11 +22,17 @@ def check_tensor(name: str, datatype: object, shape: Sequence[object] | None) ->
             f"input {name!r}: datatype {datatype!r}: give one of {', '.join(NUMPY_TYPES)}",
             field=name,
         )
-    if not shape or not all(type(size) is int and size >= 1 for size in shape):
+    if (
+        not shape
+        or len(shape) > _MOST_DIMENSIONS
+        or not all(type(size) is int and size >= 1 for size in shape)
+    ):
         raise InvalidError(f"input {name!r}: shape: give positive whole numbers, rows first")
 
 
-def filled(name: str, datatype: str, shape: tuple[int, ...], data: list[Any]) -> GivenTensor:
+def filled(
+    name: str, datatype: str, shape: tuple[int, ...], data: list[Any] | np.ndarray
+) -> GivenTensor:
     """An input whose flat values came one by one; InvalidError where they do not fill its shape."""
     if datatype == _RAW_ONLY:
         raise InvalidError(f"input {name!r}: BF16 comes only as raw bytes; send FP32", field=name)
