@@ -27,18 +27,22 @@ from loopwright_scorer.settings import ScorerSettings
 pytestmark = pytest.mark.timeout(300)  # all is done by the first test's fixture
 
 CLIENT = Path(__file__).with_name("mlflow_kinds.py")
-GRANTED = "pickle,labels-only,function"
+GRANTED = "pickle,labels-only,function,tone"
 ROWS = {
     "a": ("FP64", [-1.0, 1.0]),
     "b": ("FP64", [0.0, 0.0]),
     "job": ("BYTES", ["clerk", "nurse"]),
+    "score": ("FP64", [1.0, 9.0]),
+    "seconds": ("FP64", [0.0, 99.0]),
+    "pages": ("INT64", [3, 3]),
 }
 FINAL = ("promoted", "rejected", "paused", "rolled-back")
 SERVED: dict[str, tuple[str, dict[str, Any]]] = {
     "pickle": ("apart", {"label": ["no", "yes"], "probabilities": 4}),
     "labels-only": ("apart", {"label": ["no", "yes"]}),
     "function": ("apart", {"prediction": [9.0, 20.0, 11.0, 20.0]}),
-    "river": ("apart", {"label": [False, True], "probabilities": 4}),
+    "tone": ("apart", {"label": ["calm", "angry"], "probabilities": [0.9, 0.1, 0.1, 0.9]}),
+    "clicks": ("apart", {"label": [False, True], "probabilities": 4}),
     "several": ("onnx", {"prediction": [-2.0, -1.0, 2.0, -1.0]}),
     "xgboost": ("xgboost", {"label": [0, 1], "probabilities": 4}),
     "lightgbm": ("lightgbm", {"label": [0, 1], "probabilities": 4}),
@@ -177,7 +181,7 @@ def test_staging_compares_what_can_be_compared(outcomes: Outcomes) -> None:
     }
     for name in SERVED:
         verdicts = {check: told["verdict"] for check, told in checks[name].items()}
-        assert verdicts.pop("holdout") == ("passed" if name == "river" else "skipped")
+        assert verdicts.pop("holdout") == ("passed" if name == "pickle" else "skipped")
         assert verdicts.pop("replay") == "skipped"
         assert set(verdicts.values()) == {"passed"}, name
     assert "2 answers a row" in checks["several"]["holdout"]["sentence"]
