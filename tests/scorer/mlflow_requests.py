@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from typing import Any
 
+import pandas as pd
+
 Row = dict[str, Any]
 Asked = tuple[str, str | bytes]
 """Content type and body."""
 JSON, CSV = "application/json", "text/csv"
+PARQUET = "application/vnd.apache.parquet"
 ROW: Row = {"age": 41.0, "visits": 2, "job": "clerk", "member": True, "balance": 0.5}
 _USUAL: Mapping[str, Callable[[random.Random], Any]] = {
     "age": lambda draw: draw.choice([round(draw.gauss(40, 9), 3), draw.randrange(99), None]),
@@ -106,6 +109,10 @@ def of_tensor(seed: int) -> Iterator[Asked]:
         yield JSON, json.dumps({form: data if form[0] == "i" else {"data": data}})
 
 
+def _parquet(rows: list[Row]) -> bytes:
+    return bytes(pd.DataFrame(rows).to_parquet())
+
+
 def _asked(form: str, rows: object) -> Asked:
     return JSON, json.dumps({form: rows})
 
@@ -168,6 +175,11 @@ ALIKE: list[Asked] = [
     (CSV, "," + _TABLE + "0,41.0,2,clerk,True,0.5"),
     (CSV, _TABLE.strip() + ",age\n41.0,2,clerk,True,0.5,7"),
     (CSV, b"\xff\xfe"),
+    (PARQUET, _parquet([ROW, {**ROW, "job": None, "balance": None}])),
+    (PARQUET, _parquet([{**ROW, "shoe": 43}])),
+    (PARQUET, _parquet([{**ROW, "age": "old"}])),
+    (PARQUET, _parquet([{"age": 41.0}])),
+    (PARQUET, b"x"),
     ("text/csv; header=no", _TABLE + "41.0,2,clerk,True,0.5"),
 ]
 

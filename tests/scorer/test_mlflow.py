@@ -1,5 +1,6 @@
 """MLflow's scoring contract, held against a real `mlflow models serve` of the same packages."""
 
+import json
 from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
@@ -9,7 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.scorer import mlflow_peer, mlflow_requests
+from loopwright_common.serving import SPEC_FILE
+from tests.scorer import mlflow_peer, mlflow_requests, packages
 from tests.scorer.mlflow_requests import ALIKE, OTHERWISE, ROW, Asked
 from tests.scorer.serving import serving
 
@@ -36,19 +38,19 @@ class Pair(NamedTuple):
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, Pair]]:
     """By model: `mixed` has columns, `matrix` a tensor."""
     root = tmp_path_factory.mktemp("mlflow")
-    packages: dict[str, Path] = {
+    made: dict[str, Path] = {
         "mixed": mlflow_peer.mixed(root / "mixed"),
         "matrix": mlflow_peer.matrix(root / "matrix"),
     }
-    logged = [package.parent / "logged" for package in packages.values()]
+    logged = [package.parent / "logged" for package in made.values()]
     with (
         mlflow_peer.mlflow_serving(*logged) as peers,
-        serving(packages) as at,
+        serving(made) as at,
         httpx.Client(base_url=f"http://{at}") as ours,
     ):
         yield {
             name: Pair(theirs, ours, f"/models/{name}")
-            for name, theirs in zip(packages, peers, strict=True)
+            for name, theirs in zip(made, peers, strict=True)
         }
 
 
@@ -102,8 +104,8 @@ def test_answers_and_statuses_are_those_of_mlflow_but_where_it_is_on_purpose(
 @pytest.fixture(scope="module")
 def http(package_dirs: dict[str, Path]) -> Generator[httpx.Client]:
     """Of two models, `low` and `high`."""
-    packages = {name: package_dirs[name] for name in ("low", "high")}
-    with serving(packages) as at, httpx.Client(base_url=f"http://{at}") as client:
+    served = {name: package_dirs[name] for name in ("low", "high")}
+    with serving(served) as at, httpx.Client(base_url=f"http://{at}") as client:
         yield client
 
 
@@ -149,3 +151,17 @@ def test_at_the_root_the_only_model_answers(package_dirs: dict[str, Path]) -> No
     with serving({"low": package_dirs["low"]}) as at, httpx.Client(base_url=f"http://{at}") as http:
         assert http.post("/invocations", json=INSTANCES).json() == {"predictions": ["no"]}
         assert http.get("/ping").text == "\n"
+
+
+@pytest.mark.parametrize(
+    ("predicts", "expected"), [("chance", [0.25]), ("probabilities", [[0.75, 0.25]])]
+)
+def test_a_package_whose_predict_gives_chances_is_answered_with_them(
+    tmp_path: Path, predicts: str, expected: list[object]
+) -> None:
+    package = packages.brittle(tmp_path / "package")
+    told = json.loads((package / SPEC_FILE).read_text())
+    (package / SPEC_FILE).write_text(json.dumps({**told, "predicts": predicts}))
+
+    with serving({"low": package}) as at, httpx.Client(base_url=f"http://{at}") as http:
+        assert http.post("/invocations", json=INSTANCES).json() == {"predictions": expected}

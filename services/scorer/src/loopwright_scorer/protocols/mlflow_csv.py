@@ -65,17 +65,16 @@ def _cells(name: str, kind: Kind, texts: list[str]) -> Cells:
 
 
 def _numbers(texts: list[str]) -> list[float]:
-    truths = [_TRUTH.get(text.lower()) for text in texts]
-    if None not in truths:
+    together = "".join(texts)
+    if "_" in together or not together.isascii():
+        raise ValueError("give numbers as 1000.5")  # Python also reads 1_000 and other scripts
+    try:
+        return [math.nan if text in _MISSING else float(text) for text in texts]
+    except ValueError:
+        truths = [_TRUTH.get(text.lower()) for text in texts]
+        if None in truths:
+            raise
         return [float(truth) for truth in truths if truth is not None]
-    return [math.nan if text in _MISSING else _number(text) for text in texts]
-
-
-def _number(text: str) -> float:
-    """Python also reads 1_000 and digits of other scripts, which are no numbers in a file."""
-    if "_" in text or not text.isascii():
-        raise ValueError(f"{text!r:.60} is no number")
-    return float(text)
 
 
 def _whole(number: float, text: str) -> int:
