@@ -73,7 +73,7 @@ def serving_grpc(routes: Routes, *, largest: int = 1 << 20, seconds: float = 5) 
 
     async def serve() -> None:
         ledger = Ledger(routes)
-        scoring = Scoring(routes, PredictionIds(b"k" * 32), Compute(9), Accounts(routes, ledger))
+        scoring = Scoring(routes, PredictionIds(b"k" * 32), Compute(64), Accounts(routes, ledger))
         inference = GrpcInference(scoring, _is_ready, ledger, ModelRepository(routes))
         server = GrpcServer(inference, Intake(largest, 2 * largest, seconds))
         port.set_result(server.listen("127.0.0.1", 0))

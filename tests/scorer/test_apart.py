@@ -174,7 +174,7 @@ def test_a_package_runs_on_other_python_packages_than_ours_and_they_are_built_on
     quarters = Quarters(tmp_path / "apart")
     model = load(directory, "", quarters)
     assert _predicted(model, 2.0) == 2.5
-    model.runtime.predict(Inputs(1, {"act": np.array([[0.0, 1.0]])}))
+    model.predict(Inputs(1, {"act": np.array([[0.0, 1.0]])}))
 
     for wheel in offline.iterdir():
         wheel.unlink()

@@ -32,7 +32,7 @@ class Served:
 
     @property
     def outputs(self) -> dict[str, tuple[int, ...]]:
-        return {put.name: put.shape for put in self.model.runtime.outputs}
+        return {put.name: put.shape for put in self.model.outputs}
 
 
 def served(directory: Path, estimator: Any, rows: Any, **more: Any) -> Served:

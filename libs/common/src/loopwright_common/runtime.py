@@ -6,6 +6,7 @@ A loop that fails ends the process, so that whoever started it notices and start
 import argparse
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 import time
@@ -56,6 +57,10 @@ class Service:
     """Whether other processes listen there too, and the kernel deals connections out."""
     sockets: list[socket.socket] = field(default_factory=list)
     """Further sockets to serve on, already listening."""
+    lingers: float = 0.0
+    """Seconds that new requests are answered once told to stop, so that others look elsewhere."""
+    patience: float = 2.0
+    """Seconds that requests in flight may then take."""
     loops: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     on_starting: list[Callable[[], object]] = field(default_factory=list)
     on_stopping: list[Callable[[], None]] = field(default_factory=list)
@@ -189,6 +194,7 @@ class _Running:
         """Answer what was asked, pass on what is held, and only then end the loops."""
         for tell in self._service.on_stopping:
             tell()
+        await asyncio.sleep(self._service.lingers)
         self._server.should_exit = True
         await asyncio.wait([self._serving])
         for drain in self._service.on_stop:
@@ -275,7 +281,7 @@ def _server(service: Service) -> Server:
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=math.ceil(service.patience),
         )
     )
 

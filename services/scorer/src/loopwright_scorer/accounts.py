@@ -92,7 +92,7 @@ def _record(done: Done) -> CallRecord:
         version=done.arm.version,
         arm="shadow" if done.slot == "shadow" else "live",
         inputs=done.arm.model.plan.inputs,
-        outputs=done.arm.model.runtime.outputs,
+        outputs=done.arm.model.outputs,
         scored=done.scored,
         size=done.size + _RECORD_OVERHEAD,
         policy=done.route.record,

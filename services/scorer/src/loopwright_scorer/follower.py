@@ -13,6 +13,7 @@ from loopwright_common.ids import derived_id
 from loopwright_common.table_reader import TableReader
 from loopwright_scorer.models import LoadedModel
 from loopwright_scorer.patience import Patience
+from loopwright_scorer.residence import Residence
 from loopwright_scorer.routes import Routes, assemble
 from loopwright_scorer.shelf import Shelf
 
@@ -23,11 +24,20 @@ _RETRY_SECONDS = 5.0
 class RouteFollower:
     """Brings `routes` in line with the table, and remembers it on disk for the next start."""
 
-    def __init__(self, routes: Routes, shelf: Shelf, directory: Path, environment: str) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        shelf: Shelf,
+        residence: Residence,
+        directory: Path,
+        environment: str,
+    ) -> None:
         self._routes = routes
         self._shelf = shelf
+        self._residence = residence
         self._directory = directory
         self._prefix = f"{environment}/"
+        self._is_leaving = False
         self._problems: dict[str, dict[str, str]] = {}
         self._seen: set[str] = set()
         self._wanted: dict[str, set[str]] = {}
@@ -37,6 +47,16 @@ class RouteFollower:
         self.settled = asyncio.Event()
         """Set once there is something to serve, or the whole table has been read."""
         directory.mkdir(parents=True, exist_ok=True)
+
+    def leave(self) -> None:
+        """From now on the replica tells whoever asks to send no more calls."""
+        self._is_leaving = True
+
+    async def unready(self) -> str | None:
+        """Why no calls should be sent here, yet or any more."""
+        if self._is_leaving:
+            return "the scorer is stopping"
+        return None if self.settled.is_set() else "the routes have not been read yet"
 
     def report(self) -> list[ServedRoute]:
         """Per model the revision served, and why a newer one is not."""
@@ -126,6 +146,8 @@ class RouteFollower:
             return
         digests = {arm.digest for arm in (*data.arms, *data.kept)}
         self._wanted.setdefault(data.model_id, set()).update(digests)
+        live = {arm.digest for arm in data.arms}
+        self._residence.hold(data.model_id, live)
         arms, problems = await self._load(data, data.arms)
         self._note(data.model_id, problems)
         if problems:
@@ -135,6 +157,7 @@ class RouteFollower:
         failpoint("scorer.loaded")
         self._routes.install(assemble(data, {**kept, **arms}))
         self._wanted[data.model_id] = digests
+        self._residence.hold_only(data.model_id, live)
         log.info("route.served", model=data.model, revision=data.revision)
 
     async def _load(
@@ -146,7 +169,10 @@ class RouteFollower:
                 problems[str(arm.version)] = why
                 continue
             try:
-                loaded[arm.version] = await self._shelf.get(arm.digest)
+                model = loaded[arm.version] = await self._shelf.get(arm.digest)
+                if arm in data.arms:
+                    await self._residence.load(model)
+                self._residence.make_room()
             except LoopwrightError as error:
                 self._patience.failed(arm.digest, error)
                 problems[str(arm.version)] = str(error)
@@ -175,6 +201,7 @@ class RouteFollower:
         self._routes.remove(model_id)
         self._problems.pop(model_id, None)
         self._wanted.pop(model_id, None)
+        self._residence.hold_only(model_id, ())
         await asyncio.to_thread(self._path(model_id).unlink, missing_ok=True)
 
     def _path(self, model_id: str) -> Path:

@@ -31,7 +31,9 @@ from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.short_way import ShortWay
 from loopwright_scorer.recorder import Recorder, RecordMetrics
 from loopwright_scorer.replica import Reporter
+from loopwright_scorer.residence import Residence
 from loopwright_scorer.routes import Routes
+from loopwright_scorer.runtimes import import_engine
 from loopwright_scorer.runtimes.apart.quarters import ApartMetrics, Quarters
 from loopwright_scorer.sender import Sender
 from loopwright_scorer.service import Scoring
@@ -42,6 +44,8 @@ from loopwright_scorer.siblings import Siblings
 from loopwright_scorer.spill import Spill
 from loopwright_scorer.totals import Ledger
 
+_PATIENCE_SECONDS = 12.0
+"""How long calls in flight may take to be answered when the scorer stops."""
 _SWITCH_SECONDS = 0.0005
 """How long a thread that seals records or loads a package may keep the event loop waiting."""
 
@@ -55,46 +59,45 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     routes = Routes()
     store = open_store(settings.artifacts_url)
     shelf = Shelf(store, cache / "packages", _quarters(settings, metrics))
-    follower = RouteFollower(routes, shelf, cache / "routes", settings.environment)
+    residence = Residence(shelf, settings.memory_budget, metrics.registry)
+    follower = RouteFollower(routes, shelf, residence, cache / "routes", settings.environment)
     reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
     reporter = Reporter(bus, replica, follower, settings.report_every)
     recorded = RecordMetrics(metrics.registry)
     sender = Sender(bus, Spill(cache / "spill", settings.spill_limit), recorded.waiting)
-    large = LargeInputs(store, metrics.registry)
     recorder = Recorder(
         sender,
         replica,
         recorded,
-        large,
+        LargeInputs(store, metrics.registry),
         every=settings.record_every,
         rows=settings.record_rows,
         buffer=settings.record_buffer,
     )
     measurements = Measurements(bus, replica)
     ids = PredictionIds(_key(settings))
-    compute = Compute(settings.queue)
+    compute = Compute(settings.queue, residence.bring, metrics.registry)
     ledger = Ledger(routes)
     metrics.registry.register(ledger)
     accounts = Accounts(routes, ledger, measurements, recorder)
     shadows = Shadows(compute, accounts, ids, metrics.registry, buffer=settings.shadow_buffer)
     scoring = Scoring(routes, ids, compute, accounts, shadows)
-    repository = ModelRepository(routes, follower)
+    repository = ModelRepository(routes, follower, residence)
     intake = settings.intake()
-
-    async def has_settled() -> str | None:
-        return None if follower.settled.is_set() else "the routes have not been read yet"
-
-    app = create_app("scorer", metrics, {"routes": has_settled}, settings.hosts)
+    app = create_app("scorer", metrics, {"routes": follower.unready}, settings.hosts)
     api.attach(app, api.Feedback(bus, routes, ids), routes, follower)
     siblings = Siblings(app, metrics.registry, cache)
-    protocols = http_protocols(scoring, has_settled, ledger, repository)
+    protocols = http_protocols(scoring, follower.unready, ledger, repository)
+    door = Door(protocols, siblings, intake, settings.hosts, settings.open_connections())
     service = Service(
         name="scorer",
-        app=Door(protocols, siblings, intake, settings.hosts),
+        app=door,
         host=settings.host,
         port=settings.port,
         metrics=metrics,
-        http=ShortWay,
+        http=ShortWay.behind(door),
+        lingers=settings.drain_seconds,
+        patience=_PATIENCE_SECONDS,
         loops=[
             reader.run,
             partial(follower.follow, reader),
@@ -104,6 +107,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
             measurements.run,
             shadows.run,
         ],
+        on_stopping=[follower.leave],
         on_stop=[recorder.stop, measurements.publish, reporter.leave],
     )
     if settings.worker is not None:
@@ -115,7 +119,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         from loopwright_scorer.protocols.v2_grpc import GrpcInference
         from loopwright_scorer.protocols.v2_grpc_server import attach
 
-        inference = GrpcInference(scoring, has_settled, ledger, repository)
+        inference = GrpcInference(scoring, follower.unready, ledger, repository)
         stack.push_async_callback(attach(service, inference, intake, port).stop)
     return service
 
@@ -133,7 +137,7 @@ def main() -> None:
     if settings.workers > 1:
         _run_workers(settings)
         return
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    tune()
     runtime.main(build, settings, new_loop=uvloop.new_event_loop)
 
 
@@ -151,6 +155,12 @@ def _quarters(settings: ScorerSettings, metrics: Metrics) -> Quarters:
     quarters = Quarters(settings.cache_dir / "apart", limits=settings.apart_limits, metrics=apart)
     quarters.clean()
     return quarters
+
+
+def tune() -> None:
+    """What a process of the scorer's own is set to, so that nothing holds answers up."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    import_engine("onnx")
 
 
 def _is_newer(old: RoutesChanged, new: RoutesChanged) -> bool:

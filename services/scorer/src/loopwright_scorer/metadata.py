@@ -41,7 +41,7 @@ def describe(route: Route, arm: ServedArm, *, matrix: bool = False) -> dict[str,
         "versions": [str(version) for version in sorted(route.versions)],
         "platform": platform(arm),
         "inputs": _tensors([_matrix(arm)] if matrix else arm.model.plan.inputs),
-        "outputs": _tensors(arm.model.runtime.outputs),
+        "outputs": _tensors(arm.model.outputs),
         "parameters": parameters,
     }
 
@@ -59,7 +59,7 @@ def configuration(route: Route, arm: ServedArm) -> dict[str, object]:
         "backend": platform(arm).partition("_")[0],
         "max_batch_size": 0,
         "input": _configured(arm.model.plan.inputs),
-        "output": _configured(arm.model.runtime.outputs),
+        "output": _configured(arm.model.outputs),
         "version_policy": {"specific": {"versions": sorted(route.versions)}},
     }
 

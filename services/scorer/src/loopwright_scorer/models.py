@@ -1,8 +1,10 @@
 """Loaded versions: opened, warmed, and only then handed out."""
 
 import math
+import resource
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -16,11 +18,12 @@ from loopwright_scorer.plan import Plan, compile_plan
 from loopwright_scorer.runtimes import Runtime, open_runtime
 from loopwright_scorer.runtimes.apart.quarters import Quarters
 from loopwright_scorer.runtimes.outputs import Outputs
-from loopwright_scorer.tensors import Request
+from loopwright_scorer.tensors import Request, TensorType
 
 log = structlog.get_logger()
 _WARM_CALLS = 5
 _WARM_ROWS = 64
+_PAGE = resource.getpagesize()
 _APART_SECONDS = 0.01
 """A call to another process waits, and is never made on the event loop."""
 
@@ -36,17 +39,42 @@ class Scored:
     """Nanoseconds that the request waited for the model to be free."""
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class LoadedModel:
-    """A package ready to answer. Calls in flight hold it, so it goes when the last one ends."""
+    """A package ready to answer. Calls in flight hold it, so it goes when the last one ends.
+
+    Put out of memory it still tells what it is, and `seconds` are infinite until it is back.
+    """
 
     digest: str
     spec: ServingSpec
     plan: Plan
-    runtime: Runtime
+    runtime: Runtime | None
+    outputs: Sequence[TensorType]
     call_seconds: float = math.inf
     row_seconds: float = 0.0
     """CPU time of an answer, as measured when it was warmed: per call, and for each row of it."""
+    memory: int = 0
+    """Bytes that loading it took."""
+    callers: int = 0
+    """Calls that wait for it or are computed in a thread."""
+    used_at: float = field(default_factory=time.monotonic)
+    """When it was last named."""
+    unloaded: bool = False
+    """Put out on demand, until it is loaded on demand."""
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self.runtime is not None
+
+    def put_out(self) -> None:
+        """Let the engine go; a process of its own ends with it."""
+        self.runtime, self.call_seconds = None, math.inf
+
+    def take(self, fresh: "LoadedModel") -> None:
+        """The engine of the same package, loaded anew."""
+        self.runtime, self.memory = fresh.runtime, fresh.memory
+        self.call_seconds, self.row_seconds = fresh.call_seconds, fresh.row_seconds
 
     def seconds(self, rows: int) -> float:
         """How long an answer is expected to take."""
@@ -58,6 +86,7 @@ class LoadedModel:
 
     def predict(self, inputs: Inputs) -> Scored:
         """As `score`, of rows that have been read."""
+        assert self.runtime is not None  # noqa: S101  (`Compute` has brought it)
         try:
             outputs = self.runtime.predict(inputs)
         except LoopwrightError:
@@ -75,6 +104,7 @@ def load(directory: Path, digest: str, quarters: Quarters | None = None) -> Load
 
     Without `quarters` no package is served that needs a process of its own.
     """
+    before = _resident()
     try:
         spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
         plan = compile_plan(spec)
@@ -85,7 +115,9 @@ def load(directory: Path, digest: str, quarters: Quarters | None = None) -> Load
         raise InvalidError(f"{SPEC_FILE}: {error}") from None
     except Exception as error:
         raise InvalidError(f"cannot open the package: {type(error).__name__}: {error}") from error
-    return _warmed(LoadedModel(digest, spec, plan, runtime))
+    model = _warmed(LoadedModel(digest, spec, plan, runtime, runtime.outputs))
+    model.memory = max(_resident() - before, _size(directory)) + _elsewhere(runtime)
+    return model
 
 
 def _warmed(model: LoadedModel) -> LoadedModel:
@@ -99,7 +131,8 @@ def _warmed(model: LoadedModel) -> LoadedModel:
     per_row = max(many - one, 0.0) / (example.rows * (times - 1))
     least = 0.0 if model.spec.apart is None else _APART_SECONDS
     per_call = max(one - per_row * example.rows, least)
-    return replace(model, call_seconds=per_call, row_seconds=per_row)
+    model.call_seconds, model.row_seconds = per_call, per_row
+    return model
 
 
 def _fastest(model: LoadedModel, inputs: Inputs) -> float | None:
@@ -123,6 +156,24 @@ def _cold(model: LoadedModel, error: str) -> None:
     if model.spec.example is not None:
         raise InvalidError(f"the model does not answer its own example: {error}")
     log.warning("model.not-warmed", digest=model.digest, error=error)
+
+
+def _resident() -> int:
+    """Bytes of this process's memory; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def _elsewhere(runtime: Runtime) -> int:
+    """Bytes of the process that the package runs in, where it has one of its own."""
+    memory: Callable[[], int] | None = getattr(runtime, "memory", None)
+    return memory() if memory else 0
 
 
 def _no_number(inputs: Inputs) -> str:

@@ -52,12 +52,18 @@ class Route:
     def arm_of(self, version: int) -> ServedArm:
         """The named version; NotFoundError says which there are."""
         if arm := self.versions.get(version):
-            return arm
+            return self._loaded(arm)
         there = ", ".join(str(v) for v in sorted(self.versions))
         raise NotFoundError(f"model {self.model!r} has no version {version} here, only {there}")
 
     def named(self, alias: str) -> ServedArm:
         """The version with that alias; NotFoundError says which there are."""
+        return self._loaded(self.known(alias))
+
+    def known(self, alias: str) -> ServedArm:
+        """As `named`, also by number, and where it is unloaded."""
+        if alias.isdecimal() and (arm := self.versions.get(int(alias[:9]))):
+            return arm
         names = {**self.aliases, **self._own_names()}
         if arm := self.versions.get(names.get(alias, 0)):
             return arm
@@ -66,6 +72,14 @@ class Route:
             f"model {self.model!r} has no version {'@' + alias} here, "
             f"only {', '.join('@' + name for name in there) or 'none with a name'}"
         )
+
+    def _loaded(self, arm: ServedArm) -> ServedArm:
+        if arm.model.unloaded:
+            raise NotFoundError(
+                f"version {arm.version} of {self.model!r} is unloaded; load it first:"
+                f" POST /v2/repository/models/{self.model}@{arm.version}/load"
+            )
+        return arm
 
     def champion(self) -> ServedArm:
         """The arm that the others are compared with: the first to join."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 from loopwright_common.errors import InvalidError
 from loopwright_common.ids import new_id
 from loopwright_scorer.accounts import Accounts, Done
-from loopwright_scorer.compute import Compute
+from loopwright_scorer.compute import LOOP_BYTES, Compute, late
 from loopwright_scorer.errors import ModelFailedError
 from loopwright_scorer.exchange import Answer, Answered, Call, Exchange, R
 from loopwright_scorer.models import Scored
@@ -23,8 +23,6 @@ from loopwright_scorer.tensors import Request
 from loopwright_scorer.totals import Slot, Spent
 
 T = TypeVar("T")
-_LOOP_BYTES = 256 << 10
-"""Bodies up to this size are read, and answers to them written, on the event loop."""
 
 
 class Scoring:
@@ -49,7 +47,7 @@ class Scoring:
         DeadlineError and ModelFailedError are not.
         """
         run = _Run(self.routes.route(call.model), call)
-        do = _here if call.size <= _LOOP_BYTES else asyncio.to_thread
+        do = _here if call.size <= LOOP_BYTES else asyncio.to_thread
         try:
             await do(run.read, exchange)
             scored = self._compute.at_once(run.arm.model, run.inputs)
@@ -81,6 +79,8 @@ class Scoring:
         spent = Spent(run.started, run.has_read, run.computed, time.perf_counter_ns())
         prediction_id = self._ids.seal(run.unique, arm.version, route.model_id)
         slot: Slot = "live" if call.is_routed else "named"
+        if slot == "named":
+            arm.model.used_at = time.monotonic()
         request_id = call.request_id or run.request.id
         self._accounts.enter(
             Done(route, arm, slot, run.scored, spent, prediction_id, request_id, call.size)
@@ -111,6 +111,8 @@ class _Run:
         self.arm = _arm(self.route, self.call, request, self.unique)
         self.inputs = self.arm.model.plan.read(request)
         self.has_read = time.perf_counter_ns()
+        if request.timeout is not None and time.monotonic() > self.deadline:
+            raise late()
 
     @property
     def deadline(self) -> float:

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 from loopwright_common.own_directory import held
 from loopwright_common.settings import ServiceSettings
 from loopwright_scorer.protocols.asgi import Intake
+from loopwright_scorer.protocols.connections import Connections
 from loopwright_scorer.runtimes.apart.quarters import Limits
 
 _GRPC_ABOVE = 1000
@@ -45,7 +46,15 @@ class ScorerSettings(ServiceSettings):
     queue: int = Field(default=256, ge=1)
     """Calls that may wait for a model to be free; past it a call is answered with 503."""
     body_seconds: float = Field(default=30, gt=0)
-    """How long a client may take to send a body."""
+    """How long a client may take to send a request, and to take some of its answer."""
+    largest_json: int = Field(default=4 << 20, ge=1024)
+    """Bytes of JSON or CSV in a body: others wait while they are parsed, not so for raw tensors."""
+    connections: int = Field(default=800, ge=1)
+    """Open at the same time; more are answered with 503. Keep it below the limit of open files."""
+    drain_seconds: float = Field(default=0.0, ge=0)
+    """How long new calls are answered once told to stop, so that a balancer can look elsewhere."""
+    memory_budget: int = Field(default=2 << 30, ge=0)
+    """Bytes of loaded versions, past which those without traffic are put out until asked."""
     apart_memory: int = Field(default=4 << 30, ge=256 << 20)
     """Address space of each process that a package of its own environment or a pickle runs in."""
     apart_seconds: float = Field(default=10.0, gt=0)
@@ -70,7 +79,16 @@ class ScorerSettings(ServiceSettings):
 
     def intake(self) -> Intake:
         """The limits of what requests may hold."""
-        return Intake(self.largest_body, self.request_buffer, self.body_seconds)
+        return Intake(
+            self.largest_body,
+            self.request_buffer,
+            self.body_seconds,
+            min(self.largest_json, self.largest_body),
+        )
+
+    def open_connections(self) -> Connections:
+        """Those of the port."""
+        return Connections(self.connections, self.body_seconds)
 
     @property
     def apart_limits(self) -> Limits:

@@ -4,14 +4,15 @@ import asyncio
 import math
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from loopwright_common.errors import LoopwrightError
 from loopwright_scorer.accounts import Accounts, Done
-from loopwright_scorer.compute import Compute
+from loopwright_scorer.compute import LOOP_BYTES, Compute
+from loopwright_scorer.errors import OverloadedError
 from loopwright_scorer.keeping import told_error
 from loopwright_scorer.predictions import PredictionIds
 from loopwright_scorer.routes import Route, ServedArm
@@ -19,6 +20,8 @@ from loopwright_scorer.tensors import Request
 from loopwright_scorer.totals import Spent
 
 log = structlog.get_logger()
+_LOOP_SECONDS = 0.0005
+"""Longer calls are computed in a thread: live ones do not wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,19 @@ class Shadowed:
     size: int
 
 
+@dataclass(slots=True)
+class _Line:
+    """The calls that wait for one model's shadow arms."""
+
+    waiting: deque[Shadowed] = field(default_factory=deque)
+    size: int = 0
+
+
 class Shadows:
-    """Calls wait in a buffer of bounded size; what finds no room is dropped and counted."""
+    """Calls wait in a buffer of bounded size; what finds no room is dropped and counted.
+
+    One model's take no more than is left, so that others find some when a shadow arm hangs.
+    """
 
     def __init__(
         self,
@@ -49,8 +63,8 @@ class Shadows:
         self._accounts = accounts
         self._ids = ids
         self._room = buffer
-        self._waiting: deque[Shadowed] = deque()
-        self._come = asyncio.Event()
+        self._lines: dict[str, _Line] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._dropped = Counter(
             "loopwright_shadow_dropped",
             "Calls that shadow arms did not see because they were busy.",
@@ -59,37 +73,63 @@ class Shadows:
         )
 
     def offer(self, answered: Shadowed) -> None:
-        if answered.size > self._room:
-            self._dropped.labels(answered.route.model).inc()
+        model_id = answered.route.model_id
+        line = self._lines.get(model_id) or _Line()
+        if line.size + answered.size > self._room:
+            self._drop(answered)
             return
+        if model_id not in self._lines:
+            self._lines[model_id] = line
+            task = asyncio.create_task(self._serve(model_id, line))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         self._room -= answered.size
-        self._waiting.append(answered)
-        self._come.set()
+        line.size += answered.size
+        line.waiting.append(answered)
 
     async def run(self) -> None:
-        """Compute until cancelled."""
-        while True:
-            await self._come.wait()
-            self._come.clear()
-            while self._waiting:
-                answered = self._waiting.popleft()
-                self._room += answered.size
-                for arm in answered.route.shadows:
-                    await self._shadow(arm, answered)
-                await asyncio.sleep(0)  # live calls go first
+        """Until cancelled, and all that waits with it."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def _serve(self, model_id: str, line: _Line) -> None:
+        """Until nothing waits. What is computed keeps its room."""
+        while line.waiting:
+            await asyncio.sleep(0)  # live calls go first
+            answered = line.waiting.popleft()
+            for arm in answered.route.shadows:
+                await self._shadow(arm, answered)
+            self._room += answered.size
+            line.size -= answered.size
+        del self._lines[model_id]
+
+    def _drop(self, answered: Shadowed) -> None:
+        self._dropped.labels(answered.route.model).inc()
 
     async def _shadow(self, arm: ServedArm, answered: Shadowed) -> None:
-        started = time.perf_counter_ns()
         try:
-            inputs = arm.model.plan.read(answered.request)
-            read = time.perf_counter_ns()
-            scored = self._compute.at_once(arm.model, inputs)
-            if scored is None:
-                scored = await self._compute.later(arm.model, inputs, math.inf)
+            await self._score(arm, answered)
+        except OverloadedError:
+            self._drop(answered)
         except LoopwrightError as error:
             why = told_error(answered.route.record, str(error))
             log.warning("shadow.refused", version=arm.version, error=why)
-            return
+        except Exception:
+            log.exception("shadow.failed", version=arm.version)
+
+    async def _score(self, arm: ServedArm, answered: Shadowed) -> None:
+        started = time.perf_counter_ns()
+        if answered.size > LOOP_BYTES:
+            inputs = await asyncio.to_thread(arm.model.plan.read, answered.request)
+        else:
+            inputs = arm.model.plan.read(answered.request)
+        read = time.perf_counter_ns()
+        scored = self._compute.at_once(arm.model, inputs, _LOOP_SECONDS)
+        if scored is None:
+            scored = await self._compute.later(arm.model, inputs, math.inf)
         computed = time.perf_counter_ns()
         self._accounts.enter(
             Done(

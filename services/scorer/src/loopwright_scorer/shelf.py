@@ -32,10 +32,17 @@ class Shelf:
         """The warmed model; any LoopwrightError says why there is none."""
         if model := self._loaded.get(digest):
             return model
-        directory = await self._package(digest)
-        model = await asyncio.to_thread(load, directory, digest, self._quarters)
-        self._loaded[digest] = model
+        model = self._loaded[digest] = await self.fresh(digest)
         return model
+
+    async def fresh(self, digest: str) -> LoadedModel:
+        """As `get`, opened and warmed anew."""
+        directory = await self._package(digest)
+        return await asyncio.to_thread(load, directory, digest, self._quarters)
+
+    def loaded(self) -> list[LoadedModel]:
+        """All that somebody holds."""
+        return list(self._loaded.values())
 
     async def prune(self, keep: Collection[str]) -> None:
         """Forget the packages that no route names."""

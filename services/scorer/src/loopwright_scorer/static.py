@@ -90,7 +90,7 @@ def app_of(routes: Routes) -> Door:
     ids = PredictionIds(secrets.token_bytes(32))
     scoring = Scoring(routes, ids, Compute(_QUEUE), Accounts(routes, ledger))
     protocols = http_protocols(scoring, _is_ready, ledger, ModelRepository(routes))
-    intake = Intake(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS)
+    intake = Intake(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS, _LARGEST_BODY)
     return Door(protocols, create_app("staging scorer", Metrics(), {}), intake)
 
 

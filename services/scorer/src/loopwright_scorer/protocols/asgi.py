@@ -16,8 +16,12 @@ from loopwright_scorer.errors import OverloadedError, SlowClientError, Unsupport
 ROUTING_KEY = b"loopwright-routing-key"
 REQUEST_ID = b"loopwright-request-id"
 PREDICTION_ID = b"loopwright-prediction-id"
+_JSON_LENGTH = b"inference-header-content-length"
+_COLUMNAR = b"application/vnd.apache."
+_DIGITS = 19
 _INFLATE_HERE = 16 << 10
 """Compressed bytes up to which a body is inflated on the event loop."""
+_LARGE_ANSWER = 64 << 10
 _NAMED = frozenset({b"host", b"origin"})
 _AUTOMATIC = 32 + zlib.MAX_WBITS  # zlib tells gzip from deflate by itself
 Header = tuple[bytes, bytes]
@@ -47,6 +51,8 @@ class Intake:
     room: int
     seconds: float
     """How long a client may take to send a body."""
+    largest_json: int = 4 << 20
+    """Bytes of a body that are parsed value by value, which nothing else can go on beside."""
 
     def take(self, size: int) -> None:
         """OverloadedError when there is no room."""
@@ -68,6 +74,9 @@ class HttpRequest:
         self.headers: Headers = dict(scope["headers"])
         self._receive = receive
         self._intake = intake
+        self._largest, self._too_large = intake.largest_body, too_large
+        if intake.largest_json < self._largest and not _is_raw(self.headers, intake.largest_json):
+            self._largest, self._too_large = intake.largest_json, too_much_json
         self._held = 0
 
     @property
@@ -114,18 +123,20 @@ class HttpRequest:
             raise UnsupportedError(
                 f"content-encoding {encoding.decode('latin-1')!r}: send gzip, deflate or plain"
             )
-        limit = min(self._intake.largest_body, self._intake.room + self._held)
+        limit = min(self._largest, self._intake.room + self._held)
         if len(body) > _INFLATE_HERE:
             whole = await asyncio.to_thread(_inflate, body, limit)
         else:
             whole = _inflate(body, limit)
+        if whole is None:
+            raise self._too_large(limit)
         self._hold(len(whole))
         return whole
 
     def _hold(self, size: int) -> None:
         """Hold room for a body of this size, if it is more than what is held."""
-        if size > self._intake.largest_body:
-            raise too_large(self._intake.largest_body)
+        if size > self._largest:
+            raise self._too_large(self._largest)
         if size > self._held:
             self._intake.take(size - self._held)
             self._held = size
@@ -136,6 +147,21 @@ def too_large(limit: int) -> TooLargeError:
         f"the body is larger than {limit} bytes; send fewer rows per request, or raise"
         " LOOPWRIGHT_SCORER_LARGEST_BODY"
     )
+
+
+def too_much_json(limit: int) -> TooLargeError:
+    return TooLargeError(
+        f"the body has more than {limit} bytes of text; send fewer rows per request, or raw"
+        " tensors, Arrow or Parquet, or raise LOOPWRIGHT_SCORER_LARGEST_JSON"
+    )
+
+
+def _is_raw(headers: Headers, largest_json: int) -> bool:
+    """Whether values come as they are in memory, with little or no JSON before them."""
+    length = headers.get(_JSON_LENGTH, b"")
+    if length.isdigit():
+        return len(length) < _DIGITS and int(length) <= largest_json
+    return headers.get(b"content-type", b"").startswith(_COLUMNAR)
 
 
 def json_reply(content: object, status: int = 200) -> Reply:
@@ -158,6 +184,11 @@ async def send_reply(send: Send, reply: Reply) -> None:
     length = (b"content-length", b"%d" % len(reply.body))
     headers = [*reply.headers, length]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if len(reply.body) > _LARGE_ANSWER:
+        # The next message waits until the client has taken this one.
+        await send({"type": "http.response.body", "body": reply.body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
     await send({"type": "http.response.body", "body": reply.body})
 
 
@@ -166,14 +197,15 @@ def _foreign(headers: tuple[Header, ...], hosts: frozenset[str]) -> str | None:
     return foreign({"headers": headers}, hosts)
 
 
-def _inflate(body: bytes, limit: int) -> bytes:
+def _inflate(body: bytes, limit: int) -> bytes | None:
+    """None where it becomes larger than `limit`."""
     unpacker = zlib.decompressobj(_AUTOMATIC)
     try:
         whole = unpacker.decompress(body, limit + 1)
     except zlib.error as error:
         raise InvalidError(f"the body is not what content-encoding says: {error}") from None
     if len(whole) > limit:
-        raise too_large(limit)
+        return None
     if not unpacker.eof:
         raise InvalidError("the compressed body ends too early")
     return whole

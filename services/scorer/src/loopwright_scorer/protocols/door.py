@@ -27,9 +27,12 @@ from loopwright_scorer.protocols.asgi import (
     refusal_of,
     send_reply,
 )
+from loopwright_scorer.protocols.connections import Connections
 
 log = structlog.get_logger()
 _COMPRESS_FROM = 1024
+_LONGEST_PATH = 2048
+"""Paths are remembered, and so must not be of any length."""
 _RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
 
 
@@ -60,11 +63,14 @@ class Door:
         others: ASGIApp,
         intake: Intake,
         hosts: Collection[str] = LOOPBACK,
+        connections: Connections | None = None,
     ) -> None:
         self._protocols = protocols
         self._others = others
         self._intake = intake
         self._hosts = frozenset(hosts)
+        self.connections = connections
+        """None for any number of them."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         protocol = self._protocol(scope["path"]) if scope["type"] == "http" else None
@@ -74,22 +80,27 @@ class Door:
         if refusal := refusal_of(scope["headers"], self._hosts):
             await send_reply(send, protocol.refuse(403, refusal))
             return
+        if len(scope["path"]) > _LONGEST_PATH:
+            await send_reply(send, protocol.refuse(414, "the path is too long"))
+            return
         request = HttpRequest(scope, receive, self._intake)
         try:
             reply = await _reply(protocol, request)
+            if request.wants_compressed and len(reply.body) > _COMPRESS_FROM:
+                reply = compressed(reply)
+            await send_reply(send, reply)
         except GoneError:
             return
         finally:
             request.close()
-        if request.wants_compressed and len(reply.body) > _COMPRESS_FROM:
-            reply = compressed(reply)
-        await send_reply(send, reply)
 
     def at_once(self, url: bytes, headers: Sequence[Header], body: bytes) -> Reply | None:
         """The answer to a POST that can be given without waiting; None: it has to go through ASGI.
 
         `url` is the path as sent.
         """
+        if len(url) > _LONGEST_PATH:
+            return None
         path = _decoded(url)
         protocol = self._protocol(path)
         if protocol is None or refusal_of(headers, self._hosts):
@@ -98,6 +109,14 @@ class Door:
             return protocol.at_once(path, dict(headers), body)
         except Exception as error:  # noqa: BLE001 - what is no refusal is logged there
             return _refused(protocol, path, error)
+
+    def refuse(self, url: bytes, error: LoopwrightError) -> Reply:
+        """What is told of a request that is not looked at, which need not have come whole."""
+        path = unquote(url.decode("latin-1"))
+        protocol = self._protocol(path)
+        if protocol is None:
+            return Reply(status_of(error), str(error).encode())
+        return _refused(protocol, path, error)
 
     def _protocol(self, path: str) -> HttpProtocol | None:
         for each in self._protocols:

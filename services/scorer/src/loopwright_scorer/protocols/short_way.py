@@ -7,29 +7,29 @@ requests, and these when they have to wait for anything, go through ASGI as alwa
 
 from collections.abc import Sequence
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
-
-from loopwright_scorer.protocols.asgi import Header, Reply
+from loopwright_scorer.protocols.asgi import Reply
 from loopwright_scorer.protocols.door import Door
+from loopwright_scorer.protocols.guarded import Guarded
 
 _LARGEST = 256 << 10
 """Bytes of a body; larger ones take time to read, and that is done in a thread."""
 _ENDINGS = (b"/infer", b"/invocations", b":predict")
 
 
-class ShortWay(HttpToolsProtocol):
+class ShortWay(Guarded):
     """For an app that is a `Door`; for any other it is uvicorn's own."""
 
     _parts: list[bytes] | None = None
     """The body so far of a request that may go the short way."""
     _size = 0
-    _defaults: tuple[Sequence[Header], bytes] = ((), b"")
+
+    @classmethod
+    def behind(cls, door: Door) -> type["ShortWay"]:
+        """With the limits of a door, whatever app is put before it."""
+        return type("ShortWay", (cls,), {"guarded_by": door})
 
     def on_message_begin(self) -> None:
+        self._began = self.loop.time()
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -44,6 +44,7 @@ class ShortWay(HttpToolsProtocol):
         if self._parts is None:
             super().on_body(body)
             return
+        self._headless = 0
         self._parts.append(body)
         self._size += len(body)
         if self._size > _LARGEST:
@@ -54,6 +55,7 @@ class ShortWay(HttpToolsProtocol):
             parts, body = self._parts, b"".join(self._parts)
             if reply := self.app.at_once(self.url, self.headers, body):
                 self._parts = None
+                self._began, self._headless = None, 0
                 self._answer(reply)
                 return
             self._give_back(parts)
@@ -62,6 +64,7 @@ class ShortWay(HttpToolsProtocol):
     def _may_be_short(self) -> bool:
         return (
             self.url.endswith(_ENDINGS)
+            and self._error is None
             and isinstance(self.app, Door)
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
@@ -71,10 +74,8 @@ class ShortWay(HttpToolsProtocol):
             and not self.parser.should_upgrade()
         )
 
-    def _is_free(self) -> bool:
-        """Whether every earlier request of this connection has been answered."""
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is None or cycle.response_complete
+    def _is_idle(self) -> bool:
+        return self._parts is None and super()._is_idle()
 
     def _begin_asgi(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -90,24 +91,8 @@ class ShortWay(HttpToolsProtocol):
             super().on_body(part)
 
     def _answer(self, reply: Reply) -> None:
-        lines = [STATUS_LINE[reply.status], self._default_lines()]
-        for name, value in reply.headers:
-            lines += (name, b": ", value, b"\r\n")
-        keep = self.parser.should_keep_alive()
-        if not keep:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"content-length: %d\r\n\r\n" % len(reply.body))
-        lines.append(reply.body)
-        self.transport.write(b"".join(lines))
+        keep = self.parser.should_keep_alive() and not self._is_stopping
+        self.write(reply, keep=keep)
         if not keep:
             self.transport.close()
         self.on_response_complete()
-
-    def _default_lines(self) -> bytes:
-        """uvicorn's own headers; it makes them anew each second, for the date."""
-        given, lines = self._defaults
-        if given is not self.server_state.default_headers:
-            given = self.server_state.default_headers
-            lines = b"".join(b"%b: %b\r\n" % pair for pair in given)
-            self._defaults = (given, lines)
-        return lines

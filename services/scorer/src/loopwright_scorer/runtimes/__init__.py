@@ -1,5 +1,8 @@
 """The engines that compute answers, one file each."""
 
+import gc
+import importlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +16,13 @@ from loopwright_scorer.runtimes.apart.quarters import Quarters
 from loopwright_scorer.runtimes.outputs import Outputs
 from loopwright_scorer.tensors import TensorType
 
+_MODULES = {
+    "onnx": "onnxruntime",
+    "sklearn-skops": "skops.io",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+}
+
 
 class Runtime(Protocol):
     @property
@@ -21,6 +31,23 @@ class Runtime(Protocol):
     def predict(self, inputs: Inputs) -> Outputs:
         """InvalidError when the model refuses these rows; any other error is the server's."""
         ...
+
+
+def import_engine(name: str) -> None:
+    """Import a format's engine, if that was not done before; ImportError where it is not there.
+
+    Meanwhile no garbage is collected, and what it brings is never looked at for garbage again: a
+    look at all of it holds every thread for a good part of a second.
+    """
+    module = _MODULES.get(name)
+    if module is None or module in sys.modules:
+        return
+    gc.disable()
+    try:
+        importlib.import_module(module)
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def open_runtime(
@@ -33,12 +60,13 @@ def open_runtime(
         from loopwright_scorer.runtimes.apart.runtime import ApartRuntime
 
         return ApartRuntime(directory, spec, example_of(spec, plan).arrays, quarters)
+    if spec.format in ("xgboost", "lightgbm"):
+        return _boosted(directory / spec.file, spec)
+    import_engine(spec.format)
     if spec.format == "onnx":
         from loopwright_scorer.runtimes.onnx import OnnxRuntime
 
         return OnnxRuntime(directory / spec.file, spec, plan)
-    if spec.format in ("xgboost", "lightgbm"):
-        return _boosted(directory / spec.file, spec)
     from loopwright_scorer.runtimes.skops import SkopsRuntime
 
     return SkopsRuntime(directory / spec.file, spec)
@@ -47,6 +75,7 @@ def open_runtime(
 def _boosted(path: Path, spec: ServingSpec) -> Runtime:
     """InvalidError when the library is not installed."""
     try:
+        import_engine(spec.format)
         if spec.format == "xgboost":
             from loopwright_scorer.runtimes.xgboost import XgboostRuntime
 

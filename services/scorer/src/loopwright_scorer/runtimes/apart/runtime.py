@@ -53,6 +53,10 @@ class ApartRuntime:
             raise RuntimeError(told.error)
         return self._checked(inputs.rows, told.arrays)
 
+    def memory(self) -> int:
+        """Bytes of its process."""
+        return int(self._tenant.memory())
+
     def _checked(self, rows: int, arrays: Arrays) -> Outputs:
         """Another process's word is not taken for it: RuntimeError unless it is as declared."""
         try:
@@ -100,7 +104,7 @@ class Tenant:
         self._closed = False
         self._failures, self._not_before = 0, 0.0
         if home.metrics is not None:
-            home.metrics.memory.labels(self._name).set_function(self._memory)
+            home.metrics.memory.labels(self._name).set_function(self.memory)
 
     def open(self) -> dict[str, object]:
         """What the model is; InvalidError when it cannot be opened."""
@@ -169,7 +173,7 @@ class Tenant:
         if self._home.metrics is not None:
             self._home.metrics.restarts.labels(self._name, error.reason).inc()
 
-    def _memory(self) -> float:
+    def memory(self) -> float:
         child = self._child
         return float(child.memory()) if child is not None else 0.0
 
