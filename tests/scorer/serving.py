@@ -6,6 +6,7 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -98,14 +99,37 @@ async def _is_ready() -> str | None:
 
 def doubling(directory: Path, dtype: str) -> Path:
     """A regressor over one tensor [rows, 2] of any number type: twice the sum of its values."""
+    from onnx import helper
+
+    doubled = helper.make_node("Add", ["sum", "sum"], ["variable"])
+    return _over_sums(directory, [doubled], dtype)
+
+
+def laborious(directory: Path) -> Path:
+    """A regressor like it: the sum of the values, after work by the cube of the largest value."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("ReduceMax", ["values"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Max", ["whole", "axes"], ["side"]),  # at least 1
+        helper.make_node("Concat", ["side", "side"], ["shape"], axis=0),
+        helper.make_node("Expand", ["largest", "shape"], ["square"]),
+        helper.make_node("MatMul", ["square", "square"], ["product"]),
+        helper.make_node("ReduceMin", ["product"], ["least"], keepdims=0),
+        helper.make_node("Sub", ["least", "least"], ["nothing"]),
+        helper.make_node("Add", ["sum", "nothing"], ["variable"]),
+    ]
+    return _over_sums(directory, nodes, "float64")
+
+
+def _over_sums(directory: Path, nodes: list[Any], dtype: str) -> Path:
+    """A package whose nodes make `variable` of `values` and `sum`, the sum of each row."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = helper.make_graph(
-        [
-            helper.make_node("ReduceSum", ["values", "axes"], ["sum"], keepdims=0),
-            helper.make_node("Add", ["sum", "sum"], ["variable"]),
-        ],
-        "doubling",
+        [helper.make_node("ReduceSum", ["values", "axes"], ["sum"], keepdims=0), *nodes],
+        "sums",
         [helper.make_tensor_value_info("values", TensorProto.DOUBLE, [None, 2])],
         [helper.make_tensor_value_info("variable", TensorProto.DOUBLE, [None])],
         [numpy_helper.from_array(np.array([1]), "axes")],

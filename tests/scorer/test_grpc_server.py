@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +21,14 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.inference import InferenceLogged
 from loopwright_common.runtime import run_until
 from loopwright_scorer.main import build
+from loopwright_scorer.models import load
 from loopwright_scorer.protocols import messages
 from loopwright_scorer.protocols.messages import inference_pb2
+from loopwright_scorer.routes import Routes
 from loopwright_scorer.settings import ScorerSettings
+from loopwright_scorer.static import fixed_route
 from tests.scorer.conftest import MODEL, ROW, World, eventually
-from tests.scorer.serving import doubling, routes_of, serving_grpc
+from tests.scorer.serving import doubling, laborious, routes_of, serving_grpc
 from tests.scorer.test_grpc import ROWS, tensors
 
 LARGEST = 1 << 20
@@ -73,6 +77,14 @@ def slow(rows: int) -> Any:
     for tensor in tensors({name: np.repeat(data, rows) for name, data in ONE.items()}):
         request.inputs.append(tensor._get_tensor())
         request.raw_input_contents.append(tensor._get_content())
+    return request
+
+
+def work(side: int) -> Any:
+    """A request that takes as long as the product of two squares of this side."""
+    request = service_pb2.ModelInferRequest(model_name="long")
+    put = request.inputs.add(name="values", datatype="FP64", shape=[1, 2])
+    put.contents.fp64_contents.extend([1, side])
     return request
 
 
@@ -131,23 +143,28 @@ def test_requests_together_hold_no_more_than_their_room(channel: Any) -> None:
     assert stub.ModelInfer(many).outputs
 
 
-def test_a_call_past_its_deadline_is_not_computed(package_dirs: dict[str, Path]) -> None:
-    with (
-        serving_grpc(routes_of({"native": package_dirs["native"]}), largest=8 << 20) as address,
-        grpc.insecure_channel(address) as channel,
-    ):
+def test_after_its_deadline_a_call_is_not_begun_and_what_was_begun_counts(tmp_path: Path) -> None:
+    routes, model = Routes(), load(laborious(tmp_path / "long"), "")
+    # Calls that are expected to take long wait in line, each for a batch of its own.
+    routes.install(fixed_route("long", 3, replace(model, call_seconds=1.0)))
+    with serving_grpc(routes) as address, grpc.insecure_channel(address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        many = slow(40_000)
-        calls = [stub.ModelInfer.future(many, timeout=0.05) for _ in range(8)]
+        calls = [stub.ModelInfer.future(work(2500), timeout=0.4) for _ in range(3)]
         codes = [call.code() for call in calls]
-        stub.ModelInfer(many)
-        [told] = stub.ModelStatistics(service_pb2.ModelStatisticsRequest(name="native")).model_stats
-        many.parameters["timeout"].int64_param = 1
-        with pytest.raises(grpc.RpcError, match="the time that the request gave is up") as raised:
-            stub.ModelInfer(many)
+        stub.ModelInfer(work(1))  # behind the one that is still computed
+        [told] = stub.ModelStatistics(service_pb2.ModelStatisticsRequest(name="long")).model_stats
 
-    assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
-    assert told.execution_count <= len(codes)
+    assert codes == [grpc.StatusCode.DEADLINE_EXCEEDED] * 3
+    assert told.execution_count == 2
+
+
+def test_the_time_that_a_request_gives_is_its_deadline_too(channel: Any) -> None:
+    request = slow(8000)
+    request.parameters["timeout"].int64_param = 1
+
+    with pytest.raises(grpc.RpcError, match="the time that the request gave is up") as raised:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request)
+
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
