@@ -11,7 +11,7 @@ import pytest
 from benchmarks import project
 from sklearn.datasets import load_digits
 
-from tests.e2e.user import User, until, with_system
+from tests.e2e.user import SCORING, User, until, with_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 LOG = """
@@ -86,6 +86,22 @@ def test_a_second_version_waits_for_traffic_and_is_promoted_by_it(user: User) ->
     assert "churn version 2 rolled back" in user.loopwright("why", "churn")
     refused = user.loopwright("deployments", "abort", "churn/2", status=1)
     assert "abort needs one of" in refused
+
+
+def test_every_way_to_ask_works_as_printed(user: User) -> None:
+    for source in user.printed_in(SCORING, "python"):
+        assert user.python(source)
+    for commands in user.printed_in(SCORING, "sh"):
+        shown = user.run("sh", "-ec", commands)
+        assert shown.returncode == 0, shown.stderr
+        assert (
+            '"outputs"' in shown.stdout
+            or '"predictions"' in shown.stdout
+            or "accepted" in shown.stdout
+        )
+        assert "error" not in shown.stdout
+    page = user.http.get(f"{user.url('scorer')}/models/churn/docs")
+    assert page.is_success
 
 
 def test_what_cannot_be_served_says_why(user: User) -> None:

@@ -19,6 +19,7 @@ from loopwright.ports import free_ports
 from loopwright_common import processes
 
 README = Path(__file__).parents[2] / "README.md"
+SCORING = README.parent / "docs" / "scoring.md"
 LOOPWRIGHT = str(Path(sys.executable).parent / "loopwright")
 
 
@@ -75,11 +76,14 @@ class User:
 
     def printed_in_readme(self, language: str, word: str) -> str:
         """The README's first block of this language with this word, at this user's ports."""
-        blocks = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
-        block: str = next(block for block in blocks if word in block)
+        return next(block for block in self.printed_in(README, language) if word in block)
+
+    def printed_in(self, document: Path, language: str) -> list[str]:
+        """The document's blocks of this language, at this user's ports."""
+        text = document.read_text()
         for service, port in PORTS.items():
-            block = block.replace(str(port), str(self.ports[service]))
-        return block
+            text = text.replace(str(port), str(self.ports[service]))
+        return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
     def infer(self, model: str, **inputs: tuple[str, list[int], object]) -> dict[str, Any]:
         """An answer to one V2 call; each input is its datatype, shape and data."""
