@@ -5,8 +5,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, delete, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -150,6 +148,10 @@ def migrate(connection: Connection, versions: Path, name: str) -> list[str]:
 
     Returns those that had not run before.
     """
+    # Imported where used: 11 MiB that a process without a database does not need.
+    from alembic import command
+    from alembic.config import Config
+
     ran: list[str] = []
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))

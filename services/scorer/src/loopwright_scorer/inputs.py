@@ -86,7 +86,7 @@ def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _is_within(array: np.ndarray, largest: float) -> bool:
     values = array.ravel().tolist()  # NaN hides no larger value: what follows it is never less
-    return max(values) <= largest and min(values) >= -largest
+    return bool(max(values) <= largest and min(values) >= -largest)
 
 
 def all_finite(array: np.ndarray) -> bool:

@@ -6,6 +6,7 @@ import sys
 from contextlib import AsyncExitStack
 from functools import partial
 
+import pyarrow as pa
 import uvloop
 
 from loopwright_common import runtime
@@ -141,6 +142,25 @@ def main() -> None:
     runtime.main(build, settings, new_loop=uvloop.new_event_loop)
 
 
+def spare_pandas() -> None:
+    """Let pyarrow, once for all, not find pandas: to know its types it would take in 32 MiB of it.
+
+    Nobody else is kept from importing it.
+    """
+    sys.meta_path.insert(0, _Hidden)
+    pa.array([0])
+    sys.meta_path.remove(_Hidden)
+
+
+class _Hidden:
+    """To the importer: there is no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, *_where: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 def _run_workers(settings: ScorerSettings) -> None:
     from loopwright_scorer import workers
 
@@ -160,6 +180,7 @@ def _quarters(settings: ScorerSettings, metrics: Metrics) -> Quarters:
 def tune() -> None:
     """What a process of the scorer's own is set to, so that nothing holds answers up."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+    spare_pandas()
     import_engine("onnx")
 
 

@@ -16,7 +16,7 @@ from loopwright_scorer.columns import Digests
 from loopwright_scorer.keeping import is_kept
 from loopwright_scorer.large_inputs import LargeInputs
 from loopwright_scorer.measure import Replica
-from loopwright_scorer.records import NO_ROWS, CallRecord, Rows, to_rows
+from loopwright_scorer.records import CallRecord, Rows, no_rows, to_rows
 from loopwright_scorer.sender import Sender
 
 log = structlog.get_logger()
@@ -114,7 +114,7 @@ class Recorder:
             self._left_out = 0
             if self._sender.is_clear:
                 untold = [s for s in self._streams.values() if s.dropped > s.told]
-                await self._send([seal(self._replica, stream, NO_ROWS) for stream in untold])
+                await self._send([seal(self._replica, stream, no_rows()) for stream in untold])
 
     async def stop(self) -> None:
         """Send the rest and mark the end of every stream, within a few seconds."""
@@ -122,7 +122,7 @@ class Recorder:
         await self.flush()
         async with self._turn:
             streams = self._streams.values()
-            await self._send([seal(self._replica, each, NO_ROWS, last=True) for each in streams])
+            await self._send([seal(self._replica, each, no_rows(), last=True) for each in streams])
 
     async def _seal(self, records: Sequence[CallRecord]) -> list[Sealed]:
         by_model: dict[str, list[CallRecord]] = {}

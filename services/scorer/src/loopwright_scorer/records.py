@@ -57,8 +57,9 @@ class Rows:
     redacted: tuple[str, ...] = ()
 
 
-NO_ROWS = Rows(ENVELOPE.empty_table())
-"""A batch of none says that the stream has ended, or how much of it was dropped."""
+def no_rows() -> Rows:
+    """A batch of none says that the stream has ended, or how much of it was dropped."""
+    return Rows(ENVELOPE.empty_table())
 
 
 def to_rows(records: Sequence[CallRecord], digests: Digests) -> list[Rows]:

@@ -39,7 +39,8 @@ def run(settings: ScorerSettings) -> None:
             f" {settings.bus_url}; use one worker, or a bus at kafka://",
             field="workers",
         )
-    _check_port(settings)
+    _check_port(settings.host, settings.port, "PORT")
+    _check_port(settings.host, settings.port_of_grpc, "GRPC_PORT")
     with settings.own_directory():
         asyncio.run(_keep_all(settings))
 
@@ -108,15 +109,15 @@ def _environment(settings: ScorerSettings, number: int, key: str) -> dict[str, s
     return {**os.environ, **{f"LOOPWRIGHT_SCORER_{name}": value for name, value in own.items()}}
 
 
-def _check_port(settings: ScorerSettings) -> None:
+def _check_port(host: str, port: int, setting: str) -> None:
     """Nobody else may listen there: a port that is shared would be shared with them too."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
             raise UnavailableError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; free it or"
-                " set LOOPWRIGHT_SCORER_PORT"
+                f"cannot listen on {host}:{port}: {error.strerror}; free it or set"
+                f" LOOPWRIGHT_SCORER_{setting}"
             ) from None
