@@ -89,6 +89,7 @@ class Residence:
         fresh = await self._shelf.fresh(model.digest)
         model.take(fresh)
         model.used_at = time.monotonic()
+        log.info("version.loaded", digest=model.digest, bytes=model.memory)
         self.make_room()
 
     def _may_go(self, model: LoadedModel) -> bool:

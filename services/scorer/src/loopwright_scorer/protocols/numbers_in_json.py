@@ -10,6 +10,9 @@ import simdjson
 
 WORTHWHILE = 8192
 """Bytes from which it pays."""
+_MOST_KEYS = 64
+"""Each is looked for from the object's beginning."""
+_MOST_INPUTS = 10_000
 
 
 def parsed(body: bytes) -> dict[str, Any] | None:
@@ -19,7 +22,7 @@ def parsed(body: bytes) -> dict[str, Any] | None:
     """
     try:
         message = simdjson.Parser().parse(body)
-        if not isinstance(message, simdjson.Object):
+        if not isinstance(message, simdjson.Object) or len(message) > _MOST_KEYS:
             return None
         # Its items() would make Python objects of everything.
         return {
@@ -31,12 +34,14 @@ def parsed(body: bytes) -> dict[str, Any] | None:
 
 
 def _inputs(value: object) -> object:
-    if not isinstance(value, simdjson.Array):
+    if not isinstance(value, simdjson.Array) or len(value) > _MOST_INPUTS:
         return _plain(value)
     return [_input(each) if isinstance(each, simdjson.Object) else _plain(each) for each in value]
 
 
 def _input(entry: simdjson.Object) -> dict[str, Any]:
+    if len(entry) > _MOST_KEYS:
+        return entry.as_dict()
     kind = str(entry.get("datatype"))
     return {key: _data(entry[key], kind) if key == "data" else _plain(entry[key]) for key in entry}
 

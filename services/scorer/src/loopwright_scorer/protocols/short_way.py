@@ -28,6 +28,12 @@ class ShortWay(Guarded):
         """With the limits of a door, whatever app is put before it."""
         return type("ShortWay", (cls,), {"guarded_by": door})
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # What will not be whole soon is refused early there, where it has to be.
+        if self._parts is not None and self._declared() > _LARGEST:
+            self._give_back(self._parts)
+
     def on_message_begin(self) -> None:
         self._began = self.loop.time()
         self.url = b""
@@ -73,6 +79,10 @@ class ShortWay(Guarded):
             and self._is_free()
             and not self.parser.should_upgrade()
         )
+
+    def _declared(self) -> int:
+        """Bytes that the body will have; 0 where that is not said."""
+        return int(next((value for name, value in self.headers if name == b"content-length"), 0))
 
     def _is_idle(self) -> bool:
         return self._parts is None and super()._is_idle()
