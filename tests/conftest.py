@@ -10,6 +10,7 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import structlog  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from loopwright_common.directory_store import DirectoryStore  # noqa: E402
@@ -20,6 +21,15 @@ from tests.stores import s3_endpoint, s3_server  # noqa: E402
 
 __all__ = ["kafka_url", "postgres_server", "postgres_url", "s3_endpoint", "s3_server"]
 
+# By default a logged exception is drawn with all local variables, which takes a second each.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("ci")
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from loopwright_common.settings import ServiceSettings
+from loopwright_scorer.settings import ScorerSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -36,7 +37,8 @@ def test_a_service_listens_where_the_others_and_this_machine_look(
     port = settings.port
 
     assert (settings.host, name in settings.hosts) == ("0.0.0.0", True)  # noqa: S104
-    assert CONTAINERS[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    ports = [port, settings.port_of_grpc] if isinstance(settings, ScorerSettings) else [port]
+    assert CONTAINERS[name]["ports"] == [f"127.0.0.1:{each}:{each}" for each in ports]
     assert CONTAINERS[name]["environment"][f"LOOPWRIGHT_URL_{name.upper()}"] == (
         f"http://{name}:{port}"
     )

@@ -30,10 +30,19 @@ FAILPOINTS = [
     "probe.worker.handled:1",
     "probe.worker.handled:2",
 ]
+SAMPLE = ("probe.committed:7", "probe.published:2", "probe.worker.handled:1")
+"""Of these alone the engines for many are tried in every test run."""
+CASES = [
+    *(pytest.param("embedded", each) for each in FAILPOINTS),
+    *(
+        pytest.param("distributed", each, marks=() if each in SAMPLE else pytest.mark.crash)
+        for each in FAILPOINTS
+    ),
+]
 Engines = tuple[str, BusPlace]
 
 
-@pytest.fixture(params=["embedded", "distributed"])
+@pytest.fixture
 def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Engines:
     """A database and a bus: SQLite for both, or PostgreSQL and Kafka."""
     if request.param == "embedded":
@@ -44,7 +53,7 @@ def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Engines:
     return request.getfixturevalue("postgres_url"), place
 
 
-@pytest.mark.parametrize("failpoint", FAILPOINTS)
+@pytest.mark.parametrize(("engines", "failpoint"), CASES, indirect=["engines"])
 async def test_a_kill_loses_no_event_and_repeats_no_effect(
     engines: Engines, failpoint: str
 ) -> None:

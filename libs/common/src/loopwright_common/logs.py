@@ -28,9 +28,9 @@ class Unfailing(io.TextIOBase):
 def configure(level: str = "info", *, json: bool | None = None) -> None:
     """Once per process; writes to standard error, JSON unless that is a terminal."""
     as_json = (not sys.stderr.isatty()) if json is None else json
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    )
+    # A traceback with every local variable, as is the default, takes a second and tells too much.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer() if as_json else plain
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
