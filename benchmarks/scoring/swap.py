@@ -4,7 +4,7 @@ A scorer under constant load is told again and again to serve another version, w
 verifies, opens and warms each time, since the one before is forgotten. An answer that is no 200
 ends it.
 
-    python -m benchmarks.scoring.swap [--models logistic,forest] [--seconds 20] [--rounds 3]
+    python -m benchmarks.scoring.swap [--models logistic,forest] [--seconds 40] [--rounds 3]
 """
 
 import argparse
@@ -32,6 +32,7 @@ from loopwright_common.serving import SPEC_FILE
 
 _SERVICE = Path(__file__).parent / "services" / "swapping.py"
 _SWAPS = 100
+_PAUSE_SECONDS = 0.1
 _CASE = Case(1, 4)
 
 
@@ -42,7 +43,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--models", default="logistic,forest", help=f"of {list(models.MAKERS)}")
-    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=40, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     for name in asked.models.split(","):
@@ -83,7 +84,7 @@ def _while_swapping(
 ) -> tuple[Result, int]:
     stop = threading.Event()
     with ThreadPoolExecutor(1) as threads:
-        swapping = threads.submit(swapper.run, stop, seconds / (1.2 * _SWAPS))
+        swapping = threads.submit(swapper.run, stop)
         try:
             result = measure(server, questions, _CASE.connections, seconds)
         finally:
@@ -108,11 +109,11 @@ class Swapper:
         (twin / SPEC_FILE).write_text(json.dumps({**spec, "source_digest": "sha256:" + "1" * 64}))
         self._packages = [model.serving, twin]
 
-    def run(self, stop: threading.Event, pause: float) -> int:
-        """Swap until told to stop, every `pause` seconds at most; returns how often."""
-        return asyncio.run(self._run(stop, pause))
+    def run(self, stop: threading.Event) -> int:
+        """Swap until told to stop; returns how often."""
+        return asyncio.run(self._run(stop))
 
-    async def _run(self, stop: threading.Event, pause: float) -> int:
+    async def _run(self, stop: threading.Event) -> int:
         store = DirectoryStore(self._place / "artifacts")
         digests = [await store_package(store, package) for package in self._packages]
         first = self._revision
@@ -129,7 +130,7 @@ class Swapper:
             written.write_bytes(data.to_bytes())
             written.rename(written.with_suffix(".json"))
             await self._served(stop)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(_PAUSE_SECONDS)
         return self._revision - first
 
     async def _served(self, stop: threading.Event) -> None:
