@@ -33,7 +33,7 @@ up: setup
 
 test: setup
 	$(RUN) pytest -n 2 -m "not e2e and not crash" tests
-	$(RUN) pytest -m "e2e and not crash" tests
+	$(RUN) pytest -n 2 --dist loadfile -m "e2e and not crash" tests
 
 test-crash: setup
 	$(RUN) pytest -m crash tests
