@@ -45,6 +45,7 @@ class Guarded(HttpToolsProtocol):
     _is_over = False
     """Whether that has been said, and what comes is not looked at."""
     _is_stopping = False
+    _defaults: tuple[object, bytes] = ((), b"")
 
     @cached_property
     def door(self) -> Door | None:
@@ -162,13 +163,11 @@ class Guarded(HttpToolsProtocol):
         lines.append(reply.body)
         self.transport.write(b"".join(lines))
 
-    _defaults: tuple[object, bytes] = ((), b"")
-
     def _default_lines(self) -> bytes:
         """uvicorn's own headers; it makes them anew each second, for the date."""
         given, lines = self._defaults
         if given is not self.server_state.default_headers:
             given = self.server_state.default_headers
-            lines = b"".join(b"%b: %b\r\n" % pair for pair in self.server_state.default_headers)
+            lines = b"".join(b"%b: %b\r\n" % pair for pair in given)
             self._defaults = (given, lines)
         return lines
