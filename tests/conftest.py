@@ -9,6 +9,8 @@ import pytest
 # One thread each: linear algebra with several threads on busy cores is slower by far.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+# gRPC, once a test has used it, would meddle with every process that a later test starts.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import structlog  # noqa: E402
 from hypothesis import settings  # noqa: E402
