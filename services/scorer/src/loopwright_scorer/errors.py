@@ -12,6 +12,14 @@ class MediaTypeError(LoopwrightError):
     """A body of a type that the protocol does not take."""
 
 
+class MethodError(LoopwrightError):
+    """A path that is asked in another way; `allowed` is the method to use."""
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"use {allowed} here")
+        self.allowed = allowed
+
+
 class ModelFailedError(LoopwrightError):
     """The model raised, or answered with what is no number."""
 
@@ -33,6 +41,7 @@ _STATUS: dict[type[LoopwrightError], int] = {
     InvalidError: 400,
     UnsupportedError: 501,
     MediaTypeError: 415,
+    MethodError: 405,
     ModelFailedError: 500,
     DeadlineError: 504,
     SlowClientError: 408,

@@ -11,12 +11,17 @@ from starlette.types import Receive, Scope, Send
 
 from loopwright_common.errors import InvalidError, TooLargeError
 from loopwright_common.web import foreign
-from loopwright_scorer.errors import OverloadedError, SlowClientError, UnsupportedError
+from loopwright_scorer.errors import (
+    MethodError,
+    OverloadedError,
+    SlowClientError,
+    UnsupportedError,
+)
 
 ROUTING_KEY = b"loopwright-routing-key"
 REQUEST_ID = b"loopwright-request-id"
 PREDICTION_ID = b"loopwright-prediction-id"
-_JSON_LENGTH = b"inference-header-content-length"
+JSON_LENGTH = b"inference-header-content-length"
 _COLUMNAR = b"application/vnd.apache."
 _DIGITS = 19
 _INFLATE_HERE = 16 << 10
@@ -84,6 +89,11 @@ class HttpRequest:
         """Who compresses requests and can read compressed answers gets them."""
         accepted = self.headers.get(b"accept-encoding", b"")
         return b"content-encoding" in self.headers and b"gzip" in accepted
+
+    def only(self, method: str) -> None:
+        """MethodError for any other; what may be got may be asked for by HEAD too."""
+        if self.method != method and (self.method, method) != ("HEAD", "GET"):
+            raise MethodError(method)
 
     async def body(self) -> bytes:
         """The whole body, inflated; TooLargeError as soon as it must exceed the limit."""
@@ -158,7 +168,7 @@ def too_much_json(limit: int) -> TooLargeError:
 
 def _is_raw(headers: Headers, largest_json: int) -> bool:
     """Whether values come as they are in memory, with little or no JSON before them."""
-    length = headers.get(_JSON_LENGTH, b"")
+    length = headers.get(JSON_LENGTH, b"")
     if length.isdigit():
         return len(length) < _DIGITS and int(length) <= largest_json
     return headers.get(b"content-type", b"").startswith(_COLUMNAR)

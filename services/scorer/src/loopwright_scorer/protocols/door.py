@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.settings import LOOPBACK
-from loopwright_scorer.errors import RETRY_AFTER_SECONDS, status_of
+from loopwright_scorer.errors import RETRY_AFTER_SECONDS, MethodError, status_of
 from loopwright_scorer.exchange import Answer, Call
 from loopwright_scorer.protocols.address import Address
 from loopwright_scorer.protocols.asgi import (
@@ -157,6 +157,8 @@ def _refused(protocol: HttpProtocol, path: str, error: Exception) -> Reply:
         log.error("protocol.failed", path=path, exc_info=error)
         return protocol.refuse(500, "an internal error; the scorer's log has the details")
     reply = protocol.refuse(status_of(error), str(error))
+    if isinstance(error, MethodError):
+        return reply.also((b"allow", error.allowed.encode()))
     return reply.also(_RETRY_AFTER) if isinstance(error, UnavailableError) else reply
 
 

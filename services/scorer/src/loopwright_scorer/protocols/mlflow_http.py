@@ -67,13 +67,11 @@ class Invocations:
     async def reply(self, request: HttpRequest) -> Reply:
         address, action = parse_path(request.path)
         if action == "invocations":
-            if request.method != "POST":
-                return self._use("POST")
+            request.only("POST")
             body = await request.body()
             call, exchange = await self._invocation_of(address, request.headers, body)
             return with_id(await self._scoring.infer(call, exchange))
-        if request.method not in ("GET", "HEAD"):
-            return self._use("GET")
+        request.only("GET")
         if address is not None or MODEL in request.headers or not self._routes.all():
             (address or self._meant(request.headers)).find(self._routes)
         return Reply(200, CONTRACT.encode() if action == "version" else b"\n", _PLAIN)
@@ -123,9 +121,6 @@ class Invocations:
                     f"several models are served: {names}; name one in the header"
                     f" {MODEL.decode()}, or post to /models/<model>/invocations"
                 )
-
-    def _use(self, method: str) -> Reply:
-        return self.refuse(405, f"use {method} here").also((b"allow", method.encode()))
 
 
 @lru_cache(4096)

@@ -32,8 +32,7 @@ class ModelPages:
         return None
 
     async def reply(self, request: HttpRequest) -> Reply:
-        if request.method not in ("GET", "HEAD"):
-            return self.refuse(405, "use GET here").also((b"allow", b"GET"))
+        request.only("GET")
         base, _, page = request.path.rpartition("/")
         route, arm = _address(base).find(self._routes)
         if page == _PAGE[1:]:

@@ -7,12 +7,11 @@ requests, and these when they have to wait for anything, go through ASGI as alwa
 
 from collections.abc import Sequence
 
+from loopwright_scorer.compute import LOOP_BYTES
 from loopwright_scorer.protocols.asgi import Reply
 from loopwright_scorer.protocols.door import Door
 from loopwright_scorer.protocols.guarded import Guarded
 
-_LARGEST = 256 << 10
-"""Bytes of a body; larger ones take time to read, and that is done in a thread."""
 _ENDINGS = (b"/infer", b"/invocations", b":predict")
 
 
@@ -31,7 +30,7 @@ class ShortWay(Guarded):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         # What will not be whole soon is refused early there, where it has to be.
-        if self._parts is not None and self._declared() > _LARGEST:
+        if self._parts is not None and self._declared() > LOOP_BYTES:
             self._give_back(self._parts)
 
     def on_message_begin(self) -> None:
@@ -53,7 +52,7 @@ class ShortWay(Guarded):
         self._headless = 0
         self._parts.append(body)
         self._size += len(body)
-        if self._size > _LARGEST:
+        if self._size > LOOP_BYTES:
             self._give_back(self._parts)
 
     def on_message_complete(self) -> None:

@@ -65,12 +65,10 @@ class Predictions:
     async def reply(self, request: HttpRequest) -> Reply:
         address, verb = parse_path(request.path)
         if verb == "predict":
-            if request.method != "POST":
-                return self._use("POST")
+            request.only("POST")
             call, exchange = self._call(address, request.headers, await request.body())
             return with_id(await self._scoring.infer(call, exchange))
-        if request.method not in ("GET", "HEAD"):
-            return self._use("GET")
+        request.only("GET")
         address.find(self._routes)
         return json_reply({"name": address.model, "ready": True})
 
@@ -86,9 +84,6 @@ class Predictions:
     ) -> tuple[Call, Exchange[Reply]]:
         signature = signature_of(self._routes, address)
         return call_of(headers, address, len(body)), V1Exchange(body, signature)
-
-    def _use(self, method: str) -> Reply:
-        return self.refuse(405, f"use {method} here").also((b"allow", method.encode()))
 
 
 @lru_cache(4096)

@@ -15,11 +15,10 @@ import orjson
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.exchange import Answered
 from loopwright_scorer.protocols import numbers_in_json, raw
-from loopwright_scorer.protocols.asgi import Reply
+from loopwright_scorer.protocols.asgi import JSON_LENGTH, Reply
 from loopwright_scorer.protocols.v2_rules import check_extensions, check_tensor, filled, timeout_in
 from loopwright_scorer.tensors import GivenTensor, NamedTensor, Request, datatype_of
 
-JSON_LENGTH = b"inference-header-content-length"
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _NOTHING: Mapping[str, Any] = {}

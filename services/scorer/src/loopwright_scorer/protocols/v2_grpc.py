@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc.aio import ServicerContext
 
 from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_scorer.compute import LOOP_BYTES
 from loopwright_scorer.errors import UnsupportedError
 from loopwright_scorer.exchange import Call
 from loopwright_scorer.metadata import configuration, describe, statistics
@@ -30,9 +31,6 @@ EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 PREDICTION_ID = "loopwright-prediction-id"
 _ROUTING_KEY = "loopwright-routing-key"
 _REQUEST_ID = "loopwright-request-id"
-
-_SHORT = 256 << 10
-"""Messages up to this size, in bytes, are answered at once where they can be."""
 
 Context = ServicerContext[bytes, bytes]
 M = TypeVar("M", bound=Message)
@@ -89,7 +87,7 @@ class GrpcInference:
             told.get(_REQUEST_ID) or None,
         )
         exchange = GrpcExchange(message, context.time_remaining())
-        answered = self._scoring.infer_at_once(call, exchange) if size <= _SHORT else None
+        answered = self._scoring.infer_at_once(call, exchange) if size <= LOOP_BYTES else None
         if answered is None:
             # gRPC cancels what is past its deadline; what a version is computing has to count.
             task = asyncio.create_task(self._scoring.infer(call, exchange))

@@ -15,11 +15,17 @@ from loopwright_scorer.errors import UnsupportedError
 from loopwright_scorer.exchange import Exchange
 from loopwright_scorer.metadata import configuration, describe, statistics
 from loopwright_scorer.protocols.address import Address, parse_address
-from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.asgi import (
+    JSON_LENGTH,
+    Headers,
+    HttpRequest,
+    Reply,
+    json_reply,
+)
 from loopwright_scorer.protocols.columnar import Write, media_of, table_reply, unpacked, wanted
 from loopwright_scorer.protocols.door import call_of, with_id
 from loopwright_scorer.protocols.repository import ModelRepository
-from loopwright_scorer.protocols.v2 import JSON_LENGTH, V2Exchange
+from loopwright_scorer.protocols.v2 import V2Exchange
 from loopwright_scorer.service import Scoring
 from loopwright_scorer.totals import Ledger
 
@@ -31,7 +37,6 @@ EXTENSIONS = (
 )
 _NOT_SERVED = {"logging", "trace", "systemsharedmemory", "cudasharedmemory"}
 _MODEL_NOT_SERVED = {"trace", "generate", "generate_stream"}
-_READS = ("GET", "HEAD")
 _LARGEST_LENGTH = 19
 """Digits of a length that is a number at all."""
 
@@ -84,8 +89,7 @@ class OpenInference:
         return self._model(request, address, action)
 
     async def _infer(self, request: HttpRequest, address: Address) -> Reply:
-        if request.method != "POST":
-            return self._use("POST")
+        request.only("POST")
         body = await request.body()
         exchange: Exchange[Reply]
         if media := media_of(request.headers):
@@ -98,8 +102,7 @@ class OpenInference:
         )
 
     def _model(self, request: HttpRequest, address: Address, action: str) -> Reply:
-        if request.method not in _READS:
-            return self._use("GET")
+        request.only("GET")
         route, arm = address.find(self._routes)
         match action:
             case "":
@@ -115,8 +118,7 @@ class OpenInference:
     async def _server(self, request: HttpRequest, action: str) -> Reply:
         if action.startswith("repository/"):
             return await self._of_repository(request, action)
-        if request.method not in _READS:
-            return self._use("GET")
+        request.only("GET")
         match action:
             case "":
                 return _about()
@@ -129,8 +131,7 @@ class OpenInference:
                 return json_reply(statistics(self._routes.all(), self._ledger))
 
     async def _of_repository(self, request: HttpRequest, action: str) -> Reply:
-        if request.method != "POST":
-            return self._use("POST")
+        request.only("POST")
         asked = _object(await request.body())
         match action.split("/"):
             case [_, _, model, "load"]:
@@ -140,9 +141,6 @@ class OpenInference:
             case _:
                 return json_reply(self._repository.index(only_ready=asked.get("ready") is True))
         return json_reply({})
-
-    def _use(self, method: str) -> Reply:
-        return self.refuse(405, f"use {method} here").also((b"allow", method.encode()))
 
 
 @lru_cache(4096)
