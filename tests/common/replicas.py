@@ -83,7 +83,11 @@ async def verdict_on(made: Sequence[Replica], within: float = 30) -> Verdict:
     database = made[0].database
 
     async def is_quiet() -> bool:
-        return await service.count_effects(database) >= len(told) and not await waiting(database)
+        try:
+            effects = await service.count_effects(database)
+            return effects >= len(told) and not await waiting(database)
+        except UnavailableError:  # a connection of the pool that was cut while nobody used it
+            return False
 
     await until(is_quiet, within)
     return judge(told, await service.effects(database))
