@@ -301,13 +301,20 @@ async def running(
             await database.close()
 
 
-async def events(bus: SqliteLog, topic: str) -> list[dict[str, Any]]:
-    """Payloads of a topic so far, in order."""
+async def events(bus: SqliteLog, topic: str, count: int = 1) -> list[dict[str, Any]]:
+    """Payloads of a topic in order, once the relay has published so many."""
     import json
 
-    async with bus._connections.one() as connection:
-        rows = await connection.execute(
-            sa.text("SELECT value FROM log WHERE topic = :topic ORDER BY position"),
-            {"topic": topic},
-        )
-        return [json.loads(row.value) for row in rows]
+    found: list[dict[str, Any]] = []
+
+    async def are_there() -> bool:
+        async with bus._connections.one() as connection:
+            rows = await connection.execute(
+                sa.text("SELECT value FROM log WHERE topic = :topic ORDER BY position"),
+                {"topic": topic},
+            )
+            found[:] = [json.loads(row.value) for row in rows]
+        return len(found) >= count
+
+    await until(are_there)
+    return found

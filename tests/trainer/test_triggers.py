@@ -20,7 +20,7 @@ async def test_a_change_outside_the_trigger_paths_is_skipped_and_not_announced(
     assert run["status"] == "skipped"
     assert run["why"] == "none of the 1 changed paths is in triggers.code.paths"
     assert ran["status"] == "succeeded"
-    assert len(await events(bus, "training-finished")) == 2
+    assert len(await events(bus, "training-finished", 2)) == 2
 
 
 async def test_captured_rows_are_an_input_known_by_their_manifest(
