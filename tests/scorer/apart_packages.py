@@ -27,6 +27,10 @@ class Model:
     def hang(self, argument):
         time.sleep(60)
 
+    def nap(self, argument):
+        time.sleep(argument)
+        return argument
+
     def exit(self, argument):
         os._exit(3)
 
@@ -82,7 +86,7 @@ ACTS = {acts!r}
 """
 ACTS = [
     "answer", "hang", "exit", "allocate", "write", "fork", "babble", "flood", "secrets",
-    "was_opened", "descriptors", "connect", "leave",
+    "was_opened", "descriptors", "connect", "leave", "nap",
 ]  # fmt: skip
 
 

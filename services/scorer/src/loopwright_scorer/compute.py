@@ -7,45 +7,27 @@ free goes as the next batch: batches form under load and never by waiting.
 import asyncio
 import math
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from loopwright_common.errors import LoopwrightError
-from loopwright_scorer.errors import DeadlineError, OverloadedError
+from loopwright_scorer.errors import GoneError, OverloadedError
 from loopwright_scorer.inputs import Inputs, joined
+from loopwright_scorer.lines import Line, Waiting, late
 from loopwright_scorer.models import LoadedModel, Scored
 
+Gone = Callable[[], Awaitable[object]]
+"""Returns once the caller has gone; cancelled when that is of no interest any more."""
 LOOP_BYTES = 256 << 10
 """Bodies up to this size are read, and answers to them written, on the event loop."""
 _LOOP_SECONDS = 0.003
 """Calls expected to take longer are computed in a thread."""
 _MOST_THREADS = 64
 """Models that compute at the same time: threads of their own, so that one that hangs holds none."""
-_BATCH_SECONDS = 0.1
-"""How long a batch may be expected to take, so that nobody waits long behind it."""
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    inputs: Inputs
-    deadline: float
-    since: int
-    done: asyncio.Future[Scored]
-    has_begun: bool = False
-    """What has begun is answered, however late, and counts as evidence of its version."""
-
-
-@dataclass(slots=True)
-class _Line:
-    """Who waits for a model; `calls` counts those in its batch too."""
-
-    waiting: deque[_Waiting] = field(default_factory=deque)
-    calls: int = 0
-    is_served: bool = False
 
 
 class Compute:
@@ -63,7 +45,7 @@ class Compute:
         """`bring` puts a model into memory that is not there."""
         self._room = self._queue = queue
         self._bring = bring
-        self._lines: dict[int, _Line] = {}
+        self._lines: dict[int, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(_MOST_THREADS, "compute")
         Gauge(
@@ -71,6 +53,11 @@ class Compute:
             "Calls that wait for a model or are computed in a thread.",
             registry=registry,
         ).set_function(lambda: self._queue - self._room)
+        self._abandoned = Counter(
+            "loopwright_calls_abandoned",
+            "Calls whose callers had gone before computing them began.",
+            registry=registry,
+        )
 
     def at_once(
         self, model: LoadedModel, inputs: Inputs, within: float = _LOOP_SECONDS
@@ -80,59 +67,94 @@ class Compute:
             return None
         return model.predict(inputs)
 
-    async def later(self, model: LoadedModel, inputs: Inputs, deadline: float) -> Scored:
-        """Raises OverloadedError when too many wait, DeadlineError past `deadline` (monotonic)."""
-        line = self._lines.get(id(model)) or _Line()
+    async def later(
+        self, model: LoadedModel, inputs: Inputs, deadline: float, gone: Gone | None = None
+    ) -> Scored:
+        """OverloadedError when too many wait; where computing has not begun, DeadlineError past
+        `deadline` (monotonic) and GoneError once `gone` returns.
+        """
+        line = self._line_of(model)
+        each = Waiting(inputs, deadline, asyncio.get_running_loop().create_future())
+        self._room -= 1
+        line.calls += 1
+        model.callers += 1
+        try:
+            with self._giving_up(each, gone):
+                await self._bring_in(model, each)
+                if not each.done.done():
+                    self._enter(line, model, each)
+                return await each.done
+        finally:
+            line.leave(each)
+            model.callers -= 1
+            line.calls -= 1
+            self._room += 1
+            self._forget(model, line)
+            del each  # An error in it leads here by its trace: a circle, which would keep inputs.
+
+    def _line_of(self, model: LoadedModel) -> Line:
+        line = self._lines.get(id(model)) or Line()
         if line.calls >= self._room:
             raise OverloadedError(
                 f"{line.calls} calls wait for this model, and {self._room} of {self._queue} places"
                 " are left; come again, add workers or replicas, or raise LOOPWRIGHT_SCORER_QUEUE"
             )
         self._lines[id(model)] = line
-        self._room -= 1
-        line.calls += 1
-        model.callers += 1
-        try:
-            if not model.is_in_memory and self._bring is not None:
-                await _within(deadline, self._bring(model))
-            return await self._joined(line, model, inputs, deadline)
-        finally:
-            model.callers -= 1
-            line.calls -= 1
-            self._room += 1
-            self._forget(model, line)
+        return line
 
-    async def _joined(
-        self, line: _Line, model: LoadedModel, inputs: Inputs, deadline: float
-    ) -> Scored:
-        done: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
-        each = _Waiting(inputs, deadline, time.perf_counter_ns(), done)
-        line.waiting.append(each)
+    @contextmanager
+    def _giving_up(self, each: Waiting, gone: Gone | None) -> Iterator[None]:
+        """Meanwhile the call is given up at its deadline and when its caller has gone."""
+        ends: list[asyncio.TimerHandle | asyncio.Task[None]] = []
+        if each.deadline < math.inf:
+            left = each.deadline - time.monotonic()
+            ends.append(asyncio.get_running_loop().call_later(left, each.give_up, late()))
+        if gone is not None:
+            ends.append(asyncio.create_task(self._abandon(each, gone)))
+        try:
+            yield
+        finally:
+            for end in ends:
+                end.cancel()
+
+    async def _abandon(self, each: Waiting, gone: Gone) -> None:
+        await gone()
+        if each.give_up(GoneError()):
+            self._abandoned.inc()
+
+    async def _bring_in(self, model: LoadedModel, each: Waiting) -> None:
+        if model.is_in_memory or self._bring is None:
+            return
+        coming = asyncio.ensure_future(self._bring(model))
+        either: Sequence[asyncio.Future[Any]] = (coming, each.done)
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                await coming
+        finally:
+            coming.cancel()
+
+    def _enter(self, line: Line, model: LoadedModel, each: Waiting) -> None:
+        line.join(each)
         if not line.is_served:
             line.is_served = True
             task = asyncio.create_task(self._serve(model, line))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        if deadline < math.inf:
-            await asyncio.wait([done], timeout=deadline - time.monotonic())
-            if not done.done() and not each.has_begun:
-                done.cancel()
-                raise late()
-        return await done
 
-    async def _serve(self, model: LoadedModel, line: _Line) -> None:
+    async def _serve(self, model: LoadedModel, line: Line) -> None:
         """Until nobody waits; it holds the model, also for callers that have gone."""
         model.callers += 1
-        while batch := _next_batch(model, line.waiting):
+        while batch := line.next_batch(model):
             began = time.perf_counter_ns()
             results = await self._in_thread(model, [each.inputs for each in batch])
             for each, result in zip(batch, results, strict=True):
-                _settle(each, result, began)
+                each.settle(result, began)
         model.callers -= 1
         line.is_served = False
         self._forget(model, line)
 
-    def _forget(self, model: LoadedModel, line: _Line) -> None:
+    def _forget(self, model: LoadedModel, line: Line) -> None:
         if not line.calls and not line.is_served:
             self._lines.pop(id(model), None)
 
@@ -144,25 +166,6 @@ class Compute:
             return await loop.run_in_executor(self._threads, _compute, model, parts)
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
             return [error] * len(parts)
-
-
-def _next_batch(model: LoadedModel, waiting: deque[_Waiting]) -> list[_Waiting]:
-    batch: list[_Waiting] = []
-    rows = 0
-    while waiting:
-        each = waiting[0]
-        if batch and model.seconds(rows + each.inputs.rows) > _BATCH_SECONDS:
-            break
-        waiting.popleft()
-        if each.done.done():  # the caller went away
-            continue
-        if time.monotonic() > each.deadline:
-            each.done.set_exception(late())
-            continue
-        each.has_begun = True
-        batch.append(each)
-        rows += each.inputs.rows
-    return batch
 
 
 def _compute(model: LoadedModel, parts: Sequence[Inputs]) -> list[Scored | BaseException]:
@@ -192,28 +195,3 @@ def _alone(model: LoadedModel, part: Inputs) -> Scored | BaseException:
         return model.predict(part)
     except LoopwrightError as error:
         return error
-
-
-def _settle(each: _Waiting, result: Scored | BaseException, began: int) -> None:
-    if each.done.done():
-        return
-    if isinstance(result, BaseException):
-        each.done.set_exception(result)
-    else:
-        result.queued_ns = began - each.since
-        each.done.set_result(result)
-
-
-def late() -> DeadlineError:
-    return DeadlineError("the time that the request gave is up")
-
-
-async def _within(deadline: float, waited_for: Awaitable[None]) -> None:
-    limit = asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic())
-    try:
-        async with limit:
-            await waited_for
-    except TimeoutError:
-        if limit.expired():
-            raise late() from None
-        raise

@@ -32,6 +32,10 @@ class SlowClientError(LoopwrightError):
     """The client took too long to send its request."""
 
 
+class GoneError(Exception):
+    """The caller went away before its request was whole, or before computing it began."""
+
+
 class OverloadedError(UnavailableError):
     """More calls wait than the replica takes; the caller should come again in a second."""
 

@@ -12,9 +12,10 @@ from typing import TypeVar
 from loopwright_common.errors import InvalidError
 from loopwright_common.ids import new_id
 from loopwright_scorer.accounts import Accounts, Done
-from loopwright_scorer.compute import LOOP_BYTES, Compute, late
+from loopwright_scorer.compute import LOOP_BYTES, Compute, Gone
 from loopwright_scorer.errors import ModelFailedError
 from loopwright_scorer.exchange import Answer, Answered, Call, Exchange, R
+from loopwright_scorer.lines import late
 from loopwright_scorer.models import Scored
 from loopwright_scorer.predictions import PredictionIds
 from loopwright_scorer.routes import Route, Routes, ServedArm
@@ -42,16 +43,19 @@ class Scoring:
         self._accounts = accounts
         self._shadows = shadows
 
-    async def infer(self, call: Call, exchange: Exchange[R]) -> Answer[R]:
+    async def infer(self, call: Call, exchange: Exchange[R], gone: Gone | None = None) -> Answer[R]:
         """InvalidError, NotFoundError and UnsupportedError are the caller's fault; OverloadedError,
         DeadlineError and ModelFailedError are not.
+
+        Once `gone` returns, a call that waits for its version is given up as GoneError.
         """
         run = _Run(self.routes.route(call.model), call)
         do = _here if call.size <= LOOP_BYTES else asyncio.to_thread
         try:
             await do(run.read, exchange)
-            scored = self._compute.at_once(run.arm.model, run.inputs)
-            run.take(scored or await self._compute.later(run.arm.model, run.inputs, run.deadline))
+            model, inputs = run.arm.model, run.inputs
+            scored = self._compute.at_once(model, inputs)
+            run.take(scored or await self._compute.later(model, inputs, run.deadline, gone))
             content = await do(run.write, exchange)
         except InvalidError:
             self._accounts.refused(run.route)

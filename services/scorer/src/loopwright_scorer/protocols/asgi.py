@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from loopwright_common.errors import InvalidError, TooLargeError
 from loopwright_common.web import foreign
 from loopwright_scorer.errors import (
+    GoneError,
     MethodError,
     OverloadedError,
     SlowClientError,
@@ -42,10 +43,6 @@ class Reply:
     def also(self, *headers: Header) -> "Reply":
         """This answer with more headers."""
         return Reply(self.status, self.body, (*self.headers, *headers))
-
-
-class GoneError(Exception):
-    """The client closed the connection before its request was whole."""
 
 
 @dataclass(slots=True)
@@ -108,6 +105,11 @@ class HttpRequest:
             ) from None
         encoding = self.headers.get(b"content-encoding", b"identity")
         return body if encoding == b"identity" else await self._inflated(body, encoding)
+
+    async def gone(self) -> None:
+        """Returns once the client has closed its connection. Only after `body`."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     def close(self) -> None:
         self._intake.room += self._held

@@ -10,14 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.settings import LOOPBACK
-from loopwright_scorer.errors import RETRY_AFTER_SECONDS, MethodError, status_of
+from loopwright_scorer.errors import RETRY_AFTER_SECONDS, GoneError, MethodError, status_of
 from loopwright_scorer.exchange import Answer, Call
 from loopwright_scorer.protocols.address import Address
 from loopwright_scorer.protocols.asgi import (
     PREDICTION_ID,
     REQUEST_ID,
     ROUTING_KEY,
-    GoneError,
     Header,
     Headers,
     HttpRequest,

@@ -70,7 +70,7 @@ class Invocations:
             request.only("POST")
             body = await request.body()
             call, exchange = await self._invocation_of(address, request.headers, body)
-            return with_id(await self._scoring.infer(call, exchange))
+            return with_id(await self._scoring.infer(call, exchange, request.gone))
         request.only("GET")
         if address is not None or MODEL in request.headers or not self._routes.all():
             (address or self._meant(request.headers)).find(self._routes)

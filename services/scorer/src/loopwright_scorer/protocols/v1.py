@@ -67,7 +67,7 @@ class Predictions:
         if verb == "predict":
             request.only("POST")
             call, exchange = self._call(address, request.headers, await request.body())
-            return with_id(await self._scoring.infer(call, exchange))
+            return with_id(await self._scoring.infer(call, exchange, request.gone))
         request.only("GET")
         address.find(self._routes)
         return json_reply({"name": address.model, "ready": True})

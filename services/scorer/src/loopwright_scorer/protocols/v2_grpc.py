@@ -16,7 +16,7 @@ from grpc.aio import ServicerContext
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_scorer.compute import LOOP_BYTES
 from loopwright_scorer.errors import UnsupportedError
-from loopwright_scorer.exchange import Call
+from loopwright_scorer.exchange import Answer, Call
 from loopwright_scorer.metadata import configuration, describe, statistics
 from loopwright_scorer.protocols.address import parse_address
 from loopwright_scorer.protocols.messages import inference_pb2 as pb
@@ -89,13 +89,22 @@ class GrpcInference:
         exchange = GrpcExchange(message, context.time_remaining())
         answered = self._scoring.infer_at_once(call, exchange) if size <= LOOP_BYTES else None
         if answered is None:
-            # gRPC cancels what is past its deadline; what a version is computing has to count.
-            task = asyncio.create_task(self._scoring.infer(call, exchange))
-            task.add_done_callback(_heard)
-            answered = await asyncio.shield(task)
+            answered = await self._infer_later(call, exchange)
         context.set_trailing_metadata(((PREDICTION_ID, answered.prediction_id),))
         answered.content.parameters[PREDICTION_ID].string_param = answered.prediction_id
         return answered.content
+
+    async def _infer_later(
+        self, call: Call, exchange: GrpcExchange
+    ) -> Answer[pb.ModelInferResponse]:
+        """gRPC cancels what its client gave up; what a version is computing has to count."""
+        gone = asyncio.Event()
+        task = asyncio.create_task(self._scoring.infer(call, exchange, gone.wait))
+        task.add_done_callback(_heard)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            gone.set()
 
     async def _server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)

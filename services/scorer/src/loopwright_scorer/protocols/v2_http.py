@@ -97,9 +97,8 @@ class OpenInference:
             exchange = await unpacked(body, media, inputs, _answer_in(request.headers, media))
         else:
             exchange = V2Exchange(body, _json_length(request.headers))
-        return with_id(
-            await self._scoring.infer(call_of(request.headers, address, len(body)), exchange)
-        )
+        call = call_of(request.headers, address, len(body))
+        return with_id(await self._scoring.infer(call, exchange, request.gone))
 
     def _model(self, request: HttpRequest, address: Address, action: str) -> Reply:
         request.only("GET")
