@@ -16,8 +16,11 @@ INFER = f"/v2/models/{MODEL}/infer"
 
 
 @asynccontextmanager
-async def listening(service: Service) -> AsyncGenerator["Listener"]:
-    """Serve as the service would be; its clients are closed at the end."""
+async def listening(service: Service, keep_alive: int = 5) -> AsyncGenerator["Listener"]:
+    """Serve as the service would be; its clients are closed at the end.
+
+    `keep_alive`: seconds that a connection may be idle.
+    """
     config = uvicorn.Config(
         service.app,
         host="127.0.0.1",
@@ -27,6 +30,7 @@ async def listening(service: Service) -> AsyncGenerator["Listener"]:
         log_config=None,
         lifespan="off",
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=keep_alive,
     )
     server = Server(config)
     serving = asyncio.create_task(server.serve())

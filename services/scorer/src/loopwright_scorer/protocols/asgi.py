@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,6 +43,10 @@ class Reply:
     def also(self, *headers: Header) -> "Reply":
         """This answer with more headers."""
         return Reply(self.status, self.body, (*self.headers, *headers))
+
+
+Short = Callable[[bytes], Reply | None]
+"""Answers a body, where that needs no waiting; None: it has to go through ASGI."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """The way into the scorer: each path goes to the protocol that claims it, the rest to FastAPI."""
 
 from collections.abc import Collection, Sequence
-from functools import lru_cache
+from functools import partial
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -22,11 +22,13 @@ from loopwright_scorer.protocols.asgi import (
     HttpRequest,
     Intake,
     Reply,
+    Short,
     compressed,
     refusal_of,
     send_reply,
 )
 from loopwright_scorer.protocols.connections import Connections
+from loopwright_scorer.protocols.heads import Heads
 
 log = structlog.get_logger()
 _COMPRESS_FROM = 1024
@@ -40,8 +42,11 @@ class HttpProtocol(Protocol):
 
     def claims(self, path: str) -> bool: ...
 
-    def at_once(self, path: str, headers: Headers, body: bytes) -> Reply | None:
-        """The answer to an inference call that needs no waiting; None: ask `reply`."""
+    def short(self, path: str, headers: Headers) -> Short | None:
+        """What answers inference calls with this head; None where only `reply` does.
+
+        It is kept for all requests with the same head, so nothing else may be settled in it.
+        """
         ...
 
     async def reply(self, request: HttpRequest) -> Reply:
@@ -70,6 +75,8 @@ class Door:
         self._hosts = frozenset(hosts)
         self.connections = connections
         """None for any number of them."""
+        self.heads = Heads()
+        """What `short` found for requests before."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         protocol = self._protocol(scope["path"]) if scope["type"] == "http" else None
@@ -93,21 +100,22 @@ class Door:
         finally:
             request.close()
 
-    def at_once(self, url: bytes, headers: Sequence[Header], body: bytes) -> Reply | None:
-        """The answer to a POST that can be given without waiting; None: it has to go through ASGI.
+    def short(self, url: bytes, headers: Sequence[Header]) -> Short | None:
+        """What answers POSTs with this head (`url`: the path as sent); None: all go through ASGI.
 
-        `url` is the path as sent.
+        Nothing but the head has a part in it, so it answers whatever comes with the same.
         """
         if len(url) > _LONGEST_PATH:
             return None
-        path = _decoded(url)
+        path = unquote(url.partition(b"?")[0].decode("latin-1"))
         protocol = self._protocol(path)
         if protocol is None or refusal_of(headers, self._hosts):
             return None
         try:
-            return protocol.at_once(path, dict(headers), body)
-        except Exception as error:  # noqa: BLE001 - what is no refusal is logged there
-            return _refused(protocol, path, error)
+            answer = protocol.short(path, dict(headers))
+        except LoopwrightError:
+            return None
+        return answer and partial(_answered, protocol, path, answer)
 
     def refuse(self, url: bytes, error: LoopwrightError) -> Reply:
         """What is told of a request that is not looked at, which need not have come whole."""
@@ -161,6 +169,8 @@ def _refused(protocol: HttpProtocol, path: str, error: Exception) -> Reply:
     return reply.also(_RETRY_AFTER) if isinstance(error, UnavailableError) else reply
 
 
-@lru_cache(4096)
-def _decoded(url: bytes) -> str:
-    return unquote(url.partition(b"?")[0].decode("latin-1"))
+def _answered(protocol: HttpProtocol, path: str, answer: Short, body: bytes) -> Reply | None:
+    try:
+        return answer(body)
+    except Exception as error:  # noqa: BLE001 - what is no refusal is logged there
+        return _refused(protocol, path, error)

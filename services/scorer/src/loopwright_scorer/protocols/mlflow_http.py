@@ -10,7 +10,7 @@ from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_scorer.errors import MediaTypeError
 from loopwright_scorer.exchange import Call, Exchange
 from loopwright_scorer.protocols.address import Address, parse_address
-from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, Short, json_reply
 from loopwright_scorer.protocols.columnar import (
     COLUMNAR,
     media_of,
@@ -76,12 +76,16 @@ class Invocations:
             (address or self._meant(request.headers)).find(self._routes)
         return Reply(200, CONTRACT.encode() if action == "version" else b"\n", _PLAIN)
 
-    def at_once(self, path: str, headers: Headers, body: bytes) -> Reply | None:
+    def short(self, path: str, headers: Headers) -> Short | None:
         address, action = parse_path(path)
         if action != "invocations" or b"content-encoding" in headers or media_of(headers):
             return None
-        answer = self._scoring.infer_at_once(*self._invocation(address, headers, body))
-        return with_id(answer) if answer else None
+
+        def answer(body: bytes) -> Reply | None:
+            found = self._scoring.infer_at_once(*self._invocation(address, headers, body))
+            return with_id(found) if found else None
+
+        return answer
 
     async def _invocation_of(
         self, address: Address | None, headers: Headers, body: bytes

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from loopwright_common.errors import NotFoundError
 from loopwright_scorer.protocols.address import Address, parse_address
-from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, Short, json_reply
 from loopwright_scorer.protocols.openapi import document
 from loopwright_scorer.routes import Routes
 
@@ -28,7 +28,7 @@ class ModelPages:
     def refuse(self, status: int, reason: str) -> Reply:
         return json_reply({"error": reason}, status)
 
-    def at_once(self, path: str, headers: Headers, body: bytes) -> Reply | None:  # noqa: ARG002
+    def short(self, path: str, headers: Headers) -> Short | None:  # noqa: ARG002
         return None
 
     async def reply(self, request: HttpRequest) -> Reply:

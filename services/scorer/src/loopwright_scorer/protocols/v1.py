@@ -15,7 +15,7 @@ from loopwright_common.serving import Tensor
 from loopwright_scorer.errors import UnsupportedError
 from loopwright_scorer.exchange import Answered, Call, Exchange
 from loopwright_scorer.protocols.address import Address, parse_address
-from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.asgi import Headers, HttpRequest, Reply, Short, json_reply
 from loopwright_scorer.protocols.door import call_of, with_id
 from loopwright_scorer.protocols.predicted import predictions
 from loopwright_scorer.protocols.rows import Cells, Signature, signature_of, tensor_of
@@ -72,12 +72,16 @@ class Predictions:
         address.find(self._routes)
         return json_reply({"name": address.model, "ready": True})
 
-    def at_once(self, path: str, headers: Headers, body: bytes) -> Reply | None:
+    def short(self, path: str, headers: Headers) -> Short | None:
         address, verb = parse_path(path)
         if verb != "predict" or b"content-encoding" in headers:
             return None
-        answer = self._scoring.infer_at_once(*self._call(address, headers, body))
-        return with_id(answer) if answer else None
+
+        def answer(body: bytes) -> Reply | None:
+            found = self._scoring.infer_at_once(*self._call(address, headers, body))
+            return with_id(found) if found else None
+
+        return answer
 
     def _call(
         self, address: Address, headers: Headers, body: bytes

@@ -20,6 +20,7 @@ from loopwright_scorer.protocols.asgi import (
     Headers,
     HttpRequest,
     Reply,
+    Short,
     json_reply,
 )
 from loopwright_scorer.protocols.columnar import Write, media_of, table_reply, unpacked, wanted
@@ -70,15 +71,20 @@ class OpenInference:
     def refuse(self, status: int, reason: str) -> Reply:
         return json_reply({"error": reason}, status)
 
-    def at_once(self, path: str, headers: Headers, body: bytes) -> Reply | None:
+    def short(self, path: str, headers: Headers) -> Short | None:
         address, action = parse_path(path)
-        if address is None or action != "infer" or b"content-encoding" in headers:
+        if address is None or action != "infer":
             return None
-        if media_of(headers):
+        if b"content-encoding" in headers or media_of(headers):
             return None
-        exchange = V2Exchange(body, _json_length(headers))
-        answer = self._scoring.infer_at_once(call_of(headers, address, len(body)), exchange)
-        return with_id(answer) if answer else None
+        length = _json_length(headers)
+
+        def answer(body: bytes) -> Reply | None:
+            call = call_of(headers, address, len(body))
+            found = self._scoring.infer_at_once(call, V2Exchange(body, length))
+            return with_id(found) if found else None
+
+        return answer
 
     async def reply(self, request: HttpRequest) -> Reply:
         address, action = parse_path(request.path)
