@@ -22,6 +22,7 @@ from loopwright_deployer.routes import Routes
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.worker import Worker
 from loopwright_deployer.workshop import Workshop
+from tests.common import buses
 from tests.deployer.builders import MODEL, MODEL_ID, publish, replica
 from tests.deployer.driving import latest, lead
 
@@ -39,11 +40,12 @@ async def working(database: Database, bus: EventBus, directory: Path) -> AsyncGe
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await workshop.close()
 
 
 async def until(database: Database, version: int, *states: State) -> Record:
     record = await latest(database, version)
-    for _ in range(200):
+    for _ in range(600):
         if record.deployment.state in states:
             return record
         await asyncio.sleep(0.05)
@@ -110,12 +112,11 @@ async def test_a_canary_moves_on_only_when_replicas_have_acknowledged(
         await asyncio.sleep(0.3)
         assert (await latest(database, 2)).deployment.step == 0
         await serve(database, bus)
-        for _ in range(100):
-            if (await latest(database, 2)).deployment.step == 1:
-                break
-            await asyncio.sleep(0.02)
 
-    assert (await latest(database, 2)).deployment.step == 1
+        async def moved_on() -> bool:
+            return (await latest(database, 2)).deployment.step == 1
+
+        await buses.until(moved_on)
 
 
 async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
@@ -153,12 +154,14 @@ async def test_promotion_waits_for_a_live_replica_and_says_so(
     )
     await publish(bus, silent, "r1")
     async with working(database, bus, tmp_path):
-        await asyncio.sleep(0.3)
-        waiting = await latest(database, 1)
+
+        async def says_so() -> bool:
+            told = (await latest(database, 1)).deployment.waits
+            return told == "no live scorer replica; waits for one"
+
+        await buses.until(says_so)
         await serve(database, bus)
         await until(database, 1, State.PROMOTED)
-
-    assert waiting.deployment.waits == "no live scorer replica; waits for one"
 
 
 async def test_a_version_that_no_replica_can_load_is_rolled_back(

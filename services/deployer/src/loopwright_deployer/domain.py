@@ -71,6 +71,7 @@ class Deployment:
     `why` says how it came into its state, `waits` what it waits for there. `step` counts canary
     steps from 0; `deadline` is the timer of the present state; a paused deployment remembers in
     `paused_from` where it stood; `forced` is the wish of a person to go live right after staging.
+    While something outside is away, since `failing_since`, nobody works on it before `retry_at`.
     """
 
     id: str
@@ -91,6 +92,8 @@ class Deployment:
     previous: int | None = None
     served: Served | None = None
     deadline: datetime | None = None
+    failing_since: datetime | None = None
+    retry_at: datetime | None = None
     state_since: datetime
     created_at: datetime
     promoted_at: datetime | None = None
@@ -113,6 +116,10 @@ class Deployment:
     def supersedable(self) -> bool:
         return self.state in BEFORE_CANARY and not self.carries_traffic
 
+    def rests(self, now: datetime) -> bool:
+        """Whether the time of its next try is still to come."""
+        return self.retry_at is not None and now < self.retry_at
+
     def stays_as(self, seen: "Deployment") -> bool:
         """Whether it has not moved since it was `seen`, not even away and back."""
         moved = self.state is not seen.state or self.step != seen.step
@@ -130,6 +137,8 @@ def move(deployment: Deployment, to: State, why: str, at: datetime) -> Deploymen
         waits=None,
         state_since=at,
         deadline=None,
+        failing_since=None,
+        retry_at=None,
         champion=to is State.PROMOTED,
         paused_from=deployment.state if to is State.PAUSED else None,
     )

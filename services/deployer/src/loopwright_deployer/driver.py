@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import structlog
 
-from loopwright_common import leases, tracing
+from loopwright_common import clock, leases, tracing
 from loopwright_common.database import Database
 from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError
 from loopwright_common.events import ReplicaReported
@@ -46,7 +46,7 @@ class Driver:
         return await self._try(self._steps(None), record)
 
     async def drive(self, deployment_id: str, again: asyncio.Event) -> bool:
-        """Work on the deployment until it has ended or awaits a person; False if another does.
+        """Work on the deployment until it ends, awaits a person or rests; False if another does.
 
         `again` tells that something may have changed. LeaseLostError once another may take over.
         """
@@ -62,7 +62,8 @@ class Driver:
         while True:
             again.clear()
             record = await self._now(deployment_id)
-            if record.deployment.state not in MOVES_ALONE:
+            deployment = record.deployment
+            if deployment.state not in MOVES_ALONE or deployment.rests(clock.now()):
                 return
             if not await self._try(steps, record):
                 await again.wait()

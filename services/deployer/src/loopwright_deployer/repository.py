@@ -16,6 +16,7 @@ from loopwright_common.policy import DeployPolicy
 from loopwright_common.sql import upsert
 from loopwright_common.unit_of_work import Cause
 from loopwright_deployer.domain import IN_FLIGHT, Deployment, Served, State
+from loopwright_deployer.outages import Outage
 from loopwright_deployer.tables import deployments, steps
 
 
@@ -80,6 +81,11 @@ class Deployments:
         """What the deployment waits for in its present state."""
         if waits != deployment.waits:
             await self._update([deployments.c.id == deployment.id], {"waits": waits})
+
+    async def postpone(self, deployment: Deployment, outage: Outage, waits: str) -> None:
+        """Nobody works on the deployment before the next try."""
+        values = {**asdict(outage), "waits": waits}
+        await self._update([deployments.c.id == deployment.id], values)
 
     async def note(self, deployment: Deployment, by: str | None) -> None:
         """Append the present state to the deployment's story."""

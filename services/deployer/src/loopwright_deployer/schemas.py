@@ -59,6 +59,8 @@ class DeploymentOut(BaseModel):
     previous: int | None
     approved: bool
     deadline: datetime | None
+    failing_since: datetime | None
+    retry_at: datetime | None
     created_at: datetime
     state_since: datetime
     promoted_at: datetime | None

@@ -1,7 +1,7 @@
 """Use cases of a deployment's life: received, moved on, told about, ended; none commits."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from loopwright_common import clock
@@ -17,6 +17,7 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
 from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_deployer.domain import Deployment, Served, State, move
+from loopwright_deployer.outages import lasting
 from loopwright_deployer.repository import Deployments, Record
 
 Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
@@ -151,6 +152,21 @@ async def reject(uow: UnitOfWork, record: Record, why: str, by: str | None = Non
     return await finish(uow, await advance(uow, record, State.REJECTED, why, by=by), "rejected")
 
 
+async def postpone(uow: UnitOfWork, record: Record, fault: str, limit: timedelta) -> None:
+    """What the deployment needs is away: try again later; reject it once that lasts for `limit`."""
+    now = clock.now()
+    since = record.deployment.failing_since or now
+    outage = lasting(since, now, limit)
+    if outage is None:
+        await reject(uow, record, _gave_up(since, limit, fault))
+        return
+    waits = (
+        f"tries again at {clock.to_text(outage.retry_at)}, failing since {clock.to_text(since)}, "
+        f"gives up at {clock.to_text(outage.deadline)}: {fault}"
+    )
+    await Deployments(uow.connection).postpone(record.deployment, outage, waits)
+
+
 async def supersede(uow: UnitOfWork, record: Record, newer: int) -> Record:
     why = f"version {newer} came before this one had traffic"
     return await finish(uow, await advance(uow, record, State.SUPERSEDED, why), "superseded")
@@ -181,6 +197,15 @@ def naming(deployment: Deployment) -> dict[str, object]:
 async def _staged(uow: UnitOfWork, record: Record, to: State, why: str) -> Record:
     moved = move(record.deployment, to, why, clock.now())
     return await store(uow, record, replace(moved, staged=True))
+
+
+def _gave_up(since: datetime, limit: timedelta, fault: str) -> str:
+    return (
+        f"failing since {clock.to_text(since)}, which is as long as {limit.total_seconds():g} s in "
+        "LOOPWRIGHT_DEPLOYER_INDEX_OUTAGE_SECONDS: let the deployer reach the package index that "
+        "UV_DEFAULT_INDEX or UV_FIND_LINKS names, then register the package as a new version: "
+        f"{fault}"
+    )
 
 
 def _validation(record: Record, *, passed: bool) -> DeploymentValidated:

@@ -23,6 +23,9 @@ class DeployerSettings(ServiceSettings):
     stage_seconds: float = 300.0
     """How long packaging, and how long the staging checks, may take."""
 
+    index_outage_seconds: float = Field(default=3600.0, ge=0)
+    """How long a version waits for a package index that cannot be reached before it is rejected."""
+
     pickle_models: str = ""
     """Models, with commas between, whose pickles are opened, in a process of their own."""
 

@@ -22,6 +22,10 @@ SCORER = (sys.executable, "-m", "loopwright_scorer.static")
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+class PassingError(UnavailableError):
+    """What a process needs for its job is out of reach: the same job may succeed later."""
+
+
 class Spare:
     """Processes of one command, some of them started ahead of their use."""
 
@@ -69,8 +73,8 @@ class Spare:
 async def ask(process: asyncio.subprocess.Process, job: dict[str, Any], limit: float) -> Any:
     """Give the process its one line and read its one answer.
 
-    InvalidError with the process's own words when it refuses; UnavailableError when it dies or
-    says nothing within `limit` seconds.
+    InvalidError with the process's own words when it refuses, PassingError when only for now;
+    UnavailableError when it dies or says nothing within `limit` seconds.
     """
     assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
     try:
@@ -86,7 +90,7 @@ async def ask(process: asyncio.subprocess.Process, job: dict[str, Any], limit: f
         raise UnavailableError(f"the process ended with status {await process.wait()}")
     answer = json.loads(line)
     if "error" in answer:
-        raise InvalidError(str(answer["error"]))
+        raise (PassingError if answer.get("passing") else InvalidError)(str(answer["error"]))
     return answer
 
 

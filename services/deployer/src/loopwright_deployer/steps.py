@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import structlog
+
 from loopwright_common import clock, leases
 from loopwright_common.database import Database
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
@@ -25,8 +27,10 @@ from loopwright_deployer.replicas import Acknowledgement, Wanted, acknowledgemen
 from loopwright_deployer.repository import Deployments, Record
 from loopwright_deployer.rollout import Evidence, decide
 from loopwright_deployer.routes import RouteRow, Routes
+from loopwright_deployer.staging import PassingError
 from loopwright_deployer.workshop import Workshop
 
+log = structlog.get_logger()
 Step = Callable[[Record], Awaitable[bool]]
 
 
@@ -67,6 +71,8 @@ class Steps:
         try:
             require_redacted_inputs(record)
             done = await self._workshop.package(record)
+        except PassingError as error:
+            return await self._postpone(record, str(error))
         except (InvalidError, CorruptError) as error:
             return await self._reject(record, str(error))
         failpoint("deployer.packaged")
@@ -78,6 +84,8 @@ class Steps:
         champion = await self._champion(record)
         try:
             checks = await self._workshop.stage(record, champion)
+        except PassingError as error:
+            return await self._postpone(record, str(error))
         except (InvalidError, CorruptError) as error:
             return await self._reject(record, f"the staging scorer does not serve it: {error}")
         report = await self._workshop.report(record, checks)
@@ -97,6 +105,12 @@ class Steps:
     async def _reject(self, record: Record, why: str) -> bool:
         async with self._writing(record) as (uow, current):
             await service.reject(uow, current, why)
+        return True
+
+    async def _postpone(self, record: Record, fault: str) -> bool:
+        log.warning("deployer.postpones", deployment=record.deployment.id, error=fault)
+        async with self._writing(record) as (uow, current):
+            await service.postpone(uow, current, fault, self._workshop.outage_limit)
         return True
 
     async def _enter(self, record: Record) -> bool:

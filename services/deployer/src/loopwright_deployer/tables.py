@@ -28,6 +28,8 @@ deployments = sa.Table(
     sa.Column("serving_digest", sa.String(80)),
     sa.Column("serving_format", sa.String(64)),
     sa.Column("deadline", Moment),
+    sa.Column("failing_since", Moment),
+    sa.Column("retry_at", Moment),
     sa.Column("state_since", Moment, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("promoted_at", Moment),

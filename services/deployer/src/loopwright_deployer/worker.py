@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import structlog
 
+from loopwright_common import clock
 from loopwright_common.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
@@ -92,18 +93,20 @@ class Worker:
             again = asyncio.Event()
             task = group.create_task(self._work_on(record, again))
             self._work[record.deployment.id] = _Work(task, again)
-        if any(record.deployment.state not in AWAITS_PERSON for record in records):
+        if any(_asks_for_work(record) for record in records):
             self._busy_at = time.monotonic()
         elif time.monotonic() - self._busy_at > _IDLE_SECONDS:
             await self._workshop.prepare()
 
     def _free(self, records: Sequence[Record], taken: set[str]) -> list[Record]:
         """What nobody works on; of long work no more than there is room for."""
-        long = [r.deployment.id for r in records if r.deployment.state in IN_WORKSHOP]
+        now = clock.now()
+        due = [record for record in records if not record.deployment.rests(now)]
+        long = [r.deployment.id for r in due if r.deployment.state in IN_WORKSHOP]
         waiting = [one for one in long if one not in taken and one not in self._work]
         room = _MOST_IN_WORKSHOP - sum(one in self._work for one in long)
         others = taken | self._work.keys() | set(waiting[max(room, 0) :])
-        return [record for record in records if record.deployment.id not in others]
+        return [record for record in due if record.deployment.id not in others]
 
     async def _work_on(self, record: Record, again: asyncio.Event) -> None:
         deployment, moved = record.deployment, False
@@ -137,3 +140,8 @@ class Worker:
             await self._replicas.changed.wait()
             self._replicas.changed.clear()
             self.wake()
+
+
+def _asks_for_work(record: Record) -> bool:
+    deployment = record.deployment
+    return deployment.state not in AWAITS_PERSON and not deployment.rests(clock.now())

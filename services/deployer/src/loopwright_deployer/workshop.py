@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ from loopwright_deployer.domain import Served
 from loopwright_deployer.holdout import Holdout
 from loopwright_deployer.repository import Record
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging import PACKAGING, SCORER, Spare, ask, end, staging_scorer
+from loopwright_deployer.staging import (
+    PACKAGING,
+    SCORER,
+    PassingError,
+    Spare,
+    ask,
+    end,
+    staging_scorer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class Workshop:
         self._settings = settings
         self._environments = (settings.work_dir / "environments").resolve()
         self._limit = settings.stage_seconds
+        self.outage_limit = timedelta(seconds=settings.index_outage_seconds)
         self._spares = settings.spares
         self._packaging = Spare(PACKAGING, settings.work_dir / "packaging.log")
         self._scorers = Spare(SCORER, settings.work_dir / "staging.log")
@@ -67,7 +77,10 @@ class Workshop:
         await asyncio.to_thread(self.clean)
 
     async def package(self, record: Record) -> Packaged:
-        """InvalidError or CorruptError when the version cannot be served, with the reason."""
+        """InvalidError or CorruptError when the version cannot be served, with the reason.
+
+        PassingError while the Python packages that it needs cannot be had.
+        """
         registered = record.registered
         async with self._at_packaging, self._directory() as directory:
             source, target = directory / "source", directory / "target"
@@ -91,7 +104,10 @@ class Workshop:
         return Packaged(Served(registered.version, digest, answer["format"]), answer["why"])
 
     async def stage(self, record: Record, champion: Record | None) -> tuple[Check, ...]:
-        """Serve the candidate, and the champion beside it, and ask them everything."""
+        """Serve the candidate, and the champion beside it, and ask them everything.
+
+        Errors as of `package`.
+        """
         async with self._at_staging, AsyncExitStack() as stack:
             directory = await stack.enter_async_context(self._directory())
             holdout = await self._holdout(record, champion, directory)
@@ -130,6 +146,8 @@ class Workshop:
         process = await self._packaging.take()
         try:
             answer: dict[str, str] = await ask(process, job, self._limit)
+        except PassingError:
+            raise
         except UnavailableError as error:
             words = self._packaging.last_words()
             raise InvalidError(f"packaging failed: {error}; it said: {words}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from loopwright_common.errors import LoopwrightError
+from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.serving import SPEC_FILE, ServingSpec
 from loopwright_scorer.examples import example_of
 from loopwright_scorer.plan import compile_plan
@@ -28,7 +28,7 @@ def main() -> int:
         question = Question.model_validate_json(sys.stdin.readline())
         answer = _answer(question)
     except (LoopwrightError, ValidationError, OSError) as error:
-        answer = {"error": str(error)}
+        answer = {"error": str(error), "passing": isinstance(error, UnavailableError)}
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
     return 1 if "error" in answer else 0

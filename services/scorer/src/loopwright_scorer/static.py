@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from loopwright_common.errors import LoopwrightError
+from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.metrics import Metrics
 from loopwright_common.web import create_app
 from loopwright_scorer.accounts import Accounts
@@ -66,7 +66,7 @@ def main() -> int:
         place = ".".join(map(str, first["loc"])) or "the line"
         return _refuse(f"{place}: {first['msg']}")
     except LoopwrightError as error:
-        return _refuse(str(error))
+        return _refuse(str(error), passing=isinstance(error, UnavailableError))
     uvloop.run(_serve(app))
     return 0
 
@@ -127,12 +127,13 @@ async def _serve(app: Door) -> None:
     await _Server(config).serve()
 
 
-def _refuse(reason: str) -> int:
-    _say({"error": reason})
+def _refuse(reason: str, *, passing: bool = False) -> int:
+    """`passing` tells that the same order may be served later."""
+    _say({"error": reason, "passing": passing})
     return 1
 
 
-def _say(message: dict[str, str]) -> None:
+def _say(message: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 

@@ -2,8 +2,9 @@
 
 A job is one JSON object, `{"source": DIR, "target": DIR, "digest": "sha256:...", "rows": FILE}`;
 the optional `rows` is Parquet to compare forms on, `grant` what an administrator allows. Prints one
-JSON line: `{"format", "why"}`, or `{"error": "..."}` with exit status 1. In spare mode the end of
-standard input ends the process.
+JSON line: `{"format", "why"}`, or with exit status 1 `{"error": "...", "passing": BOOL}`, where
+`passing` tells that the same job may succeed later. In spare mode the end of standard input ends
+the process.
 """
 
 import json
@@ -14,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.errors import LoopwrightError
+from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_deployer.packaging.apart import Grant
 from loopwright_deployer.packaging.build import Job, build
 
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     return 1 if "error" in answer else 0
 
 
-def _answer(line: str) -> dict[str, str]:
+def _answer(line: str) -> dict[str, object]:
     asked = json.loads(line)
     job = Job(
         source=Path(asked["source"]),
@@ -50,7 +51,7 @@ def _answer(line: str) -> dict[str, str]:
     try:
         spec = build(job)
     except LoopwrightError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "passing": isinstance(error, UnavailableError)}
     return {"format": spec.format, "why": spec.parity or f"serves {spec.file} as it is"}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.processes import die_with_parent
 from loopwright_common.serving import SPEC_FILE, Apart, ServingSpec
 from loopwright_deployer.packaging.needs import needed, python_of
@@ -38,7 +38,10 @@ NOTHING = Grant()
 
 
 def build(source: Source, target: Path, digest: str, grant: Grant) -> ServingSpec:
-    """Copy the package and ask a process of its own what it is; InvalidError without the grant."""
+    """Copy the package and ask a process of its own what it is; InvalidError without the grant.
+
+    UnavailableError while the package index cannot be reached.
+    """
     assert source.loader is not None  # noqa: S101  (the caller has looked)
     if source.loader in _RUN_ANY_CODE and not grant.pickle:
         raise InvalidError(
@@ -92,7 +95,7 @@ def _found(draft: ServingSpec, target: Path, grant: Grant) -> dict[str, Any]:
         raise InvalidError(f"the package's process ended with status {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout)
     if "error" in found:
-        raise InvalidError(str(found["error"]))
+        raise (UnavailableError if found.get("passing") else InvalidError)(str(found["error"]))
     apart = draft.apart
     where = "a process of its own" if not found.pop("own") else "an environment of its own"
     assert apart is not None  # noqa: S101  (it was given above)

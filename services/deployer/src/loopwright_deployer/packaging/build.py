@@ -34,7 +34,10 @@ class Job:
 
 
 def build(job: Job) -> ServingSpec:
-    """Write the serving package into `target`; InvalidError says why it cannot be served."""
+    """Write the serving package into `target`; InvalidError says why it cannot be served.
+
+    UnavailableError while what it needs to be opened cannot be had.
+    """
     source = read_source(job.source)
     job.target.mkdir(parents=True, exist_ok=True)
     if source.loader is not None:

@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,11 +14,9 @@ from typing import IO
 
 from packaging.requirements import Requirement
 
-from loopwright_common.errors import InvalidError
+from loopwright_scorer.runtimes.apart.building import build
 
-_BUILD_SECONDS = 240
 _KEPT_SECONDS = 24 * 3600
-_UV_WORDS = 1200
 
 
 class Place:
@@ -41,7 +38,10 @@ class Environments:
         self.directory = directory
 
     def place(self, requirements: Sequence[str], python: str | None) -> Place:
-        """Ready to run on. InvalidError says which requirement cannot be had."""
+        """Ready to run on. InvalidError says which requirement cannot be had.
+
+        UnavailableError while no package index can be asked for them.
+        """
         if not lacking(requirements, python):
             return Place(Path(sys.executable))
         wanted = python or _own_python()
@@ -54,7 +54,7 @@ class Environments:
             if not built.is_dir():
                 fcntl.flock(held, fcntl.LOCK_EX)
                 if not built.is_dir():
-                    _build(built, requirements, wanted)
+                    build(built, requirements, wanted)
             fcntl.flock(held, fcntl.LOCK_SH)
             os.utime(held.name)
         if not built.is_dir():  # pruned before it was held
@@ -87,47 +87,6 @@ def _is_here(wanted: Requirement) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return not wanted.extras and wanted.specifier.contains(version, prereleases=True)
-
-
-def _build(target: Path, requirements: Sequence[str], python: str) -> None:
-    """Only wheels are installed, so that building runs no code of anybody's."""
-    passing = target.with_suffix(".building")
-    shutil.rmtree(passing, ignore_errors=True)
-    names = passing.with_suffix(".txt")
-    names.write_text("\n".join(requirements) + "\n")
-    into = str(passing / "bin" / "python")
-    install = ("pip", "install", "--python", into, "--only-binary", ":all:", "--compile-bytecode")
-    try:
-        _uv("venv", "--quiet", "--no-project", "--python", python, "--relocatable", str(passing))
-        _uv(*install, "--quiet", "--requirements", str(names))
-        passing.rename(target)
-    finally:
-        shutil.rmtree(passing, ignore_errors=True)
-        names.unlink(missing_ok=True)
-
-
-def _uv(*arguments: str) -> None:
-    import uv
-
-    # An environment that is active here is not where this belongs.
-    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    command = [uv.find_uv_bin(), *arguments]
-    try:
-        done = subprocess.run(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_BUILD_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise InvalidError(
-            f"the package's environment was not built within {_BUILD_SECONDS} s"
-        ) from None
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip()[-_UV_WORDS:]
-        raise InvalidError(f"the package's environment cannot be built: uv says: {words}")
 
 
 def _own_python() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 
 from loopwright_common import river_json
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.serving import Apart, ServingSpec
 from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.runtimes.apart import frames
@@ -81,7 +81,10 @@ def _shapes(arrays: Arrays) -> str:
 def described(
     directory: Path, spec: ServingSpec, example: Arrays, home: Quarters
 ) -> dict[str, object]:
-    """What a package is: its task, classes, and what its own predict answers; InvalidError."""
+    """What a package is: its task, classes, and what its own predict answers.
+
+    InvalidError when it cannot be opened, UnavailableError while its environment cannot be built.
+    """
     tenant = Tenant(directory, spec, example, home)
     try:
         return tenant.open()
@@ -107,7 +110,7 @@ class Tenant:
             home.metrics.memory.labels(self._name).set_function(self.memory)
 
     def open(self) -> dict[str, object]:
-        """What the model is; InvalidError when it cannot be opened."""
+        """What the model is. Errors are those of `described`."""
         with self._lock:
             try:
                 return self._start()
@@ -159,7 +162,7 @@ class Tenant:
         except ChildError as error:
             self._ended(error)
             raise
-        except InvalidError as error:
+        except (InvalidError, UnavailableError) as error:
             self._ended(ChildError("died", str(error)))
             raise RuntimeError(str(error)) from None
 

@@ -1,0 +1,168 @@
+"""While the package index is away deployments wait for it; what it answers is final."""
+
+import asyncio
+from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from loopwright_common import clock
+from loopwright_common.bus import EventBus
+from loopwright_common.database import Database
+from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.package import store_package
+from loopwright_deployer import service
+from loopwright_deployer.domain import IN_WORKSHOP, Deployment, State
+from loopwright_deployer.outages import Outage, lasting
+from loopwright_deployer.packaging.native import VARIABLE
+from loopwright_deployer.repository import Deployments
+from tests.deployer.builders import registered
+from tests.deployer.driving import CAUSE, latest, lead
+from tests.deployer.test_apart import PLOUGH, ploughed
+from tests.deployer.test_api import api
+from tests.deployer.test_worker import until, working
+from tests.package_index import Index, package_index
+from tests.scorer.apart_packages import wheel, wheels
+
+__all__ = ["api"]
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+LIMIT = "LOOPWRIGHT_DEPLOYER_INDEX_OUTAGE_SECONDS"
+AFTER_STAGING = sorted(set(State) - IN_WORKSHOP)
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Index, None, None]:
+    """All that a package of a foreign module requires, for whatever uv asks, once."""
+    made = wheels(tmp_path / "wheels")
+    wheel(made, "plough", "1.0", {"plough.py": PLOUGH})
+    wheel(made, "skops", "99.0", {})
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv(VARIABLE, "plough.Plough")
+    with package_index(made) as index:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
+        yield index
+
+
+async def receive(database: Database, tmp_path: Path, *requirements: str) -> None:
+    """Register version 1, of a module that nobody has here."""
+    source = ploughed(tmp_path / "source", *requirements)
+    digest = await store_package(DirectoryStore(tmp_path / "artifacts"), source)
+    await lead(database, 1, State.RECEIVED, digest=digest)
+
+
+async def postponed(database: Database) -> Deployment:
+    """Version 1 once it waits for the index."""
+    for _ in range(600):
+        found = (await latest(database, 1)).deployment
+        if found.retry_at is not None:
+            return found
+        await asyncio.sleep(0.05)
+    pytest.fail("version 1 waits for nothing")
+
+
+@on_sqlite
+async def test_a_deployment_waits_for_the_index_and_another_deployer_goes_on(
+    database: Database, bus: EventBus, index: Index, tmp_path: Path
+) -> None:
+    index.status = 503
+    await receive(database, tmp_path, "plough==1.0", "borrowed")
+    async with working(database, bus, tmp_path):
+        waiting = await postponed(database)
+    index.status = 200
+    async with working(database, bus, tmp_path):
+        done = (await until(database, 1, State.PROMOTING)).deployment
+
+    assert waiting.state is State.PACKAGING
+    assert "the package index cannot be reached: uv says:" in str(waiting.waits)
+    assert "503 Service Unavailable" in str(waiting.waits)
+    assert (done.failing_since, done.retry_at, done.deadline) == (None, None, None)
+
+
+@on_sqlite
+async def test_an_outage_counts_through_a_restart_and_past_the_limit_rejects_with_the_remedy(
+    database: Database, bus: EventBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: Index
+) -> None:
+    monkeypatch.setenv(LIMIT, "0.1")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    await receive(database, tmp_path, "plough==1.0")
+    async with working(database, bus, tmp_path):
+        waiting = await postponed(database)
+    async with working(database, bus, tmp_path):
+        record = await until(database, 1, *AFTER_STAGING)
+
+    assert waiting.failing_since is not None
+    assert record.deployment.state is State.REJECTED
+    since = f"failing since {clock.to_text(waiting.failing_since)}"
+    remedies = (LIMIT, "UV_DEFAULT_INDEX", "register the package as a new version")
+    assert all(told in record.deployment.why for told in (since, *remedies, "Connection refused"))
+
+
+@on_sqlite
+@pytest.mark.usefixtures("index")
+async def test_what_the_index_does_not_have_is_rejected_at_the_first_try(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    await receive(database, tmp_path, "plough==9.0")
+    async with working(database, bus, tmp_path):
+        record = await until(database, 1, *AFTER_STAGING)
+
+    assert record.deployment.state is State.REJECTED
+    assert "cannot be built: uv says: error: No solution found" in record.deployment.why
+    assert "plough==9.0" in record.deployment.why
+
+
+async def test_people_and_programs_see_since_when_and_until_when(
+    database: Database, api: httpx.AsyncClient
+) -> None:
+    record = await lead(database, 1, State.PACKAGING)
+    async with database.unit_of_work() as uow:
+        await service.postpone(uow, record, "the index is away", HOUR)
+
+    told = (await api.get(f"/v1/deployments/{record.deployment.id}")).json()
+
+    assert told["state"] == "packaging"
+    assert told["why"].endswith(": the index is away")
+    moments = [clock.from_text(told[name]) for name in ("failing_since", "retry_at", "deadline")]
+    assert moments[0] < moments[1] < moments[2] == moments[0] + HOUR
+    assert all(clock.to_text(moment) in told["why"] for moment in moments)
+
+
+async def test_deployments_that_wait_for_the_index_take_no_place_from_others(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    later = clock.now() + HOUR
+    for name in ("a", "b", "c"):
+        async with database.unit_of_work() as uow:
+            told = registered(1, model_id=name, model=name)
+            await service.receive(uow, told, "production", CAUSE)
+            waiting = (await Deployments(uow.connection).of_model("production", name))[0]
+            outage = Outage(clock.now(), later, later)
+            await Deployments(uow.connection).postpone(waiting.deployment, outage, "away")
+    await lead(database, 1, State.RECEIVED)
+    async with working(database, bus, tmp_path):
+        await until(database, 1, State.PACKAGING)
+
+    async with database.read() as connection:
+        waiting = (await Deployments(connection).of_model("production", "a"))[0]
+    assert waiting.deployment.state is State.RECEIVED
+
+
+@pytest.mark.parametrize(
+    ("lasted", "pause"), [(0, 1), (0.5, 1), (8, 8), (200, 200), (1000, 300), (3500, 100)]
+)
+def test_a_pause_is_as_long_as_the_outage_up_to_five_minutes_and_the_end(
+    lasted: float, pause: float
+) -> None:
+    now = NOON + timedelta(seconds=lasted)
+
+    assert lasting(NOON, now, HOUR) == Outage(NOON, now + timedelta(seconds=pause), NOON + HOUR)
+
+
+def test_at_the_limit_there_is_no_other_try() -> None:
+    assert lasting(NOON, NOON + HOUR, HOUR) is None
+    assert lasting(NOON, NOON, timedelta()) is None

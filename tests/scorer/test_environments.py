@@ -1,0 +1,89 @@
+"""What uv says of an index that is away, and of one that says no, is told apart."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_scorer.runtimes.apart.environments import Environments
+from tests.package_index import CUT, Index, package_index
+from tests.scorer.apart_packages import wheels
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Index, None, None]:
+    """What uv asks, once, remembering nothing."""
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with package_index(wheels(tmp_path / "wheels")) as index:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
+        yield index
+
+
+def built(tmp_path: Path, requirement: str) -> Path:
+    place = Environments(tmp_path / "environments").place([requirement], None)
+    place.leave()
+    return place.python
+
+
+@pytest.mark.parametrize("status", [CUT, 429, 503])
+def test_an_index_that_fails_is_a_passing_fault_and_leaves_nothing(
+    index: Index, tmp_path: Path, status: int
+) -> None:
+    index.status = status
+    with pytest.raises(UnavailableError, match=r"package index cannot be reached.*127\.0\.0\.1"):
+        built(tmp_path, "greeting")
+    assert not [each for each in (tmp_path / "environments").iterdir() if each.suffix != ".lock"]
+
+    index.status = 200
+    assert built(tmp_path, "greeting").is_file()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/simple", "https://nowhere.invalid/simple"])
+@pytest.mark.usefixtures("index")
+def test_an_index_that_is_not_there_is_a_passing_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", url)
+
+    with pytest.raises(UnavailableError, match="error sending request"):
+        built(tmp_path, "greeting")
+
+
+@pytest.mark.parametrize("name", ["UV_DEFAULT_INDEX", "UV_FIND_LINKS"])
+def test_what_uv_has_tried_again_in_vain_is_a_passing_fault(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "1")
+    monkeypatch.setenv(name, "http://127.0.0.1:9/simple")
+
+    with pytest.raises(UnavailableError, match="after 1 retr"):
+        built(tmp_path, "greeting")
+
+
+@pytest.mark.parametrize("status", [401, 404, 410])
+def test_an_index_that_refuses_has_answered(index: Index, tmp_path: Path, status: int) -> None:
+    index.status = status
+
+    with pytest.raises(InvalidError, match="cannot be built"):
+        built(tmp_path, "greeting")
+
+
+@pytest.mark.parametrize("requirement", ["greeting==9.0", "nobody-has-this"])
+@pytest.mark.usefixtures("index")
+def test_what_no_index_has_is_named(tmp_path: Path, requirement: str) -> None:
+    with pytest.raises(InvalidError, match=requirement):
+        built(tmp_path, requirement)
+
+
+@pytest.mark.usefixtures("index")
+def test_a_python_that_cannot_be_downloaded_is_a_passing_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path / "pythons"))
+    monkeypatch.setenv("UV_PYTHON_PREFERENCE", "only-managed")
+
+    with pytest.raises(UnavailableError, match="Failed to download"):
+        Environments(tmp_path / "environments").place(["greeting"], "3.10")
