@@ -20,6 +20,8 @@ from loopwright_common.unit_of_work import Cause, UnitOfWork
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _DELIVERY = _MIGRATIONS / "delivery"
+_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+"""Of the session; a migration may take longer, and so may what it imports in between."""
 
 
 class Database:
@@ -129,7 +131,7 @@ class Database:
 async def _prepare(connection: AsyncConnection, service: str) -> None:
     """On PostgreSQL one replica migrates at a time, in the service's own schema."""
     if connection.dialect.name == "postgresql":
-        for limit in ("statement_timeout", "lock_timeout"):
+        for limit in _LIMITS:
             await connection.execute(text(f"SET LOCAL {limit} = 0"))
         await lock_until_commit(connection, [f"loopwright/migrations/{service}"])
         await connection.execute(CreateSchema(service, if_not_exists=True))
