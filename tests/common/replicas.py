@@ -5,11 +5,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
-import sqlalchemy as sa
 
 from loopwright_common.bus import EventBus
 from loopwright_common.database import Database
-from loopwright_common.delivery_tables import outbox
 from loopwright_common.errors import UnavailableError
 from loopwright_common.metrics import Metrics
 from loopwright_common.runtime import Service, delivery_loops, run_until
@@ -18,7 +16,7 @@ from tests.common.buses import until
 from tests.common.probe import service
 from tests.history import Fact, Verdict, judge
 
-CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+CUT = "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE datname = $1"
 
 
 class Replica:
@@ -85,7 +83,7 @@ async def verdict_on(made: Sequence[Replica], within: float = 30) -> Verdict:
     async def is_quiet() -> bool:
         try:
             effects = await service.count_effects(database)
-            return effects >= len(told) and not await waiting(database)
+            return effects >= len(told) and not await service.waiting(database)
         except UnavailableError:  # a connection of the pool that was cut while nobody used it
             return False
 
@@ -93,16 +91,12 @@ async def verdict_on(made: Sequence[Replica], within: float = 30) -> Verdict:
     return judge(told, await service.effects(database))
 
 
-async def waiting(database: Database) -> int:
-    """How many events the relay has not published."""
-    query = sa.select(sa.func.count()).where(outbox.c.published_at.is_(None))
-    async with database.read() as connection:
-        return await connection.scalar(query) or 0
+async def cut_all(server: str, database: str, wait_ms: int = 0) -> int:
+    """Terminate every client of the database, as an operator may; returns how many.
 
-
-async def cut_all(server: str, database: str) -> int:
-    """Terminate every client of the database, as an operator may; returns how many."""
+    Each is given so many milliseconds to be gone; without any it may live on for a moment.
+    """
     connection = await asyncpg.connect(server)
-    cut = await connection.fetch(CUT, database)
+    cut = await connection.fetch(CUT, database, wait_ms)
     await connection.close()
     return len(cut)

@@ -22,7 +22,7 @@ from loopwright_common.sqlite_log import SqliteLog
 from loopwright_common.web import create_app
 from tests.common.buses import read_everything, until
 from tests.common.probe import service
-from tests.common.replicas import replicas, verdict_on, waiting
+from tests.common.replicas import replicas, verdict_on
 from tests.common.test_consumer import rows
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -133,7 +133,7 @@ async def test_a_replica_takes_over_from_one_that_hangs_with_its_connection_cut(
             await Relay(one, bus, Metrics()).publish_some(held)
 
     assert await told(bus) == ["a"]
-    assert await waiting(one) == 0
+    assert await service.waiting(one) == 0
     await one.close()
     await other.close()
 
@@ -178,7 +178,7 @@ async def test_a_record_that_the_bus_refuses_shows_in_readiness_and_metrics(
 
 
 async def is_waiting(database: Database, count: int) -> bool:
-    return await waiting(database) == count
+    return await service.waiting(database) == count
 
 
 async def readiness(database: Database, metrics: Metrics) -> str:

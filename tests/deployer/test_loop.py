@@ -18,6 +18,7 @@ from loopwright_common.runtime import Service
 from loopwright_common.table_reader import TableReader
 from loopwright_deployer.main import build
 from loopwright_deployer.settings import DeployerSettings
+from tests.common.buses import until
 from tests.deployer.builders import (
     COLUMNS,
     MODEL,
@@ -135,5 +136,9 @@ async def test_versions_go_from_registered_to_champion_and_back(running: Running
     undone = await running.api.post(f"/v1/models/{MODEL}/undo", json={"by": "ada"})
     assert undone.json()["state"] == "rolled-back"
     assert undone.json()["route"]["arms"][0]["version"] == 1
-    said = await everything_said(running.bus, "deployment-promoted", "deployment-finished")
-    assert [e.data.version for e in said if e.data.topic == "deployment-promoted"] == [1, 2]
+
+    async def is_said() -> bool:
+        said = await everything_said(running.bus, "deployment-promoted")
+        return [event.data.version for event in said] == [1, 2]
+
+    await until(is_said)

@@ -19,6 +19,7 @@ from loopwright_common.buses import open_bus
 from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.topics import all_topics, ensure_topics
 from loopwright_monitor.drift.repository import Model, Models, Versions
+from tests.common.probe.service import waiting
 from tests.monitor.crash_process import ROWS, outcome_of, say_champion, say_rows
 from tests.monitor.house import House
 
@@ -131,7 +132,8 @@ async def is_watched(house: House) -> bool:
 async def is_done(house: House) -> bool:
     model = await model_of(house)
     done = model is not None and model.rows == model.captured == model.labelled == ROWS
-    return done and bool(await house.told("retrain-requested"))
+    asked = done and bool(await house.told("retrain-requested"))
+    return asked and not await waiting(house.database)
 
 
 async def model_of(house: House) -> Model | None:

@@ -214,8 +214,8 @@ async def test_five_server_errors_in_a_row_take_the_canary_out(world: World) -> 
             return next((r.tripped for r in (await last_report(world)).routes), {})
 
         told = await eventually(tripped)
-        measured = [cast(ServingMeasured, m) for m in await world.told("serving-measured")]
 
+    measured = [cast(ServingMeasured, m) for m in await world.told("serving-measured")]
     assert statuses.count(500) == 5
     assert statuses[-1] == 200
     assert "5 server errors in a row" in told["2"]
@@ -252,12 +252,16 @@ async def test_a_replica_that_stops_leaves_the_table(world: World) -> None:
     async with world.replica() as replica:
         await world.route(1, await world.arm(1, "low"))
         await replica.serves(1)
-        report = await last_report(world)
+
+        async def is_told() -> bool:
+            routes = (await last_report(world)).routes
+            return [(r.model_id, r.revision) for r in routes] == [(MODEL_ID, 1)]
+
+        await eventually(is_told)
 
     subscription = await world.bus.subscribe(None, ["replica-reported"], from_start)
     records = await subscription.fetch(100, 0)
     assert records[-1].value == b""
-    assert [(r.model_id, r.revision) for r in report.routes] == [(MODEL_ID, 1)]
 
 
 async def test_shadow_arms_are_recorded_and_never_answer(world: World) -> None:

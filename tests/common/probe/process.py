@@ -1,4 +1,4 @@
-"""Run the probe service in a process of its own until it has handled N events.
+"""Run the probe service in a process of its own until it has handled N events and told of them.
 
     DATABASE_URL BUS_URL TOPIC_PREFIX N
 
@@ -34,7 +34,8 @@ async def main(database_url: str, bus_url: str, prefix: str, wanted: int) -> Non
         await service.tell_once(database, key, number)
     while len({effect.number for effect in await service.effects(database)}) < wanted:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    while await service.waiting(database):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
     for loop in loops:
         loop.cancel()
         with suppress(asyncio.CancelledError):

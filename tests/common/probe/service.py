@@ -10,7 +10,7 @@ from loopwright_common import clock
 from loopwright_common.bus import EventBus
 from loopwright_common.consumer import Consumer, Handlers, Patience
 from loopwright_common.database import Database
-from loopwright_common.delivery_tables import inbox
+from loopwright_common.delivery_tables import inbox, outbox
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_common.metrics import Metrics
 from loopwright_common.sql import upsert
@@ -73,6 +73,13 @@ def consumer(database: Database, bus: EventBus, handlers: Handlers = HANDLERS) -
 async def count_effects(database: Database) -> int:
     async with database.read() as connection:
         return await connection.scalar(sa.select(sa.func.count()).select_from(EFFECTS)) or 0
+
+
+async def waiting(database: Database) -> int:
+    """How many events the relay has not published."""
+    query = sa.select(sa.func.count()).where(outbox.c.published_at.is_(None))
+    async with database.read() as connection:
+        return await connection.scalar(query) or 0
 
 
 async def effects(database: Database) -> list[Effect]:
