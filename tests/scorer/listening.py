@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,10 +76,11 @@ class Client:
 
     async def end(self) -> bytes:
         """What comes until the server ends the connection, in whichever way."""
-        try:
-            return await self.reader.read()
-        except ConnectionError:
-            return b""
+        came = b""
+        with suppress(ConnectionError):
+            while some := await self.reader.read(1 << 16):
+                came += some
+        return came
 
     def close(self) -> None:
         self.writer.close()

@@ -42,7 +42,7 @@ def address(
 ) -> Iterator[str]:
     numbers = doubling(tmp_path_factory.mktemp("doubling") / "FP64", "float64")
     packages = {"FP64": numbers, "native": package_dirs["native"]}
-    with serving_grpc(routes_of(packages), largest=LARGEST, seconds=0.3) as address:
+    with serving_grpc(routes_of(packages), largest=LARGEST) as address:
         yield address
 
 
@@ -98,8 +98,15 @@ def test_messages_may_be_as_large_as_bodies_and_no_larger(channel: Any) -> None:
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_a_message_that_does_not_come_is_not_waited_for(channel: Any) -> None:
-    infer = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+@pytest.fixture
+def hasty() -> Iterator[Any]:
+    """A channel to a server of its own that waits for no message."""
+    with serving_grpc(Routes(), seconds=0.3) as address, grpc.insecure_channel(address) as channel:
+        yield channel
+
+
+def test_a_message_that_does_not_come_is_not_waited_for(hasty: Any) -> None:
+    infer = hasty.stream_unary("/inference.GRPCInferenceService/ModelInfer")
 
     def never() -> Iterator[bytes]:
         time.sleep(2)

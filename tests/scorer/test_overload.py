@@ -63,8 +63,9 @@ async def test_who_drips_a_request_is_told_to_hurry_and_let_go(world: World, beg
             client.writer.write(begun)
         rest = b"1" * 100 if begun else HEAD
         dripping = [asyncio.create_task(drip(client, rest)) for client in clients]
+        ends = [asyncio.create_task(client.end()) for client in clients]
         await others_are_answered(there)
-        ended = [await client.end() for client in clients]
+        ended = [await end for end in ends]
         for task in dripping:
             task.cancel()
 
@@ -252,8 +253,12 @@ async def test_a_version_that_hangs_fills_its_own_line_and_no_other(
 ) -> None:
     async with beside_one_that_hangs(world, tmp_path / "mischief", queue=4) as replica:
         hanging = [asyncio.create_task(asked(replica, "hang")) for _ in range(5)]
+
+        async def wait_in_line() -> bool:
+            return replica.metric("loopwright_compute_waiting") == 2
+
+        await eventually(wait_in_line)
         answered = [await replica.infer(ROW) for _ in range(10)]
-        assert replica.metric("loopwright_compute_waiting") == 2
         ended = [await task for task in hanging]
 
     assert {answer.status_code for answer in answered} == {200}
