@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
 import pyarrow as pa
 
 from loopwright_common.bus import EventBus
 from loopwright_common.codec import Outgoing
 from loopwright_common.errors import UnavailableError
 from loopwright_common.inference import ENVELOPE, InferenceLogged
+from loopwright_scorer.inputs import Inputs
+from loopwright_scorer.models import Scored
+from loopwright_scorer.records import CallRecord, Page, joined
+from loopwright_scorer.runtimes.outputs import Outputs
+from loopwright_scorer.tensors import TensorType
 from tests.scorer.conftest import MODEL, ROW, Columns, Replica, World, eventually
 from tests.scorer.packages import BREAKS_AT
 
@@ -85,6 +91,44 @@ async def test_a_failed_call_is_logged_with_its_error(world: World) -> None:
     assert bad["output.label"] is None
     assert bad["input.visits"] == BREAKS_AT
     assert "Gather" in bad["error"]
+
+
+async def test_small_and_large_calls_are_logged_whole_and_in_order(world: World) -> None:
+    """More small ones than are copied together, and some between them that are not copied."""
+    sizes = [1] * 300 + [100, 2, 700] + [3] * 100
+    visits = [[n % 7 for n in range(at, at + size)] for at, size in enumerate(sizes)]
+    jobs = [[f"{n}" if n % 3 else None for n in call] for call in visits]
+    async with world.replica(record_every=60) as replica:
+        await start(world, replica, "trained")
+        for own, job in zip(visits, jobs, strict=True):
+            rows = len(own)
+            columns: Columns = {"visits": own, "job": job}
+            columns |= {"age": [20.0] * rows, "balance": [1.0] * rows}
+            await replica.infer(columns)
+
+    told = (await logged(world)).to_pylist()
+    assert [row["input.visits"] for row in told] == [n for call in visits for n in call]
+    assert [row["input.job"] for row in told] == [job for call in jobs for job in call]
+    places = [row["prediction_id"].rpartition(".")[2] for row in told]
+    assert places == [str(n) for size in sizes for n in range(size)]
+
+
+def test_answers_that_change_their_type_are_logged_as_they_are() -> None:
+    """A function may answer whole numbers, and numbers later."""
+    like = TensorType("prediction", "FP64", (-1,)), TensorType("age", "FP64", (-1,))
+    answers = [np.array([3]), np.array([0.5]), np.array([4])]
+    pages: list[Page] = []
+    for time, answer in enumerate(answers):
+        scored = Scored(Inputs(1, {"age": np.array([1.0])}), Outputs(prediction=answer))
+        record = CallRecord(
+            "m-1", "bank", f"p{time}", None, time, 1, "live", like[1:], like[:1], scored, 100
+        )
+        if not pages or not pages[-1].add(record):
+            pages.append(Page(record))
+            assert pages[-1].add(record)
+
+    (rows,) = joined(pages, {})
+    assert rows.table.column("output.score").to_pylist() == [3, 0.5, 4]
 
 
 async def test_calls_by_version_and_refused_calls_are_not_logged(world: World) -> None:

@@ -1,14 +1,14 @@
 """Inputs and outputs of many calls as Arrow columns, without work per value or row in Python."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.inference import OUTPUT, SCORE
-from loopwright_scorer.models import Scored
-from loopwright_scorer.runtimes.outputs import PREDICTION, PROBABILITIES
+from loopwright_common.inference import INPUT, OUTPUT, SCORE
+from loopwright_scorer.inputs import Inputs
+from loopwright_scorer.runtimes.outputs import LABEL, PREDICTION, PROBABILITIES, Outputs
 from loopwright_scorer.tensors import TensorType
 
 _LARGEST_TENSOR = 64
@@ -22,66 +22,91 @@ _ARROW = {
     "BYTES": pa.string(),
 }
 Named = Iterator[tuple[str, pa.Array]]
-Digests = Mapping[tuple[str, str], str]
-"""Of large inputs, by prediction id and name of the input."""
 
 
-def is_large(values: np.ndarray) -> bool:
-    return math.prod(values.shape[1:]) > _LARGEST_TENSOR
+class InputColumns:
+    """How the inputs of calls with the same signature are recorded, but for the `redacted`."""
+
+    def __init__(
+        self, inputs: Sequence[TensorType], like: Inputs, redacted: Collection[str]
+    ) -> None:
+        """`like`: those of one of the calls."""
+        arrays = like.arrays
+        kept = [put for put in inputs if put.name not in redacted]
+        self._kept = kept
+        self._names = {put.name: _names_of(put, arrays[put.name]) for put in inputs}
+        self._places = like.places()
+        self.large = [put.name for put in kept if _is_large(put, arrays[put.name])]
+        """Names of those that do not fit into columns."""
+        self._alone = [put.name for put in kept if put.name not in self.large]
+        self.left_out = tuple(
+            name for put in inputs if put.name in redacted for name in self._names[put.name]
+        )
+
+    def parts(self, inputs: Inputs) -> Sequence[np.ndarray]:
+        """What is kept of a call, each [rows, ...], but for the large ones."""
+        if inputs.blocks:
+            return inputs.blocks
+        return [inputs.arrays[name] for name in self._alone]
+
+    def columns(
+        self, blocks: Sequence[np.ndarray], large: Mapping[str, Sequence[str | None]]
+    ) -> Named:
+        """Of the parts of all calls, each as [columns, rows], and each row's digest of `large`."""
+        for put in self._kept:
+            if put.name in large:
+                yield INPUT + put.name, pa.array(large[put.name], pa.string())
+            elif self._places:
+                block, column = self._places[put.name]
+                yield INPUT + put.name, _array(blocks[block][column], put)
+            else:
+                own = blocks[self._alone.index(put.name)]
+                for name, values in zip(self._names[put.name], own, strict=True):
+                    yield INPUT + name, _array(values, put)
 
 
-def names_of(put: TensorType, values: np.ndarray) -> list[str]:
+class OutputColumns:
+    """How answers are recorded: the monitored score stands for a number or two probabilities."""
+
+    def __init__(self, outputs: Sequence[TensorType]) -> None:
+        self._told = [put for put in outputs if not _is_score(put)]
+        self._has_score = any(_is_score(put) or put.name == PROBABILITIES for put in outputs)
+
+    def parts(self, rows: int, outputs: Outputs | None) -> Sequence[np.ndarray]:
+        """What is kept of an answer, each [rows, ...]; nothing where there is none."""
+        if outputs is None:
+            return []
+        found = [getattr(outputs, put.name) for put in self._told]
+        parts = [np.full(rows, None, object) if each is None else each for each in found]
+        if self._has_score:
+            score = outputs.score()
+            parts.append(np.full(rows, np.nan) if score is None else score)
+        return parts
+
+    def columns(self, blocks: Sequence[np.ndarray], rows: int) -> Named:
+        """Of the parts of all calls, each as [columns, rows]; nulls where there are none."""
+        for i, put in enumerate(self._told):
+            kind = _type_of(put)
+            if not blocks:
+                yield OUTPUT + put.name, pa.nulls(rows, kind)
+            elif len(put.shape) == 1:
+                yield OUTPUT + put.name, _array(blocks[i][0], put)
+            else:
+                yield OUTPUT + put.name, pa.array(blocks[i].T.tolist(), kind)
+        if self._has_score:
+            scores = blocks[-1][0] if blocks else np.full(rows, np.nan)
+            yield SCORE, pa.array(scores, pa.float64(), from_pandas=True)
+
+
+def _is_large(put: TensorType, values: np.ndarray) -> bool:
+    return len(put.shape) > 1 and math.prod(values.shape[1:]) > _LARGEST_TENSOR
+
+
+def _names_of(put: TensorType, values: np.ndarray) -> list[str]:
     """The columns that an input is recorded in."""
-    if len(put.shape) == 1 or is_large(values):
+    if len(put.shape) == 1 or _is_large(put, values):
         return [put.name]
     return [f"{put.name}_{i}" for i in range(math.prod(values.shape[1:]))]
-
-
-def input_columns(
-    inputs: Sequence[TensorType],
-    ids: Sequence[str],
-    scored: Sequence[Scored],
-    calls: np.ndarray,
-    digests: Digests,
-) -> Named:
-    """`calls[i]` is the place among `scored` of the call that row i is of."""
-    matrix = _joined_matrix(scored)
-    for put in inputs:
-        if matrix is not None:
-            yield put.name, _array(matrix[put.name], put)
-            continue
-        example = scored[0].inputs.arrays[put.name]
-        if is_large(example):
-            kept = [digests.get((each, put.name)) for each in ids]
-            yield put.name, pa.array(kept, pa.string()).take(pa.array(calls))
-            continue
-        values = np.concatenate([each.inputs.arrays[put.name] for each in scored])
-        if len(put.shape) == 1:
-            yield put.name, _array(values, put)
-            continue
-        for name, column in zip(
-            names_of(put, example), values.reshape(len(values), -1).T, strict=True
-        ):
-            yield name, _array(column, put)
-
-
-def output_columns(outputs: Sequence[TensorType], scored: Sequence[Scored]) -> Named:
-    """What was answered; the monitored score stands for a number or a pair of probabilities."""
-    for put in outputs:
-        if not _is_score(put):
-            yield OUTPUT + put.name, _answers(put, scored)
-    if any(_is_score(put) or put.name == PROBABILITIES for put in outputs):
-        scores = np.concatenate([_score(each) for each in scored])
-        yield SCORE, pa.array(scores, pa.float64(), from_pandas=True)
-
-
-def _joined_matrix(scored: Sequence[Scored]) -> Mapping[str, np.ndarray] | None:
-    """Columns by name where every call has them as one matrix."""
-    matrices = [each.inputs.matrix for each in scored if each.inputs.matrix is not None]
-    if len(matrices) < len(scored):
-        return None
-    columns = np.concatenate([matrix.T for matrix in matrices], axis=1)
-    return dict(zip(scored[0].inputs.arrays, columns, strict=True))
 
 
 def _is_score(put: TensorType) -> bool:
@@ -90,24 +115,10 @@ def _is_score(put: TensorType) -> bool:
     return put.name == PREDICTION and len(put.shape) == 1
 
 
-def _score(scored: Scored) -> np.ndarray:
-    score = scored.outputs.score() if scored.outputs else None
-    return np.full(scored.inputs.rows, np.nan) if score is None else score
-
-
-def _answers(put: TensorType, scored: Sequence[Scored]) -> pa.Array:
-    found = [getattr(each.outputs, put.name, None) for each in scored]
-    if len(put.shape) == 1:
-        rows = [
-            np.full(each.inputs.rows, None, object) if values is None else values
-            for each, values in zip(scored, found, strict=True)
-        ]
-        return _array(np.concatenate(rows), put)
-    lists: list[list[object] | None] = []
-    for each, values in zip(scored, found, strict=True):
-        lists += [None] * each.inputs.rows if values is None else values.tolist()
-    kind = pa.float64() if put.name != "label" else _ARROW.get(put.datatype)
-    return pa.array(lists, pa.list_(kind) if len(put.shape) == 2 and kind else None)
+def _type_of(put: TensorType) -> pa.DataType | None:
+    """An output's, where it follows from the signature."""
+    kind = pa.float64() if len(put.shape) > 1 and put.name != LABEL else _ARROW.get(put.datatype)
+    return pa.list_(kind) if len(put.shape) == 2 and kind else kind
 
 
 def _array(values: np.ndarray, put: TensorType) -> pa.Array:

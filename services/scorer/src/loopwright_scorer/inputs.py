@@ -15,34 +15,48 @@ _LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float16, n
 
 
 class Inputs:
-    """A request's rows; missing is NaN, None in text, NaT in times.
-
-    `matrix` [rows, columns] is there when the signature is columns of one type.
-    """
+    """A request's rows; missing is NaN, None in text, NaT in times."""
 
     def __init__(
         self,
         rows: int,
         arrays: Mapping[str, np.ndarray] | None = None,
         *,
-        matrix: np.ndarray | None = None,
+        blocks: Sequence[np.ndarray] = (),
         names: Sequence[str] = (),
+        places: Sequence[tuple[int, int]] = (),
         ignored: Sequence[str] = (),
     ) -> None:
-        """Give `arrays`, or a `matrix` with the `names` of its columns."""
+        """Give `arrays`, or `blocks` with the `names` of their columns in the signature's order.
+
+        A block [rows, columns] has the columns of one type; `places` are the block and the column
+        in it of each name, which may be left out where there is but one block.
+        """
         self.rows = rows
-        self.matrix = matrix
+        self.blocks = blocks
         self.ignored = ignored
         self._names = names
+        self._places = places
         if arrays is not None:
             self.arrays = arrays
+
+    @property
+    def matrix(self) -> np.ndarray | None:
+        """[rows, columns], where the signature is columns of one type."""
+        return self.blocks[0] if len(self.blocks) == 1 else None
 
     @cached_property
     def arrays(self) -> Mapping[str, np.ndarray]:
         """By input name, in the order of the signature."""
-        if self.matrix is None:
-            return {}
-        return dict(zip(self._names, self.matrix.T, strict=True))
+        if len(self.blocks) == 1:
+            return dict(zip(self._names, self.blocks[0].T, strict=True))
+        columns = [block.T for block in self.blocks]
+        return {name: columns[block][column] for name, (block, column) in self.places().items()}
+
+    def places(self) -> Mapping[str, tuple[int, int]]:
+        """The block of each name, and the column in it; empty where there are no blocks."""
+        places = self._places or [(0, column) for column in range(len(self._names))]
+        return dict(zip(self._names, places, strict=True))
 
     def as_matrix(self, dtype: np.dtype) -> np.ndarray:
         """All columns as [rows, columns]; InvalidError where a number does not fit the type."""
@@ -60,12 +74,12 @@ class Inputs:
 
 def joined(parts: Sequence[Inputs]) -> Inputs:
     """The rows of several requests to one model, in order."""
-    rows = sum(part.rows for part in parts)
-    if all(part.matrix is not None for part in parts):
-        matrix = np.concatenate([part.matrix for part in parts if part.matrix is not None])
-        return Inputs(rows, matrix=matrix, names=list(parts[0].arrays))
-    names = parts[0].arrays
-    return Inputs(rows, {n: np.concatenate([p.arrays[n] for p in parts]) for n in names})
+    first, rows = parts[0], sum(part.rows for part in parts)
+    if first.blocks:
+        several = zip(*(part.blocks for part in parts), strict=True)
+        blocks = [np.concatenate(each) for each in several]
+        return Inputs(rows, blocks=blocks, names=first._names, places=first._places)
+    return Inputs(rows, {n: np.concatenate([p.arrays[n] for p in parts]) for n in first.arrays})
 
 
 def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import LoopwrightError
-from loopwright_scorer.records import CallRecord
+from loopwright_scorer.records import Large
 
 log = structlog.get_logger()
 _SECONDS = 2.0
@@ -31,15 +31,15 @@ class LargeInputs:
             f"loopwright_inference_arrays_{name}", f"Large inputs {what}.", registry=registry
         )
 
-    async def put(self, records: Sequence[CallRecord]) -> dict[tuple[str, str], str]:
+    async def put(self, wanted: Sequence[Large]) -> dict[tuple[str, str], str]:
         """Digests by prediction id and input; those that could not be kept are left out."""
-        wanted = [(record, name) for record in records for name in record.large()]
         found: dict[tuple[str, str], str] = {}
         try:
             async with asyncio.timeout(_SECONDS):
-                for record, name in wanted:
-                    body = await asyncio.to_thread(_npy, record.scored.inputs.arrays[name])
-                    found[record.prediction_id, name] = (await self._store.put(body)).digest
+                for large in wanted:
+                    body = await asyncio.to_thread(_npy, large.values)
+                    stored = await self._store.put(body)
+                    found[large.prediction_id, large.name] = stored.digest
         except (TimeoutError, LoopwrightError, ValueError) as error:
             log.warning("recorder.arrays-dropped", error=str(error) or "the store is too slow")
         self._kept.inc(len(found))

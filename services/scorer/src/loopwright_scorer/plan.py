@@ -45,6 +45,7 @@ class ColumnPlan:
         self._names = [column.name for column in columns]
         self._known = frozenset(self._names)
         self._groups = _groups(columns)
+        self._places = _places(columns, self._groups)
         self._count = len(columns)
         self.inputs = [TensorType(c.name, KINDS[c.type].datatype, (-1,)) for c in columns]
         self.matrix = self._matrix_type()
@@ -55,14 +56,8 @@ class ColumnPlan:
             return self._from_matrix(*next(iter(given.items())))
         rows = next(iter(given.values())).shape[0]
         ignored = () if given.keys() <= self._known else sorted(given.keys() - self._known)
-        if len(self._groups) == 1:
-            block = self._block(*self._groups[0], given, rows)
-            return Inputs(rows, matrix=block.T, names=self._names, ignored=ignored)
-        found: dict[str, np.ndarray] = {}
-        for kind, columns in self._groups:
-            block = self._block(kind, columns, given, rows)
-            found.update(zip((column.name for column in columns), block, strict=True))
-        return Inputs(rows, {name: found[name] for name in self._names}, ignored=ignored)
+        blocks = [self._block(kind, columns, given, rows).T for kind, columns in self._groups]
+        return Inputs(rows, blocks=blocks, names=self._names, places=self._places, ignored=ignored)
 
     def _matrix_type(self) -> TensorType | None:
         """What a matrix of this signature is; None where columns are of several types."""
@@ -84,7 +79,7 @@ class ColumnPlan:
         kind = self._groups[0][0]
         check_datatype(name, kind, given)
         matrix = read_values(name, kind, given.data).reshape(given.shape)
-        return Inputs(given.shape[0], matrix=matrix, names=self._names)
+        return Inputs(given.shape[0], blocks=(matrix,), names=self._names)
 
     def _block(
         self, kind: Kind, columns: Sequence[Column], given: Mapping[str, GivenTensor], rows: int
@@ -127,6 +122,14 @@ def _groups(columns: Sequence[Column]) -> list[tuple[Kind, list[Column]]]:
     for column in columns:
         groups.setdefault(column.type, (KINDS[column.type], []))[1].append(column)
     return list(groups.values())
+
+
+def _places(
+    columns: Sequence[Column], groups: Sequence[tuple[Kind, list[Column]]]
+) -> list[tuple[int, int]]:
+    """Of each column its group, and its place in that."""
+    found = {c.name: (i, at) for i, (_, own) in enumerate(groups) for at, c in enumerate(own)}
+    return [found[column.name] for column in columns]
 
 
 class TensorPlan:

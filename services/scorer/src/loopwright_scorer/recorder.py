@@ -1,7 +1,7 @@
 """Inference records on their way out: buffered, sealed into batches, published or spilled.
 
-An answer only appends a reference. Every sealed batch has the next sequence number of its (replica,
-epoch, model) and keeps its event id, so a gap is a loss and a repeat is told as one.
+An answer only adds its rows to a page. Every sealed batch has the next sequence number of its
+(replica, epoch, model) and keeps its event id, so a gap is a loss and a repeat is told as one.
 """
 
 import asyncio
@@ -12,11 +12,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from loopwright_common.failpoints import failpoint
 from loopwright_scorer.batches import Sealed, Stream, fits, parts, seal
-from loopwright_scorer.columns import Digests
 from loopwright_scorer.keeping import is_kept
 from loopwright_scorer.large_inputs import LargeInputs
 from loopwright_scorer.measure import Replica
-from loopwright_scorer.records import CallRecord, Rows, no_rows, to_rows
+from loopwright_scorer.records import CallRecord, Digests, Page, Rows, joined, no_rows
 from loopwright_scorer.sender import Sender
 
 log = structlog.get_logger()
@@ -70,7 +69,10 @@ class Recorder:
         self._every = every
         self._rows = rows
         self._room = buffer
-        self._waiting: list[CallRecord] = []
+        self._pages: list[Page] = []
+        self._open: dict[tuple[object, ...], Page] = {}
+        """The page that takes calls of a kind."""
+        self._calls = 0
         self._waiting_rows = 0
         self._left_out = 0
         self._streams: dict[str, Stream] = {}
@@ -79,18 +81,20 @@ class Recorder:
 
     def append(self, record: CallRecord) -> None:
         """Keep the record unless it is not sampled; without room in the buffer it is dropped."""
-        rows = record.rows
+        if not (rows := record.rows):
+            return
         if not is_kept(record.policy, record.prediction_id):
             self._left_out += rows
             return
         record.size += rows * _ROW_BYTES
         if record.size > self._room:
-            self._drop(self._stream(record), rows)
+            self._drop(self._stream(record.model_id, record.model), rows)
             return
-        self._waiting.append(record)
+        self._write(record)
+        self._calls += 1
         self._waiting_rows += rows
         self._room -= record.size
-        if self._waiting_rows >= self._rows or len(self._waiting) >= _MOST_CALLS:
+        if self._waiting_rows >= self._rows or self._calls >= _MOST_CALLS:
             self._full.set()
 
     async def run(self) -> None:
@@ -105,11 +109,11 @@ class Recorder:
     async def flush(self) -> None:
         """Send or spill everything taken so far, and tell of what was dropped."""
         async with self._turn:
-            records, self._waiting = self._waiting, []
-            self._waiting_rows = 0
+            pages, self._pages, self._open = self._pages, [], {}
+            self._calls = self._waiting_rows = 0
             self._full.clear()
-            await self._send(await self._seal(records))
-            self._room += sum(record.size for record in records)
+            await self._send(await self._seal(pages))
+            self._room += sum(page.size for page in pages)
             self._metrics.left_out.inc(self._left_out)
             self._left_out = 0
             if self._sender.is_clear:
@@ -124,35 +128,43 @@ class Recorder:
             streams = self._streams.values()
             await self._send([seal(self._replica, each, no_rows(), last=True) for each in streams])
 
-    async def _seal(self, records: Sequence[CallRecord]) -> list[Sealed]:
-        by_model: dict[str, list[CallRecord]] = {}
-        for record in records:
-            by_model.setdefault(record.model_id, []).append(record)
+    def _write(self, record: CallRecord) -> None:
+        kind = record.kind()
+        page = self._open.get(kind)
+        if page is None or not page.add(record):
+            page = self._open[kind] = Page(record)
+            page.add(record)
+            self._pages.append(page)
+
+    async def _seal(self, pages: Sequence[Page]) -> list[Sealed]:
+        by_model: dict[str, list[Page]] = {}
+        for page in pages:
+            by_model.setdefault(page.model_id, []).append(page)
         sealed: list[Sealed] = []
-        for own in by_model.values():
-            digests = await self._large.put(own)
-            sealed += await self._batches(self._stream(own[0]), own, digests)
+        for model_id, own in by_model.items():
+            digests = await self._large.put([large for page in own for large in page.large])
+            sealed += await self._batches(self._stream(model_id, own[0].model), own, digests)
         failpoint("scorer.sealed")
         return sealed
 
     async def _batches(
-        self, stream: Stream, records: Sequence[CallRecord], digests: Digests
+        self, stream: Stream, pages: Sequence[Page], digests: Digests
     ) -> list[Sealed]:
         """What cannot be sealed is dropped: records never end what they are records of."""
         try:
-            sealed, lost = await asyncio.to_thread(self._cut, stream, records, digests)
+            sealed, lost = await asyncio.to_thread(self._cut, stream, pages, digests)
         except Exception as error:  # noqa: BLE001 - a column may hold what Arrow does not take
             log.error("recorder.not-sealed", model=stream.model, error=type(error).__name__)
-            sealed, lost = [], sum(record.rows for record in records)
+            sealed, lost = [], sum(page.rows for page in pages)
         self._drop(stream, lost)
         return sealed
 
     def _cut(
-        self, stream: Stream, records: Sequence[CallRecord], digests: Digests
+        self, stream: Stream, pages: Sequence[Page], digests: Digests
     ) -> tuple[list[Sealed], int]:
         """Sealed batches, and how many rows are each too large for one."""
         sealed, lost = [], 0
-        for rows in to_rows(records, digests):
+        for rows in joined(pages, digests):
             for part in parts(rows.table, self._rows):
                 if part.num_rows > 1 or fits(part):
                     sealed.append(seal(self._replica, stream, Rows(part, rows.redacted)))
@@ -183,5 +195,5 @@ class Recorder:
         stream.dropped += rows
         self._metrics.dropped.inc(rows)
 
-    def _stream(self, record: CallRecord) -> Stream:
-        return self._streams.setdefault(record.model_id, Stream(record.model_id, record.model))
+    def _stream(self, model_id: str, model: str) -> Stream:
+        return self._streams.setdefault(model_id, Stream(model_id, model))

@@ -1,6 +1,6 @@
-"""Calls as they wait to be logged, and the batches' rows made of them."""
+"""Calls as they wait to be logged: pages of rows, and the tables made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,17 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loopwright_common.inference import ENVELOPE, INPUT
+from loopwright_common.inference import ENVELOPE
 from loopwright_common.policy import RecordPolicy
-from loopwright_scorer.columns import Digests, input_columns, is_large, names_of, output_columns
+from loopwright_scorer.columns import InputColumns, OutputColumns
 from loopwright_scorer.keeping import WHOLE, told_error
 from loopwright_scorer.models import Scored
+from loopwright_scorer.stacks import Stack
 from loopwright_scorer.tensors import TensorType
+
+Digests = Mapping[tuple[str, str], str]
+"""Of large inputs, by prediction id and name of the input."""
 
 
 @dataclass(slots=True)
 class CallRecord:
-    """References to what a call was given and answered; `size` is its share of the buffer.
+    """What a call was given and answered; `size` is its share of the buffer, in bytes.
 
     `micros`: when it was scored, in microseconds since 1970.
     """
@@ -40,13 +44,10 @@ class CallRecord:
     def rows(self) -> int:
         return self.scored.inputs.rows
 
-    def large(self) -> list[str]:
-        """Inputs that do not fit into columns, but for the redacted."""
-        if len(self.inputs[0].shape) == 1:  # a signature is columns, or one tensor
-            return []
-        arrays = self.scored.inputs.arrays
-        redacted = self.policy.redact
-        return [n for n, array in arrays.items() if n not in redacted and is_large(array)]
+    def kind(self) -> tuple[object, ...]:
+        """Calls with the same one may be on a page."""
+        failed = self.scored.outputs is None
+        return self.model_id, id(self.inputs), id(self.outputs), id(self.policy), failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,68 +63,119 @@ def no_rows() -> Rows:
     return Rows(ENVELOPE.empty_table())
 
 
-def to_rows(records: Sequence[CallRecord], digests: Digests) -> list[Rows]:
-    """One part per run of records with the same columns."""
-    runs: list[list[CallRecord]] = []
-    last: object = None
-    for record in records:
-        columns = _columns(record)
-        if columns != last:
-            runs.append([])
-            last = columns
-        runs[-1].append(record)
-    return [_rows(run, digests) for run in runs]
+@dataclass(frozen=True, slots=True)
+class Large:
+    """An input that does not fit into columns."""
+
+    prediction_id: str
+    name: str
+    values: np.ndarray
 
 
-def _columns(record: CallRecord) -> tuple[object, ...]:
-    first = record.inputs[0]
-    if len(first.shape) == 1:
-        return record.inputs, record.outputs, record.policy
-    shape = record.scored.inputs.arrays[first.name].shape[1:]
-    return record.inputs, record.outputs, record.policy, shape
+class Page:
+    """The rows of calls of one kind, copied into columns: nothing else of a call is kept."""
+
+    def __init__(self, first: CallRecord) -> None:
+        """Without any call yet, also the first."""
+        # The kind is told by identities, which hold as long as what they are of.
+        self._like = first
+        scored = first.scored
+        self._inputs = InputColumns(first.inputs, scored.inputs, first.policy.redact)
+        self._outputs = OutputColumns(first.outputs)
+        self._stacks = [Stack(part) for part in self._parts(first)]
+        self._calls: list[tuple[str, str | None, int, int, str, str | None]] = []
+        self._counts: list[int] = []
+        self.model_id = first.model_id
+        self.model = first.model
+        self.large: list[Large] = []
+        self.rows = 0
+        self.size = 0
+        """Bytes of the buffer that its calls take."""
+
+    def add(self, record: CallRecord) -> bool:
+        """False where its arrays are not of the types and shapes of those before."""
+        parts = self._parts(record)
+        if not all(map(Stack.takes, self._stacks, parts)):
+            return False
+        for stack, part in zip(self._stacks, parts, strict=True):
+            stack.add(part)
+        for name in self._inputs.large:
+            values = record.scored.inputs.arrays[name]
+            self.large.append(Large(record.prediction_id, name, values))
+        self._calls.append(
+            (
+                record.prediction_id,
+                record.request_id,
+                record.micros,
+                record.version,
+                record.arm,
+                _error(record),
+            )
+        )
+        rows = record.rows
+        self._counts.append(rows)
+        self.rows += rows
+        self.size += record.size
+        return True
+
+    def table(self, digests: Digests) -> Rows:
+        """All its rows; of large inputs the digest, where they could be kept."""
+        counts = np.array(self._counts)
+        calls = np.repeat(np.arange(len(counts)), counts)
+        kept = [stack.columns() for stack in self._stacks]
+        inputs = len(self._inputs.parts(self._like.scored.inputs))
+        named = [
+            *self._inputs.columns(kept[:inputs], self._digests(digests, calls)),
+            *self._outputs.columns(kept[inputs:], self.rows),
+        ]
+        fields = [*ENVELOPE, *(pa.field(name, array.type) for name, array in named)]
+        arrays = [*_envelope(self._calls, calls, counts), *(array for _, array in named)]
+        return Rows(pa.table(arrays, schema=pa.schema(fields)), self._inputs.left_out)
+
+    def _parts(self, record: CallRecord) -> list[np.ndarray]:
+        inputs, outputs = record.scored.inputs, record.scored.outputs
+        return [*self._inputs.parts(inputs), *self._outputs.parts(inputs.rows, outputs)]
+
+    def _digests(self, digests: Digests, calls: np.ndarray) -> dict[str, list[str | None]]:
+        """By name of the input, of each row."""
+        names = {large.name for large in self.large}
+        ids = [call[0] for call in self._calls]
+        return {name: [digests.get((ids[call], name)) for call in calls] for name in names}
 
 
-def _rows(records: Sequence[CallRecord], digests: Digests) -> Rows:
-    first = records[0]
-    redacted = set(first.policy.redact)
-    kept = [put for put in first.inputs if put.name not in redacted]
-    counts = np.array([record.rows for record in records])
-    calls = np.repeat(np.arange(len(records)), counts)
-    ids = [record.prediction_id for record in records]
-    scored = [record.scored for record in records]
-    named = [
-        *(
-            (INPUT + name, array)
-            for name, array in input_columns(kept, ids, scored, calls, digests)
-        ),
-        *output_columns(first.outputs, scored),
-    ]
-    fields = [*ENVELOPE, *(pa.field(name, array.type) for name, array in named)]
-    arrays = [*_envelope(records, calls, counts), *(array for _, array in named)]
-    left_out = [
-        name
-        for put in first.inputs
-        if put.name in redacted
-        for name in names_of(put, first.scored.inputs.arrays[put.name])
-    ]
-    return Rows(pa.table(arrays, schema=pa.schema(fields)), tuple(left_out))
+def joined(pages: Sequence[Page], digests: Digests) -> list[Rows]:
+    """The pages' rows, those with the same columns together, in the order of their times."""
+    found: list[Rows] = []
+    for rows in (page.table(digests) for page in pages):
+        for i, other in enumerate(found):
+            if rows.redacted == other.redacted and rows.table.schema == other.table.schema:
+                found[i] = Rows(_in_order([other.table, rows.table]), rows.redacted)
+                break
+        else:
+            found.append(rows)
+    return found
+
+
+def _in_order(tables: Sequence[pa.Table]) -> pa.Table:
+    table = pa.concat_tables(tables)
+    times = table.column("time").cast(pa.int64()).to_numpy()
+    return table.take(pa.array(np.argsort(times, kind="stable"))).combine_chunks()
 
 
 def _envelope(
-    records: Sequence[CallRecord], calls: np.ndarray, counts: np.ndarray
+    told: Sequence[tuple[object, ...]], calls: np.ndarray, counts: np.ndarray
 ) -> list[pa.Array]:
+    ids, request_ids, micros, versions, arms, errors = zip(*told, strict=True)
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     places = pa.array(np.arange(len(calls)) - starts).cast(pa.string())
     rows = pa.array(calls)
-    ids = pa.array([r.prediction_id for r in records], pa.string()).take(rows)
-    times = np.repeat(np.array([r.micros for r in records]), counts)
     return [
-        pc.binary_join_element_wise(ids, places, "."),
-        _per_call([r.request_id for r in records], pa.string(), rows),
-        pa.array(times).cast(ENVELOPE.field("time").type),
-        _per_call([r.version for r in records], pa.int32(), rows),
-        _per_call([r.arm for r in records], pa.string(), rows),
-        _per_call([_error(r) for r in records], pa.string(), rows),
+        pc.binary_join_element_wise(pa.array(ids, pa.string()).take(rows), places, "."),
+        _per_call(request_ids, pa.string(), rows),
+        pa.array(np.repeat(np.array(micros), counts)).cast(ENVELOPE.field("time").type),
+        _per_call(versions, pa.int32(), rows),
+        _per_call(arms, pa.string(), rows),
+        _per_call(errors, pa.string(), rows),
     ]
 
 
