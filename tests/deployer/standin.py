@@ -7,12 +7,14 @@ of it well a thousand times. Each process has a log of its own, since SQLite's l
 import asyncio
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from loopwright_common import clock, logs
 from loopwright_common.codec import encode
 from loopwright_common.database import Database
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
+from loopwright_common.runtime import run_until
 from loopwright_common.sqlite_log import SqliteLog
 from loopwright_deployer.main import MIGRATIONS, build
 from loopwright_deployer.measures import Counters
@@ -29,12 +31,14 @@ async def main(place: Path, database_url: str, artifacts: str) -> None:
         artifacts_url=f"file://{artifacts}",
         work_dir=place / "work",
         spares=False,
+        port=0,
     )
     async with AsyncExitStack() as stack:
         bus = await SqliteLog.open(place / "log")
         database = await Database.open(database_url, "deployer", MIGRATIONS)
         service = await build(settings, bus, stack)
-        await asyncio.gather(_serve_all(database, bus), *(loop() for loop in service.loops))
+        service.loops.append(partial(_serve_all, database, bus))
+        await run_until(asyncio.Event(), [service])
 
 
 async def _serve_all(database: Database, bus: SqliteLog) -> None:

@@ -36,11 +36,13 @@ async def listening(service: Service, keep_alive: int = 5) -> AsyncGenerator["Li
     serving = asyncio.create_task(server.serve())
     await server.listening.wait()
     listener = Listener(server.servers[0].sockets[0].getsockname()[1])
-    yield listener
-    for client in listener.clients:
-        client.close()
-    server.should_exit = True
-    await serving
+    try:
+        yield listener
+    finally:
+        for client in listener.clients:
+            client.close()
+        server.should_exit = True
+        await serving
 
 
 @dataclass
