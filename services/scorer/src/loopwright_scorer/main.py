@@ -1,6 +1,7 @@
 """The scorer's composition: a service on the bus, or with `--static` one package without it."""
 
 import argparse
+import gc
 import os
 import sys
 from contextlib import AsyncExitStack
@@ -49,6 +50,9 @@ _PATIENCE_SECONDS = 12.0
 """How long calls in flight may take to be answered when the scorer stops."""
 _SWITCH_SECONDS = 0.0005
 """How long a thread that seals records or loads a package may keep the event loop waiting."""
+
+_YOUNG_OBJECTS = 20_000
+"""How many may come before a look for cycles among them, of which an answer leaves none."""
 
 
 async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
@@ -180,6 +184,7 @@ def _quarters(settings: ScorerSettings, metrics: Metrics) -> Quarters:
 def tune() -> None:
     """What a process of the scorer's own is set to, so that nothing holds answers up."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.set_threshold(_YOUNG_OBJECTS)
     spare_pandas()
     import_engine("onnx")
 

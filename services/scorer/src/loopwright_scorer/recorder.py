@@ -19,7 +19,7 @@ from loopwright_scorer.records import CallRecord, Digests, Page, Rows, joined, n
 from loopwright_scorer.sender import Sender
 
 log = structlog.get_logger()
-_MOST_CALLS = 500
+_MOST_CALLS = 2_000
 """Work in Python grows with the calls of a batch: more at once would be felt in answers."""
 _ROW_BYTES = 100
 """What a row takes in the buffer beside the request it came with."""
