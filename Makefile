@@ -32,7 +32,7 @@ up: setup
 	$(RUN) loopwright up
 
 test: setup
-	$(RUN) pytest -n 2 -m "not e2e and not crash" tests
+	$(RUN) pytest -n 2 --dist loadgroup -m "not e2e and not crash" tests
 	$(RUN) pytest -n 2 --dist loadfile -m "e2e and not crash" tests
 
 test-crash: setup

@@ -24,7 +24,8 @@ from loopwright_registry.settings import RegistrySettings
 from loopwright_scorer.main import build as build_scorer
 from loopwright_scorer.settings import ScorerSettings
 
-pytestmark = pytest.mark.timeout(300)  # all is done by the first test's fixture
+# All is done by the first test's fixture, which is worth doing once.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("kinds")]
 
 CLIENT = Path(__file__).with_name("mlflow_kinds.py")
 GRANTED = "pickle,labels-only,function,tone"
