@@ -4,7 +4,6 @@ UV := .tools/bin/uv
 RUN := $(UV) run --frozen --no-sync
 MESSAGES := services/scorer/src/loopwright_scorer/protocols/messages
 PYTHON ?= python3
-export UV_PYTHON_DOWNLOADS := never
 # Heavy imports take twice as long without compiled files, and threads fight over few cores.
 export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS := 1
@@ -19,7 +18,7 @@ $(UV):
 	.tools/bin/pip install --quiet uv==$(UV_VERSION)
 
 .venv/installed: $(UV) uv.lock
-	$(UV) sync --locked --all-packages --compile-bytecode --python $(PYTHON)
+	$(UV) sync --locked --all-packages --compile-bytecode --no-python-downloads --python $(PYTHON)
 	touch $@
 
 demo: setup

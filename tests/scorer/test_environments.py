@@ -78,12 +78,17 @@ def test_what_no_index_has_is_named(tmp_path: Path, requirement: str) -> None:
 
 
 @pytest.mark.usefixtures("index")
-def test_a_python_that_cannot_be_downloaded_is_a_passing_fault(
+def test_a_python_that_cannot_be_downloaded_is_a_passing_fault_unless_forbidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path / "pythons"))
     monkeypatch.setenv("UV_PYTHON_PREFERENCE", "only-managed")
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "automatic")
 
     with pytest.raises(UnavailableError, match="Failed to download"):
+        Environments(tmp_path / "environments").place(["greeting"], "3.10")
+
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    with pytest.raises(InvalidError, match=r"No interpreter found for Python 3\.10"):
         Environments(tmp_path / "environments").place(["greeting"], "3.10")
