@@ -302,19 +302,20 @@ async def running(
 
 
 async def events(bus: SqliteLog, topic: str, count: int = 1) -> list[dict[str, Any]]:
-    """Payloads of a topic in order, once the relay has published so many."""
+    """Payloads of a topic in order, once the relay has published so many; a repeat is none."""
     import json
 
-    found: list[dict[str, Any]] = []
+    found: dict[str, dict[str, Any]] = {}
 
     async def are_there() -> bool:
         async with bus._connections.one() as connection:
             rows = await connection.execute(
-                sa.text("SELECT value FROM log WHERE topic = :topic ORDER BY position"),
+                sa.text("SELECT headers, value FROM log WHERE topic = :topic ORDER BY position"),
                 {"topic": topic},
             )
-            found[:] = [json.loads(row.value) for row in rows]
+            for row in rows:
+                found.setdefault(json.loads(row.headers)["ce_id"], json.loads(row.value))
         return len(found) >= count
 
     await until(are_there)
-    return found
+    return list(found.values())

@@ -112,9 +112,9 @@ async def survive(
     assert [version["tags"]["loopwright.run"] for version in registry.versions] == [run["id"]]
     assert len(registry.runs) == 1, "the tracking run is found again"
     bus = await SqliteLog.open(tmp_path / "bus")
-    assert len(await events(bus, "training-finished")) == 1
-    assert len(await events(bus, "code-changed")) == 1
+    told = [await events(bus, topic) for topic in ("training-finished", "code-changed")]
     await bus.close()
+    assert [len(each) for each in told] == [1, 1]
     if failpoint == "trainer.stage-finished":
         assert written_to(upstream, "log") == "x", "the finished stage is not repeated"
 
