@@ -83,14 +83,15 @@ def brittle(directory: Path, score: float = 0.25) -> Path:
 
 
 def summing(directory: Path, shape: Sequence[int] = (2, 2)) -> Path:
-    """A regressor over one tensor of two dimensions: the sum of its values."""
+    """A regressor over one tensor of two dimensions, -1 for any size: the sum of its values."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    sizes = [None, *(None if size < 0 else size for size in shape)]
     graph = helper.make_graph(
         [helper.make_node("ReduceSum", ["pixels", "axes"], ["variable"], keepdims=0)],
         "summing",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [None, *shape])],
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, sizes)],
         [helper.make_tensor_value_info("variable", TensorProto.FLOAT, [None])],
         [numpy_helper.from_array(np.array([1, 2]), "axes")],
     )

@@ -1,20 +1,27 @@
 """Inference records on their way out: nothing doubled, every loss counted."""
 
+import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from loopwright_common.bus import EventBus
 from loopwright_common.codec import Outgoing
 from loopwright_common.errors import UnavailableError
 from loopwright_common.inference import ENVELOPE, InferenceLogged
+from loopwright_scorer.budget import Budget
 from loopwright_scorer.inputs import Inputs
+from loopwright_scorer.keeping import Kind
 from loopwright_scorer.models import Scored
-from loopwright_scorer.records import CallRecord, Page, joined
+from loopwright_scorer.pages import Pages, tables
+from loopwright_scorer.records import CallRecord
 from loopwright_scorer.runtimes.outputs import Outputs
 from loopwright_scorer.tensors import TensorType
+from tests.scorer import packages
 from tests.scorer.conftest import MODEL, ROW, Columns, Replica, World, eventually
 from tests.scorer.packages import BREAKS_AT
 
@@ -113,22 +120,74 @@ async def test_small_and_large_calls_are_logged_whole_and_in_order(world: World)
     assert places == [str(n) for size in sizes for n in range(size)]
 
 
-def test_answers_that_change_their_type_are_logged_as_they_are() -> None:
+async def test_images_of_several_sizes_that_come_at_once_are_answered_and_logged(
+    world: World, tmp_path: Path
+) -> None:
+    world.package_dirs = {
+        **world.package_dirs,
+        "sizes": packages.summing(tmp_path / "sizes", (-1, -1)),
+    }
+    async with world.replica(record_every=60) as replica:
+        await start(world, replica, "sizes")
+        # So that those that come while one is computed wait for the next batch.
+        slow_down(replica, 0.01)
+        answers = await asyncio.gather(
+            *(replica.http.post(f"/v2/models/{MODEL}/infer", json=image(n)) for n in range(1, 25))
+        )
+
+    assert [answer.json()["outputs"][0]["data"] for answer in answers] == [
+        [float(n * (n % 3 + 1))] for n in range(1, 25)
+    ]
+    told = await batches(world)
+    assert sum(batch.table.num_rows for batch in told) == 24
+    scores = {
+        row["output.score"]: sum(value for name, value in row.items() if name.startswith("input."))
+        for batch in told
+        for row in batch.table.to_pylist()
+    }
+    assert all(score == total for score, total in scores.items())
+
+
+def image(number: int) -> dict[str, object]:
+    width = number % 3 + 1
+    put = {"name": "pixels", "datatype": "FP64", "shape": [1, 1, width], "data": [number] * width}
+    return {"inputs": [put]}
+
+
+def slow_down(replica: Replica, seconds: float) -> None:
+    routes = replica.service.app._others._app.state.routes  # type: ignore[attr-defined]
+    routes.route(MODEL).versions[1].model.call_seconds = seconds
+
+
+@pytest.mark.parametrize("together", [1, 3])
+@pytest.mark.parametrize("rows", [1, 100])
+def test_answers_and_inputs_that_change_their_type_are_logged_as_they_are(
+    together: int, rows: int
+) -> None:
     """A function may answer whole numbers, and numbers later."""
     like = TensorType("prediction", "FP64", (-1,)), TensorType("age", "FP64", (-1,))
-    answers = [np.array([3]), np.array([0.5]), np.array([4])]
-    pages: list[Page] = []
-    for time, answer in enumerate(answers):
-        scored = Scored(Inputs(1, {"age": np.array([1.0])}), Outputs(prediction=answer))
-        record = CallRecord(
-            "m-1", "bank", f"p{time}", None, time, 1, "live", like[1:], like[:1], scored, 100
+    kind = Kind("m-1", "bank", 1, "live", like[1:], like[:1])
+    calls = [
+        CallRecord(
+            kind,
+            f"p{time}",
+            None,
+            time,
+            Scored(
+                Inputs(rows, {"age": np.full(rows, answer)}),
+                Outputs(prediction=np.full(rows, answer)),
+            ),
+            100,
         )
-        if not pages or not pages[-1].add(record):
-            pages.append(Page(record))
-            assert pages[-1].add(record)
+        for time, answer in enumerate([3, 0.5, 4])
+    ]
+    pages = Pages()
+    for at in range(0, len(calls), together):
+        assert pages.write(calls[at : at + together]) == []
 
-    (rows,) = joined(pages, {})
-    assert rows.table.column("output.score").to_pylist() == [3, 0.5, 4]
+    (found,) = tables(pages.take(), {})
+    for column in ("input.age", "output.score"):
+        assert found.table.column(column).to_pylist() == [3] * rows + [0.5] * rows + [4] * rows
 
 
 async def test_calls_by_version_and_refused_calls_are_not_logged(world: World) -> None:
@@ -269,6 +328,31 @@ async def test_a_full_buffer_drops_and_counts_without_delaying_answers(world: Wo
 
     last = (await batches(world))[-1]
     assert (last.dropped, last.last) == (3, True)
+
+
+def test_a_flood_is_recorded_at_a_rate_all_the_time() -> None:
+    """Twice the rate for twenty seconds, after which it is quiet for ten."""
+    budget = Budget(room=1000, rate=100)
+    second = 1_000_000
+    taken = []
+    for time in range(0, 20 * second, second // 20):
+        taken.append(budget.take(10, time))
+        if taken[-1]:
+            budget.give_back(10)
+
+    assert sum(taken) == pytest.approx((200 + 20 * 100) / 10, abs=2)
+    late = "".join("x" if each else "." for each in taken[-150:])
+    assert "..." not in late
+    assert late.count("x") == pytest.approx(75, abs=2)
+    assert budget.take(200, 30 * second)
+
+
+def test_a_burst_fills_no_more_than_the_buffer() -> None:
+    budget = Budget(room=1000, rate=1_000_000_000)
+
+    assert [budget.take(400, 0) for _ in range(3)] == [True, True, False]
+    budget.give_back(400)
+    assert budget.take(400, 1)
 
 
 async def test_what_was_dropped_is_told_although_nothing_comes_after_it(world: World) -> None:

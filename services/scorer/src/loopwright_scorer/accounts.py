@@ -59,7 +59,13 @@ class Accounts:
         if self._measurements is not None:
             self._measure(done, self._measurements)
         if self._recorder is not None:
-            self._recorder.append(_record(done))
+            size = done.size + _RECORD_OVERHEAD
+            micros = time.time_ns() // 1000
+            self._recorder.append(
+                CallRecord(
+                    done.arm.kind, done.prediction_id, done.request_id, micros, done.scored, size
+                )
+            )
 
     def _measure(self, done: Done, measurements: Measurements) -> None:
         arm, scored = done.arm, done.scored
@@ -80,20 +86,3 @@ class Accounts:
             arm.counters.tripped = arm.circuit.opened
             log.error("arm.tripped", version=arm.version, why=arm.circuit.opened)
             self._routes.changed.set()
-
-
-def _record(done: Done) -> CallRecord:
-    return CallRecord(
-        model_id=done.route.model_id,
-        model=done.route.model,
-        prediction_id=done.prediction_id,
-        request_id=done.request_id,
-        micros=time.time_ns() // 1000,
-        version=done.arm.version,
-        arm="shadow" if done.slot == "shadow" else "live",
-        inputs=done.arm.model.plan.inputs,
-        outputs=done.arm.model.outputs,
-        scored=done.scored,
-        size=done.size + _RECORD_OVERHEAD,
-        policy=done.route.record,
-    )

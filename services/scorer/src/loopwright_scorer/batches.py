@@ -1,5 +1,6 @@
 """Batches of a model's rows: numbered, sealed, and how much of the stream was lost before each."""
 
+import math
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -62,10 +63,13 @@ def seal(replica: Replica, stream: Stream, rows: Rows, *, last: bool = False) ->
 
 def parts(table: pa.Table, rows: int) -> list[pa.Table]:
     """Slices of at most twice `rows` rows that fit a record; a single row is never cut."""
-    if table.num_rows > 1 and (table.num_rows > 2 * rows or not fits(table)):
-        half = table.num_rows // 2
-        return parts(table.slice(0, half), rows) + parts(table.slice(half), rows)
-    return [table]
+    count = table.num_rows
+    pieces = max(math.ceil(count / (2 * rows)), math.ceil(table.nbytes / _LARGEST_BATCH))
+    if count <= 1 or pieces <= 1:
+        return [table]
+    size = math.ceil(count / pieces)
+    slices = [table.slice(start, size) for start in range(0, count, size)]
+    return [part for each in slices for part in parts(each, rows)]
 
 
 def fits(table: pa.Table) -> bool:

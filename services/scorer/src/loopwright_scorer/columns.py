@@ -125,5 +125,5 @@ def _array(values: np.ndarray, put: TensorType) -> pa.Array:
     if values.dtype.kind == "M":
         return pa.array(values, pa.timestamp("us"))
     if len(put.shape) > 1 and values.dtype.kind in "biuf":
-        return pa.array(values.astype(np.float64), from_pandas=True)
+        return pa.array(values.astype(np.float64, copy=False), from_pandas=True)
     return pa.array(values, _ARROW.get(put.datatype), from_pandas=True)

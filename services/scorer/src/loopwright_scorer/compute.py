@@ -19,6 +19,7 @@ from loopwright_scorer.errors import GoneError, OverloadedError
 from loopwright_scorer.inputs import Inputs, joined
 from loopwright_scorer.lines import Line, Waiting, late
 from loopwright_scorer.models import LoadedModel, Scored
+from loopwright_scorer.stacks import UnlikeError
 
 Gone = Callable[[], Awaitable[object]]
 """Returns once the caller has gone; cancelled when that is of no interest any more."""
@@ -173,7 +174,7 @@ def _compute(model: LoadedModel, parts: Sequence[Inputs]) -> list[Scored | BaseE
     if len(parts) > 1:
         try:
             together = model.predict(joined(parts))
-        except LoopwrightError:
+        except (LoopwrightError, UnlikeError):
             together = None
         if together is not None and together.outputs is not None:
             return _apart(parts, together)

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from loopwright_common.errors import InvalidError
+from loopwright_scorer.stacks import stacked
 from loopwright_scorer.tensors import datatype_of
 
 _EXTREME = 1e15
@@ -73,13 +74,13 @@ class Inputs:
 
 
 def joined(parts: Sequence[Inputs]) -> Inputs:
-    """The rows of several requests to one model, in order."""
+    """The rows of several requests to one model, in order; UnlikeError where shapes differ."""
     first, rows = parts[0], sum(part.rows for part in parts)
     if first.blocks:
         several = zip(*(part.blocks for part in parts), strict=True)
-        blocks = [np.concatenate(each) for each in several]
+        blocks = [stacked(each) for each in several]
         return Inputs(rows, blocks=blocks, names=first._names, places=first._places)
-    return Inputs(rows, {n: np.concatenate([p.arrays[n] for p in parts]) for n in first.arrays})
+    return Inputs(rows, {n: stacked([p.arrays[n] for p in parts]) for n in first.arrays})
 
 
 def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:

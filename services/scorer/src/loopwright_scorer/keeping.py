@@ -1,11 +1,29 @@
-"""What the deploy policy lets a record say: which calls are kept, and nothing that is redacted."""
+"""What is kept of calls: whose they are, which of them, and nothing that is redacted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from loopwright_common.policy import RecordPolicy
+from loopwright_scorer.tensors import TensorType
 
 WHOLE = RecordPolicy()
 _RANDOM = slice(28, 36)
 """The last 32 random bits of the UUIDv7 that a prediction id begins with, in hex."""
 _RANGE = float(1 << 32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """What the recorded calls of an arm have in common under one revision of its route."""
+
+    model_id: str
+    model: str
+    version: int
+    arm: Literal["live", "shadow"]
+    inputs: Sequence[TensorType]
+    outputs: Sequence[TensorType]
+    policy: RecordPolicy = WHOLE
 
 
 def is_kept(policy: RecordPolicy, prediction_id: str) -> bool:

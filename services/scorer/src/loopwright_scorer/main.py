@@ -22,6 +22,7 @@ from loopwright_common.table_reader import TableReader
 from loopwright_common.web import create_app
 from loopwright_scorer import api
 from loopwright_scorer.accounts import Accounts
+from loopwright_scorer.budget import Budget
 from loopwright_scorer.compute import Compute
 from loopwright_scorer.follower import RouteFollower
 from loopwright_scorer.large_inputs import LargeInputs
@@ -50,7 +51,6 @@ _PATIENCE_SECONDS = 12.0
 """How long calls in flight may take to be answered when the scorer stops."""
 _SWITCH_SECONDS = 0.0005
 """How long a thread that seals records or loads a package may keep the event loop waiting."""
-
 _YOUNG_OBJECTS = 20_000
 """How many may come before a look for cycles among them, of which an answer leaves none."""
 
@@ -77,7 +77,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         LargeInputs(store, metrics.registry),
         every=settings.record_every,
         rows=settings.record_rows,
-        buffer=settings.record_buffer,
+        budget=Budget(settings.record_buffer, settings.record_rate),
     )
     measurements = Measurements(bus, replica)
     ids = PredictionIds(_key(settings))

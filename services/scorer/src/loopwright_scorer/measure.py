@@ -3,6 +3,7 @@
 import asyncio
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from operator import add
 from typing import Literal
 
 import numpy as np
@@ -65,8 +66,9 @@ class Counters:
         if rows == 1:
             self.scores[min(int(score[0] * _SCORE_BINS), _SCORE_BINS - 1)] += 1
         else:
-            for place in np.minimum(score * _SCORE_BINS, _SCORE_BINS - 1).astype(int).tolist():
-                self.scores[place] += 1
+            places = np.clip(score * _SCORE_BINS, 0, _SCORE_BINS - 1).astype(int)
+            counts = np.bincount(places, minlength=_SCORE_BINS).tolist()
+            self.scores = list(map(add, self.scores, counts))
 
     def failed(self, seconds: float) -> None:
         self._called(seconds)

@@ -13,17 +13,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from loopwright_common.failpoints import failpoint
 from loopwright_scorer.batches import Sealed, Stream, fits, parts, seal
-from loopwright_scorer.keeping import is_kept
+from loopwright_scorer.budget import Budget
+from loopwright_scorer.keeping import Kind, is_kept
 from loopwright_scorer.large_inputs import LargeInputs
 from loopwright_scorer.measure import Replica
-from loopwright_scorer.records import CallRecord, Digests, Page, Rows, joined, no_rows
+from loopwright_scorer.pages import Page, Pages, tables
+from loopwright_scorer.records import CallRecord, Digests, Rows, no_rows
 from loopwright_scorer.sender import Sender
 
 log = structlog.get_logger()
-_MOST_CALLS = 2_000
-"""Work in Python grows with the calls of a batch: more at once would be felt in answers."""
 _AT_A_TIME = 64
-"""Calls that are written together: one by one, between answers, would take twice the time."""
+"""Calls that are written together: one by one, between answers, would take several times that."""
+_HERE_BYTES = 4 << 20
+"""Size up to which records are sealed between answers, within some 2 ms: a thread would ask for its
+turn a hundred times, which costs answers more."""
 _ROW_BYTES = 100
 """What a row takes in the buffer beside the request it came with."""
 
@@ -62,21 +65,18 @@ class Recorder:
         *,
         every: float,
         rows: int,
-        buffer: int,
+        budget: Budget,
     ) -> None:
-        """`every` in seconds, `buffer` in bytes."""
+        """`every` in seconds."""
         self._sender = sender
         self._replica = replica
         self._metrics = metrics
         self._large = large
         self._every = every
         self._rows = rows
-        self._room = buffer
+        self._budget = budget
         self._unwritten: list[CallRecord] = []
-        self._pages: list[Page] = []
-        self._open: dict[tuple[object, ...], Page] = {}
-        """The page that takes calls of a kind."""
-        self._calls = 0
+        self._pages = Pages()
         self._waiting_rows = 0
         self._left_out = 0
         self._streams: dict[str, Stream] = {}
@@ -84,23 +84,21 @@ class Recorder:
         self._turn = asyncio.Lock()
 
     def append(self, record: CallRecord) -> None:
-        """Keep the record unless it is not sampled; without room in the buffer it is dropped."""
+        """Keep the record unless it is not sampled; what exceeds the budget is dropped."""
         if not (rows := record.rows):
             return
-        if not is_kept(record.policy, record.prediction_id):
+        if not is_kept(record.kind.policy, record.prediction_id):
             self._left_out += rows
             return
         record.size += rows * _ROW_BYTES
-        if record.size > self._room:
-            self._drop(self._stream(record.model_id, record.model), rows)
+        if not self._budget.take(record.size, record.micros):
+            self._drop(self._stream(record.kind), rows)
             return
         self._unwritten.append(record)
-        self._calls += 1
         self._waiting_rows += rows
-        self._room -= record.size
         if len(self._unwritten) >= _AT_A_TIME:
             self._write()
-        if self._waiting_rows >= self._rows or self._calls >= _MOST_CALLS:
+        if self._waiting_rows >= self._rows:
             self._full.set()
 
     async def run(self) -> None:
@@ -116,11 +114,11 @@ class Recorder:
         """Send or spill everything taken so far, and tell of what was dropped."""
         async with self._turn:
             self._write()
-            pages, self._pages, self._open = self._pages, [], {}
-            self._calls = self._waiting_rows = 0
+            pages = self._pages.take()
+            self._waiting_rows = 0
             self._full.clear()
             await self._send(await self._seal(pages))
-            self._room += sum(page.size for page in pages)
+            self._budget.give_back(sum(page.size for page in pages))
             self._metrics.left_out.inc(self._left_out)
             self._left_out = 0
             if self._sender.is_clear:
@@ -138,30 +136,18 @@ class Recorder:
     def _write(self) -> None:
         """Put what was appended on pages."""
         records, self._unwritten = self._unwritten, []
-        for record in records:
-            try:
-                self._put(record)
-            except Exception as error:  # noqa: BLE001 - as where batches are sealed
-                log.error("recorder.not-kept", model=record.model, error=type(error).__name__)
-                self._room += record.size
-                self._drop(self._stream(record.model_id, record.model), record.rows)
-
-    def _put(self, record: CallRecord) -> None:
-        kind = record.kind()
-        page = self._open.get(kind)
-        if page is None or not page.add(record):
-            page = self._open[kind] = Page(record)
-            page.add(record)
-            self._pages.append(page)
+        for call in self._pages.write(records):
+            self._budget.give_back(call.size)
+            self._drop(self._stream(call.kind), call.rows)
 
     async def _seal(self, pages: Sequence[Page]) -> list[Sealed]:
         by_model: dict[str, list[Page]] = {}
         for page in pages:
-            by_model.setdefault(page.model_id, []).append(page)
+            by_model.setdefault(page.kind.model_id, []).append(page)
         sealed: list[Sealed] = []
-        for model_id, own in by_model.items():
+        for own in by_model.values():
             digests = await self._large.put([large for page in own for large in page.large])
-            sealed += await self._batches(self._stream(model_id, own[0].model), own, digests)
+            sealed += await self._batches(self._stream(own[0].kind), own, digests)
         failpoint("scorer.sealed")
         return sealed
 
@@ -170,7 +156,10 @@ class Recorder:
     ) -> list[Sealed]:
         """What cannot be sealed is dropped: records never end what they are records of."""
         try:
-            sealed, lost = await asyncio.to_thread(self._cut, stream, pages, digests)
+            if sum(page.size for page in pages) <= _HERE_BYTES:
+                sealed, lost = self._cut(stream, pages, digests)
+            else:
+                sealed, lost = await asyncio.to_thread(self._cut, stream, pages, digests)
         except Exception as error:  # noqa: BLE001 - a column may hold what Arrow does not take
             log.error("recorder.not-sealed", model=stream.model, error=type(error).__name__)
             sealed, lost = [], sum(page.rows for page in pages)
@@ -182,7 +171,7 @@ class Recorder:
     ) -> tuple[list[Sealed], int]:
         """Sealed batches, and how many rows are each too large for one."""
         sealed, lost = [], 0
-        for rows in joined(pages, digests):
+        for rows in tables(pages, digests):
             for part in parts(rows.table, self._rows):
                 if part.num_rows > 1 or fits(part):
                     sealed.append(seal(self._replica, stream, Rows(part, rows.redacted)))
@@ -213,5 +202,7 @@ class Recorder:
         stream.dropped += rows
         self._metrics.dropped.inc(rows)
 
-    def _stream(self, model_id: str, model: str) -> Stream:
-        return self._streams.setdefault(model_id, Stream(model_id, model))
+    def _stream(self, kind: Kind) -> Stream:
+        if (stream := self._streams.get(kind.model_id)) is None:
+            stream = self._streams[kind.model_id] = Stream(kind.model_id, kind.model)
+        return stream

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from loopwright_common.errors import NotFoundError
 from loopwright_common.events import RoutesChanged
 from loopwright_common.policy import RecordPolicy
 from loopwright_scorer import domain
 from loopwright_scorer.domain import Circuit, Share
-from loopwright_scorer.keeping import WHOLE
+from loopwright_scorer.keeping import WHOLE, Kind
 from loopwright_scorer.measure import Counters
 from loopwright_scorer.models import LoadedModel
 
@@ -21,6 +22,8 @@ class ServedArm:
     version: int
     model: LoadedModel
     counters: Counters
+    kind: Kind
+    """Of its calls' records."""
     circuit: Circuit = field(default_factory=Circuit)
 
 
@@ -150,12 +153,9 @@ class Routes:
 def assemble(data: RoutesChanged, loaded: Mapping[int, LoadedModel]) -> Route:
     """The route of loaded versions, its counters and circuits starting anew."""
     roles = {arm.version: arm.role for arm in data.arms}
+    record = data.record or WHOLE
     versions = {
-        version: ServedArm(
-            version,
-            model,
-            Counters(data.model_id, data.model, data.revision, version, roles.get(version, "live")),
-        )
+        version: _served(data, version, roles.get(version, "live"), model, record)
         for version, model in loaded.items()
     }
     live = [Share(arm.version, arm.weight) for arm in data.arms if arm.role == "live"]
@@ -168,5 +168,17 @@ def assemble(data: RoutesChanged, loaded: Mapping[int, LoadedModel]) -> Route:
         shadows=tuple(versions[arm.version] for arm in data.arms if arm.role == "shadow"),
         routing_key=data.routing_key,
         aliases=data.aliases,
-        record=data.record or WHOLE,
+        record=record,
     )
+
+
+def _served(
+    data: RoutesChanged,
+    version: int,
+    role: Literal["live", "shadow"],
+    model: LoadedModel,
+    record: RecordPolicy,
+) -> ServedArm:
+    counters = Counters(data.model_id, data.model, data.revision, version, role)
+    kind = Kind(data.model_id, data.model, version, role, model.plan.inputs, model.outputs, record)
+    return ServedArm(version, model, counters, kind)

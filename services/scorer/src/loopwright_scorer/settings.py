@@ -37,8 +37,10 @@ class ScorerSettings(ServiceSettings):
     largest_body: int = Field(default=16 << 20, ge=1024)
     record_every: float = Field(default=1.0, gt=0)
     record_rows: int = Field(default=4096, ge=1)
-    """An inference batch leaves with this many rows or 2,000 calls, or after `record_every`."""
+    """An inference batch leaves with this many rows, or after `record_every`."""
     record_buffer: int = Field(default=64 << 20, ge=0)
+    record_rate: int = Field(default=8 << 20, ge=0)
+    """Bytes of requests a second of which records are kept, and twice that at once."""
     spill_limit: int = Field(default=256 << 20, ge=0)
     shadow_buffer: int = Field(default=32 << 20, ge=0)
     request_buffer: int = Field(default=128 << 20, ge=1024)

@@ -23,6 +23,7 @@ from loopwright_common.web import create_app
 from loopwright_scorer.accounts import Accounts
 from loopwright_scorer.compute import Compute
 from loopwright_scorer.domain import Share
+from loopwright_scorer.keeping import Kind
 from loopwright_scorer.measure import Counters
 from loopwright_scorer.models import LoadedModel, load
 from loopwright_scorer.predictions import PredictionIds
@@ -80,7 +81,8 @@ def _app(order: Order) -> Door:
 
 def fixed_route(name: str, version: int, loaded: LoadedModel) -> Route:
     """All traffic to one version."""
-    arm = ServedArm(version, loaded, Counters(name, name, 0, version, "live"))
+    kind = Kind(name, name, version, "live", loaded.plan.inputs, loaded.outputs)
+    arm = ServedArm(version, loaded, Counters(name, name, 0, version, "live"), kind)
     return Route(name, name, 0, (Share(version, 1.0),), {version: arm})
 
 

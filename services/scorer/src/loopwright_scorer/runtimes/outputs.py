@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from loopwright_common.serving import ServingSpec
+from loopwright_scorer.stacks import stacked
 from loopwright_scorer.tensors import NamedTensor, TensorType, datatype_of
 
 LABEL, PROBABILITIES, PREDICTION = "label", "probabilities", "prediction"
@@ -53,6 +54,16 @@ class Outputs:
         if self.probabilities.shape[1] == 2:
             return self.probabilities[:, 1]
         return np.asarray(self.probabilities.max(axis=1))
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+    """The answers to several calls, in order; UnlikeError where they differ in what they have."""
+    several = (
+        [getattr(part, name) for part in parts] for name in (LABEL, PROBABILITIES, PREDICTION)
+    )
+    return Outputs(
+        *(None if all(one is None for one in each) else stacked(each) for each in several)
+    )
 
 
 def label_dtype(classes: Sequence[Any] | None) -> np.dtype | None:
