@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 
+import psutil
 import sqlalchemy as sa
 
 from loopwright_common.database import Database
+from tests.common.buses import BusPlace, until
 from tests.common.probe import service
 from tests.common.probe.service import EFFECTS, effects
 
@@ -56,3 +58,24 @@ async def test_closing_waits_for_connections_on_their_way_back(database_url: str
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await database.close()
+
+
+async def test_a_question_to_kafka_that_is_cancelled_leaves_no_connection_open(
+    kafka_place: BusPlace,
+) -> None:
+    bus = await kafka_place.open()
+    await bus.ends(["code-changed"])
+    before = open_sockets()
+    for steps in range(20):
+        task = asyncio.create_task(bus.ends(["code-changed"]))
+        await asyncio.sleep(steps * 0.0005)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    await until(lambda: open_sockets() <= before)
+    await bus.close()
+
+
+def open_sockets() -> int:
+    return len(psutil.Process().net_connections("tcp"))

@@ -13,7 +13,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import Topic
-from loopwright_common.kafka.wire import Cluster, described
+from loopwright_common.kafka.wire import Cluster, described, start
 
 _ROOM_FOR_KEY_AND_HEADERS = 64 << 10
 _SET_ON_TOPIC = 1
@@ -61,7 +61,7 @@ def _compare(cluster: Cluster, topic: Topic, there: Mapping[str, int]) -> None:
 async def _admin(cluster: Cluster) -> AsyncGenerator[AIOKafkaAdminClient, None]:
     admin = AIOKafkaAdminClient(**cluster.client)
     try:
-        await admin.start()
+        await start(admin)
         yield admin
     finally:
         await admin.close()

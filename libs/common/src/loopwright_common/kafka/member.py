@@ -11,7 +11,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from loopwright_common.kafka.wire import Cluster
+from loopwright_common.kafka.wire import Cluster, start
 from loopwright_common.topics import places_of
 
 SILENCE_SECONDS = 20.0
@@ -38,7 +38,7 @@ class Member:
 
     async def start(self, topics: Sequence[str]) -> None:
         """Ask for a share of the topics, or without a group take all of them."""
-        await self.consumer.start()
+        await start(self.consumer)
         if self.settled:
             self.consumer.assign([self._cluster.there(place) for place in places_of(topics)])
         else:
@@ -109,7 +109,7 @@ async def asking(cluster: Cluster) -> AsyncGenerator[AIOKafkaConsumer, None]:
     """A consumer for a question about offsets."""
     consumer = _consumer(cluster, None)
     try:
-        await consumer.start()
+        await start(consumer)
         yield consumer
     finally:
         await _stop(consumer)

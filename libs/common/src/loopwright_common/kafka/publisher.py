@@ -13,7 +13,7 @@ from loopwright_common import clock
 from loopwright_common.bus import TopicPartition
 from loopwright_common.codec import Outgoing
 from loopwright_common.errors import UnavailableError
-from loopwright_common.kafka.wire import CLOSE_SECONDS, Cluster
+from loopwright_common.kafka.wire import CLOSE_SECONDS, Cluster, start
 from loopwright_common.topics import partition_of, topic_of
 
 PUBLISH_SECONDS = 30.0
@@ -71,7 +71,7 @@ class Publisher:
                     max_request_size=4 << 20,
                 )
                 try:
-                    await producer.start()
+                    await start(producer)
                 except BaseException:
                     await producer.stop()
                     raise

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
@@ -21,6 +21,12 @@ CLOSE_SECONDS = 3.0
 _LAST_MILLISECOND = 253_402_300_799_000
 _SERVER = re.compile(r"[^\s:,/]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
 _PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
+
+
+class Client(Protocol):
+    """One of aiokafka's."""
+
+    def start(self) -> Coroutine[Any, Any, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,21 @@ class Cluster:
             raise UnavailableError(f"{self}: no answer in {seconds:g} seconds") from error
         except (KafkaError, OSError) as error:
             raise UnavailableError(f"{self}: {described(error)}") from error
+
+
+async def start(client: Client) -> None:
+    """Start it, to the end also for a caller who is cancelled, who may then stop it.
+
+    Cancelled while it waits for its first answer a client would leave that connection open.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=CLOSE_SECONDS)
+        if not starting.cancel():
+            starting.exception()
+        raise
 
 
 def described(error: BaseException) -> str:
