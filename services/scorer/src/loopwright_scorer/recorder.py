@@ -22,7 +22,7 @@ from loopwright_scorer.records import CallRecord, Digests, Rows, no_rows
 from loopwright_scorer.sender import Sender
 
 log = structlog.get_logger()
-_AT_A_TIME = 64
+_AT_A_TIME = 32
 """Calls that are written together: one by one, between answers, would take several times that."""
 _HERE_BYTES = 4 << 20
 """Size up to which records are sealed between answers, within some 2 ms: a thread would ask for its

@@ -36,7 +36,7 @@ class ScorerSettings(ServiceSettings):
     """Name of this replica, the same after a restart; host and port unless given."""
     largest_body: int = Field(default=16 << 20, ge=1024)
     record_every: float = Field(default=1.0, gt=0)
-    record_rows: int = Field(default=4096, ge=1)
+    record_rows: int = Field(default=2048, ge=1)
     """An inference batch leaves with this many rows, or after `record_every`."""
     record_buffer: int = Field(default=64 << 20, ge=0)
     record_rate: int = Field(default=8 << 20, ge=0)
