@@ -29,14 +29,15 @@ class Watch:
         self._calling: set[Task | None] = set()
 
     def begins(self, _connection: object) -> None:
+        if (task := _task_here()) is None:
+            return
         self.transactions += 1
-        task = asyncio.current_task()
         if task in self._holding:
             self.faults.append(f"a second transaction at {_place_of(task)}")
         self._holding.add(task)
 
     def ends(self, _connection: object) -> None:
-        self._holding.discard(asyncio.current_task())
+        self._holding.discard(_task_here())
 
     def paused(self) -> None:
         """The current task gives way to others."""
@@ -109,6 +110,14 @@ def watching() -> Generator[Watch, None, None]:
         for name, hook in hooks.items():
             event.remove(Engine, name, hook)
         loop.set_task_factory(before)
+
+
+def _task_here() -> Task | None:
+    """None in a thread that is no event loop's, as the event log has one."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def _place_of(task: Task | None) -> str:

@@ -77,13 +77,11 @@ async def test_a_bus_that_is_away_leaves_events_for_later(
     database: Database, bus: SqliteLog
 ) -> None:
     await service.tell(database, "a", 1)
-    async with bus._connections.begin() as connection:
-        await connection.exec_driver_sql("ALTER TABLE log RENAME TO away")
+    await bus.work(lambda log: log.exec_driver_sql("ALTER TABLE log RENAME TO away"))
     relay = Relay(database, bus, Metrics())
     with pytest.raises(UnavailableError, match="no such table"):
         await relay.publish_some()
 
-    async with bus._connections.begin() as connection:
-        await connection.exec_driver_sql("ALTER TABLE away RENAME TO log")
+    await bus.work(lambda log: log.exec_driver_sql("ALTER TABLE away RENAME TO log"))
     assert await relay.publish_some()
     assert [row.published_at is None for row in await rows(database, outbox)] == [False]

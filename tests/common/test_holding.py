@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from loopwright_common.database import Database
 from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.sqlite_log import SqliteLog
+from tests.common.probe import service
 from tests.common.test_consumer import code_changed
 from tests.holding import watching
 
@@ -33,6 +34,7 @@ async def test_a_wait_a_thread_or_another_store_within_a_transaction_is_seen(
     database: Database, store: DirectoryStore, tmp_path: Path
 ) -> None:
     bus = await SqliteLog.open(tmp_path)
+    other = await service.open_database(f"sqlite:///{tmp_path}")
 
     async def a_while() -> None:
         await asyncio.sleep(0.001)
@@ -41,11 +43,18 @@ async def test_a_wait_a_thread_or_another_store_within_a_transaction_is_seen(
         (a_while, "in sleep"),
         (lambda: asyncio.to_thread(int), "in to_thread"),
         (lambda: store.put(b"1"), "in to_thread"),
-        (lambda: bus.publish([code_changed("a", 1)]), "a second transaction"),
+        (lambda: bus.publish([code_changed("a", 1)]), "in work"),
+        (lambda: uses(other), "a second transaction"),
     ):
         found = await faults_of(database, within)
         assert any(place in fault for fault in found), found
+    await other.close()
     await bus.close()
+
+
+async def uses(database: Database) -> None:
+    async with database.read() as connection:
+        await connection.execute(sa.select(1))
 
 
 async def test_the_database_alone_may_be_awaited(database: Database) -> None:

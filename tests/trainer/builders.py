@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import sqlalchemy as sa
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -308,13 +307,8 @@ async def events(bus: SqliteLog, topic: str, count: int = 1) -> list[dict[str, A
     found: dict[str, dict[str, Any]] = {}
 
     async def are_there() -> bool:
-        async with bus._connections.one() as connection:
-            rows = await connection.execute(
-                sa.text("SELECT headers, value FROM log WHERE topic = :topic ORDER BY position"),
-                {"topic": topic},
-            )
-            for row in rows:
-                found.setdefault(json.loads(row.headers)["ce_id"], json.loads(row.value))
+        for record in await bus.read([topic], 0, 1000):
+            found.setdefault(record.headers["ce_id"], json.loads(record.value))
         return len(found) >= count
 
     await until(are_there)

@@ -6,12 +6,13 @@ connection, held exclusively, with every commit synced.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, event, func, make_url, select
+import sqlalchemy as sa
+from sqlalchemy import URL, Connection, Engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -26,6 +27,12 @@ _PRAGMAS = (
     "mmap_size=0",
     "foreign_keys=ON",
 )
+_ONE_CONNECTION: Mapping[str, Any] = {
+    "pool_size": 1,
+    "max_overflow": 0,
+    "pool_timeout": 30,
+    "json_serializer": lambda value: json.dumps(value, separators=(",", ":")),
+}
 
 
 class Connections:
@@ -153,17 +160,22 @@ def _parsed(url: str) -> URL:
     return made
 
 
+def create_thread_engine(directory: Path, name: str) -> Engine:
+    """The engine for a SQLite file that one thread works with."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return _configured(sa.create_engine(f"sqlite:///{directory / name}.db", **_ONE_CONNECTION))
+
+
 def _sqlite_engine(directory: Path, name: str) -> AsyncEngine:
     directory.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{directory / name}.db",
-        pool_size=1,
-        max_overflow=0,
-        pool_timeout=30,
-        json_serializer=lambda value: json.dumps(value, separators=(",", ":")),
-    )
+    url = f"sqlite+aiosqlite:///{directory / name}.db"
+    engine = create_async_engine(url, **_ONE_CONNECTION)
+    _configured(engine.sync_engine)
+    return engine
 
-    @event.listens_for(engine.sync_engine, "connect")
+
+def _configured(engine: Engine) -> Engine:
+    @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         # The driver's own BEGIN is deferred and would fail to upgrade its lock under contention.
         connection.isolation_level = None
@@ -172,7 +184,7 @@ def _sqlite_engine(directory: Path, name: str) -> AsyncEngine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 

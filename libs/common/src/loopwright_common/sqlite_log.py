@@ -7,9 +7,12 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -17,52 +20,80 @@ from sqlalchemy.exc import DBAPIError
 
 from loopwright_common.bus import LoadPositions, Positions, Subscription, TopicPartition
 from loopwright_common.codec import Outgoing, Record
-from loopwright_common.connections import Connections, create_engine
+from loopwright_common.connections import create_thread_engine
 from loopwright_common.errors import UnavailableError
-from loopwright_common.events import TOPICS
+from loopwright_common.events import TOPICS, Topic
 from loopwright_common.log_table import expired, log, metadata, row_of
 from loopwright_common.topics import places_of
 
+T = TypeVar("T")
 _NOWHERE = sys.maxsize
 _PRUNE_SECONDS = 3600.0
 _logger = structlog.get_logger()
 
 
 class SqliteLog:
-    """`EventBus` in one file, for the one process that holds it."""
+    """`EventBus` in one file, for the one process that holds it.
+
+    A thread of its own does each piece of work whole: in steps, each would have to wait its turn
+    among all else that the process does.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._connections = Connections(create_engine(f"sqlite:///{directory}", "log"))
-        self._grown = asyncio.Condition()
+        self._engine = create_thread_engine(directory, "log")
+        self._thread = ThreadPoolExecutor(1, "event-log")
+        self._grown = asyncio.Event()
         self._groups: dict[str, list[SqliteSubscription]] = {}
         self._ends: dict[str, int] = {}
 
     @classmethod
     async def open(cls, directory: Path) -> "SqliteLog":
+        """UnavailableError where the file cannot be used, as when another process holds it."""
         opened = cls(directory)
         try:
-            async with opened._connections.begin() as connection:
-                await connection.run_sync(metadata.create_all)
-                newest = sa.select(log.c.topic, sa.func.max(log.c.position))
-                rows = await connection.execute(newest.group_by(log.c.topic))
-                opened._ends = {row[0]: row[1] for row in rows}
-        except DBAPIError as error:
+            opened._ends = await opened.work(_prepared)
+        except BaseException:
             await opened.close()
-            raise UnavailableError(f"event log: {error.orig}") from None
+            raise
         return opened
+
+    async def work(
+        self, do: Callable[[sa.Connection], T], then: Callable[[T], None] | None = None
+    ) -> T:
+        """Do it in a transaction, and `then` on the event loop, also for a caller who has gone.
+
+        UnavailableError after a fault of the database.
+        """
+        loop = asyncio.get_running_loop()
+
+        def done() -> T:
+            with self._engine.begin() as connection:
+                result = do(connection)
+            if then is not None:
+                loop.call_soon_threadsafe(then, result)
+            return result
+
+        try:
+            return await loop.run_in_executor(self._thread, done)
+        except DBAPIError as error:
+            raise UnavailableError(f"event log: {error.orig}") from error
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
         if not records:
             return
         rows = [row_of(record) for record in records]
-        with _faults():
-            async with self._connections.begin() as connection:
-                await connection.execute(sa.insert(log), rows)
-                end = await connection.scalar(sa.select(sa.func.max(log.c.position)))
-        async with self._grown:
-            for record in records:
-                self._ends[record.topic] = max(self._ends.get(record.topic, 0), end or 0)
-            self._grown.notify_all()
+
+        def append(connection: sa.Connection) -> int:
+            connection.execute(sa.insert(log), rows)
+            return connection.scalar(sa.select(sa.func.max(log.c.position))) or 0
+
+        await self.work(append, partial(self._appended, {record.topic for record in records}))
+
+    def _appended(self, topics: Collection[str], end: int) -> None:
+        for topic in topics:
+            self._ends[topic] = max(self._ends.get(topic, 0), end)
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
 
     async def subscribe(
         self, group: str | None, topics: Sequence[str], load_positions: LoadPositions
@@ -81,9 +112,7 @@ class SqliteLog:
             .where(log.c.topic.in_(topics))
             .group_by(log.c.topic, log.c.partition)
         )
-        with _faults():
-            async with self._connections.one() as connection:
-                rows = (await connection.execute(query)).all()
+        rows = await self.work(lambda connection: connection.execute(query).all())
         return {TopicPartition(topic, partition): last + 1 for topic, partition, last in rows}
 
     async def positions_at(self, topics: Sequence[str], moment: datetime) -> Positions:
@@ -92,21 +121,14 @@ class SqliteLog:
             .where(log.c.topic.in_(topics), log.c.time >= moment)
             .group_by(log.c.topic, log.c.partition)
         )
-        with _faults():
-            async with self._connections.one() as connection:
-                rows = (await connection.execute(query)).all()
+        rows = await self.work(lambda connection: connection.execute(query).all())
         after = self.end(topics) + 1
         found = {TopicPartition(topic, partition): first for topic, partition, first in rows}
         return {place: found.get(place, after) for place in places_of(topics)}
 
     async def prune(self) -> int:
         """Apply retention and compaction; returns how many records went."""
-        removed = 0
-        for topic in TOPICS.values():
-            with _faults():
-                async with self._connections.begin() as connection:
-                    removed += (await connection.execute(expired(topic))).rowcount
-        return removed
+        return sum([await self.work(partial(_prune, topic)) for topic in TOPICS.values()])
 
     async def keep_tidy(self) -> None:
         """Prune now and then, until cancelled."""
@@ -118,7 +140,9 @@ class SqliteLog:
             await asyncio.sleep(_PRUNE_SECONDS)
 
     async def close(self) -> None:
-        await self._connections.close()
+        """Once all that was asked of it is done."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown()
 
     def leave(self, subscription: "SqliteSubscription") -> None:
         group = subscription.group
@@ -134,9 +158,7 @@ class SqliteLog:
             .order_by(log.c.position)
             .limit(most)
         )
-        with _faults():
-            async with self._connections.one() as connection:
-                rows = (await connection.execute(query)).all()
+        rows = await self.work(lambda connection: connection.execute(query).all())
         return [
             Record(r.topic, r.partition, r.position, r.key, r.headers, r.value, r.time)
             for r in rows
@@ -145,8 +167,9 @@ class SqliteLog:
     async def wait_past(self, topics: Collection[str], end: int, wait: float) -> None:
         """Return once a topic has a record after position `end`, or after `wait` seconds."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait), self._grown:
-                await self._grown.wait_for(lambda: self.end(topics) > end)
+            async with asyncio.timeout(wait):
+                while self.end(topics) <= end:
+                    await self._grown.wait()
 
     def end(self, topics: Collection[str]) -> int:
         """At least the position of the topics' last record."""
@@ -242,12 +265,15 @@ class SqliteSubscription:
         return self._places
 
 
-@contextlib.contextmanager
-def _faults() -> Generator[None, None, None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise UnavailableError(f"event log: {error.orig}") from error
+def _prepared(connection: sa.Connection) -> dict[str, int]:
+    """The position of each topic's last record."""
+    metadata.create_all(connection)
+    newest = sa.select(log.c.topic, sa.func.max(log.c.position)).group_by(log.c.topic)
+    return {row[0]: row[1] for row in connection.execute(newest)}
+
+
+def _prune(topic: Topic, connection: sa.Connection) -> int:
+    return connection.execute(expired(topic)).rowcount
 
 
 def _place(record: Record) -> TopicPartition:
