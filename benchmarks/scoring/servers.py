@@ -154,6 +154,7 @@ SERVERS: dict[str, Server] = {
     "loopwright-unrecorded": Server(_loopwright(recorded=False), _V2),
     # Several workers need a bus that processes can share, so their measure is one worker on it.
     "loopwright-kafka": Server(_loopwright(), _V2, on_kafka=True),
+    "loopwright-kafka-unrecorded": Server(_loopwright(recorded=False), _V2, on_kafka=True),
     "loopwright-kafka-two": Server(_loopwright(workers=2), _V2, on_kafka=True),
     FLOOR: Server(_floor, _V2),
     "mlserver": Server(_mlserver(0), _MLSERVER, _MLSERVER_PACKAGES),

@@ -239,17 +239,22 @@ async def test_a_full_batch_leaves_before_its_time(world: World) -> None:
         await eventually(sent)
 
 
-async def test_a_large_request_is_cut_into_batches_that_fit_a_record(world: World) -> None:
+@pytest.mark.parametrize("calls", [1, 2])
+async def test_large_requests_are_cut_into_batches_that_fit_a_record(
+    world: World, calls: int
+) -> None:
+    """One is sealed on the event loop, two that wait together in a thread."""
     rows = 3000
     columns: Columns = {"age": [1.0], "visits": [2], "job": ["x" * 1000], "balance": [0.5]}
-    async with world.replica() as replica:
+    async with world.replica(record_rows=10_000, record_every=60) as replica:
         await start(world, replica)
-        answer = await replica.infer({name: data * rows for name, data in columns.items()})
-        assert answer.status_code == 200
+        for _ in range(calls):
+            answer = await replica.infer({name: data * rows for name, data in columns.items()})
+            assert answer.status_code == 200
 
     told = await batches(world)
-    assert sum(batch.table.num_rows for batch in told) == rows
-    assert len(told) > 4
+    assert sum(batch.table.num_rows for batch in told) == calls * rows
+    assert len(told) > 4 * calls
 
 
 async def test_records_spill_while_the_bus_is_away_and_are_sent_in_order_later(
@@ -345,6 +350,15 @@ def test_a_flood_is_recorded_at_a_rate_all_the_time() -> None:
     assert "..." not in late
     assert late.count("x") == pytest.approx(75, abs=2)
     assert budget.take(200, 30 * second)
+
+
+def test_who_has_time_to_spare_records_all() -> None:
+    for cpu, taken_again in ((0.7, True), (0.8, False)):
+        budget = Budget(room=1000, rate=100)
+        budget.look(1.0, 0.0)
+        assert budget.take(200, 0)
+        budget.look(2.0, cpu)
+        assert budget.take(200, 0) is taken_again
 
 
 def test_a_burst_fills_no_more_than_the_buffer() -> None:

@@ -1,7 +1,10 @@
-"""What records may take: memory while they wait, and bytes a second for long."""
+"""What records may take: memory while they wait and, of a busy scorer, bytes a second."""
 
 _BURST_SECONDS = 2
 """A burst may take as much at once as comes in this time."""
+_LOOK_SECONDS = 0.1
+_BUSY = 0.75
+"""Share of a core that the event loop takes when there is no time to spare."""
 
 
 class Budget:
@@ -17,6 +20,7 @@ class Budget:
         self._rate = rate / 1e6
         self._most = self._allowance = float(rate * _BURST_SECONDS)
         self._since = 0
+        self._looked = (0.0, 0.0)
 
     def take(self, size: int, micros: int) -> bool:
         """Whether there is room for so many bytes; `micros`: now, in microseconds since 1970."""
@@ -35,3 +39,12 @@ class Budget:
     def give_back(self, size: int) -> None:
         """They do not wait any more."""
         self._room += size
+
+    def look(self, now: float, cpu: float) -> None:
+        """Told the time and the event loop's own CPU time, in seconds: idle, it may record all."""
+        passed, used = now - self._looked[0], cpu - self._looked[1]
+        if passed < _LOOK_SECONDS:
+            return
+        self._looked = now, cpu
+        if used < _BUSY * passed:
+            self._allowance = self._most

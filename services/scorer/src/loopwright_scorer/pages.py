@@ -42,6 +42,7 @@ class Page:
         """Bytes of the buffer that its calls take."""
         if not self._takes(parts):
             raise UnlikeError
+        self.columns = len(ENVELOPE) + sum(stack.width for stack in self._stacks)
         self._put(calls, parts)
 
     def add(self, calls: Sequence[CallRecord]) -> bool:

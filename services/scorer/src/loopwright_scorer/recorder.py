@@ -6,6 +6,7 @@ id, so a gap is a loss and a repeat is told as one.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -24,9 +25,9 @@ from loopwright_scorer.sender import Sender
 log = structlog.get_logger()
 _AT_A_TIME = 32
 """Calls that are written together: one by one, between answers, would take several times that."""
-_HERE_BYTES = 4 << 20
-"""Size up to which records are sealed between answers, within some 2 ms: a thread would ask for its
-turn a hundred times, which costs answers more."""
+_HERE_BYTES, _HERE_COLUMNS = 4 << 20, 256
+"""What is sealed between answers, within some 2 ms: a thread would ask for its turn a hundred
+times, which costs answers more (docs/decisions/0007)."""
 _ROW_BYTES = 100
 """What a row takes in the buffer beside the request it came with."""
 
@@ -114,6 +115,7 @@ class Recorder:
         """Send or spill everything taken so far, and tell of what was dropped."""
         async with self._turn:
             self._write()
+            self._budget.look(time.monotonic(), time.thread_time())
             pages = self._pages.take()
             self._waiting_rows = 0
             self._full.clear()
@@ -146,6 +148,7 @@ class Recorder:
             by_model.setdefault(page.kind.model_id, []).append(page)
         sealed: list[Sealed] = []
         for own in by_model.values():
+            await asyncio.sleep(0)  # answers go first
             digests = await self._large.put([large for page in own for large in page.large])
             sealed += await self._batches(self._stream(own[0].kind), own, digests)
         failpoint("scorer.sealed")
@@ -156,7 +159,7 @@ class Recorder:
     ) -> list[Sealed]:
         """What cannot be sealed is dropped: records never end what they are records of."""
         try:
-            if sum(page.size for page in pages) <= _HERE_BYTES:
+            if _is_quick(pages):
                 sealed, lost = self._cut(stream, pages, digests)
             else:
                 sealed, lost = await asyncio.to_thread(self._cut, stream, pages, digests)
@@ -206,3 +209,8 @@ class Recorder:
         if (stream := self._streams.get(kind.model_id)) is None:
             stream = self._streams[kind.model_id] = Stream(kind.model_id, kind.model)
         return stream
+
+
+def _is_quick(pages: Sequence[Page]) -> bool:
+    columns = sum(page.columns for page in pages)
+    return columns <= _HERE_COLUMNS and sum(page.size for page in pages) <= _HERE_BYTES

@@ -40,7 +40,7 @@ class ScorerSettings(ServiceSettings):
     """An inference batch leaves with this many rows, or after `record_every`."""
     record_buffer: int = Field(default=64 << 20, ge=0)
     record_rate: int = Field(default=8 << 20, ge=0)
-    """Bytes of requests a second of which records are kept, and twice that at once."""
+    """Bytes of requests a second of which a scorer with no time to spare keeps records."""
     spill_limit: int = Field(default=256 << 20, ge=0)
     shadow_buffer: int = Field(default=32 << 20, ge=0)
     request_buffer: int = Field(default=128 << 20, ge=1024)

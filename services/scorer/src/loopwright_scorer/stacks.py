@@ -1,5 +1,6 @@
 """Arrays of many calls, one below the other."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ class Stack:
     def __init__(self, like: np.ndarray) -> None:
         """For arrays as this one, which is not yet among them."""
         self._type, self._shape = like.dtype, like.shape[1:]
+        self.width = math.prod(self._shape)
+        """How many columns it makes."""
         self._parts: list[np.ndarray] = []
 
     def takes(self, parts: Sequence[np.ndarray]) -> bool:
