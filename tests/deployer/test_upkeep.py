@@ -46,6 +46,7 @@ def test_only_a_live_replica_without_a_reason_has_missed_a_route() -> None:
     assert missed(None) == ["r1"]
     assert missed(2) == []
     assert missed(1, problems={"2": "digest does not match"}) == []
+    assert missed(1, waiting={"2": "the store is away"}) == []
     assert missed(1, at=NOW - SILENT_AFTER) == []
     assert missed(1, at=LONG_AGO + timedelta(seconds=5)) == []
 

@@ -179,6 +179,22 @@ async def test_a_version_that_no_replica_can_load_is_rolled_back(
     assert row.route.arms == ()
 
 
+async def test_a_version_that_waits_for_its_store_is_waited_for(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    await lead(database, 1, State.PROMOTING)
+    async with working(database, bus, tmp_path):
+        await serve(database, bus, waiting={"1": "the store is away"})
+
+        async def says_so() -> bool:
+            told = (await latest(database, 1)).deployment.waits or ""
+            return told.startswith("waits for r1") and told.endswith("the store is away")
+
+        await buses.until(says_so)
+        await serve(database, bus)
+        await until(database, 1, State.PROMOTED)
+
+
 async def test_a_damaged_package_is_rejected_with_the_reason(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:

@@ -53,9 +53,9 @@ async def test_a_package_that_does_not_open_is_left_alone_and_says_why(
     with structlog.testing.capture_logs() as logs:
         async with world.replica() as replica:
             await world.route(1, await world.arm(1, "broken"))
-            await eventually(lambda: problems(replica))
+            await eventually(lambda: told(replica, "problems"))
             await asyncio.sleep(0.5)
-            assert "UnpicklingError" in (await problems(replica))["1"]
+            assert "UnpicklingError" in (await told(replica, "problems"))["1"]
     assert [each["event"] for each in logs].count("version.not-loaded") == 1
 
 
@@ -87,9 +87,9 @@ async def test_a_package_that_takes_long_keeps_no_other_route_waiting(
         await eventually(lambda: served(replica), within=5)
 
 
-async def problems(replica: Replica) -> dict[str, str]:
+async def told(replica: Replica, field: str) -> dict[str, str]:
     items = (await replica.http.get("/v1/models")).json()["items"]
-    return dict(items[0]["problems"]) if items else {}
+    return dict(items[0][field]) if items else {}
 
 
 async def served(replica: Replica) -> bool:

@@ -287,12 +287,16 @@ class RoutesChanged(EventData):
 
 
 class ServedRoute(BaseModel):
-    """Which revision a replica serves of a model, or why not."""
+    """Which revision a replica serves of a model, or why not, by version.
+
+    `problems` are faults of the version, `waiting` those that pass, such as a store that is away.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     model_id: str
     revision: int
     problems: dict[str, str] = {}
+    waiting: dict[str, str] = {}
     tripped: dict[str, str] = {}
 
 

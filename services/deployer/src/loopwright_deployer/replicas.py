@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from loopwright_common.events import ReplicaReported, ServedRoute
 
@@ -60,13 +61,15 @@ def acknowledgement(
     missing = [
         report.replica
         for report, route in answers
-        if route is None or route.revision < wanted.revision or route.problems
+        if route is None or route.revision < wanted.revision or route.problems or route.waiting
     ]
     why = f"waits for {', '.join(sorted(missing))} to serve revision {wanted.revision}"
+    if reason := next((r for each in answers if (r := _reason(*each, wanted, "waiting"))), None):
+        why = f"{why}: {reason}"
     return Acknowledgement(
         not missing,
         why if missing else f"served by {len(live)} live replica(s)",
-        next((p for report, route in answers if (p := _problem(report, route, wanted))), None),
+        next((p for each in answers if (p := _reason(*each, wanted, "problems"))), None),
         next((t for _, route in answers if route and (t := _tripped(route, wanted))), None),
     )
 
@@ -76,14 +79,22 @@ def _route(report: ReplicaReported, wanted: Wanted) -> ServedRoute | None:
 
 
 def _knows_less(route: ServedRoute | None, wanted: Wanted) -> bool:
-    return route is None or (route.revision < wanted.revision and not route.problems)
+    return route is None or (
+        route.revision < wanted.revision and not route.problems and not route.waiting
+    )
 
 
-def _problem(report: ReplicaReported, route: ServedRoute | None, wanted: Wanted) -> str | None:
+def _reason(
+    report: ReplicaReported,
+    route: ServedRoute | None,
+    wanted: Wanted,
+    told: Literal["problems", "waiting"],
+) -> str | None:
     """Only a report younger than the revision can speak of it."""
     if route is None or report.at < wanted.since:
         return None
-    reason = route.problems.get(str(wanted.version))
+    reasons: dict[str, str] = getattr(route, told)
+    reason = reasons.get(str(wanted.version))
     return f"replica {report.replica} cannot serve it: {reason}" if reason else None
 
 

@@ -63,13 +63,17 @@ class ArmOut(BaseModel):
 
 
 class ServedModelOut(BaseModel):
-    """`revision` 0 means that nothing of the model could be loaded yet; `problems` by version."""
+    """`revision` 0 means that nothing of the model could be loaded yet.
+
+    By version: `problems` of its own, and what it is `waiting` for, which is tried again.
+    """
 
     model: str | None
     model_id: str
     revision: int
     arms: list[ArmOut]
     problems: dict[str, str]
+    waiting: dict[str, str]
 
 
 class ServedModelsOut(BaseModel):
@@ -185,6 +189,7 @@ def _model(served: ServedRoute, route: Route | None) -> ServedModelOut:
         revision=served.revision,
         arms=[_arm(route, version) for version in versions] if route else [],
         problems=served.problems,
+        waiting=served.waiting,
     )
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from loopwright_common.errors import LoopwrightError
+from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, Event, RoutesChanged, ServedRoute
 from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
@@ -19,6 +20,24 @@ from loopwright_scorer.shelf import Shelf
 
 log = structlog.get_logger()
 _RETRY_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Problems:
+    """Why versions could not be loaded: of their own, or for as long as something is away."""
+
+    lasting: dict[str, str] = field(default_factory=dict)
+    passing: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.lasting or self.passing)
+
+    def add(self, version: int, error: LoopwrightError) -> None:
+        passes = isinstance(error, UnavailableError)
+        (self.passing if passes else self.lasting)[str(version)] = str(error)
+
+
+_NONE = Problems()
 
 
 class RouteFollower:
@@ -38,7 +57,7 @@ class RouteFollower:
         self._directory = directory
         self._prefix = f"{environment}/"
         self._is_leaving = False
-        self._problems: dict[str, dict[str, str]] = {}
+        self._problems: dict[str, Problems] = {}
         self._seen: set[str] = set()
         self._wanted: dict[str, set[str]] = {}
         self._patience = Patience()
@@ -65,7 +84,8 @@ class RouteFollower:
             ServedRoute(
                 model_id=model_id,
                 revision=served[model_id].revision if model_id in served else 0,
-                problems=self._problems.get(model_id, {}),
+                problems=self._problems.get(model_id, _NONE).lasting,
+                waiting=self._problems.get(model_id, _NONE).passing,
                 tripped=served[model_id].tripped() if model_id in served else {},
             )
             for model_id in sorted(served.keys() | self._problems.keys())
@@ -162,11 +182,11 @@ class RouteFollower:
 
     async def _load(
         self, data: RoutesChanged, arms: Sequence[Arm]
-    ) -> tuple[dict[int, LoadedModel], dict[str, str]]:
-        loaded, problems = {}, {}
+    ) -> tuple[dict[int, LoadedModel], Problems]:
+        loaded, problems = {}, Problems()
         for arm in arms:
             if why := self._patience.refusal(arm.digest):
-                problems[str(arm.version)] = why
+                problems.lasting[str(arm.version)] = why
                 continue
             try:
                 model = loaded[arm.version] = await self._shelf.get(arm.digest)
@@ -175,14 +195,14 @@ class RouteFollower:
                 self._residence.make_room()
             except LoopwrightError as error:
                 self._patience.failed(arm.digest, error)
-                problems[str(arm.version)] = str(error)
+                problems.add(arm.version, error)
                 log.warning(
                     "version.not-loaded", model=data.model, version=arm.version, why=str(error)
                 )
         return loaded, problems
 
-    def _note(self, model_id: str, problems: dict[str, str]) -> None:
-        if problems != self._problems.get(model_id, {}):
+    def _note(self, model_id: str, problems: Problems) -> None:
+        if problems != self._problems.get(model_id, _NONE):
             self._problems[model_id] = problems
             self._routes.changed.set()
 
