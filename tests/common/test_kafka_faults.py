@@ -189,6 +189,8 @@ async def hanging(broker: MortalKafka) -> AsyncGenerator[None, None]:
     """Connections stay open and nothing is answered."""
     process = next(p for p in psutil.Process().children() if holds(p, broker.log.parent))
     process.suspend()
+    while process.status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
     try:
         yield
     finally:

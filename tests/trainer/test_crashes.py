@@ -119,9 +119,11 @@ async def survive(
         assert written_to(upstream, "log") == "x", "the finished stage is not repeated"
 
 
+@pytest.mark.parametrize("noted", [True, False])
 async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
-    tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
+    noted: bool, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
 ) -> None:
+    """Nor do those that it had not noted yet when it was killed."""
     orphan = (
         "import subprocess, time, os\nif not os.path.exists('{0}'):\n open('{0}', 'w').write('1')\n"
     )
@@ -130,7 +132,7 @@ async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
     upstream.commit({"prepare.py": orphan.format(f"{upstream.path}.pid") + FILES["prepare.py"]})
     async with serving(registry) as url:
         site = Site(tmp_path, database_url, url, upstream)
-        pid = await _killed_once(site)
+        pid = await _killed_once(site, noted)
         assert psutil.pid_exists(pid)
         _, run = await drive(site)
 
@@ -138,21 +140,14 @@ async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-async def _killed_once(site: Site) -> int:
-    """Kill the driver once its stage has left a process of another session; its id."""
-    process = await asyncio.create_subprocess_exec(
-        *site.command,
-        env=site.environment(),
-        cwd=Path(__file__).parents[2],
-        stdout=asyncio.subprocess.DEVNULL,
-    )
+async def _killed_once(site: Site, noted: bool) -> int:
+    """Kill the driver and let its stage leave a process of another session; its id."""
 
     async def left() -> bool:
         return len(written_to(site.upstream, "pid")) > 1
 
+    await drive(site, "trainer.stage-started" if noted else "trainer.stage-begun")
     await until(left)
-    process.kill()
-    await process.wait()
     return int(written_to(site.upstream, "pid"))
 
 

@@ -159,6 +159,7 @@ class StepRunner:
         )
 
     async def _started(self, step: Step, pid: int, at: float | None) -> None:
+        failpoint("trainer.stage-begun")
         running = replace(step.row, state=StageState.RUNNING, host=logs.HOST)
         await self._save(step, replace(running, pid=pid, pid_started=at))
         failpoint("trainer.stage-started")

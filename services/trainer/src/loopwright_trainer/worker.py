@@ -127,9 +127,12 @@ class Worker:
         """Kill what the run's earlier attempts left running on this host."""
         async with self._database.read() as connection:
             rows = await StageRuns(connection).of_run(run.id)
-        for row in rows:
-            if row.host == HOST:
-                await asyncio.to_thread(orphans.reap, run.id, row.pid, row.pid_started)
+        leaders = [
+            (row.pid, row.pid_started)
+            for row in rows
+            if row.host == HOST and row.pid is not None and row.pid_started is not None
+        ]
+        await asyncio.to_thread(orphans.reap, run.id, leaders)
 
     async def _ending(self, journey: Journey) -> Ending:
         run = journey.run

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterable
 
 import psutil
 
@@ -11,14 +12,16 @@ MARK = "LOOPWRIGHT_RUN"
 _TOLERANCE_SECONDS = 1.0
 
 
-def reap(run_id: str, pid: int | None, pid_started: float | None) -> int:
-    """Kill what is left of a run's stage; returns how many processes were still there.
+def reap(run_id: str, leaders: Iterable[tuple[int, float]]) -> int:
+    """Kill what is left of a run's stages; returns how many processes were still there.
 
-    The group is killed by its leader's id only if that leader started when ours did; others are
-    known by the run's mark in their environment.
+    A group is killed by its leader's id only if that leader started when ours did; others are
+    known by the run's mark in their environment, as are those of a stage whose trainer was killed
+    before it had noted the leader.
     """
-    if pid is not None and pid_started is not None and _is_ours(pid, pid_started):
-        kill_group(pid)
+    for pid, started in leaders:
+        if _is_ours(pid, started):
+            kill_group(pid)
     left = [process for process in psutil.process_iter() if _has_mark(process, run_id)]
     for process in left:
         with contextlib.suppress(psutil.Error):
