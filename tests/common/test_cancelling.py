@@ -48,6 +48,22 @@ async def test_waiting_units_of_work_survive_one_that_is_cancelled(database: Dat
     assert numbers >= set(range(1, 20, 2))
 
 
+async def test_a_query_that_is_cancelled_leaves_nothing_locked(database: Database) -> None:
+    async with database.unit_of_work() as uow:
+        many = [{"key": f"k{number}", "number": number} for number in range(3000)]
+        await uow.connection.execute(sa.insert(EFFECTS), many)
+
+    # What a task has failed of holds on to what it was doing.
+    tasks = []
+    for steps in range(40):
+        tasks.append(asyncio.create_task(effects(database)))
+        await asyncio.sleep(steps * 0.0005)
+        tasks[-1].cancel()
+        async with asyncio.timeout(4):
+            await asyncio.gather(tasks[-1], return_exceptions=True)
+            await write_a_pair(database, 5000 + steps)
+
+
 async def test_closing_waits_for_connections_on_their_way_back(database_url: str) -> None:
     for steps in range(12):
         database = await service.open_database(database_url)

@@ -6,10 +6,12 @@ connection, held exclusively, with every commit synced.
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event, func, make_url, select
@@ -27,10 +29,31 @@ _PRAGMAS = (
     "mmap_size=0",
     "foreign_keys=ON",
 )
+
+
+class _Connection(sqlite3.Connection):
+    """Closes its cursors with it: one that a cancelled task left would keep the file locked."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, *given: Any) -> Any:
+        cursor = super().cursor(*given)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+        super().close()
+
+
 _ONE_CONNECTION: Mapping[str, Any] = {
     "pool_size": 1,
     "max_overflow": 0,
     "pool_timeout": 30,
+    "connect_args": {"factory": _Connection},
     "json_serializer": lambda value: json.dumps(value, separators=(",", ":")),
 }
 
