@@ -138,6 +138,11 @@ class Replica:
 
         await eventually(does)
 
+    def slow_down(self, seconds: float) -> None:
+        """Let version 1 be expected to take so long for a call."""
+        routes = self.service.app._others._app.state.routes  # type: ignore[attr-defined]
+        routes.route(MODEL).versions[1].model.call_seconds = seconds
+
     async def revision(self) -> int | None:
         items = (await self.http.get("/v1/models")).json()["items"]
         return items[0]["revision"] if items else None

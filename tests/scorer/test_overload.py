@@ -239,13 +239,8 @@ async def beside_one_that_hangs(
         kept = [await world.arm(2, "mischief", 0)]
         await world.route(1, await world.arm(1, "low"), kept=kept)
         await replica.serves(1)
-        scoring_of(replica).route(MODEL).versions[1].model.call_seconds = 1.0
+        replica.slow_down(1.0)
         yield replica
-
-
-def scoring_of(replica: Replica) -> Any:
-    """The routes that the replica serves."""
-    return replica.service.app._others._app.state.routes  # type: ignore[attr-defined]
 
 
 async def test_a_version_that_hangs_fills_its_own_line_and_no_other(

@@ -130,7 +130,7 @@ async def test_images_of_several_sizes_that_come_at_once_are_answered_and_logged
     async with world.replica(record_every=60) as replica:
         await start(world, replica, "sizes")
         # So that those that come while one is computed wait for the next batch.
-        slow_down(replica, 0.01)
+        replica.slow_down(0.01)
         answers = await asyncio.gather(
             *(replica.http.post(f"/v2/models/{MODEL}/infer", json=image(n)) for n in range(1, 25))
         )
@@ -152,11 +152,6 @@ def image(number: int) -> dict[str, object]:
     width = number % 3 + 1
     put = {"name": "pixels", "datatype": "FP64", "shape": [1, 1, width], "data": [number] * width}
     return {"inputs": [put]}
-
-
-def slow_down(replica: Replica, seconds: float) -> None:
-    routes = replica.service.app._others._app.state.routes  # type: ignore[attr-defined]
-    routes.route(MODEL).versions[1].model.call_seconds = seconds
 
 
 @pytest.mark.parametrize("together", [1, 3])

@@ -185,16 +185,19 @@ def _parsed(url: str) -> URL:
 
 def create_thread_engine(directory: Path, name: str) -> Engine:
     """The engine for a SQLite file that one thread works with."""
-    directory.mkdir(parents=True, exist_ok=True)
-    return _configured(sa.create_engine(f"sqlite:///{directory / name}.db", **_ONE_CONNECTION))
+    return _configured(sa.create_engine(_url("sqlite", directory, name), **_ONE_CONNECTION))
 
 
 def _sqlite_engine(directory: Path, name: str) -> AsyncEngine:
-    directory.mkdir(parents=True, exist_ok=True)
-    url = f"sqlite+aiosqlite:///{directory / name}.db"
-    engine = create_async_engine(url, **_ONE_CONNECTION)
+    engine = create_async_engine(_url("sqlite+aiosqlite", directory, name), **_ONE_CONNECTION)
     _configured(engine.sync_engine)
     return engine
+
+
+def _url(driver: str, directory: Path, name: str) -> str:
+    """Of a file in the directory, which is made."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return f"{driver}:///{directory / name}.db"
 
 
 def _configured(engine: Engine) -> Engine:

@@ -1,9 +1,8 @@
 """What the scorer's replicas say of a route: acknowledged by all that live, or why not."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from loopwright_common.events import ReplicaReported, ServedRoute
 
@@ -64,12 +63,14 @@ def acknowledgement(
         if route is None or route.revision < wanted.revision or route.problems or route.waiting
     ]
     why = f"waits for {', '.join(sorted(missing))} to serve revision {wanted.revision}"
-    if reason := next((r for each in answers if (r := _reason(*each, wanted, "waiting"))), None):
+    # Only a report younger than the revision can speak of it.
+    heard = [(r.replica, route) for r, route in answers if route and r.at >= wanted.since]
+    if reason := _reason(wanted, ((replica, route.waiting) for replica, route in heard)):
         why = f"{why}: {reason}"
     return Acknowledgement(
         not missing,
         why if missing else f"served by {len(live)} live replica(s)",
-        next((p for each in answers if (p := _reason(*each, wanted, "problems"))), None),
+        _reason(wanted, ((replica, route.problems) for replica, route in heard)),
         next((t for _, route in answers if route and (t := _tripped(route, wanted))), None),
     )
 
@@ -84,18 +85,12 @@ def _knows_less(route: ServedRoute | None, wanted: Wanted) -> bool:
     )
 
 
-def _reason(
-    report: ReplicaReported,
-    route: ServedRoute | None,
-    wanted: Wanted,
-    told: Literal["problems", "waiting"],
-) -> str | None:
-    """Only a report younger than the revision can speak of it."""
-    if route is None or report.at < wanted.since:
-        return None
-    reasons: dict[str, str] = getattr(route, told)
-    reason = reasons.get(str(wanted.version))
-    return f"replica {report.replica} cannot serve it: {reason}" if reason else None
+def _reason(wanted: Wanted, told: Iterable[tuple[str, Mapping[str, str]]]) -> str | None:
+    """The first that a replica has told of the version."""
+    for replica, by_version in told:
+        if reason := by_version.get(str(wanted.version)):
+            return f"replica {replica} cannot serve it: {reason}"
+    return None
 
 
 def _tripped(route: ServedRoute, wanted: Wanted) -> str | None:

@@ -23,21 +23,21 @@ _RETRY_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class Problems:
+class Reasons:
     """Why versions could not be loaded: of their own, or for as long as something is away."""
 
-    lasting: dict[str, str] = field(default_factory=dict)
-    passing: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.lasting or self.passing)
+        return bool(self.problems or self.waiting)
 
     def add(self, version: int, error: LoopwrightError) -> None:
         passes = isinstance(error, UnavailableError)
-        (self.passing if passes else self.lasting)[str(version)] = str(error)
+        (self.waiting if passes else self.problems)[str(version)] = str(error)
 
 
-_NONE = Problems()
+_NONE = Reasons()
 
 
 class RouteFollower:
@@ -57,7 +57,7 @@ class RouteFollower:
         self._directory = directory
         self._prefix = f"{environment}/"
         self._is_leaving = False
-        self._problems: dict[str, Problems] = {}
+        self._reasons: dict[str, Reasons] = {}
         self._seen: set[str] = set()
         self._wanted: dict[str, set[str]] = {}
         self._patience = Patience()
@@ -84,11 +84,11 @@ class RouteFollower:
             ServedRoute(
                 model_id=model_id,
                 revision=served[model_id].revision if model_id in served else 0,
-                problems=self._problems.get(model_id, _NONE).lasting,
-                waiting=self._problems.get(model_id, _NONE).passing,
+                problems=self._reasons.get(model_id, _NONE).problems,
+                waiting=self._reasons.get(model_id, _NONE).waiting,
                 tripped=served[model_id].tripped() if model_id in served else {},
             )
-            for model_id in sorted(served.keys() | self._problems.keys())
+            for model_id in sorted(served.keys() | self._reasons.keys())
         ]
 
     async def restore(self) -> None:
@@ -168,9 +168,9 @@ class RouteFollower:
         self._wanted.setdefault(data.model_id, set()).update(digests)
         live = {arm.digest for arm in data.arms}
         self._residence.hold(data.model_id, live)
-        arms, problems = await self._load(data, data.arms)
-        self._note(data.model_id, problems)
-        if problems:
+        arms, reasons = await self._load(data, data.arms)
+        self._note(data.model_id, reasons)
+        if reasons:
             return
         kept, _ = await self._load(data, data.kept)
         await self._remember(data)
@@ -182,11 +182,11 @@ class RouteFollower:
 
     async def _load(
         self, data: RoutesChanged, arms: Sequence[Arm]
-    ) -> tuple[dict[int, LoadedModel], Problems]:
-        loaded, problems = {}, Problems()
+    ) -> tuple[dict[int, LoadedModel], Reasons]:
+        loaded, reasons = {}, Reasons()
         for arm in arms:
             if why := self._patience.refusal(arm.digest):
-                problems.lasting[str(arm.version)] = why
+                reasons.problems[str(arm.version)] = why
                 continue
             try:
                 model = loaded[arm.version] = await self._shelf.get(arm.digest)
@@ -195,15 +195,15 @@ class RouteFollower:
                 self._residence.make_room()
             except LoopwrightError as error:
                 self._patience.failed(arm.digest, error)
-                problems.add(arm.version, error)
+                reasons.add(arm.version, error)
                 log.warning(
                     "version.not-loaded", model=data.model, version=arm.version, why=str(error)
                 )
-        return loaded, problems
+        return loaded, reasons
 
-    def _note(self, model_id: str, problems: Problems) -> None:
-        if problems != self._problems.get(model_id, _NONE):
-            self._problems[model_id] = problems
+    def _note(self, model_id: str, reasons: Reasons) -> None:
+        if reasons != self._reasons.get(model_id, _NONE):
+            self._reasons[model_id] = reasons
             self._routes.changed.set()
 
     async def _remember(self, data: RoutesChanged) -> None:
@@ -219,7 +219,7 @@ class RouteFollower:
     async def _remove(self, model_id: str) -> None:
         self._stop(model_id)
         self._routes.remove(model_id)
-        self._problems.pop(model_id, None)
+        self._reasons.pop(model_id, None)
         self._wanted.pop(model_id, None)
         self._residence.hold_only(model_id, ())
         await asyncio.to_thread(self._path(model_id).unlink, missing_ok=True)

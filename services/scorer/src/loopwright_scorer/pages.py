@@ -94,7 +94,8 @@ class Page:
         self._request_ids += [call.request_id for call in calls]
         self._micros += [call.micros for call in calls]
         if calls[0].scored.error is not None:
-            self._errors += [_error(call) for call in calls]
+            policy = self.kind.policy
+            self._errors += [told_error(policy, call.scored.error or "") for call in calls]
         counts = [call.rows for call in calls]
         self._counts += counts
         self.rows += sum(counts)
@@ -187,8 +188,3 @@ def _per_call(values: Sequence[str | None], rows: pa.Array) -> pa.Array:
     if values.count(None) < len(values):
         return pa.array(values, pa.string()).take(rows)
     return pa.nulls(len(rows), pa.string())
-
-
-def _error(call: CallRecord) -> str | None:
-    error = call.scored.error
-    return None if error is None else told_error(call.kind.policy, error)

@@ -18,13 +18,11 @@ import uvloop
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.metrics import Metrics
 from loopwright_common.web import create_app
 from loopwright_scorer.accounts import Accounts
 from loopwright_scorer.compute import Compute
-from loopwright_scorer.domain import Share
-from loopwright_scorer.keeping import Kind
-from loopwright_scorer.measure import Counters
 from loopwright_scorer.models import LoadedModel, load
 from loopwright_scorer.predictions import PredictionIds
 from loopwright_scorer.protocols.asgi import Intake
@@ -32,7 +30,7 @@ from loopwright_scorer.protocols.door import Door
 from loopwright_scorer.protocols.http import http_protocols
 from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.short_way import ShortWay
-from loopwright_scorer.routes import Route, Routes, ServedArm
+from loopwright_scorer.routes import Route, Routes, assemble
 from loopwright_scorer.runtimes.apart.quarters import Quarters
 from loopwright_scorer.service import Scoring
 from loopwright_scorer.totals import Ledger
@@ -81,9 +79,9 @@ def _app(order: Order) -> Door:
 
 def fixed_route(name: str, version: int, loaded: LoadedModel) -> Route:
     """All traffic to one version."""
-    kind = Kind(name, name, version, "live", loaded.plan.inputs, loaded.outputs)
-    arm = ServedArm(version, loaded, Counters(name, name, 0, version, "live"), kind)
-    return Route(name, name, 0, (Share(version, 1.0),), {version: arm})
+    arm = Arm(version=version, weight=1.0, digest=loaded.digest, format=loaded.spec.format)
+    route = RoutesChanged(environment="", model_id=name, model=name, revision=0, arms=[arm])
+    return assemble(route, {version: loaded})
 
 
 def app_of(routes: Routes) -> Door:
