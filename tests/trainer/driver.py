@@ -1,9 +1,13 @@
-"""A trainer in a process of its own that a test may kill: runs until one run has ended."""
+"""A trainer in a process of its own that a test may kill: runs until one run has ended.
+
+With `DRIVER_DIES_AFTER` in its environment a failpoint waits until that file says something.
+"""
 
 import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -55,5 +59,19 @@ async def _ended(database: Database) -> dict[str, object]:
                 return {"status": ended[0].status, "why": ended[0].why, "id": ended[0].id}
 
 
+def die_after(path: Path) -> None:
+    """Hold back what a failpoint does until a stage has written to the file."""
+    kill = os.kill
+
+    def patiently(pid: int, number: int) -> None:
+        while pid == os.getpid() and not (path.exists() and path.read_text()):
+            time.sleep(0.01)
+        kill(pid, number)
+
+    os.kill = patiently
+
+
 if __name__ == "__main__":
+    if "DRIVER_DIES_AFTER" in os.environ:
+        die_after(Path(os.environ["DRIVER_DIES_AFTER"]))
     asyncio.run(drive(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))

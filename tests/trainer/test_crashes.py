@@ -68,11 +68,11 @@ class Site:
         return {**os.environ, "LOOPWRIGHT_DATABASE_URL": self.database_url, **more}
 
 
-async def drive(site: Site, failpoint: str = "") -> tuple[int, Any]:
+async def drive(site: Site, failpoint: str = "", **more: str) -> tuple[int, Any]:
     """How the driver ended, and the run it saw end."""
     process = await asyncio.create_subprocess_exec(
         *site.command,
-        env=site.environment(LOOPWRIGHT_FAILPOINT=failpoint, PYTHONWARNINGS="default"),
+        env=site.environment(LOOPWRIGHT_FAILPOINT=failpoint, PYTHONWARNINGS="default", **more),
         cwd=Path(__file__).parents[2],
         stdout=asyncio.subprocess.PIPE,
     )
@@ -125,10 +125,10 @@ async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
 ) -> None:
     """Nor do those that it had not noted yet when it was killed."""
     orphan = (
-        "import subprocess, time, os\nif not os.path.exists('{0}'):\n open('{0}', 'w').write('1')\n"
+        "import subprocess, time, os\nif not os.path.exists('{0}'):\n"
+        " p = subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
+        " open('{0}', 'w').write(str(p.pid))\n time.sleep(300)\n"
     )
-    orphan += " p = subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
-    orphan += " open('{0}', 'w').write(str(p.pid))\n time.sleep(300)\n"
     upstream.commit({"prepare.py": orphan.format(f"{upstream.path}.pid") + FILES["prepare.py"]})
     async with serving(registry) as url:
         site = Site(tmp_path, database_url, url, upstream)
@@ -142,12 +142,9 @@ async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
 
 async def _killed_once(site: Site, noted: bool) -> int:
     """Kill the driver and let its stage leave a process of another session; its id."""
-
-    async def left() -> bool:
-        return len(written_to(site.upstream, "pid")) > 1
-
-    await drive(site, "trainer.stage-started" if noted else "trainer.stage-begun")
-    await until(left)
+    place = "trainer.stage-started" if noted else "trainer.stage-begun"
+    killed, _ = await drive(site, place, DRIVER_DIES_AFTER=f"{site.upstream.path}.pid")
+    assert killed == -signal.SIGKILL
     return int(written_to(site.upstream, "pid"))
 
 
