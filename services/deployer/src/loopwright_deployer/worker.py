@@ -87,6 +87,7 @@ class Worker:
             return
         for gone in self._work.keys() - set(ids):
             self._work.pop(gone).task.cancel()
+            log.info("deployer.lets-go", deployment=gone, why="it has ended")
         for work in self._work.values():
             work.again.set()
         for record in self._free(records, taken):
