@@ -13,12 +13,12 @@ from loopwright_common.bus import EventBus
 from loopwright_common.codec import Outgoing
 from loopwright_common.errors import UnavailableError
 from loopwright_common.inference import ENVELOPE, InferenceLogged
-from loopwright_scorer.budget import Budget
 from loopwright_scorer.inputs import Inputs
-from loopwright_scorer.keeping import Kind
 from loopwright_scorer.models import Scored
-from loopwright_scorer.pages import Pages, tables
-from loopwright_scorer.records import CallRecord
+from loopwright_scorer.recording.budget import Budget
+from loopwright_scorer.recording.keeping import Kind
+from loopwright_scorer.recording.pages import Pages, tables
+from loopwright_scorer.recording.records import CallRecord
 from loopwright_scorer.runtimes.outputs import Outputs
 from loopwright_scorer.tensors import TensorType
 from tests.scorer import packages

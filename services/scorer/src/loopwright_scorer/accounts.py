@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from loopwright_scorer.keeping import told_error
 from loopwright_scorer.measure import Measurements
 from loopwright_scorer.models import Scored
-from loopwright_scorer.recorder import Recorder
-from loopwright_scorer.records import CallRecord
+from loopwright_scorer.recording.keeping import told_error
+from loopwright_scorer.recording.recorder import Recorder
+from loopwright_scorer.recording.records import CallRecord
 from loopwright_scorer.routes import Route, Routes, ServedArm
 from loopwright_scorer.totals import Ledger, Slot, Spent
 

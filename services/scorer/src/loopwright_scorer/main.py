@@ -22,29 +22,29 @@ from loopwright_common.table_reader import TableReader
 from loopwright_common.web import create_app
 from loopwright_scorer import api
 from loopwright_scorer.accounts import Accounts
-from loopwright_scorer.budget import Budget
 from loopwright_scorer.compute import Compute
 from loopwright_scorer.follower import RouteFollower
-from loopwright_scorer.large_inputs import LargeInputs
 from loopwright_scorer.measure import Measurements, Replica
 from loopwright_scorer.predictions import PredictionIds, load_key, shared_key
 from loopwright_scorer.protocols.door import Door
 from loopwright_scorer.protocols.http import http_protocols
 from loopwright_scorer.protocols.repository import ModelRepository
 from loopwright_scorer.protocols.short_way import ShortWay
-from loopwright_scorer.recorder import Recorder, RecordMetrics
+from loopwright_scorer.recording.budget import Budget
+from loopwright_scorer.recording.large_inputs import LargeInputs
+from loopwright_scorer.recording.recorder import Recorder, RecordMetrics
+from loopwright_scorer.recording.sender import Sender
+from loopwright_scorer.recording.spill import Spill
 from loopwright_scorer.replica import Reporter
 from loopwright_scorer.residence import Residence
 from loopwright_scorer.routes import Routes
 from loopwright_scorer.runtimes import import_engine
 from loopwright_scorer.runtimes.apart.quarters import ApartMetrics, Quarters
-from loopwright_scorer.sender import Sender
 from loopwright_scorer.service import Scoring
 from loopwright_scorer.settings import ScorerSettings
 from loopwright_scorer.shadows import Shadows
 from loopwright_scorer.shelf import Shelf
 from loopwright_scorer.siblings import Siblings
-from loopwright_scorer.spill import Spill
 from loopwright_scorer.totals import Ledger
 
 _PATIENCE_SECONDS = 12.0

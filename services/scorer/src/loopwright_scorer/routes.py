@@ -10,9 +10,9 @@ from loopwright_common.events import RoutesChanged
 from loopwright_common.policy import RecordPolicy
 from loopwright_scorer import domain
 from loopwright_scorer.domain import Circuit, Share
-from loopwright_scorer.keeping import WHOLE, Kind
 from loopwright_scorer.measure import Counters
 from loopwright_scorer.models import LoadedModel
+from loopwright_scorer.recording.keeping import WHOLE, Kind
 
 
 @dataclass(frozen=True, slots=True)

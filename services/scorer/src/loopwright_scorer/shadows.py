@@ -13,8 +13,8 @@ from loopwright_common.errors import LoopwrightError
 from loopwright_scorer.accounts import Accounts, Done
 from loopwright_scorer.compute import LOOP_BYTES, Compute
 from loopwright_scorer.errors import OverloadedError
-from loopwright_scorer.keeping import told_error
 from loopwright_scorer.predictions import PredictionIds
+from loopwright_scorer.recording.keeping import told_error
 from loopwright_scorer.routes import Route, ServedArm
 from loopwright_scorer.tensors import Request
 from loopwright_scorer.totals import Spent

@@ -10,7 +10,7 @@ from loopwright_common.bus import EventBus
 from loopwright_common.codec import Outgoing
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
-from loopwright_scorer.spill import Spill
+from loopwright_scorer.recording.spill import Spill
 
 _PATIENCE_SECONDS = 5.0
 _HURRY_SECONDS = 0.5

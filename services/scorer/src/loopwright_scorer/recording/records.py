@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from loopwright_common.inference import ENVELOPE
-from loopwright_scorer.keeping import Kind
 from loopwright_scorer.models import Scored
+from loopwright_scorer.recording.keeping import Kind
 
 Digests = Mapping[tuple[str, str], str]
 """Of large inputs, by prediction id and name of the input."""

@@ -10,7 +10,7 @@ from loopwright_common.ids import derived_id
 from loopwright_common.inference import InferenceLogged
 from loopwright_scorer.measure import Replica
 from loopwright_scorer.outgoing import outgoing
-from loopwright_scorer.records import Rows
+from loopwright_scorer.recording.records import Rows
 
 _LARGEST_BATCH = 900_000
 """Bytes of a batch, below the topic's largest record with room for headers."""

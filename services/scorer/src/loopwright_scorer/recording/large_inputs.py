@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import LoopwrightError
-from loopwright_scorer.records import Large
+from loopwright_scorer.recording.records import Large
 
 log = structlog.get_logger()
 _SECONDS = 2.0

@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 import structlog
 
 from loopwright_common.inference import ENVELOPE
-from loopwright_scorer.columns import InputColumns, OutputColumns
-from loopwright_scorer.keeping import Kind, told_error
-from loopwright_scorer.records import CallRecord, Digests, Large, Rows
+from loopwright_scorer.recording.columns import InputColumns, OutputColumns
+from loopwright_scorer.recording.keeping import Kind, told_error
+from loopwright_scorer.recording.records import CallRecord, Digests, Large, Rows
 from loopwright_scorer.runtimes.outputs import joined
 from loopwright_scorer.stacks import Stack, UnlikeError, stacked
 

@@ -1,0 +1,1 @@
+"""Inference records: rows of calls, from the answer to the bus."""
