@@ -43,7 +43,7 @@ check: setup
 	$(RUN) ruff check .
 	$(RUN) mypy apps services libs tests benchmarks
 	$(RUN) lint-imports
-	$(RUN) python -m loopwright_common.published --check
+	$(RUN) python -m loopwright_common.cloudevents.event_schemas --check
 
 fmt: setup
 	$(RUN) ruff format .
@@ -54,7 +54,7 @@ proto: setup
 		--pyi_out=$(MESSAGES) inference.proto
 
 docs: setup
-	$(RUN) python -m loopwright_common.published
+	$(RUN) python -m loopwright_common.cloudevents.event_schemas
 
 bench: setup
 	$(RUN) python -m benchmarks.loop

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import uvloop
 
-from loopwright_common.codec import Outgoing
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.codec import Outgoing
 
 _BATCH = 700_000
 _PAUSE = 0.25

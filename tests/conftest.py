@@ -15,8 +15,8 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import structlog  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-from loopwright_common.directory_store import DirectoryStore  # noqa: E402
-from loopwright_common.sqlite_log import SqliteLog  # noqa: E402
+from loopwright_common.bus.sqlite.log import SqliteLog  # noqa: E402
+from loopwright_common.storage.filesystem import DirectoryStore  # noqa: E402
 from tests.engines import kafka_url, postgres_server, postgres_url  # noqa: E402
 from tests.holding import watching  # noqa: E402
 from tests.stores import s3_endpoint, s3_server  # noqa: E402

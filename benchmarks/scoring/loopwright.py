@@ -20,7 +20,7 @@ def bus(directory: Path, *, on_kafka: bool) -> Generator[str, None, None]:
         yield f"sqlite:///{directory / 'bus'}"
         return
     from loopwright.engines import Kafka
-    from loopwright_common.topics import ensure_topics
+    from loopwright_common.process.declare_topics import ensure_topics
 
     broker = Kafka(directory / "kafka")
     broker.start()
@@ -52,11 +52,11 @@ def prepare(
 
 
 async def _route(model: Model, directory: Path, url: str, *, recorded: bool) -> None:
-    from loopwright_common.buses import open_bus
-    from loopwright_common.directory_store import DirectoryStore
+    from loopwright_common.deploy_policy import RecordPolicy
     from loopwright_common.events import Arm, RoutesChanged
-    from loopwright_common.package import store_package
-    from loopwright_common.policy import RecordPolicy
+    from loopwright_common.process.bus_factory import open_bus
+    from loopwright_common.storage.filesystem import DirectoryStore
+    from loopwright_common.storage.package import store_package
     from loopwright_scorer.outgoing import outgoing
 
     store = DirectoryStore(directory / "artifacts")

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from loopwright.examples import Example, write_example
+from loopwright_common.deploy_policy import DeployPolicy, DriftTrigger
 from loopwright_common.errors import ConflictError
-from loopwright_common.policy import DeployPolicy, DriftTrigger
 
 
 @pytest.mark.parametrize("example", list(Example))

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common import runtime
-from loopwright_common.codec import encode
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.codec import encode
 from loopwright_common.events import CodeChanged
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.process import runtime
 from loopwright_registry.main import build
 from loopwright_registry.settings import RegistrySettings
 from tests.registry.builders import happened

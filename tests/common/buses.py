@@ -5,10 +5,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from loopwright_common.bus import EventBus, Positions, Subscription, TopicPartition, from_start
-from loopwright_common.buses import open_bus
-from loopwright_common.codec import Outgoing, Record
+from loopwright_common.bus.interface import (
+    EventBus,
+    Positions,
+    Subscription,
+    TopicPartition,
+    from_start,
+)
+from loopwright_common.cloudevents.codec import Outgoing, Record
 from loopwright_common.errors import UnavailableError
+from loopwright_common.process.bus_factory import open_bus
 
 TOPIC = "code-changed"
 TABLE = "routes-changed"

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
-from loopwright_common.topics import dead_letters_of, ensure_topics, topic_of
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.bus.topics import dead_letters_of, topic_of
+from loopwright_common.database.database import Database
+from loopwright_common.process.declare_topics import ensure_topics
 from tests.common.buses import GROUP, TABLE, TOPIC, BusPlace
 from tests.common.probe import service
 

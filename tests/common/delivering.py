@@ -6,17 +6,17 @@ from typing import Any
 
 import httpx
 
-from loopwright_common.bus import EventBus, Subscription
-from loopwright_common.codec import Outgoing
-from loopwright_common.consumer import Consumer
-from loopwright_common.database import Database
-from loopwright_common.delivery_api import delivery_router
+from loopwright_common.bus.interface import EventBus, Subscription
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.database.database import Database
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery_api.dead_letters import delivery_router
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import CodeChanged, Event
-from loopwright_common.metrics import Metrics
-from loopwright_common.runtime import delivery_readiness
-from loopwright_common.unit_of_work import UnitOfWork
-from loopwright_common.web import create_app
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process.runtime import delivery_readiness
+from loopwright_common.web.app import create_app
 from tests.common.probe import service
 
 

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
-from loopwright_common.metrics import Metrics
-from loopwright_common.runtime import Service, delivery_loops, run_until
-from loopwright_common.web import create_app
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process.runtime import Service, delivery_loops, run_until
+from loopwright_common.web.app import create_app
 from tests.common.buses import until
 from tests.common.probe import service
 from tests.history import Fact, Verdict, judge

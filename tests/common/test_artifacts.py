@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.artifacts import ArtifactStore, digest_of, open_store
-from loopwright_common.directory_store import DirectoryStore
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError, UnavailableError
-from loopwright_common.package import (
+from loopwright_common.storage.artifact_store import ArtifactStore, digest_of, open_store
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.package import (
     PackageFile,
     fetch_package,
     manifest_of,

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from loopwright_common import clock
-from loopwright_common.bus import EventBus, Positions, TopicPartition, from_start
-from loopwright_common.codec import Outgoing
+from loopwright_common.bus.interface import EventBus, Positions, TopicPartition, from_start
+from loopwright_common.bus.topics import partition_of, topic_of
+from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.errors import InvalidError, TooLargeError
-from loopwright_common.topics import partition_of, topic_of
 from tests.common.buses import (
     TABLE,
     TOPIC,

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 
-from loopwright_common.bus import EventBus, Subscription, TopicPartition
+from loopwright_common.bus.interface import EventBus, Subscription, TopicPartition
 from tests.common.buses import (
     GROUP,
     TOPIC,

@@ -6,7 +6,7 @@ import contextlib
 import psutil
 import sqlalchemy as sa
 
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from tests.common.buses import BusPlace, until
 from tests.common.probe import service
 from tests.common.probe.service import EFFECTS, effects

@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loopwright_common.captured import (
+from loopwright_common.clock import to_text
+from loopwright_common.errors import CorruptError, NotFoundError
+from loopwright_common.storage.captured_dataset import (
     LabelFile,
     Manifest,
     RowFile,
@@ -16,9 +18,7 @@ from loopwright_common.captured import (
     materialise,
     table_to_bytes,
 )
-from loopwright_common.clock import to_text
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.errors import CorruptError, NotFoundError
+from loopwright_common.storage.filesystem import DirectoryStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common import codec
-from loopwright_common.topics import dead_letters_of, ensure_topics, topic_of
+from loopwright_common.bus.topics import dead_letters_of, topic_of
+from loopwright_common.cloudevents import codec
+from loopwright_common.process.declare_topics import ensure_topics
 from tests.common.buses import BusPlace, read_everything
 from tests.common.probe import service
 from tests.common.probe.process import facts

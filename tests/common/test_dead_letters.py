@@ -4,12 +4,12 @@ import base64
 
 import pytest
 
-from loopwright_common.codec import Outgoing
-from loopwright_common.consumer import Consumer
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import dead_letters, outbox
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import dead_letters, outbox
+from loopwright_common.delivery.consumer import Consumer
 from loopwright_common.events import CodeChanged
-from loopwright_common.sqlite_log import SqliteLog
 from tests.common.delivering import Faulty, Person, catch_up, joined, junk, person_at
 from tests.common.probe import service
 from tests.common.probe.service import Effect, effects

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.bus import EventBus
-from loopwright_common.consumer import Consumer, Handlers
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import dead_letters, inbox, outbox, parked
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import dead_letters, inbox, outbox, parked
+from loopwright_common.delivery.consumer import Consumer, Handlers
 from loopwright_common.events import CodeChanged
-from loopwright_common.metrics import Metrics
+from loopwright_common.observability.metrics import Metrics
 from tests.common.buses import GROUP, BusPlace
 from tests.common.delivering import Faulty, junk, person_at
 from tests.common.probe.service import EFFECTS, HASTY, effects

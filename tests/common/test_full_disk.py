@@ -11,16 +11,16 @@ import sqlalchemy as sa
 import structlog
 from structlog.testing import capture_logs
 
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import dead_letters, outbox, parked
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import dead_letters, outbox, parked
+from loopwright_common.delivery.outbox_relay import Relay
 from loopwright_common.errors import UnavailableError
-from loopwright_common.logs import Unfailing
-from loopwright_common.metrics import Metrics
-from loopwright_common.relay import Relay
-from loopwright_common.runtime import delivery_readiness
-from loopwright_common.sqlite_log import SqliteLog
-from loopwright_common.web import create_app
+from loopwright_common.observability.logs import Unfailing
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process.runtime import delivery_readiness
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.web.app import create_app
 from tests.common.probe import service
 from tests.common.probe.service import Effect, effects
 from tests.common.test_consumer import code_changed, rows

@@ -6,14 +6,14 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from loopwright_common import clock
-from loopwright_common.consumer import Consumer, Patience
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import inbox, outbox, parked
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import inbox, outbox, parked
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.consumer import Consumer, Patience
+from loopwright_common.delivery.partition_ownership import DisplacedError
 from loopwright_common.events import CodeChanged
-from loopwright_common.metrics import Metrics
-from loopwright_common.ownership import DisplacedError
-from loopwright_common.sqlite_log import SqliteLog
-from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.observability.metrics import Metrics
 from tests.common.delivering import Faulty, catch_up, joined, look, person_at
 from tests.common.probe import service
 from tests.common.probe.service import EFFECTS, Effect, effects

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.database import Database
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.database.database import Database
+from loopwright_common.storage.filesystem import DirectoryStore
 from tests.common.probe import service
 from tests.common.test_consumer import code_changed
 from tests.holding import watching

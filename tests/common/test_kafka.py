@@ -17,13 +17,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition as KafkaPartition
 from structlog.testing import capture_logs
 
-from loopwright_common.bus import EventBus, Positions, TopicPartition, from_start
-from loopwright_common.buses import open_bus
-from loopwright_common.codec import Record
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus, Positions, TopicPartition, from_start
+from loopwright_common.bus.topics import CONSUMERS, topic_of
+from loopwright_common.cloudevents.codec import Record
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import TOPICS, RoutesChanged, Topic
-from loopwright_common.table_reader import TableReader
-from loopwright_common.topics import CONSUMERS, ensure_topics, topic_of
+from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.process.declare_topics import ensure_topics
 from tests.common.buses import (
     GROUP,
     TABLE,
@@ -101,7 +102,9 @@ async def test_a_missing_topic_says_what_to_run_and_is_found_once_made(
         bus.ends([TOPIC]),
         bus.subscribe(None, [TOPIC], from_start),
     ):
-        with pytest.raises(UnavailableError, match=r"new\.code-changed.*loopwright_common.topics"):
+        with pytest.raises(
+            UnavailableError, match=r"new\.code-changed.*loopwright_common.process.declare_topics"
+        ):
             await call
 
     await ensure_topics(kafka_place.url, prefix, [topic_of(TOPIC)])
@@ -355,7 +358,7 @@ def servers(place: BusPlace) -> str:
 def declare_by_job(url: str, prefix: str) -> str:
     """The last line of the job."""
     done = subprocess.run(
-        [sys.executable, "-m", "loopwright_common.topics"],
+        [sys.executable, "-m", "loopwright_common.process.declare_topics"],
         env={**os.environ, "LOOPWRIGHT_BUS_URL": url, "LOOPWRIGHT_TOPIC_PREFIX": prefix},
         capture_output=True,
         text=True,

@@ -11,13 +11,14 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from loopwright_common.bus import EventBus
-from loopwright_common.codec import Record
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.bus.kafka import consumer, producer
+from loopwright_common.bus.topics import dead_letters_of, topic_of
+from loopwright_common.cloudevents.codec import Record
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import RoutesChanged
-from loopwright_common.kafka import member, publisher
-from loopwright_common.table_reader import TableReader
-from loopwright_common.topics import dead_letters_of, ensure_topics, topic_of
+from loopwright_common.process.declare_topics import ensure_topics
 from tests.common.buses import (
     GROUP,
     TABLE,
@@ -108,7 +109,7 @@ async def test_publishers_and_readers_wait_for_a_broker_that_is_not_there(
 async def test_a_consumer_that_hears_nothing_is_replaced_and_goes_on(
     bus: EventBus, broker: MortalKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(member, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(consumer, "SILENCE_SECONDS", 1.0)
     group = Group()
     await bus.publish(numbered(10))
     with capture_logs() as logs:
@@ -123,7 +124,7 @@ async def test_a_consumer_that_hears_nothing_is_replaced_and_goes_on(
 async def test_a_publisher_that_hears_nothing_is_replaced_and_repeats_in_order(
     bus: EventBus, broker: MortalKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "PUBLISH_SECONDS", 1.0)
+    monkeypatch.setattr(producer, "PUBLISH_SECONDS", 1.0)
     await bus.publish(numbered(10, KEYS))
     async with hanging(broker):
         with pytest.raises(UnavailableError, match="no answer in 1 seconds"):

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from loopwright_common.database import Database
-from loopwright_common.leases import (
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import (
     Lease,
     LeaseLostError,
     confirm,

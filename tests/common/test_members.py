@@ -6,18 +6,18 @@ import pytest
 import sqlalchemy as sa
 
 from loopwright_common import clock
-from loopwright_common.bus import Subscription
-from loopwright_common.codec import Outgoing, Record
-from loopwright_common.consumer import Consumer, Handlers
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import parked, positions
+from loopwright_common.bus.interface import Subscription
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.topics import partition_of, places_of, topic_of
+from loopwright_common.cloudevents.codec import Outgoing, Record
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import parked, positions
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.consumer import Consumer, Handlers
+from loopwright_common.delivery.partition_ownership import DisplacedError
+from loopwright_common.delivery.retry_queue import Parking
 from loopwright_common.events import CodeChanged, Event
-from loopwright_common.metrics import Metrics
-from loopwright_common.ownership import DisplacedError
-from loopwright_common.parking import Parking
-from loopwright_common.sqlite_log import SqliteLog
-from loopwright_common.topics import partition_of, places_of, topic_of
-from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.observability.metrics import Metrics
 from tests.common.delivering import Faulty, catch_up, joined
 from tests.common.probe import service
 from tests.common.probe.service import Effect, effects

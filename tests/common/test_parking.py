@@ -4,15 +4,15 @@ import asyncio
 
 import sqlalchemy as sa
 
-from loopwright_common.codec import Outgoing
-from loopwright_common.consumer import Consumer, Patience
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import dead_letters, parked
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import dead_letters, parked
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.consumer import Consumer, Patience
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import CodeChanged, Event
-from loopwright_common.metrics import Metrics
-from loopwright_common.sqlite_log import SqliteLog
-from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.observability.metrics import Metrics
 from tests.common.probe import service
 from tests.common.probe.service import HANDLERS, Effect, effects
 from tests.common.test_consumer import code_changed, handle_all, rows

@@ -13,12 +13,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from loopwright.engines import Postgres
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
+from loopwright_common.database.postgres import passes
 from loopwright_common.errors import InvalidError, UnavailableError
-from loopwright_common.metrics import Metrics
-from loopwright_common.postgres import passes
-from loopwright_common.runtime import delivery_readiness
-from loopwright_common.web import create_app
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process.runtime import delivery_readiness
+from loopwright_common.web.app import create_app
 from tests.common.probe import service
 from tests.common.probe.service import EFFECTS, effects
 from tests.common.replicas import cut_all
@@ -116,7 +116,7 @@ async def test_who_holds_a_transaction_for_too_long_loses_it_and_may_repeat(
 async def test_who_finds_no_free_connection_in_time_may_repeat(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loopwright_common.postgres._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("loopwright_common.database.postgres._CONNECT_SECONDS", 0.5)
     database = await service.open_database(f"{database_url}&connections=2")
     async with database.read(), database.read():
         with pytest.raises(UnavailableError, match="size 2"):

@@ -9,17 +9,17 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from loopwright_common import runtime
-from loopwright_common.bus import EventBus
-from loopwright_common.codec import Outgoing
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import outbox
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import outbox
+from loopwright_common.delivery.outbox_relay import Relay
 from loopwright_common.errors import TooLargeError, UnavailableError
-from loopwright_common.metrics import Metrics
-from loopwright_common.relay import Relay
-from loopwright_common.runtime import delivery_readiness
-from loopwright_common.sqlite_log import SqliteLog
-from loopwright_common.web import create_app
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process import runtime
+from loopwright_common.process.runtime import delivery_readiness
+from loopwright_common.web.app import create_app
 from tests.common.buses import read_everything, until
 from tests.common.probe import service
 from tests.common.replicas import replicas, verdict_on

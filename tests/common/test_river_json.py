@@ -18,8 +18,8 @@ from river import (
     tree,
 )
 
-from loopwright_common import river_json
-from loopwright_common.river_json import NotPlainError
+from loopwright_common.serving import river_json
+from loopwright_common.serving.river_json import NotPlainError
 
 CLASSIFIERS: dict[str, Callable[[], Any]] = {
     "logistic": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loopwright_common import runtime
 from loopwright_common.errors import UnavailableError
-from loopwright_common.metrics import Metrics
-from loopwright_common.runtime import LoopFailedError, Service, run_until
-from loopwright_common.web import create_app
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process import runtime
+from loopwright_common.process.runtime import LoopFailedError, Service, run_until
+from loopwright_common.web.app import create_app
 
 
 def service(

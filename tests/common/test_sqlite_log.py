@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from loopwright_common.bus.sqlite.log import SqliteLog
 from loopwright_common.errors import UnavailableError
-from loopwright_common.sqlite_log import SqliteLog
 from tests.common.buses import TABLE, read_everything, record, values
 
 

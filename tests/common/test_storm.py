@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
-from loopwright_common.bus import EventBus, LoadPositions, Positions, Subscription
-from loopwright_common.codec import Outgoing
-from loopwright_common.database import Database
+from loopwright_common.bus.interface import EventBus, LoadPositions, Positions, Subscription
+from loopwright_common.bus.topics import all_topics
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
-from loopwright_common.topics import all_topics, ensure_topics
+from loopwright_common.process.declare_topics import ensure_topics
 from tests.common.buses import BusPlace
 from tests.common.probe import service
 from tests.common.replicas import Replica, cut_all, replicas, verdict_on

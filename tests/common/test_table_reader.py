@@ -1,10 +1,11 @@
 import asyncio
 
-from loopwright_common import clock, codec
-from loopwright_common.bus import EventBus
-from loopwright_common.codec import Outgoing
+from loopwright_common import clock
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.cloudevents import codec
+from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.events import Event, RoutesChanged
-from loopwright_common.table_reader import TableReader
 
 
 def routes(key: str, revision: int) -> Outgoing:

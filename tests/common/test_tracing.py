@@ -5,12 +5,12 @@ from collections.abc import Generator
 import httpx
 import pytest
 
-from loopwright_common import tracing
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
-from loopwright_common.metrics import Metrics
-from loopwright_common.relay import Relay
-from loopwright_common.web import create_app
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.observability import tracing
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.web.app import create_app
 from tests.collector import Collector, collector
 from tests.common.probe import service
 

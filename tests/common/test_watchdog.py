@@ -8,15 +8,15 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client import generate_latest
 
-from loopwright_common import consumer as consumers
-from loopwright_common.bus import LoadPositions, Subscription
-from loopwright_common.codec import Record
-from loopwright_common.consumer import Consumer, Patience
-from loopwright_common.database import Database
+from loopwright_common.bus.interface import LoadPositions, Subscription
+from loopwright_common.bus.sqlite.log import SqliteLog, SqliteSubscription
+from loopwright_common.cloudevents.codec import Record
+from loopwright_common.database.database import Database
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery import consumer as consumers
+from loopwright_common.delivery.consumer import Consumer, Patience
 from loopwright_common.events import CodeChanged, Event
-from loopwright_common.metrics import Metrics
-from loopwright_common.sqlite_log import SqliteLog, SqliteSubscription
-from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.observability.metrics import Metrics
 from tests.common.delivering import Faulty, joined, junk, look, person_at
 from tests.common.probe import service
 from tests.common.probe.service import Effect, effects

@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from loopwright_common.metrics import Metrics
+from loopwright_common.observability.metrics import Metrics
 from loopwright_common.settings import ServiceSettings
-from loopwright_common.web import create_app
+from loopwright_common.web.app import create_app
 
 
 class ProbeSettings(ServiceSettings):

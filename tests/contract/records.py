@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from loopwright_common import codec
-from loopwright_common.codec import Outgoing
+from loopwright_common.cloudevents import codec
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.events import INFERENCE_LOGGED, JSON_EVENTS, Event, type_of
 from loopwright_common.ids import new_id
-from loopwright_common.inference import InferenceLogged
 
 GOLDEN = Path(__file__).parent / "events"
 _LIFE = (

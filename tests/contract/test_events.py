@@ -7,11 +7,12 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from loopwright_common import clock, codec, published
-from loopwright_common.codec import Outgoing
+from loopwright_common import clock
+from loopwright_common.cloudevents import codec, event_schemas
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.errors import UndecodableError
 from loopwright_common.events import JSON_EVENTS, TOPICS, Event, EventData
-from loopwright_common.inference import InferenceLogged
 
 GOLDEN = Path(__file__).parent / "events"
 SCHEMAS = Path(__file__).parents[2] / "docs" / "events"
@@ -47,7 +48,7 @@ def test_a_golden_record_keeps_to_the_published_schema(event: type[EventData]) -
 def test_today_is_compatible_with_the_published_schema(event: type[EventData]) -> None:
     schema = json.loads((SCHEMAS / f"{event.topic}.v1.schema.json").read_text())
 
-    assert list(published.incompatibilities(schema, published.schema_of(event))) == []
+    assert list(event_schemas.incompatibilities(schema, event_schemas.schema_of(event))) == []
 
 
 @EVENTS
@@ -104,8 +105,10 @@ BEFORE = {
         ({**BEFORE, "required": []}, "a is no longer always there"),
     ],
 )
-def test_what_breaks_a_reader_or_writer_is_found(after: published.Schema, complaint: str) -> None:
-    (found,) = published.incompatibilities(BEFORE, after)
+def test_what_breaks_a_reader_or_writer_is_found(
+    after: event_schemas.Schema, complaint: str
+) -> None:
+    (found,) = event_schemas.incompatibilities(BEFORE, after)
     assert complaint in found
 
 
@@ -113,7 +116,7 @@ def test_adding_an_optional_field_is_compatible() -> None:
     properties = {"a": {"type": "string"}, "b": {"type": "integer"}, "c": {"type": "string"}}
     after = {"properties": properties, "required": ["a"]}
 
-    assert list(published.incompatibilities(BEFORE, after)) == []
+    assert list(event_schemas.incompatibilities(BEFORE, after)) == []
 
 
 def test_binary_mode_carries_every_attribute() -> None:

@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 
 from loopwright.embedded import composed
-from loopwright_common.bus import EventBus
-from loopwright_common.codec import Outgoing
-from loopwright_common.consumer import Consumer
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import dead_letters, parked
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import dead_letters, parked
+from loopwright_common.delivery.consumer import Consumer
 from loopwright_common.events import TOPICS
-from loopwright_common.runtime import Service
-from loopwright_common.table_reader import TableReader
+from loopwright_common.process.runtime import Service
 from loopwright_trainer.service import add_repository
 from tests.contract.records import (
     every_golden,

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from loopwright_common import clock, codec
-from loopwright_common.bus import EventBus, from_start
+from loopwright_common import clock
+from loopwright_common.bus.interface import EventBus, from_start
+from loopwright_common.cloudevents import codec
 from loopwright_common.events import Event, EventData, ModelRegistered, ReplicaReported, ServedRoute
 from loopwright_common.ids import new_id, new_traceparent
 from loopwright_deployer.domain import Deployment

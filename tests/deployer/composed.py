@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 
-from loopwright_common.bus import EventBus
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.package import store_package
-from loopwright_common.runtime import Service
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.process.runtime import Service
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.package import store_package
 from loopwright_deployer.main import build as build_deployer
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_scorer.main import build as build_scorer

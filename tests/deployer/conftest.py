@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_deployer.main import MIGRATIONS
 
 

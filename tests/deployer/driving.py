@@ -1,8 +1,8 @@
 """Leads deployments through their states by the real use cases, without packages and processes."""
 
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import Check
-from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_deployer import service, traffic
 from loopwright_deployer.domain import Served, State
 from loopwright_deployer.repository import Deployments, Record

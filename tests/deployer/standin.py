@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-from loopwright_common import clock, logs
-from loopwright_common.codec import encode
-from loopwright_common.database import Database
+from loopwright_common import clock
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.codec import encode
+from loopwright_common.database.database import Database
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
-from loopwright_common.runtime import run_until
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.observability import logs
+from loopwright_common.process.runtime import run_until
 from loopwright_deployer.main import MIGRATIONS, build
 from loopwright_deployer.measures import Counters
 from loopwright_deployer.routes import RouteRow, Routes

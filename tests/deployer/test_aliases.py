@@ -2,8 +2,8 @@
 
 import pytest
 
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import AliasChanged, RoutesChanged
 from loopwright_deployer import routing

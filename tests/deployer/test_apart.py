@@ -16,8 +16,8 @@ from river import linear_model, preprocessing
 from sklearn.ensemble import RandomForestClassifier
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.river_package import save
-from loopwright_common.serving import SPEC_FILE, ServingSpec
+from loopwright_common.serving.river_package import save
+from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_deployer.packaging.apart import GRANT, Grant
 from loopwright_deployer.packaging.build import Job, build
 from loopwright_deployer.packaging.native import VARIABLE

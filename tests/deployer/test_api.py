@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
-from loopwright_common.database import Database
-from loopwright_common.metrics import Metrics
-from loopwright_common.web import create_app
+from loopwright_common.database.database import Database
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
 from loopwright_deployer.domain import State
 from tests.deployer.builders import MODEL

@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 
+from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.events import Check, Dataset
-from loopwright_common.policy import StagingPolicy
-from loopwright_common.serving import SPEC_FILE, ServingSpec
+from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_deployer.checks import Peer, Staged, run_checks
 from loopwright_deployer.holdout import Holdout, check_holdout, read_holdout, skipped
 from loopwright_deployer.packaging.build import Job, build

@@ -1,11 +1,11 @@
 """Redelivery, disorder and repetition of what the deployer hears."""
 
-from loopwright_common.bus import EventBus
-from loopwright_common.codec import encode
-from loopwright_common.consumer import Consumer, Patience
-from loopwright_common.database import Database
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.cloudevents.codec import encode
+from loopwright_common.database.database import Database
+from loopwright_common.delivery.consumer import Consumer, Patience
 from loopwright_common.events import AliasChanged, EventData, ServingMeasured
-from loopwright_common.metrics import Metrics
+from loopwright_common.observability.metrics import Metrics
 from loopwright_deployer.handlers import Lifecycle
 from loopwright_deployer.judge import Counted
 from loopwright_deployer.measures import Counters

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common import runtime
-from loopwright_common.runtime import Service
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.process import runtime
+from loopwright_common.process.runtime import Service
 from loopwright_deployer.main import build as build_deployer
 from loopwright_deployer.packaging.apart import GRANT
 from loopwright_deployer.settings import DeployerSettings

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.bus import EventBus
-from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
 from loopwright_common.events import RoutesChanged, ServedRoute, ServingMeasured
-from loopwright_common.package import store_package
-from loopwright_common.runtime import Service
-from loopwright_common.table_reader import TableReader
+from loopwright_common.process.runtime import Service
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.package import store_package
 from loopwright_deployer.main import build
 from loopwright_deployer.settings import DeployerSettings
 from tests.common.buses import until

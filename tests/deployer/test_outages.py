@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from loopwright_common import clock
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.package import store_package
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.package import store_package
 from loopwright_deployer import service
 from loopwright_deployer.domain import IN_WORKSHOP, Deployment, State
 from loopwright_deployer.outages import Outage, lasting

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import SPEC_FILE, ServingSpec
+from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_deployer.packaging.build import Job, build
 from tests.deployer.builders import (
     COLUMNS,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus import EventBus
-from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.storage.filesystem import DirectoryStore
 from tests.deployer.builders import COLUMNS, graph_of, onnx_package, pipeline
 from tests.deployer.composed import Composed, composed
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import outbox
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import outbox
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import AliasChanged
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_deployer import actions, service
 from loopwright_deployer.main import MIGRATIONS
 from loopwright_deployer.repository import Deployments, Record

@@ -11,17 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loopwright_common import leases
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
-from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database import leases
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import LeaseLostError
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import AliasChanged, ReplicaReported, ServingMeasured
-from loopwright_common.leases import LeaseLostError
-from loopwright_common.metrics import Metrics
-from loopwright_common.table_reader import TableReader
-from loopwright_common.unit_of_work import UnitOfWork
-from loopwright_common.web import create_app
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.web.app import create_app
 from loopwright_deployer import actions, service
 from loopwright_deployer.actions import Wish
 from loopwright_deployer.api import create_router

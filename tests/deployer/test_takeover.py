@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from loopwright_common import leases
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import outbox
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.package import store_package
+from loopwright_common.database import leases
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import outbox
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.package import store_package
 from loopwright_deployer.domain import State
 from loopwright_deployer.packaging.build import Job, build
 from loopwright_deployer.repository import Deployments, Record

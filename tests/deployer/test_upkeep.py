@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from loopwright_common import clock
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.delivery.outbox_relay import Relay
 from loopwright_common.events import ReplicaReported, ServedRoute
-from loopwright_common.metrics import Metrics
-from loopwright_common.relay import Relay
-from loopwright_common.table_reader import TableReader
+from loopwright_common.observability.metrics import Metrics
 from loopwright_deployer.domain import State
 from loopwright_deployer.replicas import SILENT_AFTER, Wanted, missed_by
 from loopwright_deployer.tables import routes

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from loopwright_common import clock
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
-from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
-from loopwright_common.table_reader import TableReader
+from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_deployer.domain import State
 from loopwright_deployer.measures import Counters
 from loopwright_deployer.repository import Record

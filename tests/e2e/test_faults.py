@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from benchmarks import project
 
-from loopwright_common.artifacts import digest_of
+from loopwright_common.storage.artifact_store import digest_of
 from tests.e2e.house import House, data
 from tests.e2e.test_kill import known, promoted
 

@@ -16,7 +16,7 @@ import httpx
 from loopwright.client import PORTS
 from loopwright.output import UP
 from loopwright.ports import free_ports
-from loopwright_common import processes
+from loopwright_common.process import subprocesses
 
 README = Path(__file__).parents[2] / "README.md"
 SCORING = README.parent / "docs" / "scoring.md"
@@ -133,5 +133,5 @@ def with_system(directory: Path, *up: str) -> Generator[User, None, None]:
         assert process.wait(40) == 0, user.log.read_text()[-3000:]
     finally:
         user.http.close()
-        processes.kill_group(process.pid)
+        subprocesses.kill_group(process.pid)
         process.wait()

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.database.database import Database
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_monitor.main import MIGRATIONS
 from tests.monitor import crash_process
 from tests.monitor.house import House

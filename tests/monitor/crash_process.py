@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.captured import materialise
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.storage.captured_dataset import materialise
+from loopwright_common.storage.filesystem import DirectoryStore
 from tests.monitor.house import House
 
 ROWS = 1024

@@ -10,13 +10,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 from fastapi import FastAPI
 
-from loopwright_common import codec
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.bus import EventBus, Subscription, from_start
-from loopwright_common.captured import table_to_bytes
-from loopwright_common.consumer import Consumer
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import dead_letters, parked
+from loopwright_common.bus.interface import EventBus, Subscription, from_start
+from loopwright_common.cloudevents import codec
+from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLogged
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import dead_letters, parked
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.outbox_relay import Relay
 from loopwright_common.events import (
     Dataset,
     DeploymentFinished,
@@ -29,10 +29,10 @@ from loopwright_common.events import (
     TrainingFinished,
 )
 from loopwright_common.ids import new_id, new_traceparent
-from loopwright_common.inference import ENVELOPE, InferenceLogged
-from loopwright_common.metrics import Metrics
-from loopwright_common.relay import Relay
-from loopwright_common.web import create_app
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.captured_dataset import table_to_bytes
+from loopwright_common.web.app import create_app
 from loopwright_monitor.api import router_for
 from loopwright_monitor.drift import first_rows, versions
 from loopwright_monitor.drift.state_repository import Detectors

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.captured import materialise
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import UnavailableError
-from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.storage.captured_dataset import materialise
 from loopwright_monitor.captures import keeping, pinning, service
 from loopwright_monitor.tables import label_files
 from tests.monitor.house import House

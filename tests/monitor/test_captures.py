@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from loopwright_common.captured import materialise
+from loopwright_common.storage.captured_dataset import materialise
 from loopwright_monitor.settings import MonitorSettings
 from loopwright_monitor.worker import forget_before
 from tests.monitor.house import START, House

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from loopwright_common import clock
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_monitor.metrics import MOST_FEATURES, MonitorMetrics
 from loopwright_monitor.worker import forget_before, show_metrics
 from tests.monitor.house import House

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common import leases
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.captured import materialise
-from loopwright_common.delivery_tables import leases as held_leases
+from loopwright_common.database import leases
+from loopwright_common.database.delivery_tables import leases as held_leases
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.captured_dataset import materialise
 from loopwright_monitor.drift import first_rows, versions
 from loopwright_monitor.retraining import service as retraining
 from loopwright_monitor.retraining.repository import Episodes

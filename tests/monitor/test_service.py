@@ -8,8 +8,8 @@ import httpx
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_monitor.main import build
 from loopwright_monitor.settings import MonitorSettings
 from tests.monitor.house import House

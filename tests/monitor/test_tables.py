@@ -4,8 +4,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import metadata as delivery
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import metadata as delivery
 from loopwright_monitor.main import MIGRATIONS
 from loopwright_monitor.tables import metadata
 

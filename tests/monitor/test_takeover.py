@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from loopwright.ports import free_ports
-from loopwright_common.buses import open_bus
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.topics import all_topics, ensure_topics
+from loopwright_common.bus.topics import all_topics
+from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.process.declare_topics import ensure_topics
+from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_monitor.drift.repository import Model, Models, Versions
 from tests.common.probe.service import waiting
 from tests.monitor.crash_process import ROWS, outcome_of, say_champion, say_rows

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from loopwright_common.bus import Subscription
+from loopwright_common.bus.interface import Subscription
 from tests.monitor.house import House
 
 Pair = tuple[House, House]

@@ -6,14 +6,14 @@ from typing import Any
 
 import httpx
 
-from loopwright_common.codec import encode
-from loopwright_common.consumer import Consumer, Handlers
-from loopwright_common.database import Database
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.codec import encode
+from loopwright_common.database.database import Database
+from loopwright_common.database.unit_of_work import Cause
+from loopwright_common.delivery.consumer import Consumer, Handlers
+from loopwright_common.delivery.outbox_relay import Relay
 from loopwright_common.events import Event, EventData
-from loopwright_common.metrics import Metrics
-from loopwright_common.relay import Relay
-from loopwright_common.sqlite_log import SqliteLog
-from loopwright_common.unit_of_work import Cause
+from loopwright_common.observability.metrics import Metrics
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 API = "/api/2.0/mlflow"

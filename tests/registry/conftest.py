@@ -10,10 +10,10 @@ import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
-from loopwright_common.connections import Connections, create_engine
-from loopwright_common.database import Database
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.metrics import Metrics
+from loopwright_common.database.connections import Connections, create_engine
+from loopwright_common.database.database import Database
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_registry.events.domain import FeedLimits
 from loopwright_registry.events.feed import Feed
 from loopwright_registry.main import MIGRATIONS, build_app

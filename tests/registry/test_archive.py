@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.codec import encode
-from loopwright_common.database import Database
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.codec import encode
+from loopwright_common.database.database import Database
 from loopwright_common.events import (
     CodeChanged,
     DeploymentPromoted,
@@ -21,7 +22,6 @@ from loopwright_common.events import (
     Since,
     TrainingFinished,
 )
-from loopwright_common.sqlite_log import SqliteLog
 from loopwright_registry.events.domain import FeedLimits
 from loopwright_registry.events.feed import Feed
 from loopwright_registry.events.handlers import handlers

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.storage.filesystem import DirectoryStore
 from tests.registry.builders import FILES, call, packaged_run, register, send, upload
 from tests.registry.conftest import LARGEST_UPLOAD
 

@@ -5,7 +5,8 @@ from itertools import permutations
 import httpx
 import pytest
 
-from loopwright_common.database import Database
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.database.database import Database
 from loopwright_common.events import (
     Arm,
     DeploymentPromoted,
@@ -14,7 +15,6 @@ from loopwright_common.events import (
     EventData,
     RoutesChanged,
 )
-from loopwright_common.sqlite_log import SqliteLog
 from loopwright_registry.models.handlers import handlers
 from tests.registry.builders import World, call, error, happened, packaged_run, register, send
 from tests.registry.test_sealing import emitted

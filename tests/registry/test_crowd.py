@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.database import Database
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.database.database import Database
 from loopwright_common.events import DeploymentPromoted
-from loopwright_common.sqlite_log import SqliteLog
 from loopwright_registry.models.handlers import handlers
 from tests.registry.builders import (
     FILES,

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common import runtime
-from loopwright_common.codec import encode
-from loopwright_common.database import Database
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.codec import encode
+from loopwright_common.database.database import Database
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.events import CodeChanged, DriftDetected, Event, EventData, Since
-from loopwright_common.sqlite_log import SqliteLog
-from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.process import runtime
 from loopwright_registry.events.domain import FeedLimits, Wanted
 from loopwright_registry.events.feed import Feed
 from loopwright_registry.events.handlers import on_any

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common import runtime
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.process import runtime
 from loopwright_registry.main import build
 from loopwright_registry.settings import RegistrySettings
 

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import outbox
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.package import fetch_package
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import outbox
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.package import fetch_package
 from tests.registry.builders import (
     CAUSE,
     CAUSE_HEADER,

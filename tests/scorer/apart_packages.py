@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.serving import Apart, ServingSpec, Tensor
+from loopwright_common.serving.spec import Apart, ServingSpec, Tensor
 from tests.scorer.packages import SOURCE, write_spec
 
 OPENED = "LOOPWRIGHT_TEST_OPENED"

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from loopwright_common import codec
-from loopwright_common.bus import EventBus, from_start
-from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.bus.interface import EventBus, from_start
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents import codec
 from loopwright_common.events import Arm, Payload, RoutesChanged
-from loopwright_common.package import store_package
-from loopwright_common.runtime import Service
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.process.runtime import Service
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.package import store_package
 from loopwright_scorer.main import build
 from loopwright_scorer.outgoing import outgoing
 from loopwright_scorer.settings import ScorerSettings

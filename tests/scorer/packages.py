@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loopwright_common.serving import SPEC_FILE, Column, ServingSpec, Tensor
+from loopwright_common.serving.spec import SPEC_FILE, Column, ServingSpec, Tensor
 
 COLUMNS = [
     Column(name="age", type="double"),

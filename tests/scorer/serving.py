@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import uvicorn
 
-from loopwright_common.serving import ServingSpec, Tensor
+from loopwright_common.serving.spec import ServingSpec, Tensor
 from loopwright_scorer.accounts import Accounts
 from loopwright_scorer.compute import Compute
 from loopwright_scorer.models import load

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
 
-from loopwright_common.inference import InferenceLogged
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_scorer.lines import Waiting
 from tests.scorer import apart_packages
 from tests.scorer.conftest import MODEL, Replica, World, eventually

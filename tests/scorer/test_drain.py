@@ -11,8 +11,8 @@ from typing import cast
 
 import httpx
 
-from loopwright_common.inference import InferenceLogged
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from tests.scorer.conftest import ROW, World, eventually
 from tests.scorer.listening import Listener
 

@@ -17,9 +17,9 @@ from grpc_tools import protoc
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.errors import UnavailableError
-from loopwright_common.inference import InferenceLogged
-from loopwright_common.runtime import run_until
+from loopwright_common.process.runtime import run_until
 from loopwright_scorer.main import build
 from loopwright_scorer.models import load
 from loopwright_scorer.protocols import messages

@@ -7,10 +7,11 @@ from typing import cast
 
 import pytest
 
-from loopwright_common.buses import open_bus
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.inference import InferenceLogged
-from loopwright_common.topics import all_topics, ensure_topics
+from loopwright_common.bus.topics import all_topics
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
+from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.process.declare_topics import ensure_topics
+from loopwright_common.storage.filesystem import DirectoryStore
 from tests.engines import MortalKafka
 from tests.scorer.conftest import ROW, Replica, World, eventually
 

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from loopwright_common.serving import SPEC_FILE
+from loopwright_common.serving.spec import SPEC_FILE
 from tests.scorer import mlflow_peer, mlflow_requests, packages
 from tests.scorer.mlflow_requests import ALIKE, OTHERWISE, ROW, Asked
 from tests.scorer.serving import serving

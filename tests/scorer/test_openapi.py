@@ -36,7 +36,7 @@ def dated(directory: Path) -> Path:
     from sklearn.dummy import DummyRegressor
     from sklearn.pipeline import make_pipeline
 
-    from loopwright_common.serving import Column, ServingSpec
+    from loopwright_common.serving.spec import Column, ServingSpec
     from tests.scorer.packages import SOURCE, write_spec
 
     rows = pd.DataFrame({"at": np.array(["2026-01-01"], "M8[us]"), "on": [True], "note": ["x"]})

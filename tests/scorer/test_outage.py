@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from loopwright_common import codec
-from loopwright_common.bus import from_start
-from loopwright_common.buses import open_bus
-from loopwright_common.codec import Outgoing, Record
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.inference import InferenceLogged
-from loopwright_common.sqlite_log import SqliteLog
-from loopwright_common.topics import all_topics, ensure_topics
+from loopwright_common.bus.interface import from_start
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.topics import all_topics
+from loopwright_common.cloudevents import codec
+from loopwright_common.cloudevents.codec import Outgoing, Record
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
+from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.process.declare_topics import ensure_topics
+from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_monitor.drift.repository import Model, Models
 from tests.engines import MortalKafka
 from tests.monitor.house import House

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import SPEC_FILE, ServingSpec
+from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.models import LoadedModel, load
 from loopwright_scorer.runtimes.outputs import Outputs
 from loopwright_scorer.tensors import GivenTensor, Request

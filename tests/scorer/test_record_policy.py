@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import UnavailableError
 from loopwright_common.ids import new_id
-from loopwright_common.policy import RecordPolicy
 from loopwright_scorer.recording.keeping import is_kept, told_error
 from tests.scorer import packages
 from tests.scorer.conftest import MODEL, ROW, Replica, World, eventually
@@ -178,7 +178,7 @@ async def test_rows_are_logged_without_the_arrays_that_the_store_does_not_take(
         async def full(*_: object) -> None:
             raise UnavailableError("no room")
 
-        monkeypatch.setattr("loopwright_common.directory_store.DirectoryStore.put", full)
+        monkeypatch.setattr("loopwright_common.storage.filesystem.DirectoryStore.put", full)
         await post_image(replica, large)
 
     rows = (await logged(world)).to_pylist()

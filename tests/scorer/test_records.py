@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from loopwright_common.bus import EventBus
-from loopwright_common.codec import Outgoing
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLogged
 from loopwright_common.errors import UnavailableError
-from loopwright_common.inference import ENVELOPE, InferenceLogged
 from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.models import Scored
 from loopwright_scorer.recording.budget import Budget

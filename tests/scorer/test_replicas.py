@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import ConflictError, InvalidError, UnavailableError
 from loopwright_common.events import GroundTruthLogged
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_scorer.main import build
 from tests.scorer.conftest import MODEL, ROW, Replica, World, eventually
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from loopwright_common.bus import from_start
+from loopwright_common.bus.interface import from_start
 from loopwright_common.events import ReplicaReported, ServingMeasured
 from tests.scorer.conftest import MODEL, MODEL_ID, ROW, Columns, World, eventually, infer_body
 from tests.scorer.packages import BREAKS_AT

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.serving import Apart, ServingSpec, Tensor
+from loopwright_common.serving.spec import Apart, ServingSpec, Tensor
 from tests.scorer.conftest import ROW, World, eventually
 from tests.scorer.listening import INFER
 from tests.scorer.packages import BREAKS_AT, SOURCE, write_spec

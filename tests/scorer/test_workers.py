@@ -14,10 +14,11 @@ import httpx
 import psutil
 import pytest
 
-from loopwright_common.buses import open_bus
-from loopwright_common.directory_store import DirectoryStore
+from loopwright_common.bus.topics import all_topics
 from loopwright_common.ids import new_id
-from loopwright_common.topics import all_topics, ensure_topics
+from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.process.declare_topics import ensure_topics
+from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_scorer.workers import run
 from tests.scorer.conftest import MODEL, ROW, World, eventually, infer_body
 

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from loopwright_common.bus import EventBus
-from loopwright_common.database import Database
-from loopwright_common.runtime import Service
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.database.database import Database
+from loopwright_common.process.runtime import Service
 from loopwright_trainer.main import MIGRATIONS, assemble
 from loopwright_trainer.settings import TrainerSettings
 from loopwright_trainer.tracking.client import Tracking

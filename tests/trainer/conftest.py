@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
 from tests.trainer.builders import FILES, Registry, Trainer, Upstream, running
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from loopwright_common.database import Database
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.database.database import Database
 from loopwright_trainer.domain import Repository
 from loopwright_trainer.main import MIGRATIONS, assemble
 from loopwright_trainer.repository import Repositories, Runs

@@ -14,7 +14,7 @@ async def work(directory: Path, registry: str) -> None:
     import httpx
     from prometheus_client import CollectorRegistry
 
-    from loopwright_common.database import Database
+    from loopwright_common.database.database import Database
     from loopwright_trainer.main import MIGRATIONS, open_workshop
     from loopwright_trainer.metrics import TrainerMetrics
     from loopwright_trainer.tracking.client import Tracking

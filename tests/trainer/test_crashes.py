@@ -15,7 +15,7 @@ import psutil
 import pytest
 import uvicorn
 
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
 from tests.trainer.builders import FILES, Registry, Upstream, events, until
 
 FAILPOINTS = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
 from tests.trainer.builders import PIPELINE, Registry, Trainer, Upstream, events, stages, until
 
 CHECKED = PIPELINE + "checks: ['echo looking; exit 3']\n"

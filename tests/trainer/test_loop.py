@@ -2,7 +2,7 @@
 
 import json
 
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
 from tests.trainer.builders import Registry, Trainer, Upstream, events, stages
 
 

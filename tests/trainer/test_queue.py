@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loopwright_common import clock
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.events import CodeChanged, Event, EventData, RetrainRequested
 from loopwright_common.ids import new_id, new_traceparent
 from loopwright_trainer import service

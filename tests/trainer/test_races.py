@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import outbox
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import outbox
+from loopwright_common.database.leases import LeaseLostError
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, LoopwrightError
 from loopwright_common.events import CodeChanged
-from loopwright_common.leases import LeaseLostError
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_trainer import queueing, service
 from loopwright_trainer.claims import Tenure, claim_next
 from loopwright_trainer.domain import RunStatus

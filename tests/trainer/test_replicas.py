@@ -15,8 +15,8 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.delivery_tables import outbox
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.database.delivery_tables import outbox
 from tests.trainer.builders import (
     PREPARE,
     TRAIN,

@@ -1,8 +1,8 @@
 """What a run takes from the world: changed paths, captured rows, a person's request."""
 
-from loopwright_common.captured import Manifest
-from loopwright_common.directory_store import DirectoryStore
-from loopwright_common.sqlite_log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.storage.captured_dataset import Manifest
+from loopwright_common.storage.filesystem import DirectoryStore
 from tests.trainer.builders import PIPELINE, TRAIN, Trainer, Upstream, events, stages, why
 
 CAPTURED = PIPELINE.replace("base.txt]\n    params", "base.txt, data/captured]\n    params")

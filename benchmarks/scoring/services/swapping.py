@@ -11,10 +11,10 @@ from pathlib import Path
 
 import uvloop
 
-from loopwright_common import runtime
-from loopwright_common.bus import EventBus
+from loopwright_common.bus.interface import EventBus
 from loopwright_common.events import RoutesChanged
-from loopwright_common.runtime import Service
+from loopwright_common.process import runtime
+from loopwright_common.process.runtime import Service
 from loopwright_scorer import main as scorer
 from loopwright_scorer.outgoing import outgoing
 from loopwright_scorer.settings import ScorerSettings

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from loopwright_common import clock
-from loopwright_common.bus import EventBus
-from loopwright_common.consumer import Consumer, Handlers, Patience
-from loopwright_common.database import Database
-from loopwright_common.delivery_tables import inbox, outbox
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import inbox, outbox
+from loopwright_common.database.dialect import upsert
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.consumer import Consumer, Handlers, Patience
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
-from loopwright_common.metrics import Metrics
-from loopwright_common.sql import upsert
-from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.observability.metrics import Metrics
 
 VERSIONS = Path(__file__).parent / "versions"
 EFFECTS = sa.table("effects", sa.column("position"), sa.column("key"), sa.column("number"))

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from loopwright_common.errors import ConflictError
-from loopwright_common.own_directory import held
+from loopwright_common.process.directory_lock import held
 
 
 class Engine(StrEnum):

@@ -13,10 +13,11 @@ from typing import TypedDict
 from loopwright.data_dir import locked
 from loopwright.output import greet
 from loopwright.ports import check_ports, service_urls
-from loopwright_common import logs, runtime, tracing
-from loopwright_common.runtime import Service
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.observability import logs, tracing
+from loopwright_common.process import runtime
+from loopwright_common.process.runtime import Service
 from loopwright_common.settings import ServiceSettings
-from loopwright_common.sqlite_log import SqliteLog
 
 
 class Place(TypedDict):

@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, T
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from loopwright_common.clock import to_text
+from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import UndecodableError
-from loopwright_common.policy import RecordPolicy
 
 Timestamp = Annotated[datetime, PlainSerializer(to_text, when_used="json")]
 Verdict = Literal["passed", "failed", "inconclusive", "skipped"]

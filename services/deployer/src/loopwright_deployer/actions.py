@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from loopwright_common import clock
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import AliasChanged
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_deployer import service, traffic
 from loopwright_deployer.domain import (
     BEFORE_CANARY,

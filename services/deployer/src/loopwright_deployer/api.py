@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from loopwright_common.database import Database
-from loopwright_common.leases import LEASE
-from loopwright_common.web import PROBLEMS
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import LEASE
+from loopwright_common.web.app import PROBLEMS
 from loopwright_deployer import actions, service
 from loopwright_deployer.actions import Wish
 from loopwright_deployer.domain import State

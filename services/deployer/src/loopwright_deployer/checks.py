@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import numpy as np
 
+from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.events import Check
-from loopwright_common.policy import StagingPolicy
-from loopwright_common.serving import Column, ColumnType, ServingSpec
+from loopwright_common.serving.spec import Column, ColumnType, ServingSpec
 from loopwright_deployer import holdout as holdouts
 from loopwright_deployer.holdout import Holdout
 from loopwright_deployer.latency import check_latency

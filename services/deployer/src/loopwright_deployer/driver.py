@@ -6,12 +6,14 @@ from datetime import timedelta
 
 import structlog
 
-from loopwright_common import clock, leases, tracing
-from loopwright_common.database import Database
+from loopwright_common import clock
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.database import leases
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease, LeaseLostError
 from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError
 from loopwright_common.events import ReplicaReported
-from loopwright_common.leases import Lease, LeaseLostError
-from loopwright_common.table_reader import TableReader
+from loopwright_common.observability import tracing
 from loopwright_deployer.domain import MOVES_ALONE, State
 from loopwright_deployer.repository import Deployments, Record
 from loopwright_deployer.steps import Steps

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import structlog
 
-from loopwright_common.consumer import Handlers
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.delivery.consumer import Handlers
 from loopwright_common.events import (
     AliasChanged,
     Event,
@@ -12,7 +13,6 @@ from loopwright_common.events import (
     ServingMeasured,
     VersionDeleted,
 )
-from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_deployer import actions, routing, service
 from loopwright_deployer.aliases import Aliases
 from loopwright_deployer.measures import Counters

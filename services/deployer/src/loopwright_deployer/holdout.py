@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loopwright_common.deploy_policy import HoldoutPolicy
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import Check, Dataset, ModelRegistered
-from loopwright_common.policy import HoldoutPolicy
-from loopwright_common.serving import ServingSpec
+from loopwright_common.serving.spec import ServingSpec
 from loopwright_deployer.compare import (
     LEAST_ROWS,
     Comparison,

@@ -5,8 +5,8 @@ from math import comb
 
 import numpy as np
 
+from loopwright_common.deploy_policy import LatencyPolicy
 from loopwright_common.events import Check
-from loopwright_common.policy import LatencyPolicy
 from loopwright_deployer.scoring import Scoring, Values
 
 NAME = "latency"

@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from loopwright_common.database.dialect import upsert
 from loopwright_common.events import ServingMeasured
-from loopwright_common.sql import upsert
 from loopwright_deployer.judge import Counted, Counter, merged
 from loopwright_deployer.tables import counters
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from loopwright_common.policy import ApprovalPolicy, DeployPolicy, write_duration
+from loopwright_common.deploy_policy import ApprovalPolicy, DeployPolicy, write_duration
 from loopwright_deployer.domain import State
 
 

@@ -10,11 +10,11 @@ from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from loopwright_common.database.dialect import upsert
+from loopwright_common.database.unit_of_work import Cause
+from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import Check, ModelRegistered
-from loopwright_common.policy import DeployPolicy
-from loopwright_common.sql import upsert
-from loopwright_common.unit_of_work import Cause
 from loopwright_deployer.domain import IN_FLIGHT, Deployment, Served, State
 from loopwright_deployer.outages import Outage
 from loopwright_deployer.tables import deployments, steps

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from loopwright_common.deploy_policy import CanaryPolicy, DeployPolicy
 from loopwright_common.events import Arm, Check
-from loopwright_common.policy import CanaryPolicy, DeployPolicy
 from loopwright_deployer.domain import Served
 from loopwright_deployer.judge import Counter, StepTally, judge_errors, judge_latency
 from loopwright_deployer.replicas import Acknowledgement

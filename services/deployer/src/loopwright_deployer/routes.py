@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from loopwright_common.database.dialect import upsert
+from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import Arm
-from loopwright_common.policy import RecordPolicy
-from loopwright_common.sql import upsert
 from loopwright_deployer.rollout import Route
 from loopwright_deployer.tables import canary_steps, routes
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from loopwright_common import clock
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.failpoints import failpoint
-from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_deployer.aliases import Aliases
 from loopwright_deployer.domain import Deployment, Served, State
 from loopwright_deployer.measures import Counters

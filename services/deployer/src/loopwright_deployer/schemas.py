@@ -4,8 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.events import Arm, Check
-from loopwright_common.policy import DeployPolicy
 from loopwright_deployer.domain import State
 from loopwright_deployer.repository import Record, Step
 from loopwright_deployer.routes import RouteRow

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from loopwright_common import clock
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import (
     Check,
@@ -15,7 +16,6 @@ from loopwright_common.events import (
 )
 from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
-from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_deployer.domain import Deployment, Served, State, move
 from loopwright_deployer.outages import lasting
 from loopwright_deployer.repository import Deployments, Record

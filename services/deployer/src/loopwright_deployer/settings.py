@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from loopwright_common.leases import LEASE
-from loopwright_common.own_directory import held
+from loopwright_common.database.leases import LEASE
+from loopwright_common.process.directory_lock import held
 from loopwright_common.settings import ServiceSettings
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import InvalidError, UnavailableError
-from loopwright_common.processes import die_with_parent
+from loopwright_common.process.subprocesses import die_with_parent
 
 PACKAGING = (sys.executable, "-m", "loopwright_deployer.packaging", "--spare")
 SCORER = (sys.executable, "-m", "loopwright_scorer.static")

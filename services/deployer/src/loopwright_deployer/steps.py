@@ -10,14 +10,15 @@ from dataclasses import replace
 
 import structlog
 
-from loopwright_common import clock, leases
-from loopwright_common.database import Database
+from loopwright_common import clock
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.database import leases
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
 from loopwright_common.events import Check, ReplicaReported
 from loopwright_common.failpoints import failpoint
-from loopwright_common.leases import Lease
-from loopwright_common.table_reader import TableReader
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_deployer import routing, service, traffic
 from loopwright_deployer.domain import State
 from loopwright_deployer.judge import added, tally

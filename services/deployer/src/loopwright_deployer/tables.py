@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from loopwright_common.sql import Moment
+from loopwright_common.database.dialect import Moment
 
 metadata = sa.MetaData()
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common import clock, leases
-from loopwright_common.leases import Holding
+from loopwright_common import clock
+from loopwright_common.database import leases
+from loopwright_common.database.leases import Holding
 from loopwright_deployer.domain import MOVES_ALONE
 from loopwright_deployer.repository import Record
 

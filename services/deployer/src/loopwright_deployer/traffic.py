@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loopwright_common import clock
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.deploy_policy import ApprovalPolicy
 from loopwright_common.events import (
     ApprovalRequested,
     Check,
     DeploymentPromoted,
     DeploymentRolledBack,
 )
-from loopwright_common.policy import ApprovalPolicy
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_deployer.domain import Deployment, State, move
 from loopwright_deployer.repository import Deployments, Record
 from loopwright_deployer.rollout import sole, split

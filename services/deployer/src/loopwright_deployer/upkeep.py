@@ -6,12 +6,12 @@ from datetime import datetime
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.bus import EventBus
-from loopwright_common.codec import Outgoing
-from loopwright_common.database import Database
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
-from loopwright_common.table_reader import TableReader
 from loopwright_deployer import routing
 from loopwright_deployer.replicas import LOADING, Wanted, is_silent, missed_by
 from loopwright_deployer.routes import RouteRow, Routes

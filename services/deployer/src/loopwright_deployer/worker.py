@@ -14,11 +14,11 @@ from datetime import timedelta
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.database import Database
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import LEASE, LeaseLostError
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
-from loopwright_common.leases import LEASE, LeaseLostError
-from loopwright_common.table_reader import TableReader
 from loopwright_deployer.domain import AWAITS_PERSON, IN_WORKSHOP
 from loopwright_deployer.driver import Driver
 from loopwright_deployer.repository import Deployments, Record

@@ -11,11 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import Check, Dataset
-from loopwright_common.package import fetch_package, store_package
-from loopwright_common.serving import SPEC_FILE, ServingSpec
+from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.package import fetch_package, store_package
 from loopwright_deployer import holdout as holdouts
 from loopwright_deployer.checks import Peer, Staged, run_checks
 from loopwright_deployer.domain import Served

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import NotFoundError
-from loopwright_common.web import PROBLEMS
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.web.app import PROBLEMS
 from loopwright_monitor.captures import pinning
 from loopwright_monitor.captures.repository import Captures, Manifests, Performances
 from loopwright_monitor.drift import service as drift

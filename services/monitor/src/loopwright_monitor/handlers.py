@@ -1,7 +1,8 @@
 """What the monitor does on each event, as three consumers with positions of their own."""
 
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.consumer import Handler, Handlers, Prepared
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.consumer import Handler, Handlers, Prepared
 from loopwright_common.events import (
     DeploymentEvent,
     DeploymentFinished,
@@ -13,8 +14,7 @@ from loopwright_common.events import (
     TrainingFinished,
 )
 from loopwright_common.failpoints import failpoint
-from loopwright_common.inference import InferenceLogged
-from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_monitor.captures import keeping
 from loopwright_monitor.captures import service as captures
 from loopwright_monitor.captures.keeping import Kept

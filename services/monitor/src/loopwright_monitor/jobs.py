@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from loopwright_common import leases
-from loopwright_common.database import Database
-from loopwright_common.leases import Lease, LeaseLostError
+from loopwright_common.database import leases
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease, LeaseLostError
 
 log = structlog.get_logger()
 

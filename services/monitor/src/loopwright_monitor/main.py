@@ -3,15 +3,15 @@
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from loopwright_common import runtime
-from loopwright_common.artifacts import open_store
-from loopwright_common.bus import EventBus
-from loopwright_common.consumer import Consumer
-from loopwright_common.database import Database
-from loopwright_common.delivery_api import delivery_router
-from loopwright_common.metrics import Metrics
-from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
-from loopwright_common.web import create_app
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery_api.dead_letters import delivery_router
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process import runtime
+from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.storage.artifact_store import open_store
+from loopwright_common.web.app import create_app
 from loopwright_monitor import worker
 from loopwright_monitor.api import router_for
 from loopwright_monitor.handlers import (

@@ -8,9 +8,9 @@ from importlib import import_module
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_monitor import locks
 from loopwright_monitor.captures.label_repository import prune
 from loopwright_monitor.drift import first_rows, versions

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common import clock
-from loopwright_common.bus import EventBus
+from loopwright_common.bus.interface import EventBus
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import GroundTruthLogged, ServedRoute
-from loopwright_common.web import PROBLEMS
+from loopwright_common.web.app import PROBLEMS
 from loopwright_scorer.follower import RouteFollower
 from loopwright_scorer.outgoing import outgoing
 from loopwright_scorer.predictions import PredictionIds

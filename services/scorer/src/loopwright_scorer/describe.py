@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
-from loopwright_common.serving import SPEC_FILE, ServingSpec
+from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.examples import example_of
 from loopwright_scorer.plan import compile_plan
 from loopwright_scorer.runtimes.apart.environments import lacking

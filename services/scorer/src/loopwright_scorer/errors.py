@@ -1,7 +1,7 @@
 """What goes wrong with a call, and the status that every inference protocol answers it with."""
 
-from loopwright_common import web
 from loopwright_common.errors import InvalidError, LoopwrightError, UnavailableError
+from loopwright_common.web import app
 
 
 class UnsupportedError(LoopwrightError):
@@ -54,4 +54,4 @@ _STATUS: dict[type[LoopwrightError], int] = {
 
 def status_of(error: LoopwrightError) -> int:
     """Inference protocols say 400 where our other APIs say 422."""
-    return _STATUS.get(type(error)) or web.status_of(error)
+    return _STATUS.get(type(error)) or app.status_of(error)

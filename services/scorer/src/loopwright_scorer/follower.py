@@ -7,11 +7,11 @@ from pathlib import Path
 
 import structlog
 
+from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, Event, RoutesChanged, ServedRoute
 from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
-from loopwright_common.table_reader import TableReader
 from loopwright_scorer.models import LoadedModel
 from loopwright_scorer.patience import Patience
 from loopwright_scorer.residence import Residence

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import structlog
 
-from loopwright_common.bus import EventBus
-from loopwright_common.codec import Outgoing
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ServingMeasured
 from loopwright_scorer.outgoing import outgoing

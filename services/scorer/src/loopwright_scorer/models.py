@@ -11,7 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from loopwright_common.errors import InvalidError, LoopwrightError
-from loopwright_common.serving import SPEC_FILE, ServingSpec
+from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.examples import example_of
 from loopwright_scorer.inputs import Inputs, all_finite, joined
 from loopwright_scorer.plan import Plan, compile_plan

@@ -1,7 +1,8 @@
 """Facts the scorer tells on its own account: each starts a chain of events."""
 
-from loopwright_common import clock, codec
-from loopwright_common.codec import Outgoing
+from loopwright_common import clock
+from loopwright_common.cloudevents import codec
+from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.events import Event, Payload
 from loopwright_common.ids import new_id, new_traceparent
 

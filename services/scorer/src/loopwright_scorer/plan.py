@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Column, ServingSpec, Tensor
+from loopwright_common.serving.spec import Column, ServingSpec, Tensor
 from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.tensors import GivenTensor, Request, TensorType, datatype_of
 from loopwright_scorer.values import (

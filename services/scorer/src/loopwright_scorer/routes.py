@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import NotFoundError
 from loopwright_common.events import RoutesChanged
-from loopwright_common.policy import RecordPolicy
 from loopwright_scorer import domain
 from loopwright_scorer.domain import Circuit, Share
 from loopwright_scorer.measure import Counters

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from loopwright_common.own_directory import held
+from loopwright_common.process.directory_lock import held
 from loopwright_common.settings import ServiceSettings
 from loopwright_scorer.protocols.asgi import Intake
 from loopwright_scorer.protocols.connections import Connections

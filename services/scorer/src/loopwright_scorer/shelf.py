@@ -6,10 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from loopwright_common.artifacts import ArtifactStore, digest_of, hex_of
 from loopwright_common.errors import CorruptError, InvalidError
 from loopwright_common.ids import new_id
-from loopwright_common.package import PackageFile, fetch_package, package_digest
+from loopwright_common.storage.artifact_store import ArtifactStore, digest_of, hex_of
+from loopwright_common.storage.package import PackageFile, fetch_package, package_digest
 from loopwright_scorer.models import LoadedModel, load
 from loopwright_scorer.runtimes.apart.quarters import Quarters
 

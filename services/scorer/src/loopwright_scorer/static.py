@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, RoutesChanged
-from loopwright_common.metrics import Metrics
-from loopwright_common.web import create_app
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.web.app import create_app
 from loopwright_scorer.accounts import Accounts
 from loopwright_scorer.compute import Compute
 from loopwright_scorer.models import LoadedModel, load

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import ColumnType
+from loopwright_common.serving.spec import ColumnType
 from loopwright_scorer.inputs import narrowed
 from loopwright_scorer.tensors import NUMPY_TYPES, GivenTensor
 

@@ -14,9 +14,9 @@ from contextlib import closing
 
 import structlog
 
-from loopwright_common import logs
 from loopwright_common.errors import InvalidError, UnavailableError
-from loopwright_common.processes import die_with_parent
+from loopwright_common.observability import logs
+from loopwright_common.process.subprocesses import die_with_parent
 from loopwright_scorer.predictions import load_key
 from loopwright_scorer.settings import ScorerSettings
 

@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.errors import InvalidError, NotFoundError
-from loopwright_common.web import PROBLEMS
+from loopwright_common.web.app import PROBLEMS
 from loopwright_trainer import queueing, service
 from loopwright_trainer.domain import Repository, Run, StageRun, StageState
 from loopwright_trainer.git.mirror import check_url

@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from loopwright_common import clock, leases
-from loopwright_common.database import Database
+from loopwright_common import clock
+from loopwright_common.database import leases
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.failpoints import failpoint
-from loopwright_common.leases import Lease
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_trainer.domain import Run, RunStatus
 from loopwright_trainer.repository import Repositories, Runs
 from loopwright_trainer.service import QUEUE

@@ -10,10 +10,10 @@ from pathlib import Path
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import InvalidError, LoopwrightError
-from loopwright_common.package import files_in, manifest_of
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.package import files_in, manifest_of
 from loopwright_trainer.claims import Tenure
 from loopwright_trainer.domain import Output, Run, RunStatus, StageRun
 from loopwright_trainer.git.tree import Tree

@@ -5,9 +5,9 @@ from functools import partial
 
 import structlog
 
-from loopwright_common.consumer import Handlers
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.delivery.consumer import Handlers
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
-from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_trainer import queueing
 from loopwright_trainer.repository import Repositories
 from loopwright_trainer.service import QUEUE

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import structlog
 
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import (
     ConflictError,
     InvalidError,

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import httpx
 
-from loopwright_common import runtime, tracing
-from loopwright_common.artifacts import open_store
-from loopwright_common.bus import EventBus
-from loopwright_common.consumer import Consumer
-from loopwright_common.database import Database
-from loopwright_common.delivery_api import delivery_router
-from loopwright_common.metrics import Metrics
-from loopwright_common.runtime import Service, delivery_loops, delivery_readiness
-from loopwright_common.web import create_app
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery_api.dead_letters import delivery_router
+from loopwright_common.observability import tracing
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process import runtime
+from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.storage.artifact_store import open_store
+from loopwright_common.web.app import create_app
 from loopwright_trainer.api import create_router
 from loopwright_trainer.cache.api import cache_router
 from loopwright_trainer.git.mirror import Mirrors

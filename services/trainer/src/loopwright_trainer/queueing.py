@@ -6,12 +6,12 @@ Callers of `queue_...` hold the lock `QUEUE` since before they read the reposito
 from dataclasses import dataclass, replace
 
 from loopwright_common import clock
-from loopwright_common.delivery_tables import inbox
+from loopwright_common.database.delivery_tables import inbox
+from loopwright_common.database.dialect import upsert
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
 from loopwright_common.events import CodeChanged, Event, Payload, RetrainRequested
 from loopwright_common.ids import new_id
-from loopwright_common.sql import upsert
-from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_trainer.domain import Repository, Run, RunStatus, joined_causes
 from loopwright_trainer.repository import Repositories, Runs
 from loopwright_trainer.service import QUEUE, Ending, finish

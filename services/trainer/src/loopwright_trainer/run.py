@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_trainer import enrolment, service
 from loopwright_trainer.claims import Tenure
 from loopwright_trainer.domain import DONE, Output, Run, RunStatus, StageRun, StageState

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from loopwright_common import clock
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import (
     CodeChanged,
     StageOutcome,
     TrainingFinished,
 )
-from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_trainer.domain import (
     EndStatus,
     Outcome,

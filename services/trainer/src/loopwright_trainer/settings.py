@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 from sqlalchemy.engine import make_url
 
-from loopwright_common.own_directory import held
+from loopwright_common.process.directory_lock import held
 from loopwright_common.settings import ServiceSettings
 
 _ALONE = timedelta(minutes=5)

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from loopwright_common import clock, tracing
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
+from loopwright_common import clock
+from loopwright_common.database.database import Database
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.failpoints import failpoint
+from loopwright_common.observability import tracing
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_trainer.domain import StageRun, StageState, StepEntry
 from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.repository import StageRuns, StepEntries

@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import structlog
 
-from loopwright_common import leases, tracing
-from loopwright_common.database import Database
+from loopwright_common.database import leases
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import LeaseLostError
+from loopwright_common.database.unit_of_work import Cause
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.failpoints import failpoint
-from loopwright_common.leases import LeaseLostError
-from loopwright_common.unit_of_work import Cause
+from loopwright_common.observability import tracing
 from loopwright_trainer import service
 from loopwright_trainer.claims import Claim, Tenure, claim_next
 from loopwright_trainer.domain import Run, RunStatus

@@ -85,7 +85,7 @@ def _show_key(stage: dict[str, Any]) -> None:
 
 
 def _seconds(text: str | None) -> float | None:
-    from loopwright_common.policy import parse_duration
+    from loopwright_common.deploy_policy import parse_duration
 
     if text is None:
         return None

@@ -10,7 +10,7 @@ import typer
 from loopwright.client import PAGE, Services
 from loopwright.following import Follower
 from loopwright.output import Column, Json, Limit, clock_time, console, errors, show_items
-from loopwright_common.sentences import sentence, topic_of
+from loopwright_common.cloudevents.event_summaries import sentence, topic_of
 
 app = typer.Typer(no_args_is_help=True, help="Events.")
 COLUMNS: list[Column] = ["position", "time", ("event", topic_of), ("says", sentence)]

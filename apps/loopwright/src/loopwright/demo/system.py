@@ -16,8 +16,8 @@ from loopwright.client import PORTS
 from loopwright.data_dir import Engine
 from loopwright.output import UP
 from loopwright.ports import free_ports
-from loopwright_common import processes
 from loopwright_common.errors import ConflictError, UnavailableError
+from loopwright_common.process import subprocesses
 
 _READY_WITHIN = 60.0
 _STOP_WITHIN = 40.0
@@ -62,7 +62,7 @@ async def running(
     log = directory / "loopwright.log"
     command = [sys.executable, "-m", "loopwright", "up", "--engine", engine]
     command += ["--data-dir", str(directory / "data")]
-    process = await processes.start(command, cwd=directory, env=_environment(ports), output=log)
+    process = await subprocesses.start(command, cwd=directory, env=_environment(ports), output=log)
     try:
         system = System(urls, log, process)
         if engine == Engine.KAFKA:
@@ -122,5 +122,5 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         pass
     finally:
-        processes.kill_group(process.pid)
+        subprocesses.kill_group(process.pid)
         await process.wait()

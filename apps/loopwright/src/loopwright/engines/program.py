@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loopwright_common import processes
 from loopwright_common.errors import UnavailableError
+from loopwright_common.process import subprocesses
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
@@ -68,13 +68,13 @@ class Running:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 user=program.user,
-                preexec_fn=processes.die_with_parent,  # noqa: PLW1509  (prctl takes no lock)
+                preexec_fn=subprocesses.die_with_parent,  # noqa: PLW1509  (prctl takes no lock)
             )
         self._await_start(said_before)
 
     def kill(self) -> None:
         """As by kill -9."""
-        processes.kill_group(self._process.pid)
+        subprocesses.kill_group(self._process.pid)
         self._process.wait()
 
     def stop(self) -> None:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from loopwright.engines.program import Program
-from loopwright_common import processes
 from loopwright_common.errors import UnavailableError
+from loopwright_common.process import subprocesses
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
 _STEADY_SECONDS = 10.0
@@ -75,7 +75,7 @@ class Child:
         self.ask_to_end()
         done, _ = await asyncio.wait({self._keeper}, timeout=STOP_SECONDS)
         if not done and self._process:
-            processes.kill_group(self._process.pid)
+            subprocesses.kill_group(self._process.pid)
         await self._keeper
         return bool(done)
 
@@ -96,7 +96,7 @@ class Child:
 
     async def _run_once(self) -> int:
         program = self.program
-        self._process = await processes.start(
+        self._process = await subprocesses.start(
             program.command,
             cwd=program.directory,
             env=program.environment,
@@ -106,5 +106,5 @@ class Child:
         if self._stopping.is_set():
             self.ask_to_end()
         status = await self._process.wait()
-        processes.kill_group(self._process.pid)
+        subprocesses.kill_group(self._process.pid)
         return status

@@ -15,8 +15,8 @@ from loopwright.engines.program import Program
 from loopwright.fleet.child import Child, End
 from loopwright.fleet.services import Site, programs, url
 from loopwright.ports import check_port
-from loopwright_common import processes
 from loopwright_common.errors import UnavailableError
+from loopwright_common.process import subprocesses
 
 _UP_WITHIN = 90.0
 _FETCH = "from loopwright.engines.kafka import fetch_jars; fetch_jars()"
@@ -89,10 +89,10 @@ class Fleet:
         """In a process of its own, so that a long download can be interrupted."""
         log = self.site.logs / "jars.log"
         program = Program("the download", (sys.executable, "-c", _FETCH), self.site.data_dir, log)
-        process = await processes.start(
+        process = await subprocesses.start(
             program.command, cwd=program.directory, env=program.environment, output=log
         )
-        if (await processes.finish(process, None)).returncode != 0:
+        if (await subprocesses.finish(process, None)).returncode != 0:
             raise UnavailableError(f"Kafka's jars were not fetched; {program.last_words()}")
 
     async def _start_engine(self, describe: Callable[[], Program]) -> None:
@@ -106,7 +106,7 @@ class Fleet:
         await child.until_up(has_said_so, _UP_WITHIN)
 
     async def _make_topics(self) -> None:
-        from loopwright_common.topics import ensure_topics
+        from loopwright_common.process.declare_topics import ensure_topics
 
         await ensure_topics(self.kafka.url)
 

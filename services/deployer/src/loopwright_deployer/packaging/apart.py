@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import InvalidError, UnavailableError
-from loopwright_common.processes import die_with_parent
-from loopwright_common.serving import SPEC_FILE, Apart, ServingSpec
+from loopwright_common.process.subprocesses import die_with_parent
+from loopwright_common.serving.spec import SPEC_FILE, Apart, ServingSpec
 from loopwright_deployer.packaging.needs import needed, python_of
 from loopwright_deployer.packaging.source import Source
 

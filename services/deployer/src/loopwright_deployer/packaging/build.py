@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import InvalidError, LoopwrightError
-from loopwright_common.serving import SPEC_FILE, Classes, ServingSpec
+from loopwright_common.serving.spec import SPEC_FILE, Classes, ServingSpec
 from loopwright_deployer.packaging import apart, graph, lightgbm, native, xgboost
 from loopwright_deployer.packaging.graph import Compiled
 from loopwright_deployer.packaging.opened import Answers, Kept, Opened

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from loopwright_common.serving import Column, ColumnType, Tensor
+from loopwright_common.serving.spec import Column, ColumnType, Tensor
 from loopwright_deployer.packaging.group import group_columns
 from loopwright_deployer.packaging.opened import Converted, Task
 

@@ -16,7 +16,7 @@ _REASONS = {
     "keras": ("Keras layers can carry code", f"export it with format='onnx' and {_ONNX}"),
     "tensorflow": ("the scorer has no TensorFlow", f"convert it with tf2onnx and {_ONNX}"),
     "catboost": ("the scorer has no CatBoost", f"save it with format='onnx' and {_ONNX}"),
-    "river": (f"River as {_PICKLE}", "save it with loopwright_common.river_package"),
+    "river": (f"River as {_PICKLE}", "save it with loopwright_common.serving.river_package"),
     "statsmodels": (f"statsmodels as {_PICKLE}", _ONNX),
     "spark": ("the scorer has no Spark", f"convert it with onnxmltools and {_ONNX}"),
     "python_function": (f"a Python function as {_PICKLE}", f"{_ONNX} what it computes"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Classes, Column, ColumnType, Tensor
+from loopwright_common.serving.spec import Classes, Column, ColumnType, Tensor
 from loopwright_deployer.packaging.convert import are_numbers
 from loopwright_deployer.packaging.group import group_columns
 from loopwright_deployer.packaging.opened import Converted, Task

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Classes, Column
+from loopwright_common.serving.spec import Classes, Column
 from loopwright_deployer.packaging.boosted import TARGET_OPSET, Trees, opened
 from loopwright_deployer.packaging.convert import are_numbers
 from loopwright_deployer.packaging.native import load_skops

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from loopwright_common.errors import InvalidError, LoopwrightError
-from loopwright_common.serving import Classes, Column, Tensor
+from loopwright_common.serving.spec import Classes, Column, Tensor
 from loopwright_deployer.packaging import convert
 from loopwright_deployer.packaging.opened import Answers, Kept, Opened, Task, plain, signature_of
 from loopwright_deployer.packaging.rows import Rows, native_inputs

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Classes, Column, Tensor
+from loopwright_common.serving.spec import Classes, Column, Tensor
 from loopwright_deployer.packaging.rows import Rows
 from loopwright_deployer.packaging.source import TENSOR_INPUT, Source
 

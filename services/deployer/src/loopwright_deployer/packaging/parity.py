@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from loopwright_common.serving import Classes
+from loopwright_common.serving.spec import Classes
 from loopwright_deployer.packaging.graph import LABEL, PREDICTION, PROBABILITIES, Compiled
 from loopwright_deployer.packaging.opened import Answers
 from loopwright_deployer.packaging.rows import Rows, onnx_feed

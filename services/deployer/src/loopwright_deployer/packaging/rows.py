@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.serving import Column, ColumnType, Tensor
+from loopwright_common.serving.spec import Column, ColumnType, Tensor
 
 MOST = 500
 _FRAME_TYPES: dict[ColumnType, str | None] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Column, Tensor
+from loopwright_common.serving.spec import Column, Tensor
 from loopwright_deployer.packaging.flavors import Loader, own_process, served
 
 TENSOR_INPUT = "input"

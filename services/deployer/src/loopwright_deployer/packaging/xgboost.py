@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from loopwright_common.serving import Classes
+from loopwright_common.serving.spec import Classes
 from loopwright_deployer.packaging.boosted import TARGET_OPSET, Trees, opened
 from loopwright_deployer.packaging.opened import Opened, Predicts
 from loopwright_deployer.packaging.source import Source

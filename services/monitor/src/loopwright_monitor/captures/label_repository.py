@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.captured import LabelFile
+from loopwright_common.storage.captured_dataset import LabelFile
 from loopwright_monitor.captures.performance import Task
 from loopwright_monitor.tables import label_files, labels, scores
 

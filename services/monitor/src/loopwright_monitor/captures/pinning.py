@@ -10,18 +10,18 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from loopwright_common import clock
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.captured import (
+from loopwright_common.database.database import Database
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.errors import NotFoundError
+from loopwright_common.failpoints import failpoint
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.captured_dataset import (
     LABEL_SCHEMA,
     LabelFile,
     Manifest,
     read_rows,
     table_to_bytes,
 )
-from loopwright_common.database import Database
-from loopwright_common.errors import NotFoundError
-from loopwright_common.failpoints import failpoint
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor import locks
 from loopwright_monitor.captures.label_repository import Labels, Said
 from loopwright_monitor.captures.repository import Capture, Captures, Manifests, Pinned

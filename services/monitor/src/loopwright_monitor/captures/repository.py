@@ -6,9 +6,9 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.captured import RowFile
 from loopwright_common.clock import to_text
-from loopwright_common.sql import upsert
+from loopwright_common.database.dialect import upsert
+from loopwright_common.storage.captured_dataset import RowFile
 from loopwright_monitor.captures.performance import Performance, Task
 from loopwright_monitor.tables import captures, manifests, performance
 

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterable, Sequence
 
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import UndecodableError
 from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasured
-from loopwright_common.inference import InferenceLogged
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor import locks
 from loopwright_monitor.captures.keeping import Kept
 from loopwright_monitor.captures.label_repository import (

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.inference import InferenceLogged
-from loopwright_common.sql import upsert
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
+from loopwright_common.database.dialect import upsert
 from loopwright_monitor.drift.repository import Models, began_another
 from loopwright_monitor.tables import arrivals
 

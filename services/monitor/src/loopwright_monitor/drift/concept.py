@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import DriftDetected, DriftingFeature, Since
 from loopwright_common.ids import derived_id
-from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_monitor.drift.losses import BLOCK, REFERENCE, Losses, Risen
 from loopwright_monitor.drift.repository import Models, Version, Versions
 from loopwright_monitor.drift.state_repository import LossStates

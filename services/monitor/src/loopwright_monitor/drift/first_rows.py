@@ -11,10 +11,10 @@ from functools import partial
 
 import pyarrow as pa
 
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease, confirm
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.failpoints import failpoint
-from loopwright_common.leases import Lease, confirm
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor import jobs, locks
 from loopwright_monitor.drift.bets import lay_bets
 from loopwright_monitor.drift.detector import Detector

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.policy import MonitorPolicy
-from loopwright_common.sql import upsert
+from loopwright_common.database.dialect import upsert
+from loopwright_common.deploy_policy import MonitorPolicy
 from loopwright_monitor.drift.profile import Strictness
 from loopwright_monitor.tables import arrivals, kept, models, seen, versions
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from loopwright_common.cloudevents.inference_logged import SCORE, InferenceLogged
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import NotFoundError
-from loopwright_common.inference import SCORE, InferenceLogged
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor import locks
 from loopwright_monitor.drift import first_rows
 from loopwright_monitor.drift.arrivals import Arrivals

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.sql import upsert
+from loopwright_common.database.dialect import upsert
 from loopwright_monitor.tables import detectors, first_rows, losses, profiles, versions
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loopwright_common.inference import INPUT, SCORE
+from loopwright_common.cloudevents.inference_logged import INPUT, SCORE
 from loopwright_monitor.drift.repository import Model, Version
 from loopwright_monitor.retraining.domain import Kind
 

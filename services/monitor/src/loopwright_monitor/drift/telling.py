@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import DriftDetected, DriftingFeature, Since
 from loopwright_common.ids import derived_id
-from loopwright_common.unit_of_work import Cause, UnitOfWork
 from loopwright_monitor.clocks import moment_of
 from loopwright_monitor.drift.bets import Bets
 from loopwright_monitor.drift.detector import Alarm, Detector

@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import structlog
 from pydantic import ValidationError
 
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease, confirm
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.deploy_policy import MonitorPolicy
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
 from loopwright_common.events import Dataset, ModelRegistered
 from loopwright_common.failpoints import failpoint
-from loopwright_common.leases import Lease, confirm
-from loopwright_common.policy import MonitorPolicy
-from loopwright_common.unit_of_work import UnitOfWork
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_monitor import jobs
 from loopwright_monitor.drift.profile import Profile
 from loopwright_monitor.drift.reference import build_reference

@@ -3,13 +3,13 @@
 from datetime import datetime
 
 from loopwright_common import clock
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.events import (
     DeploymentEvent,
     DeploymentFinished,
     Event,
     TrainingFinished,
 )
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_monitor import locks
 from loopwright_monitor.drift.repository import Models
 from loopwright_monitor.drift.state_repository import Detectors, LossStates

@@ -8,9 +8,9 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from loopwright_common.database.dialect import upsert
+from loopwright_common.database.unit_of_work import Cause
 from loopwright_common.events import DriftDetected, Event, Payload
-from loopwright_common.sql import upsert
-from loopwright_common.unit_of_work import Cause
 from loopwright_monitor.retraining.domain import Decision, Kind
 from loopwright_monitor.tables import decisions, episodes, outcomes, requests
 

@@ -5,12 +5,12 @@ from datetime import timedelta
 from functools import partial
 
 from loopwright_common import clock
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease, confirm
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import RetrainRequested
 from loopwright_common.failpoints import failpoint
-from loopwright_common.leases import Lease, confirm
-from loopwright_common.unit_of_work import Cause, UnitOfWork
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_monitor import jobs, locks
 from loopwright_monitor.captures import pinning
 from loopwright_monitor.captures.repository import Manifests

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import TOPICS, TYPE_PREFIX
-from loopwright_common.web import PROBLEMS
+from loopwright_common.web.app import PROBLEMS
 from loopwright_registry.domain import LARGEST_INTEGER
 from loopwright_registry.events import stream
 from loopwright_registry.events.domain import ArchivedEvent, Wanted

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from loopwright_common.consumer import Handlers
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.consumer import Handlers
 from loopwright_common.events import JSON_EVENTS, TOPICS, Event, EventData
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_registry.events.feed import Feed
 from loopwright_registry.events.repository import Archive
 

@@ -6,7 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common import clock, codec
+from loopwright_common import clock
+from loopwright_common.cloudevents import codec
 from loopwright_common.events import Event, Payload
 from loopwright_registry.events.domain import ArchivedEvent, Wanted
 from loopwright_registry.events.tables import archive

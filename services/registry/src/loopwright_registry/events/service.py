@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.sentences import sentence
+from loopwright_common.cloudevents.event_summaries import sentence
 from loopwright_registry.events.domain import ArchivedEvent, Told
 from loopwright_registry.events.repository import Archive
 from loopwright_registry.models.domain import subject_of

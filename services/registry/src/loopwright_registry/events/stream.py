@@ -4,9 +4,9 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import InvalidError
-from loopwright_common.web import problem
+from loopwright_common.web.app import problem
 from loopwright_registry.domain import LARGEST_INTEGER
 from loopwright_registry.events.domain import Wanted
 from loopwright_registry.events.feed import Feed

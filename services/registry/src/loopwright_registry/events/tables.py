@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from loopwright_common.delivery_tables import BigId
+from loopwright_common.database.delivery_tables import BigId
 from loopwright_registry.columns import text
 
 metadata = sa.MetaData()

@@ -2,14 +2,14 @@
 
 from functools import partial
 
-from loopwright_common.consumer import Handlers
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.consumer import Handlers
 from loopwright_common.events import (
     DeploymentPromoted,
     DeploymentRolledBack,
     Event,
     RoutesChanged,
 )
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_registry.models import service
 from loopwright_registry.models.domain import Route, Use
 

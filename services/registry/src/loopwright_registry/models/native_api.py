@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import ConflictError, CorruptError, NotFoundError
-from loopwright_common.package import files_in
-from loopwright_common.web import PROBLEMS
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.package import files_in
+from loopwright_common.web.app import PROBLEMS
 from loopwright_registry.models.domain import ModelVersion, Seal
 from loopwright_registry.models.references import version_of
 from loopwright_registry.models.repository import Models

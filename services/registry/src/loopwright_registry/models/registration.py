@@ -3,10 +3,10 @@
 import json
 import math
 
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import ModelRegistered
 from loopwright_common.failpoints import failpoint
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_registry.artifacts.domain import PACKAGES
 from loopwright_registry.artifacts.owners import runs_at
 from loopwright_registry.artifacts.repository import Artifacts

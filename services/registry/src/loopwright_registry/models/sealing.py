@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.artifacts import ArtifactStore, Blob
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import InvalidError, NotFoundError
-from loopwright_common.extent import extent_of
 from loopwright_common.failpoints import failpoint
-from loopwright_common.package import PackageFile, manifest_of
+from loopwright_common.storage.artifact_store import ArtifactStore, Blob
+from loopwright_common.storage.package import PackageFile, manifest_of
+from loopwright_common.storage.parquet_stats import extent_of
 from loopwright_registry.artifacts.domain import SCHEME, artifact_path
 from loopwright_registry.artifacts.repository import Artifacts
 from loopwright_registry.logged.domain import LoggedModel

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from loopwright_common import clock
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import AliasChanged, VersionDeleted
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_registry.models.domain import (
     CHAMPION,
     RegisteredModel,

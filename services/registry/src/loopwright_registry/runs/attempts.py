@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, RefusedError
-from loopwright_common.unit_of_work import UnitOfWork
 from loopwright_registry.runs.domain import Attempt
 from loopwright_registry.runs.repository import Runs
 from loopwright_registry.wire import Call

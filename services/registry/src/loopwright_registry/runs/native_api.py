@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from loopwright_common.database import Database
-from loopwright_common.web import PROBLEMS
+from loopwright_common.database.database import Database
+from loopwright_common.web.app import PROBLEMS
 from loopwright_registry.runs.attempts import hold_run
 from loopwright_registry.runs.domain import Attempt
 

@@ -10,7 +10,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from loopwright_common.errors import InvalidError, TooLargeError
-from loopwright_common.web import foreign
+from loopwright_common.web.app import foreign
 from loopwright_scorer.errors import (
     GoneError,
     MethodError,

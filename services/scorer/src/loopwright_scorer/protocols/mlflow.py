@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Tensor
+from loopwright_common.serving.spec import Tensor
 from loopwright_scorer.exchange import Answered
 from loopwright_scorer.protocols import mlflow_casts as casts
 from loopwright_scorer.protocols import mlflow_frames as frames

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from loopwright_common.serving import Column, Tensor
+from loopwright_common.serving.spec import Column, Tensor
 from loopwright_scorer.examples import example_of
 from loopwright_scorer.metadata import describe
 from loopwright_scorer.models import LoadedModel

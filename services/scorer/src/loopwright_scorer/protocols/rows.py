@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import Column, Tensor
+from loopwright_common.serving.spec import Column, Tensor
 from loopwright_scorer.protocols.address import Address
 from loopwright_scorer.routes import Routes, ServedArm
 from loopwright_scorer.tensors import GivenTensor, datatype_of

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from loopwright_common.errors import InvalidError, NotFoundError
-from loopwright_common.serving import Tensor
+from loopwright_common.serving.spec import Tensor
 from loopwright_scorer.errors import UnsupportedError
 from loopwright_scorer.exchange import Answered, Call, Exchange
 from loopwright_scorer.protocols.address import Address, parse_address

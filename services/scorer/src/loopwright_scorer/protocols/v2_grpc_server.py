@@ -7,7 +7,7 @@ import grpc
 import structlog
 
 from loopwright_common.errors import InvalidError, LoopwrightError, UnavailableError
-from loopwright_common.runtime import Service
+from loopwright_common.process.runtime import Service
 from loopwright_scorer.errors import RETRY_AFTER_SECONDS, SlowClientError, status_of
 from loopwright_scorer.protocols.asgi import Intake
 from loopwright_scorer.protocols.v2_grpc import SERVICE, Context, GrpcInference

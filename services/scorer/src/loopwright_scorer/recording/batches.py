@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from loopwright_common.codec import Outgoing
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.ids import derived_id
-from loopwright_common.inference import InferenceLogged
 from loopwright_scorer.measure import Replica
 from loopwright_scorer.outgoing import outgoing
 from loopwright_scorer.recording.records import Rows

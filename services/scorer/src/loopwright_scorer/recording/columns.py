@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.inference import INPUT, OUTPUT, SCORE
+from loopwright_common.cloudevents.inference_logged import INPUT, OUTPUT, SCORE
 from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.runtimes.outputs import LABEL, PREDICTION, PROBABILITIES, Outputs
 from loopwright_scorer.tensors import TensorType

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from loopwright_common.policy import RecordPolicy
+from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_scorer.tensors import TensorType
 
 WHOLE = RecordPolicy()

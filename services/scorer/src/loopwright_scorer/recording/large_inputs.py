@@ -8,8 +8,8 @@ import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import LoopwrightError
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_scorer.recording.records import Large
 
 log = structlog.get_logger()

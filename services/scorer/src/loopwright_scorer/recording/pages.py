@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from loopwright_common.inference import ENVELOPE
+from loopwright_common.cloudevents.inference_logged import ENVELOPE
 from loopwright_scorer.recording.columns import InputColumns, OutputColumns
 from loopwright_scorer.recording.keeping import Kind, told_error
 from loopwright_scorer.recording.records import CallRecord, Digests, Large, Rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.inference import ENVELOPE
+from loopwright_common.cloudevents.inference_logged import ENVELOPE
 from loopwright_scorer.models import Scored
 from loopwright_scorer.recording.keeping import Kind
 

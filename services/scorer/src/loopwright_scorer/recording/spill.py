@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from loopwright_common.codec import Outgoing
+from loopwright_common.cloudevents.codec import Outgoing
 
 log = structlog.get_logger()
 _SUFFIX = ".batch"

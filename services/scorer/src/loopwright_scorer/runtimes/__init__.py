@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import ServingSpec
+from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.examples import example_of
 from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.plan import Plan

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from loopwright_common.serving import Classes, ServingSpec
+from loopwright_common.serving.spec import Classes, ServingSpec
 from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.runtimes.outputs import (
     LABEL,

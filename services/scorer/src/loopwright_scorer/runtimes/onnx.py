@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import ServingSpec
+from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.inputs import Inputs, narrowed
 from loopwright_scorer.plan import Plan
 from loopwright_scorer.runtimes.outputs import (

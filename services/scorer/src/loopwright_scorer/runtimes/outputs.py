@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from loopwright_common.serving import ServingSpec
+from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.stacks import stacked
 from loopwright_scorer.tensors import NamedTensor, TensorType, datatype_of
 

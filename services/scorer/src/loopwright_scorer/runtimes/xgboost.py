@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.serving import ServingSpec
+from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.runtimes.boosted import Answering, codes_of, matrix_of
 from loopwright_scorer.runtimes.outputs import Outputs

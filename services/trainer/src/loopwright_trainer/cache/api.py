@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.errors import InvalidError, NotFoundError
-from loopwright_common.web import PROBLEMS
+from loopwright_common.web.app import PROBLEMS
 from loopwright_trainer.cache import clearing
 from loopwright_trainer.cache.clearing import Doomed, Rule
 from loopwright_trainer.cache.explain import (

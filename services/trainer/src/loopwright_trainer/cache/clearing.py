@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from loopwright_common import clock
-from loopwright_common.artifacts import ArtifactStore
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import CorruptError, NotFoundError
-from loopwright_common.package import files_in
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.package import files_in
 from loopwright_trainer.domain import Output, StepEntry
 from loopwright_trainer.repository import StepEntries
 

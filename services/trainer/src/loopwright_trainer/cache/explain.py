@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from loopwright_common.database import Database
+from loopwright_common.database.database import Database
 from loopwright_common.errors import NotFoundError
 from loopwright_trainer.domain import Output, Repository, StepEntry
 from loopwright_trainer.pipelines.order import overlap

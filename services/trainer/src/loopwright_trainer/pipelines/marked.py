@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import yaml
 
+from loopwright_common.deploy_policy import parse_duration
 from loopwright_common.errors import InvalidError
-from loopwright_common.policy import parse_duration
 
 Place = tuple[str | int, ...]
 _LARGEST_FILE = 1 << 20

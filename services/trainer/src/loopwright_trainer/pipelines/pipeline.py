@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from loopwright_common.deploy_policy import DeployPolicy, DriftTrigger, MonitorPolicy, Policy
 from loopwright_common.errors import InvalidError
-from loopwright_common.policy import DeployPolicy, DriftTrigger, MonitorPolicy, Policy
 from loopwright_trainer.pipelines import order, templates
 from loopwright_trainer.pipelines.marked import Marked, load
 from loopwright_trainer.pipelines.params import DEFAULT_FILE, read_params

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from loopwright_common import processes
 from loopwright_common.errors import LoopwrightError
+from loopwright_common.process import subprocesses
 
 Started = Callable[[int, float | None], Awaitable[None]]
 """Told the process id, and when it started (Unix time), before it is waited for."""
@@ -68,15 +68,15 @@ def environment_for(home: Path, *, seed: int | None, extra: Mapping[str, str]) -
 async def _execute_one(job: Job, command: str, limit: float, started: Started) -> float:
     with job.log.open("ab") as log:
         log.write(f"$ {command}\n".encode())
-    process = await processes.start(
+    process = await subprocesses.start(
         ["/bin/sh", "-c", command], cwd=job.directory, env=job.environment, output=job.log
     )
     try:
         await started(process.pid, _start_of(process.pid))
     except BaseException:
-        processes.kill_group(process.pid)
+        subprocesses.kill_group(process.pid)
         raise
-    finished = await processes.finish(process, max(limit, 0.001))
+    finished = await subprocesses.finish(process, max(limit, 0.001))
     if finished.timed_out:
         raise CommandFailedError(f"`{command}` was stopped after {job.timeout:g} s, its time limit")
     if finished.returncode:

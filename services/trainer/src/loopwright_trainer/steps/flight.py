@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from loopwright_common import leases
+from loopwright_common.database import leases
 from loopwright_trainer.claims import Tenure
 
 _LOOK_SECONDS = 0.2

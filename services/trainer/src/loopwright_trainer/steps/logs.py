@@ -7,8 +7,8 @@ from pathlib import Path
 
 import structlog
 
-from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import CorruptError, NotFoundError, UnavailableError
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_trainer.domain import StageRun, StageState
 from loopwright_trainer.steps.step import Place
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import psutil
 
-from loopwright_common.processes import kill_group
+from loopwright_common.process.subprocesses import kill_group
 
 MARK = "LOOPWRIGHT_RUN"
 _TOLERANCE_SECONDS = 1.0

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import CorruptError, InvalidError, LoopwrightError, NotFoundError
-from loopwright_common.package import fetch_package, files_in, store_package
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.package import fetch_package, files_in, store_package
 from loopwright_trainer.domain import Output
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import InvalidError
+from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_trainer.domain import Output
 from loopwright_trainer.git.tree import Entry, Tree, digest_of_entries
 from loopwright_trainer.pipelines.order import inside, overlap
@@ -88,7 +88,7 @@ class Inputs:
             (directory / out).parent.mkdir(parents=True, exist_ok=True)
 
     async def _write_captured(self, directory: Path) -> None:
-        from loopwright_common.captured import materialise
+        from loopwright_common.storage.captured_dataset import materialise
 
         target = directory / (self.captured_path or "")
         target.mkdir(parents=True, exist_ok=True)

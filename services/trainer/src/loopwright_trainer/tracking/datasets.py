@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from loopwright_common import extent as extents
 from loopwright_common.clock import to_text
 from loopwright_common.errors import InvalidError
-from loopwright_common.extent import Extent
+from loopwright_common.storage import parquet_stats as extents
+from loopwright_common.storage.parquet_stats import Extent
 
 
 def extent_of(path: Path, name: str) -> Extent:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from loopwright_common.artifacts import ArtifactStore
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
-from loopwright_common.package import PackageFile, files_in
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.package import PackageFile, files_in
 from loopwright_trainer.domain import Output
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.tracking.client import Body, Tracking, TrackingRun

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from loopwright_common.delivery_tables import metadata
+from loopwright_common.database.delivery_tables import metadata
 
 revision = "d001"
 down_revision = None

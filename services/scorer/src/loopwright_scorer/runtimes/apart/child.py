@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from loopwright_common.processes import die_with_parent, kill_group
+from loopwright_common.process.subprocesses import die_with_parent, kill_group
 from loopwright_scorer.runtimes.apart import frames
 from loopwright_scorer.runtimes.apart.environments import Place
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import structlog
 
-from loopwright_common import river_json
 from loopwright_common.errors import InvalidError, UnavailableError
-from loopwright_common.serving import Apart, ServingSpec
+from loopwright_common.serving import river_json
+from loopwright_common.serving.spec import Apart, ServingSpec
 from loopwright_scorer.inputs import Inputs
 from loopwright_scorer.runtimes.apart import frames
 from loopwright_scorer.runtimes.apart.child import Arrays, Child, ChildError, Told

@@ -1,0 +1,73 @@
+"""`EventBus` on Kafka."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from loopwright_common.bus.interface import LoadPositions, Positions, Subscription
+from loopwright_common.bus.kafka.cluster import Cluster
+from loopwright_common.bus.kafka.consumer import asking
+from loopwright_common.bus.kafka.producer import Publisher
+from loopwright_common.bus.kafka.subscription import KafkaSubscription
+from loopwright_common.bus.kafka.topic_admin import check
+from loopwright_common.bus.topics import dead_letters_of, places_of, refuse_too_large, topic_of
+from loopwright_common.cloudevents.codec import Outgoing
+
+
+class KafkaBus:
+    """`EventBus` on a cluster; connects when first needed, and anew whenever it must."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        # While a broker is away it writes dozens of lines a second; ours say so once.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        self._cluster = cluster
+        self._publisher = Publisher(cluster)
+        self._subscriptions: set[KafkaSubscription] = set()
+        self._checked: set[str] = set()
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        if not records:
+            return
+        for record in records:
+            refuse_too_large(record)
+        await self._check(record.topic for record in records)
+        await self._publisher.publish(records)
+
+    async def subscribe(
+        self, group: str | None, topics: Sequence[str], load_positions: LoadPositions
+    ) -> Subscription:
+        await self._check([*topics, *([dead_letters_of(group).name] if group else [])])
+        subscription = KafkaSubscription(self._cluster, group, topics, load_positions)
+        closed = {each for each in self._subscriptions if each.closed}
+        self._subscriptions = {*(self._subscriptions - closed), subscription}
+        return subscription
+
+    async def ends(self, topics: Sequence[str]) -> Positions:
+        await self._check(topics)
+        places = [self._cluster.there(place) for place in places_of(topics)]
+        async with self._cluster.reached(), asking(self._cluster) as consumer:
+            ends = await consumer.end_offsets(places)
+        return {self._cluster.here(place): end for place, end in ends.items() if end > 0}
+
+    async def positions_at(self, topics: Sequence[str], moment: datetime) -> Positions:
+        await self._check(topics)
+        places = [self._cluster.there(place) for place in places_of(topics)]
+        milliseconds = int(moment.timestamp() * 1000)
+        async with self._cluster.reached(), asking(self._cluster) as consumer:
+            found = await consumer.offsets_for_times(dict.fromkeys(places, milliseconds))
+            ends = await consumer.end_offsets(places)
+        return {
+            self._cluster.here(place): found[place].offset if found[place] else end
+            for place, end in ends.items()
+        }
+
+    async def close(self) -> None:
+        await asyncio.gather(*(each.close() for each in self._subscriptions))
+        await self._publisher.close()
+
+    async def _check(self, topics: Iterable[str]) -> None:
+        """That the topics are there as declared, once for each."""
+        if unknown := sorted(set(topics) - self._checked):
+            await check(self._cluster, [topic_of(name) for name in unknown])
+            self._checked.update(unknown)

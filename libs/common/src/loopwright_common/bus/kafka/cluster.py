@@ -1,0 +1,123 @@
+"""What Kafka's clients share here: the address, the time allowed, the errors and the records."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncGenerator, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition as KafkaPartition
+
+from loopwright_common.bus.interface import TopicPartition
+from loopwright_common.cloudevents.codec import Record
+from loopwright_common.errors import InvalidError, UnavailableError
+
+REQUEST_SECONDS = 20.0
+CLOSE_SECONDS = 3.0
+_LAST_MILLISECOND = 253_402_300_799_000
+_SERVER = re.compile(r"[^\s:,/]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
+_PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
+
+
+class Client(Protocol):
+    """One of aiokafka's."""
+
+    def start(self) -> Coroutine[Any, Any, None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kafka, and how our topics and groups are called there."""
+
+    servers: tuple[str, ...]
+    prefix: str = ""
+
+    @classmethod
+    def parse(cls, url: str, prefix: str = "") -> "Cluster":
+        servers = tuple(url.removeprefix("kafka://").split(","))
+        if not all(_SERVER.fullmatch(server) for server in servers):
+            raise InvalidError(f"{url!r}: give kafka://HOST:PORT[,HOST:PORT]", field="bus_url")
+        if not _PREFIX.fullmatch(prefix):
+            raise InvalidError(
+                f"{prefix!r}: up to 100 of a-z, A-Z, 0-9, '.', '_', '-'", field="topic_prefix"
+            )
+        return cls(servers, prefix)
+
+    def __str__(self) -> str:
+        return f"Kafka at {','.join(self.servers)}"
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """Settings of every client."""
+        return {
+            "bootstrap_servers": list(self.servers),
+            "request_timeout_ms": int(REQUEST_SECONDS * 1000),
+            "retry_backoff_ms": 100,
+            # Brokers that come back elsewhere are found again soon.
+            "metadata_max_age_ms": 60_000,
+        }
+
+    def name(self, topic: str) -> str:
+        return self.prefix + topic
+
+    def there(self, place: TopicPartition) -> KafkaPartition:
+        return KafkaPartition(self.prefix + place.topic, place.partition)
+
+    def here(self, place: KafkaPartition) -> TopicPartition:
+        return TopicPartition(place.topic.removeprefix(self.prefix), place.partition)
+
+    def record(self, received: ConsumerRecord) -> Record:
+        return Record(
+            topic=received.topic.removeprefix(self.prefix),
+            partition=received.partition,
+            offset=received.offset,
+            key=_text(received.key),
+            headers={name: _text(value) for name, value in received.headers},
+            value=received.value or b"",
+            time=_moment(received.timestamp),
+        )
+
+    @contextlib.asynccontextmanager
+    async def reached(self, seconds: float = REQUEST_SECONDS) -> AsyncGenerator[None, None]:
+        """UnavailableError for what Kafka could not do within `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            raise UnavailableError(f"{self}: no answer in {seconds:g} seconds") from error
+        except (KafkaError, OSError) as error:
+            raise UnavailableError(f"{self}: {described(error)}") from error
+
+
+async def start(client: Client) -> None:
+    """Start it, to the end also for a caller who is cancelled, who may then stop it.
+
+    Cancelled while it waits for its first answer a client would leave that connection open.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=CLOSE_SECONDS)
+        if not starting.cancel():
+            starting.exception()
+        raise
+
+
+def described(error: BaseException) -> str:
+    """Its name and the first line of what it says."""
+    name, said = type(error).__name__, str(error).partition("\n")[0]
+    return said if name in said else f"{name}: {said}".removesuffix(": ")
+
+
+def _text(raw: bytes | None) -> str:
+    """Others may write any bytes; a database takes neither these nor the character NUL."""
+    return (raw or b"").decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(min(max(milliseconds, 0), _LAST_MILLISECOND) / 1000, UTC)

@@ -1,0 +1,1 @@
+"""The event bus in one SQLite file, for the embedded system."""

@@ -1,0 +1,62 @@
+"""The topics: how each is kept and where a key lies in it."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from zlib import crc32
+
+from loopwright_common.bus.interface import TopicPartition
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.errors import InvalidError, TooLargeError
+from loopwright_common.events import TOPICS, Topic
+
+CONSUMERS = (
+    "registry.lifecycle",
+    "registry.archive",
+    "trainer.intake",
+    "deployer.lifecycle",
+    "deployer.measures",
+    "monitor.lifecycle",
+    "monitor.detect",
+    "monitor.capture",
+)
+_DEAD_LETTERS = ".dead-letters"
+
+
+def dead_letters_of(consumer: str) -> Topic:
+    """Where a consumer's dead letters go: whole, with headers that say what befell them."""
+    name = consumer + _DEAD_LETTERS
+    return Topic(name, partitions=1, retention=timedelta(days=30), largest_record=2 << 20)
+
+
+def all_topics(consumers: Sequence[str] = CONSUMERS) -> list[Topic]:
+    """Every event's topic and the dead letters of the consumers."""
+    return [*TOPICS.values(), *map(dead_letters_of, consumers)]
+
+
+def topic_of(name: str) -> Topic:
+    if name in TOPICS:
+        return TOPICS[name]
+    if name.endswith(_DEAD_LETTERS):
+        return dead_letters_of(name.removesuffix(_DEAD_LETTERS))
+    raise InvalidError(f"no topic {name!r}; topics are declared in loopwright_common.events")
+
+
+def partition_of(topic: Topic, key: str) -> int:
+    return crc32(key.encode()) % topic.partitions
+
+
+def places_of(topics: Iterable[str]) -> list[TopicPartition]:
+    """Every partition of the topics."""
+    return [
+        TopicPartition(name, partition)
+        for name in topics
+        for partition in range(topic_of(name).partitions)
+    ]
+
+
+def refuse_too_large(record: Outgoing) -> None:
+    topic = topic_of(record.topic)
+    if len(record.value) > topic.largest_record:
+        raise TooLargeError(
+            f"{topic.name}: a record of {len(record.value)} bytes; at most {topic.largest_record}"
+        )

@@ -1,0 +1,1 @@
+"""Events as CloudEvents records: codec, inference batches, schemas, one-line summaries."""

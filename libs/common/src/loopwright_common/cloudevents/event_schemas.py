@@ -1,0 +1,160 @@
+"""Write the published form of the events: JSON Schemas and `docs/events.md`.
+
+`python -m loopwright_common.cloudevents.event_schemas` in the repository writes them, `--check`
+only compares. A schema that would break readers or writers of a published version is refused: make
+it a `.v2`.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from loopwright_common.cloudevents.inference_logged import ENVELOPE, INPUT, OUTPUT, InferenceLogged
+from loopwright_common.events import JSON_EVENTS, TOPICS, EventData, type_of
+
+Schema = dict[str, Any]
+DOCS = Path("docs")
+_SHAPE = ("type", "format", "enum", "const", "items", "$ref", "additionalProperties")
+
+
+def schema_of(event: type[EventData]) -> Schema:
+    """The closed JSON Schema that producers of the event keep to."""
+    schema = event.model_json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"{type_of(event.topic)}.schema.json",
+        **schema,
+    }
+
+
+def schema_path(topic: str) -> Path:
+    return DOCS / "events" / f"{topic}.v1.schema.json"
+
+
+def incompatibilities(old: Schema, new: Schema, place: str = "") -> Iterator[str]:
+    """What in `new` breaks a reader of `old` records or a reader that knows only `old`.
+
+    Adding an optional field is compatible; removing, retyping or requiring one is not.
+    """
+    for name, definition in old.get("$defs", {}).items():
+        yield from incompatibilities(definition, new.get("$defs", {}).get(name, {}), f"{name}.")
+    before, after = old.get("properties", {}), new.get("properties", {})
+    for name, shape in before.items():
+        if name not in after:
+            yield f"{place}{name} was removed"
+        elif _shape(shape) != _shape(after[name]):
+            yield f"{place}{name} changed from {_shape(shape)} to {_shape(after[name])}"
+    required, now = set(old.get("required", [])), set(new.get("required", []))
+    yield from (f"{place}{name} became required" for name in sorted(now - required))
+    yield from (f"{place}{name} is no longer always there" for name in sorted(required - now))
+
+
+def _shape(schema: Schema) -> Schema:
+    shape = {key: schema[key] for key in _SHAPE if key in schema}
+    if "anyOf" in schema:
+        shape["anyOf"] = [_shape(option) for option in schema["anyOf"]]
+    return shape
+
+
+def documents() -> dict[Path, str]:
+    """Every generated file with its content."""
+    schemas = {event.topic: schema_of(event) for event in JSON_EVENTS}
+    files = {schema_path(topic): json.dumps(s, indent=2) + "\n" for topic, s in schemas.items()}
+    return {**files, DOCS / "events.md": _page(schemas)}
+
+
+def _page(schemas: dict[str, Schema]) -> str:
+    parts = [_INTRODUCTION, *(_section(event, schemas[event.topic]) for event in JSON_EVENTS)]
+    columns = "\n".join(f"| `{field.name}` | {field.type} |" for field in ENVELOPE)
+    parts.append(
+        f"## {InferenceLogged.topic}\n\n{_kept(InferenceLogged.topic)}\n\n"
+        "An Arrow IPC stream. The schema's metadata names `model_id`, `model`, `replica`, `epoch`, "
+        "`sequence`, `dropped`, `last` and, as a JSON list, the input columns `redacted`.\n\n"
+        "| column | type |\n| --- | --- |\n"
+        f"{columns}\n| `{INPUT}<name>` | as the signature says |\n"
+        f"| `{OUTPUT}<name>` | as the package answers |\n"
+    )
+    return "\n".join(parts)
+
+
+def _section(event: type[EventData], schema: Schema) -> str:
+    always = schema.get("required", [])
+    rows = [
+        f"| `{name}` | {_type_name(shape)} | {'yes' if name in always else ''} |"
+        for name, shape in schema["properties"].items()
+    ]
+    says = (event.__doc__ or "").strip().split("\n\n")[0] if event.__doc__ else ""
+    says = " ".join(says.split()) if says != (EventData.__doc__ or "") else ""
+    table = "\n".join(rows)
+    return (
+        f"## {event.topic}\n\n{says}\n\n{_kept(event.topic)} "
+        f"Type `{type_of(event.topic)}`, [schema](events/{schema_path(event.topic).name}).\n\n"
+        f"| field | type | always there |\n| --- | --- | --- |\n{table}\n"
+    )
+
+
+def _kept(topic: str) -> str:
+    kept = TOPICS[topic]
+    how = "latest per key" if kept.compacted else f"{kept.retention.days} days"
+    archived = ", archived without expiry" if kept.archived else ""
+    return f"{kept.partitions} partitions, kept {how}{archived}."
+
+
+def _type_name(shape: Schema) -> str:
+    if "$ref" in shape:
+        return str(shape["$ref"]).rsplit("/", 1)[-1]
+    if "anyOf" in shape:
+        return " or ".join(_type_name(o) for o in shape["anyOf"] if o.get("type") != "null")
+    if "enum" in shape:
+        return " or ".join(f"`{value}`" for value in shape["enum"])
+    if shape.get("type") == "array":
+        return f"list of {_type_name(shape.get('items', {}))}"
+    return str(shape.get("format") or shape.get("type", "any"))
+
+
+_INTRODUCTION = """# Events
+
+Generated by `make docs` from `loopwright_common.events`; do not edit.
+
+Every event is a [CloudEvent 1.0](https://cloudevents.io). On the bus it is in binary mode: the
+attributes are `ce_*` headers, the value is the data. Over HTTP it is structured JSON. The topic is
+the event's name, the record's key orders events about one thing.
+
+| attribute | says |
+| --- | --- |
+| `id` | UUIDv7 for what starts outside, uuid5 for what follows: the same fact keeps its id |
+| `source` | `loopwright/<service>`, or the system outside that told it |
+| `subject` | what it is about, such as `models/loan-default/versions/3` |
+| `time` | RFC 3339 in UTC |
+| `partitionkey` | the record's key |
+| `chainid` | id of the first event of the chain |
+| `causes` | ids of the events it follows from, separated by a space |
+| `traceparent` | W3C trace context |
+"""
+
+
+def main(arguments: list[str]) -> int:
+    check = "--check" in arguments
+    stale = []
+    for path, content in documents().items():
+        published = path.read_text() if path.exists() else None
+        if published == content:
+            continue
+        if published and path.suffix == ".json":
+            broken = list(incompatibilities(json.loads(published), json.loads(content)))
+            if broken:
+                print(f"{path}: {'; '.join(broken)}: make a new version", file=sys.stderr)  # noqa: T201
+                return 1
+        stale.append(path)
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    if check and stale:
+        print(f"stale: {', '.join(map(str, stale))}; run make docs", file=sys.stderr)  # noqa: T201
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""SQLite and PostgreSQL behind one transaction: the unit of work, delivery tables, leases."""

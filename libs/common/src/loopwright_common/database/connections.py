@@ -1,0 +1,217 @@
+"""Connections to SQLite or PostgreSQL, given out one transaction at a time.
+
+SQLite before 3.51.3 can corrupt a WAL database that several connections write, so a file has one
+connection, held exclusively, with every commit synced.
+"""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+import sqlalchemy as sa
+from sqlalchemy import URL, Connection, Engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from loopwright_common.database import postgres
+from loopwright_common.errors import InvalidError
+
+_PRAGMAS = (
+    "locking_mode=EXCLUSIVE",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "mmap_size=0",
+    "foreign_keys=ON",
+)
+
+
+class _Connection(sqlite3.Connection):
+    """Closes its cursors with it: one that a cancelled task left would keep the file locked."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, *given: Any) -> Any:
+        cursor = super().cursor(*given)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+        super().close()
+
+
+_ONE_CONNECTION: Mapping[str, Any] = {
+    "pool_size": 1,
+    "max_overflow": 0,
+    "pool_timeout": 30,
+    "connect_args": {"factory": _Connection},
+    "json_serializer": lambda value: json.dumps(value, separators=(",", ":")),
+}
+
+
+class Connections:
+    """Of one engine. A caller cancelled while one opens leaves none behind.
+
+    A connection that nobody closes would keep its file locked.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._left: set[asyncio.Task[None]] = set()
+        self.shared = engine.dialect.name == "postgresql"
+        """Whether other processes use the same database."""
+
+    @asynccontextmanager
+    async def one(self) -> AsyncGenerator[AsyncConnection, None]:
+        """A connection, closed at the end; what was not committed is rolled back.
+
+        OperationalError when there is none to be had.
+        """
+        opening = asyncio.create_task(self._opened())
+        try:
+            connection = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            self._leave(_give_back(opening))
+            raise
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(self._leave(connection.close()))
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncConnection, None]:
+        """A transaction: committed on a clean exit, rolled back on any exception."""
+        async with self.one() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncGenerator["Connections", None]:
+        """The one connection that holds the lock `name`; each of its statements commits by itself.
+
+        The lock ends with the connection, whatever ends it. PostgreSQL only.
+        """
+        async with self.one() as connection:
+            try:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                number = func.hashtextextended(name, 0)
+                await connection.execute(select(func.pg_advisory_lock(number)))
+                await connection.rollback()
+                yield _Held(self._engine, connection)
+                await connection.execute(select(func.pg_advisory_unlock(number)))
+            except BaseException:
+                await connection.invalidate()
+                raise
+
+    async def close(self) -> None:
+        """Close them all, also those on their way back."""
+        await asyncio.gather(*self._left, return_exceptions=True)
+        await self._engine.dispose()
+
+    async def _opened(self) -> AsyncConnection:
+        try:
+            return await self._engine.connect().start()
+        except DBAPIError as error:
+            raise OperationalError("connect", None, error.orig or error) from error
+        except TimeoutError as error:
+            said = TimeoutError("no answer in time")
+            raise OperationalError("connect", None, said) from error
+        except (OSError, PoolTimeoutError) as error:
+            raise OperationalError("connect", None, error) from error
+
+    def _leave(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do it to the end, whoever waits for it."""
+        task = asyncio.create_task(work)
+        self._left.add(task)
+        task.add_done_callback(self._left.discard)
+        return task
+
+
+class _Held(Connections):
+    """A single connection that stays open, without a transaction in between."""
+
+    def __init__(self, engine: AsyncEngine, connection: AsyncConnection) -> None:
+        super().__init__(engine)
+        self._connection = connection
+
+    @asynccontextmanager
+    async def one(self) -> AsyncGenerator[AsyncConnection, None]:
+        # The library would go on with another connection, which does not hold the lock.
+        if self._connection.invalidated:
+            lost = ConnectionError("the connection that held the lock was cut")
+            raise OperationalError("connect", None, lost)
+        try:
+            yield self._connection
+        finally:
+            await self._connection.rollback()
+
+
+async def _give_back(opening: asyncio.Task[AsyncConnection]) -> None:
+    connection = await opening
+    await connection.close()
+
+
+def create_engine(url: str, name: str) -> AsyncEngine:
+    """The engine for a service's database (`name` is the file or the schema)."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(Path(parsed.database or "."), name)
+    return postgres.create_engine(parsed, name)
+
+
+def _parsed(url: str) -> URL:
+    """InvalidError, without any password, when it names no database that we know."""
+    try:
+        made = make_url(url)
+    except (ArgumentError, ValueError):
+        made = None
+    if made is None or made.get_backend_name() not in {"sqlite", "postgresql"}:
+        scheme, separator, _ = url.partition("://")
+        raise InvalidError(
+            f"{scheme if separator else ''}...: give sqlite:///DIRECTORY or "
+            "postgresql://USER@HOST/DATABASE",
+            field="database_url",
+        )
+    return made
+
+
+def create_thread_engine(directory: Path, name: str) -> Engine:
+    """The engine for a SQLite file that one thread works with."""
+    return _configured(sa.create_engine(_url("sqlite", directory, name), **_ONE_CONNECTION))
+
+
+def _sqlite_engine(directory: Path, name: str) -> AsyncEngine:
+    engine = create_async_engine(_url("sqlite+aiosqlite", directory, name), **_ONE_CONNECTION)
+    _configured(engine.sync_engine)
+    return engine
+
+
+def _url(driver: str, directory: Path, name: str) -> str:
+    """Of a file in the directory, which is made."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return f"{driver}:///{directory / name}.db"
+
+
+def _configured(engine: Engine) -> Engine:
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        # The driver's own BEGIN is deferred and would fail to upgrade its lock under contention.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

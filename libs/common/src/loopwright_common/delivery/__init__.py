@@ -1,0 +1,1 @@
+"""Events from outbox to handler: at least once on the wire, exactly once in effect."""

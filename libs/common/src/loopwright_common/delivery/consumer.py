@@ -1,0 +1,205 @@
+"""A worker of a group: from its subscription to effects, each event once, in order per key.
+
+At least once on the wire, exactly once in effect: `handling` says how. The positions are in the
+database, so what a member has in hand when it loses a partition is dropped, not finished.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import structlog
+
+from loopwright_common.bus.interface import EventBus, Positions, Subscription, TopicPartition
+from loopwright_common.cloudevents.codec import Record
+from loopwright_common.database.database import Database
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.consumer_stats import Outcomes
+from loopwright_common.delivery.executor import Handling
+from loopwright_common.delivery.inbox import Handler, Handlers, Prepared
+from loopwright_common.delivery.partition_ownership import DisplacedError, after, place_of
+from loopwright_common.delivery.retry_policy import Patience
+from loopwright_common.delivery.stall_detector import Standing, Watchdog, standing
+from loopwright_common.errors import UnavailableError
+from loopwright_common.observability.metrics import Metrics
+
+__all__ = ["Consumer", "Handler", "Handlers", "Patience", "Prepared", "Reset"]
+
+_LOOK_SECONDS = 5.0
+_CLOSING_SECONDS = 5.0
+log = structlog.get_logger()
+Reset = Callable[[UnitOfWork], Awaitable[None]]
+
+
+class Consumer:
+    """A worker of the group `name`: handles each event once, in order per key and topic.
+
+    With `reset`, which clears what its handlers derived from events, it can be rebuilt. Records
+    share a transaction unless `sharing` is False.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handlers: Handlers,
+        database: Database,
+        bus: EventBus,
+        metrics: Metrics,
+        *,
+        batch: int = 32,
+        sharing: bool = True,
+        patience: Patience | None = None,
+        reset: Reset | None = None,
+    ) -> None:
+        patience = patience or Patience()
+        self.name = name
+        self.topics = sorted({payload.topic for payload in handlers})
+        self.reset = reset
+        self._database = database
+        self._bus = bus
+        self._metrics = metrics
+        self._batch = batch
+        self._sharing = sharing
+        self._outcomes = Outcomes(name, metrics, patience.poison_limit)
+        self._handling = Handling(name, handlers, database, patience, self._outcomes)
+        self._watchdog = Watchdog(name, metrics, patience)
+        self._look_now = asyncio.Event()
+        self._must_reload = False
+
+    @property
+    def stopped(self) -> str | None:
+        """Why it gave up on itself."""
+        return self._outcomes.stopped
+
+    def trouble(self) -> str | None:
+        """Why it does not get on; from memory, so that a probe costs nothing."""
+        return self._outcomes.trouble() or self._watchdog.trouble
+
+    def look_now(self) -> None:
+        """A person has changed positions or parked records: notice it at once."""
+        self._look_now.set()
+
+    async def standing(self) -> Standing:
+        return await standing(self._database, self._bus, self.name, self.topics)
+
+    async def positions_at(self, topic: str, moment: datetime) -> Positions:
+        """Where the records from that time on begin."""
+        return await self._bus.positions_at([topic], moment)
+
+    # ---- running ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled, or until too many records in a row were poison."""
+        while self.stopped is None:
+            subscription = await self._bus.subscribe(self.name, self.topics, self._load_positions)
+            try:
+                await _first_of(self._serve(subscription), self._watch(subscription))
+            finally:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_CLOSING_SECONDS):
+                        await subscription.close()
+
+    async def _serve(self, subscription: Subscription) -> None:
+        while self.stopped is None:
+            await self.step(subscription, wait=0.5)
+
+    async def _watch(self, subscription: Subscription) -> None:
+        """Until this member has to join its group anew."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._look_now.wait()
+            self._look_now.clear()
+            if await self._is_stuck(subscription.assigned()):
+                log.error("consumer.rebuilt", consumer=self.name, why=self._watchdog.trouble)
+                self._watchdog.blind()
+                return
+
+    async def _is_stuck(self, mine: AbstractSet[TopicPartition]) -> bool:
+        try:
+            seen = await self.standing()
+        except UnavailableError as error:
+            log.debug("consumer.not-seen", consumer=self.name, error=str(error))
+            self._watchdog.blind()
+            return False
+        self._must_reload |= self._handling.ownership.is_lost(seen.owners, mine)
+        self._handling.may_have_parked |= seen.parked_keys > 0
+        return self._watchdog.judge(seen, mine)
+
+    # ---- one fetch -------------------------------------------------------------------------
+
+    async def step(self, subscription: Subscription, wait: float) -> int:
+        """Fetch and handle once; returns how many records were fetched."""
+        try:
+            if self._must_reload:
+                await self._reload(subscription)
+            await self._handling.retry_parked(subscription.assigned())
+            records = await subscription.fetch(self._batch, wait)
+            if records:
+                await self._handle(records)
+                await self._acknowledge(subscription, records)
+        except UnavailableError as error:
+            self._outcomes.paused(error)
+            await asyncio.sleep(1)
+            return 0
+        except DisplacedError as error:
+            log.info("consumer.displaced", consumer=self.name, why=str(error))
+            self._must_reload = True
+            return 0
+        self._outcomes.going()
+        return len(records)
+
+    async def _handle(self, records: Sequence[Record]) -> None:
+        started = time.perf_counter()
+        alone = len(records) == 1 or not self._sharing
+        if alone or not await self._handling.together(records):
+            await self._handle_singly(records)
+        self._metrics.event_handle.labels(self.name).observe(time.perf_counter() - started)
+
+    async def _handle_singly(self, records: Sequence[Record]) -> None:
+        """Partitions side by side where the database can, each in its order."""
+        if not self._handling.in_parallel:
+            await self._handling.singly(records)
+            return
+        by_place = groupby(sorted(records, key=place_of), key=place_of)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _, lane in by_place:
+                    group.create_task(self._handling.singly(list(lane)))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _acknowledge(self, subscription: Subscription, records: Sequence[Record]) -> None:
+        if self.stopped is None:
+            await subscription.acknowledge(after(records))
+
+    # ---- positions -------------------------------------------------------------------------
+
+    async def _load_positions(self, places: set[TopicPartition]) -> Positions:
+        return await self._handling.take(places)
+
+    async def _reload(self, subscription: Subscription) -> None:
+        """Drop what was fetched, and go on from what is stored."""
+        mine = subscription.assigned()
+        stored = await self._load_positions(set(mine))
+        for place in mine:
+            subscription.seek(place, stored.get(place, 0))
+        self._must_reload = False
+
+
+async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Until one of them ends; the others are given a moment to roll back."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=_CLOSING_SECONDS)

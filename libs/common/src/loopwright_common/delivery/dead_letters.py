@@ -1,0 +1,165 @@
+"""Records that no retry can help: kept with origin and reason, and published.
+
+A dead letter is `dead` until a person decides: `replayed` (its consumer handles it once more; if
+that fails it is dead again) or `discarded`, with a reason. None is ever deleted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common import clock
+from loopwright_common.cloudevents.codec import Record
+from loopwright_common.database.delivery_tables import dead_letters
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.delivery.retry_queue import Parking
+from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
+
+_AT_ONCE = 500
+_NEWEST_FIRST = sa.tuple_(dead_letters.c.failed_at, dead_letters.c.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Where a record came from, how often it was tried, why that did not help, what was decided."""
+
+    id: str
+    consumer: str
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    attempts: int
+    error: str
+    code_version: str
+    first_failed_at: datetime
+    failed_at: datetime
+    state: str
+    decided_at: datetime | None
+    decided_by: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What the record of a dead letter holds."""
+
+    headers: Mapping[str, str]
+    value: bytes
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Which dead letters: all that is not None must match."""
+
+    consumer: str | None = None
+    topic: str | None = None
+    state: str | None = None
+
+
+async def listed(
+    connection: AsyncConnection, which: Which, most: int, after: str | None
+) -> list[DeadLetter]:
+    """The newest first, from behind the letter with the cursor `after`."""
+    columns = [dead_letters.c[field.name] for field in fields(DeadLetter)]
+    query = sa.select(*columns).where(*_matching(which))
+    if after is not None:
+        query = query.where(sa.tuple_(*_place_of(after)) > _NEWEST_FIRST)
+    newest = (dead_letters.c.failed_at.desc(), dead_letters.c.id.desc())
+    found = await connection.execute(query.order_by(*newest).limit(most))
+    return [DeadLetter(**row) for row in found.mappings()]
+
+
+def cursor_of(letter: DeadLetter) -> str:
+    return f"{clock.to_text(letter.failed_at)}_{letter.id}"
+
+
+async def get(connection: AsyncConnection, id: str) -> tuple[DeadLetter, Contents]:
+    """The letter whose id begins so; NotFoundError, or ConflictError if several do."""
+    query = sa.select(dead_letters).where(dead_letters.c.id.startswith(id, autoescape=True))
+    found = (await connection.execute(query.limit(2))).mappings().all()
+    if not found:
+        raise NotFoundError(f"no dead letter {id}; see `loopwright dead-letters list`")
+    if len(found) > 1:
+        raise ConflictError(f"several dead letters begin with {id}; give more of the id")
+    (row,) = found
+    kept, held = ([field.name for field in fields(kind)] for kind in (DeadLetter, Contents))
+    return (
+        DeadLetter(**{name: row[name] for name in kept}),
+        Contents(**{name: row[name] for name in held}),
+    )
+
+
+async def replay(uow: UnitOfWork, id: str, by: str) -> DeadLetter:
+    """Let its consumer handle the record once more, in the order of its key, as the same event."""
+    await uow.lock("dead-letters")
+    letter, held = await get(uow.connection, id)
+    await _decide(uow, letter, "replayed", by, None)
+    record = Record(letter.topic, letter.partition, letter.offset, letter.key, held.headers,
+                    held.value, held.time)  # fmt: skip
+    await Parking(letter.consumer).add(uow, record, 0, f"replayed by {by}")
+    return (await get(uow.connection, letter.id))[0]
+
+
+async def replay_some(uow: UnitOfWork, which: Which, by: str, until: datetime) -> int:
+    """Replay those that died before `until`, in the order of their topics; 0 when there is none."""
+    await uow.lock("dead-letters")
+    place = (dead_letters.c.topic, dead_letters.c.partition, dead_letters.c.offset)
+    query = sa.select(dead_letters.c.id).where(
+        *_matching(which), dead_letters.c.state == "dead", dead_letters.c.failed_at < until
+    )
+    found = (await uow.connection.scalars(query.order_by(*place).limit(_AT_ONCE))).all()
+    for letter_id in found:
+        await replay(uow, letter_id, by)
+    return len(found)
+
+
+async def discard(uow: UnitOfWork, id: str, reason: str, by: str) -> DeadLetter:
+    """Keep it as history: by whom, when and why it was given up."""
+    letter, _ = await get(uow.connection, id)
+    await _decide(uow, letter, "discarded", by, reason)
+    return (await get(uow.connection, letter.id))[0]
+
+
+async def _decide(
+    uow: UnitOfWork, letter: DeadLetter, state: str, by: str, reason: str | None
+) -> None:
+    decided = (
+        sa.update(dead_letters)
+        .where(dead_letters.c.id == letter.id, dead_letters.c.state == "dead")
+        .values(state=state, decided_at=clock.now(), decided_by=by, reason=reason)
+    )
+    if (await uow.connection.execute(decided)).rowcount != 1:
+        raise ConflictError(
+            f"dead letter {letter.id} was {letter.state} by {letter.decided_by} before; "
+            "only one that is dead can be replayed or discarded"
+        )
+
+
+def _matching(which: Which) -> list[sa.ColumnElement[bool]]:
+    named = {
+        dead_letters.c.consumer: which.consumer,
+        dead_letters.c.topic: which.topic,
+        dead_letters.c.state: which.state,
+    }
+    return [column == value for column, value in named.items() if value is not None]
+
+
+def _place_of(cursor: str) -> tuple[sa.ColumnElement[datetime], sa.ColumnElement[str]]:
+    moment, _, letter_id = cursor.partition("_")
+    try:
+        failed_at = clock.from_text(moment)
+    except ValueError:
+        raise InvalidError(f"{cursor!r}: give the `next` of a page", field="after") from None
+    return sa.literal(failed_at, dead_letters.c.failed_at.type), sa.literal(letter_id)
+
+
+def count_dead(consumer: str) -> sa.ScalarSelect[int]:
+    query = sa.select(sa.func.count()).where(
+        dead_letters.c.state == "dead", dead_letters.c.consumer == consumer
+    )
+    return query.scalar_subquery()

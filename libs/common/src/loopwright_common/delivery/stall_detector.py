@@ -1,0 +1,99 @@
+"""Whether a consumer gets on: looked at every few seconds, so that probes cost nothing."""
+
+import time
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from loopwright_common.bus.interface import EventBus, Positions, TopicPartition
+from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import positions
+from loopwright_common.delivery import dead_letters, retry_queue
+from loopwright_common.delivery.retry_policy import Patience
+from loopwright_common.observability.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far a consumer is, whichever members got it there."""
+
+    reached: Positions
+    ends: Positions
+    owners: dict[TopicPartition, str]
+    generation: int
+    last_handled_at: datetime | None
+    parked_keys: int
+    dead_letters: int
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Offsets left to read, of every partition that has any record."""
+        return {place: max(end - self.reached.get(place, 0), 0) for place, end in self.ends.items()}
+
+
+async def standing(
+    database: Database, bus: EventBus, consumer: str, topics: Sequence[str]
+) -> Standing:
+    """As the database and the bus have it now; UnavailableError when one of them is away."""
+    ends = await bus.ends(topics)
+    query = sa.select(positions).where(positions.c.consumer == consumer)
+    counts = sa.select(retry_queue.count_keys(consumer), dead_letters.count_dead(consumer))
+    async with database.read() as connection:
+        rows = {TopicPartition(r.topic, r.partition): r for r in await connection.execute(query)}
+        parked_keys, dead = (await connection.execute(counts)).one()
+    return Standing(
+        reached={place: row.next_offset for place, row in rows.items()},
+        ends=ends,
+        owners={place: row.owner for place, row in rows.items()},
+        generation=max((row.generation for row in rows.values()), default=0),
+        last_handled_at=max((r.handled_at for r in rows.values() if r.handled_at), default=None),
+        parked_keys=parked_keys,
+        dead_letters=dead,
+    )
+
+
+class Watchdog:
+    """Shows where one member stands, and knows since when a partition of its own stands still."""
+
+    def __init__(self, consumer: str, metrics: Metrics, patience: Patience) -> None:
+        self.trouble: str | None = None
+        self._consumer = consumer
+        self._metrics = metrics
+        self._patience = patience
+        self._still_since: dict[tuple[TopicPartition, int], float] = {}
+
+    def blind(self) -> None:
+        """Bus or database could not be asked, so nothing is known of any standstill."""
+        self._still_since = {}
+        self.trouble = None
+
+    def judge(self, seen: Standing, mine: AbstractSet[TopicPartition]) -> bool:
+        """Whether the member stands still for so long that it should join its group anew.
+
+        One that holds no partition answers for all: perhaps it has fallen out of its group.
+        """
+        self._show(seen)
+        now = time.monotonic()
+        waiting = {p: left for p, left in seen.lag().items() if left and (p in mine or not mine)}
+        held_up = {(place, seen.reached.get(place, 0)) for place in waiting}
+        self._still_since = {key: self._still_since.get(key, now) for key in held_up}
+        (place, _), since = min(
+            self._still_since.items(), key=lambda item: item[1], default=((None, 0), now)
+        )
+        still = now - since
+        self.trouble = None
+        if place is not None and mine and still > self._patience.standstill:
+            self.trouble = (
+                f"{self._consumer}: no progress for {still:.0f} s, while {waiting[place]} offsets "
+                f"of {place.topic}/{place.partition} wait"
+            )
+        return still > self._patience.rebuild
+
+    def _show(self, seen: Standing) -> None:
+        for place, left in seen.lag().items():
+            labels = (self._consumer, place.topic, str(place.partition))
+            self._metrics.consumer_lag.labels(*labels).set(left)
+        self._metrics.parked_keys.labels(self._consumer).set(seen.parked_keys)
+        self._metrics.dlq_depth.labels(self._consumer).set(seen.dead_letters)

@@ -1,0 +1,1 @@
+"""HTTP APIs of delivery: dead letters, and where each consumer stands."""

@@ -1,0 +1,25 @@
+"""Which bus a URL names."""
+
+from pathlib import Path
+
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.errors import InvalidError
+
+
+async def open_bus(url: str, prefix: str = "") -> EventBus:
+    """The bus at `sqlite:///DIRECTORY` or `kafka://HOST:PORT[,HOST:PORT]`.
+
+    Topics on Kafka begin with `prefix`; a directory holds one log and needs none. Kafka is not
+    asked anything yet: a broker that is away is waited for where it is needed.
+    """
+    if url.startswith("sqlite:///"):
+        from loopwright_common.bus.sqlite.log import SqliteLog
+
+        return await SqliteLog.open(Path(url.removeprefix("sqlite:///")))
+    if url.startswith("kafka://"):
+        from loopwright_common.bus.kafka import Cluster, KafkaBus
+
+        return KafkaBus(Cluster.parse(url, prefix))
+    raise InvalidError(
+        f"{url!r}: give sqlite:///DIRECTORY or kafka://HOST:PORT[,HOST:PORT]", field="bus_url"
+    )

@@ -1,0 +1,310 @@
+"""Run services: their HTTP servers and their loops, on one event loop, until told to stop.
+
+A loop that fails ends the process, so that whoever started it notices and starts it anew.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import math
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from loopwright_common import clock
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.outbox_relay import Relay, unpublished
+from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.observability import logs, tracing
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.settings import ServiceSettings
+from loopwright_common.web.app import Readiness
+
+_DRAIN_SECONDS = 3.0
+_PAUSE_SECONDS = 1.0
+_RELAY_LAG = timedelta(seconds=30)
+log = structlog.get_logger()
+
+
+@dataclass(kw_only=True)
+class Service:
+    """A service ready to run: `loops` run until cancelled, anew after an UnavailableError.
+
+    `on_starting` takes what it listens on beside `port`, before anything runs;
+    `on_stopping` ends answers that would go on for ever, before the server waits for them;
+    `on_stop` drains once the server is down, while the loops still run.
+    """
+
+    name: str
+    app: ASGIApp
+    host: str
+    port: int
+    metrics: Metrics
+    http: type[asyncio.Protocol] | None = None
+    """What speaks HTTP on a connection, where it is not uvicorn's own."""
+    shares_port: bool = False
+    """Whether other processes listen there too, and the kernel deals connections out."""
+    sockets: list[socket.socket] = field(default_factory=list)
+    """Further sockets to serve on, already listening."""
+    lingers: float = 0.0
+    """Seconds that new requests are answered once told to stop, so that others look elsewhere."""
+    patience: float = 2.0
+    """Seconds that requests in flight may then take."""
+    loops: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    on_starting: list[Callable[[], object]] = field(default_factory=list)
+    on_stopping: list[Callable[[], None]] = field(default_factory=list)
+    on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handling: several run on one loop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+S = TypeVar("S", bound=ServiceSettings)
+Build = Callable[[S, EventBus, contextlib.AsyncExitStack], Awaitable[Service]]
+
+
+class LoopFailedError(LoopwrightError):
+    """A loop that should run until told to stop ended with a fault of ours."""
+
+
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+
+def main(
+    build: Build[S],
+    settings: S,
+    migrations: Path | None = None,
+    new_loop: NewLoop = asyncio.new_event_loop,
+) -> None:
+    """Run one service as its own process until told to stop; status 1 with a last line if not.
+
+    With `--migrate` it only brings its database up to date, by `migrations`.
+    """
+    logs.configure(settings.log_level)
+    tracing.configure(settings.service, settings.otlp_endpoint)
+    try:
+        if migrations and _asked_to_migrate(settings.service):
+            asyncio.run(_migrate(settings, migrations))
+        else:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(_run_alone(build, settings))
+    except LoopwrightError as error:
+        raise SystemExit(str(error)) from None
+    finally:
+        tracing.shut_down()
+
+
+def _asked_to_migrate(service: str) -> bool:
+    parser = argparse.ArgumentParser(prog=f"loopwright-{service}", allow_abbrev=False)
+    said = "bring the database up to date and end; a service that starts does so too"
+    parser.add_argument("--migrate", action="store_true", help=said)
+    return bool(parser.parse_args().migrate)
+
+
+async def _migrate(settings: ServiceSettings, migrations: Path) -> None:
+    database = await Database.open(settings.database_url, settings.service, migrations)
+    log.info("database.up-to-date", service=settings.service, migrated=database.migrated)
+    await database.close()
+
+
+async def _run_alone(build: Build[S], settings: S) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await open_bus(settings.bus_url, settings.topic_prefix)
+        stack.push_async_callback(bus.close)
+        await run([await build(settings, bus, stack)])
+
+
+async def run(services: Sequence[Service], started: Callable[[], None] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM, then stop in reverse order."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run_until(stop, services, started)
+
+
+async def run_until(
+    stop: asyncio.Event, services: Sequence[Service], started: Callable[[], None] | None = None
+) -> None:
+    """Serve until `stop` is set; LoopFailedError at the first loop that fails.
+
+    UnavailableError, before anything has run, when a port is taken.
+    """
+    with contextlib.ExitStack() as stack:
+        running = [_Running(service, stack) for service in services]
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_watch_lag(services))
+                for each in running:
+                    await each.start(group)
+                if started:
+                    started()
+                await stop.wait()
+                for each in reversed(running):
+                    await each.stop()
+                watch.cancel()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+
+class _Running:
+    """A service with its listening socket, its server and its loops."""
+
+    def __init__(self, service: Service, stack: contextlib.ExitStack) -> None:
+        self._service = service
+        self._socket = stack.enter_context(_listening(service))
+        for listen in service.on_starting:
+            listen()
+        self._server = _server(service)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        name = self._service.name
+        self._serving = group.create_task(
+            self._server.serve([self._socket, *self._service.sockets])
+        )
+        self._tasks = [group.create_task(_forever(name, run)) for run in self._service.loops]
+        await self._server.listening.wait()
+
+    async def stop(self) -> None:
+        """Answer what was asked, pass on what is held, and only then end the loops."""
+        for tell in self._service.on_stopping:
+            tell()
+        await asyncio.sleep(self._service.lingers)
+        self._server.should_exit = True
+        await asyncio.wait([self._serving])
+        for drain in self._service.on_stop:
+            await self._drain(drain)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _drain(self, drain: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await drain()
+        except (LoopwrightError, TimeoutError) as error:
+            log.warning("service.not-drained", service=self._service.name, error=repr(error))
+
+
+def delivery_readiness(database: Database, consumers: Sequence[Consumer]) -> Readiness:
+    """Readiness of what most services have: their database, their consumers and their relay."""
+
+    async def database_answers() -> None:
+        await database.check()
+
+    async def consumers_run() -> str | None:
+        return next((why for c in consumers if (why := c.trouble())), None)
+
+    async def relay_keeps_up() -> str | None:
+        async with database.read() as connection:
+            count, oldest = await unpublished(connection)
+        if oldest is None or clock.now() - oldest < _RELAY_LAG:
+            return None
+        why = f": {database.outbox_fault}" if database.outbox_fault else ""
+        return f"{count} events wait to be published since {clock.to_text(oldest)}{why}"
+
+    return {
+        "database": database_answers,
+        "consumers": consumers_run,
+        "relay": relay_keeps_up,
+    }
+
+
+def delivery_loops(
+    database: Database, bus: EventBus, metrics: Metrics, consumers: Sequence[Consumer]
+) -> list[Callable[[], Awaitable[None]]]:
+    """The relay and the consumers of a service."""
+    return [Relay(database, bus, metrics).run, *(consumer.run for consumer in consumers)]
+
+
+def _listening(service: Service) -> socket.socket:
+    """Bound here and not by the server, which would end the process on a port in use."""
+    try:
+        return _socket(service)
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot listen on {service.host}:{service.port}: {error.strerror}; free it or set "
+            f"LOOPWRIGHT_{service.name.upper()}_PORT"
+        ) from None
+
+
+def _socket(service: Service) -> socket.socket:
+    # The protocol is named, or asyncio leaves out TCP_NODELAY and answers take 40 ms.
+    family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if service.shares_port:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening.bind((service.host, service.port))
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _server(service: Service) -> Server:
+    traced = tracing.is_configured(service.name)
+    return Server(
+        uvicorn.Config(
+            tracing.TraceRequests(service.app, service.name) if traced else service.app,
+            host=service.host,
+            port=service.port,
+            http=service.http or "auto",
+            proxy_headers=False,  # nothing asks who the client is
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=math.ceil(service.patience),
+        )
+    )
+
+
+async def _forever(service: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a loop, and once more after a passing fault; any other fault is ours."""
+    name = getattr(run, "__qualname__", repr(run))
+    while True:
+        try:
+            return await run()
+        except UnavailableError as error:
+            log.warning("loop.paused", service=service, loop=name, error=str(error))
+            await asyncio.sleep(_PAUSE_SECONDS)
+        except Exception as error:
+            log.error("loop.failed", service=service, loop=name, exc_info=error)
+            raise LoopFailedError(f"{service}: {name} failed: {error!r}") from error
+
+
+async def _watch_lag(services: Sequence[Service]) -> None:
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(0.25)
+        lag = time.perf_counter() - before - 0.25
+        for service in services:
+            service.metrics.loop_lag.set(max(lag, 0.0))

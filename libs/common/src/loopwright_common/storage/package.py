@@ -1,0 +1,81 @@
+"""A version's package: a directory known by the sha256 of its manifest.
+
+The manifest is canonical JSON, `{"files": [{"path", "sha256", "size"}, ...]}` sorted by path. It is
+an artifact itself, so a package is found by the manifest's digest alone.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from loopwright_common.errors import CorruptError, InvalidError
+from loopwright_common.storage.artifact_store import ArtifactStore, digest_of
+
+
+class PackageFile(NamedTuple):
+    """One file: POSIX path within the package, digest `sha256:...`, size in bytes."""
+
+    path: str
+    digest: str
+    size: int
+
+
+def manifest_of(files: Sequence[PackageFile]) -> bytes:
+    """The manifest's bytes; InvalidError for a path that leaves the package."""
+    for file in files:
+        _checked(file.path)
+    entries = [
+        {"path": file.path, "sha256": file.digest.removeprefix("sha256:"), "size": file.size}
+        for file in sorted(files)
+    ]
+    return json.dumps({"files": entries}, separators=(",", ":"), sort_keys=True).encode()
+
+
+def package_digest(files: Sequence[PackageFile]) -> str:
+    return digest_of(manifest_of(files))
+
+
+def files_in(manifest: bytes) -> list[PackageFile]:
+    """The files a manifest lists; CorruptError when it is no manifest."""
+    try:
+        entries = json.loads(manifest)["files"]
+        return [
+            PackageFile(_checked(e["path"]), f"sha256:{e['sha256']}", int(e["size"]))
+            for e in entries
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptError(f"not a package manifest: {error}") from None
+
+
+async def store_package(store: ArtifactStore, directory: Path) -> str:
+    """Keep every file and the manifest; returns the package's digest."""
+    paths = await asyncio.to_thread(_files_below, directory)
+    files = []
+    for path in paths:
+        blob = await store.put(path)
+        files.append(PackageFile(path.relative_to(directory).as_posix(), blob.digest, blob.size))
+    return (await store.put(manifest_of(files))).digest
+
+
+async def fetch_package(store: ArtifactStore, digest: str, directory: Path) -> list[PackageFile]:
+    """Write the verified package into `directory`; CorruptError if any byte is not as sealed."""
+    files = files_in(await store.get(digest))
+    fetches = [store.fetch(file.digest, directory / file.path) for file in files]
+    # All have ended before one's error is told: none writes on into a directory given up.
+    for outcome in await asyncio.gather(*fetches, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
+    return files
+
+
+def _checked(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or str(pure) != path or path in ("", "."):
+        raise InvalidError(f"{path!r}: give a plain relative path", field="path")
+    return path
+
+
+def _files_below(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())

@@ -1,0 +1,1 @@
+"""What every HTTP API shares: problem+json, health, request metrics."""
