@@ -57,7 +57,7 @@ async def _route(model: Model, directory: Path, url: str, *, recorded: bool) -> 
     from loopwright_common.process.bus_factory import open_bus
     from loopwright_common.storage.filesystem import DirectoryStore
     from loopwright_common.storage.package import store_package
-    from loopwright_scorer.outgoing import outgoing
+    from loopwright_scorer.new_event import outgoing
 
     store = DirectoryStore(directory / "artifacts")
     digest = await store_package(store, model.serving)

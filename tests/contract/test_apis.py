@@ -29,7 +29,7 @@ from loopwright.client import PORTS
 from loopwright.embedded import composed
 from loopwright_common.delivery.consumer import Consumer
 from loopwright_common.process.runtime import run_until
-from loopwright_trainer.service import add_repository
+from loopwright_trainer.runs.service import add_repository
 from tests.contract.records import every_golden
 from tests.contract.test_handlers import Readers
 

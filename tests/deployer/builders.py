@@ -11,7 +11,7 @@ from loopwright_common.bus.interface import EventBus, from_start
 from loopwright_common.cloudevents import codec
 from loopwright_common.events import Event, EventData, ModelRegistered, ReplicaReported, ServedRoute
 from loopwright_common.ids import new_id, new_traceparent
-from loopwright_deployer.domain import Deployment
+from loopwright_deployer.deployments.domain import Deployment
 
 MODEL_ID = "model-1"
 MODEL = "bank"

@@ -3,10 +3,11 @@
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import Check
-from loopwright_deployer import service, traffic
-from loopwright_deployer.domain import Served, State
-from loopwright_deployer.repository import Deployments, Record
-from loopwright_deployer.routes import Routes
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.domain import Served, State
+from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.routing import transitions
+from loopwright_deployer.routing.routes import Routes
 from tests.deployer.builders import MODEL_ID, registered
 
 CAUSE = Cause("chain", ("event",), "")
@@ -24,22 +25,22 @@ async def worked(uow: UnitOfWork, record: Record, verdict: str) -> None:
         check = Check.model_validate({"name": "c", "verdict": verdict, "sentence": "s"})
         await service.validated(uow, record, (check,), "report")
     elif state is State.VALIDATED:
-        await traffic.enter(uow, record)
+        await transitions.enter(uow, record)
     elif state is State.PROMOTING and verdict == "passed":
-        await traffic.acknowledged(uow, record)
+        await transitions.acknowledged(uow, record)
     elif state in (State.CANARY, State.PROMOTING):
-        await (judged if state is State.CANARY else traffic.roll_back)(uow, record, verdict)
+        await (judged if state is State.CANARY else transitions.roll_back)(uow, record, verdict)
 
 
 async def judged(uow: UnitOfWork, record: Record, verdict: str) -> None:
     if verdict == "failed":
-        await traffic.roll_back(uow, record, "errors")
+        await transitions.roll_back(uow, record, "errors")
     elif verdict == "inconclusive":
-        await traffic.pause(uow, record, "no traffic")
+        await transitions.pause(uow, record, "no traffic")
     elif record.deployment.step + 1 < len(record.policy.canary.steps):
-        await traffic.next_step(uow, record, "enough")
+        await transitions.next_step(uow, record, "enough")
     else:
-        await traffic.promote(uow, record, "enough")
+        await transitions.promote(uow, record, "enough")
 
 
 async def latest(database: Database, version: int) -> Record:

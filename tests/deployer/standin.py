@@ -17,9 +17,9 @@ from loopwright_common.database.database import Database
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
 from loopwright_common.observability import logs
 from loopwright_common.process.runtime import run_until
+from loopwright_deployer.canary.counters import Counters
 from loopwright_deployer.main import MIGRATIONS, build
-from loopwright_deployer.measures import Counters
-from loopwright_deployer.routes import RouteRow, Routes
+from loopwright_deployer.routing.routes import RouteRow, Routes
 from loopwright_deployer.settings import DeployerSettings
 from tests.deployer.builders import event_of
 

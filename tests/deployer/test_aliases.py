@@ -6,10 +6,10 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import AliasChanged, RoutesChanged
-from loopwright_deployer import routing
-from loopwright_deployer.domain import State
-from loopwright_deployer.redaction import require_redacted_inputs
-from loopwright_deployer.routes import RouteRow, Routes
+from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.routing import route_revisions
+from loopwright_deployer.routing.routes import RouteRow, Routes
+from loopwright_deployer.staging.redaction import require_redacted_inputs
 from tests.deployer.builders import MODEL, MODEL_ID
 from tests.deployer.driving import lead
 from tests.deployer.test_handlers import deliver
@@ -55,7 +55,7 @@ async def test_a_name_is_told_once_its_version_has_passed_staging(
     before = await route(database)
     await lead(database, 2, State.VALIDATED, deploy={"approval": {}})
     async with database.unit_of_work() as uow:
-        await routing.name_versions(uow, "production", MODEL_ID)
+        await route_revisions.name_versions(uow, "production", MODEL_ID)
 
     after = await route(database)
     assert (before.aliases, kept(before)) == ({}, set())

@@ -18,14 +18,14 @@ from sklearn.ensemble import RandomForestClassifier
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.river_package import save
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_deployer.packaging.apart import GRANT, Grant
 from loopwright_deployer.packaging.build import Job, build
-from loopwright_deployer.packaging.native import VARIABLE
+from loopwright_deployer.packaging.formats.skops import VARIABLE
+from loopwright_deployer.packaging.isolated import GRANT, Grant
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging import SCORER, Spare, staging_scorer
-from loopwright_scorer.examples import example_of
-from loopwright_scorer.models import load
-from loopwright_scorer.runtimes.apart.quarters import Quarters
+from loopwright_deployer.staging.warm_processes import SCORER, Spare, staging_scorer
+from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.models.loaded_model import load
+from loopwright_scorer.tensors.example_rows import example_of
 from tests.deployer.builders import COLUMNS, customers, pipeline, skops_package, with_example
 from tests.scorer.apart_packages import wheel, wheels
 

@@ -9,7 +9,7 @@ from loopwright_common.database.database import Database
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
-from loopwright_deployer.domain import State
+from loopwright_deployer.deployments.domain import State
 from tests.deployer.builders import MODEL
 from tests.deployer.driving import latest, lead
 

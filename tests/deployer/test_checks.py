@@ -13,11 +13,11 @@ from sklearn.pipeline import make_pipeline
 from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.events import Check, Dataset
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_deployer.checks import Peer, Staged, run_checks
-from loopwright_deployer.holdout import Holdout, check_holdout, read_holdout, skipped
 from loopwright_deployer.packaging.build import Job, build
-from loopwright_deployer.scoring import Scoring
-from loopwright_deployer.staging import SCORER, Spare, staging_scorer
+from loopwright_deployer.staging.checks import Peer, Staged, run_checks
+from loopwright_deployer.staging.holdout import Holdout, check_holdout, read_holdout, skipped
+from loopwright_deployer.staging.scorer_client import Scoring
+from loopwright_deployer.staging.warm_processes import SCORER, Spare, staging_scorer
 from tests.deployer.builders import COLUMNS, customers, pipeline, skops_package, with_example
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

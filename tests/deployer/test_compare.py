@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from loopwright_deployer.compare import classifier_losses, compare
-from loopwright_deployer.holdout import class_indices
+from loopwright_deployer.staging.holdout import class_indices
+from loopwright_deployer.staging.loss_comparison import classifier_losses, compare
 
 
 def losses(seed: int, shift: float = 0.0, rows: int = 1500) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@ import pytest
 
 from loopwright_common import clock
 from loopwright_common.errors import ConflictError
-from loopwright_deployer.domain import IN_FLIGHT, TRANSITIONS, State, move
+from loopwright_deployer.deployments.domain import IN_FLIGHT, TRANSITIONS, State, move
 from tests.deployer.builders import deployment
 
 

@@ -6,10 +6,10 @@ from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer, Patience
 from loopwright_common.events import AliasChanged, EventData, ServingMeasured
 from loopwright_common.observability.metrics import Metrics
+from loopwright_deployer.canary.counters import Counters
+from loopwright_deployer.canary.sequential_tests import Counted
+from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.handlers import Lifecycle
-from loopwright_deployer.judge import Counted
-from loopwright_deployer.measures import Counters
-from loopwright_deployer.repository import Deployments
 from tests.deployer.builders import MODEL, MODEL_ID, event_of, registered
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopwright_deployer.judge import (
+from loopwright_deployer.canary.sequential_tests import (
     ERROR_ALPHA,
     Counted,
     Counter,

@@ -17,7 +17,7 @@ from loopwright_common.bus.sqlite.log import SqliteLog
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
 from loopwright_deployer.main import build as build_deployer
-from loopwright_deployer.packaging.apart import GRANT
+from loopwright_deployer.packaging.isolated import GRANT
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_registry.main import build as build_registry
 from loopwright_registry.settings import RegistrySettings

@@ -13,11 +13,11 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.storage.package import store_package
-from loopwright_deployer import service
-from loopwright_deployer.domain import IN_WORKSHOP, Deployment, State
-from loopwright_deployer.outages import Outage, lasting
-from loopwright_deployer.packaging.native import VARIABLE
-from loopwright_deployer.repository import Deployments
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.domain import IN_WORKSHOP, Deployment, State
+from loopwright_deployer.deployments.repository import Deployments
+from loopwright_deployer.deployments.retry_schedule import Outage, lasting
+from loopwright_deployer.packaging.formats.skops import VARIABLE
 from tests.deployer.builders import registered
 from tests.deployer.driving import CAUSE, latest, lead
 from tests.deployer.test_apart import PLOUGH, ploughed

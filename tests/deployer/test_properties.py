@@ -15,15 +15,16 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import AliasChanged
-from loopwright_deployer import actions, service
+from loopwright_deployer import operator_actions
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.repository import Deployments, Record
 from loopwright_deployer.main import MIGRATIONS
-from loopwright_deployer.repository import Deployments, Record
 from tests.deployer.builders import MODEL, MODEL_ID, registered
 from tests.deployer.driving import CAUSE, hold, worked
 
 ENVIRONMENT = "production"
 PLACE = (ENVIRONMENT, MODEL_ID)
-WISH = actions.Wish("ada", "why not")
+WISH = operator_actions.Wish("ada", "why not")
 Work = Callable[[UnitOfWork], Awaitable[object]]
 
 
@@ -56,20 +57,20 @@ class Traffic(RuleBasedStateMachine):
         for _ in range(steps):
             self._on(version, lambda uow, record: worked(uow, record, verdict))
 
-    @rule(version=st.integers(1, 4), action=st.sampled_from(sorted(actions.ACTIONS)))
+    @rule(version=st.integers(1, 4), action=st.sampled_from(sorted(operator_actions.ACTIONS)))
     def somebody_decides(self, version: int, action: str) -> None:
-        self._on(version, lambda uow, record: actions.ACTIONS[action](uow, record, WISH))
+        self._on(version, lambda uow, record: operator_actions.ACTIONS[action](uow, record, WISH))
 
     @rule()
     def somebody_undoes(self) -> None:
-        self._do(lambda uow: actions.undo(uow, ENVIRONMENT, MODEL, WISH))
+        self._do(lambda uow: operator_actions.undo(uow, ENVIRONMENT, MODEL, WISH))
 
     @rule(version=st.integers(1, 4))
     def somebody_sets_the_alias(self, version: int) -> None:
         told = AliasChanged(
             model_id=MODEL_ID, model=MODEL, alias="champion", version=version, by="ada"
         )
-        self._do(lambda uow: actions.wish_for_champion(uow, ENVIRONMENT, told))
+        self._do(lambda uow: operator_actions.wish_for_champion(uow, ENVIRONMENT, told))
 
     @invariant()
     def one_champion_and_whole_weights(self) -> None:

@@ -16,14 +16,15 @@ from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import AliasChanged
-from loopwright_deployer import actions, service
+from loopwright_deployer import operator_actions
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.repository import Deployments, Record
 from loopwright_deployer.main import MIGRATIONS
-from loopwright_deployer.repository import Deployments, Record
 from tests.deployer.builders import registered
 from tests.deployer.driving import CAUSE, hold, worked
 
 ENVIRONMENT = "production"
-WISH = actions.Wish("ada", "why not")
+WISH = operator_actions.Wish("ada", "why not")
 VERSIONS = st.integers(1, 3)
 VERDICTS = st.sampled_from(["passed", "passed", "passed", "failed", "inconclusive"])
 Move = tuple[str, int, str]
@@ -32,7 +33,7 @@ MOVES: st.SearchStrategy[list[Move]] = st.lists(
         st.tuples(st.just("work"), VERSIONS, VERDICTS),
         st.tuples(st.just("work"), VERSIONS, st.just("passed")),
         st.tuples(st.just("register"), VERSIONS, st.just("")),
-        st.tuples(st.just("decide"), VERSIONS, st.sampled_from(sorted(actions.ACTIONS))),
+        st.tuples(st.just("decide"), VERSIONS, st.sampled_from(sorted(operator_actions.ACTIONS))),
         st.tuples(st.just("alias"), VERSIONS, st.just("")),
         st.tuples(st.just("undo"), VERSIONS, st.just("")),
     ),
@@ -68,14 +69,14 @@ class Deployer:
             await service.receive(uow, registered(version, **names), ENVIRONMENT, CAUSE)
         elif kind == "alias":
             told = AliasChanged(alias="champion", version=version, by="ada", **names)
-            await actions.wish_for_champion(uow, ENVIRONMENT, told)
+            await operator_actions.wish_for_champion(uow, ENVIRONMENT, told)
         elif kind == "undo":
-            await actions.undo(uow, ENVIRONMENT, self._name, WISH)
+            await operator_actions.undo(uow, ENVIRONMENT, self._name, WISH)
         elif seen and kind == "work":
             await worked(uow, await service.unmoved(uow, seen), what)
         elif seen:
             current = await service.held(uow, seen.deployment.id)
-            await actions.ACTIONS[what](uow, current, WISH)
+            await operator_actions.ACTIONS[what](uow, current, WISH)
 
 
 def test_two_deployers_side_by_side_keep_one_champion_and_growing_routes(

@@ -22,19 +22,20 @@ from loopwright_common.events import AliasChanged, ReplicaReported, ServingMeasu
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.web.app import create_app
-from loopwright_deployer import actions, service
-from loopwright_deployer.actions import Wish
+from loopwright_deployer import operator_actions
 from loopwright_deployer.api import create_router
-from loopwright_deployer.domain import State
-from loopwright_deployer.judge import Counted
+from loopwright_deployer.canary.counters import Counters
+from loopwright_deployer.canary.sequential_tests import Counted
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.ownership import lease_of
+from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.main import MIGRATIONS
-from loopwright_deployer.measures import Counters
-from loopwright_deployer.repository import Deployments
-from loopwright_deployer.routes import Routes
+from loopwright_deployer.operator_actions import Wish
+from loopwright_deployer.routing.routes import Routes
 from loopwright_deployer.settings import DeployerSettings
+from loopwright_deployer.staging.runner import Workshop
 from loopwright_deployer.steps import Steps
-from loopwright_deployer.tending import lease_of
-from loopwright_deployer.workshop import Workshop
 from tests.deployer.builders import MODEL, MODEL_ID, registered
 from tests.deployer.driving import CAUSE, latest, lead
 
@@ -101,7 +102,7 @@ async def test_of_two_wishes_at_once_the_later_one_hears_of_the_earlier(
 
     async def wished(uow: UnitOfWork, name: str) -> None:
         current = await service.held(uow, record.deployment.id)
-        await actions.ACTIONS[name](uow, current, WISH)
+        await operator_actions.ACTIONS[name](uow, current, WISH)
 
     with pytest.raises(ExceptionGroup) as refused:
         await at_once(
@@ -136,7 +137,7 @@ async def test_what_is_wished_during_a_step_is_kept(
     async with database.unit_of_work() as uow:
         lease = await leases.take(uow, lease_of(seen.deployment.id))
         told = AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=1, by="ada")
-        await actions.wish_for_champion(uow, "production", told)
+        await operator_actions.wish_for_champion(uow, "production", told)
     assert lease is not None
 
     await steps_of(database, bus, tmp_path, lease).by_state[State.RECEIVED](seen)

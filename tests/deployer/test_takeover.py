@@ -19,12 +19,12 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.storage.package import store_package
-from loopwright_deployer.domain import State
+from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.ownership import lease_of
+from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.deployments.tables import deployments
 from loopwright_deployer.packaging.build import Job, build
-from loopwright_deployer.repository import Deployments, Record
-from loopwright_deployer.routes import Routes
-from loopwright_deployer.tables import deployments
-from loopwright_deployer.tending import lease_of
+from loopwright_deployer.routing.routes import Routes
 from tests.deployer.builders import COLUMNS, MODEL_ID, graph_of, onnx_package, pipeline
 from tests.deployer.driving import latest, lead
 

@@ -14,10 +14,10 @@ from loopwright_common.database.database import Database
 from loopwright_common.delivery.outbox_relay import Relay
 from loopwright_common.events import ReplicaReported, ServedRoute
 from loopwright_common.observability.metrics import Metrics
-from loopwright_deployer.domain import State
-from loopwright_deployer.replicas import SILENT_AFTER, Wanted, missed_by
-from loopwright_deployer.tables import routes
-from loopwright_deployer.upkeep import Upkeep
+from loopwright_deployer.canary.acknowledgement import SILENT_AFTER, Wanted, missed_by
+from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.tables import routes
+from loopwright_deployer.routing.reconciliation import Upkeep
 from tests.deployer.builders import MODEL_ID, everything_said, publish, replica
 from tests.deployer.driving import lead
 

@@ -15,13 +15,13 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
 from loopwright_common.storage.filesystem import DirectoryStore
-from loopwright_deployer.domain import State
-from loopwright_deployer.measures import Counters
-from loopwright_deployer.repository import Record
-from loopwright_deployer.routes import Routes
+from loopwright_deployer.canary.counters import Counters
+from loopwright_deployer.controller import Worker
+from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.repository import Record
+from loopwright_deployer.routing.routes import Routes
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.worker import Worker
-from loopwright_deployer.workshop import Workshop
+from loopwright_deployer.staging.runner import Workshop
 from tests.common import buses
 from tests.deployer.builders import MODEL, MODEL_ID, publish, replica
 from tests.deployer.driving import latest, lead

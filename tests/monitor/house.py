@@ -34,16 +34,16 @@ from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.captured_dataset import table_to_bytes
 from loopwright_common.web.app import create_app
 from loopwright_monitor.api import router_for
-from loopwright_monitor.drift import first_rows, versions
-from loopwright_monitor.drift.state_repository import Detectors
 from loopwright_monitor.handlers import (
     capture_handlers,
     detect_handlers,
     lifecycle_handlers,
 )
 from loopwright_monitor.main import MIGRATIONS
+from loopwright_monitor.references import reference_from_dataset, reference_from_traffic
+from loopwright_monitor.references.state_repository import Detectors
 from loopwright_monitor.retraining import service as retraining
-from loopwright_monitor.wakes import Wakes
+from loopwright_monitor.signals import Wakes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY: dict[str, Any] = {
@@ -89,9 +89,9 @@ class House:
     async def settle(self) -> None:
         """Handle every event, build wanted profiles, review the episodes."""
         await self.consume("lifecycle")
-        await versions.build_wanted(self.database, self.store)
+        await reference_from_dataset.build_wanted(self.database, self.store)
         await self.consume("detect")
-        await first_rows.build_collected(self.database)
+        await reference_from_traffic.build_collected(self.database)
         await self.consume("capture")
         await retraining.review(self.database, self.store, self.patience)
         while await self.relay.publish_some():

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import UnavailableError
 from loopwright_common.storage.captured_dataset import materialise
-from loopwright_monitor.captures import keeping, pinning, service
-from loopwright_monitor.tables import label_files
+from loopwright_monitor.captures import capture_writer, service, snapshot
+from loopwright_monitor.store.tables import label_files
 from tests.monitor.house import House
 from tests.monitor.together import Pair, together
 
@@ -31,7 +31,7 @@ async def test_rows_and_labels_that_come_at_once_are_joined(pair: Pair, first: s
     await one.label(ids, ["no"] * 4)
     [_, batch] = await one.told("inference-logged")
     [truth] = await one.told("ground-truth-logged")
-    kept = await keeping.keep(one.store, batch)
+    kept = await capture_writer.keep(one.store, batch)
     works: list[Work] = [
         lambda uow: service.record(batch, kept, uow),
         lambda uow: service.label(truth, uow),
@@ -54,10 +54,10 @@ async def test_no_label_is_left_out_by_a_manifest_pinned_before_its_transaction_
         await one.label([each], ["no"])
     early, late = await one.told("ground-truth-logged")
 
-    async def label_and_prepare() -> pinning.Plan:
+    async def label_and_prepare() -> snapshot.Plan:
         async with two.database.unit_of_work() as uow:
             await service.label(late, uow)
-        return await pinning.prepare(two.database, two.store, "m1", trained=False)
+        return await snapshot.prepare(two.database, two.store, "m1", trained=False)
 
     async with one.database.unit_of_work() as uow:
         await service.label(early, uow)
@@ -65,7 +65,7 @@ async def test_no_label_is_left_out_by_a_manifest_pinned_before_its_transaction_
         await asyncio.sleep(0.3)
     plan = await other
     async with two.database.unit_of_work() as uow:
-        assert await pinning.settle(uow, plan)
+        assert await snapshot.settle(uow, plan)
     await one.post("/v1/captured/bank/manifest")
 
     assert sum(await rows_of(one, label_files)) == 2
@@ -97,12 +97,12 @@ async def test_of_two_manifests_made_at_once_the_later_is_made_anew(
     for _ in range(20):
         await one.label(await one.score({"age": [30.0] * 5}), ["no"] * 5)
     await one.consume("capture")
-    plans = [await pinning.prepare(h.database, h.store, "m1", trained=False) for h in pair]
+    plans = [await snapshot.prepare(h.database, h.store, "m1", trained=False) for h in pair]
 
     settled = []
     for plan in plans:
         async with two.database.unit_of_work() as uow:
-            settled.append(await pinning.settle(uow, plan))
+            settled.append(await snapshot.settle(uow, plan))
 
     assert settled == [True, False]
     last = await two.post("/v1/captured/bank/manifest")

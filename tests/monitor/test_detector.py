@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from loopwright_monitor.drift.bets import lay_bets
-from loopwright_monitor.drift.detector import Detector
-from loopwright_monitor.drift.evidence import discoveries
-from loopwright_monitor.drift.measuring import build
-from loopwright_monitor.drift.profile import Profile, Strictness
-from loopwright_monitor.drift.reference import build_reference
+from loopwright_monitor.detectors.betting import lay_bets
+from loopwright_monitor.detectors.e_detector import Detector
+from loopwright_monitor.detectors.evidence import discoveries
+from loopwright_monitor.detectors.profile import Profile, Strictness
+from loopwright_monitor.references.builder import build_reference
+from loopwright_monitor.references.indicators import build
 
 STRICT = Strictness(smallest_change=0.02, false_alarm_rows=1_000_000, block_rows=256)
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from loopwright_monitor.drift.losses import MOST_BLOCKS, Losses
+from loopwright_monitor.detectors.adwin_losses import MOST_BLOCKS, Losses
 from tests.monitor.house import POLICY, House
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from loopwright_monitor.drift.measuring import build
-from loopwright_monitor.drift.profile import Feature, Profile, Strictness
-from loopwright_monitor.drift.tally import tally
+from loopwright_monitor.detectors.indicator_counts import tally
+from loopwright_monitor.detectors.profile import Feature, Profile, Strictness
+from loopwright_monitor.references.indicators import build
 
 STRICT = Strictness(smallest_change=0.05, false_alarm_rows=1_000_000, block_rows=64)
 

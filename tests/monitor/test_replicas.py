@@ -14,10 +14,10 @@ from loopwright_common.database import leases
 from loopwright_common.database.delivery_tables import leases as held_leases
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.captured_dataset import materialise
-from loopwright_monitor.drift import first_rows, versions
+from loopwright_monitor.episodes.repository import Episodes
+from loopwright_monitor.references import reference_from_dataset, reference_from_traffic
 from loopwright_monitor.retraining import service as retraining
-from loopwright_monitor.retraining.repository import Episodes
-from loopwright_monitor.tables import captures, decisions, profiles
+from loopwright_monitor.store.tables import captures, decisions, profiles
 from tests.monitor.house import House
 from tests.monitor.test_drift import inputs, opened
 from tests.monitor.together import Pair, together
@@ -33,7 +33,7 @@ async def watched(house: House, training: pa.Table) -> None:
     await house.register(training)
     await house.promote()
     await house.consume("lifecycle")
-    await versions.build_wanted(house.database, house.store)
+    await reference_from_dataset.build_wanted(house.database, house.store)
 
 
 async def test_a_profile_is_built_once(pair: Pair, training: pa.Table) -> None:
@@ -42,7 +42,7 @@ async def test_a_profile_is_built_once(pair: Pair, training: pa.Table) -> None:
     await one.consume("lifecycle")
     reading = Counting(one.store)
 
-    builds = [versions.build_wanted(house.database, reading) for house in (one, two)]  # type: ignore[arg-type]
+    builds = [reference_from_dataset.build_wanted(house.database, reading) for house in (one, two)]  # type: ignore[arg-type]
     await asyncio.gather(*builds)
 
     assert reading.reads == 1
@@ -58,12 +58,12 @@ async def test_a_profile_whose_builder_died_is_built_by_another(
     await one.consume("lifecycle")
     async with one.database.unit_of_work() as uow:
         assert await leases.take(uow, "profile/m1/1")
-    await versions.build_wanted(two.database, two.store)
+    await reference_from_dataset.build_wanted(two.database, two.store)
     assert (await two.get("/v1/models/bank"))["profile"]["state"] == "wanted"
 
     async with one.database.unit_of_work() as uow:
         await uow.connection.execute(sa.delete(held_leases))
-    await versions.build_wanted(two.database, two.store)
+    await reference_from_dataset.build_wanted(two.database, two.store)
 
     assert (await two.get("/v1/models/bank"))["profile"]["state"] == "ready"
 
@@ -79,7 +79,7 @@ async def test_rows_that_come_before_the_profile_is_built_are_compared_with_it(
     await one.consume("detect")
     assert await one.state_of("inputs") == b""
 
-    await versions.build_wanted(two.database, two.store)
+    await reference_from_dataset.build_wanted(two.database, two.store)
     await one.score(inputs(100, seed=99))
     await one.consume("detect")
 
@@ -189,7 +189,7 @@ async def test_a_first_reference_is_made_once(pair: Pair) -> None:
         await one.score(inputs(256, seed=seed))
     await one.consume("detect")
 
-    builds = [first_rows.build_collected(house.database) for house in (one, two)]
+    builds = [reference_from_traffic.build_collected(house.database) for house in (one, two)]
     await asyncio.gather(*builds)
 
     await one.score(inputs(256, seed=99))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loopwright_monitor.retraining.domain import Situation, Trigger, decide
+from loopwright_monitor.watched.retraining_policy import Situation, Trigger, decide
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TRIGGER = Trigger(min_new_labels=6000, cooldown_rows=6000, cooldown=timedelta(hours=1), per_day=4)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import metadata as delivery
 from loopwright_monitor.main import MIGRATIONS
-from loopwright_monitor.tables import metadata
+from loopwright_monitor.store.tables import metadata
 
 
 async def test_migrations_and_tables_agree(database_url: str) -> None:

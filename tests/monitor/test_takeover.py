@@ -19,7 +19,7 @@ from loopwright_common.bus.topics import all_topics
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import DirectoryStore
-from loopwright_monitor.drift.repository import Model, Models, Versions
+from loopwright_monitor.watched.repository import Model, Models, Versions
 from tests.common.probe.service import waiting
 from tests.monitor.crash_process import ROWS, outcome_of, say_champion, say_rows
 from tests.monitor.house import House

@@ -14,10 +14,10 @@ from loopwright_common.database.connections import Connections, create_engine
 from loopwright_common.database.database import Database
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.storage.filesystem import DirectoryStore
-from loopwright_registry.events.domain import FeedLimits
-from loopwright_registry.events.feed import Feed
+from loopwright_registry.archive.domain import FeedLimits
+from loopwright_registry.archive.feed import Feed
 from loopwright_registry.main import MIGRATIONS, build_app
-from loopwright_registry.wire import Call
+from loopwright_registry.mlflow.json import Call
 from tests.engines import run_sql
 
 LARGEST_UPLOAD = 4 << 20

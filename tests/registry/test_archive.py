@@ -22,9 +22,9 @@ from loopwright_common.events import (
     Since,
     TrainingFinished,
 )
-from loopwright_registry.events.domain import FeedLimits
-from loopwright_registry.events.feed import Feed
-from loopwright_registry.events.handlers import handlers
+from loopwright_registry.archive.domain import FeedLimits
+from loopwright_registry.archive.feed import Feed
+from loopwright_registry.archive.handlers import handlers
 from tests.registry.builders import (
     CAUSE_HEADER,
     World,

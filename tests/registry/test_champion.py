@@ -15,7 +15,7 @@ from loopwright_common.events import (
     EventData,
     RoutesChanged,
 )
-from loopwright_registry.models.handlers import handlers
+from loopwright_registry.versions.handlers import handlers
 from tests.registry.builders import World, call, error, happened, packaged_run, register, send
 from tests.registry.test_sealing import emitted
 

@@ -13,7 +13,7 @@ import pytest
 from loopwright_common.bus.sqlite.log import SqliteLog
 from loopwright_common.database.database import Database
 from loopwright_common.events import DeploymentPromoted
-from loopwright_registry.models.handlers import handlers
+from loopwright_registry.versions.handlers import handlers
 from tests.registry.builders import (
     FILES,
     World,

@@ -16,9 +16,9 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.events import CodeChanged, DriftDetected, Event, EventData, Since
 from loopwright_common.process import runtime
-from loopwright_registry.events.domain import FeedLimits, Wanted
-from loopwright_registry.events.feed import Feed
-from loopwright_registry.events.handlers import on_any
+from loopwright_registry.archive.domain import FeedLimits, Wanted
+from loopwright_registry.archive.feed import Feed
+from loopwright_registry.archive.handlers import on_any
 from loopwright_registry.main import build
 from loopwright_registry.settings import RegistrySettings
 from tests.registry.builders import happened

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from loopwright_common.errors import InvalidError
-from loopwright_registry.filters import Condition, parse_filter, parse_order
+from loopwright_registry.mlflow.filters import Condition, parse_filter, parse_order
 from tests.registry.builders import call, error, new_run
 
 RUNS: dict[str, dict[str, dict[str, object]]] = {

@@ -18,7 +18,7 @@ from loopwright_common.process.runtime import Service
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.storage.package import store_package
 from loopwright_scorer.main import build
-from loopwright_scorer.outgoing import outgoing
+from loopwright_scorer.new_event import outgoing
 from loopwright_scorer.settings import ScorerSettings
 from tests.scorer import packages
 

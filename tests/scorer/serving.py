@@ -12,19 +12,19 @@ import numpy as np
 import uvicorn
 
 from loopwright_common.serving.spec import ServingSpec, Tensor
-from loopwright_scorer.accounts import Accounts
-from loopwright_scorer.compute import Compute
-from loopwright_scorer.models import load
-from loopwright_scorer.predictions import PredictionIds
-from loopwright_scorer.protocols.asgi import Intake
-from loopwright_scorer.protocols.repository import ModelRepository
-from loopwright_scorer.protocols.short_way import ShortWay
-from loopwright_scorer.protocols.v2_grpc import GrpcInference
-from loopwright_scorer.protocols.v2_grpc_server import GrpcServer
-from loopwright_scorer.routes import Routes
-from loopwright_scorer.service import Scoring
-from loopwright_scorer.static import app_of, fixed_route
-from loopwright_scorer.totals import Ledger
+from loopwright_scorer.http_server.fast_path import ShortWay
+from loopwright_scorer.inference.call_recorder import Accounts
+from loopwright_scorer.inference.call_stats import Ledger
+from loopwright_scorer.inference.executor import Compute
+from loopwright_scorer.inference.prediction_ids import PredictionIds
+from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.models.loaded_model import load
+from loopwright_scorer.protocols.model_repository import ModelRepository
+from loopwright_scorer.protocols.request import Intake
+from loopwright_scorer.protocols.v2.grpc import GrpcInference
+from loopwright_scorer.protocols.v2.grpc_server import GrpcServer
+from loopwright_scorer.routing.routes import Routes
+from loopwright_scorer.staging_server import app_of, fixed_route
 from tests.scorer.packages import SOURCE, write_spec
 
 

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.grpc.aio as triton
 
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
-from loopwright_scorer.lines import Waiting
+from loopwright_scorer.inference.batch_queue import Waiting
 from tests.scorer import apart_packages
 from tests.scorer.conftest import MODEL, Replica, World, eventually
 from tests.scorer.listening import INFER, Listener, listening, request

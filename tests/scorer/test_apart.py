@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.inputs import Inputs
-from loopwright_scorer.models import LoadedModel, load
-from loopwright_scorer.runtimes.apart.environments import Environments
-from loopwright_scorer.runtimes.apart.quarters import Quarters
+from loopwright_scorer.isolated.environments import Environments
+from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.models.loaded_model import LoadedModel, load
+from loopwright_scorer.tensors.inputs import Inputs
 from tests.scorer import apart_packages as packages
 from tests.scorer.conftest import MODEL, ROW, Replica, World, eventually
 

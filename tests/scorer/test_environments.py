@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loopwright_common.errors import InvalidError, UnavailableError
-from loopwright_scorer.runtimes.apart.environments import Environments
+from loopwright_scorer.isolated.environments import Environments
 from tests.package_index import CUT, Index, package_index
 from tests.scorer.apart_packages import wheels
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import GroundTruthLogged
 from loopwright_common.ids import new_id
-from loopwright_scorer.predictions import PredictionIds, load_key
+from loopwright_scorer.inference.prediction_ids import PredictionIds, load_key
 from tests.scorer.conftest import MODEL, ROW, Replica, World
 
 IDS = PredictionIds(b"k" * 32)

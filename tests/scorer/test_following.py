@@ -8,9 +8,9 @@ import structlog.testing
 
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import RoutesChanged
-from loopwright_scorer import follower
-from loopwright_scorer.outgoing import outgoing
-from loopwright_scorer.patience import Patience
+from loopwright_scorer.models.load_backoff import Patience
+from loopwright_scorer.new_event import outgoing
+from loopwright_scorer.routing import route_sync
 from tests.scorer import apart_packages
 from tests.scorer.conftest import MODEL_ID, ROW, Replica, World, eventually
 
@@ -46,7 +46,7 @@ def test_what_is_not_the_packages_fault_is_tried_at_any_time() -> None:
 async def test_a_package_that_does_not_open_is_left_alone_and_says_why(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(route_sync, "_RETRY_SECONDS", 0.02)
     broken = apart_packages.mischief(tmp_path / "broken")
     (broken / "model.pkl").write_bytes(b"no pickle at all")
     world.package_dirs = {**world.package_dirs, "broken": broken}

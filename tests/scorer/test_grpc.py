@@ -11,8 +11,8 @@ import tritonclient.grpc as triton
 import tritonclient.http
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from loopwright_scorer.routes import Routes
-from loopwright_scorer.tensors import NUMPY_TYPES
+from loopwright_scorer.routing.routes import Routes
+from loopwright_scorer.tensors.tensors import NUMPY_TYPES
 from tests.scorer.serving import doubling, routes_of, serving_grpc, serving_http
 
 NUMBERS = [name for name in NUMPY_TYPES if name not in ("BYTES", "BOOL")]

@@ -21,12 +21,12 @@ from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.errors import UnavailableError
 from loopwright_common.process.runtime import run_until
 from loopwright_scorer.main import build
-from loopwright_scorer.models import load
+from loopwright_scorer.models.loaded_model import load
 from loopwright_scorer.protocols import messages
 from loopwright_scorer.protocols.messages import inference_pb2
-from loopwright_scorer.routes import Routes
+from loopwright_scorer.routing.routes import Routes
 from loopwright_scorer.settings import ScorerSettings
-from loopwright_scorer.static import fixed_route
+from loopwright_scorer.staging_server import fixed_route
 from tests.scorer.conftest import MODEL, ROW, World, eventually
 from tests.scorer.serving import doubling, laborious, routes_of, serving_grpc
 from tests.scorer.test_grpc import ROWS, tensors

@@ -23,7 +23,7 @@ from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import DirectoryStore
-from loopwright_monitor.drift.repository import Model, Models
+from loopwright_monitor.watched.repository import Model, Models
 from tests.engines import MortalKafka
 from tests.monitor.house import House
 from tests.scorer.conftest import MODEL_ID, ROW, Replica, World, eventually

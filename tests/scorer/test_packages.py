@@ -11,9 +11,9 @@ import pytest
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_scorer.models import LoadedModel, load
-from loopwright_scorer.runtimes.outputs import Outputs
-from loopwright_scorer.tensors import GivenTensor, Request
+from loopwright_scorer.models.loaded_model import LoadedModel, load
+from loopwright_scorer.tensors.outputs import Outputs
+from loopwright_scorer.tensors.tensors import GivenTensor, Request
 from tests.scorer import logged
 
 Fit = Callable[[], tuple[Any, Any]]

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loopwright_scorer import static
+from loopwright_scorer import staging_server
 from tests.scorer.conftest import ROW, infer_body
 
 TRITON = """
@@ -105,7 +105,7 @@ def test_a_wrong_order_is_refused_with_the_reason(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(line + "\n"))
 
-    status = static.main()
+    status = staging_server.main()
 
     assert status == 1
     assert says in json.loads(capsys.readouterr().out)["error"]

@@ -11,7 +11,7 @@ import pytest
 from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import UnavailableError
 from loopwright_common.ids import new_id
-from loopwright_scorer.recording.keeping import is_kept, told_error
+from loopwright_scorer.routing.record_policy import is_kept, told_error
 from tests.scorer import packages
 from tests.scorer.conftest import MODEL, ROW, Replica, World, eventually
 from tests.scorer.packages import BREAKS_AT

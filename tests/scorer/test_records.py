@@ -13,14 +13,14 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLogged
 from loopwright_common.errors import UnavailableError
-from loopwright_scorer.inputs import Inputs
-from loopwright_scorer.models import Scored
+from loopwright_scorer.models.loaded_model import Scored
 from loopwright_scorer.recording.budget import Budget
-from loopwright_scorer.recording.keeping import Kind
-from loopwright_scorer.recording.pages import Pages, tables
+from loopwright_scorer.recording.column_buffer import Pages, tables
 from loopwright_scorer.recording.records import CallRecord
-from loopwright_scorer.runtimes.outputs import Outputs
-from loopwright_scorer.tensors import TensorType
+from loopwright_scorer.routing.record_policy import Kind
+from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.outputs import Outputs
+from loopwright_scorer.tensors.tensors import TensorType
 from tests.scorer import packages
 from tests.scorer.conftest import MODEL, ROW, Columns, Replica, World, eventually
 from tests.scorer.packages import BREAKS_AT

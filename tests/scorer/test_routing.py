@@ -8,9 +8,17 @@ from hypothesis import strategies as st
 
 from loopwright_common.errors import NotFoundError
 from loopwright_common.events import RoutesChanged
-from loopwright_scorer.domain import TRIP_AFTER, Circuit, Share, choose, ordered, position, stand_in
-from loopwright_scorer.models import LoadedModel, load
-from loopwright_scorer.routes import Route, assemble
+from loopwright_scorer.models.loaded_model import LoadedModel, load
+from loopwright_scorer.routing.routes import Route, assemble
+from loopwright_scorer.routing.traffic_split import (
+    TRIP_AFTER,
+    Circuit,
+    Share,
+    choose,
+    ordered,
+    position,
+    stand_in,
+)
 
 WEIGHTS = st.floats(0.01, 0.99)
 KEYS = st.text(max_size=30)

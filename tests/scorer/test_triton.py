@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from loopwright_scorer.tensors import NUMPY_TYPES
+from loopwright_scorer.tensors.tensors import NUMPY_TYPES
 from tests.scorer.conftest import ROW, infer_body
 from tests.scorer.serving import doubling, serving
 

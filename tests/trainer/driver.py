@@ -14,10 +14,10 @@ import httpx
 
 from loopwright_common.bus.sqlite.log import SqliteLog
 from loopwright_common.database.database import Database
-from loopwright_trainer.domain import Repository
 from loopwright_trainer.main import MIGRATIONS, assemble
-from loopwright_trainer.repository import Repositories, Runs
-from loopwright_trainer.service import add_repository
+from loopwright_trainer.runs.domain import Repository
+from loopwright_trainer.runs.repository import Repositories, Runs
+from loopwright_trainer.runs.service import add_repository
 from loopwright_trainer.tracking.client import Tracking
 from tests.trainer.builders import settings_for
 

@@ -15,10 +15,10 @@ async def work(directory: Path, registry: str) -> None:
     from prometheus_client import CollectorRegistry
 
     from loopwright_common.database.database import Database
+    from loopwright_trainer.execution.worker import Worker
     from loopwright_trainer.main import MIGRATIONS, open_workshop
     from loopwright_trainer.metrics import TrainerMetrics
     from loopwright_trainer.tracking.client import Tracking
-    from loopwright_trainer.worker import Worker
     from tests.trainer.builders import settings_for
 
     settings = settings_for(

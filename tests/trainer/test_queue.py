@@ -10,12 +10,12 @@ from loopwright_common import clock
 from loopwright_common.database.database import Database
 from loopwright_common.events import CodeChanged, Event, EventData, RetrainRequested
 from loopwright_common.ids import new_id, new_traceparent
-from loopwright_trainer import service
-from loopwright_trainer.claims import claim_next
-from loopwright_trainer.domain import Run, RunStatus
 from loopwright_trainer.handlers import on_code_changed, on_retrain_requested
 from loopwright_trainer.main import MIGRATIONS
-from loopwright_trainer.repository import Repositories, Runs
+from loopwright_trainer.runs import service
+from loopwright_trainer.runs.domain import Run, RunStatus
+from loopwright_trainer.runs.repository import Repositories, Runs
+from loopwright_trainer.runs.run_lease import claim_next
 
 A, B = "a" * 40, "b" * 40
 

@@ -15,12 +15,13 @@ from loopwright_common.database.leases import LeaseLostError
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, LoopwrightError
 from loopwright_common.events import CodeChanged
-from loopwright_trainer import queueing, service
-from loopwright_trainer.claims import Tenure, claim_next
-from loopwright_trainer.domain import RunStatus
 from loopwright_trainer.git.mirror import Mirrors
-from loopwright_trainer.intake import Intake
-from loopwright_trainer.repository import Runs
+from loopwright_trainer.runs import service
+from loopwright_trainer.runs.domain import RunStatus
+from loopwright_trainer.runs.repository import Runs
+from loopwright_trainer.runs.run_lease import Tenure, claim_next
+from loopwright_trainer.triggers import run_queue
+from loopwright_trainer.triggers.repository_poller import Intake
 from tests.trainer.builders import Upstream, settings_for
 from tests.trainer.test_queue import A, B, change, database, request, runs
 
@@ -157,7 +158,7 @@ async def test_an_ended_run_is_retried_once_at_a_time(database: Database) -> Non
         assert claim
         await service.finish(uow, claim.run, service.Ending(RunStatus.FAILED, "bad luck"))
     await request(database, captured="sha256:2")
-    answers = await at_once(database, lambda uow: queueing.retry(uow, claim.run.id, "ada"))
+    answers = await at_once(database, lambda uow: run_queue.retry(uow, claim.run.id, "ada"))
 
     (again,) = [answer for answer in answers if not isinstance(answer, LoopwrightError)]
     assert (again.commit, again.captured) == (A, "sha256:1"), "neither the newest head nor rows"
@@ -173,7 +174,7 @@ async def test_a_run_that_has_not_ended_is_not_retried(database: Database) -> No
     (run,) = await runs(database)
     async with database.unit_of_work() as uow:
         with pytest.raises(ConflictError, match="is queued; only a run that has ended"):
-            await queueing.retry(uow, run.id, "ada")
+            await run_queue.retry(uow, run.id, "ada")
 
 
 def test_two_trainers_cannot_share_a_directory(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from loopwright_common.events import RoutesChanged
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
 from loopwright_scorer import main as scorer
-from loopwright_scorer.outgoing import outgoing
+from loopwright_scorer.new_event import outgoing
 from loopwright_scorer.settings import ScorerSettings
 
 _SECONDS = 0.02

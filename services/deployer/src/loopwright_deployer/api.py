@@ -9,12 +9,14 @@ from fastapi import APIRouter, Path, Query
 from loopwright_common.database.database import Database
 from loopwright_common.database.leases import LEASE
 from loopwright_common.web.app import PROBLEMS
-from loopwright_deployer import actions, service
-from loopwright_deployer.actions import Wish
-from loopwright_deployer.domain import State
-from loopwright_deployer.plan import plan
-from loopwright_deployer.repository import Deployments, Record
-from loopwright_deployer.routes import Routes
+from loopwright_deployer import operator_actions
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.ownership import sentences
+from loopwright_deployer.deployments.plan import plan
+from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.operator_actions import Wish
+from loopwright_deployer.routing.routes import Routes
 from loopwright_deployer.schemas import (
     DeploymentDetail,
     DeploymentsOut,
@@ -26,7 +28,6 @@ from loopwright_deployer.schemas import (
     deployment_out,
     route_out,
 )
-from loopwright_deployer.tending import sentences
 
 DeploymentId = Annotated[str, Path(max_length=64)]
 ModelName = Annotated[str, Path(max_length=255)]
@@ -84,14 +85,16 @@ class Endpoints:
         """Approve, reject, pause, resume, promote or abort; 409 says what is possible instead."""
         async with self._database.unit_of_work() as uow:
             record = await service.held(uow, deployment_id)
-            await actions.ACTIONS[action](uow, record, Wish(wish.by, wish.reason))
+            await operator_actions.ACTIONS[action](uow, record, Wish(wish.by, wish.reason))
             uow.after_commit.append(self._wake)
         return await self._detail(deployment_id)
 
     async def undo(self, model: ModelName, wish: WishIn) -> DeploymentDetail:
         """Back to the previous champion, at once."""
         async with self._database.unit_of_work() as uow:
-            undone = await actions.undo(uow, self._environment, model, Wish(wish.by, wish.reason))
+            undone = await operator_actions.undo(
+                uow, self._environment, model, Wish(wish.by, wish.reason)
+            )
             uow.after_commit.append(self._wake)
         return await self._detail(undone.deployment.id)
 

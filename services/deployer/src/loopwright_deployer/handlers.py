@@ -13,9 +13,11 @@ from loopwright_common.events import (
     ServingMeasured,
     VersionDeleted,
 )
-from loopwright_deployer import actions, routing, service
-from loopwright_deployer.aliases import Aliases
-from loopwright_deployer.measures import Counters
+from loopwright_deployer import operator_actions
+from loopwright_deployer.canary.counters import Counters
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.aliases import Aliases
+from loopwright_deployer.routing import route_revisions
 
 log = structlog.get_logger()
 OWN_NAME = "deployer"
@@ -44,17 +46,17 @@ class Lifecycle:
 
     async def on_alias_changed(self, event: Event[AliasChanged], uow: UnitOfWork) -> None:
         told = event.data
-        if told.alias != actions.CHAMPION:
+        if told.alias != operator_actions.CHAMPION:
             await self._name(uow, told)
         elif told.version is not None and told.by != OWN_NAME:
-            await actions.wish_for_champion(uow, self._environment, told)
+            await operator_actions.wish_for_champion(uow, self._environment, told)
             uow.after_commit.append(self._wake)
 
     async def _name(self, uow: UnitOfWork, told: AliasChanged) -> None:
         place = (self._environment, told.model_id)
         await service.lock_model(uow, *place)
         await Aliases(uow.connection, *place).put(told.alias, told.version)
-        await routing.name_versions(uow, *place)
+        await route_revisions.name_versions(uow, *place)
 
     async def on_serving_measured(self, event: Event[ServingMeasured], uow: UnitOfWork) -> None:
         if event.data.environment != self._environment:

@@ -16,11 +16,11 @@ from loopwright_common.process.runtime import Service, delivery_loops, delivery_
 from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
+from loopwright_deployer.controller import Worker
 from loopwright_deployer.handlers import Lifecycle
+from loopwright_deployer.routing.reconciliation import Upkeep
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.upkeep import Upkeep
-from loopwright_deployer.worker import Worker
-from loopwright_deployer.workshop import Workshop
+from loopwright_deployer.staging.runner import Workshop
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 

@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.events import Arm, Check
-from loopwright_deployer.domain import State
-from loopwright_deployer.repository import Record, Step
-from loopwright_deployer.routes import RouteRow
+from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.repository import Record, Step
+from loopwright_deployer.routing.routes import RouteRow
 
 
 class WishIn(BaseModel):

@@ -19,17 +19,18 @@ from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
 from loopwright_common.events import Check, ReplicaReported
 from loopwright_common.failpoints import failpoint
-from loopwright_deployer import routing, service, traffic
-from loopwright_deployer.domain import State
-from loopwright_deployer.judge import added, tally
-from loopwright_deployer.measures import Counters
-from loopwright_deployer.redaction import require_redacted_inputs
-from loopwright_deployer.replicas import Acknowledgement, Wanted, acknowledgement
-from loopwright_deployer.repository import Deployments, Record
-from loopwright_deployer.rollout import Evidence, decide
-from loopwright_deployer.routes import RouteRow, Routes
-from loopwright_deployer.staging import PassingError
-from loopwright_deployer.workshop import Workshop
+from loopwright_deployer.canary.acknowledgement import Acknowledgement, Wanted, acknowledgement
+from loopwright_deployer.canary.counters import Counters
+from loopwright_deployer.canary.decisions import Evidence, decide
+from loopwright_deployer.canary.sequential_tests import added, tally
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.routing import route_revisions, transitions
+from loopwright_deployer.routing.routes import RouteRow, Routes
+from loopwright_deployer.staging.redaction import require_redacted_inputs
+from loopwright_deployer.staging.runner import Workshop
+from loopwright_deployer.staging.warm_processes import PassingError
 
 log = structlog.get_logger()
 Step = Callable[[Record], Awaitable[bool]]
@@ -93,7 +94,7 @@ class Steps:
         failpoint("deployer.staged")
         async with self._writing(record) as (uow, current):
             await service.validated(uow, current, checks, report)
-            await routing.name_versions(uow, *_place(current))
+            await route_revisions.name_versions(uow, *_place(current))
         return True
 
     async def _champion(self, record: Record) -> Record | None:
@@ -116,14 +117,14 @@ class Steps:
 
     async def _enter(self, record: Record) -> bool:
         async with self._writing(record) as (uow, current):
-            return await traffic.enter(uow, current)
+            return await transitions.enter(uow, current)
 
     async def _await_approval(self, record: Record) -> bool:
         deadline = record.deployment.deadline
         if deadline is None or clock.now() < deadline:
             return False
         async with self._writing(record) as (uow, current):
-            await traffic.approval_expired(uow, current)
+            await transitions.approval_expired(uow, current)
         return True
 
     async def _judge(self, record: Record) -> bool:
@@ -133,13 +134,13 @@ class Steps:
         async with self._writing(record) as (uow, current):
             judged = replace(current, checks=_joined(current.checks, decision.checks))
             if decision.action == "advance":
-                await traffic.next_step(uow, judged, decision.why)
+                await transitions.next_step(uow, judged, decision.why)
             elif decision.action == "promote":
-                await traffic.promote(uow, judged, decision.why)
+                await transitions.promote(uow, judged, decision.why)
             elif decision.action == "pause":
-                await traffic.pause(uow, judged, decision.why)
+                await transitions.pause(uow, judged, decision.why)
             else:
-                await traffic.roll_back(uow, judged, decision.why, decision.checks)
+                await transitions.roll_back(uow, judged, decision.why, decision.checks)
         return True
 
     async def _guard(self, record: Record) -> bool:
@@ -151,7 +152,7 @@ class Steps:
             return False
         async with self._writing(record) as (uow, current):
             judged = replace(current, checks=_joined(current.checks, decision.checks))
-            await traffic.roll_back(uow, judged, decision.why, decision.checks)
+            await transitions.roll_back(uow, judged, decision.why, decision.checks)
         return True
 
     async def _await_acknowledgement(self, record: Record) -> bool:
@@ -163,9 +164,9 @@ class Steps:
             return await self.explain(record, answer.why)
         async with self._writing(record) as (uow, current):
             if answer.problem is None:
-                await traffic.acknowledged(uow, current)
+                await transitions.acknowledged(uow, current)
             else:
-                await traffic.roll_back(uow, current, answer.problem)
+                await transitions.roll_back(uow, current, answer.problem)
         return True
 
     async def _evidence(self, record: Record) -> Evidence:

@@ -9,11 +9,10 @@ from loopwright_common.database.database import Database
 from loopwright_common.errors import NotFoundError
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.web.app import PROBLEMS
-from loopwright_monitor.captures import pinning
+from loopwright_monitor.captures import snapshot
 from loopwright_monitor.captures.repository import Captures, Manifests, Performances
 from loopwright_monitor.drift import service as drift
-from loopwright_monitor.drift.repository import Model, Models, Versions
-from loopwright_monitor.retraining.repository import Decided, Decisions, Episode, Episodes
+from loopwright_monitor.episodes.repository import Decided, Decisions, Episode, Episodes
 from loopwright_monitor.schemas import (
     CapturedOut,
     DecisionOut,
@@ -29,6 +28,7 @@ from loopwright_monitor.schemas import (
     PerformanceOut,
     ProfileOut,
 )
+from loopwright_monitor.watched.repository import Model, Models, Versions
 
 ModelName = Annotated[str, Path(min_length=1, max_length=255)]
 ModelFilter = Annotated[str | None, Query(max_length=255)]
@@ -99,7 +99,7 @@ def _captured(database: Database, store: ArtifactStore) -> APIRouter:
     async def pin_captured(model: ModelName) -> ManifestOut:
         """Pin what is captured by now; the digest means these rows and labels for ever."""
         known = await _named(database, model)
-        return ManifestOut.of(await pinning.pin(database, store, known.model_id))
+        return ManifestOut.of(await snapshot.pin(database, store, known.model_id))
 
     return router
 

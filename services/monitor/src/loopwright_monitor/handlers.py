@@ -15,13 +15,13 @@ from loopwright_common.events import (
 )
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_monitor.captures import keeping
+from loopwright_monitor.captures import capture_writer
 from loopwright_monitor.captures import service as captures
-from loopwright_monitor.captures.keeping import Kept
+from loopwright_monitor.captures.capture_writer import Kept
 from loopwright_monitor.drift import service as drift
-from loopwright_monitor.drift import versions
-from loopwright_monitor.retraining import outcomes
-from loopwright_monitor.wakes import Wakes
+from loopwright_monitor.references import reference_from_dataset
+from loopwright_monitor.retraining import request_tracking
+from loopwright_monitor.signals import Wakes
 
 
 def detect_handlers(wakes: Wakes) -> Handlers:
@@ -38,7 +38,7 @@ def detect_handlers(wakes: Wakes) -> Handlers:
 
 def capture_handlers(store: ArtifactStore, wakes: Wakes) -> Handlers:
     async def keep(event: Event[InferenceLogged]) -> Kept | None:
-        return await keeping.keep(store, event)
+        return await capture_writer.keep(store, event)
 
     async def record(event: Event[InferenceLogged], kept: Kept | None, uow: UnitOfWork) -> None:
         await captures.record(event, kept, uow)
@@ -58,15 +58,15 @@ def lifecycle_handlers(wakes: Wakes, environment: str) -> Handlers:
     """Of deployments, only those in this environment change what is watched."""
 
     async def on_model_registered(event: Event[ModelRegistered], uow: UnitOfWork) -> None:
-        await versions.registered(uow, event.data)
+        await reference_from_dataset.registered(uow, event.data)
         uow.after_commit.append(wakes.profiles.set)
 
     async def on_training_finished(event: Event[TrainingFinished], uow: UnitOfWork) -> None:
-        await outcomes.run_finished(uow, event)
+        await request_tracking.run_finished(uow, event)
         uow.after_commit.append(wakes.review.set)
 
     async def on_deployment_finished(event: Event[DeploymentFinished], uow: UnitOfWork) -> None:
-        await outcomes.deployment_finished(uow, event)
+        await request_tracking.deployment_finished(uow, event)
         uow.after_commit.append(wakes.review.set)
 
     return {
@@ -81,7 +81,7 @@ def lifecycle_handlers(wakes: Wakes, environment: str) -> Handlers:
 async def on_deployment_promoted(event: Event[DeploymentPromoted], uow: UnitOfWork) -> None:
     data = event.data
     why = f"version {data.version} took over"
-    await outcomes.crown(uow, data, data.version, why, event.time)
+    await request_tracking.crown(uow, data, data.version, why, event.time)
 
 
 async def on_deployment_rolled_back(event: Event[DeploymentRolledBack], uow: UnitOfWork) -> None:
@@ -89,7 +89,7 @@ async def on_deployment_rolled_back(event: Event[DeploymentRolledBack], uow: Uni
     data = event.data
     if data.previous is not None:
         why = f"version {data.version} was rolled back, version {data.previous} serves again"
-        await outcomes.crown(uow, data, data.previous, why, event.time)
+        await request_tracking.crown(uow, data, data.previous, why, event.time)
 
 
 def _within(environment: str, handle: Handler) -> Handler:

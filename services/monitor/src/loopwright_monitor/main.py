@@ -21,7 +21,7 @@ from loopwright_monitor.handlers import (
 )
 from loopwright_monitor.metrics import MonitorMetrics
 from loopwright_monitor.settings import MonitorSettings
-from loopwright_monitor.wakes import Wakes
+from loopwright_monitor.signals import Wakes
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 

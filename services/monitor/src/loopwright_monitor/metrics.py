@@ -2,9 +2,9 @@
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from loopwright_monitor.drift.bets import GROUPS
-from loopwright_monitor.drift.detector import Detector
-from loopwright_monitor.drift.repository import Model
+from loopwright_monitor.detectors.betting import GROUPS
+from loopwright_monitor.detectors.e_detector import Detector
+from loopwright_monitor.watched.repository import Model
 
 MOST_FEATURES = 20
 """Of each model and group, the features with most evidence are shown."""

@@ -7,11 +7,11 @@ from pydantic import BaseModel
 
 from loopwright_monitor.captures.performance import Performance
 from loopwright_monitor.captures.repository import Capture, Pinned
+from loopwright_monitor.detectors.betting import GROUPS
+from loopwright_monitor.detectors.evidence import Evidence
 from loopwright_monitor.drift import service as drift
-from loopwright_monitor.drift.bets import GROUPS
-from loopwright_monitor.drift.evidence import Evidence
-from loopwright_monitor.drift.repository import Model, Version
-from loopwright_monitor.retraining.repository import Decided, Episode
+from loopwright_monitor.episodes.repository import Decided, Episode
+from loopwright_monitor.watched.repository import Model, Version
 
 
 class ProfileOut(BaseModel):

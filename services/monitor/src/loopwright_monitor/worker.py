@@ -11,15 +11,15 @@ from loopwright_common import clock
 from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_monitor import locks
 from loopwright_monitor.captures.label_repository import prune
-from loopwright_monitor.drift import first_rows, versions
 from loopwright_monitor.drift import service as drift
-from loopwright_monitor.drift.arrivals import Arrivals
-from loopwright_monitor.drift.repository import Models, Versions
+from loopwright_monitor.drift.gap_tracker import Arrivals
 from loopwright_monitor.metrics import MonitorMetrics
+from loopwright_monitor.references import reference_from_dataset, reference_from_traffic
 from loopwright_monitor.retraining import service as retraining
-from loopwright_monitor.wakes import Wakes
+from loopwright_monitor.signals import Wakes
+from loopwright_monitor.store import locks
+from loopwright_monitor.watched.repository import Models, Versions
 
 log = structlog.get_logger()
 _LOOK_EVERY = 5.0
@@ -31,8 +31,8 @@ def profile_loop(
     database: Database, store: ArtifactStore, wakes: Wakes
 ) -> Callable[[], Awaitable[None]]:
     async def build() -> None:
-        await versions.build_wanted(database, store)
-        await first_rows.build_collected(database)
+        await reference_from_dataset.build_wanted(database, store)
+        await reference_from_traffic.build_collected(database)
 
     async def build_profiles() -> None:
         await _whenever(wakes.profiles, build)

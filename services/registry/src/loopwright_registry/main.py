@@ -17,22 +17,23 @@ from loopwright_common.process.runtime import Service, delivery_loops, delivery_
 from loopwright_common.settings import LOOPBACK
 from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import Readiness, create_app
-from loopwright_registry.artifacts import api as artifacts_api
-from loopwright_registry.domain import check_text
-from loopwright_registry.events import api as events_api
-from loopwright_registry.events import handlers as archive_handlers
-from loopwright_registry.events.domain import FeedLimits
-from loopwright_registry.events.feed import Feed
-from loopwright_registry.experiments import api as experiments_api
-from loopwright_registry.logged import api as logged_api
-from loopwright_registry.mlflow_app import mlflow_app
-from loopwright_registry.models import api as models_api
-from loopwright_registry.models import handlers as models_handlers
-from loopwright_registry.models import native_api, version_api
-from loopwright_registry.runs import api as runs_api
-from loopwright_registry.runs import native_api as runs_native_api
+from loopwright_registry.archive import api as events_api
+from loopwright_registry.archive import handlers as archive_handlers
+from loopwright_registry.archive.domain import FeedLimits
+from loopwright_registry.archive.feed import Feed
+from loopwright_registry.mlflow.domain import check_text
+from loopwright_registry.mlflow.json import Call
+from loopwright_registry.mlflow_api import artifacts as artifacts_api
+from loopwright_registry.mlflow_api import experiments as experiments_api
+from loopwright_registry.mlflow_api import logged_models as logged_api
+from loopwright_registry.mlflow_api import models as models_api
+from loopwright_registry.mlflow_api import runs as runs_api
+from loopwright_registry.mlflow_api import versions
+from loopwright_registry.mlflow_api.app import mlflow_app
+from loopwright_registry.runs import api as runs_native_api
 from loopwright_registry.settings import RegistrySettings
-from loopwright_registry.wire import Call
+from loopwright_registry.versions import api
+from loopwright_registry.versions import handlers as models_handlers
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 ENDPOINTS = (
@@ -40,7 +41,7 @@ ENDPOINTS = (
     *runs_api.ENDPOINTS,
     *logged_api.ENDPOINTS,
     *models_api.ENDPOINTS,
-    *version_api.ENDPOINTS,
+    *versions.ENDPOINTS,
     *artifacts_api.ENDPOINTS,
 )
 
@@ -101,7 +102,7 @@ def build_app(
         return "OK"
 
     for router in (
-        native_api.router(call.database, call.store),
+        api.router(call.database, call.store),
         runs_native_api.router(call.database),
         events_api.router(call.database, feed),
     ):

@@ -11,10 +11,10 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import GroundTruthLogged, ServedRoute
 from loopwright_common.web.app import PROBLEMS
-from loopwright_scorer.follower import RouteFollower
-from loopwright_scorer.outgoing import outgoing
-from loopwright_scorer.predictions import PredictionIds
-from loopwright_scorer.routes import Route, Routes
+from loopwright_scorer.inference.prediction_ids import PredictionIds
+from loopwright_scorer.new_event import outgoing
+from loopwright_scorer.routing.route_sync import RouteFollower
+from loopwright_scorer.routing.routes import Route, Routes
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 _MOST_LABELS = 10_000

@@ -21,31 +21,31 @@ from loopwright_common.process.runtime import Service
 from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_scorer import api
-from loopwright_scorer.accounts import Accounts
-from loopwright_scorer.compute import Compute
-from loopwright_scorer.follower import RouteFollower
-from loopwright_scorer.measure import Measurements, Replica
-from loopwright_scorer.predictions import PredictionIds, load_key, shared_key
-from loopwright_scorer.protocols.door import Door
-from loopwright_scorer.protocols.http import http_protocols
-from loopwright_scorer.protocols.repository import ModelRepository
-from loopwright_scorer.protocols.short_way import ShortWay
+from loopwright_scorer.http_server.dispatcher import Door
+from loopwright_scorer.http_server.fast_path import ShortWay
+from loopwright_scorer.http_server.multiprocess_metrics import Siblings
+from loopwright_scorer.http_server.protocols import http_protocols
+from loopwright_scorer.inference.call_recorder import Accounts
+from loopwright_scorer.inference.call_stats import Ledger
+from loopwright_scorer.inference.executor import Compute
+from loopwright_scorer.inference.prediction_ids import PredictionIds, load_key, shared_key
+from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.inference.shadow_scoring import Shadows
+from loopwright_scorer.isolated.limits import ApartMetrics, Quarters
+from loopwright_scorer.models.memory_manager import Residence
+from loopwright_scorer.models.package_cache import Shelf
+from loopwright_scorer.protocols.model_repository import ModelRepository
 from loopwright_scorer.recording.budget import Budget
-from loopwright_scorer.recording.large_inputs import LargeInputs
+from loopwright_scorer.recording.offloaded_inputs import LargeInputs
+from loopwright_scorer.recording.publisher import Sender
 from loopwright_scorer.recording.recorder import Recorder, RecordMetrics
-from loopwright_scorer.recording.sender import Sender
 from loopwright_scorer.recording.spill import Spill
-from loopwright_scorer.replica import Reporter
-from loopwright_scorer.residence import Residence
-from loopwright_scorer.routes import Routes
+from loopwright_scorer.routing.canary_counters import Measurements, Replica
+from loopwright_scorer.routing.heartbeat import Reporter
+from loopwright_scorer.routing.route_sync import RouteFollower
+from loopwright_scorer.routing.routes import Routes
 from loopwright_scorer.runtimes import import_engine
-from loopwright_scorer.runtimes.apart.quarters import ApartMetrics, Quarters
-from loopwright_scorer.service import Scoring
 from loopwright_scorer.settings import ScorerSettings
-from loopwright_scorer.shadows import Shadows
-from loopwright_scorer.shelf import Shelf
-from loopwright_scorer.siblings import Siblings
-from loopwright_scorer.totals import Ledger
 
 _PATIENCE_SECONDS = 12.0
 """How long calls in flight may take to be answered when the scorer stops."""
@@ -121,8 +121,8 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     if port := settings.port_of_grpc:
         # We start processes by exec, where gRPC's handlers of forks have only complaints to make.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-        from loopwright_scorer.protocols.v2_grpc import GrpcInference
-        from loopwright_scorer.protocols.v2_grpc_server import attach
+        from loopwright_scorer.protocols.v2.grpc import GrpcInference
+        from loopwright_scorer.protocols.v2.grpc_server import attach
 
         inference = GrpcInference(scoring, follower.unready, ledger, repository)
         stack.push_async_callback(attach(service, inference, intake, port).stop)
@@ -135,9 +135,9 @@ def main() -> None:
         "--static", action="store_true", help="serve the one package named on standard input"
     )
     if parser.parse_args().static:
-        from loopwright_scorer import static
+        from loopwright_scorer import staging_server
 
-        raise SystemExit(static.main())
+        raise SystemExit(staging_server.main())
     settings = ScorerSettings()
     if settings.workers > 1:
         _run_workers(settings)

@@ -9,9 +9,9 @@ from pydantic import Field, SecretStr
 
 from loopwright_common.process.directory_lock import held
 from loopwright_common.settings import ServiceSettings
-from loopwright_scorer.protocols.asgi import Intake
-from loopwright_scorer.protocols.connections import Connections
-from loopwright_scorer.runtimes.apart.quarters import Limits
+from loopwright_scorer.http_server.connections import Connections
+from loopwright_scorer.isolated.limits import Limits
+from loopwright_scorer.protocols.request import Intake
 
 _GRPC_ABOVE = 1000
 

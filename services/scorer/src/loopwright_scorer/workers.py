@@ -17,7 +17,7 @@ import structlog
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.observability import logs
 from loopwright_common.process.subprocesses import die_with_parent
-from loopwright_scorer.predictions import load_key
+from loopwright_scorer.inference.prediction_ids import load_key
 from loopwright_scorer.settings import ScorerSettings
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0

@@ -9,13 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.web.app import PROBLEMS
-from loopwright_trainer import queueing, service
-from loopwright_trainer.domain import Repository, Run, StageRun, StageState
+from loopwright_trainer.execution.executor import Workshop
 from loopwright_trainer.git.mirror import check_url
-from loopwright_trainer.intake import Intake
-from loopwright_trainer.repository import Repositories, Runs, StageRuns
-from loopwright_trainer.run import Workshop
+from loopwright_trainer.runs import service
+from loopwright_trainer.runs.domain import Repository, Run, StageRun, StageState
+from loopwright_trainer.runs.repository import Repositories, Runs, StageRuns
 from loopwright_trainer.steps import logs
+from loopwright_trainer.triggers import run_queue
+from loopwright_trainer.triggers.repository_poller import Intake
 
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
@@ -123,8 +124,8 @@ def _add_runs(
     async def start_run(new: NewRun) -> dict[str, Any]:
         """Run a pipeline on the newest known commit, whatever changed."""
         async with database.unit_of_work() as uow:
-            asked = queueing.Request(**new.model_dump())
-            run = await queueing.request_run(uow, asked)
+            asked = run_queue.Request(**new.model_dump())
+            run = await run_queue.request_run(uow, asked)
         wake()
         return _run_out(run)
 
@@ -144,7 +145,7 @@ def _add_runs(
     async def retry_run(run_id: RunId, asked: Retry | None = None) -> dict[str, Any]:
         """Run the same commit with the same captured rows again, once the run has ended."""
         async with database.unit_of_work() as uow:
-            run = await queueing.retry(uow, run_id, (asked or Retry()).by)
+            run = await run_queue.retry(uow, run_id, (asked or Retry()).by)
         wake()
         return _run_out(run)
 

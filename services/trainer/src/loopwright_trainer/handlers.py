@@ -8,9 +8,9 @@ import structlog
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.delivery.consumer import Handlers
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
-from loopwright_trainer import queueing
-from loopwright_trainer.repository import Repositories
-from loopwright_trainer.service import QUEUE
+from loopwright_trainer.runs.repository import Repositories
+from loopwright_trainer.runs.service import QUEUE
+from loopwright_trainer.triggers import run_queue
 
 log = structlog.get_logger()
 Wake = Callable[[], None]
@@ -33,7 +33,7 @@ async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork, *, wake: W
                  why="branch is not watched" if repository else "repository is not registered",
                  event_id=event.id)  # fmt: skip
         return
-    await queueing.queue_change(uow, event, repository)
+    await run_queue.queue_change(uow, event, repository)
     uow.after_commit.append(wake)
 
 
@@ -48,5 +48,5 @@ async def on_retrain_requested(
         log.info("retrain-requested.ignored", pipeline=name, why="no repository has this pipeline",
                  event_id=event.id)  # fmt: skip
         return
-    await queueing.queue_request(uow, event.data, Cause.of(event), repository)
+    await run_queue.queue_request(uow, event.data, Cause.of(event), repository)
     uow.after_commit.append(wake)

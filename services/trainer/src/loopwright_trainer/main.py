@@ -17,16 +17,16 @@ from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_trainer.api import create_router
 from loopwright_trainer.cache.api import cache_router
+from loopwright_trainer.execution.executor import Workshop
+from loopwright_trainer.execution.worker import Worker
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.handlers import handlers
-from loopwright_trainer.intake import Intake
 from loopwright_trainer.metrics import TrainerMetrics
-from loopwright_trainer.queueing import CONSUMER
-from loopwright_trainer.run import Workshop
 from loopwright_trainer.settings import TrainerSettings
-from loopwright_trainer.step_runner import StepRunner
+from loopwright_trainer.steps.runner import StepRunner
 from loopwright_trainer.tracking.client import Tracking
-from loopwright_trainer.worker import Worker
+from loopwright_trainer.triggers.repository_poller import Intake
+from loopwright_trainer.triggers.run_queue import CONSUMER
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _REGISTRY_SECONDS = 30

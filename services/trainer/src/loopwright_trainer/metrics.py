@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from loopwright_trainer.domain import RunStatus
+from loopwright_trainer.runs.domain import RunStatus
 
 
 class TrainerMetrics:

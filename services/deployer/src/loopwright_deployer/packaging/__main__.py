@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
-from loopwright_deployer.packaging.apart import Grant
 from loopwright_deployer.packaging.build import Job, build
+from loopwright_deployer.packaging.isolated import Grant
 
 _HEAVY = ("onnx", "onnxruntime", "yaml", "pyarrow.parquet", "pandas", "skops.io", "skl2onnx")
 

@@ -7,16 +7,18 @@ from typing import Any
 
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving.spec import SPEC_FILE, Classes, ServingSpec
-from loopwright_deployer.packaging import apart, graph, lightgbm, native, xgboost
-from loopwright_deployer.packaging.graph import Compiled
-from loopwright_deployer.packaging.opened import Answers, Kept, Opened
-from loopwright_deployer.packaging.parity import agreement
-from loopwright_deployer.packaging.rows import Rows, made_up, sample
-from loopwright_deployer.packaging.source import Source, read_source
+from loopwright_deployer.packaging import isolated
+from loopwright_deployer.packaging.formats import lightgbm, skops, xgboost
+from loopwright_deployer.packaging.onnx import graph
+from loopwright_deployer.packaging.onnx.graph import Compiled
+from loopwright_deployer.packaging.onnx.parity import agreement
+from loopwright_deployer.packaging.sources.mlmodel import Source, read_source
+from loopwright_deployer.packaging.sources.native_model import Answers, Kept, Opened
+from loopwright_deployer.packaging.sources.sample_rows import Rows, made_up, sample
 
 ONNX_FILE = "model.onnx"
 OPENERS: dict[str, Callable[[Source], Opened]] = {
-    "sklearn": native.open_skops,
+    "sklearn": skops.open_skops,
     "xgboost": xgboost.open_xgboost,
     "lightgbm": lightgbm.open_lightgbm,
 }
@@ -30,7 +32,7 @@ class Job:
     target: Path
     digest: str
     rows: Path | None = None
-    grant: apart.Grant = apart.NOTHING
+    grant: isolated.Grant = isolated.NOTHING
 
 
 def build(job: Job) -> ServingSpec:
@@ -41,7 +43,7 @@ def build(job: Job) -> ServingSpec:
     source = read_source(job.source)
     job.target.mkdir(parents=True, exist_ok=True)
     if source.loader is not None:
-        spec = apart.build(source, job.target, job.digest, job.grant)
+        spec = isolated.build(source, job.target, job.digest, job.grant)
     else:
         spec = _from_onnx(job, source) if source.flavor == "onnx" else _from_library(job, source)
     (job.target / SPEC_FILE).write_text(spec.model_dump_json(exclude_none=True))
@@ -70,9 +72,9 @@ def _from_library(job: Job, source: Source) -> ServingSpec:
     """In the scorer's own process, where that is sure to have the modules."""
     try:
         return _from_native(job, source)
-    except native.ForeignError as foreign:
+    except skops.ForeignError as foreign:
         elsewhere = replace(source, loader="skops", trusted=foreign.types)
-        return apart.build(elsewhere, job.target, job.digest, job.grant)
+        return isolated.build(elsewhere, job.target, job.digest, job.grant)
 
 
 def _from_native(job: Job, source: Source) -> ServingSpec:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.storage.captured_dataset import LabelFile
 from loopwright_monitor.captures.performance import Task
-from loopwright_monitor.tables import label_files, labels, scores
+from loopwright_monitor.store.tables import label_files, labels, scores
 
 _CHUNK = 500
 _LONGEST_ID = 255

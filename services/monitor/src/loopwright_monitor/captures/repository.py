@@ -10,7 +10,7 @@ from loopwright_common.clock import to_text
 from loopwright_common.database.dialect import upsert
 from loopwright_common.storage.captured_dataset import RowFile
 from loopwright_monitor.captures.performance import Performance, Task
-from loopwright_monitor.tables import captures, manifests, performance
+from loopwright_monitor.store.tables import captures, manifests, performance
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import UndecodableError
 from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasured
-from loopwright_monitor import locks
-from loopwright_monitor.captures.keeping import Kept
+from loopwright_monitor.captures.capture_writer import Kept
 from loopwright_monitor.captures.label_repository import (
     Labels,
     Said,
@@ -19,7 +18,8 @@ from loopwright_monitor.captures.label_repository import (
 from loopwright_monitor.captures.performance import LOSS_NAMES, Performance, Scored
 from loopwright_monitor.captures.repository import Capture, Captures, Performances
 from loopwright_monitor.drift import concept
-from loopwright_monitor.drift.repository import Models, Versions
+from loopwright_monitor.store import locks
+from loopwright_monitor.watched.repository import Models, Versions
 
 MEASURED_EVERY = 500
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import DriftDetected, DriftingFeature, Since
 from loopwright_common.ids import derived_id
-from loopwright_monitor.drift.losses import BLOCK, REFERENCE, Losses, Risen
-from loopwright_monitor.drift.repository import Models, Version, Versions
-from loopwright_monitor.drift.state_repository import LossStates
-from loopwright_monitor.retraining.repository import Episode, Episodes
+from loopwright_monitor.detectors.adwin_losses import BLOCK, REFERENCE, Losses, Risen
+from loopwright_monitor.episodes.repository import Episode, Episodes
+from loopwright_monitor.references.state_repository import LossStates
+from loopwright_monitor.watched.repository import Models, Version, Versions
 
 GUARANTEE = (
     f"river's ADWIN on losses of {BLOCK} rows each, beside those of the first {REFERENCE:,} "

@@ -10,15 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common.cloudevents.inference_logged import SCORE, InferenceLogged
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import NotFoundError
-from loopwright_monitor import locks
-from loopwright_monitor.drift import first_rows
-from loopwright_monitor.drift.arrivals import Arrivals
-from loopwright_monitor.drift.bets import Bets, lay_bets
-from loopwright_monitor.drift.detector import Detector
-from loopwright_monitor.drift.profile import Profile
-from loopwright_monitor.drift.repository import Model, Models, Version, Versions
-from loopwright_monitor.drift.state_repository import Detectors, Profiles
-from loopwright_monitor.drift.streams import (
+from loopwright_monitor.detectors.betting import Bets, lay_bets
+from loopwright_monitor.detectors.e_detector import Detector
+from loopwright_monitor.detectors.profile import Profile
+from loopwright_monitor.drift.drift_reporter import tell
+from loopwright_monitor.drift.gap_tracker import Arrivals
+from loopwright_monitor.references import reference_from_traffic
+from loopwright_monitor.references.state_repository import Detectors, Profiles
+from loopwright_monitor.store import locks
+from loopwright_monitor.watched.repository import Model, Models, Version, Versions
+from loopwright_monitor.watched.streams import (
     INPUTS,
     SCORES,
     Stream,
@@ -26,7 +27,6 @@ from loopwright_monitor.drift.streams import (
     live_rows,
     scores_of,
 )
-from loopwright_monitor.drift.telling import tell
 
 
 @dataclass(slots=True)
@@ -71,10 +71,10 @@ async def _learn(uow: UnitOfWork, stream: Stream, rows: pa.Table, learnt: Learnt
     """Update the stream's detector, or collect rows for its reference."""
     detector = await _detector(uow.connection, stream)
     if detector is None:
-        learnt.collected += await first_rows.collect(uow, stream, rows)
+        learnt.collected += await reference_from_traffic.collect(uow, stream, rows)
         return
     if detector.rows == 0:
-        waited = await first_rows.take_waiting(uow, stream)
+        waited = await reference_from_traffic.take_waiting(uow, stream)
         rows = waited.before(rows)
         detector.origin = waited.start(detector.origin)
     times = rows["time"].cast(pa.int64()).to_numpy()

@@ -11,18 +11,13 @@ from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import RetrainRequested
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_monitor import jobs, locks
-from loopwright_monitor.captures import pinning
+from loopwright_monitor.captures import snapshot
 from loopwright_monitor.captures.repository import Manifests
-from loopwright_monitor.drift.repository import Models, Version, Versions
-from loopwright_monitor.retraining import outcomes
-from loopwright_monitor.retraining.domain import Decision, Situation, Trigger, decide
-from loopwright_monitor.retraining.repository import (
-    Decisions,
-    Episode,
-    Episodes,
-    Requests,
-)
+from loopwright_monitor.episodes.repository import Decisions, Episode, Episodes, Requests
+from loopwright_monitor.retraining import request_tracking
+from loopwright_monitor.store import exclusive_jobs, locks
+from loopwright_monitor.watched.repository import Models, Version, Versions
+from loopwright_monitor.watched.retraining_policy import Decision, Situation, Trigger, decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +44,11 @@ async def review(database: Database, store: ArtifactStore, patience: timedelta) 
         overdue = await Requests(connection).unanswered(clock.now() - patience)
     if overdue:
         async with database.unit_of_work() as uow:
-            await outcomes.give_up(uow, clock.now() - patience)
+            await request_tracking.give_up(uow, clock.now() - patience)
     for episode in found:
         if await _is_time(database, episode):
             ask = partial(_pin_and_ask, database, store, episode)
-            await jobs.alone(database, f"episode/{episode.id}", ask)
+            await exclusive_jobs.alone(database, f"episode/{episode.id}", ask)
 
 
 async def _is_time(database: Database, episode: Episode) -> bool:
@@ -71,13 +66,13 @@ async def _is_time(database: Database, episode: Episode) -> bool:
 async def _pin_and_ask(
     database: Database, store: ArtifactStore, episode: Episode, lease: Lease
 ) -> None:
-    plan = await pinning.prepare(database, store, episode.model_id, trained=True)
+    plan = await snapshot.prepare(database, store, episode.model_id, trained=True)
     async with database.unit_of_work(episode.cause) as uow:
         await confirm(uow, lease)
         await uow.lock(locks.deciding(episode.model_id), locks.capturing(episode.model_id))
         latest = await _outlook(uow, episode)
         is_time = latest is not None and latest.decision.verdict == "asked"
-        if latest is not None and is_time and await pinning.settle(uow, plan):
+        if latest is not None and is_time and await snapshot.settle(uow, plan):
             await _ask(uow, latest, plan.pinned.digest)
 
 

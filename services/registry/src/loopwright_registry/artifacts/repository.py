@@ -8,7 +8,7 @@ from loopwright_common.storage.artifact_store import Blob
 from loopwright_common.storage.package import PackageFile
 from loopwright_registry.artifacts.domain import package_root
 from loopwright_registry.artifacts.tables import artifact_files
-from loopwright_registry.statements import Clause, insert_new, put
+from loopwright_registry.mlflow.sql import Clause, insert_new, put
 
 
 class Artifacts:

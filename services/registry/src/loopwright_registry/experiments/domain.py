@@ -1,13 +1,16 @@
 """An experiment and the rules for its names and places."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from loopwright_common.errors import InvalidError
 from loopwright_registry.artifacts.domain import artifact_path
-from loopwright_registry.domain import ACTIVE, Tags, check_length
+from loopwright_registry.mlflow.domain import ACTIVE, DELETED, Tags, check_length
 
 DEFAULT_ID = 0
 LONGEST_LOCATION = 500
+ViewType = Literal["ACTIVE_ONLY", "DELETED_ONLY", "ALL"]
+LIFECYCLE_STAGES = {"ACTIVE_ONLY": (ACTIVE,), "DELETED_ONLY": (DELETED,), "ALL": (ACTIVE, DELETED)}
 
 
 @dataclass(frozen=True, slots=True)

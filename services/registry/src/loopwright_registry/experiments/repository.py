@@ -7,13 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import NotFoundError
-from loopwright_registry.clock import now_ms
-from loopwright_registry.domain import ACTIVE, AlreadyExistsError, Tags
 from loopwright_registry.experiments.domain import Experiment
 from loopwright_registry.experiments.tables import experiment_tags, experiments
-from loopwright_registry.filters import Condition, Order
-from loopwright_registry.paging import Page, Slice, sliced
-from loopwright_registry.statements import Keyed, Searchable, insert_new, paged, put
+from loopwright_registry.mlflow.clock import now_ms
+from loopwright_registry.mlflow.domain import ACTIVE, AlreadyExistsError, Tags
+from loopwright_registry.mlflow.filters import Condition, Order
+from loopwright_registry.mlflow.paging import Page, Slice, sliced
+from loopwright_registry.mlflow.sql import Keyed, Searchable, insert_new, paged, put
 
 _SEARCHABLE = Searchable(
     {

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from loopwright_common.database.delivery_tables import BigId
-from loopwright_registry.columns import text
+from loopwright_registry.mlflow.columns import text
 
 metadata = sa.MetaData()
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.storage.package import PackageFile
-from loopwright_registry.domain import Tags, check_length
+from loopwright_registry.mlflow.domain import Tags, check_length
 
 Role = Literal["training", "holdout"]
 Use = Literal["live", "shadow", "kept"]

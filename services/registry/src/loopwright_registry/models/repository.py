@@ -9,25 +9,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import NotFoundError
-from loopwright_registry.clock import now_ms
-from loopwright_registry.domain import AlreadyExistsError, Tags
-from loopwright_registry.filters import Condition, Order
+from loopwright_registry.mlflow.clock import now_ms
+from loopwright_registry.mlflow.domain import AlreadyExistsError, Tags
+from loopwright_registry.mlflow.filters import Condition, Order
+from loopwright_registry.mlflow.paging import Page, Slice, sliced
+from loopwright_registry.mlflow.sql import Clause, Keyed, Searchable, chunks, insert_new, paged, put
 from loopwright_registry.models.domain import RegisteredModel
 from loopwright_registry.models.tables import (
     aliases,
     champion_decisions,
     registered_model_tags,
     registered_models,
-)
-from loopwright_registry.paging import Page, Slice, sliced
-from loopwright_registry.statements import (
-    Clause,
-    Keyed,
-    Searchable,
-    chunks,
-    insert_new,
-    paged,
-    put,
 )
 
 _SEARCHABLE = Searchable(

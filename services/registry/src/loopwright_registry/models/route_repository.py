@@ -3,9 +3,9 @@
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from loopwright_registry.mlflow.sql import put
 from loopwright_registry.models.domain import Route
 from loopwright_registry.models.tables import routes
-from loopwright_registry.statements import put
 
 
 class Routes:

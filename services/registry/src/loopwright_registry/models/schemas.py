@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from loopwright_registry.mlflow.json import Answer, Asked, Pair, mapping, pairs
 from loopwright_registry.models.domain import ModelVersion, NewVersion, RegisteredModel
 from loopwright_registry.models.domain import version_number as number_of
-from loopwright_registry.wire import Answer, Asked, Pair, mapping, pairs
 
 
 class ByName(Asked):

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from loopwright_registry.columns import text
+from loopwright_registry.mlflow.columns import text
 
 metadata = sa.MetaData()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loopwright_common.errors import InvalidError
-from loopwright_registry.domain import ACTIVE, Metric, Params, Tags, check_key, check_length
+from loopwright_registry.mlflow.domain import ACTIVE, Metric, Params, Tags, check_key, check_length
 
 RunStatus = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 NAME_TAG = "mlflow.runName"

@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import NotFoundError
-from loopwright_registry.domain import Metric, Params, latest
-from loopwright_registry.filters import Condition, Order
-from loopwright_registry.paging import Page, Slice, sliced
+from loopwright_registry.mlflow.domain import Metric, Params, latest
+from loopwright_registry.mlflow.filters import Condition, Order
+from loopwright_registry.mlflow.paging import Page, Slice, sliced
+from loopwright_registry.mlflow.sql import Keyed, Searchable, chunks, insert_new, paged, put
 from loopwright_registry.runs.domain import (
     NAME_TAG,
     Attempt,
@@ -31,7 +32,6 @@ from loopwright_registry.runs.tables import (
     run_tags,
     runs,
 )
-from loopwright_registry.statements import Keyed, Searchable, chunks, insert_new, paged, put
 
 T = TypeVar("T")
 

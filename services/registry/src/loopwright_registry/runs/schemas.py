@@ -3,9 +3,8 @@
 from pydantic import Field
 
 from loopwright_common.errors import InvalidError
-from loopwright_registry.experiments.api import ViewType
-from loopwright_registry.runs.domain import DatasetInput, Run, RunInfo, RunStatus
-from loopwright_registry.wire import (
+from loopwright_registry.experiments.domain import ViewType
+from loopwright_registry.mlflow.json import (
     Answer,
     Asked,
     AskedMetric,
@@ -15,6 +14,7 @@ from loopwright_registry.wire import (
     pairs,
     written_metric,
 )
+from loopwright_registry.runs.domain import DatasetInput, Run, RunInfo, RunStatus
 
 
 class ByRun(Asked):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_registry.domain import Tags
 from loopwright_registry.experiments.repository import Experiments
-from loopwright_registry.logged.repository import LoggedModels
+from loopwright_registry.logged_models.repository import LoggedModels
+from loopwright_registry.mlflow.domain import Tags
 from loopwright_registry.runs.domain import (
     NAME_TAG,
     Batch,

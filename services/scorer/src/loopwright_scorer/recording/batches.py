@@ -8,9 +8,9 @@ import pyarrow as pa
 from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.ids import derived_id
-from loopwright_scorer.measure import Replica
-from loopwright_scorer.outgoing import outgoing
+from loopwright_scorer.new_event import outgoing
 from loopwright_scorer.recording.records import Rows
+from loopwright_scorer.routing.canary_counters import Replica
 
 _LARGEST_BATCH = 900_000
 """Bytes of a batch, below the topic's largest record with room for headers."""

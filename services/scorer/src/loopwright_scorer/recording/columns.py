@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from loopwright_common.cloudevents.inference_logged import INPUT, OUTPUT, SCORE
-from loopwright_scorer.inputs import Inputs
-from loopwright_scorer.runtimes.outputs import LABEL, PREDICTION, PROBABILITIES, Outputs
-from loopwright_scorer.tensors import TensorType
+from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.outputs import LABEL, PREDICTION, PROBABILITIES, Outputs
+from loopwright_scorer.tensors.tensors import TensorType
 
 _LARGEST_TENSOR = 64
 """Values per row that get columns of their own; of larger tensors only the digest is a column."""

@@ -13,14 +13,14 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from loopwright_common.failpoints import failpoint
-from loopwright_scorer.measure import Replica
 from loopwright_scorer.recording.batches import Sealed, Stream, fits, parts, seal
 from loopwright_scorer.recording.budget import Budget
-from loopwright_scorer.recording.keeping import Kind, is_kept
-from loopwright_scorer.recording.large_inputs import LargeInputs
-from loopwright_scorer.recording.pages import Page, Pages, tables
+from loopwright_scorer.recording.column_buffer import Page, Pages, tables
+from loopwright_scorer.recording.offloaded_inputs import LargeInputs
+from loopwright_scorer.recording.publisher import Sender
 from loopwright_scorer.recording.records import CallRecord, Digests, Rows, no_rows
-from loopwright_scorer.recording.sender import Sender
+from loopwright_scorer.routing.canary_counters import Replica
+from loopwright_scorer.routing.record_policy import Kind, is_kept
 
 log = structlog.get_logger()
 _AT_A_TIME = 32

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from loopwright_common.cloudevents.inference_logged import ENVELOPE
-from loopwright_scorer.models import Scored
-from loopwright_scorer.recording.keeping import Kind
+from loopwright_scorer.models.loaded_model import Scored
+from loopwright_scorer.routing.record_policy import Kind
 
 Digests = Mapping[tuple[str, str], str]
 """Of large inputs, by prediction id and name of the input."""

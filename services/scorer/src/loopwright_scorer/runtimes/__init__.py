@@ -9,12 +9,12 @@ from typing import Protocol
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.examples import example_of
-from loopwright_scorer.inputs import Inputs
-from loopwright_scorer.plan import Plan
-from loopwright_scorer.runtimes.apart.quarters import Quarters
-from loopwright_scorer.runtimes.outputs import Outputs
-from loopwright_scorer.tensors import TensorType
+from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.tensors.example_rows import example_of
+from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.outputs import Outputs
+from loopwright_scorer.tensors.signature import Plan
+from loopwright_scorer.tensors.tensors import TensorType
 
 _MODULES = {
     "onnx": "onnxruntime",
@@ -57,7 +57,7 @@ def open_runtime(
     if spec.apart is not None:
         if quarters is None:
             raise InvalidError("this package needs a process of its own, which is not served here")
-        from loopwright_scorer.runtimes.apart.runtime import ApartRuntime
+        from loopwright_scorer.isolated.runtime import ApartRuntime
 
         return ApartRuntime(directory, spec, example_of(spec, plan).arrays, quarters)
     if spec.format in ("xgboost", "lightgbm"):

@@ -7,9 +7,8 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.inputs import Inputs, narrowed
-from loopwright_scorer.plan import Plan
-from loopwright_scorer.runtimes.outputs import (
+from loopwright_scorer.tensors.inputs import Inputs, narrowed
+from loopwright_scorer.tensors.outputs import (
     LABEL,
     PREDICTION,
     PROBABILITIES,
@@ -18,7 +17,8 @@ from loopwright_scorer.runtimes.outputs import (
     label_dtype,
     shaped,
 )
-from loopwright_scorer.tensors import NUMPY_TYPES, TensorType
+from loopwright_scorer.tensors.signature import Plan
+from loopwright_scorer.tensors.tensors import NUMPY_TYPES, TensorType
 
 Feed = Callable[[Inputs], np.ndarray]
 _UNSEEN = "Unknown Category"

@@ -7,8 +7,8 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.inputs import Inputs
-from loopwright_scorer.runtimes.outputs import (
+from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.outputs import (
     LABEL,
     PREDICTION,
     PROBABILITIES,

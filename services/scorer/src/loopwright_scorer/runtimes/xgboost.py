@@ -6,9 +6,9 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.inputs import Inputs
-from loopwright_scorer.runtimes.boosted import Answering, codes_of, matrix_of
-from loopwright_scorer.runtimes.outputs import Outputs
+from loopwright_scorer.runtimes.tree_inputs import Answering, codes_of, matrix_of
+from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.outputs import Outputs
 
 _FLOAT = np.dtype(np.float32)
 

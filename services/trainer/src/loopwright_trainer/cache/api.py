@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.web.app import PROBLEMS
-from loopwright_trainer.cache import clearing
-from loopwright_trainer.cache.clearing import Doomed, Rule
+from loopwright_trainer.cache import gc
 from loopwright_trainer.cache.explain import (
     Explained,
     Source,
@@ -17,8 +16,9 @@ from loopwright_trainer.cache.explain import (
     source_of_pipeline,
     source_of_run,
 )
-from loopwright_trainer.domain import StepEntry
-from loopwright_trainer.run import Workshop
+from loopwright_trainer.cache.gc import Doomed, Rule
+from loopwright_trainer.execution.executor import Workshop
+from loopwright_trainer.runs.domain import StepEntry
 
 LEFT = "outputs stay in the store: packages and runs may refer to the same bytes"
 Text = Annotated[str | None, Query(max_length=300)]
@@ -60,9 +60,9 @@ def cache_router(workshop: Workshop) -> APIRouter:
         """Forget kept results that cannot be used, or that the request names; files stay."""
         age = asked.older_than_seconds
         rule = Rule(timedelta(seconds=age) if age is not None else None, asked.keep)
-        found = await clearing.doomed(workshop.database, workshop.store, rule)
+        found = await gc.doomed(workshop.database, workshop.store, rule)
         if not asked.dry_run:
-            found = await clearing.forget(workshop.database, found)
+            found = await gc.forget(workshop.database, found)
         return {
             "items": [_doomed_out(each) for each in found],
             "dry_run": asked.dry_run,

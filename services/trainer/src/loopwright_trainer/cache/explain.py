@@ -7,12 +7,12 @@ from typing import Literal
 
 from loopwright_common.database.database import Database
 from loopwright_common.errors import NotFoundError
-from loopwright_trainer.domain import Output, Repository, StepEntry
-from loopwright_trainer.pipelines.order import overlap
+from loopwright_trainer.execution.executor import Workshop
 from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
+from loopwright_trainer.pipelines.stage_order import overlap
 from loopwright_trainer.pipelines.stages import Stage
-from loopwright_trainer.repository import Repositories, Runs, StageRuns
-from loopwright_trainer.run import Workshop
+from loopwright_trainer.runs.domain import Output, Repository, StepEntry
+from loopwright_trainer.runs.repository import Repositories, Runs, StageRuns
 from loopwright_trainer.steps.environment import environment_of
 from loopwright_trainer.steps.key import Parts, explain, step_key
 from loopwright_trainer.steps.reuse import look_up

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import yaml
 
 from loopwright_common.errors import InvalidError
-from loopwright_trainer.pipelines.marked import load
+from loopwright_trainer.pipelines.yaml_source import load
 
 DEFAULT_FILE = "params.yaml"
 

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from loopwright_common.deploy_policy import DeployPolicy, DriftTrigger, MonitorPolicy, Policy
 from loopwright_common.errors import InvalidError
-from loopwright_trainer.pipelines import order, templates
-from loopwright_trainer.pipelines.marked import Marked, load
+from loopwright_trainer.pipelines import stage_order, templates
 from loopwright_trainer.pipelines.params import DEFAULT_FILE, read_params
 from loopwright_trainer.pipelines.stages import Stage, read_stage
+from loopwright_trainer.pipelines.yaml_source import Marked, load
 
 FILE = "loopwright.yaml"
 DVC_FILE = "dvc.yaml"
@@ -132,7 +132,7 @@ def _stages(keys: Mapping[str, Marked], read: ReadFile) -> tuple[Stage, ...]:
     ]
     if not stages:
         keys["stages"].refuse("names no stage")
-    return order.ordered(stages)
+    return stage_order.ordered(stages)
 
 
 def _context(declared: Marked | None, read: ReadFile) -> dict[str, object]:

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from loopwright_trainer.pipelines.marked import Marked
 from loopwright_trainer.pipelines.params import DEFAULT_FILE, ParamUse
+from loopwright_trainer.pipelines.yaml_source import Marked
 
 _OURS = frozenset({"retries", "timeout", "cache", "needs", "seed"})
 _DVC = frozenset(

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 
-from loopwright_trainer.pipelines.marked import Marked, kind_of
+from loopwright_trainer.pipelines.yaml_source import Marked, kind_of
 
 _REFERENCE = re.compile(r"(?<!\\)\$\{\s*([^}]*?)\s*\}")
 _PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")

@@ -9,7 +9,7 @@ import structlog
 
 from loopwright_common.errors import CorruptError, NotFoundError, UnavailableError
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_trainer.domain import StageRun, StageState
+from loopwright_trainer.runs.domain import StageRun, StageState
 from loopwright_trainer.steps.step import Place
 
 HOST = socket.gethostname()

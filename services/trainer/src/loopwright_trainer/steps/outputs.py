@@ -9,7 +9,7 @@ from pathlib import Path
 from loopwright_common.errors import CorruptError, InvalidError, LoopwrightError, NotFoundError
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.package import fetch_package, files_in, store_package
-from loopwright_trainer.domain import Output
+from loopwright_trainer.runs.domain import Output
 
 
 class MissingOutputError(LoopwrightError):

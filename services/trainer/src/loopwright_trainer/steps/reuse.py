@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from loopwright_common.database.database import Database
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_trainer.domain import StepEntry
 from loopwright_trainer.pipelines.stages import Stage
-from loopwright_trainer.repository import StepEntries
+from loopwright_trainer.runs.domain import StepEntry
+from loopwright_trainer.runs.repository import StepEntries
 from loopwright_trainer.steps import outputs
 from loopwright_trainer.steps.key import Parts, explain, nearest, step_key
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopwright_trainer.claims import Tenure
-from loopwright_trainer.domain import Output, Run, StageRun
 from loopwright_trainer.pipelines.stages import Stage
+from loopwright_trainer.runs.domain import Output, Run, StageRun
+from loopwright_trainer.runs.run_lease import Tenure
 from loopwright_trainer.steps.environment import Environment
 from loopwright_trainer.steps.key import Parts
 from loopwright_trainer.steps.workspace import Inputs

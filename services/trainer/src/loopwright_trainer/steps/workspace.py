@@ -9,11 +9,11 @@ from pathlib import Path
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_trainer.domain import Output
 from loopwright_trainer.git.tree import Entry, Tree, digest_of_entries
-from loopwright_trainer.pipelines.order import inside, overlap
 from loopwright_trainer.pipelines.params import ParamUse, narrowed, pick, read_params
+from loopwright_trainer.pipelines.stage_order import inside, overlap
 from loopwright_trainer.pipelines.stages import Stage
+from loopwright_trainer.runs.domain import Output
 from loopwright_trainer.steps import outputs as kept
 
 NOTHING_CAPTURED = "captured:none"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from loopwright_registry.columns import text
+from loopwright_registry.mlflow.columns import text
 
 revision = "r003"
 down_revision = "r002"

@@ -1,0 +1,1 @@
+"""Verdicts on live traffic: counters, sequential tests, decisions."""

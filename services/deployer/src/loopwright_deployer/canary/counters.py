@@ -1,0 +1,83 @@
+"""The canary's counters as the scorers report them, kept by (replica, epoch, revision, version)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common.database.dialect import upsert
+from loopwright_common.events import ServingMeasured
+from loopwright_deployer.canary.sequential_tests import Counted, Counter, merged
+from loopwright_deployer.deployments.tables import counters
+
+_KEPT_REVISIONS = 32
+
+
+class Counters:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def take(self, told: ServingMeasured) -> None:
+        """Merge by maximum: loss, repetition and disorder of reports do no harm."""
+        counted = Counted(told.replica, told.epoch, told.revision, told.version)
+        place = {"environment": told.environment, "model_id": told.model_id, **counted._asdict()}
+        old = await self._locked(place)
+        if old is None:
+            if await upsert(self._connection, counters, {**place, **_values(_counter(told))}):
+                return
+            old = await self._locked(place)
+        changed = sa.update(counters).where(*_same(place))
+        await self._connection.execute(changed.values(_values(merged(old, _counter(told)))))
+
+    async def of(self, environment: str, model_id: str) -> dict[Counted, Counter]:
+        query = sa.select(counters).where(
+            counters.c.environment == environment, counters.c.model_id == model_id
+        )
+        rows = (await self._connection.execute(query)).all()
+        return {Counted(r.replica, r.epoch, r.revision, r.version): _stored(r) for r in rows}
+
+    async def forget_before(self, environment: str, model_id: str, revision: int) -> None:
+        """Drop counters of revisions that no verdict looks at any more."""
+        await self._connection.execute(
+            sa.delete(counters).where(
+                counters.c.environment == environment,
+                counters.c.model_id == model_id,
+                counters.c.revision < revision - _KEPT_REVISIONS,
+            )
+        )
+
+    async def _locked(self, place: Mapping[str, Any]) -> Counter | None:
+        """The counter, which nobody else changes until this commits."""
+        query = sa.select(counters).where(*_same(place)).with_for_update()
+        row = (await self._connection.execute(query)).one_or_none()
+        return _stored(row) if row else None
+
+
+def _same(place: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [counters.c[name] == value for name, value in place.items()]
+
+
+def _stored(row: sa.Row[Any]) -> Counter:
+    edges, counts = tuple(row.latency_edges), tuple(row.latency_counts)
+    return Counter(row.calls, row.errors, edges, counts, row.tripped)
+
+
+def _values(counter: Counter) -> dict[str, Any]:
+    return {
+        "calls": counter.calls,
+        "errors": counter.errors,
+        "latency_edges": list(counter.latency_edges),
+        "latency_counts": list(counter.latency_counts),
+        "tripped": counter.tripped,
+    }
+
+
+def _counter(told: ServingMeasured) -> Counter:
+    return Counter(
+        told.calls,
+        told.errors,
+        tuple(told.latency_edges),
+        tuple(told.latency_counts),
+        told.tripped,
+    )

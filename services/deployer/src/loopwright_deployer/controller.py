@@ -1,0 +1,148 @@
+"""Looks for deployments to work on, woken by commits, reports and timers.
+
+Each deployment in flight is in the hands of one replica at a time. What awaits a person is in
+nobody's: every replica looks at it, and whichever first sees that its time is up or its canary
+fails writes so in one transaction.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from loopwright_common import clock
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import LEASE, LeaseLostError
+from loopwright_common.errors import UnavailableError
+from loopwright_common.events import ReplicaReported
+from loopwright_deployer.deployments.domain import AWAITS_PERSON, IN_WORKSHOP
+from loopwright_deployer.deployments.ownership import tended
+from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.reconciler import Driver
+from loopwright_deployer.staging.runner import Workshop
+
+log = structlog.get_logger()
+_LOOK_SECONDS = 1.0
+_IDLE_SECONDS = 2.0
+"""Spare processes start when nothing has been going on for so long, also after a start."""
+_MOST_IN_WORKSHOP = 2
+"""One is packaged while another is staged; more are left for other replicas to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A task on one deployment, told to look `again` when something may have changed."""
+
+    task: asyncio.Task[None]
+    again: asyncio.Event
+
+
+class Worker:
+    """One of the replicas that share the deployments in flight."""
+
+    def __init__(
+        self,
+        database: Database,
+        workshop: Workshop,
+        replicas: TableReader[ReplicaReported],
+        lease: timedelta = LEASE,
+    ) -> None:
+        self._database = database
+        self._workshop = workshop
+        self._replicas = replicas
+        self._driver = Driver(database, workshop, replicas, lease)
+        self._changed = asyncio.Event()
+        self._work: dict[str, _Work] = {}
+        self._busy_at = time.monotonic()
+
+    def wake(self) -> None:
+        """Look at every deployment again; call it once a change can be read."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await asyncio.to_thread(self._workshop.clean)
+        # A verdict before the replicas' reports are read would call them all silent.
+        await self._replicas.ready.wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_replicas())
+            while True:
+                self._changed.clear()
+                await self._look(group)
+                await self._sleep()
+
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        """A task for every deployment that is free, and none for one that has ended."""
+        try:
+            async with self._database.read() as connection:
+                records = await Deployments(connection).in_flight()
+                ids = [record.deployment.id for record in records]
+                taken = await tended(connection, ids)
+        except UnavailableError as error:
+            log.warning("deployer.paused", error=str(error))
+            return
+        for gone in self._work.keys() - set(ids):
+            self._work.pop(gone).task.cancel()
+            log.info("deployer.lets-go", deployment=gone, why="it has ended")
+        for work in self._work.values():
+            work.again.set()
+        for record in self._free(records, taken):
+            again = asyncio.Event()
+            task = group.create_task(self._work_on(record, again))
+            self._work[record.deployment.id] = _Work(task, again)
+        if any(_asks_for_work(record) for record in records):
+            self._busy_at = time.monotonic()
+        elif time.monotonic() - self._busy_at > _IDLE_SECONDS:
+            await self._workshop.prepare()
+
+    def _free(self, records: Sequence[Record], taken: set[str]) -> list[Record]:
+        """What nobody works on; of long work no more than there is room for."""
+        now = clock.now()
+        due = [record for record in records if not record.deployment.rests(now)]
+        long = [r.deployment.id for r in due if r.deployment.state in IN_WORKSHOP]
+        waiting = [one for one in long if one not in taken and one not in self._work]
+        room = _MOST_IN_WORKSHOP - sum(one in self._work for one in long)
+        others = taken | self._work.keys() | set(waiting[max(room, 0) :])
+        return [record for record in due if record.deployment.id not in others]
+
+    async def _work_on(self, record: Record, again: asyncio.Event) -> None:
+        deployment, moved = record.deployment, False
+        try:
+            if deployment.state in AWAITS_PERSON:
+                moved = await self._driver.glance(record)
+            else:
+                moved = await self._driver.drive(deployment.id, again)
+        except (LeaseLostError, UnavailableError) as error:
+            log.warning("deployer.lets-go", deployment=deployment.id, why=str(error))
+        except Exception:
+            # Whatever it is, another look comes, and must not find the other deployments stopped.
+            log.exception("deployer.failed", deployment=deployment.id)
+        finally:
+            work = self._work.get(deployment.id)
+            if work is not None and work.task is asyncio.current_task():
+                del self._work[deployment.id]
+            if moved:
+                self.wake()
+
+    async def _sleep(self) -> None:
+        """Deadlines, silent replicas and what other deployers did come without a wake."""
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _watch_replicas(self) -> None:
+        while True:
+            await self._replicas.changed.wait()
+            self._replicas.changed.clear()
+            self.wake()
+
+
+def _asks_for_work(record: Record) -> bool:
+    deployment = record.deployment
+    return deployment.state not in AWAITS_PERSON and not deployment.rests(clock.now())

@@ -1,0 +1,1 @@
+"""Deployments: their states, rows, use cases and owners."""

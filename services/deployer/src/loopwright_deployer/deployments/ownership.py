@@ -1,0 +1,52 @@
+"""Which deployer works on a deployment: one at a time, by a lease of the deployment's name."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common import clock
+from loopwright_common.database import leases
+from loopwright_common.database.leases import Holding
+from loopwright_deployer.deployments.domain import MOVES_ALONE
+from loopwright_deployer.deployments.repository import Record
+
+
+def lease_of(deployment_id: str) -> str:
+    return f"deployment/{deployment_id}"
+
+
+async def tended(connection: AsyncConnection, deployment_ids: Sequence[str]) -> set[str]:
+    """Those that a deployer, this one or another, works on now."""
+    held = await _holdings(connection, deployment_ids)
+    return {one for one, holding in held.items() if holding.remaining > timedelta()}
+
+
+async def sentences(
+    connection: AsyncConnection, records: Sequence[Record], length: timedelta
+) -> dict[str, str]:
+    """By deployment, who works on it; on SQLite there is but one deployer to tell of."""
+    if connection.dialect.name == "sqlite":
+        return {}
+    moving = [r.deployment.id for r in records if r.deployment.state in MOVES_ALONE]
+    held = await _holdings(connection, moving)
+    return {one: sentence(holding, length) for one, holding in held.items()}
+
+
+def sentence(holding: Holding, length: timedelta) -> str:
+    """A lease of `length` is renewed four times in it; two missed renewals are silence."""
+    if holding.remaining > length / 2:
+        return f"the deployer {holding.holder} works on it"
+    since = clock.to_text(holding.until - length)
+    silent = f"the deployer {holding.holder} that worked on it has not been heard of since {since}"
+    if holding.remaining > timedelta():
+        return f"{silent}; another takes over at {clock.to_text(holding.until)}"
+    return f"{silent}; waits for another to take over"
+
+
+async def _holdings(
+    connection: AsyncConnection, deployment_ids: Sequence[str]
+) -> dict[str, Holding]:
+    names = {lease_of(one): one for one in deployment_ids}
+    found = await leases.holdings(connection, list(names))
+    return {names[name]: holding for name, holding in found.items()}

@@ -1,0 +1,207 @@
+"""Queries over deployments and their steps; rows leave here as plain dataclasses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Row
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common.database.dialect import upsert
+from loopwright_common.database.unit_of_work import Cause
+from loopwright_common.deploy_policy import DeployPolicy
+from loopwright_common.errors import ConflictError, NotFoundError
+from loopwright_common.events import Check, ModelRegistered
+from loopwright_deployer.deployments.domain import IN_FLIGHT, Deployment, Served, State
+from loopwright_deployer.deployments.retry_schedule import Outage
+from loopwright_deployer.deployments.tables import deployments, steps
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A deployment with what it is about and what came out of staging."""
+
+    deployment: Deployment
+    registered: ModelRegistered
+    cause: Cause
+    checks: tuple[Check, ...] = ()
+    report: str | None = None
+
+    @property
+    def policy(self) -> DeployPolicy:
+        return DeployPolicy.model_validate(self.registered.deploy or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A state a deployment entered, when, why, and by whom where a person decided."""
+
+    number: int
+    state: State
+    why: str
+    by: str | None
+    at: datetime
+
+
+class Deployments:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, record: Record) -> bool:
+        """False when this attempt is there already."""
+        row = {"id": record.deployment.id, **_values(record)}
+        return await upsert(self._connection, deployments, row)
+
+    async def save(self, record: Record, was: Deployment) -> None:
+        """ConflictError when the deployment is no longer in the state it was read in."""
+        same = (
+            deployments.c.id == was.id,
+            deployments.c.state == was.state,
+            deployments.c.step == was.step,
+        )
+        if not await self._update(same, _values(record)):
+            raise ConflictError(f"{was.subject} left state {was.state} meanwhile; look again")
+
+    async def follow(self, deployment_id: str, cause: Cause) -> None:
+        """What happens to the deployment from now on follows from `cause`."""
+        await self._update([deployments.c.id == deployment_id], {"cause": cause.to_json()})
+
+    async def retire(self, deployment: Deployment) -> None:
+        """The deployment's version is champion no more; its promotion stays on record."""
+        await self._update([deployments.c.id == deployment.id], {"champion": False})
+
+    async def restore(self, deployment: Deployment) -> None:
+        """The deployment's version is champion again."""
+        await self._update([deployments.c.id == deployment.id], {"champion": True})
+
+    async def explain(self, deployment: Deployment, waits: str) -> None:
+        """What the deployment waits for in its present state."""
+        if waits != deployment.waits:
+            await self._update([deployments.c.id == deployment.id], {"waits": waits})
+
+    async def postpone(self, deployment: Deployment, outage: Outage, waits: str) -> None:
+        """Nobody works on the deployment before the next try."""
+        values = {**asdict(outage), "waits": waits}
+        await self._update([deployments.c.id == deployment.id], values)
+
+    async def note(self, deployment: Deployment, by: str | None) -> None:
+        """Append the present state to the deployment's story."""
+        mine = steps.c.deployment_id == deployment.id
+        number = await self._connection.scalar(sa.select(sa.func.count()).where(mine)) or 0
+        await self._connection.execute(
+            sa.insert(steps).values(
+                deployment_id=deployment.id,
+                number=number + 1,
+                state=deployment.state,
+                why=deployment.why,
+                by=by,
+                at=deployment.state_since,
+            )
+        )
+
+    async def story(self, deployment_id: str) -> list[Step]:
+        query = sa.select(steps).where(steps.c.deployment_id == deployment_id)
+        rows = (await self._connection.execute(query.order_by(steps.c.number))).all()
+        return [Step(r.number, State(r.state), r.why, r.by, r.at) for r in rows]
+
+    async def get(self, deployment_id: str) -> Record:
+        found = await self._where(deployments.c.id == deployment_id)
+        if not found:
+            raise NotFoundError(f"no deployment {deployment_id}")
+        return found[0]
+
+    async def in_flight(self) -> list[Record]:
+        return await self._where(deployments.c.state.in_(sorted(IN_FLIGHT)))
+
+    async def of_model(self, environment: str, model_id: str) -> list[Record]:
+        """Newest version first, and of a version the newest attempt first."""
+        return await self._where(
+            deployments.c.environment == environment, deployments.c.model_id == model_id
+        )
+
+    async def of_model_named(self, environment: str, model: str) -> list[Record]:
+        """As `of_model`; NotFoundError when nothing of that name was ever deployed."""
+        found = await self._where(
+            deployments.c.environment == environment, deployments.c.model == model
+        )
+        if not found:
+            raise NotFoundError(f"no deployment of a model {model!r}")
+        return found
+
+    async def page(
+        self, model: str | None, state: State | None, limit: int, skip: int
+    ) -> list[Record]:
+        """The newest first."""
+        wanted = [deployments.c.model == model] if model else []
+        wanted += [deployments.c.state == state] if state else []
+        query = sa.select(deployments).where(*wanted)
+        query = query.order_by(deployments.c.created_at.desc(), deployments.c.id)
+        rows = (await self._connection.execute(query.limit(limit).offset(skip))).all()
+        return [_record(row) for row in rows]
+
+    async def champion(self, environment: str, model_id: str) -> Record | None:
+        records = await self.of_model(environment, model_id)
+        return next((r for r in records if r.deployment.champion), None)
+
+    async def champions(self, environment: str, model_id: str) -> list[Record]:
+        """Whatever is or was champion, the latest promotion first."""
+        query = sa.select(deployments).where(
+            deployments.c.environment == environment,
+            deployments.c.model_id == model_id,
+            deployments.c.promoted_at.is_not(None),
+        )
+        newest = query.order_by(deployments.c.promoted_at.desc())
+        return [_record(row) for row in (await self._connection.execute(newest)).all()]
+
+    async def _update(
+        self, wanted: Sequence[sa.ColumnElement[bool]], values: Mapping[str, Any]
+    ) -> bool:
+        """Whether there was such a row; ConflictError where the model has no room for another."""
+        statement = sa.update(deployments).where(*wanted).values(**values)
+        try:
+            return (await self._connection.execute(statement)).rowcount == 1
+        except IntegrityError:
+            raise ConflictError("another version of the model is champion or under way") from None
+
+    async def _where(self, *wanted: sa.ColumnElement[bool]) -> list[Record]:
+        query = sa.select(deployments).where(*wanted)
+        newest = query.order_by(deployments.c.version.desc(), deployments.c.attempt.desc())
+        return [_record(row) for row in (await self._connection.execute(newest)).all()]
+
+
+def _values(record: Record) -> dict[str, Any]:
+    values = asdict(record.deployment)
+    served = values.pop("served")
+    del values["id"]
+    return {
+        **values,
+        "serving_digest": served["digest"] if served else None,
+        "serving_format": served["format"] if served else None,
+        "registered": record.registered.model_dump(mode="json"),
+        "cause": record.cause.to_json(),
+        "checks": [check.model_dump() for check in record.checks],
+        "report": record.report,
+    }
+
+
+def _record(row: Row[Any]) -> Record:
+    names = set(Deployment.__slots__) - {"served"}
+    stored = {name: value for name, value in row._mapping.items() if name in names}
+    served = (
+        Served(row.version, row.serving_digest, row.serving_format) if row.serving_digest else None
+    )
+    deployment = replace(
+        Deployment(**stored, served=served),
+        state=State(row.state),
+        paused_from=State(row.paused_from) if row.paused_from else None,
+    )
+    return Record(
+        deployment,
+        ModelRegistered.model_validate(row.registered),
+        Cause.from_json(row.cause),
+        tuple(Check.model_validate(check) for check in row.checks),
+        row.report,
+    )

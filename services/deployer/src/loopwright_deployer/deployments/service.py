@@ -1,0 +1,214 @@
+"""Use cases of a deployment's life: received, moved on, told about, ended; none commits."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from loopwright_common import clock
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.errors import ConflictError
+from loopwright_common.events import (
+    Check,
+    DeploymentFinished,
+    DeploymentValidated,
+    EventData,
+    ModelRegistered,
+)
+from loopwright_common.failpoints import failpoint
+from loopwright_common.ids import derived_id
+from loopwright_deployer.deployments.domain import Deployment, Served, State, move
+from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.deployments.retry_schedule import lasting
+
+Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
+
+
+async def lock_model(uow: UnitOfWork, environment: str, model_id: str) -> None:
+    """Until this commits nobody else decides about the model: what is read now stays true."""
+    await uow.lock(f"model/{environment}/{model_id}")
+
+
+async def held(uow: UnitOfWork, deployment_id: str) -> Record:
+    """The deployment as it is and, since its model is locked, stays until this commits."""
+    deployments = Deployments(uow.connection)
+    seen = (await deployments.get(deployment_id)).deployment
+    await lock_model(uow, seen.environment, seen.model_id)
+    return await deployments.get(deployment_id)
+
+
+async def unmoved(uow: UnitOfWork, seen: Record) -> Record:
+    """As `held`; ConflictError when the deployment has moved since it was seen."""
+    record = await held(uow, seen.deployment.id)
+    if not record.deployment.stays_as(seen.deployment):
+        raise ConflictError(f"{seen.deployment.subject} left {seen.deployment.state} meanwhile")
+    return record
+
+
+async def receive(
+    uow: UnitOfWork, registered: ModelRegistered, environment: str, cause: Cause
+) -> None:
+    """Start the deployment of a new version, once; older ones not yet in a canary give way."""
+    await lock_model(uow, environment, registered.model_id)
+    record = new_record(registered, environment, cause, attempt=1)
+    deployments = Deployments(uow.connection)
+    if not await deployments.add(record):
+        return
+    await deployments.note(record.deployment, None)
+    failpoint("deployer.received")
+    others = await deployments.of_model(environment, registered.model_id)
+    newer = [r.deployment.version for r in others if r.deployment.version > registered.version]
+    if newer:
+        await supersede(uow, record, max(newer))
+        return
+    for other in others:
+        if other.deployment.id != record.deployment.id and other.deployment.supersedable:
+            await supersede(uow, other, registered.version)
+
+
+def new_record(registered: ModelRegistered, environment: str, cause: Cause, attempt: int) -> Record:
+    now = clock.now()
+    deployment = Deployment(
+        id=derived_id("deployment", environment, registered.model_id, registered.version, attempt),
+        environment=environment,
+        model_id=registered.model_id,
+        model=registered.model,
+        version=registered.version,
+        attempt=attempt,
+        why="registered",
+        state_since=now,
+        created_at=now,
+    )
+    return Record(deployment, registered, cause)
+
+
+async def advance(
+    uow: UnitOfWork,
+    record: Record,
+    to: State,
+    why: str,
+    *,
+    by: str | None = None,
+    deadline: datetime | None = None,
+) -> Record:
+    """Enter the next state; ConflictError where that is impossible or somebody was quicker."""
+    moved = move(record.deployment, to, why, clock.now())
+    return await store(uow, record, replace(moved, deadline=deadline), by)
+
+
+async def store(
+    uow: UnitOfWork, record: Record, deployment: Deployment, by: str | None = None
+) -> Record:
+    """Keep a changed deployment and add it to its story."""
+    changed = replace(record, deployment=deployment)
+    deployments = Deployments(uow.connection)
+    await deployments.save(changed, record.deployment)
+    await deployments.note(deployment, by)
+    failpoint(f"deployer.{deployment.state}")
+    return changed
+
+
+async def tell(uow: UnitOfWork, record: Record, data: EventData) -> Record:
+    """Emit a fact about the deployment; what comes later follows from it."""
+    deployment = record.deployment
+    uow.follow(record.cause, "deployer")
+    event = await uow.emit(
+        data,
+        key=deployment.key,
+        subject=deployment.subject,
+        identity=f"deployment/{deployment.id}/{clock.to_text(deployment.state_since)}",
+    )
+    followed = replace(record, cause=Cause.of(event))
+    await Deployments(uow.connection).follow(deployment.id, followed.cause)
+    return followed
+
+
+async def packaged(uow: UnitOfWork, record: Record, served: Served, why: str) -> Record:
+    """The serving package is in the store; staging is next."""
+    moved = move(record.deployment, State.STAGING, why, clock.now())
+    return await store(uow, record, replace(moved, served=served))
+
+
+async def validated(
+    uow: UnitOfWork, record: Record, checks: tuple[Check, ...], report: str
+) -> Record:
+    """Staging has judged: on to the gates, to a person, or the end."""
+    failed = [check for check in checks if check.verdict == "failed"]
+    unclear = [check for check in checks if check.verdict == "inconclusive"]
+    judged = replace(record, checks=checks, report=report)
+    if failed:
+        why = f"staging: {failed[0].name}: {failed[0].sentence}"
+        moved = await advance(uow, judged, State.REJECTED, why)
+    elif unclear and not record.deployment.forced:
+        why = f"inconclusive: {unclear[0].name}: {unclear[0].sentence}"
+        moved = await _staged(uow, judged, State.PAUSED, why)
+    else:
+        passed = sum(check.verdict == "passed" for check in checks)
+        moved = await _staged(uow, judged, State.VALIDATED, f"{passed} checks passed")
+    told = await tell(uow, moved, _validation(moved, passed=not failed and not unclear))
+    return await finish(uow, told, "rejected") if failed else told
+
+
+async def reject(uow: UnitOfWork, record: Record, why: str, by: str | None = None) -> Record:
+    return await finish(uow, await advance(uow, record, State.REJECTED, why, by=by), "rejected")
+
+
+async def postpone(uow: UnitOfWork, record: Record, fault: str, limit: timedelta) -> None:
+    """What the deployment needs is away: try again later; reject it once that lasts for `limit`."""
+    now = clock.now()
+    since = record.deployment.failing_since or now
+    outage = lasting(since, now, limit)
+    if outage is None:
+        await reject(uow, record, _gave_up(since, limit, fault))
+        return
+    waits = (
+        f"tries again at {clock.to_text(outage.retry_at)}, failing since {clock.to_text(since)}, "
+        f"gives up at {clock.to_text(outage.deadline)}: {fault}"
+    )
+    await Deployments(uow.connection).postpone(record.deployment, outage, waits)
+
+
+async def supersede(uow: UnitOfWork, record: Record, newer: int) -> Record:
+    why = f"version {newer} came before this one had traffic"
+    return await finish(uow, await advance(uow, record, State.SUPERSEDED, why), "superseded")
+
+
+async def finish(uow: UnitOfWork, record: Record, outcome: Outcome) -> Record:
+    """Tell how the deployment ended."""
+    finished = DeploymentFinished(
+        **naming(record.deployment),
+        outcome=outcome,
+        why=record.deployment.why,
+        pipeline=record.registered.pipeline,
+    )
+    return await tell(uow, record, finished)
+
+
+def naming(deployment: Deployment) -> dict[str, object]:
+    """What every event about a deployment names."""
+    return {
+        "deployment_id": deployment.id,
+        "environment": deployment.environment,
+        "model_id": deployment.model_id,
+        "model": deployment.model,
+        "version": deployment.version,
+    }
+
+
+async def _staged(uow: UnitOfWork, record: Record, to: State, why: str) -> Record:
+    moved = move(record.deployment, to, why, clock.now())
+    return await store(uow, record, replace(moved, staged=True))
+
+
+def _gave_up(since: datetime, limit: timedelta, fault: str) -> str:
+    return (
+        f"failing since {clock.to_text(since)}, which is as long as {limit.total_seconds():g} s in "
+        "LOOPWRIGHT_DEPLOYER_INDEX_OUTAGE_SECONDS: let the deployer reach the package index that "
+        "UV_DEFAULT_INDEX or UV_FIND_LINKS names, then register the package as a new version: "
+        f"{fault}"
+    )
+
+
+def _validation(record: Record, *, passed: bool) -> DeploymentValidated:
+    names = {**naming(record.deployment), "environment": "staging"}
+    checks = list(record.checks)
+    return DeploymentValidated(**names, passed=passed, checks=checks, report=record.report)

@@ -1,0 +1,1 @@
+"""Serving files of the formats that need no conversion."""

@@ -1,0 +1,96 @@
+"""Opens LightGBM models: a booster's text, or the scikit-learn interface's skops file."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.serving.spec import Classes, Column
+from loopwright_deployer.packaging.formats.skops import load_skops
+from loopwright_deployer.packaging.formats.trees import TARGET_OPSET, Trees, opened
+from loopwright_deployer.packaging.onnx.convert import are_numbers
+from loopwright_deployer.packaging.sources.mlmodel import Source
+from loopwright_deployer.packaging.sources.native_model import Opened, Predicts, plain
+
+_CHANCES: dict[str, Predicts] = {
+    "binary": "chance",
+    "multiclass": "probabilities",
+    "multiclassova": "probabilities",
+}
+"""Objectives of classifiers, and what MLflow answers for a raw booster of each."""
+
+
+def open_lightgbm(source: Source) -> Opened:
+    """A raw booster is what its objective makes it: a classifier or a regressor."""
+    import lightgbm
+
+    if source.file.suffix != ".skops":
+        booster = lightgbm.Booster(model_file=source.file)
+        return opened(source, _trees(source, booster, _classes(booster), _predicts(booster)))
+    estimator, _ = load_skops(source)
+    if not hasattr(estimator, "classes_"):
+        return opened(source, _trees(source, estimator, None, "prediction"))
+    if _objective(estimator.booster_) not in _CHANCES:
+        raise InvalidError(
+            "a LightGBM classifier with an objective of its own gives no probabilities;"
+            " train it with binary, multiclass or multiclassova"
+        )
+    classes = plain(estimator.classes_)
+    return opened(source, _trees(source, estimator, classes, "label"))
+
+
+def _trees(source: Source, whole: Any, classes: Classes | None, predicts: Predicts) -> Trees:
+    import lightgbm
+
+    content = getattr(whole, "booster_", whole).model_to_string()
+    served = lightgbm.Booster(model_str=content)
+
+    def convert(initial_types: list[tuple[str, Any]]) -> Any:
+        import onnxmltools
+
+        options = {"zipmap": False} if classes else {}
+        return onnxmltools.convert_lightgbm(
+            whole, initial_types=initial_types, target_opset=TARGET_OPSET, **options
+        )
+
+    return Trees(
+        kind="lightgbm",
+        file="model.txt",
+        width=served.num_feature(),
+        names=None,  # it goes by position, and rewrites names
+        categories=_categories(served, source.columns or ()),
+        classes=classes,
+        predicts=predicts,
+        content=content.encode(),
+        raw=lambda rows: served.predict(rows, num_threads=1),
+        convert=convert,
+    )
+
+
+def _objective(booster: Any) -> str:
+    lines = booster.model_to_string(num_iteration=1).split("\n", 20)
+    told = next((line for line in lines if line.startswith("objective=")), "objective=")
+    return str(told.removeprefix("objective=").split(" ")[0])
+
+
+def _classes(booster: Any) -> Classes | None:
+    if _objective(booster) not in _CHANCES:
+        return None
+    return list(range(max(booster.num_model_per_iteration(), 2)))
+
+
+def _predicts(booster: Any) -> Predicts:
+    return _CHANCES.get(_objective(booster), "prediction")
+
+
+def _categories(booster: Any, columns: Sequence[Column]) -> dict[int, Classes]:
+    """LightGBM keeps the categories of pandas columns without saying of which columns."""
+    known = booster.pandas_categorical or []
+    text = [place for place, column in enumerate(columns) if not are_numbers([column])]
+    told = sorted(booster.params.get("categorical_feature") or [])
+    places = next((found for found in (text, told) if len(found) == len(known)), None)
+    if places is None:
+        raise InvalidError(
+            "which columns have categories is not clear: make all categorical features pandas"
+            " category columns of text"
+        )
+    return dict(zip(places, known, strict=True))

@@ -1,0 +1,137 @@
+"""Opens scikit-learn estimators kept as skops, trusting a fixed list of types."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from loopwright_common.errors import InvalidError, LoopwrightError
+from loopwright_common.serving.spec import Classes, Column, Tensor
+from loopwright_deployer.packaging.onnx import convert
+from loopwright_deployer.packaging.sources.mlmodel import Source
+from loopwright_deployer.packaging.sources.native_model import (
+    Answers,
+    Kept,
+    Opened,
+    Task,
+    plain,
+    signature_of,
+)
+from loopwright_deployer.packaging.sources.sample_rows import Rows, native_inputs
+
+# Looked at one by one: plain data or arithmetic, beyond what skops trusts by itself.
+TRUSTED = (
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+)
+# Their trees are native memory, so they are opened here only and served as ONNX.
+COMPILED_ONLY = (
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
+)
+VARIABLE = "LOOPWRIGHT_DEPLOYER_TRUSTED_TYPES"
+_SCORERS = {"numpy", "pandas", "scipy", "sklearn", *sys.stdlib_module_names}
+"""Whose modules every scorer has."""
+
+
+class ForeignError(LoopwrightError):
+    """A trusted estimator is made of modules that a scorer may lack; `types` are to be trusted."""
+
+    def __init__(self, types: list[str], reason: str) -> None:
+        super().__init__(reason)
+        self.types = types
+
+
+def load_skops(source: Source) -> tuple[Any, list[str]]:
+    """The estimator and its types beyond skops' own; InvalidError for one outside the list.
+
+    ForeignError where a module is not here.
+    """
+    import skops.io
+
+    found = set(skops.io.get_untrusted_types(file=source.file))
+    own = {name for name in os.environ.get(VARIABLE, "").split(",") if name}
+    if strange := sorted(found - set(TRUSTED) - set(COMPILED_ONLY) - own):
+        raise InvalidError(
+            f"the package holds types that are not trusted: {', '.join(strange)}; "
+            f"after a look at them, name them in {VARIABLE}, or log the model as onnx"
+        )
+    try:
+        return skops.io.load(source.file, trusted=sorted(found)), sorted(found)
+    except ImportError as error:
+        _check_no_native_memory(found)
+        raise ForeignError(sorted(found), str(error)) from None
+
+
+def open_skops(source: Source) -> Opened:
+    """InvalidError for a type that is not trusted, no signature, or a task that is not served."""
+    estimator, found = load_skops(source)
+    columns, tensor = signature_of(
+        source,
+        getattr(estimator, "n_features_in_", None),
+        named=hasattr(estimator, "feature_names_in_"),
+    )
+    task, classes = _task(estimator)
+    return Opened(
+        task=task,
+        classes=classes,
+        columns=columns,
+        tensor=tensor,
+        predicts="label" if task == "classifier" else "prediction",
+        answer=lambda rows: _answer(estimator, task, rows, columns, tensor),
+        conversions=convert.conversions(estimator, task, columns, tensor),
+        keep=lambda: _kept(source, found),
+    )
+
+
+def _answer(
+    estimator: Any, task: Task, rows: Rows, columns: list[Column] | None, tensor: Tensor | None
+) -> Answers:
+    inputs = native_inputs(rows, columns, tensor)
+    if task == "regressor":
+        return {"prediction": estimator.predict(inputs)}
+    answers = {"label": estimator.predict(inputs)}
+    if hasattr(estimator, "predict_proba") and answers["label"].ndim == 1:
+        answers["probabilities"] = estimator.predict_proba(inputs)
+    return answers
+
+
+def _kept(source: Source, found: list[str]) -> Kept:
+    _check_no_native_memory(found)
+    if foreign := [name for name in found if name.split(".")[0] not in _SCORERS]:
+        raise ForeignError(found, f"{', '.join(foreign)} is not of the scorer's own libraries")
+    return Kept(
+        source.file.read_bytes(),
+        {"format": "sklearn-skops", "file": "model.skops", "trusted": found},
+    )
+
+
+def _check_no_native_memory(types: Iterable[str]) -> None:
+    if kinds := sorted(set(types) & set(COMPILED_ONLY)):
+        raise InvalidError(f"{', '.join(kinds)} is served as ONNX only")
+
+
+def _task(estimator: Any) -> tuple[Task, Classes | list[Classes] | None]:
+    from sklearn.base import is_classifier, is_regressor
+
+    if is_regressor(estimator):
+        return "regressor", None
+    if not is_classifier(estimator):
+        kind = type(estimator).__name__
+        raise InvalidError(f"{kind} is neither classifier nor regressor; only these are served")
+    classes = estimator.classes_
+    if isinstance(classes, list):
+        return "classifier", [plain(one) for one in classes]
+    return "classifier", plain(classes)

@@ -1,0 +1,124 @@
+"""What XGBoost and LightGBM have in common: trees over numbers and coded categories."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.serving.spec import Classes, Column, Tensor
+from loopwright_deployer.packaging.onnx.convert import MATRIX, Conversion, are_numbers
+from loopwright_deployer.packaging.sources.mlmodel import Source
+from loopwright_deployer.packaging.sources.native_model import (
+    Answers,
+    Converted,
+    Kept,
+    Opened,
+    Predicts,
+    Task,
+    signature_of,
+)
+from loopwright_deployer.packaging.sources.sample_rows import native_inputs
+
+TARGET_OPSET = 15
+"""The highest that onnxmltools knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """A library's booster; `raw` answers a frame or array, chances for a classifier."""
+
+    kind: str
+    file: str
+    width: int
+    names: list[str] | None
+    categories: dict[int, Classes]
+    """By the feature's place; in the order of the codes that the trees know."""
+    classes: Classes | None
+    predicts: Predicts
+    content: bytes
+    raw: Callable[[Any], Any]
+    convert: Callable[[list[tuple[str, Any]]], Any]
+
+    @property
+    def task(self) -> Task:
+        return "regressor" if self.classes is None else "classifier"
+
+
+def opened(source: Source, trees: Trees) -> Opened:
+    """InvalidError when the signature is not that of the trees."""
+    columns, tensor = signature_of(source, trees.width, named=trees.names is not None)
+    _check_fits(trees, columns, tensor)
+    categories = {columns[at].name: known for at, known in trees.categories.items() if columns}
+    return Opened(
+        task=trees.task,
+        classes=trees.classes,
+        columns=columns,
+        tensor=tensor,
+        predicts=trees.predicts,
+        answer=lambda rows: _answer(trees, categories, native_inputs(rows, columns, tensor)),
+        conversions=_conversions(trees, columns, tensor),
+        keep=lambda: Kept(
+            trees.content, {"format": trees.kind, "file": trees.file, "categories": categories}
+        ),
+    )
+
+
+def _check_fits(trees: Trees, columns: list[Column] | None, tensor: Tensor | None) -> None:
+    given = [column.name for column in columns] if columns else None
+    width = len(given) if given else (tensor.shape if tensor else [])
+    if width not in (trees.width, [trees.width]):
+        raise InvalidError(
+            f"the signature has {width} inputs, the trees want {trees.width}: log the model with"
+            " the signature of what it was trained on"
+        )
+    if given and trees.names and given != trees.names:
+        raise InvalidError(
+            f"the signature names {', '.join(given)}, the trees {', '.join(trees.names)}: log the"
+            " model with the signature of what it was trained on"
+        )
+    for at, column in enumerate(columns or ()):
+        if not are_numbers([column]) and at not in trees.categories:
+            raise _no_number(column)
+
+
+def _no_number(column: Column) -> InvalidError:
+    return InvalidError(
+        f"column {column.name!r} is no number, and the trees know no categories of it: train on"
+        " a pandas category column, or encode it in a scikit-learn pipeline"
+    )
+
+
+def _answer(trees: Trees, categories: dict[str, Classes], inputs: Any) -> Answers:
+    import numpy as np
+    import pandas as pd
+
+    for name, known in categories.items():
+        inputs[name] = pd.Categorical(inputs[name], categories=known)
+    raw = np.asarray(trees.raw(inputs))
+    if trees.classes is None:
+        return {"prediction": raw}
+    if raw.ndim == 2 and len(trees.classes) == 2:
+        return {"label": (raw > 0.5).astype(np.int64)}  # several yes-or-no labels a row
+    chances = raw if raw.ndim == 2 else np.stack([1 - raw, raw], axis=1)
+    return {
+        "label": np.array(trees.classes)[chances.argmax(axis=1)],
+        "probabilities": chances,
+    }
+
+
+def _conversions(
+    trees: Trees, columns: list[Column] | None, tensor: Tensor | None
+) -> list[Conversion]:
+    """None where columns are categories: the library's own codes are simpler and as fast."""
+    if trees.categories:
+        return []
+
+    def convert() -> Converted:
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        name = tensor.name if tensor else MATRIX
+        onnx_model = trees.convert([(name, FloatTensorType([None, trees.width]))])
+        matrices = {MATRIX: [column.name for column in columns]} if columns else {}
+        return Converted(onnx_model, matrices)
+
+    return [convert]

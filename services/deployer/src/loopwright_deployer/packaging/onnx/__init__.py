@@ -1,0 +1,1 @@
+"""Conversion to ONNX, and whether it answers as the model itself does."""

@@ -1,0 +1,64 @@
+"""The other Python packages that a package says it needs, as MLflow lays them out."""
+
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from loopwright_common.errors import InvalidError
+from loopwright_deployer.packaging.sources.mlmodel import Source
+
+_MLFLOW = ("mlflow", "mlflow-skinny")
+_NO_PLACE = "where packages come from is told to the deployer and the scorer, not by a package"
+
+
+def needed(source: Source) -> list[str]:
+    """What must be installed to open it; InvalidError names a line that is no plain requirement."""
+    told = _told(source)
+    if source.loader != "mlflow":
+        told = [one for one in told if canonicalize_name(Requirement(one).name) not in _MLFLOW]
+    names = {canonicalize_name(Requirement(one).name) for one in told}
+    if source.loader in ("river", "skops") and source.loader not in names:
+        told.append(source.loader)
+    if source.loader != "river" and source.columns is not None and "pandas" not in names:
+        told.append("pandas")
+    return told
+
+
+def python_of(source: Source) -> str | None:
+    """`3.11`; pickles hold the code of one minor version."""
+    version = str(_python_env(source).get("python", ""))
+    return ".".join(version.split(".")[:2]) or None
+
+
+def _told(source: Source) -> list[str]:
+    file = source.directory / "requirements.txt"
+    if file.is_file():
+        lines = file.read_text().splitlines()
+    else:
+        lines = [str(one) for one in _python_env(source).get("dependencies", ())]
+    plain = (line.split(" #")[0].strip() for line in lines)
+    return [_checked(line) for line in plain if line and not line.startswith("#")]
+
+
+def _checked(line: str) -> str:
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement as error:
+        why = _NO_PLACE if line.startswith("-") else str(error).splitlines()[0]
+        raise InvalidError(f"requirements.txt: {line!r}: {why}") from None
+    if requirement.url is not None:
+        raise InvalidError(f"requirements.txt: {line!r}: {_NO_PLACE}")
+    return str(requirement)
+
+
+def _python_env(source: Source) -> dict[str, Any]:
+    import yaml
+
+    file = source.directory / "python_env.yaml"
+    if not file.is_file():
+        return {}
+    try:
+        return dict(yaml.safe_load(file.read_text()) or {})
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise InvalidError(f"python_env.yaml: {error}") from None

@@ -1,0 +1,1 @@
+"""Routes of the scorers: revisions, transitions, reconciliation."""

@@ -1,0 +1,71 @@
+"""Keeps what deployer and replicas share in order: routes that got lost, replicas that are gone."""
+
+import asyncio
+from datetime import datetime
+
+import structlog
+
+from loopwright_common import clock
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.database.database import Database
+from loopwright_common.errors import UnavailableError
+from loopwright_common.events import ReplicaReported
+from loopwright_deployer.canary.acknowledgement import LOADING, Wanted, is_silent, missed_by
+from loopwright_deployer.routing import route_revisions
+from loopwright_deployer.routing.routes import RouteRow, Routes
+
+log = structlog.get_logger()
+_EVERY_SECONDS = LOADING.total_seconds()
+
+
+class Upkeep:
+    """Repeats a route that a live replica has missed, and takes silent replicas off their table.
+
+    Each deployer does so: both may be done twice, without harm.
+    """
+
+    def __init__(
+        self, database: Database, bus: EventBus, replicas: TableReader[ReplicaReported]
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._replicas = replicas
+        self._suspects: dict[str, datetime] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._replicas.ready.wait()
+        while True:
+            try:
+                await self.look()
+            except UnavailableError as error:
+                log.warning("upkeep.paused", error=str(error))
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    async def look(self) -> None:
+        await self._forget_silent()
+        async with self._database.read() as connection:
+            rows = await Routes(connection).all()
+        for row in rows:
+            await self._repeat_if_missed(row)
+
+    async def _forget_silent(self) -> None:
+        """At the second look: a deployer that was itself away has read the reports by then."""
+        now, rows = clock.now(), self._replicas.rows
+        silent = {key: row.data.at for key, row in rows.items() if is_silent(row.data, now)}
+        gone = [key for key, at in silent.items() if self._suspects.get(key) == at]
+        self._suspects = silent
+        for replica in gone:
+            log.info("replica.silent", replica=replica)
+        await self._bus.publish([Outgoing(ReplicaReported.topic, one, {}, b"") for one in gone])
+
+    async def _repeat_if_missed(self, row: RouteRow) -> None:
+        wanted = Wanted(row.environment, row.model_id, row.route.revision, row.changed_at)
+        reports = [event.data for event in self._replicas.rows.values()]
+        if not (missed := missed_by(wanted, reports, clock.now())):
+            return
+        log.warning("route.missed", model=row.model, revision=wanted.revision, replicas=missed)
+        async with self._database.unit_of_work() as uow:
+            await route_revisions.repeat_route(uow, row)

@@ -1,0 +1,92 @@
+"""What each model's traffic meets: its present route, and the revisions of its canary's steps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common.database.dialect import upsert
+from loopwright_common.deploy_policy import RecordPolicy
+from loopwright_common.errors import ConflictError
+from loopwright_common.events import Arm
+from loopwright_deployer.canary.decisions import Route
+from loopwright_deployer.deployments.tables import canary_steps, routes
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    """A route and since when it holds; `routing_key` names the input that callers stick by."""
+
+    environment: str
+    model_id: str
+    model: str
+    route: Route
+    routing_key: str | None
+    changed_at: datetime
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    record: RecordPolicy | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.environment}/{self.model_id}"
+
+
+class Routes:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def get(self, environment: str, model_id: str) -> RouteRow | None:
+        mine = (routes.c.environment == environment, routes.c.model_id == model_id)
+        row = (await self._connection.execute(sa.select(routes).where(*mine))).one_or_none()
+        return _route(row) if row else None
+
+    async def all(self) -> list[RouteRow]:
+        rows = (await self._connection.execute(sa.select(routes).order_by(routes.c.model))).all()
+        return [_route(row) for row in rows]
+
+    async def put(self, row: RouteRow) -> None:
+        """ConflictError unless its revision is higher than that of the route there is."""
+        values = {
+            "environment": row.environment,
+            "model_id": row.model_id,
+            "model": row.model,
+            "revision": row.route.revision,
+            "arms": [arm.model_dump() for arm in row.route.arms],
+            "kept": [arm.model_dump() for arm in row.route.kept],
+            "routing_key": row.routing_key,
+            "changed_at": row.changed_at,
+            "aliases": dict(row.aliases),
+            "record": row.record.model_dump() if row.record else None,
+        }
+        older = (
+            routes.c.environment == row.environment,
+            routes.c.model_id == row.model_id,
+            routes.c.revision < row.route.revision,
+        )
+        replaced = await self._connection.execute(sa.update(routes).where(*older).values(**values))
+        if replaced.rowcount == 0 and not await upsert(self._connection, routes, values):
+            raise ConflictError(f"the route of {row.model} has revision {row.route.revision}")
+
+    async def remember_step(self, deployment_id: str, revision: int, step: int) -> None:
+        """Evidence of a canary step is that of its revision."""
+        row = {"deployment_id": deployment_id, "revision": revision, "step": step}
+        await upsert(self._connection, canary_steps, row, update=("step",))
+
+    async def revisions_of(self, deployment_id: str) -> Sequence[int]:
+        """Revisions of a deployment's canary steps, oldest first."""
+        mine = canary_steps.c.deployment_id == deployment_id
+        query = sa.select(canary_steps.c.revision).where(mine).order_by(canary_steps.c.revision)
+        return (await self._connection.scalars(query)).all()
+
+
+def _route(row: Row[Any]) -> RouteRow:
+    arms = tuple(Arm.model_validate(arm) for arm in row.arms)
+    others = tuple(Arm.model_validate(arm) for arm in row.kept)
+    route = Route(row.revision, arms, others)
+    place = (row.environment, row.model_id, row.model)
+    record = RecordPolicy.model_validate(row.record) if row.record else None
+    return RouteRow(*place, route, row.routing_key, row.changed_at, row.aliases or {}, record)

@@ -1,0 +1,179 @@
+"""Use cases that change what a model's traffic meets: gates, canary, promotion, roll back."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from loopwright_common import clock
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.deploy_policy import ApprovalPolicy
+from loopwright_common.events import (
+    ApprovalRequested,
+    Check,
+    DeploymentPromoted,
+    DeploymentRolledBack,
+)
+from loopwright_deployer.canary.decisions import sole, split
+from loopwright_deployer.deployments.domain import Deployment, State, move
+from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.deployments.service import advance, finish, naming, reject, store, tell
+from loopwright_deployer.routing.route_revisions import change_route, served_of
+from loopwright_deployer.routing.routes import Routes
+
+
+async def enter(uow: UnitOfWork, record: Record) -> bool:
+    """From validated to the next gate: approval, the canary, or champion; False while it waits."""
+    deployment, approval = record.deployment, record.policy.approval
+    if isinstance(approval, ApprovalPolicy) and not (deployment.approved or deployment.forced):
+        await _ask(uow, record, approval)
+        return True
+    others = await Deployments(uow.connection).of_model(deployment.environment, deployment.model_id)
+    busy = next((r.deployment for r in others if _in_the_way(r.deployment, deployment)), None)
+    if busy is not None:
+        await Deployments(uow.connection).explain(deployment, _turn(busy))
+        return False
+    champion = next((r for r in others if r.deployment.champion), None)
+    if champion is None:
+        await promote(uow, record, "the first version goes live after staging")
+    elif deployment.forced:
+        await promote(uow, record, deployment.forced)
+    else:
+        await _start_canary(uow, record, champion)
+    return True
+
+
+async def approval_expired(uow: UnitOfWork, record: Record) -> None:
+    """Nobody decided in time: what the policy says happens."""
+    policy = record.policy.approval
+    why = "nobody approved in time"
+    if isinstance(policy, ApprovalPolicy) and policy.then == "reject":
+        await reject(uow, record, why)
+    else:
+        await pause(uow, record, why)
+
+
+async def next_step(uow: UnitOfWork, record: Record, why: str) -> None:
+    """More traffic for the canary; its evidence goes on."""
+    deployment = record.deployment
+    step = deployment.step + 1
+    champion = await _champion(uow, deployment)
+    weight = record.policy.canary.steps[step].weight
+    changed = replace(
+        deployment,
+        step=step,
+        why=f"{why}; now {weight:.0%}",
+        waits=None,
+        state_since=clock.now(),
+    )
+    stepped = await store(uow, record, changed)
+    arms = split(served_of(champion), served_of(record), weight)
+    route = await change_route(uow, stepped, arms)
+    await Routes(uow.connection).remember_step(deployment.id, route.revision, step)
+
+
+async def promote(uow: UnitOfWork, record: Record, why: str, by: str | None = None) -> Record:
+    """All traffic to the version; it is champion once every live replica has acknowledged."""
+    champion = await Deployments(uow.connection).champion(
+        record.deployment.environment, record.deployment.model_id
+    )
+    moved = move(record.deployment, State.PROMOTING, why, clock.now())
+    previous = champion.deployment.version if champion else None
+    promoting = await store(uow, record, replace(moved, previous=previous), by)
+    await change_route(uow, promoting, sole(served_of(record)))
+    return promoting
+
+
+async def acknowledged(uow: UnitOfWork, record: Record) -> None:
+    """Every live replica serves it: the version is champion."""
+    deployments = Deployments(uow.connection)
+    deployment = record.deployment
+    champion = await deployments.champion(deployment.environment, deployment.model_id)
+    if champion is not None:
+        await deployments.retire(champion.deployment)
+    now = clock.now()
+    moved = move(deployment, State.PROMOTED, deployment.why, now)
+    promoted = await store(uow, record, replace(moved, promoted_at=now))
+    told = await tell(
+        uow,
+        promoted,
+        DeploymentPromoted(
+            **naming(deployment),
+            previous=deployment.previous,
+            checks=list(record.checks),
+            why=deployment.why,
+        ),
+    )
+    await finish(uow, told, "promoted")
+
+
+async def roll_back(
+    uow: UnitOfWork, record: Record, why: str, checks: Sequence[Check] = ()
+) -> None:
+    """Out of traffic at once; the champion serves everything again."""
+    moved = await advance(uow, record, State.ROLLED_BACK, why)
+    previous = await withdraw(uow, moved)
+    told = await tell_rolled_back(uow, moved, previous, checks)
+    await finish(uow, told, "rolled-back")
+
+
+async def withdraw(uow: UnitOfWork, record: Record) -> int | None:
+    """Route everything to the champion, or nothing where there is none; returns its version."""
+    deployment = record.deployment
+    champion = await Deployments(uow.connection).champion(
+        deployment.environment, deployment.model_id
+    )
+    await change_route(uow, record, sole(served_of(champion)) if champion else ())
+    return champion.deployment.version if champion else None
+
+
+async def tell_rolled_back(
+    uow: UnitOfWork, record: Record, previous: int | None, checks: Sequence[Check] = ()
+) -> Record:
+    deployment = record.deployment
+    event = DeploymentRolledBack(
+        **naming(deployment), previous=previous, checks=list(checks), why=deployment.why
+    )
+    return await tell(uow, record, event)
+
+
+async def pause(uow: UnitOfWork, record: Record, why: str, by: str | None = None) -> Record:
+    """Stay as it is until a person decides; a canary keeps its present share."""
+    return await advance(uow, record, State.PAUSED, why, by=by)
+
+
+async def _ask(uow: UnitOfWork, record: Record, policy: ApprovalPolicy) -> None:
+    until = clock.now() + policy.within
+    why = f"waits for approval by {' or '.join(policy.roles)}"
+    asked = await advance(uow, record, State.APPROVAL, why, deadline=until)
+    event = ApprovalRequested(
+        **naming(asked.deployment), roles=policy.roles, until=until, checks=list(record.checks)
+    )
+    await tell(uow, asked, event)
+
+
+async def _start_canary(uow: UnitOfWork, record: Record, champion: Record) -> None:
+    canary = record.policy.canary
+    weight = canary.steps[0].weight
+    deadline = clock.now() + canary.max_time
+    why = f"{weight:.0%} of the traffic beside version {champion.deployment.version}"
+    moved = await advance(uow, record, State.CANARY, why, deadline=deadline)
+    route = await change_route(uow, moved, split(served_of(champion), served_of(record), weight))
+    await Routes(uow.connection).remember_step(moved.deployment.id, route.revision, 0)
+
+
+async def _champion(uow: UnitOfWork, deployment: Deployment) -> Record:
+    champion = await Deployments(uow.connection).champion(
+        deployment.environment, deployment.model_id
+    )
+    assert champion is not None  # noqa: S101  (a canary starts only beside a champion)
+    return champion
+
+
+def _in_the_way(other: Deployment, mine: Deployment) -> bool:
+    return other.id != mine.id and other.carries_traffic
+
+
+def _turn(busy: Deployment) -> str:
+    """What ends the wait for a version that has a share of the traffic."""
+    if busy.state is State.PAUSED:
+        return f"waits until a person resumes, promotes or aborts the paused version {busy.version}"
+    return f"waits for version {busy.version}, which is {busy.state}"

@@ -1,0 +1,1 @@
+"""A candidate tried in a scorer of its own, before any traffic."""

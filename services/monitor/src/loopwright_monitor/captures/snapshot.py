@@ -1,0 +1,169 @@
+"""Pin what was captured: small files merged, labels filed, a manifest put in the store.
+
+Artifacts are written first and exist for nobody until `settle` names them in a transaction.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from loopwright_common import clock
+from loopwright_common.database.database import Database
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.errors import NotFoundError
+from loopwright_common.failpoints import failpoint
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.captured_dataset import (
+    LABEL_SCHEMA,
+    LabelFile,
+    Manifest,
+    read_rows,
+    table_to_bytes,
+)
+from loopwright_monitor.captures.label_repository import Labels, Said
+from loopwright_monitor.captures.repository import Capture, Captures, Manifests, Pinned
+from loopwright_monitor.store import locks
+from loopwright_monitor.watched.repository import Model, Models
+
+MERGE_FROM = 16
+"""Small files are merged once there are so many."""
+SMALL = 10_000
+"""Rows below which a file counts as small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A manifest in the store with what its transaction has to note.
+
+    `basis` is the position of the manifest before it: with another one, this one is out of date.
+    """
+
+    model_id: str
+    basis: int
+    pinned: Pinned
+    captures_until: int
+    merger: Capture | None
+    labels: LabelFile | None
+    labels_until: int
+
+
+async def pin(database: Database, store: ArtifactStore, model_id: str) -> Pinned:
+    """Pin what is captured by now; NotFoundError for a model that nothing is known of."""
+    while True:
+        plan = await prepare(database, store, model_id, trained=False)
+        async with database.unit_of_work() as uow:
+            if await settle(uow, plan):
+                return plan.pinned
+
+
+async def prepare(
+    database: Database, store: ArtifactStore, model_id: str, *, trained: bool
+) -> Plan:
+    """Put everything in the store; NotFoundError for a model that nothing is known of."""
+    found = await _found(database, model_id)
+    merged, merger = await _merge(store, found.captures)
+    filed = await _file(store, found.unfiled)
+    kept = [capture for capture in found.captures if capture not in merged]
+    manifest = _manifest(
+        found.model,
+        [*([merger] if merger else []), *kept],
+        [*found.files, *([filed] if filed else [])],
+    )
+    blob = await store.put(manifest.to_bytes())
+    failpoint("monitor.manifest-file")
+    return Plan(
+        model_id=model_id,
+        basis=found.basis,
+        pinned=Pinned(blob.digest, manifest.rows, manifest.labelled, clock.now(), trained),
+        captures_until=merged[-1].position if merged else 0,
+        merger=merger,
+        labels=filed,
+        labels_until=found.unfiled[-1].position if found.unfiled else 0,
+    )
+
+
+async def settle(uow: UnitOfWork, plan: Plan) -> bool:
+    """Make the pinned files the model's files; False where others were pinned meanwhile."""
+    await uow.lock(locks.capturing(plan.model_id))
+    manifests = Manifests(uow.connection, plan.model_id)
+    if await manifests.last_position() != plan.basis:
+        return False
+    if plan.merger is not None:
+        captures = Captures(uow.connection, plan.model_id)
+        await captures.merge(SMALL, plan.captures_until, plan.merger)
+    if plan.labels is not None:
+        await Labels(uow.connection, plan.model_id).file(plan.labels_until, plan.labels)
+    await manifests.add(plan.pinned)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """All of a model that a manifest is made of, as it was at one moment."""
+
+    model: Model
+    basis: int
+    captures: Sequence[Capture]
+    unfiled: Sequence[Said]
+    files: Sequence[LabelFile]
+
+
+async def _found(database: Database, model_id: str) -> _Found:
+    async with database.unit_of_work() as uow:
+        await uow.lock(locks.capturing(model_id))
+        model = await Models(uow.connection).get(model_id)
+        if model is None:
+            raise NotFoundError(f"no model {model_id}")
+        labels = Labels(uow.connection, model_id)
+        return _Found(
+            model=model,
+            basis=await Manifests(uow.connection, model_id).last_position(),
+            captures=await Captures(uow.connection, model_id).all(),
+            unfiled=await labels.unfiled(),
+            files=await labels.files(),
+        )
+
+
+def _manifest(model: Model, captures: Sequence[Capture], labels: Sequence[LabelFile]) -> Manifest:
+    return Manifest(
+        model_id=model.model_id,
+        model=model.model,
+        files=tuple(capture.file() for capture in captures),
+        labels=tuple(labels),
+        rows=sum(capture.rows for capture in captures),
+        labelled=model.labelled,
+    )
+
+
+async def _merge(
+    store: ArtifactStore, captures: Sequence[Capture]
+) -> tuple[list[Capture], Capture | None]:
+    small = [capture for capture in captures if capture.rows < SMALL]
+    if len(small) < MERGE_FROM:
+        return [], None
+    bodies = [await store.get(capture.digest) for capture in small]
+    body = await asyncio.to_thread(lambda: table_to_bytes(read_rows(bodies)))
+    blob = await store.put(body)
+    return small, Capture(
+        digest=blob.digest,
+        rows=sum(capture.rows for capture in small),
+        first=min(capture.first for capture in small),
+        last=max(capture.last for capture in small),
+        source=f"merged from {len(small)} files",
+    )
+
+
+async def _file(store: ArtifactStore, said: Sequence[Said]) -> LabelFile | None:
+    if not said:
+        return None
+    columns = {
+        "id": [each.id for each in said],
+        "kind": [each.kind for each in said],
+        "label": [each.label for each in said],
+        "at": [each.at for each in said],
+    }
+    table = pa.table(columns, schema=LABEL_SCHEMA)
+    blob = await store.put(await asyncio.to_thread(table_to_bytes, table))
+    return LabelFile(blob.digest, table.num_rows)

@@ -1,0 +1,64 @@
+"""What is held against a feature, how much of it is told, and in which words."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from loopwright_monitor.detectors.profile import Floats, Watch, What
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is held against one feature: `evidence` is the natural log of its e-value."""
+
+    name: str
+    evidence: float
+    before: float
+    after: float
+    sentence: str
+    since_row: int
+    since_time: int
+
+    @property
+    def change(self) -> float:
+        return self.after - self.before
+
+
+def discoveries(ranked: list[float], log_threshold: float) -> int:
+    """How many of the ranked log e-values e-d-BH tells; at least one, for the alarm itself."""
+    count = len(ranked)
+    told = [k for k in range(1, count + 1) if ranked[k - 1] >= log_threshold + math.log(count / k)]
+    return max(told, default=1)
+
+
+def log_mean(values: Floats) -> float:
+    """Log of the mean of values given as logs."""
+    return float(np.logaddexp.reduce(values)) - math.log(len(values))
+
+
+_WORDS: dict[What, str] = {
+    "other": " in rare levels",
+    "broken": " not a finite number",
+    "unseen": " with an unseen level",
+    "missing": " missing",
+}
+
+
+def sentence_of(name: str, watch: Watch, after: float) -> str:
+    """What changed, from what to what."""
+    return f"{name}{_described(watch)} {_percent(watch.share)} -> {_percent(after)}"
+
+
+def _described(watch: Watch) -> str:
+    if watch.what == "cut":
+        return f" <= {watch.value:g}"
+    if watch.what == "level":
+        return f"={watch.value}"
+    if watch.what in ("below", "above"):
+        return f" {watch.what} {watch.value:g}"
+    return _WORDS[watch.what]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"

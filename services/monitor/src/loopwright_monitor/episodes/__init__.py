@@ -1,0 +1,1 @@
+"""Episodes of drift and what was decided in each."""

@@ -1,0 +1,1 @@
+"""Reference profiles: built from datasets or from first rows of traffic."""

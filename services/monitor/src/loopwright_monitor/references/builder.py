@@ -1,0 +1,50 @@
+"""Making a profile that holds: measured on the reference, then tried on its own last quarter."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from loopwright_monitor.detectors.betting import lay_bets
+from loopwright_monitor.detectors.e_detector import Detector
+from loopwright_monitor.detectors.evidence import log_mean
+from loopwright_monitor.detectors.profile import Profile, Strictness, widened
+from loopwright_monitor.references.indicators import build
+
+CALM = 3.0
+"""How far, in nats, the replayed quarter must stay below the alarm."""
+STEP = 1.25
+MOST_STEPS = 60
+
+
+def build_reference(
+    table: pa.Table, names: Sequence[str], strict: Strictness, source: str
+) -> Profile:
+    """The profile of a time-ordered table, widened until its last quarter raises no alarm."""
+    split = table.num_rows - table.num_rows // 4
+    earlier, later = table.slice(0, split), table.slice(split)
+    trial = build(earlier, names, strict, source)
+    factors: dict[str, float] = {}
+    for _ in range(MOST_STEPS):
+        offender = _offender(widened(trial, factors), later)
+        if offender is None:
+            break
+        factors[offender] = factors.get(offender, 1.0) * STEP
+    return widened(build(table, names, strict, source), factors)
+
+
+def _offender(profile: Profile, later: pa.Table) -> str | None:
+    """The feature with most evidence where the replay comes too near an alarm, if it does.
+
+    Quality is left out: what the last quarter holds is within the ranges and levels of the whole.
+    """
+    bets = lay_bets(profile)
+    detector = Detector(bets)
+    times = np.zeros(bets.block_rows, np.int64)
+    for start in range(0, later.num_rows - bets.block_rows + 1, bets.block_rows):
+        detector.update(later.slice(start, bets.block_rows), times)
+        found = detector.evidence("data")
+        values = np.array([each.evidence for each in found])
+        if found and log_mean(values) > bets.log_threshold - CALM:
+            return found[0].name
+    return None

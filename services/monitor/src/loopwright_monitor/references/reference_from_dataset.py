@@ -1,0 +1,168 @@
+"""Reference profiles of registered versions: wanted on registration, built by a job."""
+
+import asyncio
+import json
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import structlog
+from pydantic import ValidationError
+
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease, confirm
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.deploy_policy import MonitorPolicy
+from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
+from loopwright_common.events import Dataset, ModelRegistered
+from loopwright_common.failpoints import failpoint
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_monitor.detectors.profile import Profile
+from loopwright_monitor.references.builder import build_reference
+from loopwright_monitor.references.state_repository import Profiles
+from loopwright_monitor.store import exclusive_jobs
+from loopwright_monitor.watched.repository import Models, Version, Versions
+
+log = structlog.get_logger()
+_MOST_CLASSES = 100
+_NOT_INPUTS = frozenset({"time", "prediction_id", "request_id", "label", "label_time"})
+
+
+async def registered(uow: UnitOfWork, data: ModelRegistered) -> None:
+    """Know the version from now on; its profile is a job."""
+    training = next((each for each in data.datasets if each.role == "training"), None)
+    policy, complaint = _policy(data.monitor)
+    await Models(uow.connection).ensure(data.model_id, data.model)
+    await Versions(uow.connection).add(
+        Version(
+            model_id=data.model_id,
+            model=data.model,
+            version=data.version,
+            pipeline=data.pipeline,
+            training=training.digest if training else None,
+            target=_target(data.datasets),
+            inputs=_inputs(data.signature),
+            policy=policy,
+            profile_state="wanted" if training else "collecting",
+            profile_why=complaint or ("" if training else "no training dataset was registered"),
+        )
+    )
+
+
+async def build_wanted(database: Database, store: ArtifactStore) -> None:
+    """Build every profile that is wanted; a dataset that cannot be used leaves its reason."""
+    async with database.read() as connection:
+        wanted = await Versions(connection).wanting_profile()
+    for version in wanted:
+        name = f"profile/{version.model_id}/{version.version}"
+        await exclusive_jobs.alone(database, name, partial(_build, database, store, version))
+
+
+async def _build(database: Database, store: ArtifactStore, wanted: Version, lease: Lease) -> None:
+    async with database.read() as connection:
+        version = await Versions(connection).get(wanted.model_id, wanted.version)
+    if version is None or version.profile_state != "wanted":
+        return  # another monitor was faster
+    try:
+        profile, classes = await _read(store, version)
+    except (NotFoundError, CorruptError, InvalidError) as error:
+        await _collect_instead(database, version, str(error), lease)
+        return
+    failpoint("monitor.profile-built")
+    async with database.unit_of_work() as uow:
+        await confirm(uow, lease)
+        await Profiles(uow.connection).add(profile.digest, profile.to_json())
+        versions = Versions(uow.connection)
+        why = version.why_ready(profile.source)
+        await versions.set_profile(version, "ready", why, profile.digest)
+        await versions.set_classes(version, classes)
+    log.info("profile.built", model=version.model, version=version.version,
+             features=len(profile.features), rows=profile.rows)  # fmt: skip
+
+
+async def _collect_instead(database: Database, version: Version, reason: str, lease: Lease) -> None:
+    log.warning("profile.not-built", model=version.model, version=version.version, why=reason)
+    async with database.unit_of_work() as uow:
+        await confirm(uow, lease)
+        await Versions(uow.connection).set_profile(version, "collecting", reason)
+
+
+async def _read(store: ArtifactStore, version: Version) -> tuple[Profile, list[str] | None]:
+    body = await store.get(version.training or "")
+    return await asyncio.to_thread(_profiled, version, body)
+
+
+def _profiled(version: Version, body: bytes) -> tuple[Profile, list[str] | None]:
+    try:
+        table = pq.read_table(BytesIO(body))
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptError(f"the training dataset does not read as Parquet: {error}") from None
+    if "time" in table.column_names:
+        order = pc.sort_indices(table, sort_keys=[("time", "ascending", "at_start")])
+        table = table.take(order)
+    names = _columns(version, table)
+    source = f"{table.num_rows:,} training rows"
+    return build_reference(table, names, version.strictness, source), _classes(version, table)
+
+
+def _columns(version: Version, table: pa.Table) -> list[str]:
+    """The dataset's columns that are inputs of the version."""
+    left_out = _NOT_INPUTS | {version.target}
+    names = [name for name in table.column_names if name not in left_out]
+    if version.inputs is not None:
+        names = [name for name in names if name in version.inputs]
+    if not names or table.num_rows == 0:
+        raise InvalidError(
+            f"the training dataset has no rows of the version's inputs "
+            f"({', '.join(version.inputs or []) or 'none are named'}); its columns are "
+            f"{', '.join(table.column_names) or 'none'}: register what the version was trained on"
+        )
+    return names
+
+
+def _classes(version: Version, table: pa.Table) -> list[str] | None:
+    """A classifier's classes as JSON, sorted as scikit-learn sorts them; None where unclear."""
+    if version.target is None or version.target not in table.column_names:
+        return None
+    column = table[version.target].drop_null()
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    found = pc.unique(column)
+    if len(found) > _MOST_CLASSES or (pa.types.is_floating(found.type) and len(found) > 2):
+        return None
+    return [json.dumps(value) for value in sorted(found.to_pylist())]
+
+
+def _policy(told: dict[str, Any] | None) -> tuple[MonitorPolicy, str]:
+    """The policy, or the defaults with what was wrong with it."""
+    try:
+        return MonitorPolicy.model_validate(told or {}), ""
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return MonitorPolicy(), f"monitor.{place}: {first['msg']}; the defaults are used"
+
+
+def _target(datasets: list[Dataset]) -> str | None:
+    return next((each.target for each in datasets if each.target), None)
+
+
+def _inputs(signature: dict[str, Any] | None) -> list[str] | None:
+    """Names under which the scorer logs the inputs; None where the signature does not say."""
+    names: list[str] = []
+    for each in (signature or {}).get("inputs") or []:
+        if not isinstance(each, dict):
+            return None
+        name = str(each.get("name") or "input")
+        spec = each.get("tensor-spec")
+        if spec is None:
+            names.append(name)
+            continue
+        size = 1
+        for side in spec.get("shape", [])[1:]:
+            size *= max(int(side), 1)
+        names += [f"{name}_{i}" for i in range(min(size, 4096))]
+    return names or None

@@ -1,0 +1,136 @@
+"""References made of production rows: a stream's first rows, where no dataset tells what to expect.
+
+Handlers only collect; a worker makes the reference, and the rows that came before it was there wait
+beside it until the stream's next batch, so that what is found depends on the rows alone.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease, confirm
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.failpoints import failpoint
+from loopwright_monitor.detectors.betting import lay_bets
+from loopwright_monitor.detectors.e_detector import Detector
+from loopwright_monitor.detectors.profile import Profile
+from loopwright_monitor.references.builder import build_reference
+from loopwright_monitor.references.state_repository import Body, Detectors, FirstRows, Profiles
+from loopwright_monitor.store import exclusive_jobs, locks
+from loopwright_monitor.watched.repository import Version, Versions
+from loopwright_monitor.watched.streams import INPUTS, Stream
+
+ENOUGH = 2048
+"""Live rows that make a reference."""
+
+
+async def collect(uow: UnitOfWork, stream: Stream, rows: pa.Table) -> bool:
+    """Keep the rows; returns whether there are enough for a reference now."""
+    body = Body(stream.model.rows, rows.num_rows, _to_ipc(rows))
+    return await FirstRows(uow.connection, *stream.place).add(body) >= ENOUGH
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """Rows that came before their stream's reference was there, oldest first."""
+
+    bodies: Sequence[Body]
+
+    def before(self, rows: pa.Table) -> pa.Table:
+        return _joined(self.bodies, [rows]) if self.bodies else rows
+
+    def start(self, otherwise: int) -> int:
+        """Where in the model's rows the first of them stands."""
+        return self.bodies[0].start if self.bodies else otherwise
+
+
+async def take_waiting(uow: UnitOfWork, stream: Stream) -> Waited:
+    return Waited(await FirstRows(uow.connection, *stream.place).take())
+
+
+async def build_collected(database: Database) -> None:
+    """Make a reference for every stream that has collected enough rows and has none yet."""
+    async with database.read() as connection:
+        places = await FirstRows.enough(connection, ENOUGH)
+    for place in places:
+        name = "/".join(str(part) for part in ("first-rows", *place))
+        await exclusive_jobs.alone(database, name, partial(_build, database, place))
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A reference, and the model's rows before the first row that is compared with it."""
+
+    profile: Profile
+    origin: int
+
+
+async def _build(database: Database, place: tuple[str, int, str], lease: Lease) -> None:
+    model_id, number, name = place
+    async with database.read() as connection:
+        found = await Versions(connection).get(model_id, number)
+        bodies = await FirstRows(connection, *place).all()
+    # Rows may come before the registration of their version is heard of.
+    version = found or Version(model_id=model_id, model="", version=number)
+    made = await asyncio.to_thread(_made, version, bodies)
+    failpoint("monitor.first-rows")
+    async with database.unit_of_work() as uow:
+        await confirm(uow, lease)
+        await uow.lock(locks.detecting(model_id))
+        rows = FirstRows(uow.connection, *place)
+        if not await rows.are_enough(ENOUGH):
+            return  # another champion took over meanwhile, or the reference was made
+        left = _joined(await rows.take()).slice(ENOUGH)
+        if left.num_rows:
+            await rows.add(Body(made.origin, left.num_rows, _to_ipc(left)))
+        await _start(uow, version, name, made)
+
+
+async def _start(uow: UnitOfWork, version: Version, name: str, made: _Made) -> None:
+    """The stream is compared with its reference from here on."""
+    profile = made.profile
+    await Profiles(uow.connection).add(profile.digest, profile.to_json())
+    detector = Detector(lay_bets(profile), origin=made.origin)
+    place = (version.model_id, version.version, name)
+    await Detectors(uow.connection).save(*place, (profile.digest, detector.to_bytes()))
+    if name == INPUTS:
+        why = version.why_ready(profile.source)
+        await Versions(uow.connection).set_profile(version, "ready", why, profile.digest)
+
+
+def _made(version: Version, bodies: list[Body]) -> _Made:
+    rows = _joined(bodies).slice(0, ENOUGH)
+    names = [name for name in rows.column_names if name != "time"]
+    source = f"the first {rows.num_rows:,} live rows of version {version.version}"
+    return _Made(build_reference(rows, names, version.strictness, source), _origin(bodies))
+
+
+def _origin(bodies: list[Body]) -> int:
+    """Where in the model's rows the first row after the reference stands."""
+    before = 0
+    for body in bodies:
+        if before + body.rows >= ENOUGH:
+            return body.start + ENOUGH - before
+        before += body.rows
+    return 0
+
+
+def _joined(bodies: Sequence[Body], more: Sequence[pa.Table] = ()) -> pa.Table:
+    tables = [_from_ipc(body.body) for body in bodies]
+    return pa.concat_tables([*tables, *more], promote_options="permissive")
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _from_ipc(body: bytes) -> pa.Table:
+    with pa.ipc.open_stream(body) as reader:
+        return reader.read_all()

@@ -1,0 +1,91 @@
+"""How it went on after a request: a run, a deployment, another champion, or nothing at all."""
+
+from datetime import datetime
+
+from loopwright_common import clock
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.events import (
+    DeploymentEvent,
+    DeploymentFinished,
+    Event,
+    TrainingFinished,
+)
+from loopwright_monitor.episodes.repository import Decisions, Episodes, Outcomes, Requests
+from loopwright_monitor.references.state_repository import Detectors, LossStates
+from loopwright_monitor.store import locks
+from loopwright_monitor.watched.repository import Models
+from loopwright_monitor.watched.retraining_policy import Decision
+from loopwright_monitor.watched.streams import INPUTS
+
+
+async def crown(
+    uow: UnitOfWork, data: DeploymentEvent, version: int, why: str, at: datetime
+) -> None:
+    """Another champion: its own profile is watched from here on, and open episodes are over.
+
+    Promotions and rollbacks come in any order; what was said last, by `at`, holds.
+    """
+    model_id = data.model_id
+    await uow.lock(*locks.everything(model_id))
+    models = Models(uow.connection)
+    known = await models.ensure(model_id, data.model)
+    if known.champion_at is not None and at < known.champion_at:
+        return
+    await models.crown(model_id, version, at)
+    if known.champion == version:
+        return
+    await Detectors(uow.connection).forget(model_id, INPUTS)
+    await LossStates(uow.connection).forget(model_id)
+    moment = clock.now()
+    for episode in await Episodes(uow.connection).close(model_id, moment, why):
+        await Decisions(uow.connection).add(episode, Decision("closed", "promoted", why), moment)
+
+
+async def run_finished(uow: UnitOfWork, event: Event[TrainingFinished]) -> None:
+    """A run that answers a request ended: its version's deployment decides, or there is none."""
+    data = event.data
+    requests = Requests(uow.connection)
+    models = {request.model_id for request in await requests.in_flight(data.pipeline)}
+    await uow.lock(*(locks.deciding(model_id) for model_id in models))
+    for request in await requests.in_flight(data.pipeline):
+        answers = request.event in event.causes or request.chain_id == event.chain_id
+        if not answers:
+            continue
+        if data.status != "succeeded" or data.version is None:
+            why = f"the run ended as {data.status}: {data.why}"
+            await requests.end(request, clock.now(), why)
+            continue
+        await requests.set_version(request, data.version)
+        told = await Outcomes(uow.connection).get(request.model_id, data.version)
+        if told is not None:
+            await requests.end(request, clock.now(), told)
+
+
+async def deployment_finished(uow: UnitOfWork, event: Event[DeploymentFinished]) -> None:
+    """The deployment of a version ended; so did the request that the version answers."""
+    data = event.data
+    why = f"the deployment of version {data.version} ended as {data.outcome}: {data.why}"
+    await uow.lock(locks.deciding(data.model_id))
+    await Outcomes(uow.connection).add(data.model_id, data.version, why)
+    requests = Requests(uow.connection)
+    for request in await requests.in_flight():
+        ours = request.model_id == data.model_id
+        if ours and (request.version == data.version or request.chain_id == event.chain_id):
+            await requests.end(request, clock.now(), why)
+
+
+async def give_up(uow: UnitOfWork, asked_before: datetime) -> None:
+    """End the requests whose runs have not reported since then; their episodes may ask again."""
+    requests = Requests(uow.connection)
+    models = {request.model_id for request in await requests.unanswered(asked_before)}
+    await uow.lock(*(locks.deciding(model_id) for model_id in models))
+    episodes = {each.id: each for each in await Episodes(uow.connection).unclosed()}
+    for request in await requests.unanswered(asked_before):
+        why = (
+            f"the retraining asked for at {request.at:%Y-%m-%d %H:%M:%S} UTC has not reported and "
+            f"counts as failed: see whether the trainer runs and has pipeline {request.pipeline}"
+        )
+        await requests.end(request, clock.now(), why)
+        if episode := episodes.get(request.episode):
+            decision = Decision("waits", "timed-out", why)
+            await Decisions(uow.connection).add(episode, decision, clock.now())

@@ -1,0 +1,1 @@
+"""The monitor's tables, locks and exclusive jobs."""

@@ -1,0 +1,1 @@
+"""What is watched: models, versions, streams, and when a retraining is asked for."""

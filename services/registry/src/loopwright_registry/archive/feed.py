@@ -1,0 +1,99 @@
+"""The archive as Server-Sent Events, for any number of followers up to a limit."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+
+from loopwright_common.database.database import Database
+from loopwright_common.errors import UnavailableError
+from loopwright_registry.archive.domain import ArchivedEvent, FeedLimits, Wanted
+from loopwright_registry.archive.repository import Archive
+
+PAGE = 50
+"""Events read, and so held in memory, at once for a follower."""
+_RETRY_MS = 2000
+
+
+class Feed:
+    """Followers of this replica, woken when the archive grows.
+
+    At once by what this replica archives, and within `poll` seconds by what others do.
+    """
+
+    def __init__(self, database: Database, limits: FeedLimits) -> None:
+        self._database = database
+        self._limits = limits
+        self._news = asyncio.Event()
+        self._followers = 0
+        self._stopping = False
+
+    def admit(self) -> bool:
+        """Count one more follower, who says `leave` in the end; False when there are too many."""
+        if self._followers >= self._limits.most:
+            return False
+        self._followers += 1
+        return True
+
+    def leave(self) -> None:
+        self._followers -= 1
+
+    def tell(self) -> None:
+        """The archive has grown."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def stop(self) -> None:
+        """End every stream, so that the server need not wait for them."""
+        self._stopping = True
+        self.tell()
+
+    async def watch(self) -> None:
+        """Until cancelled, look for what other replicas archive while anybody follows."""
+        seen = 0
+        while True:
+            await asyncio.sleep(self._limits.poll)
+            if self._followers and (newest := await self._newest()) != seen:
+                seen = newest
+                self.tell()
+
+    async def follow(self, position: int, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+        """What lies behind the position and then what comes, until the service stops.
+
+        Pages are read as fast as the follower takes them. The first block tells him where he
+        stands, so that he can come back even before his first event.
+        """
+        yield f"retry: {_RETRY_MS}\nid: {position}\n\n".encode()
+        while not self._stopping:
+            news = self._news
+            try:
+                page = await self._page(position, wanted)
+            except UnavailableError:
+                yield b": the database is away, come back later\n\n"
+                return
+            if page:
+                yield b"".join(map(_written, page))
+                position = page[-1].position
+            if len(page) < PAGE and not await self._woken(news):
+                yield b": still here\n\n"
+
+    async def _page(self, position: int, wanted: Wanted) -> list[ArchivedEvent]:
+        async with self._database.read() as connection:
+            return await Archive(connection).after(position, wanted, PAGE)
+
+    async def _newest(self) -> int:
+        async with self._database.read() as connection:
+            return await Archive(connection).newest_position()
+
+    async def _woken(self, news: asyncio.Event) -> bool:
+        """False when nothing came for as long as a follower may hear nothing."""
+        try:
+            async with asyncio.timeout(self._limits.heartbeat):
+                await news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def _written(event: ArchivedEvent) -> bytes:
+    body = json.dumps(event.body, separators=(",", ":"))
+    return f"id: {event.position}\nevent: {event.body['type']}\ndata: {body}\n\n".encode()

@@ -1,0 +1,61 @@
+"""Why a version is where it is: its events and their causes, back to a commit or a drift."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common.cloudevents.event_summaries import sentence
+from loopwright_registry.archive.domain import ArchivedEvent, Told
+from loopwright_registry.archive.repository import Archive
+from loopwright_registry.models.domain import subject_of
+
+ROOTS = ("code-changed", "drift-detected")
+TELLING = (
+    "training-finished",
+    "model-registered",
+    "deployment-validated",
+    "approval-requested",
+    "deployment-promoted",
+    "deployment-rolled-back",
+    "deployment-finished",
+    "alias-changed",
+    "version-deleted",
+    "drift-detected",
+)
+_LONGEST_CHAIN = 100
+
+
+async def why(
+    connection: AsyncConnection, model: str, version: int, registered: str | None
+) -> list[Told]:
+    """In the order of their times; `registered` is the id of the version's first event."""
+    archive = Archive(connection)
+    about = await archive.about(model, version, subject_of(model, version), TELLING)
+    before = await _causes(archive, [registered] if registered else [])
+    moved = [cause for event in about if event.topic == "alias-changed" for cause in event.causes]
+    events = {event.id: event for event in [*before, *about, *await archive.with_ids(moved)]}
+    ordered = sorted(events.values(), key=lambda event: (event.time, event.position))
+    return [_told(event) for event in ordered]
+
+
+async def _causes(archive: Archive, ids: Sequence[str]) -> list[ArchivedEvent]:
+    """The events and what led to them, up to the roots."""
+    seen: dict[str, ArchivedEvent] = {}
+    wanted = list(ids)
+    while wanted and len(seen) < _LONGEST_CHAIN:
+        found = await archive.with_ids(wanted)
+        seen |= {event.id: event for event in found}
+        causes = {cause for event in found if event.topic not in ROOTS for cause in event.causes}
+        wanted = sorted(causes - seen.keys())
+    return list(seen.values())
+
+
+def _told(event: ArchivedEvent) -> Told:
+    return Told(
+        id=event.id,
+        type=event.topic,
+        time=event.time,
+        subject=event.subject,
+        sentence=sentence(event.body) or event.topic.replace("-", " "),
+        causes=event.causes,
+    )

@@ -1,0 +1,74 @@
+"""An answer that goes on: the archive as `text/event-stream`."""
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from loopwright_common.database.database import Database
+from loopwright_common.errors import InvalidError
+from loopwright_common.web.app import problem
+from loopwright_registry.archive.domain import Wanted
+from loopwright_registry.archive.feed import Feed
+from loopwright_registry.archive.repository import Archive
+from loopwright_registry.mlflow.domain import LARGEST_INTEGER
+
+MEDIA_TYPE = "text/event-stream"
+LAST_ID = "last-event-id"
+_RETRY_SECONDS = "5"
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Stream(StreamingResponse):
+    """One follower of the feed; 503 when there are too many."""
+
+    def __init__(self, feed: Feed, position: int, wanted: Wanted) -> None:
+        super().__init__(feed.follow(position, wanted), media_type=MEDIA_TYPE, headers=_HEADERS)
+        self._feed = feed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._feed.admit():
+            await _full()(scope, receive, send)
+            return
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.leave()
+
+
+def asked_for(request: Request) -> bool:
+    return MEDIA_TYPE in request.headers.get("accept", "")
+
+
+async def start_of(request: Request, after: int | None, database: Database) -> int:
+    """The position behind which to begin: a returning follower's, the one asked for, or now's.
+
+    InvalidError for one that there is not.
+    """
+    async with database.read() as connection:
+        newest = await Archive(connection).newest_position()
+    last_id = request.headers.get(LAST_ID)
+    if not last_id:
+        return newest if after is None else _existing("after", after, newest)
+    if not last_id.isascii() or not last_id.isdigit() or int(last_id[:20]) > LARGEST_INTEGER:
+        raise InvalidError(
+            f"header Last-Event-ID: {last_id[:40]!r} is no position; send the `id` of an event",
+            field=LAST_ID,
+        )
+    return _existing(LAST_ID, int(last_id), newest)
+
+
+def _existing(field: str, position: int, newest: int) -> int:
+    if position > newest:
+        raise InvalidError(
+            f"{field}: there is no position {position} yet; the newest is {newest}", field=field
+        )
+    return position
+
+
+def _full() -> Response:
+    answer = problem(
+        503, "Unavailable", "too many streams are open; come back later, or read pages of events, "
+        "or raise LOOPWRIGHT_REGISTRY_STREAMS",
+    )  # fmt: skip
+    answer.headers["Retry-After"] = _RETRY_SECONDS
+    return answer

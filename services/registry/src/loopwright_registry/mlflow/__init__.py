@@ -1,0 +1,1 @@
+"""What MLflow's API needs everywhere: JSON, filters, page tokens, SQL that both engines take."""

@@ -1,0 +1,223 @@
+"""MLflow's JSON: how requests are read and answers written.
+
+Keys come in snake_case or camelCase, int64 as number or text, null means absent; answers leave out
+what is not set and write NaN as text.
+"""
+
+import json
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Self, TypeVar, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+from starlette.requests import Request
+
+from loopwright_common.database.database import Database
+from loopwright_common.database.unit_of_work import Cause
+from loopwright_common.errors import InvalidError, TooLargeError
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_registry.mlflow.domain import LARGEST_FLOAT, LARGEST_INTEGER, Metric, check_text
+
+CAUSE_HEADER = "loopwright-cause"
+LARGEST_BODY = 32 << 20
+
+Answer = dict[str, Any]
+Int64 = Annotated[int, Field(ge=-LARGEST_INTEGER - 1, le=LARGEST_INTEGER)]
+
+
+class Asked(BaseModel):
+    """A request, or a part of one."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_absent_and_text_is_text(cls, fields: object) -> object:
+        if not isinstance(fields, Mapping):
+            return fields
+        for name, value in fields.items():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str):
+                    check_text(name, text)
+        return {key: value for key, value in fields.items() if value is not None}
+
+    @classmethod
+    def read(cls, fields: Mapping[str, object]) -> Self:
+        """InvalidError in MLflow's words where a field is missing or wrong."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise InvalidError(_complaint(first["type"], first["loc"], first["input"])) from None
+
+    @classmethod
+    def lists(cls) -> set[str]:
+        """The names of the repeated fields, in both spellings."""
+        names = [n for n, f in cls.model_fields.items() if get_origin(f.annotation) is list]
+        return {*names, *map(to_camel, names)}
+
+
+class Pair(Asked):
+    """A tag or a parameter."""
+
+    key: str = Field(max_length=250)
+    value: str = ""
+
+
+class AskedMetric(Asked):
+    """A point as clients send it; `run_id` beside it is ignored."""
+
+    key: str
+    value: float
+    timestamp: Int64
+    step: Int64 = 0
+    model_id: str | None = Field(default=None, max_length=64)
+    dataset_name: str | None = Field(default=None, max_length=500)
+    dataset_digest: str | None = Field(default=None, max_length=36)
+
+    def metric(self, run_id: str) -> Metric:
+        return Metric(
+            key=self.key,
+            value=self.value,
+            timestamp=self.timestamp,
+            step=self.step,
+            run_id=run_id,
+            model_id=self.model_id or None,
+            dataset_name=self.dataset_name,
+            dataset_digest=self.dataset_digest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an endpoint may use besides its request."""
+
+    database: Database
+    store: ArtifactStore
+    cause: Cause | None = None
+    bearer: str | None = None
+    """The token that came with the request."""
+    largest_upload: int = 16 << 30
+
+
+A = TypeVar("A", bound=Asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[A]):
+    """One operation of MLflow's API, by method and path below the version prefix."""
+
+    method: str
+    path: str
+    asked: type[A]
+    handle: Callable[[A, Call], Awaitable[Answer]]
+
+
+Endpoints = Sequence[Endpoint[Any]]
+
+
+async def fields_of(request: Request, asked: type[Asked]) -> dict[str, object]:
+    """The fields in path, query and body; a body that is no JSON object counts as empty."""
+    if request.method == "GET":
+        fields = _query_fields(request, asked.lists())
+    else:
+        fields = await _body_fields(request)
+    return {**fields, **request.path_params}
+
+
+def cause_of(request: Request) -> Cause | None:
+    """The cause that the trainer hands on; InvalidError when it is garbled."""
+    text = request.headers.get(CAUSE_HEADER)
+    if text is None:
+        return None
+    try:
+        return Cause.from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        raise InvalidError(
+            f"header {CAUSE_HEADER}: give chain_id, event_ids and traceparent as a JSON object"
+        ) from None
+
+
+def bearer_of(request: Request) -> str | None:
+    """The token in the header `Authorization: Bearer TOKEN`."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def written(answer: object) -> bytes:
+    """The answer as JSON, without what is not set."""
+    return json.dumps(_set_only(answer), separators=(",", ":"), allow_nan=False).encode()
+
+
+def pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def mapping(given: Sequence[Pair]) -> dict[str, str]:
+    return {pair.key: pair.value for pair in given}
+
+
+def written_metric(metric: Metric) -> Answer:
+    return {
+        "key": metric.key,
+        "value": metric.value,
+        "timestamp": metric.timestamp,
+        "step": metric.step,
+        "dataset_name": metric.dataset_name,
+        "dataset_digest": metric.dataset_digest,
+        "model_id": metric.model_id,
+        "run_id": metric.run_id,
+    }
+
+
+def _set_only(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _set_only(v) for k, v in value.items() if v is not None and v != []}
+    if isinstance(value, list | tuple):
+        return [_set_only(item) for item in value]
+    if isinstance(value, float):
+        return _number(value)
+    return value
+
+
+def _number(value: float) -> float | str:
+    if math.isnan(value):
+        return "NaN"
+    return max(-LARGEST_FLOAT, min(LARGEST_FLOAT, value))
+
+
+def _query_fields(request: Request, lists: set[str]) -> dict[str, object]:
+    query = request.query_params
+    return {key: query.getlist(key) if key in lists else query[key] for key in query}
+
+
+async def _body_fields(request: Request) -> dict[str, object]:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise TooLargeError(f"the body is larger than {LARGEST_BODY} bytes; send several")
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _complaint(kind: str, place: tuple[int | str, ...], value: object) -> str:
+    name = ".".join(str(part) for part in place)
+    if kind == "missing":
+        return f"Missing value for required parameter '{name}'."
+    shown = json.dumps(value, default=str)[:100]
+    long = "; it is too long" if kind in ("string_too_long", "too_long") else ""
+    return f"Invalid value {shown} for parameter '{name}' supplied{long}."

@@ -1,0 +1,1 @@
+"""MLflow's REST API, an endpoint module per resource."""

@@ -1,0 +1,106 @@
+"""MLflow's REST API as one app, with MLflow's error shape; mounted at /api and /ajax-api."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from loopwright_common.errors import (
+    ConflictError,
+    CorruptError,
+    InvalidError,
+    LoopwrightError,
+    NotFoundError,
+    RefusedError,
+    TooLargeError,
+    UnavailableError,
+)
+from loopwright_registry.mlflow.domain import AlreadyExistsError
+from loopwright_registry.mlflow.json import (
+    Call,
+    Endpoint,
+    Endpoints,
+    bearer_of,
+    cause_of,
+    fields_of,
+    written,
+)
+
+CODES: Mapping[type[LoopwrightError], tuple[int, str]] = {
+    AlreadyExistsError: (400, "RESOURCE_ALREADY_EXISTS"),
+    InvalidError: (400, "INVALID_PARAMETER_VALUE"),
+    TooLargeError: (413, "INVALID_PARAMETER_VALUE"),
+    NotFoundError: (404, "RESOURCE_DOES_NOT_EXIST"),
+    ConflictError: (409, "RESOURCE_CONFLICT"),
+    RefusedError: (403, "PERMISSION_DENIED"),
+    CorruptError: (500, "DATA_LOSS"),
+    UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
+}
+RETRY_SECONDS = "2"
+SERVER_INFO = {
+    "store_type": "SqlStore",
+    "workspaces_enabled": False,
+    "multipart_uploads_enabled": False,
+    "multipart_downloads_enabled": False,
+    "artifact_serving_enabled": True,
+    "artifacts_presigned_only": False,
+}
+
+
+def mlflow_app(endpoints: Endpoints, more: Sequence[Route], call: Call) -> Starlette:
+    """`more` are routes that stream and so read their requests themselves."""
+    routes = [
+        Route(f"/2.0{endpoint.path}", _route(endpoint, call), methods=[endpoint.method])
+        for endpoint in endpoints
+    ]
+    info = Route("/3.0/mlflow/server-info", _server_info, methods=["GET"])
+    return Starlette(
+        routes=[*routes, *more, info],
+        exception_handlers={
+            LoopwrightError: _on_error,
+            HTTPException: _on_http_error,
+            Exception: _on_fault,
+        },
+    )
+
+
+def _route(endpoint: Endpoint[Any], call: Call) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        asked = endpoint.asked.read(await fields_of(request, endpoint.asked))
+        given = replace(call, cause=cause_of(request), bearer=bearer_of(request))
+        body = written(await endpoint.handle(asked, given))
+        return Response(body, media_type="application/json")
+
+    return answer
+
+
+async def _server_info(_request: Request) -> Response:
+    return JSONResponse(SERVER_INFO)
+
+
+async def _on_error(_request: Request, error: Exception) -> Response:
+    found = next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
+    status, code = found or (500, "INTERNAL_ERROR")
+    answer = _shaped(status, code, str(error))
+    if status == 503:
+        answer.headers["Retry-After"] = RETRY_SECONDS
+    return answer
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    code = "ENDPOINT_NOT_FOUND" if status in (404, 405) else "BAD_REQUEST"
+    return _shaped(404 if status == 405 else status, code, f"{request.method} {request.url.path}")
+
+
+async def _on_fault(_request: Request, error: Exception) -> Response:
+    return _shaped(500, "INTERNAL_ERROR", f"internal fault: {type(error).__name__}")
+
+
+def _shaped(status: int, code: str, message: str) -> Response:
+    return JSONResponse({"error_code": code, "message": message}, status_code=status)

@@ -1,0 +1,51 @@
+"""Which attempt of a pipeline run may write to its MLflow run: the newest, known by its token."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.errors import ConflictError, RefusedError
+from loopwright_registry.mlflow.json import Call
+from loopwright_registry.runs.domain import Attempt
+from loopwright_registry.runs.repository import Runs
+
+
+async def hold_run(uow: UnitOfWork, run_id: str, attempt: Attempt) -> None:
+    """From its commit on, no earlier attempt writes to the run.
+
+    ConflictError unless the attempt is newer than the one that holds the run.
+    """
+    runs = Runs(uow.connection)
+    await uow.lock(_lock(run_id))
+    await runs.info(run_id)
+    holder = (await runs.attempts([run_id])).get(run_id)
+    if holder and holder.number >= attempt.number:
+        raise ConflictError(
+            f"attempt {holder.number} holds run {run_id}, so attempt {attempt.number} cannot"
+        )
+    await runs.put_attempt(run_id, attempt)
+
+
+async def require_attempt(uow: UnitOfWork, bearer: str | None, *run_ids: str) -> None:
+    """Until the end of this transaction only this caller writes to the runs.
+
+    RefusedError where an attempt with another token holds one; a run that none holds is open.
+    """
+    await uow.lock(*map(_lock, run_ids))
+    for run_id, holder in (await Runs(uow.connection).attempts(run_ids)).items():
+        if not holder.admits(bearer):
+            raise RefusedError(
+                f"run {run_id} belongs to a newer attempt; this attempt was superseded"
+            )
+
+
+@asynccontextmanager
+async def writing(call: Call, run_id: str) -> AsyncGenerator[UnitOfWork, None]:
+    """A transaction in which only this caller writes to the run."""
+    async with call.database.unit_of_work() as uow:
+        await require_attempt(uow, call.bearer, run_id)
+        yield uow
+
+
+def _lock(run_id: str) -> str:
+    return f"run/{run_id}"

@@ -1,0 +1,1 @@
+"""Versions of models: registration, sealing, sources, aliases."""

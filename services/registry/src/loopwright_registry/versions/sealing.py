@@ -1,0 +1,206 @@
+"""What is read before a version is sealed: its files, its MLmodel, its run's datasets.
+
+All of this happens before the transaction that creates the version; `changed` says inside it
+whether the files are still the same.
+"""
+
+import asyncio
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common import clock
+from loopwright_common.database.database import Database
+from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_common.failpoints import failpoint
+from loopwright_common.storage.artifact_store import ArtifactStore, Blob
+from loopwright_common.storage.package import PackageFile, manifest_of
+from loopwright_common.storage.parquet_stats import extent_of
+from loopwright_registry.artifacts.domain import SCHEME, artifact_path
+from loopwright_registry.artifacts.repository import Artifacts
+from loopwright_registry.logged_models.domain import LoggedModel
+from loopwright_registry.models.domain import (
+    DATASET_PATHS,
+    DATASETS_TAG,
+    NewVersion,
+    Package,
+    Role,
+    SealedDataset,
+    format_of,
+    json_tag,
+    signature_of,
+)
+from loopwright_registry.runs.domain import Run
+from loopwright_registry.runs.repository import Runs
+from loopwright_registry.versions.sources import resolve
+
+_LARGEST_MLMODEL = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A version to be: with a package it can be sealed, without one `unsealed` says why not."""
+
+    run: Run | None = None
+    logged: LoggedModel | None = None
+    package: Package | None = None
+    datasets: Sequence[SealedDataset] = ()
+    unsealed: str | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        return self.run.info.run_id if self.run else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    root: str | None = None
+    files: list[PackageFile] = field(default_factory=list)
+    run: Run | None = None
+    logged: LoggedModel | None = None
+    datasets: Mapping[Role, Blob] = field(default_factory=dict)
+
+
+async def draft(database: Database, store: ArtifactStore, asked: NewVersion) -> Draft:
+    """Read the package and put its manifest into the store, where nobody looks for it yet."""
+    async with database.read() as connection:
+        found = await _find(connection, asked)
+    package, unsealed = await _package(store, found, asked.source)
+    datasets = []
+    if package and found.run:
+        details = json_tag(asked.tags, DATASETS_TAG) or {}
+        for role, blob in found.datasets.items():
+            given = details.get(role)
+            datasets.append(await _dataset(store, role, blob, given, found.run))
+    return Draft(
+        run=found.run, logged=found.logged, package=package, datasets=datasets, unsealed=unsealed
+    )
+
+
+async def changed(connection: AsyncConnection, package: Package) -> bool:
+    """Whether the files are no longer those that were read."""
+    return await Artifacts(connection).under(package.root) != list(package.files)
+
+
+async def _find(connection: AsyncConnection, asked: NewVersion) -> _Found:
+    root = await resolve(connection, asked.source)
+    run_id = asked.run_id or (root.run_id if root else None)
+    if root and root.run_id and asked.run_id and root.run_id != asked.run_id:
+        raise InvalidError(
+            f"source {asked.source} belongs to run {root.run_id}, not {asked.run_id}",
+            field="source",
+        )
+    run = await _run(connection, run_id)
+    if root is None:
+        return _Found(run=run)
+    artifacts = Artifacts(connection)
+    return _Found(
+        root=root.path,
+        files=await artifacts.under(root.path),
+        run=run,
+        logged=root.logged,
+        datasets=await _dataset_blobs(artifacts, run) if run else {},
+    )
+
+
+async def _run(connection: AsyncConnection, run_id: str | None) -> Run | None:
+    """Version and run may come from different servers, so an unknown run is none."""
+    try:
+        return await Runs(connection).get(run_id) if run_id else None
+    except NotFoundError:
+        return None
+
+
+async def _dataset_blobs(artifacts: Artifacts, run: Run) -> dict[Role, Blob]:
+    if not run.info.artifact_uri.startswith(f"{SCHEME}/"):
+        return {}
+    root = artifact_path(run.info.artifact_uri)
+    found = {role: await artifacts.find(f"{root}/{path}") for role, path in DATASET_PATHS.items()}
+    return {role: blob for role, blob in found.items() if blob}
+
+
+async def _package(
+    store: ArtifactStore, found: _Found, source: str
+) -> tuple[Package | None, str | None]:
+    if found.root is None:
+        return None, f"not sealed: {source} lies outside this registry's artifact store"
+    mlmodel = next((file for file in found.files if file.path == "MLmodel"), None)
+    if mlmodel is None:
+        return None, f"not sealed: there is no MLmodel file under {source}"
+    try:
+        described = await _read_mlmodel(store, mlmodel)
+        form, signature = format_of(described), signature_of(described)
+    except InvalidError as error:
+        return None, f"not sealed: {error}"
+    manifest = await store.put(manifest_of(found.files))
+    failpoint("registry.manifest-kept")
+    return (
+        Package(
+            root=found.root,
+            files=found.files,
+            digest=manifest.digest,
+            format=form,
+            signature=signature,
+        ),
+        None,
+    )
+
+
+async def _read_mlmodel(store: ArtifactStore, file: PackageFile) -> Mapping[str, Any]:
+    import yaml
+
+    if file.size > _LARGEST_MLMODEL:
+        raise InvalidError(f"the MLmodel file has {file.size} bytes; at most {_LARGEST_MLMODEL}")
+    content = await store.get(file.digest)
+    try:
+        described = await asyncio.to_thread(yaml.safe_load, content)
+    except yaml.YAMLError as error:
+        raise InvalidError(f"the MLmodel file is no YAML: {error}") from None
+    if not isinstance(described, Mapping):
+        raise InvalidError("the MLmodel file is no YAML mapping")
+    return described
+
+
+async def _dataset(
+    store: ArtifactStore, role: Role, blob: Blob, given: object, run: Run
+) -> SealedDataset:
+    """Facts from the tag where it has them, else from the file itself."""
+    details = given if isinstance(given, dict) else None
+    if details is None or not isinstance(details.get("rows"), int):
+        content = await store.get(blob.digest)
+        details = {**await asyncio.to_thread(_measured, content), **(details or {})}
+    until = details.get("until") or _text(run.info.start_ms)
+    return SealedDataset(
+        role=role,
+        digest=blob.digest,
+        location=store.location(blob.digest),
+        rows=details["rows"],
+        target=details.get("target"),
+        from_=details.get("from"),
+        until=until,
+    )
+
+
+def _measured(content: bytes) -> dict[str, Any]:
+    """Rows, and first and last `time` where there is such a column."""
+    import pyarrow as pa
+
+    try:
+        extent = extent_of(io.BytesIO(content))
+    except pa.ArrowException as error:
+        raise InvalidError(f"a dataset artifact is no readable Parquet file: {error}") from None
+    return {
+        "rows": extent.rows,
+        "from": clock.to_text(extent.first) if extent.first else None,
+        "until": clock.to_text(extent.last) if extent.last else None,
+    }
+
+
+def _text(milliseconds: int | None) -> str | None:
+    if milliseconds is None:
+        return None
+    return clock.to_text(datetime.fromtimestamp(milliseconds / 1000, UTC))

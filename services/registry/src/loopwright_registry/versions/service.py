@@ -1,0 +1,141 @@
+"""Use cases of the registry proper; none commits."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from loopwright_common import clock
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.errors import ConflictError
+from loopwright_common.events import AliasChanged, VersionDeleted
+from loopwright_registry.models.domain import (
+    CHAMPION,
+    RegisteredModel,
+    Route,
+    Use,
+    subject_of,
+)
+from loopwright_registry.models.repository import ChampionDecision, Models
+from loopwright_registry.models.route_repository import Routes
+from loopwright_registry.versions.repository import Versions
+
+CLIENT, DEPLOYER = "client", "deployer"
+USES: Mapping[Use, str] = {
+    "live": "serves traffic; promote another version or abort its deployment first",
+    "shadow": "answers beside the champion; finish or abort its deployment first",
+    "kept": "is kept loaded for an undo, until `deploy.keep` newer champions have followed it",
+}
+
+
+async def locked(uow: UnitOfWork, name: str) -> RegisteredModel:
+    """The model, which nobody else writes to until the end of this transaction."""
+    models = Models(uow.connection)
+    model = await models.named(name)
+    await uow.lock(_lock(model.model_id))
+    same = await models.named(name)
+    if same.model_id != model.model_id:
+        raise ConflictError(f"{name} was renamed or deleted meanwhile; try again")
+    return same
+
+
+async def set_alias(
+    uow: UnitOfWork, model: RegisteredModel, alias: str, version: int | None, by: str
+) -> None:
+    """Move (or with None remove) an alias and say so; where it is already, nothing happens."""
+    before = await Models(uow.connection).set_alias(model.model_id, alias, version)
+    if before == version:
+        return
+    data = AliasChanged(
+        model_id=model.model_id,
+        model=model.name,
+        alias=alias,
+        version=version,
+        previous=before,
+        by=by,
+    )
+    await uow.emit(data, key=model.model_id, subject=subject_of(model.name, version))
+
+
+async def decide_champion(
+    uow: UnitOfWork, model_id: str, version: int | None, decided_at: datetime
+) -> None:
+    """Follow the deployer; an older decision than the last, or a repeated one, changes nothing.
+
+    The version may not be known here yet: then the decision waits for it.
+    """
+    await uow.lock(_lock(model_id))
+    models = Models(uow.connection)
+    last = await models.champion_decision(model_id)
+    moment = clock.to_text(decided_at)
+    if last and last.decided_at >= moment:
+        return
+    model = await models.find(model_id)
+    missing = version and not await Versions(uow.connection).find(model_id, version)
+    pending = model is None or bool(missing)
+    await models.decide_champion(model_id, ChampionDecision(version, moment, pending))
+    if model and not pending:
+        await set_alias(uow, model, CHAMPION, version, DEPLOYER)
+
+
+async def complete_champion(uow: UnitOfWork, model_id: str, version: int) -> None:
+    """Apply a decision that came before its version, on a locked model."""
+    models = Models(uow.connection)
+    decision, model = await models.champion_decision(model_id), await models.find(model_id)
+    if model and decision and decision.pending and decision.version == version:
+        await models.decide_champion(model_id, decision._replace(pending=False))
+        await set_alias(uow, model, CHAMPION, version, DEPLOYER)
+
+
+async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIENT) -> None:
+    """ConflictError while the version is champion or loaded; its number is never given again."""
+    model = await locked(uow, name)
+    versions = Versions(uow.connection)
+    version = await versions.get(name, number)
+    if CHAMPION in version.aliases:
+        raise ConflictError(
+            f"version {number} of {name} is its champion and serves traffic; promote another first"
+        )
+    for route in await Routes(uow.connection).of_model(model.model_id):
+        if use := route.versions.get(number):
+            raise ConflictError(
+                f"version {number} of {name} cannot be deleted: in {route.environment} it "
+                f"{USES[use]}"
+            )
+    for alias in version.aliases:
+        await set_alias(uow, model, alias, None, by)
+    await versions.delete(model.model_id, number)
+    data = VersionDeleted(model_id=model.model_id, model=name, version=number, by=by)
+    await uow.emit(data, key=model.model_id, subject=subject_of(name, number))
+
+
+async def delete_model(uow: UnitOfWork, name: str) -> None:
+    model = await locked(uow, name)
+    await require_undeployed(uow, model, "deleted")
+    for version in await Versions(uow.connection).of_model(model.model_id):
+        await delete_version(uow, name, version.version)
+    await Models(uow.connection).delete(model.model_id)
+
+
+async def require_undeployed(uow: UnitOfWork, model: RegisteredModel, what: str) -> None:
+    """ConflictError while the model has a champion or a route."""
+    if CHAMPION in model.aliases:
+        raise ConflictError(
+            f"{model.name} is deployed (version {model.aliases[CHAMPION]} is its champion), "
+            f"so it cannot be {what}"
+        )
+    for route in await Routes(uow.connection).of_model(model.model_id):
+        if route.versions:
+            numbers = ", ".join(str(number) for number in sorted(route.versions))
+            raise ConflictError(
+                f"{model.name} is deployed in {route.environment} (versions {numbers} are loaded), "
+                f"so it cannot be {what}"
+            )
+
+
+async def put_route(uow: UnitOfWork, model_id: str, route: Route) -> None:
+    """An older revision than the one known changes nothing."""
+    await uow.lock(_lock(model_id))
+    await Routes(uow.connection).put(model_id, route)
+
+
+def _lock(model_id: str) -> str:
+    return f"model/{model_id}"

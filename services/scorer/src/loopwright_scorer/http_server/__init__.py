@@ -1,0 +1,1 @@
+"""The port of the inference protocols: parsing, limits, the fast path."""

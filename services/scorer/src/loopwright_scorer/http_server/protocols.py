@@ -1,0 +1,27 @@
+"""The inference protocols that are spoken over HTTP."""
+
+from collections.abc import Awaitable, Callable
+
+from loopwright_scorer.inference.call_stats import Ledger
+from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.protocols.base import HttpProtocol
+from loopwright_scorer.protocols.mlflow.http import Invocations
+from loopwright_scorer.protocols.model_repository import ModelRepository
+from loopwright_scorer.protocols.openapi.http import ModelPages
+from loopwright_scorer.protocols.v1.http import Predictions
+from loopwright_scorer.protocols.v2.http import OpenInference
+
+
+def http_protocols(
+    scoring: Scoring,
+    unready: Callable[[], Awaitable[str | None]],
+    ledger: Ledger,
+    repository: ModelRepository,
+) -> list[HttpProtocol]:
+    """Of several that claim a path the first has it."""
+    return [
+        OpenInference(scoring, unready, ledger, repository),
+        Predictions(scoring),
+        ModelPages(scoring.routes),
+        Invocations(scoring),
+    ]

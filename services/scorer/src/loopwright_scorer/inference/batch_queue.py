@@ -1,0 +1,85 @@
+"""Who waits for a model, and who of them is computed next."""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from loopwright_scorer.errors import DeadlineError
+from loopwright_scorer.models.loaded_model import LoadedModel, Scored
+from loopwright_scorer.tensors.inputs import Inputs
+
+_BATCH_SECONDS = 0.1
+"""How long a batch may be expected to take, so that nobody waits long behind it."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A call; what has begun is finished, and counts as evidence of its version."""
+
+    inputs: Inputs
+    deadline: float
+    """On the monotonic clock."""
+    done: asyncio.Future[Scored]
+    since: int = 0
+    """When it joined the line, in ns."""
+    has_begun: bool = False
+
+    def give_up(self, error: Exception) -> bool:
+        """Whether it was still time for that."""
+        if self.has_begun or self.done.done():
+            return False
+        self.done.set_exception(error)
+        return True
+
+    def settle(self, result: Scored | BaseException, began: int) -> None:
+        """Computed since `began`, in ns; who has been cancelled does not hear of it."""
+        if self.done.done():
+            return
+        if isinstance(result, BaseException):
+            self.done.set_exception(result)
+        else:
+            result.queued_ns = began - self.since
+            self.done.set_result(result)
+
+
+@dataclass(slots=True)
+class Line:
+    """Those who wait for a model; `calls` counts those in its batch too."""
+
+    waiting: deque[Waiting] = field(default_factory=deque)
+    calls: int = 0
+    is_served: bool = False
+
+    def join(self, each: Waiting) -> None:
+        each.since = time.perf_counter_ns()
+        self.waiting.append(each)
+
+    def leave(self, each: Waiting) -> None:
+        """What has not begun is not kept for a batch to come."""
+        if not each.has_begun:
+            with suppress(ValueError):
+                self.waiting.remove(each)
+
+    def next_batch(self, model: LoadedModel) -> list[Waiting]:
+        """What begins now; nothing when nobody waits."""
+        batch: list[Waiting] = []
+        rows = 0
+        while self.waiting:
+            each = self.waiting[0]
+            if batch and model.seconds(rows + each.inputs.rows) > _BATCH_SECONDS:
+                break
+            self.waiting.popleft()
+            if time.monotonic() > each.deadline:
+                each.give_up(late())
+            if each.done.done():
+                continue
+            each.has_begun = True
+            batch.append(each)
+            rows += each.inputs.rows
+        return batch
+
+
+def late() -> DeadlineError:
+    return DeadlineError("the time that the request gave is up")

@@ -1,0 +1,73 @@
+"""A call and its answer in neutral words: a protocol knows bytes, the core knows tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from loopwright_common.errors import InvalidError
+from loopwright_scorer.routing.routes import Route, ServedArm
+from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.outputs import Outputs
+from loopwright_scorer.tensors.tensors import NamedTensor, Request
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class Call:
+    """Whom a protocol was asked for; without version and alias the route chooses the arm."""
+
+    model: str
+    size: int
+    """Bytes of the body."""
+    version: int | None = None
+    alias: str | None = None
+    routing_key: str | None = None
+    request_id: str | None = None
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether the route chooses who answers."""
+        return self.version is None and self.alias is None
+
+
+@dataclass(slots=True)
+class Answered:
+    """What a version answered, for the protocol to write."""
+
+    route: Route
+    arm: ServedArm
+    request: Request
+    inputs: Inputs
+    outputs: Outputs
+
+    def tensors(self) -> Sequence[NamedTensor]:
+        """The outputs asked for; InvalidError when one is not there."""
+        tensors = self.outputs.tensors()
+        wanted = self.request.outputs
+        if wanted is None:
+            return tensors
+        if unknown := wanted - {name for name, _ in tensors}:
+            there = ", ".join(name for name, _ in tensors)
+            raise InvalidError(f"outputs: the model has no {min(unknown)!r}, only {there}")
+        return [tensor for tensor in tensors if tensor[0] in wanted]
+
+
+class Exchange(Protocol[R_co]):
+    """One request in one protocol. Both steps may run in a thread, one after the other."""
+
+    def read(self) -> Request:
+        """InvalidError names what is wrong, UnsupportedError what is not served."""
+        ...
+
+    def write(self, answered: Answered) -> R_co:
+        """The answer in the protocol's own form; InvalidError for outputs that are not there."""
+        ...
+
+
+@dataclass(slots=True)
+class Answer(Generic[R]):
+    content: R
+    prediction_id: str
+    version: int

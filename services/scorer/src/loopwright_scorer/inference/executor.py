@@ -1,0 +1,198 @@
+"""Where answers are computed: at once on the event loop, or, when that would block, in a thread.
+
+A model computes one batch at a time. Calls that come meanwhile wait, and what has come when it is
+free goes as the next batch: batches form under load and never by waiting.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from loopwright_common.errors import LoopwrightError
+from loopwright_scorer.errors import GoneError, OverloadedError
+from loopwright_scorer.inference.batch_queue import Line, Waiting, late
+from loopwright_scorer.models.loaded_model import LoadedModel, Scored
+from loopwright_scorer.tensors.array_stack import UnlikeError
+from loopwright_scorer.tensors.inputs import Inputs, joined
+
+Gone = Callable[[], Awaitable[object]]
+"""Returns once the caller has gone; cancelled when that is of no interest any more."""
+LOOP_BYTES = 256 << 10
+"""Bodies up to this size are read, and answers to them written, on the event loop."""
+_LOOP_SECONDS = 0.003
+"""Calls expected to take longer are computed in a thread."""
+_MOST_THREADS = 64
+"""Models that compute at the same time: threads of their own, so that one that hangs holds none."""
+
+
+class Compute:
+    """Computes for all models of a replica; at most `queue` calls wait.
+
+    One model's take no more places than are left, so that others find some when it hangs.
+    """
+
+    def __init__(
+        self,
+        queue: int,
+        bring: Callable[[LoadedModel], Awaitable[None]] | None = None,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        """`bring` puts a model into memory that is not there."""
+        self._room = self._queue = queue
+        self._bring = bring
+        self._lines: dict[int, Line] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, "compute")
+        Gauge(
+            "loopwright_compute_waiting",
+            "Calls that wait for a model or are computed in a thread.",
+            registry=registry,
+        ).set_function(lambda: self._queue - self._room)
+        self._abandoned = Counter(
+            "loopwright_calls_abandoned",
+            "Calls whose callers had gone before computing them began.",
+            registry=registry,
+        )
+
+    def at_once(
+        self, model: LoadedModel, inputs: Inputs, within: float = _LOOP_SECONDS
+    ) -> Scored | None:
+        """The answer where it takes no more seconds; None where `later` has to be asked."""
+        if model.seconds(inputs.rows) > within:
+            return None
+        return model.predict(inputs)
+
+    async def later(
+        self, model: LoadedModel, inputs: Inputs, deadline: float, gone: Gone | None = None
+    ) -> Scored:
+        """OverloadedError when too many wait; where computing has not begun, DeadlineError past
+        `deadline` (monotonic) and GoneError once `gone` returns.
+        """
+        line = self._line_of(model)
+        each = Waiting(inputs, deadline, asyncio.get_running_loop().create_future())
+        self._room -= 1
+        line.calls += 1
+        model.callers += 1
+        try:
+            with self._giving_up(each, gone):
+                await self._bring_in(model, each)
+                if not each.done.done():
+                    self._enter(line, model, each)
+                return await each.done
+        finally:
+            line.leave(each)
+            model.callers -= 1
+            line.calls -= 1
+            self._room += 1
+            self._forget(model, line)
+            del each  # An error in it leads here by its trace: a circle, which would keep inputs.
+
+    def _line_of(self, model: LoadedModel) -> Line:
+        line = self._lines.get(id(model)) or Line()
+        if line.calls >= self._room:
+            raise OverloadedError(
+                f"{line.calls} calls wait for this model, and {self._room} of {self._queue} places"
+                " are left; come again, add workers or replicas, or raise LOOPWRIGHT_SCORER_QUEUE"
+            )
+        self._lines[id(model)] = line
+        return line
+
+    @contextmanager
+    def _giving_up(self, each: Waiting, gone: Gone | None) -> Iterator[None]:
+        """Meanwhile the call is given up at its deadline and when its caller has gone."""
+        ends: list[asyncio.TimerHandle | asyncio.Task[None]] = []
+        if each.deadline < math.inf:
+            left = each.deadline - time.monotonic()
+            ends.append(asyncio.get_running_loop().call_later(left, each.give_up, late()))
+        if gone is not None:
+            ends.append(asyncio.create_task(self._abandon(each, gone)))
+        try:
+            yield
+        finally:
+            for end in ends:
+                end.cancel()
+
+    async def _abandon(self, each: Waiting, gone: Gone) -> None:
+        await gone()
+        if each.give_up(GoneError()):
+            self._abandoned.inc()
+
+    async def _bring_in(self, model: LoadedModel, each: Waiting) -> None:
+        if model.is_in_memory or self._bring is None:
+            return
+        coming = asyncio.ensure_future(self._bring(model))
+        either: Sequence[asyncio.Future[Any]] = (coming, each.done)
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                await coming
+        finally:
+            coming.cancel()
+
+    def _enter(self, line: Line, model: LoadedModel, each: Waiting) -> None:
+        line.join(each)
+        if not line.is_served:
+            line.is_served = True
+            task = asyncio.create_task(self._serve(model, line))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, model: LoadedModel, line: Line) -> None:
+        """Until nobody waits; it holds the model, also for callers that have gone."""
+        model.callers += 1
+        while batch := line.next_batch(model):
+            began = time.perf_counter_ns()
+            results = await self._in_thread(model, [each.inputs for each in batch])
+            for each, result in zip(batch, results, strict=True):
+                each.settle(result, began)
+        model.callers -= 1
+        line.is_served = False
+        self._forget(model, line)
+
+    def _forget(self, model: LoadedModel, line: Line) -> None:
+        if not line.calls and not line.is_served:
+            self._lines.pop(id(model), None)
+
+    async def _in_thread(
+        self, model: LoadedModel, parts: Sequence[Inputs]
+    ) -> Sequence[Scored | BaseException]:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, _compute, model, parts)
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+            return [error] * len(parts)
+
+
+def _compute(model: LoadedModel, parts: Sequence[Inputs]) -> list[Scored | BaseException]:
+    """Results in order; a batch that fails is computed call by call, so that each fails alone."""
+    if len(parts) > 1:
+        try:
+            together = model.predict(joined(parts))
+        except (LoopwrightError, UnlikeError):
+            together = None
+        if together is not None and together.outputs is not None:
+            return _apart(parts, together)
+    return [_alone(model, part) for part in parts]
+
+
+def _apart(parts: Sequence[Inputs], together: Scored) -> list[Scored | BaseException]:
+    assert together.outputs is not None  # noqa: S101  (asked before)
+    scored: list[Scored | BaseException] = []
+    start = 0
+    for part in parts:
+        scored.append(Scored(part, together.outputs.rows(start, start + part.rows)))
+        start += part.rows
+    return scored
+
+
+def _alone(model: LoadedModel, part: Inputs) -> Scored | BaseException:
+    try:
+        return model.predict(part)
+    except LoopwrightError as error:
+        return error

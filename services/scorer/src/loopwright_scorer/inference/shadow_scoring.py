@@ -1,0 +1,145 @@
+"""Shadow arms: they compute what live arms have answered, after the answer, and never delay one."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+
+from loopwright_common.errors import LoopwrightError
+from loopwright_scorer.errors import OverloadedError
+from loopwright_scorer.inference.call_recorder import Accounts, Done
+from loopwright_scorer.inference.call_stats import Spent
+from loopwright_scorer.inference.executor import LOOP_BYTES, Compute
+from loopwright_scorer.inference.prediction_ids import PredictionIds
+from loopwright_scorer.routing.record_policy import told_error
+from loopwright_scorer.routing.routes import Route, ServedArm
+from loopwright_scorer.tensors.tensors import Request
+
+log = structlog.get_logger()
+_LOOP_SECONDS = 0.0005
+"""Longer calls are computed in a thread: live ones do not wait for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """A call that a live arm has answered; `unique` is the id that both arms' rows share."""
+
+    route: Route
+    request: Request
+    unique: str
+    request_id: str | None
+    size: int
+
+
+@dataclass(slots=True)
+class _Line:
+    """The calls that wait for one model's shadow arms."""
+
+    waiting: deque[Shadowed] = field(default_factory=deque)
+    size: int = 0
+
+
+class Shadows:
+    """Calls wait in a buffer of bounded size; what finds no room is dropped and counted.
+
+    One model's take no more than is left, so that others find some when a shadow arm hangs.
+    """
+
+    def __init__(
+        self,
+        compute: Compute,
+        accounts: Accounts,
+        ids: PredictionIds,
+        registry: CollectorRegistry,
+        *,
+        buffer: int,
+    ) -> None:
+        """`buffer`: bytes of requests that may wait."""
+        self._compute = compute
+        self._accounts = accounts
+        self._ids = ids
+        self._room = buffer
+        self._lines: dict[str, _Line] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dropped = Counter(
+            "loopwright_shadow_dropped",
+            "Calls that shadow arms did not see because they were busy.",
+            ["model"],
+            registry=registry,
+        )
+
+    def offer(self, answered: Shadowed) -> None:
+        model_id = answered.route.model_id
+        line = self._lines.get(model_id) or _Line()
+        if line.size + answered.size > self._room:
+            self._drop(answered)
+            return
+        if model_id not in self._lines:
+            self._lines[model_id] = line
+            task = asyncio.create_task(self._serve(model_id, line))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._room -= answered.size
+        line.size += answered.size
+        line.waiting.append(answered)
+
+    async def run(self) -> None:
+        """Until cancelled, and all that waits with it."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def _serve(self, model_id: str, line: _Line) -> None:
+        """Until nothing waits. What is computed keeps its room."""
+        while line.waiting:
+            await asyncio.sleep(0)  # live calls go first
+            answered = line.waiting.popleft()
+            for arm in answered.route.shadows:
+                await self._shadow(arm, answered)
+            self._room += answered.size
+            line.size -= answered.size
+        del self._lines[model_id]
+
+    def _drop(self, answered: Shadowed) -> None:
+        self._dropped.labels(answered.route.model).inc()
+
+    async def _shadow(self, arm: ServedArm, answered: Shadowed) -> None:
+        try:
+            await self._score(arm, answered)
+        except OverloadedError:
+            self._drop(answered)
+        except LoopwrightError as error:
+            why = told_error(answered.route.record, str(error))
+            log.warning("shadow.refused", version=arm.version, error=why)
+        except Exception:
+            log.exception("shadow.failed", version=arm.version)
+
+    async def _score(self, arm: ServedArm, answered: Shadowed) -> None:
+        started = time.perf_counter_ns()
+        if answered.size > LOOP_BYTES:
+            inputs = await asyncio.to_thread(arm.model.plan.read, answered.request)
+        else:
+            inputs = arm.model.plan.read(answered.request)
+        read = time.perf_counter_ns()
+        scored = self._compute.at_once(arm.model, inputs, _LOOP_SECONDS)
+        if scored is None:
+            scored = await self._compute.later(arm.model, inputs, math.inf)
+        computed = time.perf_counter_ns()
+        self._accounts.enter(
+            Done(
+                route=answered.route,
+                arm=arm,
+                slot="shadow",
+                scored=scored,
+                spent=Spent(started, read, computed, computed),
+                prediction_id=self._ids.seal(answered.unique, arm.version, answered.route.model_id),
+                request_id=answered.request_id,
+                size=answered.size,
+            )
+        )

@@ -1,0 +1,153 @@
+"""The process of one package: `python -I -B worker_main.py DESCRIPTOR`, a socket to its scorer.
+
+Needs nothing of Loopwright but the files named in its order, and of others what the package
+brings. The first frame is the order, the second an example; the answer to them says what the model
+is. Then rows come, and answers go, until the scorer closes the socket.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).resolve().parent
+_LARGEST = 1 << 30
+_PIP = ", with pip_requirements of mlflow's log_model"
+
+
+def main(descriptor: int) -> int:
+    # Whatever a library prints goes where errors go.
+    os.dup2(2, 1)
+    frames = _module(_HERE / "framing.py")
+    scorer = socket.socket(fileno=descriptor)
+    take = functools.partial(_take, scorer)
+    order, _ = frames.receive(take, _LARGEST)
+    confined = _module(_HERE / "sandbox.py").confine(order)
+    _, example = frames.receive(take, _LARGEST)
+    try:
+        model = _opened(order)
+        told = _described(model, order, example)
+    except BaseException as error:  # noqa: BLE001 - a package may raise anything
+        scorer.sendall(frames.pack({"error": _words(error)}, {}))
+        return 1
+    scorer.sendall(frames.pack({**told, "confined": confined}, {}))
+    while True:
+        head, arrays = frames.receive(take, _LARGEST)
+        scorer.sendall(_answer(frames, model, head["rows"], arrays))
+
+
+def _described(model: Any, order: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    told = {"targets": 1, **model.describe(order, example)}
+    try:
+        rows = len(next(iter(example.values())))
+        answers = model.predict(rows, example)
+    except Exception:  # noqa: BLE001 - a made-up example may be refused
+        return told
+    targets = next(iter(answers.values())).size // rows
+    if targets > 1 and told["classes"] and not isinstance(told["classes"][0], list):
+        told["classes"] = [[0, 1]] * targets  # of several yes-or-no labels one list names them all
+    return {**told, "targets": targets, "probabilities": "probabilities" in answers}
+
+
+def _answer(frames: Any, model: Any, rows: int, arrays: dict[str, Any]) -> bytes:
+    try:
+        answer: bytes = frames.pack({}, model.predict(rows, arrays))
+    except Exception as error:  # noqa: BLE001 - a model may raise anything
+        refused = isinstance(error, ValueError) or type(error).__name__ == "MlflowException"
+        return bytes(frames.pack({"error": _words(error), "refused": refused}, {}))
+    return answer
+
+
+def _opened(order: dict[str, Any]) -> Any:
+    """The model behind one face, whatever it is."""
+    if order["code"]:
+        sys.path.insert(0, order["code"])
+    model = _LOADERS[order["loader"]](order)
+    adapters = _module(_HERE / "adapters.py")
+    if hasattr(model, "predict_one"):
+        return adapters.River(model)
+    if order["loader"] != "mlflow":
+        return adapters.Estimator(model, order["columns"])
+    raw = _raw(model)
+    if hasattr(raw, "predict_proba") and hasattr(raw, "classes_"):
+        return adapters.Estimator(raw, order["columns"])
+    return adapters.Function(model, order["columns"], order["classes"])
+
+
+def _raw(model: Any) -> Any:
+    """The library's own object; None where MLflow does not give it out."""
+    try:
+        return model.get_raw_model()
+    except Exception:  # noqa: BLE001 - flavors say so in different ways
+        return None
+
+
+def _load_pickle(order: dict[str, Any]) -> Any:
+    if order["file"].endswith(".joblib"):
+        import joblib
+
+        return joblib.load(order["file"])
+    import pickle
+
+    with open(order["file"], "rb") as file:
+        return pickle.load(file)  # noqa: S301 - an administrator has granted it
+
+
+def _load_skops(order: dict[str, Any]) -> Any:
+    import skops.io
+
+    return skops.io.load(order["file"], trusted=order["trusted"])
+
+
+def _load_mlflow(order: dict[str, Any]) -> Any:
+    import mlflow.pyfunc
+
+    return mlflow.pyfunc.load_model(order["file"], suppress_warnings=True)
+
+
+def _load_river(order: dict[str, Any]) -> Any:
+    return _module(Path(order["river_json"])).loads(Path(order["file"]).read_text())
+
+
+_LOADERS = {
+    "pickle": _load_pickle,
+    "skops": _load_skops,
+    "mlflow": _load_mlflow,
+    "river": _load_river,
+}
+
+
+def _take(scorer: socket.socket, size: int) -> bytearray:
+    taken = bytearray(size)
+    view = memoryview(taken)
+    while view:
+        count = scorer.recv_into(view)
+        if not count:
+            os._exit(0)  # the scorer is done with this package
+        view = view[count:]
+    return taken
+
+
+def _words(error: BaseException) -> str:
+    words = f"{type(error).__name__}: {error}"[:500]
+    if isinstance(error, ModuleNotFoundError):
+        words += f"; name what brings it in the package's requirements{_PIP}"
+    return words
+
+
+def _module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no module at {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    os._exit(main(int(sys.argv[1])))

@@ -1,0 +1,1 @@
+"""Versions in memory: loaded, verified, warmed, evicted."""

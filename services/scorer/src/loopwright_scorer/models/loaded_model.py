@@ -1,0 +1,186 @@
+"""Loaded versions: opened, warmed, and only then handed out."""
+
+import math
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from loopwright_common.errors import InvalidError, LoopwrightError
+from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
+from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.runtimes import Runtime, open_runtime
+from loopwright_scorer.tensors.example_rows import example_of
+from loopwright_scorer.tensors.inputs import Inputs, all_finite, joined
+from loopwright_scorer.tensors.outputs import Outputs
+from loopwright_scorer.tensors.signature import Plan, compile_plan
+from loopwright_scorer.tensors.tensors import Request, TensorType
+
+log = structlog.get_logger()
+_WARM_CALLS = 5
+_WARM_ROWS = 64
+_PAGE = resource.getpagesize()
+_APART_SECONDS = 0.01
+"""A call to another process waits, and is never made on the event loop."""
+
+
+@dataclass(slots=True)
+class Scored:
+    """What a version made of a request; `error` instead of outputs when it failed."""
+
+    inputs: Inputs
+    outputs: Outputs | None = None
+    error: str | None = None
+    queued_ns: int = 0
+    """Nanoseconds that the request waited for the model to be free."""
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class LoadedModel:
+    """A package ready to answer. Calls in flight hold it, so it goes when the last one ends.
+
+    Put out of memory it still tells what it is, and `seconds` are infinite until it is back.
+    """
+
+    digest: str
+    spec: ServingSpec
+    plan: Plan
+    runtime: Runtime | None
+    outputs: Sequence[TensorType]
+    call_seconds: float = math.inf
+    row_seconds: float = 0.0
+    """CPU time of an answer, as measured when it was warmed: per call, and for each row of it."""
+    memory: int = 0
+    """Bytes that loading it took."""
+    callers: int = 0
+    """Calls that wait for it or are computed in a thread."""
+    used_at: float = field(default_factory=time.monotonic)
+    """When it was last named."""
+    unloaded: bool = False
+    """Put out on demand, until it is loaded on demand."""
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self.runtime is not None
+
+    def put_out(self) -> None:
+        """Let the engine go; a process of its own ends with it."""
+        self.runtime, self.call_seconds = None, math.inf
+
+    def take(self, fresh: "LoadedModel") -> None:
+        """The engine of the same package, loaded anew."""
+        self.runtime, self.memory = fresh.runtime, fresh.memory
+        self.call_seconds, self.row_seconds = fresh.call_seconds, fresh.row_seconds
+
+    def seconds(self, rows: int) -> float:
+        """How long an answer is expected to take."""
+        return self.call_seconds + rows * self.row_seconds
+
+    def score(self, request: Request) -> Scored:
+        """InvalidError when the request is at fault; the model's own failures are in `error`."""
+        return self.predict(self.plan.read(request))
+
+    def predict(self, inputs: Inputs) -> Scored:
+        """As `score`, of rows that have been read."""
+        assert self.runtime is not None  # noqa: S101  (`Compute` has brought it)
+        try:
+            outputs = self.runtime.predict(inputs)
+        except LoopwrightError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
+            return Scored(inputs, error=f"{type(error).__name__}: {error}"[:500])
+        numbers = outputs.numbers()
+        if numbers is not None and not all_finite(numbers):
+            return Scored(inputs, error=_no_number(inputs))
+        return Scored(inputs, outputs)
+
+
+def load(directory: Path, digest: str, quarters: Quarters | None = None) -> LoadedModel:
+    """Open and warm the package in a directory; InvalidError says why it cannot be served.
+
+    Without `quarters` no package is served that needs a process of its own.
+    """
+    before = _resident()
+    try:
+        spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
+        plan = compile_plan(spec)
+        runtime = open_runtime(directory, spec, plan, quarters)
+    except LoopwrightError:
+        raise
+    except (OSError, ValidationError) as error:
+        raise InvalidError(f"{SPEC_FILE}: {error}") from None
+    except Exception as error:
+        raise InvalidError(f"cannot open the package: {type(error).__name__}: {error}") from error
+    model = _warmed(LoadedModel(digest, spec, plan, runtime, runtime.outputs))
+    model.memory = max(_resident() - before, _size(directory)) + _elsewhere(runtime)
+    return model
+
+
+def _warmed(model: LoadedModel) -> LoadedModel:
+    """Answer the example some times, and say what an answer costs."""
+    example = example_of(model.spec, model.plan)
+    one = _fastest(model, example)
+    if one is None:
+        return model
+    times = max(_WARM_ROWS // example.rows, 2)
+    many = _fastest(model, joined([example] * times)) or one
+    per_row = max(many - one, 0.0) / (example.rows * (times - 1))
+    least = 0.0 if model.spec.apart is None else _APART_SECONDS
+    per_call = max(one - per_row * example.rows, least)
+    model.call_seconds, model.row_seconds = per_call, per_row
+    return model
+
+
+def _fastest(model: LoadedModel, inputs: Inputs) -> float | None:
+    """CPU seconds of an answer; None where a made-up row is refused."""
+    fastest = float("inf")
+    for _ in range(_WARM_CALLS):
+        started = time.thread_time()  # not the time that other processes took
+        try:
+            scored = model.predict(inputs)
+        except InvalidError as error:
+            scored = Scored(inputs, error=str(error))
+        if scored.error is not None:
+            _cold(model, scored.error)
+            return None
+        fastest = min(fastest, time.thread_time() - started)
+    return fastest
+
+
+def _cold(model: LoadedModel, error: str) -> None:
+    """A made-up row may be refused; the package's own example must be answered."""
+    if model.spec.example is not None:
+        raise InvalidError(f"the model does not answer its own example: {error}")
+    log.warning("model.not-warmed", digest=model.digest, error=error)
+
+
+def _resident() -> int:
+    """Bytes of this process's memory; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def _elsewhere(runtime: Runtime) -> int:
+    """Bytes of the process that the package runs in, where it has one of its own."""
+    memory: Callable[[], int] | None = getattr(runtime, "memory", None)
+    return memory() if memory else 0
+
+
+def _no_number(inputs: Inputs) -> str:
+    """Blame the request where it has values that models often cannot take."""
+    if unusual := inputs.unusual():
+        raise InvalidError(
+            f"the model has no answer for the missing or extreme values in {', '.join(unusual)};"
+            " send values like those it was trained on"
+        )
+    return "the model's answer is not a number"

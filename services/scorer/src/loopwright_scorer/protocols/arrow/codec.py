@@ -1,0 +1,154 @@
+"""Arrow IPC and Parquet as bodies: for large batches, whose numbers are then not copied.
+
+What is read comes from strangers: it is bounded before it is unpacked, and checked before use.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from loopwright_common.errors import InvalidError
+from loopwright_scorer.inference.codec import Answered
+from loopwright_scorer.protocols.arrow import size_limits
+from loopwright_scorer.protocols.arrow.columns import columns_of, given_of
+from loopwright_scorer.protocols.request import Headers, Reply
+from loopwright_scorer.tensors.tensors import Request, TensorType
+
+STREAM = "application/vnd.apache.arrow.stream"
+FILE = "application/vnd.apache.arrow.file"
+PARQUET = "application/vnd.apache.parquet"
+COLUMNAR = (STREAM, FILE, PARQUET)
+_MARK = b"ARROW1"
+Write = Callable[[Answered], Reply]
+
+
+def media_of(headers: Headers) -> str | None:
+    """The columnar format of a body; None where it is another one."""
+    told = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
+    return told if told in COLUMNAR else None
+
+
+def wanted(headers: Headers) -> str | None:
+    """The columnar format that the answer is asked for in."""
+    accepted = headers.get(b"accept", b"").decode("latin-1").split(",")
+    named = (each.partition(";")[0].strip() for each in accepted)
+    return next((each for each in named if each in COLUMNAR), None)
+
+
+class ColumnarExchange:
+    """A table in; an answer in the protocol's own form, or a table with a column per output."""
+
+    def __init__(self, found: Request | InvalidError, write_as: Write) -> None:
+        self._found = found
+        self._write_as = write_as
+
+    def read(self) -> Request:
+        if isinstance(self._found, InvalidError):
+            raise self._found
+        return self._found
+
+    def write(self, answered: Answered) -> Reply:
+        return self._write_as(answered)
+
+
+async def unpacked(
+    body: bytes, media: str, inputs: Sequence[TensorType], write_as: Write
+) -> ColumnarExchange:
+    """Read in a thread, whatever the body's size: what is small when packed may be large.
+
+    `inputs` are the model's.
+    """
+    return ColumnarExchange(await asyncio.to_thread(_read, body, media, inputs), write_as)
+
+
+def _read(body: bytes, media: str, inputs: Sequence[TensorType]) -> Request | InvalidError:
+    import pyarrow as pa
+
+    try:
+        table = _READERS[media](memoryview(body))
+        size_limits.check_size(table.num_rows, table.num_columns)
+        table.validate(full=True)
+        return Request(given_of(table, inputs))
+    except InvalidError as error:
+        return error
+    except (pa.ArrowException, OSError, MemoryError, OverflowError) as error:
+        return InvalidError(f"the body is no {media}: {error!s:.300}")
+
+
+def table_reply(media: str) -> Write:
+    """Writes answers in a columnar format."""
+
+    def write(answered: Answered) -> Reply:
+        import pyarrow as pa
+
+        table = pa.table(columns_of(answered.tensors()))
+        return Reply(200, _WRITERS[media](table), ((b"content-type", media.encode()),))
+
+    return write
+
+
+def _stream(body: memoryview) -> Any:
+    import pyarrow as pa
+
+    size_limits.check_stream(body)
+    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+        return reader.read_all()
+
+
+def _file(body: memoryview) -> Any:
+    """A file is a stream behind a mark; the index at its end could name other places."""
+    if body[:6] != _MARK:
+        raise InvalidError(f"the body is no {FILE}: it does not begin with {_MARK.decode()}")
+    return _stream(body[8:])
+
+
+def _parquet(body: memoryview) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    source = pa.py_buffer(body)
+    file = parquet.ParquetFile(pa.BufferReader(source))
+    size_limits.check_parquet(file.metadata)
+    texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+    # A long text that the file has once for many rows is then held once.
+    file = parquet.ParquetFile(pa.BufferReader(source), read_dictionary=texts)
+    return file.read(use_threads=False)
+
+
+def _written(table: Any, open_writer: Callable[[Any, Any], Any]) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with open_writer(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _as_stream(table: Any) -> bytes:
+    import pyarrow as pa
+
+    return _written(table, pa.ipc.new_stream)
+
+
+def _as_file(table: Any) -> bytes:
+    import pyarrow as pa
+
+    return _written(table, pa.ipc.new_file)
+
+
+def _as_parquet(table: Any) -> bytes:
+    from pyarrow import parquet
+
+    return _written(table, parquet.ParquetWriter)
+
+
+_READERS: Mapping[str, Callable[[memoryview], Any]] = {
+    STREAM: _stream,
+    FILE: _file,
+    PARQUET: _parquet,
+}
+_WRITERS: Mapping[str, Callable[[Any], bytes]] = {
+    STREAM: _as_stream,
+    FILE: _as_file,
+    PARQUET: _as_parquet,
+}

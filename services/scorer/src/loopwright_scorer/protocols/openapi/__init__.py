@@ -1,0 +1,1 @@
+"""A model's own OpenAPI document and page."""

@@ -1,0 +1,26 @@
+"""The one answer per row that protocols without named outputs give."""
+
+import numpy as np
+import orjson
+
+from loopwright_scorer.inference.codec import Answered
+from loopwright_scorer.protocols.request import Reply
+
+
+def predictions(answered: Answered) -> Reply:
+    """`{"predictions": [...]}`, what the package's own `predict` gives under MLflow."""
+    array = _predicted(answered)
+    content = array.tolist() if array.dtype == object else np.ascontiguousarray(array)
+    body = orjson.dumps({"predictions": content}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Reply(200, body, ((b"content-type", b"application/json"),))
+
+
+def _predicted(answered: Answered) -> np.ndarray:
+    """The label or prediction, where the package does not say that chances are predicted."""
+    probabilities = answered.outputs.probabilities
+    predicts = answered.arm.model.spec.predicts
+    if probabilities is not None and predicts == "chance":
+        return np.asarray(probabilities[:, -1])
+    if probabilities is not None and predicts == "probabilities":
+        return probabilities
+    return answered.outputs.tensors()[0][1]

@@ -1,0 +1,70 @@
+"""Signatures, for protocols that send rows without saying their types."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.serving.spec import Column, Tensor
+from loopwright_scorer.protocols.model_address import Address
+from loopwright_scorer.routing.routes import Routes, ServedArm
+from loopwright_scorer.tensors.datatypes import KINDS, Kind
+from loopwright_scorer.tensors.tensors import GivenTensor, datatype_of
+
+Cells = list[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """How the rows of a request are read: as columns, or as one tensor."""
+
+    columns: Mapping[str, Column]
+    tensor: Tensor | None = None
+
+    def kinds(self) -> Iterator[tuple[str, Kind]]:
+        return ((name, KINDS[column.type]) for name, column in self.columns.items())
+
+    def given(self, columns: Mapping[str, Cells]) -> dict[str, GivenTensor]:
+        """Columns under the types of the signature; InvalidError where none of them is known."""
+        found = {
+            name: GivenTensor(kind.datatype, (len(columns[name]),), columns[name])
+            for name, kind in self.kinds()
+            if name in columns
+        }
+        if not found:
+            raise InvalidError(f"no input is known; the model needs {', '.join(self.columns)}")
+        if not all(tensor.shape[0] for tensor in found.values()):
+            raise InvalidError("there are no rows")
+        return found
+
+
+def signature_of(routes: Routes, address: Address) -> Signature:
+    """That of the version asked for; NotFoundError where there is none.
+
+    Where the route chooses, it is the champion's with what other versions add: a column that only
+    a challenger knows reaches it.
+    """
+    route, arm = address.find(routes)
+    spec = arm.model.spec
+    if spec.tensor is not None:
+        return Signature({}, spec.tensor)
+    named = address.version is not None or address.alias is not None
+    others = () if named or len(route.versions) == 1 else route.versions.values()
+    return Signature(_columns([arm, *others]))
+
+
+def tensor_of(tensor: Tensor, array: np.ndarray) -> dict[str, GivenTensor]:
+    """The model's one input; InvalidError where it has no rows."""
+    if not array.size:
+        raise InvalidError(f"input {tensor.name!r}: there are no rows", field=tensor.name)
+    given = GivenTensor(datatype_of(array.dtype), array.shape, array.ravel())
+    return {tensor.name: given}
+
+
+def _columns(arms: list[ServedArm]) -> dict[str, Column]:
+    columns: dict[str, Column] = {}
+    for arm in arms:
+        for column in arm.model.spec.columns or ():
+            columns.setdefault(column.name, column)
+    return columns

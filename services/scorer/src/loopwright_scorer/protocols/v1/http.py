@@ -1,0 +1,157 @@
+"""KServe's protocol V1: rows in, `{"predictions": [...]}` out.
+
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_common.serving.spec import Tensor
+from loopwright_scorer.errors import UnsupportedError
+from loopwright_scorer.inference.codec import Answered, Call, Exchange
+from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.protocols.base import call_of, with_id
+from loopwright_scorer.protocols.model_address import Address, parse_address
+from loopwright_scorer.protocols.predictions import predictions
+from loopwright_scorer.protocols.request import Headers, HttpRequest, Reply, Short, json_reply
+from loopwright_scorer.protocols.row_signature import Cells, Signature, signature_of, tensor_of
+from loopwright_scorer.tensors.tensors import GivenTensor, Request
+
+_PREFIX = "/v1/models/"
+_FIELDS = ("instances", "inputs")
+
+
+class V1Exchange:
+    """One predict request: a list of rows, or lists by column."""
+
+    def __init__(self, body: bytes, signature: Signature) -> None:
+        self._body = body
+        self._signature = signature
+
+    def read(self) -> Request:
+        field, given = _given(self._body)
+        tensor = self._signature.tensor
+        if tensor is not None:
+            return Request(_tensor(tensor, field, given))
+        return Request(self._signature.given(_columns(list(self._signature.columns), field, given)))
+
+    def write(self, answered: Answered) -> Reply:
+        return predictions(answered)
+
+
+class V1Path(NamedTuple):
+    address: Address
+    verb: str
+
+
+class Predictions:
+    """Serves /v1/models/{model} and /v1/models/{model}:predict."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        self._scoring = scoring
+        self._routes = scoring.routes
+
+    def claims(self, path: str) -> bool:
+        return path.startswith(_PREFIX) and len(path) > len(_PREFIX)
+
+    def refuse(self, status: int, reason: str) -> Reply:
+        return json_reply({"error": reason}, status)
+
+    async def reply(self, request: HttpRequest) -> Reply:
+        address, verb = parse_path(request.path)
+        if verb == "predict":
+            request.only("POST")
+            call, exchange = self._call(address, request.headers, await request.body())
+            return with_id(await self._scoring.infer(call, exchange, request.gone))
+        request.only("GET")
+        address.find(self._routes)
+        return json_reply({"name": address.model, "ready": True})
+
+    def short(self, path: str, headers: Headers) -> Short | None:
+        address, verb = parse_path(path)
+        if verb != "predict" or b"content-encoding" in headers:
+            return None
+
+        def answer(body: bytes) -> Reply | None:
+            found = self._scoring.infer_at_once(*self._call(address, headers, body))
+            return with_id(found) if found else None
+
+        return answer
+
+    def _call(
+        self, address: Address, headers: Headers, body: bytes
+    ) -> tuple[Call, Exchange[Reply]]:
+        signature = signature_of(self._routes, address)
+        return call_of(headers, address, len(body)), V1Exchange(body, signature)
+
+
+@lru_cache(4096)
+def parse_path(path: str) -> V1Path:
+    """NotFoundError for what is not in the protocol, UnsupportedError for what is not served."""
+    named, _, verb = path.removeprefix(_PREFIX).partition(":")
+    if verb not in ("", "predict"):
+        raise UnsupportedError(f"{path:.200}: only :predict is served")
+    match named.split("/"):
+        case [model]:
+            return V1Path(parse_address(model), verb)
+        case [model, "versions", number]:
+            return V1Path(parse_address(model, number), verb)
+    raise NotFoundError(
+        f"no {path:.200}; a model has {_PREFIX}<model> and {_PREFIX}<model>:predict"
+    )
+
+
+def _given(body: bytes) -> tuple[str, Any]:
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidError(f"the body is not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise InvalidError('the body: give {"instances": [...]}')
+    fields = [field for field in _FIELDS if field in message]
+    if len(fields) != 1 or not isinstance(message[fields[0]], list | dict):
+        raise InvalidError("the body: give a list of rows as instances, or lists by name as inputs")
+    return fields[0], message[fields[0]]
+
+
+def _columns(names: Sequence[str], field: str, given: Any) -> dict[str, Cells]:
+    if isinstance(given, dict):
+        return _by_name(field, given)
+    if not given:
+        raise InvalidError(f"{field}: there are no rows")
+    if all(isinstance(row, dict) for row in given):
+        known = dict.fromkeys(name for row in given for name in row)
+        return {name: [row.get(name) for row in given] for name in known}
+    rows = given if isinstance(given[0], list) else [[row] for row in given]
+    if not all(isinstance(row, list) and len(row) == len(names) for row in rows):
+        raise InvalidError(
+            f"{field}: give {len(names)} values per row, in the order {', '.join(names)}, or"
+            " objects with these names"
+        )
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _by_name(field: str, given: dict[str, Any]) -> dict[str, Cells]:
+    for name, cells in given.items():
+        if not isinstance(cells, list):
+            raise InvalidError(f"{field}: {name!r}: give a list, a value for each row")
+    return given
+
+
+def _tensor(tensor: Tensor, field: str, given: Any) -> dict[str, GivenTensor]:
+    if isinstance(given, dict):
+        given = given.get(tensor.name)
+    elif given and all(isinstance(row, dict) for row in given):
+        given = [row.get(tensor.name) for row in given]
+    try:
+        array = np.array(given)
+    except ValueError as error:
+        raise InvalidError(f"{field}: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise InvalidError(f"{field}: give nested lists of numbers")
+    return tensor_of(tensor, array)

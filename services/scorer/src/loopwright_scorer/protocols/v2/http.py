@@ -1,0 +1,215 @@
+"""Open Inference Protocol V2 over HTTP: its paths.
+
+Every answer that is no success is {"error": "..."}: clients read nothing else.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from importlib.metadata import version
+from typing import NamedTuple
+
+import orjson
+
+from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_scorer.errors import UnsupportedError
+from loopwright_scorer.inference.call_stats import Ledger
+from loopwright_scorer.inference.codec import Exchange
+from loopwright_scorer.inference.metadata import configuration, describe, statistics
+from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.protocols.arrow.codec import Write, media_of, table_reply, unpacked, wanted
+from loopwright_scorer.protocols.base import call_of, with_id
+from loopwright_scorer.protocols.model_address import Address, parse_address
+from loopwright_scorer.protocols.model_repository import ModelRepository
+from loopwright_scorer.protocols.request import (
+    JSON_LENGTH,
+    Headers,
+    HttpRequest,
+    Reply,
+    Short,
+    json_reply,
+)
+from loopwright_scorer.protocols.v2.json import V2Exchange
+
+EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+)
+_NOT_SERVED = {"logging", "trace", "systemsharedmemory", "cudasharedmemory"}
+_MODEL_NOT_SERVED = {"trace", "generate", "generate_stream"}
+_LARGEST_LENGTH = 19
+"""Digits of a length that is a number at all."""
+
+
+class V2Path(NamedTuple):
+    """What a path under /v2 asks: of a model (`address`) or of the server."""
+
+    address: Address | None
+    action: str
+
+
+class OpenInference:
+    """Serves /v2."""
+
+    def __init__(
+        self,
+        scoring: Scoring,
+        unready: Callable[[], Awaitable[str | None]],
+        ledger: Ledger,
+        repository: ModelRepository,
+    ) -> None:
+        self._scoring = scoring
+        self._routes = scoring.routes
+        self._unready = unready
+        self._ledger = ledger
+        self._repository = repository
+
+    def claims(self, path: str) -> bool:
+        return path.startswith("/v2") and (len(path) == 3 or path[3] == "/")
+
+    def refuse(self, status: int, reason: str) -> Reply:
+        return json_reply({"error": reason}, status)
+
+    def short(self, path: str, headers: Headers) -> Short | None:
+        address, action = parse_path(path)
+        if address is None or action != "infer":
+            return None
+        if b"content-encoding" in headers or media_of(headers):
+            return None
+        length = _json_length(headers)
+
+        def answer(body: bytes) -> Reply | None:
+            call = call_of(headers, address, len(body))
+            found = self._scoring.infer_at_once(call, V2Exchange(body, length))
+            return with_id(found) if found else None
+
+        return answer
+
+    async def reply(self, request: HttpRequest) -> Reply:
+        address, action = parse_path(request.path)
+        if address is None:
+            return await self._server(request, action)
+        if action == "infer":
+            return await self._infer(request, address)
+        return self._model(request, address, action)
+
+    async def _infer(self, request: HttpRequest, address: Address) -> Reply:
+        request.only("POST")
+        body = await request.body()
+        exchange: Exchange[Reply]
+        if media := media_of(request.headers):
+            inputs = address.find(self._routes)[1].model.plan.inputs
+            exchange = await unpacked(body, media, inputs, _answer_in(request.headers, media))
+        else:
+            exchange = V2Exchange(body, _json_length(request.headers))
+        call = call_of(request.headers, address, len(body))
+        return with_id(await self._scoring.infer(call, exchange, request.gone))
+
+    def _model(self, request: HttpRequest, address: Address, action: str) -> Reply:
+        request.only("GET")
+        route, arm = address.find(self._routes)
+        match action:
+            case "":
+                return json_reply(describe(route, arm, matrix=_wants_matrix(request)))
+            case "ready":
+                return json_reply({"name": address.model, "ready": True})
+            case "config":
+                return json_reply(configuration(route, arm))
+            case _:
+                named = None if address.version is None and address.alias is None else arm.version
+                return json_reply(statistics([route], self._ledger, named))
+
+    async def _server(self, request: HttpRequest, action: str) -> Reply:
+        if action.startswith("repository/"):
+            return await self._of_repository(request, action)
+        request.only("GET")
+        match action:
+            case "":
+                return _about()
+            case "health/live":
+                return json_reply({"live": True})
+            case "health/ready":
+                reason = await self._unready()
+                return self.refuse(503, reason) if reason else json_reply({"ready": True})
+            case _:
+                return json_reply(statistics(self._routes.all(), self._ledger))
+
+    async def _of_repository(self, request: HttpRequest, action: str) -> Reply:
+        request.only("POST")
+        asked = _object(await request.body())
+        match action.split("/"):
+            case [_, _, model, "load"]:
+                await self._repository.load(model, asked.get("parameters"))
+            case [_, _, model, "unload"]:
+                await self._repository.unload(model)
+            case _:
+                return json_reply(self._repository.index(only_ready=asked.get("ready") is True))
+        return json_reply({})
+
+
+@lru_cache(4096)
+def parse_path(path: str) -> V2Path:
+    """NotFoundError for what is not in the protocol, UnsupportedError for what is not served."""
+    match path.strip("/").split("/")[1:]:
+        case [] | ["health", "live" | "ready"] | ["models", "stats"] | ["repository", "index"]:
+            return V2Path(None, path.strip("/")[3:])
+        case ["repository", "models", _, "load" | "unload"]:
+            return V2Path(None, path.strip("/")[3:])
+        case ["models", model, "versions", number, *rest]:
+            return V2Path(parse_address(model, number), _action(path, rest))
+        case ["models", model, *rest]:
+            return V2Path(parse_address(model), _action(path, rest))
+        case [first, *_] if first in _NOT_SERVED:
+            raise UnsupportedError(f"{path}: this extension is not served")
+    raise _no_path(path)
+
+
+def _action(path: str, rest: list[str]) -> str:
+    if not rest:
+        return ""
+    if len(rest) == 1 and rest[0] in ("infer", "ready", "config", "stats"):
+        return rest[0]
+    if rest[0] in _MODEL_NOT_SERVED:
+        raise UnsupportedError(f"{path}: this extension is not served")
+    raise _no_path(path)
+
+
+def _answer_in(headers: Headers, media: str) -> Write:
+    """As the request asks, else in the format that it has itself."""
+    if b"application/json" in headers.get(b"accept", b""):
+        return V2Exchange(b"").write
+    return table_reply(wanted(headers) or media)
+
+
+def _about() -> Reply:
+    about = {"name": "loopwright", "version": version("loopwright-scorer")}
+    return json_reply({**about, "extensions": EXTENSIONS})
+
+
+def _no_path(path: str) -> NotFoundError:
+    return NotFoundError(f"no {path:.200} in the Open Inference Protocol")
+
+
+def _json_length(headers: Headers) -> int | None:
+    told = headers.get(JSON_LENGTH)
+    if told is None:
+        return None
+    if not told.isdigit() or len(told) > _LARGEST_LENGTH:
+        raise InvalidError("Inference-Header-Content-Length: give the JSON's length in bytes")
+    return int(told)
+
+
+def _wants_matrix(request: HttpRequest) -> bool:
+    return b"inputs=matrix" in request.query.split(b"&")
+
+
+def _object(body: bytes) -> dict[str, object]:
+    """An empty body is an empty object."""
+    try:
+        content = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise InvalidError(f"the body is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidError("the body: give a JSON object")
+    return content

@@ -1,0 +1,186 @@
+"""Open Inference Protocol V2 over HTTP: bodies in JSON, and with raw tensors behind it.
+
+https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+import json
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+
+from loopwright_common.errors import InvalidError
+from loopwright_scorer.inference.codec import Answered
+from loopwright_scorer.protocols import raw_tensors
+from loopwright_scorer.protocols.request import JSON_LENGTH, Reply
+from loopwright_scorer.protocols.v2 import bulk_json
+from loopwright_scorer.protocols.v2.rules import check_extensions, check_tensor, filled, timeout_in
+from loopwright_scorer.tensors.tensors import GivenTensor, NamedTensor, Request, datatype_of
+
+_JSON = (b"content-type", b"application/json")
+_BINARY = (b"content-type", b"application/octet-stream")
+_NOTHING: Mapping[str, Any] = {}
+
+
+class V2Exchange:
+    """One infer request; `json_length` is the JSON's when raw tensors follow it, in bytes."""
+
+    def __init__(self, body: bytes, json_length: int | None = None) -> None:
+        """InvalidError when the body is shorter than `json_length`."""
+        if json_length is not None and json_length > len(body):
+            raise InvalidError(
+                f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
+            )
+        self._body = body
+        self._length = len(body) if json_length is None else json_length
+        self._all_raw = False
+        self._raw: Mapping[str, bool] = {}
+
+    def read(self) -> Request:
+        message = _message(self._body[: self._length])
+        given = message.get("inputs")
+        if not isinstance(given, list) or not given:
+            raise InvalidError('inputs: give a list of {"name", "shape", "datatype", "data"}')
+        inputs = self._inputs(given)
+        if len(inputs) < len(given):
+            raise InvalidError("inputs: a name is given twice; name each input once")
+        parameters = _parameters("the request", message)
+        timeout = timeout_in(parameters)
+        self._all_raw = parameters.get("binary_data_output") is True
+        request_id = message.get("id")
+        if request_id is not None and not isinstance(request_id, str):
+            raise InvalidError("id: give text")
+        outputs = self._outputs(message.get("outputs"))
+        return Request(inputs, request_id or None, outputs, timeout)
+
+    def write(self, answered: Answered) -> Reply:
+        request = answered.request
+        head: dict[str, object] = {
+            "model_name": answered.route.model,
+            "model_version": str(answered.arm.version),
+        }
+        if request.id is not None:
+            head["id"] = request.id
+        if answered.inputs.ignored:
+            head["parameters"] = {"ignored_inputs": ", ".join(answered.inputs.ignored)}
+        tails: list[bytes] = []
+        head["outputs"] = [self._output(each, tails) for each in answered.tensors()]
+        body = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+        if not tails:
+            return Reply(200, body, (_JSON,))
+        length = (JSON_LENGTH, b"%d" % len(body))
+        return Reply(200, b"".join((body, *tails)), (_BINARY, length))
+
+    def _inputs(self, given: list[Any]) -> dict[str, GivenTensor]:
+        at = self._length
+        inputs = {}
+        for entry in given:
+            name, datatype, shape = _declared(entry)
+            size = _raw_size(name, entry)
+            if size is None:
+                inputs[name] = filled(name, datatype, shape, _flat(name, entry.get("data")))
+                continue
+            inputs[name] = raw_tensors.read(
+                name, datatype, shape, memoryview(self._body)[at : at + size]
+            )
+            at += size
+        if at != len(self._body):
+            raise InvalidError(
+                f"{len(self._body) - self._length} bytes of raw tensors follow the JSON, and its"
+                f" inputs take {at - self._length}: check binary_data_size"
+            )
+        return inputs
+
+    def _outputs(self, wanted: object) -> frozenset[str] | None:
+        if wanted is None or wanted == []:
+            return None
+        if not isinstance(wanted, list) or not all(
+            isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in wanted
+        ):
+            raise InvalidError('outputs: give a list of {"name"}')
+        told = {entry["name"]: _parameters(f"output {entry['name']!r}", entry) for entry in wanted}
+        self._raw = {
+            name: parameters["binary_data"] is True
+            for name, parameters in told.items()
+            if "binary_data" in parameters
+        }
+        return frozenset(told)
+
+    def _output(self, tensor: NamedTensor, tails: list[bytes]) -> dict[str, object]:
+        """The output's JSON; raw bytes are added to `tails`."""
+        name, array = tensor
+        told = {"name": name, "shape": array.shape, "datatype": datatype_of(array.dtype)}
+        if self._raw.get(name, self._all_raw):
+            tails.append(raw_tensors.write(array))
+            return {**told, "parameters": {"binary_data_size": len(tails[-1])}}
+        flat = array.ravel()
+        return {**told, "data": flat.tolist() if array.dtype == object else flat}
+
+
+def _message(body: bytes) -> dict[str, Any]:
+    if len(body) >= bulk_json.WORTHWHILE and (found := bulk_json.parsed(body)):
+        return found
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        message = _lenient(body, error)
+    if not isinstance(message, dict):
+        raise InvalidError('the body: give a JSON object with "inputs"')
+    return message
+
+
+def _lenient(body: bytes, error: orjson.JSONDecodeError) -> object:
+    """Python clients write NaN and Infinity, which are no JSON; they mean what they say."""
+    if b"NaN" in body or b"Infinity" in body:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            pass
+    raise InvalidError(f"the body is not JSON: {error}") from None
+
+
+def _declared(entry: object) -> tuple[str, str, tuple[int, ...]]:
+    if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
+        raise InvalidError("inputs: each needs a name, a shape, a datatype and data")
+    datatype, shape = entry.get("datatype"), entry.get("shape")
+    sizes = shape if isinstance(shape, list) else []
+    check_tensor(name, datatype, sizes)
+    return name, str(datatype), tuple(sizes)
+
+
+def _parameters(where: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = entry.get("parameters")
+    if not parameters:
+        return _NOTHING
+    if not isinstance(parameters, dict):
+        raise InvalidError(f"{where}: parameters: give a JSON object")
+    check_extensions(where, parameters)
+    return parameters
+
+
+def _raw_size(name: str, entry: Mapping[str, Any]) -> int | None:
+    """How many bytes of this input follow the JSON; None where its data is in it."""
+    size = _parameters(f"input {name!r}", entry).get("binary_data_size")
+    if size is None:
+        return None
+    if type(size) is not int or size < 0:
+        raise InvalidError(f"input {name!r}: binary_data_size: give a number of bytes", field=name)
+    if "data" in entry:
+        raise InvalidError(f"input {name!r}: give data or binary_data_size, not both", field=name)
+    return size
+
+
+def _flat(name: str, data: object) -> list[Any] | np.ndarray:
+    if isinstance(data, np.ndarray):
+        return data
+    if not isinstance(data, list):
+        raise InvalidError(f"input {name!r}: data: give a list")
+    try:
+        while data and isinstance(data[0], list):
+            data = list(chain.from_iterable(data))
+    except TypeError:
+        raise InvalidError(f"input {name!r}: data mixes values and lists") from None
+    return data

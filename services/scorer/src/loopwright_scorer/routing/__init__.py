@@ -1,0 +1,1 @@
+"""Which version answers a call, and what the deployer is told of it."""

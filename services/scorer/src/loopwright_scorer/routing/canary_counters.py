@@ -1,0 +1,139 @@
+"""What the deployer judges by: cumulative counters per route revision and version."""
+
+import asyncio
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from operator import add
+from typing import Literal
+
+import numpy as np
+import structlog
+
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.errors import UnavailableError
+from loopwright_common.events import ServingMeasured
+from loopwright_scorer.new_event import outgoing
+
+log = structlog.get_logger()
+LATENCY_EDGES = [
+    round(step * 10.0**power, 10)
+    for power in range(-5, 1)
+    for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+] + [10.0]
+"""Upper bounds in seconds, about ten a decade and round, so that a judge's limit is an edge."""
+_SCORE_BINS = 10
+_EVERY_SECONDS = 1.0
+_LEAST_SECONDS = 0.05
+
+
+def place_of(seconds: float) -> int:
+    """Where a latency is counted: the first edge that is not below it."""
+    return bisect_left(LATENCY_EDGES, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """Who counts: a scorer process, and this run of it."""
+
+    name: str
+    epoch: str
+    environment: str
+
+
+@dataclass(slots=True, eq=False)
+class Counters:
+    """One arm's counts since its revision began; rows are counted only for answered calls."""
+
+    model_id: str
+    model: str
+    revision: int
+    version: int
+    role: Literal["live", "shadow"]
+    calls: int = 0
+    rows: int = 0
+    errors: int = 0
+    latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_EDGES) + 1))
+    scores: list[int] = field(default_factory=lambda: [0] * _SCORE_BINS)
+    tripped: str | None = None
+
+    def answered(self, seconds: float, rows: int, score: np.ndarray | None) -> None:
+        """`score` only where it lies in [0, 1]."""
+        self._called(seconds)
+        self.rows += rows
+        if score is None:
+            return
+        if rows == 1:
+            self.scores[min(int(score[0] * _SCORE_BINS), _SCORE_BINS - 1)] += 1
+        else:
+            places = np.clip(score * _SCORE_BINS, 0, _SCORE_BINS - 1).astype(int)
+            counts = np.bincount(places, minlength=_SCORE_BINS).tolist()
+            self.scores = list(map(add, self.scores, counts))
+
+    def failed(self, seconds: float) -> None:
+        self._called(seconds)
+        self.errors += 1
+
+    def _called(self, seconds: float) -> None:
+        self.calls += 1
+        self.latency[place_of(seconds)] += 1
+
+
+class Measurements:
+    """Publishes counters that changed: each second, and at once after a server error."""
+
+    def __init__(self, bus: EventBus, replica: Replica) -> None:
+        self._bus = bus
+        self._replica = replica
+        self._changed: set[Counters] = set()
+        self._urgent = asyncio.Event()
+
+    def note(self, counters: Counters, *, urgent: bool = False) -> None:
+        self._changed.add(counters)
+        if urgent:
+            self._urgent.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_EVERY_SECONDS):
+                    await self._urgent.wait()
+            except TimeoutError:
+                pass
+            self._urgent.clear()
+            await self.publish()
+            await asyncio.sleep(_LEAST_SECONDS)
+
+    async def publish(self) -> None:
+        """Counts that cannot leave now are in the next message, since they are cumulative."""
+        changed, self._changed = self._changed, set()
+        try:
+            await self._bus.publish([_record(counters, self._replica) for counters in changed])
+        except UnavailableError as error:
+            self._changed |= changed
+            log.warning("measurements.waiting", error=str(error))
+
+
+def _record(counters: Counters, replica: Replica) -> Outgoing:
+    measured = ServingMeasured(
+        environment=replica.environment,
+        model_id=counters.model_id,
+        model=counters.model,
+        replica=replica.name,
+        epoch=replica.epoch,
+        revision=counters.revision,
+        version=counters.version,
+        role=counters.role,
+        calls=counters.calls,
+        rows=counters.rows,
+        errors=counters.errors,
+        latency_edges=LATENCY_EDGES,
+        latency_counts=list(counters.latency),
+        score_counts=list(counters.scores),
+        tripped=counters.tripped,
+    )
+    return outgoing(
+        measured,
+        key=f"{replica.environment}/{counters.model_id}",
+        subject=f"models/{counters.model}/versions/{counters.version}",
+    )

@@ -1,0 +1,41 @@
+"""What is kept of calls: whose they are, which of them, and nothing that is redacted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from loopwright_common.deploy_policy import RecordPolicy
+from loopwright_scorer.tensors.tensors import TensorType
+
+WHOLE = RecordPolicy()
+_RANDOM = slice(28, 36)
+"""The last 32 random bits of the UUIDv7 that a prediction id begins with, in hex."""
+_RANGE = float(1 << 32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """What the recorded calls of an arm have in common under one revision of its route."""
+
+    model_id: str
+    model: str
+    version: int
+    arm: Literal["live", "shadow"]
+    inputs: Sequence[TensorType]
+    outputs: Sequence[TensorType]
+    policy: RecordPolicy = WHOLE
+
+
+def is_kept(policy: RecordPolicy, prediction_id: str) -> bool:
+    """The same for the answers of all arms to one call, since they share its UUID."""
+    share = policy.sample
+    return share >= 1 or int(prediction_id[_RANDOM], 16) < share * _RANGE
+
+
+def told_error(policy: RecordPolicy, error: str) -> str:
+    """The error as it may be told outside: a text may quote an input."""
+    if not policy.redact:
+        return error
+    kind = error.partition(":")[0].strip()
+    named = kind if kind.isidentifier() else "the version failed"
+    return f"{named} (its text is left out, as inputs are redacted)"

@@ -1,0 +1,76 @@
+"""What XGBoost and LightGBM have in common: rows as one matrix, chances as label and all."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from loopwright_common.serving.spec import Classes, ServingSpec
+from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.outputs import (
+    LABEL,
+    PREDICTION,
+    PROBABILITIES,
+    Outputs,
+    declared,
+    label_dtype,
+)
+from loopwright_scorer.tensors.tensors import TensorType
+
+Codes = Mapping[str, Mapping[object, float]]
+"""By column: the code of each category."""
+
+
+def codes_of(spec: ServingSpec) -> Codes:
+    return {
+        name: {category: float(code) for code, category in enumerate(categories)}
+        for name, categories in spec.categories.items()
+    }
+
+
+def matrix_of(inputs: Inputs, codes: Codes, dtype: np.dtype) -> np.ndarray:
+    """Rows as [rows, columns]; a missing or unknown category is NaN."""
+    if not codes:
+        return inputs.as_matrix(dtype)
+    columns = [
+        array if name not in codes else _coded(array, codes[name])
+        for name, array in inputs.arrays.items()
+    ]
+    return np.array(columns, dtype).T
+
+
+def _coded(values: np.ndarray, codes: Mapping[object, float]) -> np.ndarray:
+    return np.array([codes.get(value, np.nan) for value in values.tolist()])
+
+
+class Answering:
+    """Makes outputs of a booster's numbers; decided once, when the package is loaded."""
+
+    def __init__(self, spec: ServingSpec) -> None:
+        self._several = spec.targets > 1
+        self._labels: np.ndarray | None = None
+        names = [PREDICTION]
+        dtype = label_dtype(spec.classes) or np.dtype(object)
+        if spec.task == "classifier":
+            self._labels = np.array(_first(spec), dtype)
+            names = [LABEL] if self._several else [LABEL, PROBABILITIES]
+        self._names = {name: name for name in names}
+        self._label_dtype = dtype
+        self._spec = spec
+
+    def outputs(self, numbers: np.dtype) -> list[TensorType]:
+        return declared(self._spec, self._names, self._label_dtype, numbers)
+
+    def answer(self, raw: np.ndarray) -> Outputs:
+        """`raw` are predictions, or chances of every class, or of the second of two."""
+        if self._labels is None:
+            return Outputs(prediction=raw)
+        if self._several:
+            return Outputs(label=self._labels[(raw > 0.5).astype(np.intp)])
+        chances = raw if raw.ndim == 2 else np.stack([1 - raw, raw], axis=1)
+        return Outputs(self._labels[chances.argmax(axis=1)], chances)
+
+
+def _first(spec: ServingSpec) -> Classes:
+    """The classes; of several labels those of the first, as all are yes or no."""
+    classes = spec.classes or []
+    return classes[0] if isinstance(classes[0], list) else classes

@@ -1,0 +1,143 @@
+"""The staging process: one package, no bus, for whoever started it and until they let go.
+
+What every package needs is imported before the package is known, so that a started process that
+waits is a warm spare; scikit-learn and pandas only for a package that is served natively.
+"""
+
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import onnxruntime  # noqa: F401 - a warm spare has loaded it
+import uvicorn
+import uvloop
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.events import Arm, RoutesChanged
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.web.app import create_app
+from loopwright_scorer.http_server.dispatcher import Door
+from loopwright_scorer.http_server.fast_path import ShortWay
+from loopwright_scorer.http_server.protocols import http_protocols
+from loopwright_scorer.inference.call_recorder import Accounts
+from loopwright_scorer.inference.call_stats import Ledger
+from loopwright_scorer.inference.executor import Compute
+from loopwright_scorer.inference.prediction_ids import PredictionIds
+from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.models.loaded_model import LoadedModel, load
+from loopwright_scorer.protocols.model_repository import ModelRepository
+from loopwright_scorer.protocols.request import Intake
+from loopwright_scorer.routing.routes import Route, Routes, assemble
+
+_HOST = "127.0.0.1"
+_LARGEST_BODY = 64 << 20
+_BODY_SECONDS = 30.0
+_QUEUE = 64
+
+
+class Order(BaseModel):
+    """The one line this process waits for."""
+
+    model_config = ConfigDict(extra="forbid")
+    package: Path
+    model: str
+    version: int = Field(ge=1)
+    environments: Path | None = None
+    """Where environments of packages are kept, to be used again."""
+
+
+def main() -> int:
+    """Read the order, serve until standard input closes; returns the exit status."""
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    try:
+        order = Order.model_validate_json(line)
+        app = _app(order)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the line"
+        return _refuse(f"{place}: {first['msg']}")
+    except LoopwrightError as error:
+        return _refuse(str(error), passing=isinstance(error, UnavailableError))
+    uvloop.run(_serve(app))
+    return 0
+
+
+def _app(order: Order) -> Door:
+    quarters = Quarters(order.package.with_suffix(".apart"), order.environments)
+    routes = Routes()
+    routes.install(fixed_route(order.model, order.version, load(order.package, "", quarters)))
+    return app_of(routes)
+
+
+def fixed_route(name: str, version: int, loaded: LoadedModel) -> Route:
+    """All traffic to one version."""
+    arm = Arm(version=version, weight=1.0, digest=loaded.digest, format=loaded.spec.format)
+    route = RoutesChanged(environment="", model_id=name, model=name, revision=0, arms=[arm])
+    return assemble(route, {version: loaded})
+
+
+def app_of(routes: Routes) -> Door:
+    """The inference protocols in front of routes that never change; nothing is recorded."""
+    ledger = Ledger(routes)
+    ids = PredictionIds(secrets.token_bytes(32))
+    scoring = Scoring(routes, ids, Compute(_QUEUE), Accounts(routes, ledger))
+    protocols = http_protocols(scoring, _is_ready, ledger, ModelRepository(routes))
+    intake = Intake(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS, _LARGEST_BODY)
+    return Door(protocols, create_app("staging scorer", Metrics(), {}), intake)
+
+
+async def _is_ready() -> str | None:
+    return None
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does, and ends with standard input."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        threading.Thread(target=self._wait_for_end, daemon=True).start()
+        port = self.servers[0].sockets[0].getsockname()[1]
+        _say({"url": f"http://{_HOST}:{port}"})
+
+    def _wait_for_end(self) -> None:
+        sys.stdin.read()
+        self.should_exit = True
+
+
+async def _serve(app: Door) -> None:
+    # uvicorn binds by itself: a socket made here would lack TCP_NODELAY, and answers take 40 ms.
+    config = uvicorn.Config(
+        app,
+        host=_HOST,
+        port=0,
+        http=ShortWay,
+        proxy_headers=False,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+    )
+    await _Server(config).serve()
+
+
+def _refuse(reason: str, *, passing: bool = False) -> int:
+    """`passing` tells that the same order may be served later."""
+    _say({"error": reason, "passing": passing})
+    return 1
+
+
+def _say(message: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    # Tearing down the libraries takes time, and nobody waits for that.
+    os._exit(main())

@@ -1,0 +1,1 @@
+"""Tensors of a call, and the compiled signature that checks them."""

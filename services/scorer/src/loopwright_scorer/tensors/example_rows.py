@@ -1,0 +1,36 @@
+"""A row to try a model with: the package's own example, or one made up."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.serving.spec import ServingSpec
+from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.signature import Plan
+from loopwright_scorer.tensors.tensors import NUMPY_TYPES, GivenTensor, Request, TensorType
+
+
+def example_of(spec: ServingSpec, plan: Plan) -> Inputs:
+    """InvalidError when the package's own example does not fit its signature."""
+    example: Mapping[str, list[Any]] = spec.example or {}
+    tensors = {put.name: _tensor(put, example.get(put.name)) for put in plan.inputs}
+    try:
+        return plan.read(Request(tensors))
+    except InvalidError as error:
+        raise InvalidError(f"the model does not answer its own example: {error}") from None
+
+
+def _tensor(put: TensorType, values: list[Any] | None) -> GivenTensor:
+    trailing = tuple(max(size, 1) for size in put.shape[1:])
+    if values is None:
+        made_up = np.zeros(math.prod(trailing), NUMPY_TYPES[put.datatype])
+        return GivenTensor(
+            put.datatype, (1, *trailing), [""] if put.datatype == "BYTES" else made_up
+        )
+    if trailing:
+        given = np.asarray(values, NUMPY_TYPES[put.datatype])
+        return GivenTensor(put.datatype, given.shape, given.ravel())
+    return GivenTensor(put.datatype, (len(values),), values)

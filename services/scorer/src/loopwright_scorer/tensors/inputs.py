@@ -1,0 +1,119 @@
+"""The rows of a request as checked numpy arrays: what runtimes compute on and records keep."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from loopwright_common.errors import InvalidError
+from loopwright_scorer.tensors.array_stack import stacked
+from loopwright_scorer.tensors.tensors import datatype_of
+
+_EXTREME = 1e15
+_FEW = 32
+_LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float16, np.float32)}
+
+
+class Inputs:
+    """A request's rows; missing is NaN, None in text, NaT in times."""
+
+    def __init__(
+        self,
+        rows: int,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        *,
+        blocks: Sequence[np.ndarray] = (),
+        names: Sequence[str] = (),
+        places: Sequence[tuple[int, int]] = (),
+        ignored: Sequence[str] = (),
+    ) -> None:
+        """Give `arrays`, or `blocks` with the `names` of their columns in the signature's order.
+
+        A block [rows, columns] has the columns of one type; `places` are the block and the column
+        in it of each name, which may be left out where there is but one block.
+        """
+        self.rows = rows
+        self.blocks = blocks
+        self.ignored = ignored
+        self._names = names
+        self._places = places
+        if arrays is not None:
+            self.arrays = arrays
+
+    @property
+    def matrix(self) -> np.ndarray | None:
+        """[rows, columns], where the signature is columns of one type."""
+        return self.blocks[0] if len(self.blocks) == 1 else None
+
+    @cached_property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """By input name, in the order of the signature."""
+        if len(self.blocks) == 1:
+            return dict(zip(self._names, self.blocks[0].T, strict=True))
+        columns = [block.T for block in self.blocks]
+        return {name: columns[block][column] for name, (block, column) in self.places().items()}
+
+    def places(self) -> Mapping[str, tuple[int, int]]:
+        """The block of each name, and the column in it; empty where there are no blocks."""
+        places = self._places or [(0, column) for column in range(len(self._names))]
+        return dict(zip(self._names, places, strict=True))
+
+    def as_matrix(self, dtype: np.dtype) -> np.ndarray:
+        """All columns as [rows, columns]; InvalidError where a number does not fit the type."""
+        matrix = self.matrix
+        if matrix is None:
+            matrix = np.stack(list(self.arrays.values()), axis=1)
+        if dtype.kind == "f" and matrix.dtype.kind == "f" and dtype.itemsize < matrix.itemsize:
+            return narrowed("inputs", matrix, dtype)
+        return matrix.astype(dtype, copy=False)
+
+    def unusual(self) -> list[str]:
+        """Names of inputs with a missing or extreme value, the usual cause of a failing model."""
+        return [name for name, array in self.arrays.items() if _is_unusual(array)]
+
+
+def joined(parts: Sequence[Inputs]) -> Inputs:
+    """The rows of several requests to one model, in order; UnlikeError where shapes differ."""
+    first, rows = parts[0], sum(part.rows for part in parts)
+    if first.blocks:
+        several = zip(*(part.blocks for part in parts), strict=True)
+        blocks = [stacked(each) for each in several]
+        return Inputs(rows, blocks=blocks, names=first._names, places=first._places)
+    return Inputs(rows, {n: stacked([p.arrays[n] for p in parts]) for n in first.arrays})
+
+
+def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in a smaller floating type; InvalidError where a number would become infinite."""
+    if 0 < array.size <= _FEW and _is_within(array, _LARGEST[dtype]):
+        return array.astype(dtype)
+    with np.errstate(over="ignore"):
+        small = array.astype(dtype)
+    # They differ only where a finite number became infinite.
+    if not np.array_equal(np.isinf(small), np.isinf(array)):
+        raise InvalidError(
+            f"input {name!r}: a value is beyond {np.finfo(dtype).max:.3g}, the largest"
+            f" {datatype_of(dtype)}",
+            field=name,
+        )
+    return small
+
+
+def _is_within(array: np.ndarray, largest: float) -> bool:
+    values = array.ravel().tolist()  # NaN hides no larger value: what follows it is never less
+    return bool(max(values) <= largest and min(values) >= -largest)
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """Whether no value is missing or infinite."""
+    if array.size <= _FEW:  # where numpy costs more than the values
+        return all(map(math.isfinite, array.ravel().tolist()))
+    return bool(np.isfinite(array).all())
+
+
+def _is_unusual(array: np.ndarray) -> bool:
+    if array.dtype == object:
+        return None in array
+    if array.dtype.kind == "M":
+        return bool(np.isnat(array).any())
+    return not bool((np.abs(array) < _EXTREME).all())

@@ -1,0 +1,1 @@
+"""One run from checkout to registration, under a lease."""

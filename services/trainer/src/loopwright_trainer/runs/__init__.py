@@ -1,0 +1,1 @@
+"""Runs, stages and repositories: their rules, rows and use cases."""

@@ -1,0 +1,75 @@
+"""The right to do a run: one trainer at a time has it, and a late one can write nothing."""
+
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from loopwright_common import clock
+from loopwright_common.database import leases
+from loopwright_common.database.database import Database
+from loopwright_common.database.leases import Lease
+from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.failpoints import failpoint
+from loopwright_trainer.runs.domain import Run, RunStatus
+from loopwright_trainer.runs.repository import Repositories, Runs
+from loopwright_trainer.runs.service import QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """Whoever writes for a run writes here; LeaseLostError once another trainer has it."""
+
+    database: Database
+    lease: Lease
+    length: timedelta
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncGenerator[UnitOfWork, None]:
+        """A transaction that commits only while the run is ours."""
+        async with self.database.unit_of_work() as uow:
+            await leases.confirm(uow, self.lease)
+            yield uow
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    run: Run
+    lease: Lease
+
+
+async def claim_next(
+    uow: UnitOfWork, length: timedelta = leases.LEASE, ours: Collection[str] = ()
+) -> Claim | None:
+    """The next run to do here: one whose trainer died, else the oldest that waits.
+
+    `ours` are the runs that go on in this process.
+    """
+    await uow.lock(QUEUE)
+    runs = Runs(uow.connection)
+    for abandoned in await runs.running():
+        if abandoned.id not in ours and (lease := await _lease(uow, abandoned, length)):
+            again = replace(abandoned, attempts=abandoned.attempts + 1)
+            await runs.save(again)
+            return Claim(again, lease)
+    waiting = await runs.next_queued()
+    if waiting is None or not (lease := await _lease(uow, waiting, length)):
+        return None
+    started = await _started(uow, waiting)
+    await runs.save(started)
+    failpoint("trainer.claimed")
+    return Claim(started, lease)
+
+
+async def _lease(uow: UnitOfWork, run: Run, length: timedelta) -> Lease | None:
+    return await leases.take(uow, f"run/{run.id}", length)
+
+
+async def _started(uow: UnitOfWork, run: Run) -> Run:
+    """The run with its commit and captured rows pinned from now on."""
+    repository = await Repositories(uow.connection).get(run.repository)
+    started = replace(run, status=RunStatus.RUNNING, attempts=1, started_at=clock.now())
+    if repository is None or run.retry_of:
+        return started
+    commit = run.commit or repository.head
+    return replace(started, commit=commit, captured=repository.captured)

@@ -1,0 +1,170 @@
+"""Use cases of the trainer: repositories, and runs from their start to their end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from loopwright_common import clock
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.errors import ConflictError, NotFoundError
+from loopwright_common.events import (
+    CodeChanged,
+    StageOutcome,
+    TrainingFinished,
+)
+from loopwright_trainer.pipelines.pipeline import Pipeline
+from loopwright_trainer.runs.domain import (
+    EndStatus,
+    Outcome,
+    Repository,
+    Run,
+    RunStatus,
+    StageRun,
+    StageState,
+)
+from loopwright_trainer.runs.repository import Repositories, Runs, StageRuns
+
+QUEUE = "queue"
+"""Locked by whoever decides which runs wait, start or are withdrawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends; one with status `skipped` is not announced."""
+
+    status: RunStatus
+    why: str
+
+
+# ---- repositories ----------------------------------------------------------------------------
+
+
+async def add_repository(uow: UnitOfWork, name: str, url: str, branch: str) -> Repository:
+    repository = Repository(name=name, url=url, branch=branch, added_at=clock.now())
+    if not await Repositories(uow.connection).add(repository):
+        raise ConflictError(f"there is a repository {name} already; remove it first")
+    return repository
+
+
+async def get_repository(uow: UnitOfWork, name: str) -> Repository:
+    repository = await Repositories(uow.connection).get(name)
+    if repository is None:
+        raise NotFoundError(f"no repository {name}; add it with `loopwright repositories add`")
+    return repository
+
+
+async def remove_repository(uow: UnitOfWork, name: str) -> None:
+    """Its waiting runs are cancelled; ConflictError while one is running."""
+    await uow.lock(QUEUE)
+    runs = Runs(uow.connection)
+    if any(run.repository == name for run in await runs.running()):
+        raise ConflictError(f"a run of {name} is going on; cancel it first")
+    for waiting in await runs.queued(name):
+        await finish(uow, waiting, Ending(RunStatus.CANCELLED, "its repository was removed"))
+    if not await Repositories(uow.connection).remove(name):
+        raise NotFoundError(f"no repository {name}")
+
+
+async def announce(uow: UnitOfWork, change: CodeChanged) -> bool:
+    """Say `code-changed`, once per new head; False if this commit is the known head.
+
+    ConflictError when the head is not `change.before` any more: another replica announced one.
+    """
+    await uow.lock(f"repositories/{change.repository}")
+    repositories = Repositories(uow.connection)
+    repository = await repositories.get(change.repository)
+    if repository is None or repository.head == change.commit:
+        return False
+    if repository.head != change.before:
+        raise ConflictError(f"the head of {repository.name} has changed meanwhile; try again")
+    await repositories.change(repository.name, head=change.commit, problem=None)
+    subject = f"repositories/{repository.name}"
+    await uow.emit(change, key=repository.name, subject=subject)
+    return True
+
+
+# ---- runs ------------------------------------------------------------------------------------
+
+
+async def learn(uow: UnitOfWork, run: Run, pipeline: Pipeline) -> None:
+    """Note what the pipeline file says; ConflictError if another repository has its name."""
+    await uow.lock(f"pipelines/{pipeline.name}")
+    repositories = Repositories(uow.connection)
+    owner = await repositories.of_pipeline(pipeline.name)
+    if owner and owner.name != run.repository:
+        raise ConflictError(
+            f"pipeline {pipeline.name} belongs to repository {owner.name}; "
+            "give this one another name with `pipeline:`"
+        )
+    watched = list(pipeline.code.branches) if pipeline.code.branches else None
+    await repositories.change(run.repository, pipeline=pipeline.name, branches=watched)
+    await Runs(uow.connection).change(run.id, pipeline=pipeline.name)
+
+
+async def request_cancel(uow: UnitOfWork, run_id: str) -> Run:
+    """A waiting run ends here; a running one is marked, and the worker stops it."""
+    await uow.lock(QUEUE)
+    runs = Runs(uow.connection)
+    run = await runs.get(run_id)
+    if run is None:
+        raise NotFoundError(f"no run {run_id}")
+    if run.ended:
+        raise ConflictError(f"run {run_id} has ended: {run.status}")
+    if run.status is RunStatus.QUEUED:
+        return await finish(uow, run, Ending(RunStatus.CANCELLED, "cancelled by a person"))
+    await runs.change(run_id, cancel_requested=True)
+    return replace(run, cancel_requested=True)
+
+
+async def finish(uow: UnitOfWork, run: Run, ending: Ending) -> Run:
+    """End a run and say so, once; stages that were not reached are marked."""
+    stages = StageRuns(uow.connection)
+    rows = [_closed(row) for row in await stages.of_run(run.id)]
+    for row in rows:
+        await stages.save(row)
+    ended = replace(run, status=ending.status, why=ending.why, finished_at=clock.now())
+    await Runs(uow.connection).save(ended)
+    if ending.status is not RunStatus.SKIPPED:
+        pipeline = run.pipeline or run.repository
+        uow.follow(Cause.from_json(dict(run.cause)), f"loopwright/trainer/{run.id}")
+        await uow.emit(
+            _training_finished(ended, pipeline, rows),
+            key=pipeline,
+            subject=f"pipelines/{pipeline}",
+            identity=f"runs/{run.id}",
+        )
+    return ended
+
+
+def _closed(row: StageRun) -> StageRun:
+    if row.state in (StageState.PENDING, StageState.RUNNING):
+        why = "not reached" if row.state is StageState.PENDING else "stopped with its run"
+        return replace(row, state=StageState.SKIPPED, why=why, pid=None, pid_started=None)
+    return row
+
+
+def _training_finished(run: Run, pipeline: str, rows: Sequence[StageRun]) -> TrainingFinished:
+    started, finished = run.started_at or run.created_at, run.finished_at or clock.now()
+    return TrainingFinished(
+        pipeline=pipeline,
+        run_id=run.id,
+        commit=run.commit or "",
+        reason=run.reason,
+        status=cast("EndStatus", run.status.value),
+        why=run.why,
+        stages=[_outcome(row) for row in rows],
+        model=run.model,
+        version=run.version,
+        tracking_run_id=run.tracking_run_id,
+        seconds=round((finished - started).total_seconds(), 3),
+    )
+
+
+def _outcome(row: StageRun) -> StageOutcome:
+    return StageOutcome(
+        name=row.name,
+        outcome=cast("Outcome", row.state.value),
+        why=row.why,
+        seconds=round(row.seconds, 3),
+        metrics=dict(row.metrics),
+    )

@@ -1,0 +1,229 @@
+"""One step of a run: reused when its key is known and its outputs verify, else run."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from loopwright_common import clock
+from loopwright_common.database.database import Database
+from loopwright_common.errors import InvalidError, LoopwrightError
+from loopwright_common.failpoints import failpoint
+from loopwright_common.observability import tracing
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_trainer.metrics import TrainerMetrics
+from loopwright_trainer.runs.domain import StageRun, StageState, StepEntry
+from loopwright_trainer.runs.repository import StageRuns, StepEntries
+from loopwright_trainer.steps import execution, logs, orphans, outputs
+from loopwright_trainer.steps.execution import CommandFailedError, Job
+from loopwright_trainer.steps.key import Parts, step_key
+from loopwright_trainer.steps.outputs import MissingOutputError
+from loopwright_trainer.steps.reuse import Verdict, look_up
+from loopwright_trainer.steps.single_flight import alone
+from loopwright_trainer.steps.step import Step
+from loopwright_trainer.steps.workspace import edited, fingerprint
+
+_RETRY_SECONDS = 0.2
+ExtraEnvironment = Callable[[], Awaitable[Mapping[str, str]]]
+"""What a stage's environment has beside the usual; asked for only when a stage really runs."""
+
+
+class StepFailedError(LoopwrightError):
+    """A step failed, and its run with it."""
+
+
+class StepRunner:
+    """Steps of all runs; where two need the same step at once, it runs once."""
+
+    def __init__(
+        self, database: Database, store: ArtifactStore, timeout: float, metrics: TrainerMetrics
+    ) -> None:
+        """`timeout` in seconds, for stages that name none."""
+        self._database = database
+        self._store = store
+        self._timeout = timeout
+        self._metrics = metrics
+
+    async def do(self, step: Step, extra: ExtraEnvironment) -> StageRun:
+        """The finished row of the step; StepFailedError once it has failed for good."""
+        row = await self._done(step, extra)
+        self._metrics.step_done(reused=row.state is StageState.REUSED)
+        return row
+
+    async def _done(self, step: Step, extra: ExtraEnvironment) -> StageRun:
+        try:
+            parts = await asyncio.to_thread(step.parts)
+            verdict = await self._look_up(step, parts)
+            if verdict.entry:
+                return await self._reuse(step, parts, verdict.entry, verdict.why)
+            if not step.stage.cache:
+                return await self._run(step, parts, verdict.why, extra)
+            return await self._do_alone(step, parts, extra)
+        except (InvalidError, MissingOutputError, CommandFailedError) as error:
+            await self._fail(step, str(error))
+            raise StepFailedError(f"{step.stage.name}: {error}") from error
+
+    async def _do_alone(self, step: Step, parts: Parts, extra: ExtraEnvironment) -> StageRun:
+        key, waited_for = step_key(parts), ""
+
+        async def waits() -> None:
+            nonlocal waited_for
+            async with self._database.read() as connection:
+                known = await StageRuns(connection).run_of_step(key)
+            other = known or waited_for or "another run"
+            if other != waited_for:
+                waited_for = other
+                why = _waits_for(other, step.run.id)
+                await self._save(step, replace(step.row, state=StageState.PENDING, why=why))
+
+        async with alone(step.tenure, key, waits):
+            verdict = await self._look_up(step, parts)
+            if verdict.entry is None:
+                return await self._run(step, parts, verdict.why, extra)
+            why = f"{verdict.why}, waited for" if waited_for else verdict.why
+            return await self._reuse(step, parts, verdict.entry, why)
+
+    async def _look_up(self, step: Step, parts: Parts) -> Verdict:
+        return await look_up(self._database, self._store, step.run.repository, step.stage, parts)
+
+    async def _reuse(self, step: Step, parts: Parts, entry: StepEntry, why: str) -> StageRun:
+        row = replace(
+            step.row,
+            state=StageState.REUSED,
+            why=why,
+            key=step_key(parts),
+            outputs=entry.outputs,
+            metrics=entry.metrics,
+            seconds=time.monotonic() - step.started,
+        )
+        await self._save(step, row)
+        return row
+
+    # ---- running ---------------------------------------------------------------------------
+
+    async def _run(self, step: Step, parts: Parts, why: str, extra: ExtraEnvironment) -> StageRun:
+        environment = await extra()
+        row = replace(step.row, key=step_key(parts), reusable=step.stage.cache)
+        step = replace(step, row=row)
+        for attempt in range(step.stage.retries + 1):
+            step = replace(step, row=replace(step.row, attempts=step.row.attempts + 1, why=why))
+            try:
+                row, changed = await self._attempt(step, environment)
+            except CommandFailedError:
+                if attempt == step.stage.retries:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS * 2**attempt)
+            else:
+                return await self._keep(step, row, parts, changed)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _attempt(
+        self, step: Step, environment: Mapping[str, str]
+    ) -> tuple[StageRun, list[str]]:
+        """The row with its outputs, and the inputs that the stage changed."""
+        with tracing.span("trainer", f"stage {step.stage.name}") as traceparent:
+            # The variable's name is what OpenTelemetry's own tools read.
+            return await self._within(step, {**environment, "TRACEPARENT": traceparent})
+
+    async def _within(
+        self, step: Step, environment: Mapping[str, str]
+    ) -> tuple[StageRun, list[str]]:
+        stage, work = step.stage, step.place.work
+        await asyncio.to_thread(shutil.rmtree, work, True)
+        tree = work / "tree"
+        tree.mkdir(parents=True)
+        try:
+            await step.inputs.materialise(stage, step.earlier, tree)
+            before = await asyncio.to_thread(fingerprint, tree, stage.outs)
+            await execution.execute(
+                self._job(step, environment), lambda pid, at: self._started(step, pid, at)
+            )
+            failpoint("trainer.stage-ended")
+            after = await asyncio.to_thread(fingerprint, tree, stage.outs)
+            row = await self._collected(step, tree)
+            return row, edited(before, after)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, work, True)
+
+    def _job(self, step: Step, environment: Mapping[str, str]) -> Job:
+        stage = step.stage
+        marks = {orphans.MARK: step.run.id, "LOOPWRIGHT_STAGE": stage.name, **environment}
+        home = step.place.work / "home"
+        return Job(
+            commands=stage.commands,
+            directory=step.place.work / "tree" / stage.wdir,
+            environment=execution.environment_for(home, seed=stage.seed, extra=marks),
+            log=step.log,
+            timeout=stage.timeout or self._timeout,
+        )
+
+    async def _started(self, step: Step, pid: int, at: float | None) -> None:
+        failpoint("trainer.stage-begun")
+        running = replace(step.row, state=StageState.RUNNING, host=logs.HOST)
+        await self._save(step, replace(running, pid=pid, pid_started=at))
+        failpoint("trainer.stage-started")
+
+    async def _collected(self, step: Step, tree: Path) -> StageRun:
+        kept = [await outputs.collect(self._store, tree, out) for out in step.stage.outs]
+        metrics: dict[str, float] = {}
+        for file in step.stage.metrics:
+            metrics |= outputs.numeric_leaves((tree / file).read_bytes(), file)
+        failpoint("trainer.outputs-kept")
+        return replace(
+            step.row,
+            state=StageState.RAN,
+            outputs=tuple(kept),
+            metrics=metrics,
+            seconds=time.monotonic() - step.started,
+        )
+
+    async def _keep(
+        self, step: Step, row: StageRun, parts: Parts, changed: Sequence[str]
+    ) -> StageRun:
+        """The row and the entry together; no entry where the stage changed its own inputs."""
+        if changed:
+            why = f"{row.why}; not kept for reuse: {', '.join(changed[:3])} changed while it ran"
+            row = replace(row, why=why, reusable=False)
+        row = replace(row, logs=await logs.kept(self._store, step.place, row))
+        async with step.tenure.writing() as uow:
+            await StageRuns(uow.connection).save(row)
+            if row.reusable:
+                await StepEntries(uow.connection).keep(_entry(step, row, parts))
+        failpoint("trainer.stage-finished")
+        return row
+
+    async def _fail(self, step: Step, why: str) -> None:
+        async with self._database.read() as connection:
+            rows = await StageRuns(connection).of_run(step.run.id)
+        row = next((row for row in rows if row.name == step.stage.name), step.row)
+        seconds = time.monotonic() - step.started
+        failed = replace(row, state=StageState.FAILED, why=why, seconds=seconds)
+        printed = await logs.kept(self._store, step.place, row)
+        await self._save(step, replace(failed, logs=printed, pid=None, pid_started=None))
+
+    async def _save(self, step: Step, row: StageRun) -> None:
+        async with step.tenure.writing() as uow:
+            await StageRuns(uow.connection).save(row)
+
+
+def _waits_for(other: str, own: str) -> str:
+    if other == own:
+        return "waits until its own interrupted attempt is given up"
+    return f"waits for {other if ' ' in other else f'run {other}'} which runs the same"
+
+
+def _entry(step: Step, row: StageRun, parts: Parts) -> StepEntry:
+    return StepEntry(
+        key=row.key or "",
+        stage=step.stage.name,
+        repository=step.run.repository,
+        run_id=step.run.id,
+        commit=step.run.commit or "",
+        parts=parts.to_json(),
+        outputs=row.outputs,
+        metrics=row.metrics,
+        seconds=row.seconds,
+        kept_at=clock.now(),
+    )

@@ -1,0 +1,144 @@
+"""From the outputs of a run to a version: one tracking run, its artifacts, one version."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from loopwright_common.errors import UnavailableError
+from loopwright_common.failpoints import failpoint
+from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage.package import PackageFile, files_in
+from loopwright_trainer.pipelines.pipeline import Pipeline
+from loopwright_trainer.runs.domain import Output
+from loopwright_trainer.tracking.client import Body, Tracking, TrackingRun
+from loopwright_trainer.tracking.datasets import described, extent_of
+
+RUN_TAG = "loopwright.run"
+PIPELINE_RUN_TAG = "loopwright.pipeline_run"
+PACKAGE_PATH = "package"
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What a run has to register: `datasets` by role, `cause` is `Cause` as JSON text."""
+
+    run_id: str
+    commit: str
+    pipeline: Pipeline
+    package: Output
+    datasets: Mapping[str, Output]
+    metrics: Mapping[str, float]
+    started_at: datetime
+    cause: str
+
+
+async def open_run(
+    tracking: Tracking, pipeline: str, run_id: str, commit: str, *, look: bool
+) -> TrackingRun:
+    """The tracking run of a pipeline run; with `look`, one made before a crash is found again."""
+    experiment = await tracking.experiment(pipeline)
+    if look and (found := await tracking.find_run(experiment, PIPELINE_RUN_TAG, run_id)):
+        return found
+    tags = {
+        PIPELINE_RUN_TAG: run_id,
+        "loopwright.pipeline": pipeline,
+        "mlflow.source.git.commit": commit,
+        "mlflow.source.type": "JOB",
+        "mlflow.source.name": pipeline,
+    }
+    return await tracking.create_run(experiment, f"{pipeline}-{commit[:7]}", tags)
+
+
+async def register(
+    candidate: Candidate,
+    tracking: Tracking,
+    run: TrackingRun,
+    store: ArtifactStore,
+    scratch: Path,
+    *,
+    look: bool,
+) -> int:
+    """The version's number; with `look`, one registered before a crash is found again."""
+    model = str(candidate.pipeline.model)
+    if look and (found := await tracking.find_version(model, RUN_TAG, candidate.run_id)):
+        return found
+    datasets = await _datasets(candidate, store, scratch)
+    await asyncio.gather(
+        tracking.log_metrics(run.id, candidate.metrics),
+        tracking.ensure_model(model),
+        _upload(await _files(candidate, store), tracking, run, store),
+    )
+    failpoint("trainer.uploaded")
+    version = await _create_version(candidate, tracking, run, _tags(candidate, datasets))
+    failpoint("trainer.registered")
+    return version
+
+
+async def _create_version(
+    candidate: Candidate, tracking: Tracking, run: TrackingRun, tags: Mapping[str, str]
+) -> int:
+    """One version, also where the registry made it and its answer was lost."""
+    model, source = str(candidate.pipeline.model), f"runs:/{run.id}/{PACKAGE_PATH}"
+    for delay in tracking.delays:
+        try:
+            return await tracking.create_version(model, source, run.id, tags, candidate.cause)
+        except UnavailableError:
+            await asyncio.sleep(delay)
+        if found := await tracking.find_version(model, RUN_TAG, candidate.run_id):
+            return found
+    return await tracking.create_version(model, source, run.id, tags, candidate.cause)
+
+
+async def _files(candidate: Candidate, store: ArtifactStore) -> list[PackageFile]:
+    """Every file to upload, by its path among the run's artifacts."""
+    manifest = files_in(await store.get(candidate.package.digest))
+    files = [file._replace(path=f"{PACKAGE_PATH}/{file.path}") for file in manifest]
+    for role, output in candidate.datasets.items():
+        size = await store.size(output.digest) or 0
+        files.append(PackageFile(f"loopwright/{role}.parquet", output.digest, size))
+    return files
+
+
+async def _upload(
+    files: Sequence[PackageFile], tracking: Tracking, run: TrackingRun, store: ArtifactStore
+) -> None:
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(file: PackageFile) -> None:
+        async with slots:
+            await tracking.upload(run, file.path, file.size, _body(store, file.digest))
+
+    await asyncio.gather(*(one(file) for file in files))
+
+
+def _body(store: ArtifactStore, digest: str) -> Body:
+    return lambda: store.stream(digest)
+
+
+async def _datasets(
+    candidate: Candidate, store: ArtifactStore, scratch: Path
+) -> dict[str, Mapping[str, object]]:
+    target = candidate.pipeline.register.target if candidate.pipeline.register else None
+    told = {}
+    for role, output in candidate.datasets.items():
+        path = scratch / f"{role}.parquet"
+        await store.fetch(output.digest, path)
+        extent = await asyncio.to_thread(extent_of, path, output.path)
+        told[role] = described(extent, target, candidate.started_at)
+    return told
+
+
+def _tags(candidate: Candidate, datasets: Mapping[str, object]) -> dict[str, str]:
+    pipeline = candidate.pipeline
+    return {
+        "loopwright.pipeline": pipeline.name,
+        "loopwright.commit": candidate.commit,
+        RUN_TAG: candidate.run_id,
+        "loopwright.deploy": pipeline.deploy.model_dump_json(),
+        "loopwright.monitor": pipeline.monitor.model_dump_json(),
+        "loopwright.datasets": json.dumps(datasets),
+    }

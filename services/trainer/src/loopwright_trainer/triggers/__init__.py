@@ -1,0 +1,1 @@
+"""What starts a run: commits that polling finds, and the queue."""

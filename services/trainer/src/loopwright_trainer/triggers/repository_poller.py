@@ -1,0 +1,98 @@
+"""Intake: new commits of registered repositories, looked for or told by the command line."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from loopwright_common.database.database import Database
+from loopwright_common.errors import (
+    ConflictError,
+    InvalidError,
+    LoopwrightError,
+    UnavailableError,
+)
+from loopwright_common.events import CodeChanged
+from loopwright_trainer.git.mirror import Mirrors
+from loopwright_trainer.runs import service
+from loopwright_trainer.runs.domain import Repository
+from loopwright_trainer.runs.repository import Repositories
+
+log = structlog.get_logger()
+
+
+class Intake:
+    """Turns new heads of watched branches into `code-changed`."""
+
+    def __init__(self, database: Database, mirrors: Mirrors, poll_seconds: float) -> None:
+        self._database = database
+        self._mirrors = mirrors
+        self._poll_seconds = poll_seconds
+        self._due = asyncio.Event()
+
+    def look_now(self) -> None:
+        self._due.set()
+
+    async def run(self) -> None:
+        """Until cancelled: ask every repository for its head, now and then."""
+        while True:
+            self._due.clear()
+            try:
+                await self.look()
+            except UnavailableError as error:
+                log.warning("intake.paused", error=str(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._due.wait()
+
+    async def changed(self, repository: Repository, commit: str | None) -> tuple[str, bool]:
+        """Announce a commit of the watched branch, by default its head; and whether it was news."""
+        if commit is None:
+            commit = await self._mirrors.head(repository.url, repository.branch)
+        if commit is None:
+            raise InvalidError(
+                f"{repository.url} has no branch {repository.branch}", field="branch"
+            )
+        return commit, await self._announce(repository, commit, "command")
+
+    async def look(self) -> None:
+        """Announce what is new by now; one that another replica announces meanwhile is left out."""
+        async with self._database.read() as connection:
+            repositories = await Repositories(connection).all()
+        await asyncio.gather(*(self._look_at(repository) for repository in repositories))
+
+    async def _look_at(self, repository: Repository) -> None:
+        """A repository that cannot be reached is marked with the reason, until it can."""
+        try:
+            head = await self._mirrors.head(repository.url, repository.branch)
+            problem = None if head else f"{repository.url} has no branch {repository.branch}"
+            if head and head != repository.head:
+                await self._announce(repository, head, "poll")
+        except UnavailableError:
+            raise
+        except ConflictError:
+            return  # what is new since then is seen at the next look
+        except LoopwrightError as error:
+            problem = str(error)
+        if problem != repository.problem:
+            log.info("repository.seen", repository=repository.name, problem=problem)
+            async with self._database.unit_of_work() as uow:
+                await Repositories(uow.connection).change(repository.name, problem=problem)
+
+    async def _announce(self, repository: Repository, commit: str, source: str) -> bool:
+        ref = f"refs/heads/{repository.branch}"
+        told = await self._mirrors.describe(
+            repository.name, repository.url, commit, ref, repository.head
+        )
+        change = CodeChanged(
+            repository=repository.name,
+            ref=ref,
+            commit=commit,
+            before=repository.head,
+            paths=list(told.paths),
+            author=told.author or None,
+            message=told.message or None,
+            source="poll" if source == "poll" else "command",
+        )
+        async with self._database.unit_of_work() as uow:
+            return await service.announce(uow, change)

@@ -1,0 +1,172 @@
+"""What starts runs: commits, requests of other services, persons; one run waits per branch.
+
+Callers of `queue_...` hold the lock `QUEUE` since before they read the repository.
+"""
+
+from dataclasses import dataclass, replace
+
+from loopwright_common import clock
+from loopwright_common.database.delivery_tables import inbox
+from loopwright_common.database.dialect import upsert
+from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
+from loopwright_common.events import CodeChanged, Event, Payload, RetrainRequested
+from loopwright_common.ids import new_id
+from loopwright_trainer.runs.domain import Repository, Run, RunStatus, joined_causes
+from loopwright_trainer.runs.repository import Repositories, Runs
+from loopwright_trainer.runs.service import QUEUE, Ending, finish
+
+CONSUMER = "trainer.intake"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A person's wish for a run of a pipeline, or of a repository."""
+
+    pipeline: str | None = None
+    repository: str | None = None
+    by: str
+    why: str | None = None
+    captured: str | None = None
+
+
+async def queue_change(uow: UnitOfWork, event: Event[CodeChanged], repository: Repository) -> None:
+    """Queue a run for a commit; one that waits for an older commit gives way to it."""
+    change = event.data
+    runs = Runs(uow.connection)
+    if change.source == "poll" and await runs.has_commit(repository.name, change.commit):
+        return
+    # What our own intake announced is the head since then, or another is by now.
+    if change.ref == f"refs/heads/{repository.branch}" and event.source != uow.source:
+        await Repositories(uow.connection).change(repository.name, head=change.commit)
+    run = Run(
+        id=new_id(),
+        repository=repository.name,
+        pipeline=repository.pipeline,
+        commit=change.commit,
+        ref=change.ref,
+        paths=tuple(change.paths) or None,
+        reason="code",
+        why=f"commit {change.commit[:7]}" + (f" by {change.author}" if change.author else ""),
+        cause=Cause.of(event).to_json(),
+        created_at=clock.now(),
+    )
+    await _queue(uow, run)
+
+
+async def queue_request(
+    uow: UnitOfWork, request: RetrainRequested, cause: Cause, repository: Repository
+) -> Run:
+    """Queue a run of the newest commit; joined with one that waits already."""
+    if request.captured:
+        changes = {"captured": request.captured}
+        await Repositories(uow.connection).change(repository.name, **changes)
+    run = Run(
+        id=new_id(),
+        repository=repository.name,
+        pipeline=repository.pipeline,
+        ref=f"refs/heads/{repository.branch}",
+        reason=request.reason,
+        why=request.why or f"{request.reason}, asked for by {request.requested_by}",
+        cause=cause.to_json(),
+        created_at=clock.now(),
+    )
+    return await _queue(uow, run)
+
+
+async def request_run(uow: UnitOfWork, asked: Request) -> Run:
+    """Ask for a run as a person does."""
+    await uow.lock(QUEUE)
+    found = await _repository_asked_for(Repositories(uow.connection), asked)
+    name = found.pipeline or found.name
+    request = RetrainRequested(
+        pipeline=name,
+        reason="person",
+        requested_by=asked.by,
+        why=asked.why,
+        captured=asked.captured,
+    )
+    event = await _say(uow, request)
+    return await queue_request(uow, request, Cause.of(event), found)
+
+
+async def retry(uow: UnitOfWork, run_id: str, by: str) -> Run:
+    """Queue a run of the same commit and captured rows; ConflictError unless the run has ended."""
+    await uow.lock(QUEUE)
+    runs = Runs(uow.connection)
+    run = await runs.get(run_id)
+    if run is None:
+        raise NotFoundError(f"no run {run_id}")
+    if not run.ended:
+        raise ConflictError(f"run {run_id} is {run.status}; only a run that has ended is retried")
+    if await Repositories(uow.connection).get(run.repository) is None:
+        raise ConflictError(f"repository {run.repository} was removed; add it again first")
+    waiting = [other for other in await runs.queued(run.repository) if other.retry_of == run_id]
+    if waiting:
+        raise ConflictError(f"run {waiting[0].id} waits already; it is a retry of {run_id}")
+    return await _retried(uow, run, by)
+
+
+async def _retried(uow: UnitOfWork, run: Run, by: str) -> Run:
+    again = new_id()
+    why = f"retry of run {run.id} by {by}"
+    name = run.pipeline or run.repository
+    request = RetrainRequested(
+        pipeline=name, reason="person", requested_by=by, why=why, captured=run.captured
+    )
+    uow.follow(Cause.from_json(dict(run.cause)), f"loopwright/trainer/{again}")
+    event = await _say(uow, request)
+    new = Run(
+        id=again,
+        repository=run.repository,
+        pipeline=run.pipeline,
+        commit=run.commit,
+        ref=run.ref,
+        reason="person",
+        why=why,
+        cause=joined_causes(run.cause, Cause.of(event).to_json()),
+        captured=run.captured,
+        retry_of=run.id,
+        created_at=clock.now(),
+    )
+    await Runs(uow.connection).add(new)
+    return new
+
+
+async def _say(uow: UnitOfWork, request: RetrainRequested) -> Event[Payload]:
+    """Emit a person's request; it counts as handled already."""
+    name = request.pipeline
+    event = await uow.emit(request, key=name, subject=f"pipelines/{name}")
+    row = {"consumer": CONSUMER, "event_id": event.id, "handled_at": clock.now()}
+    await upsert(uow.connection, inbox, row)
+    return event
+
+
+async def _repository_asked_for(repositories: Repositories, asked: Request) -> Repository:
+    if asked.pipeline and not asked.repository:
+        if found := await repositories.of_pipeline(asked.pipeline):
+            return found
+        raise NotFoundError(f"no repository has the pipeline {asked.pipeline}")
+    if asked.repository and not asked.pipeline:
+        if found := await repositories.get(asked.repository):
+            return found
+        raise NotFoundError(f"no repository {asked.repository}")
+    raise InvalidError("name either the pipeline or the repository", field="pipeline")
+
+
+async def _queue(uow: UnitOfWork, run: Run) -> Run:
+    runs = Runs(uow.connection)
+    queued = await runs.queued(run.repository)
+    waiting = next((o for o in queued if o.ref == run.ref and o.retry_of is None), None)
+    if waiting is None:
+        await runs.add(run)
+        return run
+    if run.reason == "code" and waiting.reason == "code":
+        newer = run.joined_by(waiting)
+        newer = replace(newer, commit=run.commit, why=run.why, cause=run.cause)
+        await finish(uow, waiting, Ending(RunStatus.CANCELLED, f"superseded by {run.why}"))
+        await runs.add(newer)
+        return newer
+    joined = waiting.joined_by(run)
+    await runs.save(joined)
+    return joined
