@@ -6,7 +6,7 @@ from pathlib import Path
 from loopwright_common.cloudevents import codec
 from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
-from loopwright_common.events import INFERENCE_LOGGED, JSON_EVENTS, Event, type_of
+from loopwright_common.events import EVENTS, INFERENCE_LOGGED, Event, type_of
 from loopwright_common.ids import new_id
 
 GOLDEN = Path(__file__).parent / "events"
@@ -30,7 +30,7 @@ def golden(topic: str) -> Outgoing:
 
 def every_golden() -> list[Outgoing]:
     """One of every topic, in the order of a version's life where that matters."""
-    others = [event.topic for event in JSON_EVENTS if event.topic not in _LIFE]
+    others = [event.topic for event in EVENTS.values() if event.topic not in _LIFE]
     return [golden(topic) for topic in (*_LIFE, *others)]
 
 

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from loopwright_common import clock
 from loopwright_common.cloudevents import codec, event_schemas
 from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.event_summaries import sentence
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.errors import UndecodableError
-from loopwright_common.events import JSON_EVENTS, TOPICS, Event, EventData
+from loopwright_common.events import EVENTS, TOPICS, Event, EventData
 
 GOLDEN = Path(__file__).parent / "events"
 SCHEMAS = Path(__file__).parents[2] / "docs" / "events"
-EVENTS = pytest.mark.parametrize("event", JSON_EVENTS, ids=lambda event: event.topic)
+EVERY_EVENT = pytest.mark.parametrize("event", list(EVENTS.values()), ids=lambda event: event.topic)
 
 
 def golden(topic: str) -> Outgoing:
@@ -24,7 +25,7 @@ def golden(topic: str) -> Outgoing:
     return Outgoing(topic, "key", headers, (GOLDEN / f"{topic}.v1.json").read_bytes())
 
 
-@EVENTS
+@EVERY_EVENT
 def test_a_golden_record_reads_and_writes_to_the_same_data(event: type[EventData]) -> None:
     decoded = codec.decode(golden(event.topic))
 
@@ -34,7 +35,7 @@ def test_a_golden_record_reads_and_writes_to_the_same_data(event: type[EventData
     assert written == {**stored, "partitionkey": "key"}
 
 
-@EVENTS
+@EVERY_EVENT
 def test_a_golden_record_keeps_to_the_published_schema(event: type[EventData]) -> None:
     schema = json.loads((SCHEMAS / f"{event.topic}.v1.schema.json").read_text())
     data = json.loads(golden(event.topic).value)["data"]
@@ -44,14 +45,14 @@ def test_a_golden_record_keeps_to_the_published_schema(event: type[EventData]) -
         jsonschema.validate({**data, "surprise": 1}, schema)
 
 
-@EVENTS
+@EVERY_EVENT
 def test_today_is_compatible_with_the_published_schema(event: type[EventData]) -> None:
     schema = json.loads((SCHEMAS / f"{event.topic}.v1.schema.json").read_text())
 
     assert list(event_schemas.incompatibilities(schema, event_schemas.schema_of(event))) == []
 
 
-@EVENTS
+@EVERY_EVENT
 def test_an_unknown_field_is_refused_when_produced_and_ignored_when_read(
     event: type[EventData],
 ) -> None:
@@ -136,5 +137,15 @@ def test_binary_mode_carries_every_attribute() -> None:
     assert codec.decode(codec.encode(event)) == event
 
 
-def test_every_event_has_a_declared_topic() -> None:
-    assert set(TOPICS) == {*(event.topic for event in JSON_EVENTS), InferenceLogged.topic}
+def test_every_event_that_is_archived_has_a_summary() -> None:
+    """`loopwright events list` and `why` would show a blank line for one without."""
+    archived = {name for name, topic in TOPICS.items() if topic.archived}
+    summaries = {topic: sentence(json.loads(golden(topic).value)) for topic in archived}
+    assert [topic for topic, text in summaries.items() if not text] == []
+
+
+def test_two_events_cannot_have_one_topic() -> None:
+    with pytest.raises(TypeError, match="code-changed"):
+
+        class Again(EventData):
+            topic = "code-changed"

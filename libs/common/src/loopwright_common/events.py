@@ -20,6 +20,28 @@ Verdict = Literal["passed", "failed", "inconclusive", "skipped"]
 TYPE_PREFIX = "dev.loopwright."
 
 
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """How a topic is kept on every bus; `largest_record` in bytes."""
+
+    name: str
+    partitions: int = 3
+    retention: timedelta = timedelta(days=30)
+    compacted: bool = False
+    archived: bool = True
+    largest_record: int = 1 << 20
+
+
+WEEK = timedelta(days=7)
+INFERENCE_LOGGED = "inference-logged"
+TOPICS: dict[str, Topic] = {
+    INFERENCE_LOGGED: Topic(INFERENCE_LOGGED, partitions=8, retention=WEEK, archived=False)
+}
+"""Every event's topic by its name; the class of a JSON event adds its own."""
+EVENTS: "dict[str, type[EventData]]" = {}
+"""The class of every JSON event by its topic, in the order of this file."""
+
+
 class Payload(Protocol):
     """What an event says; `EventData` as JSON, `InferenceLogged` as Arrow."""
 
@@ -35,11 +57,27 @@ class Payload(Protocol):
 
 
 class EventData(BaseModel):
-    """JSON payload of one event type, version 1."""
+    """JSON payload of one event type, version 1.
+
+    A class that names its `topic` is published by that alone: its topic is declared (as
+    `topic_settings` says, if it does), its schema generated, its records decoded.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     topic: ClassVar[str]
+    topic_settings: ClassVar[Topic | None] = None
     content_type: ClassVar[str] = "application/json"
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_options: Any) -> None:
+        """TypeError when another class has the topic."""
+        topic = cls.__dict__.get("topic")
+        if topic is None:
+            return
+        if topic in TOPICS:
+            raise TypeError(f"{cls.__name__}: the topic {topic!r} belongs to another event")
+        EVENTS[topic] = cls
+        TOPICS[topic] = cls.topic_settings or Topic(topic)
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json(exclude_none=True).encode()
@@ -275,6 +313,7 @@ class RoutesChanged(EventData):
     """
 
     topic = "routes-changed"
+    topic_settings = Topic("routes-changed", compacted=True)
     environment: str
     model_id: str
     model: str
@@ -304,6 +343,7 @@ class ReplicaReported(EventData):
     """A scorer replica's heartbeat, every 5 s and at once on a change (compacted)."""
 
     topic = "replica-reported"
+    topic_settings = Topic("replica-reported", compacted=True, archived=False)
     replica: str
     epoch: str
     environment: str
@@ -319,6 +359,7 @@ class ServingMeasured(EventData):
     """
 
     topic = "serving-measured"
+    topic_settings = Topic("serving-measured", retention=WEEK, archived=False)
     environment: str
     model_id: str
     model: str
@@ -343,6 +384,7 @@ class GroundTruthLogged(EventData):
     """Labels that arrived for earlier predictions; `ids` are prediction or request ids."""
 
     topic = "ground-truth-logged"
+    topic_settings = Topic("ground-truth-logged", partitions=8, retention=WEEK)
     model_id: str
     model: str
     ids: list[str]
@@ -415,54 +457,11 @@ class RetrainRequested(EventData):
     causes: list[str] = []
 
 
-# ---- topics ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """How a topic is kept: declared here, created so on every bus."""
-
-    name: str
-    partitions: int = 3
-    retention: timedelta = timedelta(days=30)
-    compacted: bool = False
-    archived: bool = True
-    largest_record: int = 1 << 20
-
-
-JSON_EVENTS: tuple[type[EventData], ...] = (
-    CodeChanged,
-    TrainingFinished,
-    ModelRegistered,
-    AliasChanged,
-    VersionDeleted,
-    DeploymentValidated,
-    ApprovalRequested,
-    RoutesChanged,
-    ReplicaReported,
-    ServingMeasured,
-    PerformanceMeasured,
-    DeploymentPromoted,
-    DeploymentRolledBack,
-    DeploymentFinished,
-    GroundTruthLogged,
-    DriftDetected,
-    RetrainRequested,
-)
-INFERENCE_LOGGED = "inference-logged"
-_SPECIAL = {
-    INFERENCE_LOGGED: Topic(INFERENCE_LOGGED, 8, timedelta(days=7), archived=False),
-    "ground-truth-logged": Topic("ground-truth-logged", 8, timedelta(days=7)),
-    "routes-changed": Topic("routes-changed", compacted=True),
-    "replica-reported": Topic("replica-reported", compacted=True, archived=False),
-    "serving-measured": Topic("serving-measured", retention=timedelta(days=7), archived=False),
-}
-TOPICS: Mapping[str, Topic] = {
-    name: _SPECIAL.get(name, Topic(name))
-    for name in [*(event.topic for event in JSON_EVENTS), INFERENCE_LOGGED]
-}
-
-
 def type_of(topic: str) -> str:
     """The CloudEvents type of a topic's current version."""
     return f"{TYPE_PREFIX}{topic}.v1"
+
+
+def topic_of(event_type: str) -> str:
+    """The topic that a CloudEvents type belongs to, such as `model-registered`; of any version."""
+    return event_type.removeprefix(TYPE_PREFIX).rsplit(".v", maxsplit=1)[0]

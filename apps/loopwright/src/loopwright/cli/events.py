@@ -10,10 +10,16 @@ import typer
 from loopwright.client import PAGE, Services
 from loopwright.following import Follower
 from loopwright.output import Column, Json, Limit, clock_time, console, errors, show_items
-from loopwright_common.cloudevents.event_summaries import sentence, topic_of
+from loopwright_common.cloudevents.event_summaries import sentence
+from loopwright_common.events import topic_of
 
 app = typer.Typer(no_args_is_help=True, help="Events.")
-COLUMNS: list[Column] = ["position", "time", ("event", topic_of), ("says", sentence)]
+COLUMNS: list[Column] = [
+    "position",
+    "time",
+    ("event", lambda event: topic_of(event["type"])),
+    ("says", sentence),
+]
 
 
 @app.command("list")
@@ -62,5 +68,10 @@ def _show(event: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(event, ensure_ascii=False), flush=True)
         return
-    parts = [clock_time(event["time"]), topic_of(event), event.get("subject", ""), sentence(event)]
+    parts = [
+        clock_time(event["time"]),
+        topic_of(event["type"]),
+        event.get("subject", ""),
+        sentence(event),
+    ]
     console.print("  ".join(parts).rstrip(), markup=False, highlight=False)

@@ -13,13 +13,9 @@ from typing import Any
 from loopwright_common.clock import from_text, to_text
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.errors import UndecodableError
-from loopwright_common.events import JSON_EVENTS, Event, Payload, Received, type_of
+from loopwright_common.events import EVENTS, Event, Payload, Received, topic_of, type_of
 
 _STRUCTURED = "application/cloudevents+json"
-_PAYLOADS: Mapping[str, type[Payload]] = {
-    **{type_of(payload.topic): payload for payload in JSON_EVENTS},
-    type_of(InferenceLogged.topic): InferenceLogged,
-}
 _REQUIRED = ("id", "source", "type", "specversion")
 
 
@@ -70,7 +66,7 @@ def decode(record: Record | Outgoing) -> Event[Payload]:
     attributes, body = _attributes(record)
     if missing := [name for name in _REQUIRED if not attributes.get(name)]:
         raise UndecodableError(f"not a CloudEvent: no attribute {', '.join(missing)}")
-    payload = _PAYLOADS.get(attributes["type"])
+    payload = _payload_of(attributes["type"])
     if payload is None:
         raise UndecodableError(f"unknown event type {attributes['type']!r}")
     if payload.topic != record.topic:
@@ -91,6 +87,13 @@ def decode(record: Record | Outgoing) -> Event[Payload]:
         data=payload.from_bytes(body),
         received=record,
     )
+
+
+def _payload_of(event_type: str) -> type[Payload] | None:
+    topic = topic_of(event_type)
+    if type_of(topic) != event_type:
+        return None
+    return InferenceLogged if topic == InferenceLogged.topic else EVENTS.get(topic)
 
 
 def structured(record: Received) -> dict[str, Any]:

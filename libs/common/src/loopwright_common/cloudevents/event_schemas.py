@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.cloudevents.inference_logged import ENVELOPE, INPUT, OUTPUT, InferenceLogged
-from loopwright_common.events import JSON_EVENTS, TOPICS, EventData, type_of
+from loopwright_common.events import EVENTS, TOPICS, EventData, type_of
 
 Schema = dict[str, Any]
 DOCS = Path("docs")
@@ -60,13 +60,13 @@ def _shape(schema: Schema) -> Schema:
 
 def documents() -> dict[Path, str]:
     """Every generated file with its content."""
-    schemas = {event.topic: schema_of(event) for event in JSON_EVENTS}
+    schemas = {event.topic: schema_of(event) for event in EVENTS.values()}
     files = {schema_path(topic): json.dumps(s, indent=2) + "\n" for topic, s in schemas.items()}
     return {**files, DOCS / "events.md": _page(schemas)}
 
 
 def _page(schemas: dict[str, Schema]) -> str:
-    parts = [_INTRODUCTION, *(_section(event, schemas[event.topic]) for event in JSON_EVENTS)]
+    parts = [_INTRODUCTION, *(_section(event, schemas[event.topic]) for event in EVENTS.values())]
     columns = "\n".join(f"| `{field.name}` | {field.type} |" for field in ENVELOPE)
     parts.append(
         f"## {InferenceLogged.topic}\n\n{_kept(InferenceLogged.topic)}\n\n"

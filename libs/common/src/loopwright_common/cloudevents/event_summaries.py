@@ -3,21 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from loopwright_common.events import TYPE_PREFIX
+from loopwright_common.events import topic_of
 
 Data = Mapping[str, Any]
 _MOST = 5
 """Metrics or features named in one sentence."""
 
 
-def topic_of(event: Mapping[str, Any]) -> str:
-    """The topic of a structured CloudEvent, such as `model-registered`."""
-    return str(event["type"]).removeprefix(TYPE_PREFIX).rsplit(".v", maxsplit=1)[0]
-
-
 def sentence(event: Mapping[str, Any]) -> str:
     """What a structured CloudEvent says; empty where its topic has no sentence."""
-    tell, data = _SENTENCES.get(topic_of(event)), event.get("data")
+    tell, data = _SENTENCES.get(topic_of(str(event["type"]))), event.get("data")
     return tell(data) if tell and isinstance(data, Mapping) else ""
 
 

@@ -4,11 +4,11 @@ from functools import partial
 
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.delivery.consumer import Handlers
-from loopwright_common.events import JSON_EVENTS, TOPICS, Event, EventData
+from loopwright_common.events import EVENTS, TOPICS, Event, EventData
 from loopwright_registry.archive.feed import Feed
 from loopwright_registry.archive.repository import Archive
 
-ARCHIVED = tuple(payload for payload in JSON_EVENTS if TOPICS[payload.topic].archived)
+ARCHIVED = tuple(payload for payload in EVENTS.values() if TOPICS[payload.topic].archived)
 
 
 async def on_any(event: Event[EventData], uow: UnitOfWork, feed: Feed) -> None:
