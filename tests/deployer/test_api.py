@@ -11,7 +11,7 @@ from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
 from loopwright_deployer.deployments.domain import State
 from tests.deployer.builders import MODEL
-from tests.deployer.driving import latest, lead
+from tests.deployer.lifecycle import latest, lead
 
 WISH = {"by": "ada", "reason": "looks fine"}
 

@@ -37,7 +37,7 @@ from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.staging.runner import Workshop
 from loopwright_deployer.steps import Steps
 from tests.deployer.builders import MODEL, MODEL_ID, registered
-from tests.deployer.driving import CAUSE, latest, lead
+from tests.deployer.lifecycle import CAUSE, latest, lead
 
 PLACE = ("production", MODEL_ID)
 WISH = Wish("ada", "because")

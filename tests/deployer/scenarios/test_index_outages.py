@@ -19,10 +19,10 @@ from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.deployments.retry_schedule import Outage, lasting
 from loopwright_deployer.packaging.formats.skops import VARIABLE
 from tests.deployer.builders import registered
-from tests.deployer.driving import CAUSE, latest, lead
-from tests.deployer.test_apart import PLOUGH, ploughed
+from tests.deployer.lifecycle import CAUSE, latest, lead
+from tests.deployer.packaging.test_isolated import PLOUGH, ploughed
 from tests.deployer.test_api import api
-from tests.deployer.test_worker import until, working
+from tests.deployer.test_controller import until, working
 from tests.package_index import Index, package_index
 from tests.scorer.apart_packages import wheel, wheels
 

@@ -26,7 +26,7 @@ from loopwright_deployer.deployments.tables import deployments
 from loopwright_deployer.packaging.build import Job, build
 from loopwright_deployer.routing.routes import Routes
 from tests.deployer.builders import COLUMNS, MODEL_ID, graph_of, onnx_package, pipeline
-from tests.deployer.driving import latest, lead
+from tests.deployer.lifecycle import latest, lead
 
 LEASE_SECONDS = "1.5"
 JOURNEY = [
@@ -55,7 +55,7 @@ class House:
     def start(self, name: str, failpoint: str = "") -> subprocess.Popen[bytes]:
         directory = self.place / name
         directory.mkdir()
-        command = [sys.executable, "-m", "tests.deployer.standin", str(directory)]
+        command = [sys.executable, "-m", "tests.deployer.deployer_process", str(directory)]
         with (directory / "said").open("wb") as said:
             process = subprocess.Popen(
                 [*command, self.database_url, str(self.place / "artifacts")],

@@ -24,7 +24,7 @@ from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.staging.runner import Workshop
 from tests.common import buses
 from tests.deployer.builders import MODEL, MODEL_ID, publish, replica
-from tests.deployer.driving import latest, lead
+from tests.deployer.lifecycle import latest, lead
 
 IMPATIENT = {"canary": {"max_time": "0.2s"}}
 

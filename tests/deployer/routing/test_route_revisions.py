@@ -11,7 +11,7 @@ from loopwright_deployer.routing import route_revisions
 from loopwright_deployer.routing.routes import RouteRow, Routes
 from loopwright_deployer.staging.redaction import require_redacted_inputs
 from tests.deployer.builders import MODEL, MODEL_ID
-from tests.deployer.driving import lead
+from tests.deployer.lifecycle import lead
 from tests.deployer.test_handlers import deliver
 
 

@@ -19,7 +19,7 @@ from loopwright_deployer.deployments.domain import State
 from loopwright_deployer.deployments.tables import routes
 from loopwright_deployer.routing.reconciliation import Upkeep
 from tests.deployer.builders import MODEL_ID, everything_said, publish, replica
-from tests.deployer.driving import lead
+from tests.deployer.lifecycle import lead
 
 NOW = clock.now()
 LONG_AGO = NOW - timedelta(minutes=1)

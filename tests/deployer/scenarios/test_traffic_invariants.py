@@ -20,7 +20,7 @@ from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.repository import Deployments, Record
 from loopwright_deployer.main import MIGRATIONS
 from tests.deployer.builders import MODEL, MODEL_ID, registered
-from tests.deployer.driving import CAUSE, hold, worked
+from tests.deployer.lifecycle import CAUSE, hold, worked
 
 ENVIRONMENT = "production"
 PLACE = (ENVIRONMENT, MODEL_ID)

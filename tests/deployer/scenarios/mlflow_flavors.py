@@ -1,4 +1,4 @@
-"""Registers a model of every kind with an unmodified mlflow client: `mlflow_kinds.py URL`."""
+"""Registers a model of every kind with an unmodified mlflow client: `mlflow_flavors.py URL`."""
 
 import importlib
 import json

@@ -8,7 +8,7 @@ import pytest
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.storage.filesystem import DirectoryStore
 from tests.deployer.builders import COLUMNS, graph_of, onnx_package, pipeline
-from tests.deployer.composed import Composed, composed
+from tests.deployer.harness import Composed, composed
 
 NO_PATIENCE = {"canary": {"steps": [{"weight": 0.5, "min_requests": 10}], "max_time": "0.5s"}}
 PATIENCE = {"canary": {"steps": [{"weight": 0.5, "min_requests": 10}]}}
