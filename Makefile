@@ -44,6 +44,7 @@ check: setup
 	$(RUN) mypy apps services libs tests benchmarks
 	$(RUN) lint-imports
 	$(RUN) python -m loopwright_common.cloudevents.event_schemas --check
+	$(RUN) python -m loopwright.settings_reference --check
 
 fmt: setup
 	$(RUN) ruff format .
@@ -55,6 +56,7 @@ proto: setup
 
 docs: setup
 	$(RUN) python -m loopwright_common.cloudevents.event_schemas
+	$(RUN) python -m loopwright.settings_reference
 
 bench: setup
 	$(RUN) python -m benchmarks.loop

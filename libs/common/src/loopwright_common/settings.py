@@ -15,26 +15,39 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 class ServiceSettings(BaseSettings):
     """What every service is told; built once in `main` and passed down."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
     service: ClassVar[str]
 
     database_url: str = "sqlite:///.loopwright"
+    """`sqlite:///DIRECTORY` (a file per service) or `postgresql://...` (a schema per service)."""
     bus_url: str = "sqlite:///.loopwright"
+    """The event bus: `sqlite:///DIRECTORY` or `kafka://HOST:PORT[,HOST:PORT]`."""
     artifacts_url: str = "file:///tmp/loopwright/artifacts"
+    """The artifact store: `file:///DIRECTORY` or `s3://BUCKET/PREFIX`."""
     topic_prefix: str = ""
+    """What the names of all topics on Kafka begin with."""
     environment: str = "production"
+    """The environment whose deployments and routes the service works for."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int
+    """Port to listen on."""
     allowed_hosts: str = ""
     """Names beside loopback, with commas between, by which requests may address the service."""
     otlp_endpoint: str = ""
     """Collector of traces (OTLP over HTTP), such as http://127.0.0.1:4318; none unless given."""
     log_level: str = "info"
+    """Lowest level of log lines: debug, info, warning or error."""
     url_registry: str = "http://127.0.0.1:8001"
+    """Where the registry answers."""
     url_trainer: str = "http://127.0.0.1:8002"
+    """Where the trainer answers."""
     url_deployer: str = "http://127.0.0.1:8003"
+    """Where the deployer answers."""
     url_scorer: str = "http://127.0.0.1:8004"
+    """Where the scorer answers."""
     url_monitor: str = "http://127.0.0.1:8005"
+    """Where the monitor answers."""
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -16,5 +16,6 @@ class RegistrySettings(ServiceSettings):
     streams: int = Field(default=100, ge=1)
     """Followers of the event stream at once, per replica."""
     stream_heartbeat_seconds: float = Field(default=15.0, gt=0)
+    """How often a quiet event stream sends a comment, lest anything on the way closes it."""
     stream_poll_seconds: float = Field(default=0.5, gt=0)
     """How often other replicas' events are looked for while anybody follows the stream."""

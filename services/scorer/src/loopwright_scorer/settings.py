@@ -35,14 +35,19 @@ class ScorerSettings(ServiceSettings):
     replica: str | None = None
     """Name of this replica, the same after a restart; host and port unless given."""
     largest_body: int = Field(default=16 << 20, ge=1024)
+    """Bytes of one request body, inflated; a larger one is refused with 413."""
     record_every: float = Field(default=1.0, gt=0)
+    """Seconds after which an inference batch leaves, however few rows it has."""
     record_rows: int = Field(default=2048, ge=1)
     """An inference batch leaves with this many rows, or after `record_every`."""
     record_buffer: int = Field(default=64 << 20, ge=0)
+    """Bytes of inference records in memory; past it batches spill to disk."""
     record_rate: int = Field(default=8 << 20, ge=0)
     """Bytes of requests a second of which a scorer with no time to spare keeps records."""
     spill_limit: int = Field(default=256 << 20, ge=0)
+    """Bytes of batches on disk while the bus is away; past it they are dropped and counted."""
     shadow_buffer: int = Field(default=32 << 20, ge=0)
+    """Bytes of calls that wait for shadow arms; past it they are not shadowed."""
     request_buffer: int = Field(default=128 << 20, ge=1024)
     """Bodies of all requests under way; past it a request is answered with 503."""
     queue: int = Field(default=256, ge=1)
@@ -64,6 +69,7 @@ class ScorerSettings(ServiceSettings):
     apart_start_seconds: float = Field(default=60.0, gt=0)
     """How long it may take to open its package."""
     report_every: float = Field(default=5, gt=0)
+    """Seconds between two reports of this replica."""
 
     @property
     def replica_name(self) -> str:
