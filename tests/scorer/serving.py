@@ -12,15 +12,15 @@ import numpy as np
 import uvicorn
 
 from loopwright_common.serving.spec import ServingSpec, Tensor
-from loopwright_scorer.http_server.fast_path import ShortWay
-from loopwright_scorer.inference.call_recorder import Accounts
-from loopwright_scorer.inference.call_stats import Ledger
-from loopwright_scorer.inference.executor import Compute
+from loopwright_scorer.http_server.fast_path import FastPathProtocol
+from loopwright_scorer.inference.call_recorder import CallRecorder
+from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
-from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.models.loaded_model import load
 from loopwright_scorer.protocols.model_repository import ModelRepository
-from loopwright_scorer.protocols.request import Intake
+from loopwright_scorer.protocols.request import RequestLimits
 from loopwright_scorer.protocols.v2.grpc import GrpcInference
 from loopwright_scorer.protocols.v2.grpc_server import GrpcServer
 from loopwright_scorer.routing.routes import Routes
@@ -49,7 +49,7 @@ def serving_http(routes: Routes) -> Generator[str]:
         app_of(routes),
         host="127.0.0.1",
         port=0,
-        http=ShortWay,
+        http=FastPathProtocol,
         proxy_headers=False,
         log_config=None,
         lifespan="off",
@@ -73,10 +73,12 @@ def serving_grpc(routes: Routes, *, largest: int = 1 << 20, seconds: float = 5) 
     port: Future[int] = Future()
 
     async def serve() -> None:
-        ledger = Ledger(routes)
-        scoring = Scoring(routes, PredictionIds(b"k" * 32), Compute(64), Accounts(routes, ledger))
+        ledger = CallStats(routes)
+        scoring = InferenceService(
+            routes, PredictionIds(b"k" * 32), InferenceExecutor(64), CallRecorder(routes, ledger)
+        )
         inference = GrpcInference(scoring, _is_ready, ledger, ModelRepository(routes))
-        server = GrpcServer(inference, Intake(largest, 2 * largest, seconds))
+        server = GrpcServer(inference, RequestLimits(largest, 2 * largest, seconds))
         port.set_result(server.listen("127.0.0.1", 0))
         running = asyncio.create_task(server.run())
         await stopping.wait()

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.grpc.aio as triton
 
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
-from loopwright_scorer.inference.batch_queue import Waiting
+from loopwright_scorer.inference.batch_queue import PendingCall
 from tests.scorer import apart_packages
 from tests.scorer.conftest import MODEL, Replica, World, eventually
 from tests.scorer.listening import INFER, Listener, listening, request
@@ -81,7 +81,7 @@ async def leave(there: Listener, replica: Replica, content: bytes) -> None:
 
 def kept() -> int:
     """The calls in memory, waiting or not."""
-    return sum(isinstance(each, Waiting) for each in gc.get_objects())
+    return sum(isinstance(each, PendingCall) for each in gc.get_objects())
 
 
 async def recorded(world: World) -> list[float]:

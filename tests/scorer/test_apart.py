@@ -17,7 +17,7 @@ from loopwright_common.errors import InvalidError
 from loopwright_scorer.isolated.environments import Environments
 from loopwright_scorer.isolated.limits import Quarters
 from loopwright_scorer.models.loaded_model import LoadedModel, load
-from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.inputs import ModelInputs
 from tests.scorer import apart_packages as packages
 from tests.scorer.conftest import MODEL, ROW, Replica, World, eventually
 
@@ -174,7 +174,7 @@ def test_a_package_runs_on_other_python_packages_than_ours_and_they_are_built_on
     quarters = Quarters(tmp_path / "apart")
     model = load(directory, "", quarters)
     assert _predicted(model, 2.0) == 2.5
-    model.predict(Inputs(1, {"act": np.array([[0.0, 1.0]])}))
+    model.predict(ModelInputs(1, {"act": np.array([[0.0, 1.0]])}))
 
     for wheel in offline.iterdir():
         wheel.unlink()
@@ -209,19 +209,19 @@ def test_a_package_that_does_not_open_says_why_and_leaves_no_process(tmp_path: P
 
 def test_a_process_that_keeps_dying_is_started_after_a_pause(tmp_path: Path) -> None:
     model = load(packages.mischief(tmp_path / "package"), "", Quarters(tmp_path / "apart"))
-    dies = Inputs(1, {"act": np.array([[float(packages.ACTS.index("exit")), 0.0]])})
+    dies = ModelInputs(1, {"act": np.array([[float(packages.ACTS.index("exit")), 0.0]])})
     errors = [model.predict(dies).error or "" for _ in range(3)]
     started = time.monotonic()
 
     assert "with status 3" in errors[1]
     assert "the next starts in" in errors[2]
-    while model.predict(Inputs(1, {"act": np.array([[0.0, 4.0]])})).outputs is None:
+    while model.predict(ModelInputs(1, {"act": np.array([[0.0, 4.0]])})).outputs is None:
         assert time.monotonic() - started < 20
         time.sleep(0.1)
 
 
 def _predicted(model: LoadedModel, argument: float) -> float:
-    outputs = model.predict(Inputs(1, {"act": np.array([[0.0, argument]])})).outputs
+    outputs = model.predict(ModelInputs(1, {"act": np.array([[0.0, argument]])})).outputs
     assert outputs is not None
     assert outputs.prediction is not None
     return float(outputs.prediction[0])

@@ -12,8 +12,8 @@ import pytest
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.models.loaded_model import LoadedModel, load
-from loopwright_scorer.tensors.outputs import Outputs
-from loopwright_scorer.tensors.tensors import GivenTensor, Request
+from loopwright_scorer.tensors.outputs import ModelOutputs
+from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 from tests.scorer import logged
 
 Fit = Callable[[], tuple[Any, Any]]
@@ -24,9 +24,9 @@ class Served:
     model: LoadedModel
     spec: ServingSpec
 
-    def answer(self, rows: Any) -> Outputs:
+    def answer(self, rows: Any) -> ModelOutputs:
         """What the scorer answers a frame or array with."""
-        scored = self.model.score(Request(_given(self.model, rows)))
+        scored = self.model.score(InferenceRequest(_given(self.model, rows)))
         assert scored.outputs is not None, scored.error
         return scored.outputs
 

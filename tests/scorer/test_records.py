@@ -13,13 +13,13 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLogged
 from loopwright_common.errors import UnavailableError
-from loopwright_scorer.models.loaded_model import Scored
+from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.recording.budget import Budget
 from loopwright_scorer.recording.column_buffer import Pages, tables
 from loopwright_scorer.recording.records import CallRecord
 from loopwright_scorer.routing.record_policy import Kind
-from loopwright_scorer.tensors.inputs import Inputs
-from loopwright_scorer.tensors.outputs import Outputs
+from loopwright_scorer.tensors.inputs import ModelInputs
+from loopwright_scorer.tensors.outputs import ModelOutputs
 from loopwright_scorer.tensors.tensors import TensorType
 from tests.scorer import packages
 from tests.scorer.conftest import MODEL, ROW, Columns, Replica, World, eventually
@@ -168,9 +168,9 @@ def test_answers_and_inputs_that_change_their_type_are_logged_as_they_are(
             f"p{time}",
             None,
             time,
-            Scored(
-                Inputs(rows, {"age": np.full(rows, answer)}),
-                Outputs(prediction=np.full(rows, answer)),
+            ModelResult(
+                ModelInputs(rows, {"age": np.full(rows, answer)}),
+                ModelOutputs(prediction=np.full(rows, answer)),
             ),
             100,
         )

@@ -12,12 +12,12 @@ from loopwright_scorer.models.loaded_model import LoadedModel, load
 from loopwright_scorer.routing.routes import Route, assemble
 from loopwright_scorer.routing.traffic_split import (
     TRIP_AFTER,
-    Circuit,
-    Share,
-    choose,
-    ordered,
-    position,
-    stand_in,
+    CircuitBreaker,
+    TrafficShare,
+    fallback_version,
+    hash_position,
+    in_traffic_order,
+    select_version,
 )
 
 WEIGHTS = st.floats(0.01, 0.99)
@@ -25,7 +25,10 @@ KEYS = st.text(max_size=30)
 
 
 def arm_of(key: str, canary: float) -> int:
-    return choose(ordered([Share(1, 1 - canary), Share(2, canary)]), position("bank", key))
+    return select_version(
+        in_traffic_order([TrafficShare(1, 1 - canary), TrafficShare(2, canary)]),
+        hash_position("bank", key),
+    )
 
 
 @given(KEYS, WEIGHTS)
@@ -53,25 +56,30 @@ def test_shares_are_within_binomial_bounds(weight: float, salt: int) -> None:
 
 def test_models_split_their_callers_independently() -> None:
     keys = [f"caller {i}" for i in range(400)]
-    both = sum(position("a", key) < 0.5 and position("b", key) < 0.5 for key in keys)
+    both = sum(hash_position("a", key) < 0.5 and hash_position("b", key) < 0.5 for key in keys)
 
     assert 60 < both < 140
 
 
 def test_weights_that_do_not_quite_add_up_leave_no_key_out() -> None:
-    assert choose([Share(2, 0.1), Share(1, 0.899999)], 0.9999999) == 1
+    assert select_version([TrafficShare(2, 0.1), TrafficShare(1, 0.899999)], 0.9999999) == 1
 
 
 def test_an_arm_without_weight_gets_no_traffic() -> None:
-    assert ordered([Share(1, 1.0), Share(2, 0.0)]) == (Share(1, 1.0),)
+    assert in_traffic_order([TrafficShare(1, 1.0), TrafficShare(2, 0.0)]) == (TrafficShare(1, 1.0),)
 
 
 def test_the_heaviest_other_arm_stands_in() -> None:
-    assert stand_in([Share(3, 0.1), Share(2, 0.2), Share(1, 0.7)], closed=3) == 1
+    assert (
+        fallback_version(
+            [TrafficShare(3, 0.1), TrafficShare(2, 0.2), TrafficShare(1, 0.7)], closed=3
+        )
+        == 1
+    )
 
 
 def test_only_consecutive_errors_open_the_circuit() -> None:
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     for _ in range(TRIP_AFTER - 1):
         assert not circuit.failed(2, "boom")
     circuit.succeeded()

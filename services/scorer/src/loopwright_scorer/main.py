@@ -21,16 +21,16 @@ from loopwright_common.process.runtime import Service
 from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_scorer import api
-from loopwright_scorer.http_server.dispatcher import Door
-from loopwright_scorer.http_server.fast_path import ShortWay
-from loopwright_scorer.http_server.multiprocess_metrics import Siblings
+from loopwright_scorer.http_server.dispatcher import ProtocolRouter
+from loopwright_scorer.http_server.fast_path import FastPathProtocol
+from loopwright_scorer.http_server.multiprocess_metrics import MultiprocessMetrics
 from loopwright_scorer.http_server.protocols import http_protocols
-from loopwright_scorer.inference.call_recorder import Accounts
-from loopwright_scorer.inference.call_stats import Ledger
-from loopwright_scorer.inference.executor import Compute
+from loopwright_scorer.inference.call_recorder import CallRecorder
+from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds, load_key, shared_key
-from loopwright_scorer.inference.service import Scoring
-from loopwright_scorer.inference.shadow_scoring import Shadows
+from loopwright_scorer.inference.service import InferenceService
+from loopwright_scorer.inference.shadow_scoring import ShadowScoring
 from loopwright_scorer.isolated.limits import ApartMetrics, Quarters
 from loopwright_scorer.models.memory_manager import Residence
 from loopwright_scorer.models.package_cache import Shelf
@@ -81,26 +81,26 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     )
     measurements = Measurements(bus, replica)
     ids = PredictionIds(_key(settings))
-    compute = Compute(settings.queue, residence.bring, metrics.registry)
-    ledger = Ledger(routes)
+    compute = InferenceExecutor(settings.queue, residence.bring, metrics.registry)
+    ledger = CallStats(routes)
     metrics.registry.register(ledger)
-    accounts = Accounts(routes, ledger, measurements, recorder)
-    shadows = Shadows(compute, accounts, ids, metrics.registry, buffer=settings.shadow_buffer)
-    scoring = Scoring(routes, ids, compute, accounts, shadows)
+    accounts = CallRecorder(routes, ledger, measurements, recorder)
+    shadows = ShadowScoring(compute, accounts, ids, metrics.registry, buffer=settings.shadow_buffer)
+    scoring = InferenceService(routes, ids, compute, accounts, shadows)
     repository = ModelRepository(routes, follower, residence)
     intake = settings.intake()
     app = create_app("scorer", metrics, {"routes": follower.unready}, settings.hosts)
     api.attach(app, api.Feedback(bus, routes, ids), routes, follower)
-    siblings = Siblings(app, metrics.registry, cache)
+    siblings = MultiprocessMetrics(app, metrics.registry, cache)
     protocols = http_protocols(scoring, follower.unready, ledger, repository)
-    door = Door(protocols, siblings, intake, settings.hosts, settings.open_connections())
+    door = ProtocolRouter(protocols, siblings, intake, settings.hosts, settings.open_connections())
     service = Service(
         name="scorer",
         app=door,
         host=settings.host,
         port=settings.port,
         metrics=metrics,
-        http=ShortWay.behind(door),
+        http=FastPathProtocol.behind(door),
         lingers=settings.drain_seconds,
         patience=_PATIENCE_SECONDS,
         loops=[

@@ -9,9 +9,9 @@ from pydantic import Field, SecretStr
 
 from loopwright_common.process.directory_lock import held
 from loopwright_common.settings import ServiceSettings
-from loopwright_scorer.http_server.connections import Connections
+from loopwright_scorer.http_server.connections import ConnectionLimits
 from loopwright_scorer.isolated.limits import Limits
-from loopwright_scorer.protocols.request import Intake
+from loopwright_scorer.protocols.request import RequestLimits
 
 _GRPC_ABOVE = 1000
 
@@ -85,18 +85,18 @@ class ScorerSettings(ServiceSettings):
         """0 for none."""
         return self.port + _GRPC_ABOVE if self.grpc_port is None else self.grpc_port
 
-    def intake(self) -> Intake:
+    def intake(self) -> RequestLimits:
         """The limits of what requests may hold."""
-        return Intake(
+        return RequestLimits(
             self.largest_body,
             self.request_buffer,
             self.body_seconds,
             min(self.largest_json, self.largest_body),
         )
 
-    def open_connections(self) -> Connections:
+    def open_connections(self) -> ConnectionLimits:
         """Those of the port."""
-        return Connections(self.connections, self.body_seconds)
+        return ConnectionLimits(self.connections, self.body_seconds)
 
     @property
     def apart_limits(self) -> Limits:

@@ -21,18 +21,18 @@ from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.web.app import create_app
-from loopwright_scorer.http_server.dispatcher import Door
-from loopwright_scorer.http_server.fast_path import ShortWay
+from loopwright_scorer.http_server.dispatcher import ProtocolRouter
+from loopwright_scorer.http_server.fast_path import FastPathProtocol
 from loopwright_scorer.http_server.protocols import http_protocols
-from loopwright_scorer.inference.call_recorder import Accounts
-from loopwright_scorer.inference.call_stats import Ledger
-from loopwright_scorer.inference.executor import Compute
+from loopwright_scorer.inference.call_recorder import CallRecorder
+from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
-from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.isolated.limits import Quarters
 from loopwright_scorer.models.loaded_model import LoadedModel, load
 from loopwright_scorer.protocols.model_repository import ModelRepository
-from loopwright_scorer.protocols.request import Intake
+from loopwright_scorer.protocols.request import RequestLimits
 from loopwright_scorer.routing.routes import Route, Routes, assemble
 
 _HOST = "127.0.0.1"
@@ -70,7 +70,7 @@ def main() -> int:
     return 0
 
 
-def _app(order: Order) -> Door:
+def _app(order: Order) -> ProtocolRouter:
     quarters = Quarters(order.package.with_suffix(".apart"), order.environments)
     routes = Routes()
     routes.install(fixed_route(order.model, order.version, load(order.package, "", quarters)))
@@ -84,14 +84,14 @@ def fixed_route(name: str, version: int, loaded: LoadedModel) -> Route:
     return assemble(route, {version: loaded})
 
 
-def app_of(routes: Routes) -> Door:
+def app_of(routes: Routes) -> ProtocolRouter:
     """The inference protocols in front of routes that never change; nothing is recorded."""
-    ledger = Ledger(routes)
+    ledger = CallStats(routes)
     ids = PredictionIds(secrets.token_bytes(32))
-    scoring = Scoring(routes, ids, Compute(_QUEUE), Accounts(routes, ledger))
+    scoring = InferenceService(routes, ids, InferenceExecutor(_QUEUE), CallRecorder(routes, ledger))
     protocols = http_protocols(scoring, _is_ready, ledger, ModelRepository(routes))
-    intake = Intake(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS, _LARGEST_BODY)
-    return Door(protocols, create_app("staging scorer", Metrics(), {}), intake)
+    intake = RequestLimits(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS, _LARGEST_BODY)
+    return ProtocolRouter(protocols, create_app("staging scorer", Metrics(), {}), intake)
 
 
 async def _is_ready() -> str | None:
@@ -112,13 +112,13 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _serve(app: Door) -> None:
+async def _serve(app: ProtocolRouter) -> None:
     # uvicorn binds by itself: a socket made here would lack TCP_NODELAY, and answers take 40 ms.
     config = uvicorn.Config(
         app,
         host=_HOST,
         port=0,
-        http=ShortWay,
+        http=FastPathProtocol,
         proxy_headers=False,
         log_config=None,
         access_log=False,

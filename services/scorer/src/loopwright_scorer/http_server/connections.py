@@ -10,23 +10,23 @@ _SWEEPS = 8
 """How often in the time that a client has it is looked at."""
 
 
-class Connection(Protocol):
+class LimitedConnection(Protocol):
     def look(self, now: float, patience: float) -> None:
         """End it where its client has taken more seconds; `now` on the event loop's clock."""
         ...
 
 
-class Connections:
+class ConnectionLimits:
     """Those of one listener."""
 
     def __init__(self, most: int, seconds: float) -> None:
         """`seconds`: how long a client may take for what it has begun."""
         self._most = most
         self._seconds = seconds
-        self._open: set[Connection] = set()
+        self._open: set[LimitedConnection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def add(self, connection: Connection, abort: Callable[[], None]) -> bool:
+    def add(self, connection: LimitedConnection, abort: Callable[[], None]) -> bool:
         """False where it is one too many; `abort` is called where there are far too many."""
         self._open.add(connection)
         if self._sweeping is None:
@@ -35,7 +35,7 @@ class Connections:
             abort()
         return len(self._open) <= self._most
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: LimitedConnection) -> None:
         self._open.discard(connection)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -10,15 +10,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.settings import LOOPBACK
 from loopwright_scorer.errors import RETRY_AFTER_SECONDS, GoneError, MethodError, status_of
-from loopwright_scorer.http_server.connections import Connections
-from loopwright_scorer.http_server.header_cache import Heads
-from loopwright_scorer.protocols.base import HttpProtocol
+from loopwright_scorer.http_server.connections import ConnectionLimits
+from loopwright_scorer.http_server.header_cache import HeaderCache
+from loopwright_scorer.protocols.base import InferenceProtocol
 from loopwright_scorer.protocols.request import (
+    FastHandler,
     Header,
     HttpRequest,
-    Intake,
     Reply,
-    Short,
+    RequestLimits,
     compressed,
     refusal_of,
     send_reply,
@@ -31,16 +31,16 @@ _LONGEST_PATH = 2048
 _RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
 
 
-class Door:
+class ProtocolRouter:
     """The scorer's ASGI app."""
 
     def __init__(
         self,
-        protocols: Sequence[HttpProtocol],
+        protocols: Sequence[InferenceProtocol],
         others: ASGIApp,
-        intake: Intake,
+        intake: RequestLimits,
         hosts: Collection[str] = LOOPBACK,
-        connections: Connections | None = None,
+        connections: ConnectionLimits | None = None,
     ) -> None:
         self._protocols = protocols
         self._others = others
@@ -48,7 +48,7 @@ class Door:
         self._hosts = frozenset(hosts)
         self.connections = connections
         """None for any number of them."""
-        self.heads = Heads()
+        self.heads = HeaderCache()
         """What `short` found for requests before."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +73,7 @@ class Door:
         finally:
             request.close()
 
-    def short(self, url: bytes, headers: Sequence[Header]) -> Short | None:
+    def short(self, url: bytes, headers: Sequence[Header]) -> FastHandler | None:
         """What answers POSTs with this head (`url`: the path as sent); None: all go through ASGI.
 
         Nothing but the head has a part in it, so it answers whatever comes with the same.
@@ -98,14 +98,14 @@ class Door:
             return Reply(status_of(error), str(error).encode())
         return _refused(protocol, path, error)
 
-    def _protocol(self, path: str) -> HttpProtocol | None:
+    def _protocol(self, path: str) -> InferenceProtocol | None:
         for each in self._protocols:
             if each.claims(path):
                 return each
         return None
 
 
-async def _reply(protocol: HttpProtocol, request: HttpRequest) -> Reply:
+async def _reply(protocol: InferenceProtocol, request: HttpRequest) -> Reply:
     try:
         return await protocol.reply(request)
     except GoneError:
@@ -114,7 +114,7 @@ async def _reply(protocol: HttpProtocol, request: HttpRequest) -> Reply:
         return _refused(protocol, request.path, error)
 
 
-def _refused(protocol: HttpProtocol, path: str, error: Exception) -> Reply:
+def _refused(protocol: InferenceProtocol, path: str, error: Exception) -> Reply:
     if not isinstance(error, LoopwrightError):
         log.error("protocol.failed", path=path, exc_info=error)
         return protocol.refuse(500, "an internal error; the scorer's log has the details")
@@ -124,7 +124,9 @@ def _refused(protocol: HttpProtocol, path: str, error: Exception) -> Reply:
     return reply.also(_RETRY_AFTER) if isinstance(error, UnavailableError) else reply
 
 
-def _answered(protocol: HttpProtocol, path: str, answer: Short, body: bytes) -> Reply | None:
+def _answered(
+    protocol: InferenceProtocol, path: str, answer: FastHandler, body: bytes
+) -> Reply | None:
     try:
         return answer(body)
     except Exception as error:  # noqa: BLE001 - what is no refusal is logged there

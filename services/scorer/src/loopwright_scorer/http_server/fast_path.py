@@ -10,21 +10,21 @@ looked up and not parsed again.
 
 from collections.abc import Sequence
 
-from loopwright_scorer.http_server.dispatcher import Door
-from loopwright_scorer.http_server.hardened_http import Guarded
+from loopwright_scorer.http_server.dispatcher import ProtocolRouter
+from loopwright_scorer.http_server.hardened_http import HardenedHttpProtocol
 from loopwright_scorer.inference.executor import LOOP_BYTES
-from loopwright_scorer.protocols.request import Reply, Short
+from loopwright_scorer.protocols.request import FastHandler, Reply
 
 _ENDINGS = (b"/infer", b"/invocations", b":predict")
 
 
-class ShortWay(Guarded):
+class FastPathProtocol(HardenedHttpProtocol):
     """For an app that is a `Door`; for any other it is uvicorn's own."""
 
     _parts: list[bytes] | None = None
     """The body so far of a request that may go the short way."""
     _size = 0
-    _short: Short | None = None
+    _short: FastHandler | None = None
     """What answers it."""
     _has_to_wait = False
     """Whether that is known of the request that is parsed."""
@@ -33,9 +33,9 @@ class ShortWay(Guarded):
     _answered_at = 0.0
 
     @classmethod
-    def behind(cls, door: Door) -> type["ShortWay"]:
+    def behind(cls, door: ProtocolRouter) -> type["FastPathProtocol"]:
         """With the limits of a door, whatever app is put before it."""
-        return type("ShortWay", (cls,), {"guarded_by": door})
+        return type("FastPathProtocol", (cls,), {"guarded_by": door})
 
     def data_received(self, data: bytes) -> None:
         if self._began is None and self._is_idle():
@@ -91,7 +91,7 @@ class ShortWay(Guarded):
 
     def _is_answered(self, data: bytes) -> bool:
         """Whether it was a request with a known head that could be answered at once."""
-        if not isinstance(self.app, Door) or not self._may_begin():
+        if not isinstance(self.app, ProtocolRouter) or not self._may_begin():
             return False
         found = self.app.heads.find(data)
         if found is None:
@@ -104,9 +104,9 @@ class ShortWay(Guarded):
         self._reply(reply, keep=not self._is_stopping)
         return True
 
-    def _found(self) -> Short | None:
+    def _found(self) -> FastHandler | None:
         app = self.app
-        return app.short(self.url, self.headers) if isinstance(app, Door) else None
+        return app.short(self.url, self.headers) if isinstance(app, ProtocolRouter) else None
 
     def _may_begin(self) -> bool:
         return self._error is None and not self.flow.write_paused
@@ -142,7 +142,7 @@ class ShortWay(Guarded):
         for part in parts:
             super().on_body(part)
 
-    def _answer(self, reply: Reply, body: bytes, answer: Short) -> None:
+    def _answer(self, reply: Reply, body: bytes, answer: FastHandler) -> None:
         keep = self.parser.should_keep_alive()
         if keep:
             self.app.heads.keep(self._chunk, len(body), answer)

@@ -16,8 +16,8 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from loopwright_common.errors import LoopwrightError, TooLargeError
 from loopwright_scorer.errors import OverloadedError, SlowClientError
-from loopwright_scorer.http_server.connections import Connections
-from loopwright_scorer.http_server.dispatcher import Door
+from loopwright_scorer.http_server.connections import ConnectionLimits
+from loopwright_scorer.http_server.dispatcher import ProtocolRouter
 from loopwright_scorer.protocols.request import Reply
 
 _LARGEST_HEAD = 32 << 10
@@ -28,10 +28,10 @@ _LAST_CALL_SECONDS = 0.25
 """How long a connection without a request is kept when the server stops: one may be on its way."""
 
 
-class Guarded(HttpToolsProtocol):
+class HardenedHttpProtocol(HttpToolsProtocol):
     """Has the limits of the `Door` behind it."""
 
-    guarded_by: ClassVar[Door | None] = None
+    guarded_by: ClassVar[ProtocolRouter | None] = None
     """The door, where it is not the app itself."""
     url = b""
     _began: float | None = None
@@ -48,11 +48,11 @@ class Guarded(HttpToolsProtocol):
     _defaults: tuple[object, bytes] = ((), b"")
 
     @cached_property
-    def door(self) -> Door | None:
-        return self.app if isinstance(self.app, Door) else self.guarded_by
+    def door(self) -> ProtocolRouter | None:
+        return self.app if isinstance(self.app, ProtocolRouter) else self.guarded_by
 
     @cached_property
-    def _watch(self) -> Connections | None:
+    def _watch(self) -> ConnectionLimits | None:
         return self.door.connections if self.door is not None else None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -1,6 +1,6 @@
 """Heads of requests that were read before: a client sends the same bytes again and again."""
 
-from loopwright_scorer.protocols.request import Short
+from loopwright_scorer.protocols.request import FastHandler
 
 _END = b"\r\n\r\n"
 _LONGEST = 2048
@@ -8,13 +8,13 @@ _LONGEST = 2048
 _MOST = 1024
 
 
-class Heads:
+class HeaderCache:
     """What answers the bodies that come with each; equal bytes mean the same to any parser."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[int, Short]] = {}
+        self._known: dict[bytes, tuple[int, FastHandler]] = {}
 
-    def find(self, data: bytes) -> tuple[Short, bytes] | None:
+    def find(self, data: bytes) -> tuple[FastHandler, bytes] | None:
         """What answers, and the body, where `data` is a whole request with a known head."""
         end = data.find(_END) + len(_END)
         found = self._known.get(data[:end])
@@ -22,7 +22,7 @@ class Heads:
             return None
         return found[1], data[end:]
 
-    def keep(self, data: bytes, size: int, answer: Short) -> None:
+    def keep(self, data: bytes, size: int, answer: FastHandler) -> None:
         """`data` is what came for a request whose body has `size` bytes.
 
         It is kept only where that is one whole request and no part of another: a body in chunks,

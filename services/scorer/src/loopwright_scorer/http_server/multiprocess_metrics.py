@@ -20,7 +20,7 @@ _ALONE = (b"loopwright-worker", b"alone")
 _PATIENCE_SECONDS = 2.0
 
 
-class Siblings:
+class MultiprocessMetrics:
     """In front of the app: answers /metrics for all workers, each with its label."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry, directory: Path) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from loopwright_scorer.inference.call_stats import Ledger
-from loopwright_scorer.inference.service import Scoring
-from loopwright_scorer.protocols.base import HttpProtocol
+from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.service import InferenceService
+from loopwright_scorer.protocols.base import InferenceProtocol
 from loopwright_scorer.protocols.mlflow.http import Invocations
 from loopwright_scorer.protocols.model_repository import ModelRepository
 from loopwright_scorer.protocols.openapi.http import ModelPages
@@ -13,11 +13,11 @@ from loopwright_scorer.protocols.v2.http import OpenInference
 
 
 def http_protocols(
-    scoring: Scoring,
+    scoring: InferenceService,
     unready: Callable[[], Awaitable[str | None]],
-    ledger: Ledger,
+    ledger: CallStats,
     repository: ModelRepository,
-) -> list[HttpProtocol]:
+) -> list[InferenceProtocol]:
     """Of several that claim a path the first has it."""
     return [
         OpenInference(scoring, unready, ledger, repository),

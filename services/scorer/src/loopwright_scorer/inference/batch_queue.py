@@ -7,21 +7,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from loopwright_scorer.errors import DeadlineError
-from loopwright_scorer.models.loaded_model import LoadedModel, Scored
-from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.models.loaded_model import LoadedModel, ModelResult
+from loopwright_scorer.tensors.inputs import ModelInputs
 
 _BATCH_SECONDS = 0.1
 """How long a batch may be expected to take, so that nobody waits long behind it."""
 
 
 @dataclass(slots=True, eq=False)
-class Waiting:
+class PendingCall:
     """A call; what has begun is finished, and counts as evidence of its version."""
 
-    inputs: Inputs
+    inputs: ModelInputs
     deadline: float
     """On the monotonic clock."""
-    done: asyncio.Future[Scored]
+    done: asyncio.Future[ModelResult]
     since: int = 0
     """When it joined the line, in ns."""
     has_begun: bool = False
@@ -33,7 +33,7 @@ class Waiting:
         self.done.set_exception(error)
         return True
 
-    def settle(self, result: Scored | BaseException, began: int) -> None:
+    def settle(self, result: ModelResult | BaseException, began: int) -> None:
         """Computed since `began`, in ns; who has been cancelled does not hear of it."""
         if self.done.done():
             return
@@ -45,26 +45,26 @@ class Waiting:
 
 
 @dataclass(slots=True)
-class Line:
+class BatchQueue:
     """Those who wait for a model; `calls` counts those in its batch too."""
 
-    waiting: deque[Waiting] = field(default_factory=deque)
+    waiting: deque[PendingCall] = field(default_factory=deque)
     calls: int = 0
     is_served: bool = False
 
-    def join(self, each: Waiting) -> None:
+    def join(self, each: PendingCall) -> None:
         each.since = time.perf_counter_ns()
         self.waiting.append(each)
 
-    def leave(self, each: Waiting) -> None:
+    def leave(self, each: PendingCall) -> None:
         """What has not begun is not kept for a batch to come."""
         if not each.has_begun:
             with suppress(ValueError):
                 self.waiting.remove(each)
 
-    def next_batch(self, model: LoadedModel) -> list[Waiting]:
+    def next_batch(self, model: LoadedModel) -> list[PendingCall]:
         """What begins now; nothing when nobody waits."""
-        batch: list[Waiting] = []
+        batch: list[PendingCall] = []
         rows = 0
         while self.waiting:
             each = self.waiting[0]
@@ -72,7 +72,7 @@ class Line:
                 break
             self.waiting.popleft()
             if time.monotonic() > each.deadline:
-                each.give_up(late())
+                each.give_up(deadline_exceeded())
             if each.done.done():
                 continue
             each.has_begun = True
@@ -81,5 +81,5 @@ class Line:
         return batch
 
 
-def late() -> DeadlineError:
+def deadline_exceeded() -> DeadlineError:
     return DeadlineError("the time that the request gave is up")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from loopwright_scorer.inference.call_stats import Ledger, Slot, Spent
-from loopwright_scorer.models.loaded_model import Scored
+from loopwright_scorer.inference.call_stats import CallStats, CallTiming, Slot
+from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.recording.recorder import Recorder
 from loopwright_scorer.recording.records import CallRecord
 from loopwright_scorer.routing.canary_counters import Measurements
@@ -19,26 +19,26 @@ _RECORD_OVERHEAD = 500
 
 
 @dataclass(slots=True)
-class Done:
+class CompletedCall:
     """A computed call; `size` is the request's, in bytes."""
 
     route: Route
     arm: ServedArm
     slot: Slot
-    scored: Scored
-    spent: Spent
+    scored: ModelResult
+    spent: CallTiming
     prediction_id: str
     request_id: str | None
     size: int
 
 
-class Accounts:
+class CallRecorder:
     """Without measurements and recorder (staging) only totals are kept."""
 
     def __init__(
         self,
         routes: Routes,
-        ledger: Ledger,
+        ledger: CallStats,
         measurements: Measurements | None = None,
         recorder: Recorder | None = None,
     ) -> None:
@@ -51,7 +51,7 @@ class Accounts:
         """The request was the caller's fault."""
         self._ledger.refused(route.model)
 
-    def enter(self, done: Done) -> None:
+    def enter(self, done: CompletedCall) -> None:
         """A version that the caller named is no evidence, and its rows are no sample of traffic."""
         self._ledger.of(done.route.model, done.arm.version, done.slot).add(done.scored, done.spent)
         if done.slot == "named":
@@ -67,7 +67,7 @@ class Accounts:
                 )
             )
 
-    def _measure(self, done: Done, measurements: Measurements) -> None:
+    def _measure(self, done: CompletedCall, measurements: Measurements) -> None:
         arm, scored = done.arm, done.scored
         seconds = (done.spent.written - done.spent.started) / 1e9
         if scored.outputs is not None:

@@ -8,7 +8,7 @@ from typing import Literal
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from loopwright_scorer.models.loaded_model import Scored
+from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.routing.canary_counters import LATENCY_EDGES, place_of
 from loopwright_scorer.routing.routes import Routes
 
@@ -18,7 +18,7 @@ _LABELS = ["model", "version", "slot"]
 
 
 @dataclass(slots=True)
-class Spent:
+class CallTiming:
     """Moments of one call in nanoseconds of the monotonic clock."""
 
     started: int
@@ -28,7 +28,7 @@ class Spent:
 
 
 @dataclass(slots=True)
-class Totals:
+class VersionStats:
     """Nanoseconds are sums over `calls`, of which `errors` failed; `rows` were answered."""
 
     calls: int = 0
@@ -44,7 +44,7 @@ class Totals:
     """Unix time of the last call."""
     latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_EDGES) + 1))
 
-    def add(self, scored: Scored, spent: Spent) -> None:
+    def add(self, scored: ModelResult, spent: CallTiming) -> None:
         whole = spent.written - spent.started
         self.calls += 1
         self.last = time.time()
@@ -61,21 +61,21 @@ class Totals:
         self.written_ns += spent.written - spent.computed
 
 
-class Ledger(Collector):
+class CallStats(Collector):
     """The totals of what is served; those of a version go when no route names it."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self._totals: dict[tuple[str, int, Slot], Totals] = {}
+        self._totals: dict[tuple[str, int, Slot], VersionStats] = {}
         self._refused: dict[str, int] = {}
 
-    def of(self, model: str, version: int, slot: Slot) -> Totals:
+    def of(self, model: str, version: int, slot: Slot) -> VersionStats:
         key = (model, version, slot)
         if (totals := self._totals.get(key)) is None:
-            totals = self._totals[key] = Totals()
+            totals = self._totals[key] = VersionStats()
         return totals
 
-    def asked(self, model: str, version: int) -> Totals:
+    def asked(self, model: str, version: int) -> VersionStats:
         """All that callers asked of a version, whoever chose it."""
         return _sum([self.of(model, version, "live"), self.of(model, version, "named")])
 
@@ -122,9 +122,9 @@ class Ledger(Collector):
             del self._refused[model]
 
 
-def _sum(parts: Sequence[Totals]) -> Totals:
-    whole = Totals(last=max(part.last for part in parts))
-    for each in fields(Totals):
+def _sum(parts: Sequence[VersionStats]) -> VersionStats:
+    whole = VersionStats(last=max(part.last for part in parts))
+    for each in fields(VersionStats):
         if each.type is int:
             setattr(whole, each.name, sum(getattr(part, each.name) for part in parts))
     return whole

@@ -6,16 +6,16 @@ from typing import Generic, Protocol, TypeVar
 
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.routing.routes import Route, ServedArm
-from loopwright_scorer.tensors.inputs import Inputs
-from loopwright_scorer.tensors.outputs import Outputs
-from loopwright_scorer.tensors.tensors import NamedTensor, Request
+from loopwright_scorer.tensors.inputs import ModelInputs
+from loopwright_scorer.tensors.outputs import ModelOutputs
+from loopwright_scorer.tensors.tensors import InferenceRequest, NamedTensor
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
 
 @dataclass(slots=True)
-class Call:
+class InferenceCall:
     """Whom a protocol was asked for; without version and alias the route chooses the arm."""
 
     model: str
@@ -33,14 +33,14 @@ class Call:
 
 
 @dataclass(slots=True)
-class Answered:
+class InferenceResult:
     """What a version answered, for the protocol to write."""
 
     route: Route
     arm: ServedArm
-    request: Request
-    inputs: Inputs
-    outputs: Outputs
+    request: InferenceRequest
+    inputs: ModelInputs
+    outputs: ModelOutputs
 
     def tensors(self) -> Sequence[NamedTensor]:
         """The outputs asked for; InvalidError when one is not there."""
@@ -54,20 +54,20 @@ class Answered:
         return [tensor for tensor in tensors if tensor[0] in wanted]
 
 
-class Exchange(Protocol[R_co]):
+class InferenceCodec(Protocol[R_co]):
     """One request in one protocol. Both steps may run in a thread, one after the other."""
 
-    def read(self) -> Request:
+    def read(self) -> InferenceRequest:
         """InvalidError names what is wrong, UnsupportedError what is not served."""
         ...
 
-    def write(self, answered: Answered) -> R_co:
+    def write(self, answered: InferenceResult) -> R_co:
         """The answer in the protocol's own form; InvalidError for outputs that are not there."""
         ...
 
 
 @dataclass(slots=True)
-class Answer(Generic[R]):
+class InferenceResponse(Generic[R]):
     content: R
     prediction_id: str
     version: int

@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from loopwright_common.errors import LoopwrightError
 from loopwright_scorer.errors import GoneError, OverloadedError
-from loopwright_scorer.inference.batch_queue import Line, Waiting, late
-from loopwright_scorer.models.loaded_model import LoadedModel, Scored
-from loopwright_scorer.tensors.array_stack import UnlikeError
-from loopwright_scorer.tensors.inputs import Inputs, joined
+from loopwright_scorer.inference.batch_queue import BatchQueue, PendingCall, deadline_exceeded
+from loopwright_scorer.models.loaded_model import LoadedModel, ModelResult
+from loopwright_scorer.tensors.array_stack import ShapeMismatchError
+from loopwright_scorer.tensors.inputs import ModelInputs, joined
 
-Gone = Callable[[], Awaitable[object]]
+Disconnection = Callable[[], Awaitable[object]]
 """Returns once the caller has gone; cancelled when that is of no interest any more."""
 LOOP_BYTES = 256 << 10
 """Bodies up to this size are read, and answers to them written, on the event loop."""
@@ -31,7 +31,7 @@ _MOST_THREADS = 64
 """Models that compute at the same time: threads of their own, so that one that hangs holds none."""
 
 
-class Compute:
+class InferenceExecutor:
     """Computes for all models of a replica; at most `queue` calls wait.
 
     One model's take no more places than are left, so that others find some when it hangs.
@@ -46,7 +46,7 @@ class Compute:
         """`bring` puts a model into memory that is not there."""
         self._room = self._queue = queue
         self._bring = bring
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, BatchQueue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(_MOST_THREADS, "compute")
         Gauge(
@@ -61,21 +61,25 @@ class Compute:
         )
 
     def at_once(
-        self, model: LoadedModel, inputs: Inputs, within: float = _LOOP_SECONDS
-    ) -> Scored | None:
+        self, model: LoadedModel, inputs: ModelInputs, within: float = _LOOP_SECONDS
+    ) -> ModelResult | None:
         """The answer where it takes no more seconds; None where `later` has to be asked."""
         if model.seconds(inputs.rows) > within:
             return None
         return model.predict(inputs)
 
     async def later(
-        self, model: LoadedModel, inputs: Inputs, deadline: float, gone: Gone | None = None
-    ) -> Scored:
+        self,
+        model: LoadedModel,
+        inputs: ModelInputs,
+        deadline: float,
+        gone: Disconnection | None = None,
+    ) -> ModelResult:
         """OverloadedError when too many wait; where computing has not begun, DeadlineError past
         `deadline` (monotonic) and GoneError once `gone` returns.
         """
         line = self._line_of(model)
-        each = Waiting(inputs, deadline, asyncio.get_running_loop().create_future())
+        each = PendingCall(inputs, deadline, asyncio.get_running_loop().create_future())
         self._room -= 1
         line.calls += 1
         model.callers += 1
@@ -93,8 +97,8 @@ class Compute:
             self._forget(model, line)
             del each  # An error in it leads here by its trace: a circle, which would keep inputs.
 
-    def _line_of(self, model: LoadedModel) -> Line:
-        line = self._lines.get(id(model)) or Line()
+    def _line_of(self, model: LoadedModel) -> BatchQueue:
+        line = self._lines.get(id(model)) or BatchQueue()
         if line.calls >= self._room:
             raise OverloadedError(
                 f"{line.calls} calls wait for this model, and {self._room} of {self._queue} places"
@@ -104,12 +108,14 @@ class Compute:
         return line
 
     @contextmanager
-    def _giving_up(self, each: Waiting, gone: Gone | None) -> Iterator[None]:
+    def _giving_up(self, each: PendingCall, gone: Disconnection | None) -> Iterator[None]:
         """Meanwhile the call is given up at its deadline and when its caller has gone."""
         ends: list[asyncio.TimerHandle | asyncio.Task[None]] = []
         if each.deadline < math.inf:
             left = each.deadline - time.monotonic()
-            ends.append(asyncio.get_running_loop().call_later(left, each.give_up, late()))
+            ends.append(
+                asyncio.get_running_loop().call_later(left, each.give_up, deadline_exceeded())
+            )
         if gone is not None:
             ends.append(asyncio.create_task(self._abandon(each, gone)))
         try:
@@ -118,12 +124,12 @@ class Compute:
             for end in ends:
                 end.cancel()
 
-    async def _abandon(self, each: Waiting, gone: Gone) -> None:
+    async def _abandon(self, each: PendingCall, gone: Disconnection) -> None:
         await gone()
         if each.give_up(GoneError()):
             self._abandoned.inc()
 
-    async def _bring_in(self, model: LoadedModel, each: Waiting) -> None:
+    async def _bring_in(self, model: LoadedModel, each: PendingCall) -> None:
         if model.is_in_memory or self._bring is None:
             return
         coming = asyncio.ensure_future(self._bring(model))
@@ -135,7 +141,7 @@ class Compute:
         finally:
             coming.cancel()
 
-    def _enter(self, line: Line, model: LoadedModel, each: Waiting) -> None:
+    def _enter(self, line: BatchQueue, model: LoadedModel, each: PendingCall) -> None:
         line.join(each)
         if not line.is_served:
             line.is_served = True
@@ -143,7 +149,7 @@ class Compute:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, model: LoadedModel, line: Line) -> None:
+    async def _serve(self, model: LoadedModel, line: BatchQueue) -> None:
         """Until nobody waits; it holds the model, also for callers that have gone."""
         model.callers += 1
         while batch := line.next_batch(model):
@@ -155,13 +161,13 @@ class Compute:
         line.is_served = False
         self._forget(model, line)
 
-    def _forget(self, model: LoadedModel, line: Line) -> None:
+    def _forget(self, model: LoadedModel, line: BatchQueue) -> None:
         if not line.calls and not line.is_served:
             self._lines.pop(id(model), None)
 
     async def _in_thread(
-        self, model: LoadedModel, parts: Sequence[Inputs]
-    ) -> Sequence[Scored | BaseException]:
+        self, model: LoadedModel, parts: Sequence[ModelInputs]
+    ) -> Sequence[ModelResult | BaseException]:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._threads, _compute, model, parts)
@@ -169,29 +175,31 @@ class Compute:
             return [error] * len(parts)
 
 
-def _compute(model: LoadedModel, parts: Sequence[Inputs]) -> list[Scored | BaseException]:
+def _compute(model: LoadedModel, parts: Sequence[ModelInputs]) -> list[ModelResult | BaseException]:
     """Results in order; a batch that fails is computed call by call, so that each fails alone."""
     if len(parts) > 1:
         try:
             together = model.predict(joined(parts))
-        except (LoopwrightError, UnlikeError):
+        except (LoopwrightError, ShapeMismatchError):
             together = None
         if together is not None and together.outputs is not None:
             return _apart(parts, together)
     return [_alone(model, part) for part in parts]
 
 
-def _apart(parts: Sequence[Inputs], together: Scored) -> list[Scored | BaseException]:
+def _apart(
+    parts: Sequence[ModelInputs], together: ModelResult
+) -> list[ModelResult | BaseException]:
     assert together.outputs is not None  # noqa: S101  (asked before)
-    scored: list[Scored | BaseException] = []
+    scored: list[ModelResult | BaseException] = []
     start = 0
     for part in parts:
-        scored.append(Scored(part, together.outputs.rows(start, start + part.rows)))
+        scored.append(ModelResult(part, together.outputs.rows(start, start + part.rows)))
         start += part.rows
     return scored
 
 
-def _alone(model: LoadedModel, part: Inputs) -> Scored | BaseException:
+def _alone(model: LoadedModel, part: ModelInputs) -> ModelResult | BaseException:
     try:
         return model.predict(part)
     except LoopwrightError as error:

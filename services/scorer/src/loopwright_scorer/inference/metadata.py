@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.inference.call_stats import Ledger, Totals
+from loopwright_scorer.inference.call_stats import CallStats, VersionStats
 from loopwright_scorer.routing.routes import Route, ServedArm
-from loopwright_scorer.tensors.signature import ColumnPlan
+from loopwright_scorer.tensors.signature import ColumnSignature
 from loopwright_scorer.tensors.tensors import TensorType
 
 _PLATFORMS = {
@@ -65,7 +65,7 @@ def configuration(route: Route, arm: ServedArm) -> dict[str, object]:
 
 
 def statistics(
-    routes: Iterable[Route], ledger: Ledger, version: int | None = None
+    routes: Iterable[Route], ledger: CallStats, version: int | None = None
 ) -> dict[str, object]:
     """Counts and nanoseconds since a version was loaded; of one version where it is given."""
     return {
@@ -78,7 +78,7 @@ def statistics(
     }
 
 
-def _counted(model: str, version: int, totals: Totals) -> dict[str, object]:
+def _counted(model: str, version: int, totals: VersionStats) -> dict[str, object]:
     answered = totals.calls - totals.errors
     return {
         "name": model,
@@ -106,7 +106,7 @@ def _sum(count: int, nanoseconds: int) -> dict[str, int]:
 
 def _matrix(arm: ServedArm) -> TensorType:
     plan = arm.model.plan
-    if not isinstance(plan, ColumnPlan):
+    if not isinstance(plan, ColumnSignature):
         return plan.inputs[0]
     if plan.matrix is None:
         raise InvalidError("inputs=matrix: the columns of this model are of several types")

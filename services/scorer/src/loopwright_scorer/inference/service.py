@@ -12,30 +12,36 @@ from typing import TypeVar
 from loopwright_common.errors import InvalidError
 from loopwright_common.ids import new_id
 from loopwright_scorer.errors import ModelFailedError
-from loopwright_scorer.inference.batch_queue import late
-from loopwright_scorer.inference.call_recorder import Accounts, Done
-from loopwright_scorer.inference.call_stats import Slot, Spent
-from loopwright_scorer.inference.codec import Answer, Answered, Call, Exchange, R
-from loopwright_scorer.inference.executor import LOOP_BYTES, Compute, Gone
+from loopwright_scorer.inference.batch_queue import deadline_exceeded
+from loopwright_scorer.inference.call_recorder import CallRecorder, CompletedCall
+from loopwright_scorer.inference.call_stats import CallTiming, Slot
+from loopwright_scorer.inference.codec import (
+    InferenceCall,
+    InferenceCodec,
+    InferenceResponse,
+    InferenceResult,
+    R,
+)
+from loopwright_scorer.inference.executor import LOOP_BYTES, Disconnection, InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
-from loopwright_scorer.inference.shadow_scoring import Shadowed, Shadows
-from loopwright_scorer.models.loaded_model import Scored
+from loopwright_scorer.inference.shadow_scoring import ShadowCall, ShadowScoring
+from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.routing.routes import Route, Routes, ServedArm
-from loopwright_scorer.tensors.tensors import Request
+from loopwright_scorer.tensors.tensors import InferenceRequest
 
 T = TypeVar("T")
 
 
-class Scoring:
+class InferenceService:
     """The replica's answers."""
 
     def __init__(
         self,
         routes: Routes,
         ids: PredictionIds,
-        compute: Compute,
-        accounts: Accounts,
-        shadows: Shadows | None = None,
+        compute: InferenceExecutor,
+        accounts: CallRecorder,
+        shadows: ShadowScoring | None = None,
     ) -> None:
         self.routes = routes
         self._ids = ids
@@ -43,7 +49,9 @@ class Scoring:
         self._accounts = accounts
         self._shadows = shadows
 
-    async def infer(self, call: Call, exchange: Exchange[R], gone: Gone | None = None) -> Answer[R]:
+    async def infer(
+        self, call: InferenceCall, exchange: InferenceCodec[R], gone: Disconnection | None = None
+    ) -> InferenceResponse[R]:
         """InvalidError, NotFoundError and UnsupportedError are the caller's fault; OverloadedError,
         DeadlineError and ModelFailedError are not.
 
@@ -62,7 +70,9 @@ class Scoring:
             raise
         return self._close(run, content)
 
-    def infer_at_once(self, call: Call, exchange: Exchange[R]) -> Answer[R] | None:
+    def infer_at_once(
+        self, call: InferenceCall, exchange: InferenceCodec[R]
+    ) -> InferenceResponse[R] | None:
         """As `infer`, where nothing has to be waited for; None where something has."""
         run = _Run(self.routes.route(call.model), call)
         try:
@@ -77,46 +87,46 @@ class Scoring:
             raise
         return self._close(run, content)
 
-    def _close(self, run: "_Run", content: R | None) -> Answer[R]:
+    def _close(self, run: "_Run", content: R | None) -> InferenceResponse[R]:
         """Account for the call and show it to shadow arms."""
         route, arm, call = run.route, run.arm, run.call
-        spent = Spent(run.started, run.has_read, run.computed, time.perf_counter_ns())
+        spent = CallTiming(run.started, run.has_read, run.computed, time.perf_counter_ns())
         prediction_id = self._ids.seal(run.unique, arm.version, route.model_id)
         slot: Slot = "live" if call.is_routed else "named"
         if slot == "named":
             arm.model.used_at = time.monotonic()
         request_id = call.request_id or run.request.id
         self._accounts.enter(
-            Done(route, arm, slot, run.scored, spent, prediction_id, request_id, call.size)
+            CompletedCall(route, arm, slot, run.scored, spent, prediction_id, request_id, call.size)
         )
         if route.shadows and slot == "live" and self._shadows is not None:
-            self._shadows.offer(Shadowed(route, run.request, run.unique, request_id, call.size))
+            self._shadows.offer(ShadowCall(route, run.request, run.unique, request_id, call.size))
         if content is None:
             raise ModelFailedError(
                 f"version {arm.version} of {call.model} failed: {run.scored.error}"
             )
-        return Answer(content, prediction_id, arm.version)
+        return InferenceResponse(content, prediction_id, arm.version)
 
 
 class _Run:
     """A call on its way. Its steps touch nothing shared, so they may run in a thread."""
 
-    def __init__(self, route: Route, call: Call) -> None:
+    def __init__(self, route: Route, call: InferenceCall) -> None:
         self.started = time.perf_counter_ns()
         self.unique = new_id()
         self.route = route
         self.call = call
-        self.request: Request
+        self.request: InferenceRequest
         self.arm: ServedArm
-        self.scored: Scored
+        self.scored: ModelResult
 
-    def read(self, exchange: Exchange[object]) -> None:
+    def read(self, exchange: InferenceCodec[object]) -> None:
         self.request = request = exchange.read()
         self.arm = _arm(self.route, self.call, request, self.unique)
         self.inputs = self.arm.model.plan.read(request)
         self.has_read = time.perf_counter_ns()
         if request.timeout is not None and time.monotonic() > self.deadline:
-            raise late()
+            raise deadline_exceeded()
 
     @property
     def deadline(self) -> float:
@@ -124,17 +134,17 @@ class _Run:
         timeout = self.request.timeout
         return math.inf if timeout is None else self.started / 1e9 + timeout
 
-    def take(self, scored: Scored) -> None:
+    def take(self, scored: ModelResult) -> None:
         self.scored = scored
         self.computed = time.perf_counter_ns()
 
-    def write(self, exchange: Exchange[R]) -> R | None:
+    def write(self, exchange: InferenceCodec[R]) -> R | None:
         """None where the version failed."""
         outputs = self.scored.outputs
         if outputs is None:
             return None
         return exchange.write(
-            Answered(self.route, self.arm, self.request, self.scored.inputs, outputs)
+            InferenceResult(self.route, self.arm, self.request, self.scored.inputs, outputs)
         )
 
 
@@ -142,7 +152,7 @@ async def _here(function: Callable[..., T], *arguments: object) -> T:
     return function(*arguments)
 
 
-def _arm(route: Route, call: Call, request: Request, unique: str) -> ServedArm:
+def _arm(route: Route, call: InferenceCall, request: InferenceRequest, unique: str) -> ServedArm:
     if call.version is not None:
         return route.arm_of(call.version)
     if call.alias is not None:

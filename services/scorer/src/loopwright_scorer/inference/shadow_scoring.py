@@ -11,13 +11,13 @@ from prometheus_client import CollectorRegistry, Counter
 
 from loopwright_common.errors import LoopwrightError
 from loopwright_scorer.errors import OverloadedError
-from loopwright_scorer.inference.call_recorder import Accounts, Done
-from loopwright_scorer.inference.call_stats import Spent
-from loopwright_scorer.inference.executor import LOOP_BYTES, Compute
+from loopwright_scorer.inference.call_recorder import CallRecorder, CompletedCall
+from loopwright_scorer.inference.call_stats import CallTiming
+from loopwright_scorer.inference.executor import LOOP_BYTES, InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
 from loopwright_scorer.routing.record_policy import told_error
 from loopwright_scorer.routing.routes import Route, ServedArm
-from loopwright_scorer.tensors.tensors import Request
+from loopwright_scorer.tensors.tensors import InferenceRequest
 
 log = structlog.get_logger()
 _LOOP_SECONDS = 0.0005
@@ -25,11 +25,11 @@ _LOOP_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
-class Shadowed:
+class ShadowCall:
     """A call that a live arm has answered; `unique` is the id that both arms' rows share."""
 
     route: Route
-    request: Request
+    request: InferenceRequest
     unique: str
     request_id: str | None
     size: int
@@ -39,11 +39,11 @@ class Shadowed:
 class _Line:
     """The calls that wait for one model's shadow arms."""
 
-    waiting: deque[Shadowed] = field(default_factory=deque)
+    waiting: deque[ShadowCall] = field(default_factory=deque)
     size: int = 0
 
 
-class Shadows:
+class ShadowScoring:
     """Calls wait in a buffer of bounded size; what finds no room is dropped and counted.
 
     One model's take no more than is left, so that others find some when a shadow arm hangs.
@@ -51,8 +51,8 @@ class Shadows:
 
     def __init__(
         self,
-        compute: Compute,
-        accounts: Accounts,
+        compute: InferenceExecutor,
+        accounts: CallRecorder,
         ids: PredictionIds,
         registry: CollectorRegistry,
         *,
@@ -72,7 +72,7 @@ class Shadows:
             registry=registry,
         )
 
-    def offer(self, answered: Shadowed) -> None:
+    def offer(self, answered: ShadowCall) -> None:
         model_id = answered.route.model_id
         line = self._lines.get(model_id) or _Line()
         if line.size + answered.size > self._room:
@@ -106,10 +106,10 @@ class Shadows:
             line.size -= answered.size
         del self._lines[model_id]
 
-    def _drop(self, answered: Shadowed) -> None:
+    def _drop(self, answered: ShadowCall) -> None:
         self._dropped.labels(answered.route.model).inc()
 
-    async def _shadow(self, arm: ServedArm, answered: Shadowed) -> None:
+    async def _shadow(self, arm: ServedArm, answered: ShadowCall) -> None:
         try:
             await self._score(arm, answered)
         except OverloadedError:
@@ -120,7 +120,7 @@ class Shadows:
         except Exception:
             log.exception("shadow.failed", version=arm.version)
 
-    async def _score(self, arm: ServedArm, answered: Shadowed) -> None:
+    async def _score(self, arm: ServedArm, answered: ShadowCall) -> None:
         started = time.perf_counter_ns()
         if answered.size > LOOP_BYTES:
             inputs = await asyncio.to_thread(arm.model.plan.read, answered.request)
@@ -132,12 +132,12 @@ class Shadows:
             scored = await self._compute.later(arm.model, inputs, math.inf)
         computed = time.perf_counter_ns()
         self._accounts.enter(
-            Done(
+            CompletedCall(
                 route=answered.route,
                 arm=arm,
                 slot="shadow",
                 scored=scored,
-                spent=Spent(started, read, computed, computed),
+                spent=CallTiming(started, read, computed, computed),
                 prediction_id=self._ids.seal(answered.unique, arm.version, answered.route.model_id),
                 request_id=answered.request_id,
                 size=answered.size,

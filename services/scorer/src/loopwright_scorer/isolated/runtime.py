@@ -14,12 +14,12 @@ from loopwright_common.serving.spec import Apart, ServingSpec
 from loopwright_scorer.isolated import framing
 from loopwright_scorer.isolated.limits import Quarters
 from loopwright_scorer.isolated.worker_supervisor import Arrays, Child, ChildError, Told
-from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.inputs import ModelInputs
 from loopwright_scorer.tensors.outputs import (
     LABEL,
     PREDICTION,
     PROBABILITIES,
-    Outputs,
+    ModelOutputs,
     declared,
     label_dtype,
     shaped,
@@ -45,7 +45,7 @@ class ApartRuntime:
         names = {name: name for name in self._wanted}
         self.outputs = declared(spec, names, self._label_dtype, np.dtype(np.float64))
 
-    def predict(self, inputs: Inputs) -> Outputs:
+    def predict(self, inputs: ModelInputs) -> ModelOutputs:
         told = self._tenant.ask(framing.pack({"rows": inputs.rows}, inputs.arrays))
         if told.refused:
             raise InvalidError(f"the model refuses these rows: {told.error}")
@@ -57,7 +57,7 @@ class ApartRuntime:
         """Bytes of its process."""
         return int(self._tenant.memory())
 
-    def _checked(self, rows: int, arrays: Arrays) -> Outputs:
+    def _checked(self, rows: int, arrays: Arrays) -> ModelOutputs:
         """Another process's word is not taken for it: RuntimeError unless it is as declared."""
         try:
             found = {name: _numbers(name, arrays[name]) for name in self._wanted}

@@ -13,7 +13,7 @@ from loopwright_scorer.isolated.environments import lacking
 from loopwright_scorer.isolated.limits import Quarters
 from loopwright_scorer.isolated.runtime import described
 from loopwright_scorer.tensors.example_rows import example_of
-from loopwright_scorer.tensors.signature import compile_plan
+from loopwright_scorer.tensors.signature import compile_signature
 
 
 class Question(BaseModel):
@@ -39,7 +39,9 @@ def _answer(question: Question) -> dict[str, object]:
     spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
     quarters = Quarters(directory.with_suffix(".apart"), question.environments)
     try:
-        found = described(directory, spec, example_of(spec, compile_plan(spec)).arrays, quarters)
+        found = described(
+            directory, spec, example_of(spec, compile_signature(spec)).arrays, quarters
+        )
     finally:
         quarters.clean()
         quarters.built().prune()

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.isolated.limits import Quarters
-from loopwright_scorer.runtimes import Runtime, open_runtime
+from loopwright_scorer.runtimes import ModelRuntime, open_runtime
 from loopwright_scorer.tensors.example_rows import example_of
-from loopwright_scorer.tensors.inputs import Inputs, all_finite, joined
-from loopwright_scorer.tensors.outputs import Outputs
-from loopwright_scorer.tensors.signature import Plan, compile_plan
-from loopwright_scorer.tensors.tensors import Request, TensorType
+from loopwright_scorer.tensors.inputs import ModelInputs, all_finite, joined
+from loopwright_scorer.tensors.outputs import ModelOutputs
+from loopwright_scorer.tensors.signature import CompiledSignature, compile_signature
+from loopwright_scorer.tensors.tensors import InferenceRequest, TensorType
 
 log = structlog.get_logger()
 _WARM_CALLS = 5
@@ -29,11 +29,11 @@ _APART_SECONDS = 0.01
 
 
 @dataclass(slots=True)
-class Scored:
+class ModelResult:
     """What a version made of a request; `error` instead of outputs when it failed."""
 
-    inputs: Inputs
-    outputs: Outputs | None = None
+    inputs: ModelInputs
+    outputs: ModelOutputs | None = None
     error: str | None = None
     queued_ns: int = 0
     """Nanoseconds that the request waited for the model to be free."""
@@ -48,8 +48,8 @@ class LoadedModel:
 
     digest: str
     spec: ServingSpec
-    plan: Plan
-    runtime: Runtime | None
+    plan: CompiledSignature
+    runtime: ModelRuntime | None
     outputs: Sequence[TensorType]
     call_seconds: float = math.inf
     row_seconds: float = 0.0
@@ -80,11 +80,11 @@ class LoadedModel:
         """How long an answer is expected to take."""
         return self.call_seconds + rows * self.row_seconds
 
-    def score(self, request: Request) -> Scored:
+    def score(self, request: InferenceRequest) -> ModelResult:
         """InvalidError when the request is at fault; the model's own failures are in `error`."""
         return self.predict(self.plan.read(request))
 
-    def predict(self, inputs: Inputs) -> Scored:
+    def predict(self, inputs: ModelInputs) -> ModelResult:
         """As `score`, of rows that have been read."""
         assert self.runtime is not None  # noqa: S101  (`Compute` has brought it)
         try:
@@ -92,11 +92,11 @@ class LoadedModel:
         except LoopwrightError:
             raise
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            return Scored(inputs, error=f"{type(error).__name__}: {error}"[:500])
+            return ModelResult(inputs, error=f"{type(error).__name__}: {error}"[:500])
         numbers = outputs.numbers()
         if numbers is not None and not all_finite(numbers):
-            return Scored(inputs, error=_no_number(inputs))
-        return Scored(inputs, outputs)
+            return ModelResult(inputs, error=_no_number(inputs))
+        return ModelResult(inputs, outputs)
 
 
 def load(directory: Path, digest: str, quarters: Quarters | None = None) -> LoadedModel:
@@ -107,7 +107,7 @@ def load(directory: Path, digest: str, quarters: Quarters | None = None) -> Load
     before = _resident()
     try:
         spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
-        plan = compile_plan(spec)
+        plan = compile_signature(spec)
         runtime = open_runtime(directory, spec, plan, quarters)
     except LoopwrightError:
         raise
@@ -135,7 +135,7 @@ def _warmed(model: LoadedModel) -> LoadedModel:
     return model
 
 
-def _fastest(model: LoadedModel, inputs: Inputs) -> float | None:
+def _fastest(model: LoadedModel, inputs: ModelInputs) -> float | None:
     """CPU seconds of an answer; None where a made-up row is refused."""
     fastest = float("inf")
     for _ in range(_WARM_CALLS):
@@ -143,7 +143,7 @@ def _fastest(model: LoadedModel, inputs: Inputs) -> float | None:
         try:
             scored = model.predict(inputs)
         except InvalidError as error:
-            scored = Scored(inputs, error=str(error))
+            scored = ModelResult(inputs, error=str(error))
         if scored.error is not None:
             _cold(model, scored.error)
             return None
@@ -170,13 +170,13 @@ def _size(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def _elsewhere(runtime: Runtime) -> int:
+def _elsewhere(runtime: ModelRuntime) -> int:
     """Bytes of the process that the package runs in, where it has one of its own."""
     memory: Callable[[], int] | None = getattr(runtime, "memory", None)
     return memory() if memory else 0
 
 
-def _no_number(inputs: Inputs) -> str:
+def _no_number(inputs: ModelInputs) -> str:
     """Blame the request where it has values that models often cannot take."""
     if unusual := inputs.unusual():
         raise InvalidError(

@@ -2,25 +2,25 @@
 
 from typing import Protocol
 
-from loopwright_scorer.inference.codec import Answer, Call
-from loopwright_scorer.protocols.model_address import Address
+from loopwright_scorer.inference.codec import InferenceCall, InferenceResponse
+from loopwright_scorer.protocols.model_address import ModelAddress
 from loopwright_scorer.protocols.request import (
     PREDICTION_ID,
     REQUEST_ID,
     ROUTING_KEY,
+    FastHandler,
     Headers,
     HttpRequest,
     Reply,
-    Short,
 )
 
 
-class HttpProtocol(Protocol):
+class InferenceProtocol(Protocol):
     """An inference protocol over HTTP."""
 
     def claims(self, path: str) -> bool: ...
 
-    def short(self, path: str, headers: Headers) -> Short | None:
+    def short(self, path: str, headers: Headers) -> FastHandler | None:
         """What answers inference calls with this head; None where only `reply` does.
 
         It is kept for all requests with the same head, so nothing else may be settled in it.
@@ -36,10 +36,10 @@ class HttpProtocol(Protocol):
         ...
 
 
-def call_of(headers: Headers, address: Address, size: int) -> Call:
+def call_of(headers: Headers, address: ModelAddress, size: int) -> InferenceCall:
     """The call of a request for a model; `size` of its body in bytes."""
     key, request_id = headers.get(ROUTING_KEY), headers.get(REQUEST_ID)
-    return Call(
+    return InferenceCall(
         address.model,
         size,
         address.version,
@@ -49,6 +49,6 @@ def call_of(headers: Headers, address: Address, size: int) -> Call:
     )
 
 
-def with_id(answer: Answer[Reply]) -> Reply:
+def with_id(answer: InferenceResponse[Reply]) -> Reply:
     """The answer under its prediction id."""
     return answer.content.also((PREDICTION_ID, answer.prediction_id.encode()))

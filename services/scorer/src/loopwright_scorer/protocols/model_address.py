@@ -6,7 +6,7 @@ from loopwright_common.errors import NotFoundError
 from loopwright_scorer.routing.routes import Route, Routes, ServedArm
 
 
-class Address(NamedTuple):
+class ModelAddress(NamedTuple):
     """A model, and the version or alias the caller insists on."""
 
     model: str
@@ -23,13 +23,13 @@ class Address(NamedTuple):
         return route, route.champion()
 
 
-def parse_address(name: str, version: str | None = None) -> Address:
+def parse_address(name: str, version: str | None = None) -> ModelAddress:
     """NotFoundError when the version is no number, or comes with an alias."""
     model, _, alias = name.partition("@")
     if version is None:
-        return Address(model, None, alias or None)
+        return ModelAddress(model, None, alias or None)
     if alias:
         raise NotFoundError(f"{name!r} with version {version!r:.40}: name an alias or a version")
     if not version.isdecimal() or len(version) > 9:
         raise NotFoundError(f"no version {version!r:.40}; versions are whole numbers")
-    return Address(model, int(version))
+    return ModelAddress(model, int(version))

@@ -3,11 +3,11 @@
 import numpy as np
 import orjson
 
-from loopwright_scorer.inference.codec import Answered
+from loopwright_scorer.inference.codec import InferenceResult
 from loopwright_scorer.protocols.request import Reply
 
 
-def predictions(answered: Answered) -> Reply:
+def predictions(answered: InferenceResult) -> Reply:
     """`{"predictions": [...]}`, what the package's own `predict` gives under MLflow."""
     array = _predicted(answered)
     content = array.tolist() if array.dtype == object else np.ascontiguousarray(array)
@@ -15,7 +15,7 @@ def predictions(answered: Answered) -> Reply:
     return Reply(200, body, ((b"content-type", b"application/json"),))
 
 
-def _predicted(answered: Answered) -> np.ndarray:
+def _predicted(answered: InferenceResult) -> np.ndarray:
     """The label or prediction, where the package does not say that chances are predicted."""
     probabilities = answered.outputs.probabilities
     predicts = answered.arm.model.spec.predicts

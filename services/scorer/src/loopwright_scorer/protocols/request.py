@@ -45,12 +45,12 @@ class Reply:
         return Reply(self.status, self.body, (*self.headers, *headers))
 
 
-Short = Callable[[bytes], Reply | None]
+FastHandler = Callable[[bytes], Reply | None]
 """Answers a body, where that needs no waiting; None: it has to go through ASGI."""
 
 
 @dataclass(slots=True)
-class Intake:
+class RequestLimits:
     """What all requests together may hold in memory; `room` is what is left, in bytes."""
 
     largest_body: int
@@ -73,7 +73,7 @@ class Intake:
 class HttpRequest:
     """A request whose body is read when asked for; `close` gives its room back."""
 
-    def __init__(self, scope: Scope, receive: Receive, intake: Intake) -> None:
+    def __init__(self, scope: Scope, receive: Receive, intake: RequestLimits) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")

@@ -7,9 +7,9 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Column, Tensor
-from loopwright_scorer.protocols.model_address import Address
+from loopwright_scorer.protocols.model_address import ModelAddress
 from loopwright_scorer.routing.routes import Routes, ServedArm
-from loopwright_scorer.tensors.datatypes import KINDS, Kind
+from loopwright_scorer.tensors.datatypes import VALUE_TYPES, ValueType
 from loopwright_scorer.tensors.tensors import GivenTensor, datatype_of
 
 Cells = list[object]
@@ -22,8 +22,8 @@ class Signature:
     columns: Mapping[str, Column]
     tensor: Tensor | None = None
 
-    def kinds(self) -> Iterator[tuple[str, Kind]]:
-        return ((name, KINDS[column.type]) for name, column in self.columns.items())
+    def kinds(self) -> Iterator[tuple[str, ValueType]]:
+        return ((name, VALUE_TYPES[column.type]) for name, column in self.columns.items())
 
     def given(self, columns: Mapping[str, Cells]) -> dict[str, GivenTensor]:
         """Columns under the types of the signature; InvalidError where none of them is known."""
@@ -39,7 +39,7 @@ class Signature:
         return found
 
 
-def signature_of(routes: Routes, address: Address) -> Signature:
+def signature_of(routes: Routes, address: ModelAddress) -> Signature:
     """That of the version asked for; NotFoundError where there is none.
 
     Where the route chooses, it is the champion's with what other versions add: a column that only

@@ -11,7 +11,7 @@ from loopwright_common.cloudevents.inference_logged import ENVELOPE
 from loopwright_scorer.recording.columns import InputColumns, OutputColumns
 from loopwright_scorer.recording.records import CallRecord, Digests, Large, Rows
 from loopwright_scorer.routing.record_policy import Kind, told_error
-from loopwright_scorer.tensors.array_stack import Stack, UnlikeError, stacked
+from loopwright_scorer.tensors.array_stack import ArrayStack, ShapeMismatchError, stacked
 from loopwright_scorer.tensors.outputs import joined
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ class Page:
         self._inputs = InputColumns(self.kind.inputs, first.scored.inputs, self.kind.policy.redact)
         self._outputs = OutputColumns(self.kind.outputs)
         parts = self._parts(calls)
-        self._stacks = [Stack(part[0]) for part in parts]
+        self._stacks = [ArrayStack(part[0]) for part in parts]
         self._input_parts = len(self._inputs.parts(first.scored.inputs))
         self._ids: list[str] = []
         self._request_ids: list[str | None] = []
@@ -41,7 +41,7 @@ class Page:
         self.size = 0
         """Bytes of the buffer that its calls take."""
         if not self._takes(parts):
-            raise UnlikeError
+            raise ShapeMismatchError
         self.columns = len(ENVELOPE) + sum(stack.width for stack in self._stacks)
         self._put(calls, parts)
 
@@ -82,7 +82,7 @@ class Page:
         return [*inputs, *((answer,) for answer in answers)]
 
     def _takes(self, parts: Sequence[Sequence[np.ndarray]]) -> bool:
-        return all(map(Stack.takes, self._stacks, parts))
+        return all(map(ArrayStack.takes, self._stacks, parts))
 
     def _put(self, calls: Sequence[CallRecord], parts: Sequence[Sequence[np.ndarray]]) -> None:
         for stack, part in zip(self._stacks, parts, strict=True):

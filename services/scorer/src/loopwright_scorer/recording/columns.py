@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from loopwright_common.cloudevents.inference_logged import INPUT, OUTPUT, SCORE
-from loopwright_scorer.tensors.inputs import Inputs
-from loopwright_scorer.tensors.outputs import LABEL, PREDICTION, PROBABILITIES, Outputs
+from loopwright_scorer.tensors.inputs import ModelInputs
+from loopwright_scorer.tensors.outputs import LABEL, PREDICTION, PROBABILITIES, ModelOutputs
 from loopwright_scorer.tensors.tensors import TensorType
 
 _LARGEST_TENSOR = 64
@@ -28,7 +28,7 @@ class InputColumns:
     """How the inputs of calls with the same signature are recorded, but for the `redacted`."""
 
     def __init__(
-        self, inputs: Sequence[TensorType], like: Inputs, redacted: Collection[str]
+        self, inputs: Sequence[TensorType], like: ModelInputs, redacted: Collection[str]
     ) -> None:
         """`like`: those of one of the calls."""
         arrays = like.arrays
@@ -43,7 +43,7 @@ class InputColumns:
             name for put in inputs if put.name in redacted for name in self._names[put.name]
         )
 
-    def parts(self, inputs: Inputs) -> Sequence[np.ndarray]:
+    def parts(self, inputs: ModelInputs) -> Sequence[np.ndarray]:
         """What is kept of a call, each [rows, ...], but for the large ones."""
         if inputs.blocks:
             return inputs.blocks
@@ -72,7 +72,7 @@ class OutputColumns:
         self._told = [put for put in outputs if not _is_score(put)]
         self._has_score = any(_is_score(put) or put.name == PROBABILITIES for put in outputs)
 
-    def parts(self, rows: int, outputs: Outputs | None) -> Sequence[np.ndarray]:
+    def parts(self, rows: int, outputs: ModelOutputs | None) -> Sequence[np.ndarray]:
         """What is kept of an answer, each [rows, ...]; nothing where there is none."""
         if outputs is None:
             return []

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from loopwright_common.cloudevents.inference_logged import ENVELOPE
-from loopwright_scorer.models.loaded_model import Scored
+from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.routing.record_policy import Kind
 
 Digests = Mapping[tuple[str, str], str]
@@ -25,7 +25,7 @@ class CallRecord:
     prediction_id: str
     request_id: str | None
     micros: int
-    scored: Scored
+    scored: ModelResult
     size: int
 
     @property

@@ -12,7 +12,7 @@ from loopwright_scorer.models.loaded_model import LoadedModel
 from loopwright_scorer.routing import traffic_split
 from loopwright_scorer.routing.canary_counters import Counters
 from loopwright_scorer.routing.record_policy import WHOLE, Kind
-from loopwright_scorer.routing.traffic_split import Circuit, Share
+from loopwright_scorer.routing.traffic_split import CircuitBreaker, TrafficShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ServedArm:
     counters: Counters
     kind: Kind
     """Of its calls' records."""
-    circuit: Circuit = field(default_factory=Circuit)
+    circuit: CircuitBreaker = field(default_factory=CircuitBreaker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Route:
     model_id: str
     model: str
     revision: int
-    shares: tuple[Share, ...]
+    shares: tuple[TrafficShare, ...]
     versions: Mapping[int, ServedArm]
     shadows: tuple[ServedArm, ...] = ()
     routing_key: str | None = None
@@ -47,9 +47,11 @@ class Route:
         self._check_is_live()
         if len(self.shares) == 1:
             return self.versions[self.shares[0].version]
-        version = traffic_split.choose(self.shares, traffic_split.position(self.model, key))
+        version = traffic_split.select_version(
+            self.shares, traffic_split.hash_position(self.model, key)
+        )
         if self.versions[version].circuit.opened:
-            version = traffic_split.stand_in(self.shares, version)
+            version = traffic_split.fallback_version(self.shares, version)
         return self.versions[version]
 
     def arm_of(self, version: int) -> ServedArm:
@@ -158,12 +160,12 @@ def assemble(data: RoutesChanged, loaded: Mapping[int, LoadedModel]) -> Route:
         version: _served(data, version, roles.get(version, "live"), model, record)
         for version, model in loaded.items()
     }
-    live = [Share(arm.version, arm.weight) for arm in data.arms if arm.role == "live"]
+    live = [TrafficShare(arm.version, arm.weight) for arm in data.arms if arm.role == "live"]
     return Route(
         model_id=data.model_id,
         model=data.model,
         revision=data.revision,
-        shares=traffic_split.ordered(live),
+        shares=traffic_split.in_traffic_order(live),
         versions=versions,
         shadows=tuple(versions[arm.version] for arm in data.arms if arm.role == "shadow"),
         routing_key=data.routing_key,

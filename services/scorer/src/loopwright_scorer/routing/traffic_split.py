@@ -9,20 +9,20 @@ TRIP_AFTER = 5
 """Consecutive server errors after which a replica stops sending to a canary arm."""
 
 
-class Share(NamedTuple):
+class TrafficShare(NamedTuple):
     """A live arm's part of the traffic; `weight` in [0, 1]."""
 
     version: int
     weight: float
 
 
-def position(model: str, key: str) -> float:
+def hash_position(model: str, key: str) -> float:
     """Where a routing key falls in [0, 1): the same on every replica, independent per model."""
     digest = blake2b(f"{model}\0{key}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest) >> 11) / 2**53
 
 
-def ordered(listed: Sequence[Share]) -> tuple[Share, ...]:
+def in_traffic_order(listed: Sequence[TrafficShare]) -> tuple[TrafficShare, ...]:
     """Those with traffic, the last listed first: it joined last and takes the low end of the range.
 
     Routes list the champion first, so a growing canary keeps every key it has and only gains keys.
@@ -30,7 +30,7 @@ def ordered(listed: Sequence[Share]) -> tuple[Share, ...]:
     return tuple(share for share in reversed(listed) if share.weight > 0)
 
 
-def choose(shares: Sequence[Share], at: float) -> int:
+def select_version(shares: Sequence[TrafficShare], at: float) -> int:
     """The version whose part of the range holds `at`; `shares` as `ordered` gives them."""
     edge = 0.0
     for share in shares:
@@ -40,13 +40,13 @@ def choose(shares: Sequence[Share], at: float) -> int:
     return shares[-1].version
 
 
-def stand_in(shares: Sequence[Share], closed: int) -> int:
+def fallback_version(shares: Sequence[TrafficShare], closed: int) -> int:
     """The version that answers in place of a tripped one: the heaviest of the others."""
     return max((s for s in shares if s.version != closed), key=lambda s: s.weight).version
 
 
 @dataclass(slots=True)
-class Circuit:
+class CircuitBreaker:
     """Counts consecutive server errors of one arm; once open it stays open for its route."""
 
     failures: int = 0

@@ -11,9 +11,9 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.isolated.limits import Quarters
 from loopwright_scorer.tensors.example_rows import example_of
-from loopwright_scorer.tensors.inputs import Inputs
-from loopwright_scorer.tensors.outputs import Outputs
-from loopwright_scorer.tensors.signature import Plan
+from loopwright_scorer.tensors.inputs import ModelInputs
+from loopwright_scorer.tensors.outputs import ModelOutputs
+from loopwright_scorer.tensors.signature import CompiledSignature
 from loopwright_scorer.tensors.tensors import TensorType
 
 _MODULES = {
@@ -24,11 +24,11 @@ _MODULES = {
 }
 
 
-class Runtime(Protocol):
+class ModelRuntime(Protocol):
     @property
     def outputs(self) -> Sequence[TensorType]: ...
 
-    def predict(self, inputs: Inputs) -> Outputs:
+    def predict(self, inputs: ModelInputs) -> ModelOutputs:
         """InvalidError when the model refuses these rows; any other error is the server's."""
         ...
 
@@ -51,8 +51,8 @@ def import_engine(name: str) -> None:
 
 
 def open_runtime(
-    directory: Path, spec: ServingSpec, plan: Plan, quarters: Quarters | None = None
-) -> Runtime:
+    directory: Path, spec: ServingSpec, plan: CompiledSignature, quarters: Quarters | None = None
+) -> ModelRuntime:
     """Load the serving file; seconds of work, so never on the event loop."""
     if spec.apart is not None:
         if quarters is None:
@@ -72,7 +72,7 @@ def open_runtime(
     return SkopsRuntime(directory / spec.file, spec)
 
 
-def _boosted(path: Path, spec: ServingSpec) -> Runtime:
+def _boosted(path: Path, spec: ServingSpec) -> ModelRuntime:
     """InvalidError when the library is not installed."""
     try:
         import_engine(spec.format)

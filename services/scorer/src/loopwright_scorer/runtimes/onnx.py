@@ -7,20 +7,20 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.tensors.inputs import Inputs, narrowed
+from loopwright_scorer.tensors.inputs import ModelInputs, narrowed
 from loopwright_scorer.tensors.outputs import (
     LABEL,
     PREDICTION,
     PROBABILITIES,
-    Outputs,
+    ModelOutputs,
     declared,
     label_dtype,
     shaped,
 )
-from loopwright_scorer.tensors.signature import Plan
+from loopwright_scorer.tensors.signature import CompiledSignature
 from loopwright_scorer.tensors.tensors import NUMPY_TYPES, TensorType
 
-Feed = Callable[[Inputs], np.ndarray]
+Feed = Callable[[ModelInputs], np.ndarray]
 _UNSEEN = "Unknown Category"
 """How ONNX Runtime begins to say that an encoder was told not to take new categories."""
 
@@ -28,7 +28,7 @@ _UNSEEN = "Unknown Category"
 class OnnxRuntime:
     """An ONNX graph with matrices of columns, inputs of one column [rows, 1], or the tensor's."""
 
-    def __init__(self, path: Path, spec: ServingSpec, plan: Plan) -> None:
+    def __init__(self, path: Path, spec: ServingSpec, plan: CompiledSignature) -> None:
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
@@ -53,7 +53,7 @@ class OnnxRuntime:
         numbers = _dtype(types[list(self._names.values())[-1]])
         self.outputs = declared(spec, self._names, self._label_dtype, numbers)
 
-    def predict(self, inputs: Inputs) -> Outputs:
+    def predict(self, inputs: ModelInputs) -> ModelOutputs:
         feeds = {name: feed(inputs) for name, feed in self._feeds}
         try:
             answers = self._session.run(self._outputs, feeds)
@@ -84,7 +84,7 @@ def _graph_names(spec: ServingSpec, types: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _feed(name: str, graph_type: str, spec: ServingSpec, plan: Plan) -> Feed:
+def _feed(name: str, graph_type: str, spec: ServingSpec, plan: CompiledSignature) -> Feed:
     """From a request's rows to what the graph takes; decided once, when the package is loaded."""
     target = _dtype(graph_type)
     columns = spec.matrices.get(name, [name])
@@ -109,7 +109,7 @@ def _check_type(put: TensorType, target: np.dtype) -> None:
 
 
 def _one(name: str, columnar: bool, target: np.dtype) -> Feed:
-    def feed(inputs: Inputs) -> np.ndarray:
+    def feed(inputs: ModelInputs) -> np.ndarray:
         array = _fitting(name, inputs.arrays[name], target)
         return array.reshape(-1, 1) if columnar else array
 
@@ -119,7 +119,7 @@ def _one(name: str, columnar: bool, target: np.dtype) -> Feed:
 def _matrix(columns: Sequence[str], target: np.dtype, *, whole: bool) -> Feed:
     """Several columns as one array; `whole` where they are all of the signature's, in order."""
 
-    def feed(inputs: Inputs) -> np.ndarray:
+    def feed(inputs: ModelInputs) -> np.ndarray:
         try:
             if whole:
                 return inputs.as_matrix(target)

@@ -7,12 +7,12 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.inputs import ModelInputs
 from loopwright_scorer.tensors.outputs import (
     LABEL,
     PREDICTION,
     PROBABILITIES,
-    Outputs,
+    ModelOutputs,
     declared,
     label_dtype,
     shaped,
@@ -31,7 +31,7 @@ class SkopsRuntime:
         self._names = _native_names(spec, self._estimator)
         self.outputs = declared(spec, self._names, self._label_dtype, np.dtype(np.float64))
 
-    def predict(self, inputs: Inputs) -> Outputs:
+    def predict(self, inputs: ModelInputs) -> ModelOutputs:
         rows = self._rows(inputs)
         try:
             found = {
@@ -42,7 +42,7 @@ class SkopsRuntime:
             raise InvalidError(f"the model refuses these rows: {error}") from None
         return shaped(inputs.rows, self._label_dtype, found)
 
-    def _rows(self, inputs: Inputs) -> Any:
+    def _rows(self, inputs: ModelInputs) -> Any:
         if not self._columnar:
             return next(iter(inputs.arrays.values()))
         import pandas as pd

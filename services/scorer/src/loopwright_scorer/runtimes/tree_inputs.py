@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from loopwright_common.serving.spec import Classes, ServingSpec
-from loopwright_scorer.tensors.inputs import Inputs
+from loopwright_scorer.tensors.inputs import ModelInputs
 from loopwright_scorer.tensors.outputs import (
     LABEL,
     PREDICTION,
     PROBABILITIES,
-    Outputs,
+    ModelOutputs,
     declared,
     label_dtype,
 )
@@ -27,7 +27,7 @@ def codes_of(spec: ServingSpec) -> Codes:
     }
 
 
-def matrix_of(inputs: Inputs, codes: Codes, dtype: np.dtype) -> np.ndarray:
+def matrix_of(inputs: ModelInputs, codes: Codes, dtype: np.dtype) -> np.ndarray:
     """Rows as [rows, columns]; a missing or unknown category is NaN."""
     if not codes:
         return inputs.as_matrix(dtype)
@@ -42,7 +42,7 @@ def _coded(values: np.ndarray, codes: Mapping[object, float]) -> np.ndarray:
     return np.array([codes.get(value, np.nan) for value in values.tolist()])
 
 
-class Answering:
+class BoosterOutputs:
     """Makes outputs of a booster's numbers; decided once, when the package is loaded."""
 
     def __init__(self, spec: ServingSpec) -> None:
@@ -60,14 +60,14 @@ class Answering:
     def outputs(self, numbers: np.dtype) -> list[TensorType]:
         return declared(self._spec, self._names, self._label_dtype, numbers)
 
-    def answer(self, raw: np.ndarray) -> Outputs:
+    def answer(self, raw: np.ndarray) -> ModelOutputs:
         """`raw` are predictions, or chances of every class, or of the second of two."""
         if self._labels is None:
-            return Outputs(prediction=raw)
+            return ModelOutputs(prediction=raw)
         if self._several:
-            return Outputs(label=self._labels[(raw > 0.5).astype(np.intp)])
+            return ModelOutputs(label=self._labels[(raw > 0.5).astype(np.intp)])
         chances = raw if raw.ndim == 2 else np.stack([1 - raw, raw], axis=1)
-        return Outputs(self._labels[chances.argmax(axis=1)], chances)
+        return ModelOutputs(self._labels[chances.argmax(axis=1)], chances)
 
 
 def _first(spec: ServingSpec) -> Classes:

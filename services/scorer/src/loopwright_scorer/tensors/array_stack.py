@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-class UnlikeError(Exception):
+class ShapeMismatchError(Exception):
     """Arrays of different types, or with different further dimensions."""
 
 
@@ -17,10 +17,10 @@ def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
     try:
         return np.concatenate(arrays, casting="no")
     except (TypeError, ValueError):
-        raise UnlikeError from None
+        raise ShapeMismatchError from None
 
 
-class Stack:
+class ArrayStack:
     """Arrays [rows, ...] of one type, and with the same further dimensions."""
 
     def __init__(self, like: np.ndarray) -> None:

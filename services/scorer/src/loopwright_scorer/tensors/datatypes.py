@@ -17,7 +17,7 @@ Values = Sequence[object] | np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueType:
     """How a column type is sent, checked and held."""
 
     datatype: str
@@ -35,27 +35,27 @@ class Kind:
 REAL: frozenset[type] = frozenset({float, int, _MISSING})
 TEXT: frozenset[type] = frozenset({str, _MISSING})
 WHOLE: frozenset[type] = frozenset({int})
-KINDS: Mapping[ColumnType, Kind] = {
-    "double": Kind("FP64", np.dtype(np.float64), NUMBERS, REAL, np.nan),
-    "float": Kind("FP32", np.dtype(np.float32), NUMBERS, REAL, np.nan),
-    "long": Kind("INT64", np.dtype(np.int64), INTEGERS, WHOLE),
-    "integer": Kind("INT32", np.dtype(np.int32), INTEGERS, WHOLE),
-    "boolean": Kind("BOOL", np.dtype(np.bool_), frozenset({"BOOL"}), frozenset[type]({bool})),
-    "string": Kind("BYTES", np.dtype(np.object_), frozenset({"BYTES"}), TEXT),
-    "datetime": Kind(
+VALUE_TYPES: Mapping[ColumnType, ValueType] = {
+    "double": ValueType("FP64", np.dtype(np.float64), NUMBERS, REAL, np.nan),
+    "float": ValueType("FP32", np.dtype(np.float32), NUMBERS, REAL, np.nan),
+    "long": ValueType("INT64", np.dtype(np.int64), INTEGERS, WHOLE),
+    "integer": ValueType("INT32", np.dtype(np.int32), INTEGERS, WHOLE),
+    "boolean": ValueType("BOOL", np.dtype(np.bool_), frozenset({"BOOL"}), frozenset[type]({bool})),
+    "string": ValueType("BYTES", np.dtype(np.object_), frozenset({"BYTES"}), TEXT),
+    "datetime": ValueType(
         "BYTES", np.dtype("datetime64[us]"), frozenset({"BYTES"}), TEXT, np.datetime64("NaT")
     ),
 }
 
 
-def check_datatype(name: str, kind: Kind, given: GivenTensor) -> None:
+def check_datatype(name: str, kind: ValueType, given: GivenTensor) -> None:
     if given.datatype not in kind.accepts:
         raise InvalidError(
             f"input {name!r}: datatype {given.datatype}: send {kind.datatype}", field=name
         )
 
 
-def read_values(name: str, kind: Kind, data: Values) -> np.ndarray:
+def read_values(name: str, kind: ValueType, data: Values) -> np.ndarray:
     """One flat array of the kind's type; InvalidError names the first value that does not fit."""
     if isinstance(data, np.ndarray):
         return _converted(name, kind, data)
@@ -69,7 +69,7 @@ def read_values(name: str, kind: Kind, data: Values) -> np.ndarray:
         raise InvalidError(f"input {name!r}: {error}", field=name) from None
 
 
-def _converted(name: str, kind: Kind, array: np.ndarray) -> np.ndarray:
+def _converted(name: str, kind: ValueType, array: np.ndarray) -> np.ndarray:
     """A tensor that came as an array, in the kind's type."""
     if array.dtype == kind.dtype:
         return array
@@ -86,7 +86,7 @@ def _converted(name: str, kind: Kind, array: np.ndarray) -> np.ndarray:
     return found
 
 
-def _wrong_value(name: str, kind: Kind, data: Sequence[object]) -> InvalidError:
+def _wrong_value(name: str, kind: ValueType, data: Sequence[object]) -> InvalidError:
     row = next(i for i, value in enumerate(data) if type(value) not in kind.values)
     value = data[row]
     if value is None:

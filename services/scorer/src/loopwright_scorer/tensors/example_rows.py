@@ -8,17 +8,17 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.tensors.inputs import Inputs
-from loopwright_scorer.tensors.signature import Plan
-from loopwright_scorer.tensors.tensors import NUMPY_TYPES, GivenTensor, Request, TensorType
+from loopwright_scorer.tensors.inputs import ModelInputs
+from loopwright_scorer.tensors.signature import CompiledSignature
+from loopwright_scorer.tensors.tensors import NUMPY_TYPES, GivenTensor, InferenceRequest, TensorType
 
 
-def example_of(spec: ServingSpec, plan: Plan) -> Inputs:
+def example_of(spec: ServingSpec, plan: CompiledSignature) -> ModelInputs:
     """InvalidError when the package's own example does not fit its signature."""
     example: Mapping[str, list[Any]] = spec.example or {}
     tensors = {put.name: _tensor(put, example.get(put.name)) for put in plan.inputs}
     try:
-        return plan.read(Request(tensors))
+        return plan.read(InferenceRequest(tensors))
     except InvalidError as error:
         raise InvalidError(f"the model does not answer its own example: {error}") from None
 

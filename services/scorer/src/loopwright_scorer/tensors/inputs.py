@@ -15,7 +15,7 @@ _FEW = 32
 _LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float16, np.float32)}
 
 
-class Inputs:
+class ModelInputs:
     """A request's rows; missing is NaN, None in text, NaT in times."""
 
     def __init__(
@@ -73,14 +73,14 @@ class Inputs:
         return [name for name, array in self.arrays.items() if _is_unusual(array)]
 
 
-def joined(parts: Sequence[Inputs]) -> Inputs:
+def joined(parts: Sequence[ModelInputs]) -> ModelInputs:
     """The rows of several requests to one model, in order; UnlikeError where shapes differ."""
     first, rows = parts[0], sum(part.rows for part in parts)
     if first.blocks:
         several = zip(*(part.blocks for part in parts), strict=True)
         blocks = [stacked(each) for each in several]
-        return Inputs(rows, blocks=blocks, names=first._names, places=first._places)
-    return Inputs(rows, {n: stacked([p.arrays[n] for p in parts]) for n in first.arrays})
+        return ModelInputs(rows, blocks=blocks, names=first._names, places=first._places)
+    return ModelInputs(rows, {n: stacked([p.arrays[n] for p in parts]) for n in first.arrays})
 
 
 def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:

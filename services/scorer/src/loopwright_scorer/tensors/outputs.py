@@ -14,7 +14,7 @@ LABEL, PROBABILITIES, PREDICTION = "label", "probabilities", "prediction"
 
 
 @dataclass(frozen=True, slots=True)
-class Outputs:
+class ModelOutputs:
     """A classifier's `label` and `probabilities` [rows, classes], or a regressor's `prediction`.
 
     Labels and predictions are [rows], or [rows, k] of a model with k of them; there are then no
@@ -35,9 +35,9 @@ class Outputs:
             tensors.append((PROBABILITIES, self.probabilities))
         return tensors
 
-    def rows(self, start: int, stop: int) -> "Outputs":
+    def rows(self, start: int, stop: int) -> "ModelOutputs":
         """Those of some of the rows."""
-        return Outputs(**{name: array[start:stop] for name, array in self.tensors()})
+        return ModelOutputs(**{name: array[start:stop] for name, array in self.tensors()})
 
     def numbers(self) -> np.ndarray | None:
         return self.probabilities if self.prediction is None else self.prediction
@@ -56,12 +56,12 @@ class Outputs:
         return np.asarray(self.probabilities.max(axis=1))
 
 
-def joined(parts: Sequence[Outputs]) -> Outputs:
+def joined(parts: Sequence[ModelOutputs]) -> ModelOutputs:
     """The answers to several calls, in order; UnlikeError where they differ in what they have."""
     several = (
         [getattr(part, name) for part in parts] for name in (LABEL, PROBABILITIES, PREDICTION)
     )
-    return Outputs(
+    return ModelOutputs(
         *(None if all(one is None for one in each) else stacked(each) for each in several)
     )
 
@@ -88,7 +88,7 @@ def declared(
     return [TensorType(name, datatype_of(kinds[name][0]), kinds[name][1]) for name in names]
 
 
-def shaped(rows: int, labels: np.dtype, found: Mapping[str, Any]) -> Outputs:
+def shaped(rows: int, labels: np.dtype, found: Mapping[str, Any]) -> ModelOutputs:
     """A model's arrays as outputs; labels and predictions [rows, 1] become [rows]."""
     label, prediction = found.get(LABEL), found.get(PREDICTION)
     if label is not None:
@@ -96,7 +96,9 @@ def shaped(rows: int, labels: np.dtype, found: Mapping[str, Any]) -> Outputs:
     if prediction is not None:
         prediction = _per_row(np.asarray(prediction), rows)
     probabilities = found.get(PROBABILITIES)
-    return Outputs(label, None if probabilities is None else np.asarray(probabilities), prediction)
+    return ModelOutputs(
+        label, None if probabilities is None else np.asarray(probabilities), prediction
+    )
 
 
 def _per_row(array: np.ndarray, rows: int) -> np.ndarray:

@@ -14,31 +14,31 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Column, ServingSpec, Tensor
 from loopwright_scorer.tensors.datatypes import (
     INTEGERS,
-    KINDS,
     NUMBERS,
     REAL,
+    VALUE_TYPES,
     WHOLE,
-    Kind,
     Values,
+    ValueType,
     check_datatype,
     read_values,
 )
-from loopwright_scorer.tensors.inputs import Inputs
-from loopwright_scorer.tensors.tensors import GivenTensor, Request, TensorType, datatype_of
+from loopwright_scorer.tensors.inputs import ModelInputs
+from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest, TensorType, datatype_of
 
 
-class Plan(Protocol):
+class CompiledSignature(Protocol):
     """Reads the inputs of one signature."""
 
     @property
     def inputs(self) -> Sequence[TensorType]: ...
 
-    def read(self, request: Request) -> Inputs:
+    def read(self, request: InferenceRequest) -> ModelInputs:
         """InvalidError names the input and the remedy."""
         ...
 
 
-class ColumnPlan:
+class ColumnSignature:
     """One input per column, each [rows] or [rows, 1]; or all as one matrix [rows, columns]."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -47,17 +47,19 @@ class ColumnPlan:
         self._groups = _groups(columns)
         self._places = _places(columns, self._groups)
         self._count = len(columns)
-        self.inputs = [TensorType(c.name, KINDS[c.type].datatype, (-1,)) for c in columns]
+        self.inputs = [TensorType(c.name, VALUE_TYPES[c.type].datatype, (-1,)) for c in columns]
         self.matrix = self._matrix_type()
 
-    def read(self, request: Request) -> Inputs:
+    def read(self, request: InferenceRequest) -> ModelInputs:
         given = request.inputs
         if len(given) == 1 and self._is_matrix(given):
             return self._from_matrix(*next(iter(given.items())))
         rows = next(iter(given.values())).shape[0]
         ignored = () if given.keys() <= self._known else sorted(given.keys() - self._known)
         blocks = [self._block(kind, columns, given, rows).T for kind, columns in self._groups]
-        return Inputs(rows, blocks=blocks, names=self._names, places=self._places, ignored=ignored)
+        return ModelInputs(
+            rows, blocks=blocks, names=self._names, places=self._places, ignored=ignored
+        )
 
     def _matrix_type(self) -> TensorType | None:
         """What a matrix of this signature is; None where columns are of several types."""
@@ -69,7 +71,7 @@ class ColumnPlan:
         name, tensor = next(iter(given.items()))
         return len(tensor.shape) == 2 and tensor.shape[1] == self._count and name not in self._known
 
-    def _from_matrix(self, name: str, given: GivenTensor) -> Inputs:
+    def _from_matrix(self, name: str, given: GivenTensor) -> ModelInputs:
         if self.matrix is None:
             raise InvalidError(
                 f"input {name!r}: the columns are of several types: send one input per column:"
@@ -79,10 +81,14 @@ class ColumnPlan:
         kind = self._groups[0][0]
         check_datatype(name, kind, given)
         matrix = read_values(name, kind, given.data).reshape(given.shape)
-        return Inputs(given.shape[0], blocks=(matrix,), names=self._names)
+        return ModelInputs(given.shape[0], blocks=(matrix,), names=self._names)
 
     def _block(
-        self, kind: Kind, columns: Sequence[Column], given: Mapping[str, GivenTensor], rows: int
+        self,
+        kind: ValueType,
+        columns: Sequence[Column],
+        given: Mapping[str, GivenTensor],
+        rows: int,
     ) -> np.ndarray:
         """The columns of one type, [columns, rows]."""
         parts = [self._values(column, kind, given.get(column.name), rows) for column in columns]
@@ -94,7 +100,9 @@ class ColumnPlan:
         arrays = [read_values(c.name, kind, part) for c, part in zip(columns, parts, strict=True)]
         return np.stack(arrays) if len(arrays) > 1 else arrays[0][np.newaxis]
 
-    def _values(self, column: Column, kind: Kind, given: GivenTensor | None, rows: int) -> Values:
+    def _values(
+        self, column: Column, kind: ValueType, given: GivenTensor | None, rows: int
+    ) -> Values:
         if given is None:
             return self._absent(column, kind, rows)
         check_datatype(column.name, kind, given)
@@ -106,7 +114,7 @@ class ColumnPlan:
             )
         return given.data
 
-    def _absent(self, column: Column, kind: Kind, rows: int) -> Values:
+    def _absent(self, column: Column, kind: ValueType, rows: int) -> Values:
         if column.required or not (kind.nullable or kind.missing):
             raise InvalidError(
                 f"no input {column.name!r}; the model needs {self._needs()}", field=column.name
@@ -117,22 +125,22 @@ class ColumnPlan:
         return ", ".join(f"{i.name} ({i.datatype})" for i in self.inputs)
 
 
-def _groups(columns: Sequence[Column]) -> list[tuple[Kind, list[Column]]]:
-    groups: dict[str, tuple[Kind, list[Column]]] = {}
+def _groups(columns: Sequence[Column]) -> list[tuple[ValueType, list[Column]]]:
+    groups: dict[str, tuple[ValueType, list[Column]]] = {}
     for column in columns:
-        groups.setdefault(column.type, (KINDS[column.type], []))[1].append(column)
+        groups.setdefault(column.type, (VALUE_TYPES[column.type], []))[1].append(column)
     return list(groups.values())
 
 
 def _places(
-    columns: Sequence[Column], groups: Sequence[tuple[Kind, list[Column]]]
+    columns: Sequence[Column], groups: Sequence[tuple[ValueType, list[Column]]]
 ) -> list[tuple[int, int]]:
     """Of each column its group, and its place in that."""
     found = {c.name: (i, at) for i, (_, own) in enumerate(groups) for at, c in enumerate(own)}
     return [found[column.name] for column in columns]
 
 
-class TensorPlan:
+class TensorSignature:
     """One input [rows, ...shape]."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -140,7 +148,7 @@ class TensorPlan:
         dtype = np.dtype(tensor.dtype)
         datatype = datatype_of(dtype)
         integer = datatype in INTEGERS
-        self._kind = Kind(
+        self._kind = ValueType(
             datatype,
             dtype,
             INTEGERS if integer else NUMBERS,
@@ -150,7 +158,7 @@ class TensorPlan:
         self._shape = tuple(tensor.shape)
         self.inputs = [TensorType(tensor.name, datatype, (-1, *tensor.shape))]
 
-    def read(self, request: Request) -> Inputs:
+    def read(self, request: InferenceRequest) -> ModelInputs:
         name = self._tensor.name
         given = request.inputs.get(name)
         if given is None:
@@ -163,7 +171,7 @@ class TensorPlan:
             )
         array = read_values(name, self._kind, given.data).reshape(given.shape)
         ignored = sorted(request.inputs.keys() - {name}) if len(request.inputs) > 1 else ()
-        return Inputs(given.shape[0], {name: array}, ignored=ignored)
+        return ModelInputs(given.shape[0], {name: array}, ignored=ignored)
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         if shape == self._shape:
@@ -177,13 +185,13 @@ class TensorPlan:
         return f"{self._tensor.name} ({self._kind.datatype} [{shape}])"
 
 
-def compile_plan(spec: ServingSpec) -> Plan:
+def compile_signature(spec: ServingSpec) -> CompiledSignature:
     """InvalidError when the signature is neither columns nor a tensor we can hold."""
     if spec.columns and spec.tensor is None:
-        return ColumnPlan(spec.columns)
+        return ColumnSignature(spec.columns)
     if spec.tensor is None or spec.columns:
         raise InvalidError("loopwright.json: give columns or a tensor", field="columns")
     try:
-        return TensorPlan(spec.tensor)
+        return TensorSignature(spec.tensor)
     except TypeError as error:
         raise InvalidError(f"loopwright.json: tensor: {error}", field="tensor.dtype") from None

@@ -52,7 +52,7 @@ class GivenTensor(NamedTuple):
 
 
 @dataclass(slots=True)
-class Request:
+class InferenceRequest:
     """What a client asks of a model, whatever protocol it spoke."""
 
     inputs: Mapping[str, GivenTensor]

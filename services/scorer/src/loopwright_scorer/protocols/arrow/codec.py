@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.inference.codec import Answered
+from loopwright_scorer.inference.codec import InferenceResult
 from loopwright_scorer.protocols.arrow import size_limits
 from loopwright_scorer.protocols.arrow.columns import columns_of, given_of
 from loopwright_scorer.protocols.request import Headers, Reply
-from loopwright_scorer.tensors.tensors import Request, TensorType
+from loopwright_scorer.tensors.tensors import InferenceRequest, TensorType
 
 STREAM = "application/vnd.apache.arrow.stream"
 FILE = "application/vnd.apache.arrow.file"
 PARQUET = "application/vnd.apache.parquet"
 COLUMNAR = (STREAM, FILE, PARQUET)
 _MARK = b"ARROW1"
-Write = Callable[[Answered], Reply]
+Write = Callable[[InferenceResult], Reply]
 
 
 def media_of(headers: Headers) -> str | None:
@@ -38,16 +38,16 @@ def wanted(headers: Headers) -> str | None:
 class ColumnarExchange:
     """A table in; an answer in the protocol's own form, or a table with a column per output."""
 
-    def __init__(self, found: Request | InvalidError, write_as: Write) -> None:
+    def __init__(self, found: InferenceRequest | InvalidError, write_as: Write) -> None:
         self._found = found
         self._write_as = write_as
 
-    def read(self) -> Request:
+    def read(self) -> InferenceRequest:
         if isinstance(self._found, InvalidError):
             raise self._found
         return self._found
 
-    def write(self, answered: Answered) -> Reply:
+    def write(self, answered: InferenceResult) -> Reply:
         return self._write_as(answered)
 
 
@@ -61,14 +61,14 @@ async def unpacked(
     return ColumnarExchange(await asyncio.to_thread(_read, body, media, inputs), write_as)
 
 
-def _read(body: bytes, media: str, inputs: Sequence[TensorType]) -> Request | InvalidError:
+def _read(body: bytes, media: str, inputs: Sequence[TensorType]) -> InferenceRequest | InvalidError:
     import pyarrow as pa
 
     try:
         table = _READERS[media](memoryview(body))
         size_limits.check_size(table.num_rows, table.num_columns)
         table.validate(full=True)
-        return Request(given_of(table, inputs))
+        return InferenceRequest(given_of(table, inputs))
     except InvalidError as error:
         return error
     except (pa.ArrowException, OSError, MemoryError, OverflowError) as error:
@@ -78,7 +78,7 @@ def _read(body: bytes, media: str, inputs: Sequence[TensorType]) -> Request | In
 def table_reply(media: str) -> Write:
     """Writes answers in a columnar format."""
 
-    def write(answered: Answered) -> Reply:
+    def write(answered: InferenceResult) -> Reply:
         import pyarrow as pa
 
         table = pa.table(columns_of(answered.tensors()))

@@ -12,13 +12,13 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.protocols.row_signature import Cells
-from loopwright_scorer.tensors.datatypes import Kind
+from loopwright_scorer.tensors.datatypes import ValueType
 
-Cast = Callable[[str, Kind, Cells], Cells]
+Cast = Callable[[str, ValueType, Cells], Cells]
 _ZONE = re.compile(r"[T ].*(Z|[+-]\d\d:?\d\d)$", re.IGNORECASE)
 
 
-def of_frame(name: str, kind: Kind, cells: Cells) -> Cells:
+def of_frame(name: str, kind: ValueType, cells: Cells) -> Cells:
     """A dataframe's column; InvalidError for a number where text is wanted."""
     if _fits(kind, cells):
         return cells
@@ -31,7 +31,7 @@ def of_frame(name: str, kind: Kind, cells: Cells) -> Cells:
     return _read(name, kind, cells)
 
 
-def of_array(name: str, kind: Kind, cells: Cells) -> Cells:
+def of_array(name: str, kind: ValueType, cells: Cells) -> Cells:
     """A column of `instances` or `inputs`; a number is written out where text is wanted."""
     if _fits(kind, cells):
         return cells
@@ -48,12 +48,12 @@ def array_of(name: str, dtype: np.dtype, cells: object) -> np.ndarray:
     return _array(name, wide, cells)
 
 
-def _fits(kind: Kind, cells: Cells) -> bool:
+def _fits(kind: ValueType, cells: Cells) -> bool:
     """Whether the core takes the values as they are."""
     return kind.dtype.kind != "M" and kind.values.issuperset(map(type, cells))
 
 
-def _read(name: str, kind: Kind, cells: Cells) -> Cells:
+def _read(name: str, kind: ValueType, cells: Cells) -> Cells:
     if kind.dtype == object:
         wrong = next(cell for cell in cells if type(cell) not in kind.values)
         raise InvalidError(f"input {name!r}: {wrong!r:.60} is no text", field=name)

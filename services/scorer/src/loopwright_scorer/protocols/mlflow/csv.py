@@ -7,7 +7,7 @@ from io import StringIO
 
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.protocols.row_signature import Cells, Signature
-from loopwright_scorer.tensors.datatypes import Kind
+from loopwright_scorer.tensors.datatypes import ValueType
 
 _MISSING = frozenset(
     (
@@ -51,7 +51,7 @@ def _texts(body: bytes) -> Mapping[str, list[str]]:
     return columns
 
 
-def _cells(name: str, kind: Kind, texts: list[str]) -> Cells:
+def _cells(name: str, kind: ValueType, texts: list[str]) -> Cells:
     if kind.datatype == "BYTES":
         return [None if text in _MISSING else text for text in texts]
     try:

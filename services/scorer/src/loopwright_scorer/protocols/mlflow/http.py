@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_scorer.errors import MediaTypeError
-from loopwright_scorer.inference.codec import Call, Exchange
-from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.inference.codec import InferenceCall, InferenceCodec
+from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.arrow.codec import (
     COLUMNAR,
     media_of,
@@ -19,9 +19,9 @@ from loopwright_scorer.protocols.arrow.codec import (
 )
 from loopwright_scorer.protocols.base import call_of, with_id
 from loopwright_scorer.protocols.mlflow.invocations import CsvInvocation, JsonInvocation
-from loopwright_scorer.protocols.model_address import Address, parse_address
+from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.predictions import predictions
-from loopwright_scorer.protocols.request import Headers, HttpRequest, Reply, Short, json_reply
+from loopwright_scorer.protocols.request import FastHandler, Headers, HttpRequest, Reply, json_reply
 from loopwright_scorer.protocols.row_signature import signature_of
 
 CONTRACT = "3.17.2"
@@ -44,14 +44,14 @@ _PLAIN = ((b"content-type", b"application/json"),)  # MLflow's own word for its 
 class MlflowPath(NamedTuple):
     """What a path asks of a model; without an address of the one served or named."""
 
-    address: Address | None
+    address: ModelAddress | None
     action: str
 
 
 class Invocations:
     """Serves /models/{model} and MLflow's paths at the root."""
 
-    def __init__(self, scoring: Scoring) -> None:
+    def __init__(self, scoring: InferenceService) -> None:
         self._scoring = scoring
         self._routes = scoring.routes
 
@@ -76,7 +76,7 @@ class Invocations:
             (address or self._meant(request.headers)).find(self._routes)
         return Reply(200, CONTRACT.encode() if action == "version" else b"\n", _PLAIN)
 
-    def short(self, path: str, headers: Headers) -> Short | None:
+    def short(self, path: str, headers: Headers) -> FastHandler | None:
         address, action = parse_path(path)
         if action != "invocations" or b"content-encoding" in headers or media_of(headers):
             return None
@@ -88,8 +88,8 @@ class Invocations:
         return answer
 
     async def _invocation_of(
-        self, address: Address | None, headers: Headers, body: bytes
-    ) -> tuple[Call, Exchange[Reply]]:
+        self, address: ModelAddress | None, headers: Headers, body: bytes
+    ) -> tuple[InferenceCall, InferenceCodec[Reply]]:
         media = media_of(headers)
         if media is None:
             return self._invocation(address, headers, body)
@@ -101,8 +101,8 @@ class Invocations:
         return call_of(headers, address, len(body)), exchange
 
     def _invocation(
-        self, address: Address | None, headers: Headers, body: bytes
-    ) -> tuple[Call, Exchange[Reply]]:
+        self, address: ModelAddress | None, headers: Headers, body: bytes
+    ) -> tuple[InferenceCall, InferenceCodec[Reply]]:
         address = address or self._meant(headers)
         media, signature = _media(headers), signature_of(self._routes, address)
         call = call_of(headers, address, len(body))
@@ -110,13 +110,13 @@ class Invocations:
             return call, CsvInvocation(body, signature)
         return call, JsonInvocation(body, signature)
 
-    def _meant(self, headers: Headers) -> Address:
+    def _meant(self, headers: Headers) -> ModelAddress:
         """Whom a path at the root is for; InvalidError where that is open."""
         if named := headers.get(MODEL):
             return parse_address(named.decode("latin-1"))
         match self._routes.all():
             case [only]:
-                return Address(only.model)
+                return ModelAddress(only.model)
             case []:
                 raise NotFoundError("no model is served here yet")
             case several:

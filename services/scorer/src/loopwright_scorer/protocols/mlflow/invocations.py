@@ -12,7 +12,7 @@ import orjson
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Tensor
-from loopwright_scorer.inference.codec import Answered
+from loopwright_scorer.inference.codec import InferenceResult
 from loopwright_scorer.protocols.mlflow import coercion as casts
 from loopwright_scorer.protocols.mlflow import dataframe_json as frames
 from loopwright_scorer.protocols.mlflow.csv import read_csv
@@ -20,7 +20,7 @@ from loopwright_scorer.protocols.mlflow.dataframe_json import Frame
 from loopwright_scorer.protocols.predictions import predictions
 from loopwright_scorer.protocols.request import Reply
 from loopwright_scorer.protocols.row_signature import Signature, tensor_of
-from loopwright_scorer.tensors.tensors import GivenTensor, Request
+from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _FOR_LANGUAGE = ("messages", "prompt", "input")
@@ -33,14 +33,16 @@ class JsonInvocation:
         self._body = body
         self._signature = signature
 
-    def read(self) -> Request:
+    def read(self) -> InferenceRequest:
         form, content = _content(self._body)
         if self._signature.tensor is not None:
-            return Request(_tensor(self._signature.tensor, form, content))
+            return InferenceRequest(_tensor(self._signature.tensor, form, content))
         cast = casts.of_frame if form.startswith("dataframe") else casts.of_array
-        return Request(_cast(self._signature, _frame(self._signature, form, content), cast))
+        return InferenceRequest(
+            _cast(self._signature, _frame(self._signature, form, content), cast)
+        )
 
-    def write(self, answered: Answered) -> Reply:
+    def write(self, answered: InferenceResult) -> Reply:
         return predictions(answered)
 
 
@@ -51,12 +53,12 @@ class CsvInvocation:
         self._body = body
         self._signature = signature
 
-    def read(self) -> Request:
-        return Request(
+    def read(self) -> InferenceRequest:
+        return InferenceRequest(
             _cast(self._signature, read_csv(self._body, self._signature), casts.of_frame)
         )
 
-    def write(self, answered: Answered) -> Reply:
+    def write(self, answered: InferenceResult) -> Reply:
         return predictions(answered)
 
 

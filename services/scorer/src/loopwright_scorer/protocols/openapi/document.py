@@ -10,7 +10,7 @@ from loopwright_common.serving.spec import Column, Tensor
 from loopwright_scorer.inference.metadata import describe
 from loopwright_scorer.models.loaded_model import LoadedModel
 from loopwright_scorer.routing.routes import Route, ServedArm
-from loopwright_scorer.tensors.datatypes import KINDS
+from loopwright_scorer.tensors.datatypes import VALUE_TYPES
 from loopwright_scorer.tensors.example_rows import example_of
 from loopwright_scorer.tensors.tensors import TensorType
 
@@ -164,14 +164,14 @@ def _object(properties: Mapping[str, Schema], required: Sequence[str] | None = N
 
 
 def _column(column: Column) -> Schema:
-    schema = _value(KINDS[column.type].datatype)
+    schema = _value(VALUE_TYPES[column.type].datatype)
     if column.type == "datetime":
         schema |= {"description": "ISO 8601, without a time zone"}
     return {**schema, "type": [schema["type"], "null"]} if _may_miss(column) else schema
 
 
 def _may_miss(column: Column) -> bool:
-    return KINDS[column.type].nullable
+    return VALUE_TYPES[column.type].nullable
 
 
 def _value(datatype: str) -> Schema:

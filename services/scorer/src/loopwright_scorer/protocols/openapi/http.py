@@ -4,9 +4,9 @@ from functools import cache
 from importlib.resources import files
 
 from loopwright_common.errors import NotFoundError
-from loopwright_scorer.protocols.model_address import Address, parse_address
+from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.openapi.document import document
-from loopwright_scorer.protocols.request import Headers, HttpRequest, Reply, Short, json_reply
+from loopwright_scorer.protocols.request import FastHandler, Headers, HttpRequest, Reply, json_reply
 from loopwright_scorer.routing.routes import Routes
 
 _DESCRIPTION, _PAGE = "/openapi.json", "/docs"
@@ -28,7 +28,7 @@ class ModelPages:
     def refuse(self, status: int, reason: str) -> Reply:
         return json_reply({"error": reason}, status)
 
-    def short(self, path: str, headers: Headers) -> Short | None:  # noqa: ARG002
+    def short(self, path: str, headers: Headers) -> FastHandler | None:  # noqa: ARG002
         return None
 
     async def reply(self, request: HttpRequest) -> Reply:
@@ -40,7 +40,7 @@ class ModelPages:
         return json_reply(document(route, arm, base))
 
 
-def _address(base: str) -> Address:
+def _address(base: str) -> ModelAddress:
     match base.split("/")[2:]:
         case [model]:
             return parse_address(model)

@@ -13,14 +13,14 @@ import orjson
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.serving.spec import Tensor
 from loopwright_scorer.errors import UnsupportedError
-from loopwright_scorer.inference.codec import Answered, Call, Exchange
-from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.inference.codec import InferenceCall, InferenceCodec, InferenceResult
+from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.base import call_of, with_id
-from loopwright_scorer.protocols.model_address import Address, parse_address
+from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.predictions import predictions
-from loopwright_scorer.protocols.request import Headers, HttpRequest, Reply, Short, json_reply
+from loopwright_scorer.protocols.request import FastHandler, Headers, HttpRequest, Reply, json_reply
 from loopwright_scorer.protocols.row_signature import Cells, Signature, signature_of, tensor_of
-from loopwright_scorer.tensors.tensors import GivenTensor, Request
+from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 
 _PREFIX = "/v1/models/"
 _FIELDS = ("instances", "inputs")
@@ -33,26 +33,28 @@ class V1Exchange:
         self._body = body
         self._signature = signature
 
-    def read(self) -> Request:
+    def read(self) -> InferenceRequest:
         field, given = _given(self._body)
         tensor = self._signature.tensor
         if tensor is not None:
-            return Request(_tensor(tensor, field, given))
-        return Request(self._signature.given(_columns(list(self._signature.columns), field, given)))
+            return InferenceRequest(_tensor(tensor, field, given))
+        return InferenceRequest(
+            self._signature.given(_columns(list(self._signature.columns), field, given))
+        )
 
-    def write(self, answered: Answered) -> Reply:
+    def write(self, answered: InferenceResult) -> Reply:
         return predictions(answered)
 
 
 class V1Path(NamedTuple):
-    address: Address
+    address: ModelAddress
     verb: str
 
 
 class Predictions:
     """Serves /v1/models/{model} and /v1/models/{model}:predict."""
 
-    def __init__(self, scoring: Scoring) -> None:
+    def __init__(self, scoring: InferenceService) -> None:
         self._scoring = scoring
         self._routes = scoring.routes
 
@@ -72,7 +74,7 @@ class Predictions:
         address.find(self._routes)
         return json_reply({"name": address.model, "ready": True})
 
-    def short(self, path: str, headers: Headers) -> Short | None:
+    def short(self, path: str, headers: Headers) -> FastHandler | None:
         address, verb = parse_path(path)
         if verb != "predict" or b"content-encoding" in headers:
             return None
@@ -84,8 +86,8 @@ class Predictions:
         return answer
 
     def _call(
-        self, address: Address, headers: Headers, body: bytes
-    ) -> tuple[Call, Exchange[Reply]]:
+        self, address: ModelAddress, headers: Headers, body: bytes
+    ) -> tuple[InferenceCall, InferenceCodec[Reply]]:
         signature = signature_of(self._routes, address)
         return call_of(headers, address, len(body)), V1Exchange(body, signature)
 

@@ -15,11 +15,11 @@ from grpc.aio import ServicerContext
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_scorer.errors import UnsupportedError
-from loopwright_scorer.inference.call_stats import Ledger
-from loopwright_scorer.inference.codec import Answer, Call
+from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.codec import InferenceCall, InferenceResponse
 from loopwright_scorer.inference.executor import LOOP_BYTES
 from loopwright_scorer.inference.metadata import configuration, describe, statistics
-from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.messages import inference_pb2 as pb
 from loopwright_scorer.protocols.model_address import parse_address
 from loopwright_scorer.protocols.model_repository import ModelRepository
@@ -41,9 +41,9 @@ class GrpcInference:
 
     def __init__(
         self,
-        scoring: Scoring,
+        scoring: InferenceService,
         unready: Callable[[], Awaitable[str | None]],
-        ledger: Ledger,
+        ledger: CallStats,
         repository: ModelRepository,
     ) -> None:
         self._scoring = scoring
@@ -78,7 +78,7 @@ class GrpcInference:
     ) -> pb.ModelInferResponse:
         address = parse_address(message.model_name, message.model_version or None)
         told = {name: _text(value) for name, value in context.invocation_metadata() or ()}
-        call = Call(
+        call = InferenceCall(
             address.model,
             size,
             address.version,
@@ -95,8 +95,8 @@ class GrpcInference:
         return answered.content
 
     async def _infer_later(
-        self, call: Call, exchange: GrpcExchange
-    ) -> Answer[pb.ModelInferResponse]:
+        self, call: InferenceCall, exchange: GrpcExchange
+    ) -> InferenceResponse[pb.ModelInferResponse]:
         """gRPC cancels what its client gave up; what a version is computing has to count."""
         gone = asyncio.Event()
         task = asyncio.create_task(self._scoring.infer(call, exchange, gone.wait))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.inference.codec import Answered
+from loopwright_scorer.inference.codec import InferenceResult
 from loopwright_scorer.protocols import raw_tensors
 from loopwright_scorer.protocols.messages.inference_pb2 import (
     InferParameter,
@@ -16,7 +16,7 @@ from loopwright_scorer.protocols.messages.inference_pb2 import (
     ModelInferResponse,
 )
 from loopwright_scorer.protocols.v2.rules import check_extensions, check_tensor, filled, timeout_in
-from loopwright_scorer.tensors.tensors import GivenTensor, Request, datatype_of
+from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest, datatype_of
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -42,7 +42,7 @@ class GrpcExchange:
         self._message = message
         self._timeout = timeout
 
-    def read(self) -> Request:
+    def read(self) -> InferenceRequest:
         message = self._message
         if not message.inputs:
             raise InvalidError("inputs: give at least one")
@@ -52,14 +52,14 @@ class GrpcExchange:
         timeouts = [timeout_in(_checked("the request", message.parameters)), self._timeout]
         for output in message.outputs:
             _checked(f"output {output.name!r}", output.parameters)
-        return Request(
+        return InferenceRequest(
             inputs,
             message.id or None,
             frozenset(output.name for output in message.outputs) or None,
             min((each for each in timeouts if each is not None), default=None),
         )
 
-    def write(self, answered: Answered) -> ModelInferResponse:
+    def write(self, answered: InferenceResult) -> ModelInferResponse:
         answer = ModelInferResponse(
             model_name=answered.route.model,
             model_version=str(answered.arm.version),

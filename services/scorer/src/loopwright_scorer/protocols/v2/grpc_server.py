@@ -9,7 +9,7 @@ import structlog
 from loopwright_common.errors import InvalidError, LoopwrightError, UnavailableError
 from loopwright_common.process.runtime import Service
 from loopwright_scorer.errors import RETRY_AFTER_SECONDS, SlowClientError, status_of
-from loopwright_scorer.protocols.request import Intake
+from loopwright_scorer.protocols.request import RequestLimits
 from loopwright_scorer.protocols.v2.grpc import SERVICE, Context, GrpcInference
 
 _CALLS = 1024
@@ -36,7 +36,7 @@ class GrpcServer:
     """A server on one port."""
 
     def __init__(
-        self, inference: GrpcInference, intake: Intake, *, shares_port: bool = False
+        self, inference: GrpcInference, intake: RequestLimits, *, shares_port: bool = False
     ) -> None:
         self._server = grpc.aio.server(
             handlers=[_Methods(inference, intake)],
@@ -69,7 +69,9 @@ class GrpcServer:
         await self._server.stop(_GRACE_SECONDS)
 
 
-def attach(service: Service, inference: GrpcInference, intake: Intake, port: int) -> GrpcServer:
+def attach(
+    service: Service, inference: GrpcInference, intake: RequestLimits, port: int
+) -> GrpcServer:
     """Let the service answer over gRPC too, on the same host."""
     server = GrpcServer(inference, intake, shares_port=service.shares_port)
     service.on_starting.append(lambda: server.listen(service.host, port))
@@ -85,7 +87,7 @@ class _Methods(grpc.GenericRpcHandler):
     asked for, and so with a limit in time.
     """
 
-    def __init__(self, inference: GrpcInference, intake: Intake) -> None:
+    def __init__(self, inference: GrpcInference, intake: RequestLimits) -> None:
         self._inference = inference
         self._intake = intake
         self._receiving = asyncio.Semaphore(_RECEIVING)

@@ -12,23 +12,23 @@ import orjson
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_scorer.errors import UnsupportedError
-from loopwright_scorer.inference.call_stats import Ledger
-from loopwright_scorer.inference.codec import Exchange
+from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.codec import InferenceCodec
 from loopwright_scorer.inference.metadata import configuration, describe, statistics
-from loopwright_scorer.inference.service import Scoring
+from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.arrow.codec import Write, media_of, table_reply, unpacked, wanted
 from loopwright_scorer.protocols.base import call_of, with_id
-from loopwright_scorer.protocols.model_address import Address, parse_address
+from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.model_repository import ModelRepository
 from loopwright_scorer.protocols.request import (
     JSON_LENGTH,
+    FastHandler,
     Headers,
     HttpRequest,
     Reply,
-    Short,
     json_reply,
 )
-from loopwright_scorer.protocols.v2.json import V2Exchange
+from loopwright_scorer.protocols.v2.json import V2JsonCodec
 
 EXTENSIONS = (
     "binary_tensor_data",
@@ -45,7 +45,7 @@ _LARGEST_LENGTH = 19
 class V2Path(NamedTuple):
     """What a path under /v2 asks: of a model (`address`) or of the server."""
 
-    address: Address | None
+    address: ModelAddress | None
     action: str
 
 
@@ -54,9 +54,9 @@ class OpenInference:
 
     def __init__(
         self,
-        scoring: Scoring,
+        scoring: InferenceService,
         unready: Callable[[], Awaitable[str | None]],
-        ledger: Ledger,
+        ledger: CallStats,
         repository: ModelRepository,
     ) -> None:
         self._scoring = scoring
@@ -71,7 +71,7 @@ class OpenInference:
     def refuse(self, status: int, reason: str) -> Reply:
         return json_reply({"error": reason}, status)
 
-    def short(self, path: str, headers: Headers) -> Short | None:
+    def short(self, path: str, headers: Headers) -> FastHandler | None:
         address, action = parse_path(path)
         if address is None or action != "infer":
             return None
@@ -81,7 +81,7 @@ class OpenInference:
 
         def answer(body: bytes) -> Reply | None:
             call = call_of(headers, address, len(body))
-            found = self._scoring.infer_at_once(call, V2Exchange(body, length))
+            found = self._scoring.infer_at_once(call, V2JsonCodec(body, length))
             return with_id(found) if found else None
 
         return answer
@@ -94,19 +94,19 @@ class OpenInference:
             return await self._infer(request, address)
         return self._model(request, address, action)
 
-    async def _infer(self, request: HttpRequest, address: Address) -> Reply:
+    async def _infer(self, request: HttpRequest, address: ModelAddress) -> Reply:
         request.only("POST")
         body = await request.body()
-        exchange: Exchange[Reply]
+        exchange: InferenceCodec[Reply]
         if media := media_of(request.headers):
             inputs = address.find(self._routes)[1].model.plan.inputs
             exchange = await unpacked(body, media, inputs, _answer_in(request.headers, media))
         else:
-            exchange = V2Exchange(body, _json_length(request.headers))
+            exchange = V2JsonCodec(body, _json_length(request.headers))
         call = call_of(request.headers, address, len(body))
         return with_id(await self._scoring.infer(call, exchange, request.gone))
 
-    def _model(self, request: HttpRequest, address: Address, action: str) -> Reply:
+    def _model(self, request: HttpRequest, address: ModelAddress, action: str) -> Reply:
         request.only("GET")
         route, arm = address.find(self._routes)
         match action:
@@ -178,7 +178,7 @@ def _action(path: str, rest: list[str]) -> str:
 def _answer_in(headers: Headers, media: str) -> Write:
     """As the request asks, else in the format that it has itself."""
     if b"application/json" in headers.get(b"accept", b""):
-        return V2Exchange(b"").write
+        return V2JsonCodec(b"").write
     return table_reply(wanted(headers) or media)
 
 

@@ -13,19 +13,24 @@ import numpy as np
 import orjson
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.inference.codec import Answered
+from loopwright_scorer.inference.codec import InferenceResult
 from loopwright_scorer.protocols import raw_tensors
 from loopwright_scorer.protocols.request import JSON_LENGTH, Reply
 from loopwright_scorer.protocols.v2 import bulk_json
 from loopwright_scorer.protocols.v2.rules import check_extensions, check_tensor, filled, timeout_in
-from loopwright_scorer.tensors.tensors import GivenTensor, NamedTensor, Request, datatype_of
+from loopwright_scorer.tensors.tensors import (
+    GivenTensor,
+    InferenceRequest,
+    NamedTensor,
+    datatype_of,
+)
 
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _NOTHING: Mapping[str, Any] = {}
 
 
-class V2Exchange:
+class V2JsonCodec:
     """One infer request; `json_length` is the JSON's when raw tensors follow it, in bytes."""
 
     def __init__(self, body: bytes, json_length: int | None = None) -> None:
@@ -39,7 +44,7 @@ class V2Exchange:
         self._all_raw = False
         self._raw: Mapping[str, bool] = {}
 
-    def read(self) -> Request:
+    def read(self) -> InferenceRequest:
         message = _message(self._body[: self._length])
         given = message.get("inputs")
         if not isinstance(given, list) or not given:
@@ -54,9 +59,9 @@ class V2Exchange:
         if request_id is not None and not isinstance(request_id, str):
             raise InvalidError("id: give text")
         outputs = self._outputs(message.get("outputs"))
-        return Request(inputs, request_id or None, outputs, timeout)
+        return InferenceRequest(inputs, request_id or None, outputs, timeout)
 
-    def write(self, answered: Answered) -> Reply:
+    def write(self, answered: InferenceResult) -> Reply:
         request = answered.request
         head: dict[str, object] = {
             "model_name": answered.route.model,
