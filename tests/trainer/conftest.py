@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loopwright_common.bus.sqlite.log import SqliteLog
-from tests.trainer.builders import FILES, Registry, Trainer, Upstream, running
+from tests.trainer.harness import FILES, Registry, Trainer, Upstream, running
 
 
 @pytest.fixture

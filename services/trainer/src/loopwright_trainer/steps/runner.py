@@ -16,8 +16,8 @@ from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.runs.domain import StageRun, StageState, StepEntry
 from loopwright_trainer.runs.repository import StageRuns, StepEntries
-from loopwright_trainer.steps import execution, logs, orphans, outputs
-from loopwright_trainer.steps.execution import CommandFailedError, Job
+from loopwright_trainer.steps import commands, logs, orphans, outputs
+from loopwright_trainer.steps.commands import CommandFailedError, Job
 from loopwright_trainer.steps.key import Parts, step_key
 from loopwright_trainer.steps.outputs import MissingOutputError
 from loopwright_trainer.steps.reuse import Verdict, look_up
@@ -137,7 +137,7 @@ class StepRunner:
         try:
             await step.inputs.materialise(stage, step.earlier, tree)
             before = await asyncio.to_thread(fingerprint, tree, stage.outs)
-            await execution.execute(
+            await commands.execute(
                 self._job(step, environment), lambda pid, at: self._started(step, pid, at)
             )
             failpoint("trainer.stage-ended")
@@ -154,7 +154,7 @@ class StepRunner:
         return Job(
             commands=stage.commands,
             directory=step.place.work / "tree" / stage.wdir,
-            environment=execution.environment_for(home, seed=stage.seed, extra=marks),
+            environment=commands.environment_for(home, seed=stage.seed, extra=marks),
             log=step.log,
             timeout=stage.timeout or self._timeout,
         )

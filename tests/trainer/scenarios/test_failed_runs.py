@@ -3,7 +3,16 @@
 import pytest
 
 from loopwright_common.bus.sqlite.log import SqliteLog
-from tests.trainer.builders import PIPELINE, Registry, Trainer, Upstream, events, stages, until
+from tests.trainer.harness import (
+    PIPELINE,
+    TRAIN,
+    Registry,
+    Trainer,
+    Upstream,
+    events,
+    stages,
+    until,
+)
 
 CHECKED = PIPELINE + "checks: ['echo looking; exit 3']\n"
 
@@ -149,3 +158,20 @@ async def test_a_running_run_is_cancelled_with_its_processes(
     assert (run["status"], run["why"]) == ("cancelled", "cancelled by a person")
     assert set(stages(run).values()) == {"skipped"}
     assert (await events(bus, "training-finished"))[0]["status"] == "cancelled"
+
+
+async def test_a_failed_run_is_retried_from_the_stage_that_failed(
+    trainer: Trainer, upstream: Upstream, registry: Registry
+) -> None:
+    flaky = f"from pathlib import Path\nseen = Path({str(upstream.path)!r} + '.seen')\n"
+    flaky += "if not seen.exists():\n seen.touch()\n raise SystemExit(1)\n"
+    upstream.commit({"train.py": flaky + TRAIN})
+    failed = await trainer.add(upstream)
+    asked = await trainer.post(f"/v1/runs/{failed['id']}/retry", by="ada")
+    run = await trainer.ended(run_id=asked["id"])
+
+    assert (failed["status"], run["status"]) == ("failed", "succeeded")
+    assert (run["commit"], run["retry_of"]) == (failed["commit"], failed["id"])
+    assert asked["why"] == f"retry of run {failed['id']} by ada"
+    assert stages(run) == {"prepare": "reused", "train": "ran"}
+    assert run["chain_id"] == failed["chain_id"]

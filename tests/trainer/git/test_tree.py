@@ -1,13 +1,13 @@
-"""Commits of other people's repositories are read, and nothing of theirs runs."""
+"""The exact bytes of a commit, and none outside of it."""
 
 from pathlib import Path
 
 import pytest
 
 from loopwright_trainer.git.command import GitError
-from loopwright_trainer.git.mirror import Mirror, remote_head
+from loopwright_trainer.git.mirror import Mirror
 from loopwright_trainer.git.tree import Tree
-from tests.trainer.builders import Upstream
+from tests.trainer.harness import Upstream
 
 MAIN = "refs/heads/main"
 
@@ -45,18 +45,6 @@ def test_filters_line_ends_and_substitutions_change_nothing(
     assert written(mirror.tree(commit, MAIN), tmp_path / "out")["data.csv"] == b"$Format:%H$\n"
 
 
-def test_a_commit_that_the_branch_does_not_contain_is_refused(
-    upstream: Upstream, mirror: Mirror
-) -> None:
-    upstream.git("checkout", "-q", "-b", "fork")
-    foreign = upstream.commit({"evil.py": "1"})
-
-    with pytest.raises(GitError, match="is not in refs/heads/main"):
-        mirror.tree(foreign, MAIN)
-    with pytest.raises(GitError, match="no full commit id"):
-        mirror.tree("HEAD", MAIN)
-
-
 @pytest.mark.parametrize("points_to", ["/etc/passwd", "../../outside"])
 def test_links_out_of_the_repository_are_refused(
     upstream: Upstream, mirror: Mirror, tmp_path: Path, points_to: str
@@ -74,29 +62,3 @@ def test_submodules_are_left_out(upstream: Upstream, mirror: Mirror) -> None:
     upstream.git("commit", "-q", "-m", "sub")
 
     assert "sub" not in mirror.tree(upstream.git("rev-parse", "HEAD"), MAIN).entries
-
-
-def test_hooks_and_external_transports_do_not_run(
-    upstream: Upstream, mirror: Mirror, tmp_path: Path
-) -> None:
-    hook = mirror.directory / "hooks" / "post-checkout"
-    hook.parent.mkdir(parents=True)
-    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
-    hook.chmod(0o755)
-    mirror.tree(upstream.git("rev-parse", "HEAD"), MAIN)
-
-    assert not (tmp_path / "ran").exists()
-    with pytest.raises(Exception, match="give an absolute path, or a URL"):
-        remote_head(f"ext::sh -c touch% {tmp_path}/ran", "main")
-
-
-def test_a_commit_is_described(upstream: Upstream, mirror: Mirror) -> None:
-    before = upstream.git("rev-parse", "HEAD")
-    commit = upstream.commit({"train.py": "1", "data.csv": None}, "Say: more\n\nbody")
-    mirror.ensure(commit, MAIN)
-    told = mirror.describe(commit, before)
-
-    assert (told.author, told.message) == ("ada@example.org", "Say: more")
-    assert told.paths == ("data.csv", "train.py")
-    assert remote_head(str(upstream.path), "main") == commit
-    assert remote_head(str(upstream.path), "nope") is None

@@ -3,7 +3,7 @@
 import json
 
 from loopwright_common.bus.sqlite.log import SqliteLog
-from tests.trainer.builders import Registry, Trainer, Upstream, events, stages
+from tests.trainer.harness import Registry, Trainer, Upstream, events, stages
 
 
 async def test_a_commit_becomes_a_registered_version(

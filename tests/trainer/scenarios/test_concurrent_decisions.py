@@ -22,8 +22,8 @@ from loopwright_trainer.runs.repository import Runs
 from loopwright_trainer.runs.run_lease import Tenure, claim_next
 from loopwright_trainer.triggers import run_queue
 from loopwright_trainer.triggers.repository_poller import Intake
-from tests.trainer.builders import Upstream, settings_for
-from tests.trainer.test_queue import A, B, change, database, request, runs
+from tests.trainer.harness import Upstream
+from tests.trainer.triggers.test_run_queue import A, B, change, database, request, runs
 
 __all__ = ["database"]
 AT_ONCE = 8
@@ -175,12 +175,3 @@ async def test_a_run_that_has_not_ended_is_not_retried(database: Database) -> No
     async with database.unit_of_work() as uow:
         with pytest.raises(ConflictError, match="is queued; only a run that has ended"):
             await run_queue.retry(uow, run.id, "ada")
-
-
-def test_two_trainers_cannot_share_a_directory(tmp_path: Path) -> None:
-    with (
-        settings_for(tmp_path).own_directory(),
-        pytest.raises(ConflictError, match="LOOPWRIGHT_TRAINER_DIRECTORY"),
-        settings_for(tmp_path).own_directory(),
-    ):
-        pass

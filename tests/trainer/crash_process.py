@@ -19,7 +19,7 @@ from loopwright_trainer.runs.domain import Repository
 from loopwright_trainer.runs.repository import Repositories, Runs
 from loopwright_trainer.runs.service import add_repository
 from loopwright_trainer.tracking.client import Tracking
-from tests.trainer.builders import settings_for
+from tests.trainer.harness import settings_for
 
 
 async def drive(directory: Path, registry: str, url: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from loopwright_common.bus.sqlite.log import SqliteLog
-from tests.trainer.builders import FILES, Registry, Upstream, events, until
+from tests.trainer.harness import FILES, Registry, Upstream, events, until
 
 FAILPOINTS = [
     "trainer.committed",
@@ -61,7 +61,7 @@ class Site:
 
     @property
     def command(self) -> tuple[str | Path, ...]:
-        module = (sys.executable, "-m", "tests.trainer.driver")
+        module = (sys.executable, "-m", "tests.trainer.crash_process")
         return (*module, self.path, self.registry, self.upstream.path)
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -73,7 +73,7 @@ async def drive(site: Site, failpoint: str = "", **more: str) -> tuple[int, Any]
     process = await asyncio.create_subprocess_exec(
         *site.command,
         env=site.environment(LOOPWRIGHT_FAILPOINT=failpoint, PYTHONWARNINGS="default", **more),
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         stdout=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(60):

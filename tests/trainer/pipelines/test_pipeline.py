@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 
 from loopwright_common.errors import InvalidError
-from loopwright_trainer.pipelines.globs import any_matches
 from loopwright_trainer.pipelines.params import ParamUse
 from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
 
@@ -177,19 +176,3 @@ def test_stages_of_a_dvc_file_are_taken_with_the_whole_tree() -> None:
     assert (beside.name, beside.whole_tree) == ("m", True)
     assert bare.stages[0].outs == ("c.csv",)
     assert bare.stages[0].params == (ParamUse("p.json", ("k",)),)
-
-
-@pytest.mark.parametrize(
-    ("path", "pattern", "matches"),
-    [
-        ("train.py", "**/*.py", True),
-        ("a/b/train.py", "**/*.py", True),
-        ("a/b.py", "*.py", False),
-        ("a/b/c", "a/**", True),
-        ("ab", "a?", True),
-        ("a.b", "a?b", True),
-        ("params.yaml", "params.yaml", True),
-    ],
-)
-def test_trigger_patterns(path: str, pattern: str, matches: bool) -> None:
-    assert any_matches([path], [pattern]) is matches

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.builders import FILES, PIPELINE, TRAIN, Registry, Trainer, Upstream, stages, why
+from tests.trainer.harness import FILES, PIPELINE, TRAIN, Registry, Trainer, Upstream, stages, why
 
 # What a key is made of is the same whatever keeps it.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -22,17 +22,6 @@ async def test_an_unrelated_commit_reuses_everything_and_registers_nothing(
     assert len(registry.versions) == 1
     assert f"as in run {first['id']}" in why(run, "train")
     assert len(registry.runs) == 1, "no empty tracking run for a run that ran nothing"
-
-
-async def test_metrics_count_runs_and_what_was_reused(trainer: Trainer, upstream: Upstream) -> None:
-    await trainer.add(upstream)
-    await trainer.push(upstream, {"README.md": "hello"})
-
-    told = (await trainer.http.get("/metrics")).text
-    assert 'loopwright_runs_total{status="succeeded"} 1.0' in told
-    assert 'loopwright_runs_total{status="unchanged"} 1.0' in told
-    assert 'loopwright_step_cache_total{result="ran"} 2.0' in told
-    assert 'loopwright_step_cache_total{result="reused"} 2.0' in told
 
 
 async def test_a_changed_helper_file_runs_its_stage(trainer: Trainer, upstream: Upstream) -> None:

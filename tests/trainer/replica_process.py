@@ -19,7 +19,7 @@ async def work(directory: Path, registry: str) -> None:
     from loopwright_trainer.main import MIGRATIONS, open_workshop
     from loopwright_trainer.metrics import TrainerMetrics
     from loopwright_trainer.tracking.client import Tracking
-    from tests.trainer.builders import settings_for
+    from tests.trainer.harness import settings_for
 
     settings = settings_for(
         directory.parent,

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from loopwright_common.bus.sqlite.log import SqliteLog
 from loopwright_common.database.delivery_tables import outbox
-from tests.trainer.builders import (
+from tests.trainer.harness import (
     PREPARE,
     TRAIN,
     Registry,
@@ -28,7 +28,7 @@ from tests.trainer.builders import (
     until,
     why,
 )
-from tests.trainer.test_crashes import serving
+from tests.trainer.scenarios.test_crash_recovery import serving
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 Start = Callable[[str], Awaitable[Process]]
@@ -57,9 +57,16 @@ async def start(
 
         async def start(name: str) -> Process:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.trainer.replica", tmp_path / name, url, name),
+                *(
+                    sys.executable,
+                    "-m",
+                    "tests.trainer.replica_process",
+                    tmp_path / name,
+                    url,
+                    name,
+                ),
                 env={**os.environ, "LOOPWRIGHT_DATABASE_URL": database_url},
-                cwd=Path(__file__).parents[2],
+                cwd=Path(__file__).parents[3],
             )
             started.append(process)
             return process

@@ -1,0 +1,54 @@
+"""Commits of other people's repositories are read, and nothing of theirs runs."""
+
+from pathlib import Path
+
+import pytest
+
+from loopwright_trainer.git.command import GitError
+from loopwright_trainer.git.mirror import Mirror, remote_head
+from tests.trainer.harness import Upstream
+
+MAIN = "refs/heads/main"
+
+
+@pytest.fixture
+def mirror(upstream: Upstream, tmp_path: Path) -> Mirror:
+    return Mirror(tmp_path / "mirror.git", str(upstream.path))
+
+
+def test_a_commit_that_the_branch_does_not_contain_is_refused(
+    upstream: Upstream, mirror: Mirror
+) -> None:
+    upstream.git("checkout", "-q", "-b", "fork")
+    foreign = upstream.commit({"evil.py": "1"})
+
+    with pytest.raises(GitError, match="is not in refs/heads/main"):
+        mirror.tree(foreign, MAIN)
+    with pytest.raises(GitError, match="no full commit id"):
+        mirror.tree("HEAD", MAIN)
+
+
+def test_hooks_and_external_transports_do_not_run(
+    upstream: Upstream, mirror: Mirror, tmp_path: Path
+) -> None:
+    hook = mirror.directory / "hooks" / "post-checkout"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    mirror.tree(upstream.git("rev-parse", "HEAD"), MAIN)
+
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(Exception, match="give an absolute path, or a URL"):
+        remote_head(f"ext::sh -c touch% {tmp_path}/ran", "main")
+
+
+def test_a_commit_is_described(upstream: Upstream, mirror: Mirror) -> None:
+    before = upstream.git("rev-parse", "HEAD")
+    commit = upstream.commit({"train.py": "1", "data.csv": None}, "Say: more\n\nbody")
+    mirror.ensure(commit, MAIN)
+    told = mirror.describe(commit, before)
+
+    assert (told.author, told.message) == ("ada@example.org", "Say: more")
+    assert told.paths == ("data.csv", "train.py")
+    assert remote_head(str(upstream.path), "main") == commit
+    assert remote_head(str(upstream.path), "nope") is None
