@@ -14,7 +14,7 @@ import tritonclient.grpc.aio as triton
 
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_scorer.inference.batch_queue import PendingCall
-from tests.scorer import apart_packages
+from tests.scorer import isolated_packages
 from tests.scorer.conftest import MODEL, Replica, World, eventually
 from tests.scorer.listening import INFER, Listener, listening, request
 from tests.scorer.test_grpc_server import free_port
@@ -29,7 +29,7 @@ NAP = 1.0
 @asynccontextmanager
 async def napping(world: World, directory: Path, **changed: Any) -> AsyncGenerator[Replica]:
     """A version that takes as long as it is told to, in s, and answers that."""
-    world.package_dirs = {**world.package_dirs, "naps": apart_packages.mischief(directory)}
+    world.package_dirs = {**world.package_dirs, "naps": isolated_packages.mischief(directory)}
     async with world.replica(**changed) as replica:
         await world.route(1, await world.arm(1, "naps"))
         await replica.serves(1)
@@ -37,7 +37,7 @@ async def napping(world: World, directory: Path, **changed: Any) -> AsyncGenerat
 
 
 def row(argument: float) -> list[float]:
-    return [apart_packages.ACTS.index("nap"), argument]
+    return [isolated_packages.ACTS.index("nap"), argument]
 
 
 def v2(argument: float, path: str = INFER) -> bytes:
@@ -165,7 +165,7 @@ async def test_requests_sent_ahead_are_answered_in_order(world: World, tmp_path:
 async def test_nobody_waits_for_a_version_to_be_loaded_when_its_caller_has_gone(
     world: World, tmp_path: Path
 ) -> None:
-    naps = apart_packages.mischief(tmp_path / "naps")
+    naps = isolated_packages.mischief(tmp_path / "naps")
     world.package_dirs = {**world.package_dirs, "naps": naps}
     async with world.replica(memory_budget=1) as replica, listening(replica.service) as there:
         kept = [await world.arm(2, "naps", 0)]

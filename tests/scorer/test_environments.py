@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from loopwright_common.errors import InvalidError, UnavailableError
-from loopwright_scorer.isolated.environments import Environments
+from loopwright_scorer.isolated.environments import EnvironmentCache
 from tests.package_index import CUT, Index, package_index
-from tests.scorer.apart_packages import wheels
+from tests.scorer.isolated_packages import wheels
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Index, N
 
 
 def built(tmp_path: Path, requirement: str) -> Path:
-    place = Environments(tmp_path / "environments").place([requirement], None)
-    place.leave()
-    return place.python
+    environment = EnvironmentCache(tmp_path / "environments").acquire([requirement], None)
+    environment.release()
+    return environment.python
 
 
 @pytest.mark.parametrize("status", [CUT, 429, 503])
@@ -87,8 +87,8 @@ def test_a_python_that_cannot_be_downloaded_is_a_passing_fault_unless_forbidden(
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "automatic")
 
     with pytest.raises(UnavailableError, match="Failed to download"):
-        Environments(tmp_path / "environments").place(["greeting"], "3.10")
+        EnvironmentCache(tmp_path / "environments").acquire(["greeting"], "3.10")
 
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     with pytest.raises(InvalidError, match=r"No interpreter found for Python 3\.10"):
-        Environments(tmp_path / "environments").place(["greeting"], "3.10")
+        EnvironmentCache(tmp_path / "environments").acquire(["greeting"], "3.10")

@@ -11,7 +11,7 @@ from loopwright_common.events import RoutesChanged
 from loopwright_scorer.models.load_backoff import Patience
 from loopwright_scorer.new_event import outgoing
 from loopwright_scorer.routing import route_sync
-from tests.scorer import apart_packages
+from tests.scorer import isolated_packages
 from tests.scorer.conftest import MODEL_ID, ROW, Replica, World, eventually
 
 SLEEPS = b"ctime\nsleep\n(I60\ntR."
@@ -47,7 +47,7 @@ async def test_a_package_that_does_not_open_is_left_alone_and_says_why(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(route_sync, "_RETRY_SECONDS", 0.02)
-    broken = apart_packages.mischief(tmp_path / "broken")
+    broken = isolated_packages.mischief(tmp_path / "broken")
     (broken / "model.pkl").write_bytes(b"no pickle at all")
     world.package_dirs = {**world.package_dirs, "broken": broken}
     with structlog.testing.capture_logs() as logs:
@@ -62,10 +62,10 @@ async def test_a_package_that_does_not_open_is_left_alone_and_says_why(
 async def test_a_package_that_takes_long_keeps_no_other_route_waiting(
     world: World, tmp_path: Path
 ) -> None:
-    slow = apart_packages.mischief(tmp_path / "slow")
+    slow = isolated_packages.mischief(tmp_path / "slow")
     (slow / "model.pkl").write_bytes(SLEEPS)
     world.package_dirs = {**world.package_dirs, "slow": slow}
-    async with world.replica(apart_start_seconds=2) as replica:
+    async with world.replica(isolated_start_timeout=2) as replica:
         await world.route(1, await world.arm(1, "slow"))
         await asyncio.sleep(0.3)
         other = RoutesChanged(

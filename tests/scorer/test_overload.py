@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from loopwright_scorer.errors import RETRY_AFTER_SECONDS
-from tests.scorer import apart_packages
+from tests.scorer import isolated_packages
 from tests.scorer.conftest import MODEL, ROW, Columns, Replica, World, eventually, infer_body
 from tests.scorer.listening import INFER, Answer, Client, Listener, listening, request
-from tests.scorer.test_apart import asked
+from tests.scorer.test_isolated import asked
 
 BODY = json.dumps(infer_body(ROW)).encode()
 HEAD = f"POST {INFER} HTTP/1.1\r\nhost: localhost\r\n".encode()
@@ -234,9 +234,9 @@ async def beside_one_that_hangs(
     world: World, directory: Path, **changed: Any
 ) -> AsyncGenerator[Replica]:
     """Version 2 hangs when told to; version 1 waits in line too, as a slow model would."""
-    mischief = apart_packages.mischief(directory)
+    mischief = isolated_packages.mischief(directory)
     world.package_dirs = {**world.package_dirs, "mischief": mischief}
-    async with world.replica(apart_seconds=1.0, **changed) as replica:
+    async with world.replica(isolated_call_timeout=1.0, **changed) as replica:
         kept = [await world.arm(2, "mischief", 0)]
         await world.route(1, await world.arm(1, "low"), kept=kept)
         await replica.serves(1)
@@ -273,7 +273,7 @@ async def test_a_call_whose_time_is_up_is_not_computed(world: World, tmp_path: P
             return replica.metric("loopwright_compute_waiting") == 1
 
         await eventually(hangs)
-        data = [apart_packages.ACTS.index("answer"), 1.0]
+        data = [isolated_packages.ACTS.index("answer"), 1.0]
         put = {"name": "act", "datatype": "FP64", "shape": [1, 2], "data": data}
         late = [
             await replica.http.post(path, json={**body, "parameters": {"timeout": micros}})

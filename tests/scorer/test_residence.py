@@ -8,9 +8,9 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from tests.scorer import apart_packages
+from tests.scorer import isolated_packages
 from tests.scorer.conftest import MODEL, ROW, Replica, World, eventually
-from tests.scorer.test_apart import LIMITS, processes, told
+from tests.scorer.test_isolated import LIMITS, processes, told
 
 EVICTED = "loopwright_evictions_total"
 NAMED = f"/v2/models/{MODEL}/versions/{{}}"
@@ -110,7 +110,7 @@ async def test_a_process_of_its_own_ends_with_the_eviction_and_starts_with_the_n
 ) -> None:
     world.package_dirs = {
         **world.package_dirs,
-        "mischief": apart_packages.mischief(tmp_path / "mischief"),
+        "mischief": isolated_packages.mischief(tmp_path / "mischief"),
     }
     async with world.replica(memory_budget=1, **LIMITS) as replica:
         kept = [await world.arm(2, "mischief", 0)]

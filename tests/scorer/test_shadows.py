@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.serving.spec import Apart, ServingSpec, Tensor
+from loopwright_common.serving.spec import IsolatedSpec, ServingSpec, Tensor
 from tests.scorer.conftest import ROW, World, eventually
 from tests.scorer.listening import INFER
 from tests.scorer.packages import BREAKS_AT, SOURCE, write_spec
@@ -30,12 +30,12 @@ def sleepy(directory: Path) -> Path:
     (code / "sleepy.py").write_text(SLEEPY)
     (directory / "model.pkl").write_bytes(b"csleepy\nModel\n(tR.")
     spec = ServingSpec(
-        format="apart",
+        format="isolated",
         file="model.pkl",
         task="regressor",
         tensor=Tensor(name="pixels", dtype="float64", shape=[2, 2]),
         source_digest=SOURCE,
-        apart=Apart(loader="pickle", code="code"),
+        isolated=IsolatedSpec(loader="pickle", code="code"),
     )
     return write_spec(directory, spec)
 

@@ -23,11 +23,11 @@ from loopwright_deployer.packaging.formats.skops import VARIABLE
 from loopwright_deployer.packaging.isolated import GRANT, Grant
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.staging.warm_processes import SCORER, Spare, staging_scorer
-from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import load
 from loopwright_scorer.tensors.example_rows import example_of
 from tests.deployer.builders import COLUMNS, customers, pipeline, skops_package, with_example
-from tests.scorer.apart_packages import wheel, wheels
+from tests.scorer.isolated_packages import wheel, wheels
 
 GRANTED = Grant("bank", pickle=True)
 PAIRS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}]
@@ -116,9 +116,9 @@ def test_a_package_cannot_grant_itself(tmp_path: Path) -> None:
 async def test_a_granted_pickle_is_described_by_its_own_process_and_staged(tmp_path: Path) -> None:
     spec = packed(pickled(tmp_path / "source", pipeline()), GRANTED)
 
-    assert (spec.format, spec.task, spec.classes) == ("apart", "classifier", [0, 1])
-    assert spec.apart is not None
-    assert spec.apart.requirements == ["scikit-learn", "pandas"]
+    assert (spec.format, spec.task, spec.classes) == ("isolated", "classifier", [0, 1])
+    assert spec.isolated is not None
+    assert spec.isolated.requirements == ["scikit-learn", "pandas"]
     async with AsyncExitStack() as stack:
         spare = Spare(SCORER, tmp_path / "log")
         scorer = staging_scorer(spare, tmp_path / "target", "bank", 1)
@@ -143,8 +143,8 @@ def test_river_as_json_needs_no_grant(tmp_path: Path) -> None:
     spec = packed(source, Grant())
 
     assert (spec.task, spec.classes) == ("classifier", [False, True])
-    assert spec.apart is not None
-    assert spec.apart.loader == "river"
+    assert spec.isolated is not None
+    assert spec.isolated.loader == "river"
     assert [column.type for column in spec.columns or ()] == ["double", "double"]
 
 
@@ -191,9 +191,13 @@ def test_an_estimator_of_a_foreign_module_runs_on_what_its_package_requires(
 
     spec = packed(source, Grant(environments=tmp_path / "environments"))
 
-    assert spec.apart is not None
-    assert (spec.task, spec.apart.loader, spec.trusted) == ("regressor", "skops", ["plough.Plough"])
-    assert spec.apart.requirements == ["plough==1.0", "borrowed", "skops"]
+    assert spec.isolated is not None
+    assert (spec.task, spec.isolated.loader, spec.trusted) == (
+        "regressor",
+        "skops",
+        ["plough.Plough"],
+    )
+    assert spec.isolated.requirements == ["plough==1.0", "borrowed", "skops"]
     assert "an environment of its own" in (spec.parity or "")
 
 
@@ -213,7 +217,7 @@ def test_a_pickle_of_two_labels_answers_them_without_probabilities(tmp_path: Pat
     source = pickled(tmp_path / "source", model, columns=COLUMNS[:2])
 
     spec = packed(source, GRANTED)
-    served = load(tmp_path / "target", "", Quarters(tmp_path / "apart"))
+    served = load(tmp_path / "target", "", IsolationConfig(tmp_path / "isolated"))
     outputs = served.predict(example_of(served.spec, served.plan)).outputs
 
     assert (spec.targets, spec.classes) == (2, [[0, 1], [0, 1]])

@@ -24,7 +24,7 @@ from tests.deployer.packaging.test_isolated import PLOUGH, ploughed
 from tests.deployer.test_api import api
 from tests.deployer.test_controller import until, working
 from tests.package_index import Index, package_index
-from tests.scorer.apart_packages import wheel, wheels
+from tests.scorer.isolated_packages import wheel, wheels
 
 __all__ = ["api"]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

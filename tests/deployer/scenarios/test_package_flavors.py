@@ -39,11 +39,11 @@ ROWS = {
 }
 FINAL = ("promoted", "rejected", "paused", "rolled-back")
 SERVED: dict[str, tuple[str, dict[str, Any]]] = {
-    "pickle": ("apart", {"label": ["no", "yes"], "probabilities": 4}),
-    "labels-only": ("apart", {"label": ["no", "yes"]}),
-    "function": ("apart", {"prediction": [9.0, 20.0, 11.0, 20.0]}),
-    "tone": ("apart", {"label": ["calm", "angry"], "probabilities": [0.9, 0.1, 0.1, 0.9]}),
-    "clicks": ("apart", {"label": [False, True], "probabilities": 4}),
+    "pickle": ("isolated", {"label": ["no", "yes"], "probabilities": 4}),
+    "labels-only": ("isolated", {"label": ["no", "yes"]}),
+    "function": ("isolated", {"prediction": [9.0, 20.0, 11.0, 20.0]}),
+    "tone": ("isolated", {"label": ["calm", "angry"], "probabilities": [0.9, 0.1, 0.1, 0.9]}),
+    "clicks": ("isolated", {"label": [False, True], "probabilities": 4}),
     "several": ("onnx", {"prediction": [-2.0, -1.0, 2.0, -1.0]}),
     "xgboost": ("xgboost", {"label": [0, 1], "probabilities": 4}),
     "lightgbm": ("lightgbm", {"label": [0, 1], "probabilities": 4}),

@@ -31,7 +31,7 @@ from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds, load_key, shared_key
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.inference.shadow_scoring import ShadowScoring
-from loopwright_scorer.isolated.limits import ApartMetrics, Quarters
+from loopwright_scorer.isolated.limits import IsolatedMetrics, IsolationConfig
 from loopwright_scorer.models.memory_manager import Residence
 from loopwright_scorer.models.package_cache import Shelf
 from loopwright_scorer.protocols.model_repository import ModelRepository
@@ -63,7 +63,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     replica = Replica(settings.replica_name, new_id(), settings.environment)
     routes = Routes()
     store = open_store(settings.artifacts_url)
-    shelf = Shelf(store, cache / "packages", _quarters(settings, metrics))
+    shelf = Shelf(store, cache / "packages", _isolation(settings, metrics))
     residence = Residence(shelf, settings.memory_budget, metrics.registry)
     follower = RouteFollower(routes, shelf, residence, cache / "routes", settings.environment)
     reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
@@ -174,11 +174,14 @@ def _run_workers(settings: ScorerSettings) -> None:
         raise SystemExit(str(error)) from None
 
 
-def _quarters(settings: ScorerSettings, metrics: Metrics) -> Quarters:
-    apart = ApartMetrics(metrics.registry)
-    quarters = Quarters(settings.cache_dir / "apart", limits=settings.apart_limits, metrics=apart)
-    quarters.clean()
-    return quarters
+def _isolation(settings: ScorerSettings, metrics: Metrics) -> IsolationConfig:
+    isolation = IsolationConfig(
+        settings.cache_dir / "isolated",
+        limits=settings.isolated_limits,
+        metrics=IsolatedMetrics(metrics.registry),
+    )
+    isolation.remove_leftovers()
+    return isolation
 
 
 def tune() -> None:

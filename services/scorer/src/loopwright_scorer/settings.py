@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr
 from loopwright_common.process.directory_lock import held
 from loopwright_common.settings import ServiceSettings
 from loopwright_scorer.http_server.connections import ConnectionLimits
-from loopwright_scorer.isolated.limits import Limits
+from loopwright_scorer.isolated.limits import WorkerLimits
 from loopwright_scorer.protocols.request import RequestLimits
 
 _GRPC_ABOVE = 1000
@@ -62,11 +62,11 @@ class ScorerSettings(ServiceSettings):
     """How long new calls are answered once told to stop, so that a balancer can look elsewhere."""
     memory_budget: int = Field(default=2 << 30, ge=0)
     """Bytes of loaded versions, past which those without traffic are put out until asked."""
-    apart_memory: int = Field(default=4 << 30, ge=256 << 20)
+    isolated_memory: int = Field(default=4 << 30, ge=256 << 20)
     """Address space of each process that a package of its own environment or a pickle runs in."""
-    apart_seconds: float = Field(default=10.0, gt=0)
+    isolated_call_timeout: float = Field(default=10.0, gt=0)
     """How long such a process may take for a call before it is ended."""
-    apart_start_seconds: float = Field(default=60.0, gt=0)
+    isolated_start_timeout: float = Field(default=60.0, gt=0)
     """How long it may take to open its package."""
     report_every: float = Field(default=5, gt=0)
     """Seconds between two reports of this replica."""
@@ -99,8 +99,10 @@ class ScorerSettings(ServiceSettings):
         return ConnectionLimits(self.connections, self.body_seconds)
 
     @property
-    def apart_limits(self) -> Limits:
-        return Limits(self.apart_memory, self.apart_seconds, self.apart_start_seconds)
+    def isolated_limits(self) -> WorkerLimits:
+        return WorkerLimits(
+            self.isolated_memory, self.isolated_call_timeout, self.isolated_start_timeout
+        )
 
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another scorer has it."""

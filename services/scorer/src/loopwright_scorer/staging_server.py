@@ -29,7 +29,7 @@ from loopwright_scorer.inference.call_stats import CallStats
 from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
 from loopwright_scorer.inference.service import InferenceService
-from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import LoadedModel, load
 from loopwright_scorer.protocols.model_repository import ModelRepository
 from loopwright_scorer.protocols.request import RequestLimits
@@ -65,15 +65,15 @@ def main() -> int:
         place = ".".join(map(str, first["loc"])) or "the line"
         return _refuse(f"{place}: {first['msg']}")
     except LoopwrightError as error:
-        return _refuse(str(error), passing=isinstance(error, UnavailableError))
+        return _refuse(str(error), transient=isinstance(error, UnavailableError))
     uvloop.run(_serve(app))
     return 0
 
 
 def _app(order: Order) -> ProtocolRouter:
-    quarters = Quarters(order.package.with_suffix(".apart"), order.environments)
+    isolation = IsolationConfig(order.package.with_suffix(".isolated"), order.environments)
     routes = Routes()
-    routes.install(fixed_route(order.model, order.version, load(order.package, "", quarters)))
+    routes.install(fixed_route(order.model, order.version, load(order.package, "", isolation)))
     return app_of(routes)
 
 
@@ -127,9 +127,9 @@ async def _serve(app: ProtocolRouter) -> None:
     await _Server(config).serve()
 
 
-def _refuse(reason: str, *, passing: bool = False) -> int:
-    """`passing` tells that the same order may be served later."""
-    _say({"error": reason, "passing": passing})
+def _refuse(reason: str, *, transient: bool = False) -> int:
+    """`transient` tells that the same order may be served later."""
+    _say({"error": reason, "transient": transient})
     return 1
 
 

@@ -32,7 +32,7 @@ class Tensor(BaseModel):
 Classes = list[str | int | float | bool]
 
 
-class Apart(BaseModel):
+class IsolatedSpec(BaseModel):
     """How a package is opened in a process of its own, and on which Python."""
 
     model_config = ConfigDict(frozen=True)
@@ -56,7 +56,7 @@ class ServingSpec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True)
-    format: Literal["onnx", "sklearn-skops", "xgboost", "lightgbm", "apart"]
+    format: Literal["onnx", "sklearn-skops", "xgboost", "lightgbm", "isolated"]
     file: str
     task: Literal["classifier", "regressor"]
     targets: int = 1
@@ -70,8 +70,8 @@ class ServingSpec(BaseModel):
     """Of boosted trees: a column's categories in the order of the codes that the trees know."""
     output_names: dict[str, str] = {}
     trusted: list[str] = []
-    apart: Apart | None = None
-    """Given for the format `apart` alone."""
+    isolated: IsolatedSpec | None = None
+    """Given for the format `isolated` alone."""
     predicts: Literal["label", "chance", "probabilities", "prediction"] | None = None
     """What MLflow's own `predict` answers with; `chance` is that of the last class."""
     source_digest: str

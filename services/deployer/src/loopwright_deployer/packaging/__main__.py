@@ -2,8 +2,8 @@
 
 A job is one JSON object, `{"source": DIR, "target": DIR, "digest": "sha256:...", "rows": FILE}`;
 the optional `rows` is Parquet to compare forms on, `grant` what an administrator allows. Prints one
-JSON line: `{"format", "why"}`, or with exit status 1 `{"error": "...", "passing": BOOL}`, where
-`passing` tells that the same job may succeed later. In spare mode the end of standard input ends
+JSON line: `{"format", "why"}`, or with exit status 1 `{"error": "...", "transient": BOOL}`, where
+`transient` tells that the same job may succeed later. In spare mode the end of standard input ends
 the process.
 """
 
@@ -51,7 +51,7 @@ def _answer(line: str) -> dict[str, object]:
     try:
         spec = build(job)
     except LoopwrightError as error:
-        return {"error": str(error), "passing": isinstance(error, UnavailableError)}
+        return {"error": str(error), "transient": isinstance(error, UnavailableError)}
     return {"format": spec.format, "why": spec.parity or f"serves {spec.file} as it is"}
 
 

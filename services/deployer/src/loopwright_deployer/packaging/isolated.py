@@ -13,7 +13,7 @@ from typing import Any
 
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.process.subprocesses import die_with_parent
-from loopwright_common.serving.spec import SPEC_FILE, Apart, ServingSpec
+from loopwright_common.serving.spec import SPEC_FILE, IsolatedSpec, ServingSpec
 from loopwright_deployer.packaging.sources.mlmodel import Source
 from loopwright_deployer.packaging.sources.requirements import needed, python_of
 
@@ -55,7 +55,7 @@ def build(source: Source, target: Path, digest: str, grant: Grant) -> ServingSpe
         file = file / source.file.relative_to(directory.resolve())
     code = target / _PACKAGE / "code"
     draft = ServingSpec(
-        format="apart",
+        format="isolated",
         file=str(file.relative_to(target)),
         task="regressor",
         classes=source.classes,
@@ -64,7 +64,7 @@ def build(source: Source, target: Path, digest: str, grant: Grant) -> ServingSpe
         source_digest=digest,
         example=source.example,
         trusted=source.trusted,
-        apart=Apart(
+        isolated=IsolatedSpec(
             loader=source.loader,
             requirements=needed(source),
             python=None if source.loader in _OF_ANY_PYTHON else python_of(source),
@@ -95,8 +95,8 @@ def _found(draft: ServingSpec, target: Path, grant: Grant) -> dict[str, Any]:
         raise InvalidError(f"the package's process ended with status {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout)
     if "error" in found:
-        raise (UnavailableError if found.get("passing") else InvalidError)(str(found["error"]))
-    apart = draft.apart
+        raise (UnavailableError if found.get("transient") else InvalidError)(str(found["error"]))
+    isolated = draft.isolated
     where = "a process of its own" if not found.pop("own") else "an environment of its own"
-    assert apart is not None  # noqa: S101  (it was given above)
-    return {**found, "parity": f"runs in {where}, opened by {apart.loader}"}
+    assert isolated is not None  # noqa: S101  (it was given above)
+    return {**found, "parity": f"runs in {where}, opened by {isolated.loader}"}

@@ -90,7 +90,7 @@ async def ask(process: asyncio.subprocess.Process, job: dict[str, Any], limit: f
         raise UnavailableError(f"the process ended with status {await process.wait()}")
     answer = json.loads(line)
     if "error" in answer:
-        raise (PassingError if answer.get("passing") else InvalidError)(str(answer["error"]))
+        raise (PassingError if answer.get("transient") else InvalidError)(str(answer["error"]))
     return answer
 
 

@@ -14,7 +14,7 @@ _PLATFORMS = {
     "sklearn-skops": "sklearn_skops",
     "xgboost": "xgboost_ubj",
     "lightgbm": "lightgbm_text",
-    "apart": "own_process",
+    "isolated": "own_process",
 }
 
 

@@ -1,4 +1,4 @@
-"""The faces of what a package may hold: each says what it is, and answers arrays with arrays.
+"""Adapters of the models a package may hold: one `describe`, and arrays in and out of `predict`.
 
 Runs in the package's process without anything of Loopwright's.
 """
@@ -11,8 +11,8 @@ from typing import Any
 _REGRESSOR = {"task": "regressor", "classes": None, "predicts": "prediction"}
 
 
-class Estimator:
-    """As scikit-learn has it: `predict`, and a classifier's `classes_` and maybe `predict_proba`.
+class EstimatorAdapter:
+    """A scikit-learn estimator: `predict`, and a classifier's `classes_` and maybe `predict_proba`.
 
     One of several labels a row answers them without probabilities.
     """
@@ -29,8 +29,12 @@ class Estimator:
             if not hasattr(self._model, "predict"):
                 raise TypeError(f"{kind} has no predict; only what predicts is served")
             return _REGRESSOR
-        told = {"task": "classifier", "predicts": "label", "probabilities": self._has_chances}
-        return {**told, "classes": _plain(self._model.classes_)}
+        description = {
+            "task": "classifier",
+            "predicts": "label",
+            "probabilities": self._has_chances,
+        }
+        return {**description, "classes": _plain(self._model.classes_)}
 
     def predict(self, _rows: int, arrays: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
@@ -43,8 +47,8 @@ class Estimator:
         return answers
 
 
-class Function:
-    """MLflow's python function: it answers numbers, [rows] or [rows, classes]."""
+class FunctionAdapter:
+    """An MLflow python function, which answers numbers, [rows] or [rows, classes]."""
 
     def __init__(self, model: Any, columns: bool, classes: list[Any] | None) -> None:
         self._model = model
@@ -54,8 +58,8 @@ class Function:
     def describe(self, *_unused: Any) -> dict[str, Any]:
         if self._classes is None:
             return _REGRESSOR
-        told = {"classes": self._classes, "predicts": "probabilities", "probabilities": True}
-        return {"task": "classifier", **told}
+        description = {"classes": self._classes, "predicts": "probabilities", "probabilities": True}
+        return {"task": "classifier", **description}
 
     def predict(self, _rows: int, arrays: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
@@ -79,8 +83,8 @@ class Function:
         return {"label": labels, "probabilities": answer}
 
 
-class River:
-    """River's learners take a row at a time, as a dictionary."""
+class RiverAdapter:
+    """A River learner, which takes a row at a time, as a dictionary."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -97,8 +101,8 @@ class River:
                 "the learner is neither classifier nor regressor; only these are served"
             )
         self._classes = order["classes"] or self._seen(example)
-        told = {"classes": self._classes, "predicts": "label", "probabilities": True}
-        return {"task": "classifier", **told}
+        description = {"classes": self._classes, "predicts": "label", "probabilities": True}
+        return {"task": "classifier", **description}
 
     def predict(self, rows: int, arrays: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
@@ -126,7 +130,7 @@ class River:
 
 
 def _learner(model: Any) -> Any:
-    """The one that predicts: a pipeline's last, or the wrapped."""
+    """The learner that predicts: a pipeline's last, or the wrapped one."""
     while True:
         if hasattr(model, "steps"):
             model = list(model.steps.values())[-1]
@@ -148,7 +152,7 @@ def _frame(arrays: dict[str, Any]) -> Any:
 
 
 def _plain(classes: Any) -> list[Any]:
-    """As JSON has them, one list per label where there are several."""
+    """Classes as JSON has them, one list per label where there are several."""
     plain = [getattr(one, "tolist", lambda one=one: one)() for one in classes]
     json.dumps(plain)
     return plain

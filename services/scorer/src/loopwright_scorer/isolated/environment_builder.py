@@ -1,4 +1,4 @@
-"""Builds an environment with uv, and tells an index that is away from one that says no."""
+"""Builds virtual environments with uv; an unreachable index is told from one that refuses."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from pathlib import Path
 from loopwright_common.errors import InvalidError, UnavailableError
 
 _BUILD_SECONDS = 240
-_UV_WORDS = 1200
+_UV_OUTPUT = 1200
 # The exit status does not tell: it is 2 for some of what an index refuses, too.
-_OUT_OF_REACH = (
+_UNREACHABLE = (
     "error sending request for url",
     "error decoding response body for url",
     "HTTP status server error",
@@ -20,24 +20,25 @@ _OUT_OF_REACH = (
 )
 
 
-def build(target: Path, requirements: Sequence[str], python: str) -> None:
-    """Only wheels are installed, so that building runs no code of anybody's.
+def build_environment(target: Path, requirements: Sequence[str], python: str) -> None:
+    """Build an environment at `target`, of wheels only, so that building runs no code of anybody's.
 
-    InvalidError says which requirement cannot be had; UnavailableError while no index tells.
+    Raises InvalidError that names the requirement that cannot be had, and UnavailableError while
+    no package index can be reached.
     """
-    passing = target.with_suffix(".building")
-    shutil.rmtree(passing, ignore_errors=True)
-    names = passing.with_suffix(".txt")
-    names.write_text("\n".join(requirements) + "\n")
-    into = str(passing / "bin" / "python")
+    temporary = target.with_suffix(".building")
+    shutil.rmtree(temporary, ignore_errors=True)
+    requirements_file = temporary.with_suffix(".txt")
+    requirements_file.write_text("\n".join(requirements) + "\n")
+    into = str(temporary / "bin" / "python")
     install = ("pip", "install", "--python", into, "--only-binary", ":all:", "--compile-bytecode")
     try:
-        _uv("venv", "--quiet", "--no-project", "--python", python, "--relocatable", str(passing))
-        _uv(*install, "--quiet", "--requirements", str(names))
-        passing.rename(target)
+        _uv("venv", "--quiet", "--no-project", "--python", python, "--relocatable", str(temporary))
+        _uv(*install, "--quiet", "--requirements", str(requirements_file))
+        temporary.rename(target)
     finally:
-        shutil.rmtree(passing, ignore_errors=True)
-        names.unlink(missing_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        requirements_file.unlink(missing_ok=True)
 
 
 def _uv(*arguments: str) -> None:
@@ -64,13 +65,13 @@ def _uv(*arguments: str) -> None:
         raise _failure(done.stderr.decode(errors="replace").strip())
 
 
-def _failure(said: str) -> InvalidError | UnavailableError:
-    words = said[-_UV_WORDS:]
-    if is_out_of_reach(said):
-        return UnavailableError(f"the package index cannot be reached: uv says: {words}")
-    return InvalidError(f"the package's environment cannot be built: uv says: {words}")
+def _failure(output: str) -> InvalidError | UnavailableError:
+    tail = output[-_UV_OUTPUT:]
+    if is_index_unreachable(output):
+        return UnavailableError(f"the package index cannot be reached: uv says: {tail}")
+    return InvalidError(f"the package's environment cannot be built: uv says: {tail}")
 
 
-def is_out_of_reach(said: str) -> bool:
-    """Whether uv had no answer, or one that tells to come again; else it was told for good."""
-    return any(sign in said for sign in _OUT_OF_REACH)
+def is_index_unreachable(output: str) -> bool:
+    """Whether uv had no answer, or one that says to retry; any other refusal is final."""
+    return any(sign in output for sign in _UNREACHABLE)

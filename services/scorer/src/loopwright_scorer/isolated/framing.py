@@ -1,4 +1,4 @@
-"""What goes between a scorer and the process of a package: a JSON head and raw arrays.
+"""Frames between a scorer and the process of a package: a JSON head and raw arrays.
 
 Runs on both sides, in the package's process without anything of Loopwright's. Arrays are raw
 where they are numbers or times, and JSON where they are objects. Nothing is ever unpickled.
@@ -20,12 +20,12 @@ _RAW = "biufM"
 
 
 class FrameError(Exception):
-    """What came is no frame."""
+    """The bytes received are no frame."""
 
 
 def pack(head: Mapping[str, Any], arrays: Mapping[str, Any]) -> bytes:
-    """One frame; `arrays` are numpy's."""
-    told, body = [], bytearray()
+    """One frame of a head and numpy arrays: sizes, JSON, then the arrays' bytes."""
+    entries, body = [], bytearray()
     for name, array in arrays.items():
         one: dict[str, Any] = {"name": name, "shape": array.shape}
         if array.dtype.kind in _RAW:
@@ -34,22 +34,22 @@ def pack(head: Mapping[str, Any], arrays: Mapping[str, Any]) -> bytes:
             body += bytes(-len(body) % _ALIGNED)
         else:
             one["values"] = array.ravel().tolist()
-        told.append(one)
-    text = json.dumps({**head, "arrays": told}).encode()
+        entries.append(one)
+    text = json.dumps({**head, "arrays": entries}).encode()
     return SIZES.pack(len(text), len(body)) + text + body
 
 
 def receive(
-    take: Callable[[int], bytearray], largest: int
+    read: Callable[[int], bytearray], largest: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Head and arrays of the next frame, which `take` gives byte by byte.
+    """Head and arrays of the next frame; `read(n)` gives the next n bytes.
 
-    FrameError when it is larger than `largest` bytes, or no frame.
+    Raises FrameError when it is larger than `largest` bytes, or no frame.
     """
-    head_size, body_size = SIZES.unpack(take(SIZES.size))
+    head_size, body_size = SIZES.unpack(read(SIZES.size))
     if head_size + body_size > largest:
         raise FrameError(f"{head_size + body_size} bytes, {largest} are taken")
-    text, body = take(head_size), take(body_size)
+    text, body = read(head_size), read(body_size)
     try:
         head = json.loads(text)
         return head, _arrays(head.pop("arrays"), body)
@@ -57,13 +57,13 @@ def receive(
         raise FrameError(f"{type(error).__name__}: {error}") from None
 
 
-def _arrays(told: list[dict[str, Any]], body: bytearray) -> dict[str, Any]:
-    if not told:
+def _arrays(entries: list[dict[str, Any]], body: bytearray) -> dict[str, Any]:
+    if not entries:
         return {}
     import numpy as np
 
     arrays, offset = {}, 0
-    for one in told:
+    for one in entries:
         shape = tuple(int(size) for size in one["shape"])
         count = math.prod(shape)
         if min(shape, default=0) < 0:

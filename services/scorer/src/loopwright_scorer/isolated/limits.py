@@ -1,4 +1,4 @@
-"""What an administrator gives to packages that run apart: limits, room on the disk, and a count."""
+"""What isolated packages are given: limits, directories on disk, and metrics."""
 
 import shutil
 import tempfile
@@ -7,33 +7,33 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from loopwright_scorer.isolated.environments import Environments
+from loopwright_scorer.isolated.environments import EnvironmentCache
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """For each process that a package runs in."""
+class WorkerLimits:
+    """Limits of each process that a package runs in."""
 
     memory: int = 4 << 30
     """Bytes of address space."""
-    seconds: float = 10.0
-    """How long one call may take."""
-    start_seconds: float = 60.0
-    """How long it may take to open the package."""
+    call_timeout: float = 10.0
+    """Seconds that one call may take."""
+    start_timeout: float = 60.0
+    """Seconds that opening the package may take."""
 
 
-class ApartMetrics:
-    """Of each package that runs apart, by the first digits of its digest."""
+class IsolatedMetrics:
+    """Memory and restarts of each isolated package, by the first digits of its digest."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.memory = Gauge(
-            "loopwright_scorer_apart_memory_bytes",
+            "loopwright_scorer_isolated_memory_bytes",
             "Resident memory of a package's own process.",
             ["package"],
             registry=registry,
         )
         self.restarts = Counter(
-            "loopwright_scorer_apart_restarts",
+            "loopwright_scorer_isolated_restarts",
             "Processes of packages that ended and were started anew, by reason.",
             ["package", "reason"],
             registry=registry,
@@ -41,22 +41,26 @@ class ApartMetrics:
 
 
 @dataclass(frozen=True)
-class Quarters:
-    """One scorer's; `directory` is its own, and emptied of what a killed one left there."""
+class IsolationConfig:
+    """How one scorer isolates packages.
+
+    `directory` is the scorer's own; `environments` may be shared with others.
+    """
 
     directory: Path
     environments: Path | None = None
-    limits: Limits = field(default_factory=Limits)
-    metrics: ApartMetrics | None = None
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
+    metrics: IsolatedMetrics | None = None
 
-    def clean(self) -> None:
+    def remove_leftovers(self) -> None:
+        """Delete the working directories that a killed scorer left."""
         shutil.rmtree(self.directory / "running", ignore_errors=True)
 
-    def room(self) -> Path:
+    def new_directory(self) -> Path:
         """An empty directory for one process."""
         running = self.directory / "running"
         running.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(dir=running))
 
-    def built(self) -> Environments:
-        return Environments((self.environments or self.directory / "environments").resolve())
+    def environment_cache(self) -> EnvironmentCache:
+        return EnvironmentCache((self.environments or self.directory / "environments").resolve())

@@ -25,8 +25,8 @@ _WRITING = sum(1 << bit for bit in (1, *range(4, 15)))
 """Write, remove, make of every kind, refer and truncate; reading stays."""
 
 
-def confine(order: dict[str, Any]) -> dict[str, bool]:
-    """Take the limits; says which of those that need the system's leave it gave.
+def enter_sandbox(order: dict[str, Any]) -> dict[str, bool]:
+    """Give up all but the limits; says which of those that need the system's leave it gave.
 
     Where it may have processes of its own only, the model lives in a second process, and all that
     it ever starts dies with it.
@@ -86,10 +86,10 @@ def _only_writes_here(libc: Any) -> bool:
     if rules < 0:
         return False
     for path, allowed in ((".", _WRITING), ("/dev/null", 1 << 1)):
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        rule = struct.pack("<Qi", allowed, place)
+        opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        rule = struct.pack("<Qi", allowed, opened)
         libc.syscall(_LANDLOCK_ADD, rules, 1, rule, 0)
-        os.close(place)
+        os.close(opened)
     restricted: bool = libc.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0
     os.close(rules)
     return restricted

@@ -25,33 +25,35 @@ def main(descriptor: int) -> int:
     os.dup2(2, 1)
     frames = _module(_HERE / "framing.py")
     scorer = socket.socket(fileno=descriptor)
-    take = functools.partial(_take, scorer)
-    order, _ = frames.receive(take, _LARGEST)
-    confined = _module(_HERE / "sandbox.py").confine(order)
-    _, example = frames.receive(take, _LARGEST)
+    read = functools.partial(_read, scorer)
+    order, _ = frames.receive(read, _LARGEST)
+    confined = _module(_HERE / "sandbox.py").enter_sandbox(order)
+    _, example = frames.receive(read, _LARGEST)
     try:
         model = _opened(order)
-        told = _described(model, order, example)
+        description = _described(model, order, example)
     except BaseException as error:  # noqa: BLE001 - a package may raise anything
-        scorer.sendall(frames.pack({"error": _words(error)}, {}))
+        scorer.sendall(frames.pack({"error": _sentence(error)}, {}))
         return 1
-    scorer.sendall(frames.pack({**told, "confined": confined}, {}))
+    scorer.sendall(frames.pack({**description, "confined": confined}, {}))
     while True:
-        head, arrays = frames.receive(take, _LARGEST)
+        head, arrays = frames.receive(read, _LARGEST)
         scorer.sendall(_answer(frames, model, head["rows"], arrays))
 
 
 def _described(model: Any, order: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    told = {"targets": 1, **model.describe(order, example)}
+    description = {"targets": 1, **model.describe(order, example)}
     try:
         rows = len(next(iter(example.values())))
         answers = model.predict(rows, example)
     except Exception:  # noqa: BLE001 - a made-up example may be refused
-        return told
+        return description
     targets = next(iter(answers.values())).size // rows
-    if targets > 1 and told["classes"] and not isinstance(told["classes"][0], list):
-        told["classes"] = [[0, 1]] * targets  # of several yes-or-no labels one list names them all
-    return {**told, "targets": targets, "probabilities": "probabilities" in answers}
+    if targets > 1 and description["classes"] and not isinstance(description["classes"][0], list):
+        description["classes"] = [
+            [0, 1]
+        ] * targets  # of several yes-or-no labels one list names them all
+    return {**description, "targets": targets, "probabilities": "probabilities" in answers}
 
 
 def _answer(frames: Any, model: Any, rows: int, arrays: dict[str, Any]) -> bytes:
@@ -59,24 +61,24 @@ def _answer(frames: Any, model: Any, rows: int, arrays: dict[str, Any]) -> bytes
         answer: bytes = frames.pack({}, model.predict(rows, arrays))
     except Exception as error:  # noqa: BLE001 - a model may raise anything
         refused = isinstance(error, ValueError) or type(error).__name__ == "MlflowException"
-        return bytes(frames.pack({"error": _words(error), "refused": refused}, {}))
+        return bytes(frames.pack({"error": _sentence(error), "refused": refused}, {}))
     return answer
 
 
 def _opened(order: dict[str, Any]) -> Any:
-    """The model behind one face, whatever it is."""
+    """The model behind its adapter."""
     if order["code"]:
         sys.path.insert(0, order["code"])
     model = _LOADERS[order["loader"]](order)
     adapters = _module(_HERE / "adapters.py")
     if hasattr(model, "predict_one"):
-        return adapters.River(model)
+        return adapters.RiverAdapter(model)
     if order["loader"] != "mlflow":
-        return adapters.Estimator(model, order["columns"])
+        return adapters.EstimatorAdapter(model, order["columns"])
     raw = _raw(model)
     if hasattr(raw, "predict_proba") and hasattr(raw, "classes_"):
-        return adapters.Estimator(raw, order["columns"])
-    return adapters.Function(model, order["columns"], order["classes"])
+        return adapters.EstimatorAdapter(raw, order["columns"])
+    return adapters.FunctionAdapter(model, order["columns"], order["classes"])
 
 
 def _raw(model: Any) -> Any:
@@ -122,22 +124,22 @@ _LOADERS = {
 }
 
 
-def _take(scorer: socket.socket, size: int) -> bytearray:
-    taken = bytearray(size)
-    view = memoryview(taken)
+def _read(scorer: socket.socket, size: int) -> bytearray:
+    received = bytearray(size)
+    view = memoryview(received)
     while view:
         count = scorer.recv_into(view)
         if not count:
             os._exit(0)  # the scorer is done with this package
         view = view[count:]
-    return taken
+    return received
 
 
-def _words(error: BaseException) -> str:
-    words = f"{type(error).__name__}: {error}"[:500]
+def _sentence(error: BaseException) -> str:
+    sentence = f"{type(error).__name__}: {error}"[:500]
     if isinstance(error, ModuleNotFoundError):
-        words += f"; name what brings it in the package's requirements{_PIP}"
-    return words
+        sentence += f"; name what brings it in the package's requirements{_PIP}"
+    return sentence
 
 
 def _module(path: Path) -> Any:

@@ -1,184 +1,151 @@
-"""The process of a package as the scorer sees it: started, asked, killed."""
+"""The process of a package kept running: started anew when it hangs, dies or breaks a limit."""
 
-import resource
-import shutil
-import socket
-import subprocess
+import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import structlog
 
-from loopwright_common.process.subprocesses import die_with_parent, kill_group
+from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.serving import river_json
+from loopwright_common.serving.spec import IsolatedSpec, ServingSpec
 from loopwright_scorer.isolated import framing
-from loopwright_scorer.isolated.environments import Place
+from loopwright_scorer.isolated.limits import IsolationConfig
+from loopwright_scorer.isolated.worker_process import (
+    Arrays,
+    WorkerError,
+    WorkerProcess,
+    WorkerResponse,
+)
 
-_WORKER_MAIN = Path(__file__).with_name("worker_main.py")
-_LARGEST_ANSWER = 128 << 20
-_LAST_WORDS = 400
-_PAGE = resource.getpagesize()
-# A child dies with the thread that started it, so this one never ends before the process does.
-_STARTER = ThreadPoolExecutor(1, "apart")
-
-Arrays = Mapping[str, np.ndarray]
-
-
-class ChildError(Exception):
-    """The process ended, hung, or said what it must not; `reason` is one word for the metrics."""
-
-    def __init__(self, reason: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.reason = reason
+log = structlog.get_logger()
+_LONGEST_PAUSE = 30.0
+_NAME_DIGITS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An answer; `error` when the model raised, `refused` when it blamed the rows."""
+def describe_package(
+    directory: Path, spec: ServingSpec, example: Arrays, isolation: IsolationConfig
+) -> dict[str, object]:
+    """What a package is: its task, classes, and what its own predict answers.
 
-    head: dict[str, Any]
-    arrays: Arrays
-
-    @property
-    def error(self) -> str | None:
-        error = self.head.get("error")
-        return None if error is None else str(error)
-
-    @property
-    def refused(self) -> bool:
-        return bool(self.head.get("refused"))
+    Raises InvalidError when it cannot be opened, UnavailableError while its environment cannot be
+    built.
+    """
+    supervisor = WorkerSupervisor(directory, spec, example, isolation)
+    try:
+        return supervisor.open()
+    finally:
+        supervisor.close()
 
 
-class Child:
-    """One process. Calls are one at a time; after a ChildError there is nothing left of it."""
+class WorkerSupervisor:
+    """The process of a package, and the next one when it has ended."""
 
-    def __init__(self, place: Place, room: Path) -> None:
-        """`room` is an empty directory, which goes with the process."""
-        self._place = place
-        self._room = room
-        self._socket, theirs = socket.socketpair()
-        try:
-            self._process = _STARTER.submit(_start, place, room, theirs).result()
-        except BaseException:
-            self._socket.close()
-            self._clear()
-            raise
-        finally:
-            theirs.close()
+    def __init__(
+        self, directory: Path, spec: ServingSpec, example: Arrays, isolation: IsolationConfig
+    ) -> None:
+        assert spec.isolated is not None  # noqa: S101  (whoever opens this has looked)
+        self._isolation = isolation
+        self._spec: IsolatedSpec = spec.isolated
+        self._order = framing.pack(_order(directory, spec, isolation), {})
+        self._example = framing.pack({}, example)
+        self._name = spec.source_digest.removeprefix("sha256:")[:_NAME_DIGITS]
+        self._lock = threading.Lock()
+        self._process: WorkerProcess | None = None
+        self._closed = False
+        self._failures, self._not_before = 0, 0.0
+        if isolation.metrics is not None:
+            isolation.metrics.memory.labels(self._name).set_function(self.memory)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def open(self) -> dict[str, object]:
+        """What the model is. Errors are those of `describe_package`."""
+        with self._lock:
+            try:
+                return self._start()
+            except WorkerError as error:
+                raise InvalidError(f"the package cannot be opened: {error}") from None
 
-    def ask(self, frame: bytes, seconds: float) -> Told:
-        """ChildError, and the end of the process, unless a frame comes back in time."""
-        deadline = time.monotonic() + seconds
-        try:
-            self._send(frame, deadline)
-            return Told(*framing.receive(lambda n: self._take(n, deadline), _LARGEST_ANSWER))
-        except TimeoutError:
-            self.close()
-            raise ChildError("hung", f"it did not answer within {seconds:g} s") from None
-        except framing.FrameError as error:
-            self.close()
-            raise ChildError("broken", f"its process answered what is no answer: {error}") from None
-        except OSError:
-            words = self._last_words()
-            raise ChildError("died", f"its process ended{words}") from None
+    def call(self, frame: bytes) -> WorkerResponse:
+        """The answer to a frame, one call at a time.
 
-    def send(self, frame: bytes, seconds: float) -> None:
-        """What is not answered by itself."""
-        with suppress(OSError):
-            self._send(frame, time.monotonic() + seconds)
+        Raises WorkerError that says how the process ended; the next call has another process.
+        """
+        with self._lock:
+            if self._process is None:
+                self._start_again()
+            assert self._process is not None  # noqa: S101  (it has been started)
+            try:
+                response = self._process.call(frame, self._isolation.limits.call_timeout)
+            except WorkerError as error:
+                self._ended(error)
+                raise WorkerError(error.reason, f"the model failed: {error}") from None
+            self._failures = 0
+            return response
 
     def close(self) -> None:
-        """End it, and all that it started, where it cannot leave its session."""
-        if self._process.returncode is None:  # else the number may be another's by now
-            kill_group(self._process.pid)
-        self._socket.close()
-        self._process.wait()
-        self._clear()
+        """Without the lock, which a call that hangs may hold."""
+        self._closed = True
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+        if self._isolation.metrics is not None:
+            self._isolation.metrics.memory.remove(self._name)
 
-    def memory(self) -> int:
-        """Resident bytes, of the process and those right below it."""
-        return sum(map(_resident, [self.pid, *_children(self.pid)]))
-
-    def _send(self, frame: bytes, deadline: float) -> None:
-        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-        self._socket.sendall(frame)
-
-    def _take(self, size: int, deadline: float) -> bytearray:
-        taken = bytearray()
-        while len(taken) < size:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._socket.settimeout(left)
-            part = self._socket.recv(min(size - len(taken), 1 << 20))
-            if not part:
-                raise ConnectionError
-            taken += part
-        return taken
-
-    def _last_words(self) -> str:
-        kill_group(self._process.pid)
-        status = self._process.wait()
-        how = f" by signal {-status}" if status < 0 else f" with status {status}"
-        log = self._room / "words.log"
-        said = log.read_bytes()[-_LAST_WORDS:].decode(errors="replace").strip().splitlines()
-        self.close()
-        return f"{how}: {said[-1]}" if said else how
-
-    def _clear(self) -> None:
-        self._place.leave()
-        shutil.rmtree(self._room, ignore_errors=True)
-
-
-def _start(place: Place, room: Path, theirs: socket.socket) -> subprocess.Popen[bytes]:
-    work = room / "work"
-    work.mkdir()
-    with (room / "words.log").open("ab") as words:
-        return subprocess.Popen(
-            [
-                str(place.python),
-                "-I",
-                "-B",
-                "-W",
-                "ignore",
-                str(_WORKER_MAIN),
-                str(theirs.fileno()),
-            ],
-            cwd=work,
-            env=_environment(work),
-            stdin=subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls into libc and does nothing else
+    def _start(self) -> dict[str, object]:
+        environment = self._isolation.environment_cache().acquire(
+            self._spec.requirements, self._spec.python
         )
+        process = WorkerProcess(environment, self._isolation.new_directory())
+        timeout = self._isolation.limits.start_timeout
+        process.send(self._order, timeout)
+        response = process.call(self._example, timeout)
+        if response.error is not None:
+            process.close()
+            raise InvalidError(f"the package cannot be opened: {response.error}")
+        self._process = process
+        if self._closed:
+            process.close()
+        return response.head
+
+    def _start_again(self) -> None:
+        if (wait := self._not_before - time.monotonic()) > 0:
+            raise WorkerError(
+                "ended", f"the model's process ended; the next starts in {wait:.1f} s"
+            )
+        try:
+            self._start()
+        except WorkerError as error:
+            self._ended(error)
+            raise
+        except (InvalidError, UnavailableError) as error:
+            self._ended(WorkerError("died", str(error)))
+            raise RuntimeError(str(error)) from None
+
+    def _ended(self, error: WorkerError) -> None:
+        """Once it is started again at once, then after longer and longer pauses."""
+        self._process = None
+        pause = min(2.0 ** (self._failures - 1), _LONGEST_PAUSE) if self._failures else 0.0
+        self._not_before = time.monotonic() + pause
+        self._failures += 1
+        log.error("isolated_worker.ended", package=self._name, reason=error.reason, why=str(error))
+        if self._isolation.metrics is not None:
+            self._isolation.metrics.restarts.labels(self._name, error.reason).inc()
+
+    def memory(self) -> float:
+        process = self._process
+        return float(process.memory()) if process is not None else 0.0
 
 
-def _environment(work: Path) -> dict[str, str]:
-    """Nothing of the scorer's: its environment holds its secrets."""
-    single = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-    here = str(work)
-    return {"PATH": "/usr/bin:/bin", "HOME": here, "TMPDIR": here, "LANG": "C.UTF-8", **single}
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):
-        return 0
+def _order(directory: Path, spec: ServingSpec, isolation: IsolationConfig) -> dict[str, object]:
+    assert spec.isolated is not None  # noqa: S101  (whoever opens this has looked)
+    code = spec.isolated.code
+    return {
+        "loader": spec.isolated.loader,
+        "file": str((directory / spec.file).resolve()),
+        "code": str((directory / code).resolve()) if code else None,
+        "trusted": spec.trusted,
+        "columns": spec.columns is not None,
+        "classes": spec.classes,
+        "memory": isolation.limits.memory,
+        "river_json": river_json.__file__,
+    }

@@ -1,4 +1,4 @@
-"""What a package that runs apart is: asked by the deployer's packaging, one line in, one out."""
+"""Describes an isolated package for the deployer's packaging: one line in, one line out."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from pydantic import BaseModel, ValidationError
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_scorer.isolated.environments import lacking
-from loopwright_scorer.isolated.limits import Quarters
-from loopwright_scorer.isolated.runtime import described
+from loopwright_scorer.isolated.environments import missing_requirements
+from loopwright_scorer.isolated.limits import IsolationConfig
+from loopwright_scorer.isolated.worker_supervisor import describe_package
 from loopwright_scorer.tensors.example_rows import example_of
 from loopwright_scorer.tensors.signature import compile_signature
 
 
-class Question(BaseModel):
+class DescribeRequest(BaseModel):
     """`environments` as in the order of a staging scorer."""
 
     package: Path
@@ -25,30 +25,30 @@ class Question(BaseModel):
 
 def main() -> int:
     try:
-        question = Question.model_validate_json(sys.stdin.readline())
-        answer = _answer(question)
+        request = DescribeRequest.model_validate_json(sys.stdin.readline())
+        answer = _answer(request)
     except (LoopwrightError, ValidationError, OSError) as error:
-        answer = {"error": str(error), "passing": isinstance(error, UnavailableError)}
+        answer = {"error": str(error), "transient": isinstance(error, UnavailableError)}
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
     return 1 if "error" in answer else 0
 
 
-def _answer(question: Question) -> dict[str, object]:
-    directory = question.package
+def _answer(request: DescribeRequest) -> dict[str, object]:
+    directory = request.package
     spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
-    quarters = Quarters(directory.with_suffix(".apart"), question.environments)
+    isolation = IsolationConfig(directory.with_suffix(".isolated"), request.environments)
     try:
-        found = described(
-            directory, spec, example_of(spec, compile_signature(spec)).arrays, quarters
+        description = describe_package(
+            directory, spec, example_of(spec, compile_signature(spec)).arrays, isolation
         )
     finally:
-        quarters.clean()
-        quarters.built().prune()
-    assert spec.apart is not None  # noqa: S101  (it was opened)
-    own = bool(lacking(spec.apart.requirements, spec.apart.python))
-    told = ("task", "classes", "targets", "predicts")
-    return {name: found[name] for name in told if name in found} | {"own": own}
+        isolation.remove_leftovers()
+        isolation.environment_cache().prune()
+    assert spec.isolated is not None  # noqa: S101  (it was opened)
+    own = bool(missing_requirements(spec.isolated.requirements, spec.isolated.python))
+    names = ("task", "classes", "targets", "predicts")
+    return {name: description[name] for name in names if name in description} | {"own": own}
 
 
 if __name__ == "__main__":

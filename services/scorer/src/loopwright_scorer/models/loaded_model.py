@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.runtimes import ModelRuntime, open_runtime
 from loopwright_scorer.tensors.example_rows import example_of
 from loopwright_scorer.tensors.inputs import ModelInputs, all_finite, joined
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 _WARM_CALLS = 5
 _WARM_ROWS = 64
 _PAGE = resource.getpagesize()
-_APART_SECONDS = 0.01
+_ISOLATED_CALL_SECONDS = 0.01
 """A call to another process waits, and is never made on the event loop."""
 
 
@@ -99,16 +99,16 @@ class LoadedModel:
         return ModelResult(inputs, outputs)
 
 
-def load(directory: Path, digest: str, quarters: Quarters | None = None) -> LoadedModel:
+def load(directory: Path, digest: str, isolation: IsolationConfig | None = None) -> LoadedModel:
     """Open and warm the package in a directory; InvalidError says why it cannot be served.
 
-    Without `quarters` no package is served that needs a process of its own.
+    Without `isolation` no package is served that needs a process of its own.
     """
     before = _resident()
     try:
         spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
         plan = compile_signature(spec)
-        runtime = open_runtime(directory, spec, plan, quarters)
+        runtime = open_runtime(directory, spec, plan, isolation)
     except LoopwrightError:
         raise
     except (OSError, ValidationError) as error:
@@ -129,7 +129,7 @@ def _warmed(model: LoadedModel) -> LoadedModel:
     times = max(_WARM_ROWS // example.rows, 2)
     many = _fastest(model, joined([example] * times)) or one
     per_row = max(many - one, 0.0) / (example.rows * (times - 1))
-    least = 0.0 if model.spec.apart is None else _APART_SECONDS
+    least = 0.0 if model.spec.isolated is None else _ISOLATED_CALL_SECONDS
     per_call = max(one - per_row * example.rows, least)
     model.call_seconds, model.row_seconds = per_call, per_row
     return model

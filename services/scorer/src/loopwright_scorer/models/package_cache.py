@@ -10,7 +10,7 @@ from loopwright_common.errors import CorruptError, InvalidError
 from loopwright_common.ids import new_id
 from loopwright_common.storage.artifact_store import ArtifactStore, digest_of, hex_of
 from loopwright_common.storage.package import PackageFile, fetch_package, package_digest
-from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import LoadedModel, load
 
 
@@ -18,10 +18,10 @@ class Shelf:
     """Loaded models by digest, from a directory of verified packages that outlives the process."""
 
     def __init__(
-        self, store: ArtifactStore, directory: Path, quarters: Quarters | None = None
+        self, store: ArtifactStore, directory: Path, isolation: IsolationConfig | None = None
     ) -> None:
         self._store = store
-        self._quarters = quarters
+        self._isolation = isolation
         self._directory = directory
         self._loaded: WeakValueDictionary[str, LoadedModel] = WeakValueDictionary()
         directory.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ class Shelf:
     async def fresh(self, digest: str) -> LoadedModel:
         """As `get`, opened and warmed anew."""
         directory = await self._package(digest)
-        return await asyncio.to_thread(load, directory, digest, self._quarters)
+        return await asyncio.to_thread(load, directory, digest, self._isolation)
 
     def loaded(self) -> list[LoadedModel]:
         """All that somebody holds."""
@@ -50,8 +50,8 @@ class Shelf:
         for directory in self._directory.iterdir():
             if directory.name not in names and "." not in directory.name:
                 await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-        if self._quarters is not None:
-            await asyncio.to_thread(self._quarters.built().prune)
+        if self._isolation is not None:
+            await asyncio.to_thread(self._isolation.environment_cache().prune)
 
     async def _package(self, digest: str) -> Path:
         directory = self._directory / hex_of(digest)

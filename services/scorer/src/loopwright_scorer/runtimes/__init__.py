@@ -9,7 +9,7 @@ from typing import Protocol
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.tensors.example_rows import example_of
 from loopwright_scorer.tensors.inputs import ModelInputs
 from loopwright_scorer.tensors.outputs import ModelOutputs
@@ -51,15 +51,18 @@ def import_engine(name: str) -> None:
 
 
 def open_runtime(
-    directory: Path, spec: ServingSpec, plan: CompiledSignature, quarters: Quarters | None = None
+    directory: Path,
+    spec: ServingSpec,
+    plan: CompiledSignature,
+    isolation: IsolationConfig | None = None,
 ) -> ModelRuntime:
     """Load the serving file; seconds of work, so never on the event loop."""
-    if spec.apart is not None:
-        if quarters is None:
+    if spec.isolated is not None:
+        if isolation is None:
             raise InvalidError("this package needs a process of its own, which is not served here")
-        from loopwright_scorer.isolated.runtime import ApartRuntime
+        from loopwright_scorer.isolated.runtime import IsolatedRuntime
 
-        return ApartRuntime(directory, spec, example_of(spec, plan).arrays, quarters)
+        return IsolatedRuntime(directory, spec, example_of(spec, plan).arrays, isolation)
     if spec.format in ("xgboost", "lightgbm"):
         return _boosted(directory / spec.file, spec)
     import_engine(spec.format)

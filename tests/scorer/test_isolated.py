@@ -1,4 +1,4 @@
-"""Packages that run apart hurt nobody, are replaced, and run on what they need."""
+"""Isolated packages hurt nobody, are replaced, and run on what they need."""
 
 import asyncio
 import gc
@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.isolated.environments import Environments
-from loopwright_scorer.isolated.limits import Quarters
+from loopwright_scorer.isolated.environments import EnvironmentCache
+from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import LoadedModel, load
 from loopwright_scorer.tensors.inputs import ModelInputs
-from tests.scorer import apart_packages as packages
+from tests.scorer import isolated_packages as packages
 from tests.scorer.conftest import MODEL, ROW, Replica, World, eventually
 
-LIMITS = {"apart_seconds": 1.0, "apart_memory": 1 << 30}
-RESTARTS = "loopwright_scorer_apart_restarts_total"
+LIMITS = {"isolated_call_timeout": 1.0, "isolated_memory": 1 << 30}
+RESTARTS = "loopwright_scorer_isolated_restarts_total"
 NAME = "0" * 12
 
 
@@ -111,7 +111,7 @@ async def test_a_process_that_fails_is_ended_and_replaced_while_others_are_answe
 async def test_memory_and_files_past_the_limits_fail_the_call_alone(
     world: World, tmp_path: Path, act: str, word: str
 ) -> None:
-    async with serving(world, tmp_path / "mischief", apart_seconds=20.0) as replica:
+    async with serving(world, tmp_path / "mischief", isolated_call_timeout=20.0) as replica:
         failed = await asked(replica, act)
 
         assert failed.status_code == 500
@@ -132,7 +132,7 @@ async def test_the_process_goes_with_its_version(world: World, tmp_path: Path) -
     async with serving(world, tmp_path / "mischief") as replica:
         assert processes(world)
         memory = replica.service.metrics.registry.get_sample_value(
-            "loopwright_scorer_apart_memory_bytes", {"package": NAME}
+            "loopwright_scorer_isolated_memory_bytes", {"package": NAME}
         )
         assert memory is not None
         assert memory > 5e6
@@ -144,7 +144,7 @@ async def test_the_process_goes_with_its_version(world: World, tmp_path: Path) -
             return not processes(world)
 
         await eventually(gone)
-    assert not list((tmp_path / "cache" / "apart" / "running").iterdir())
+    assert not list((tmp_path / "cache" / "isolated" / "running").iterdir())
 
 
 async def test_network_and_other_directories_are_out_of_reach_where_the_system_permits(
@@ -171,17 +171,17 @@ def test_a_package_runs_on_other_python_packages_than_ours_and_they_are_built_on
     offline: Path, tmp_path: Path
 ) -> None:
     directory = packages.needing(tmp_path / "package", "greeting==1.0", "borrowed")
-    quarters = Quarters(tmp_path / "apart")
-    model = load(directory, "", quarters)
+    isolation = IsolationConfig(tmp_path / "isolated")
+    model = load(directory, "", isolation)
     assert _predicted(model, 2.0) == 2.5
     model.predict(ModelInputs(1, {"act": np.array([[0.0, 1.0]])}))
 
     for wheel in offline.iterdir():
         wheel.unlink()
-    again = load(directory, "", Quarters(tmp_path / "apart"))
+    again = load(directory, "", IsolationConfig(tmp_path / "isolated"))
     assert _predicted(again, 3.0) == 3.5
 
-    environments = Environments(tmp_path / "apart" / "environments")
+    environments = EnvironmentCache(tmp_path / "isolated" / "environments")
     environments.prune(kept_seconds=-1)
     assert _built(environments) == 1, "what is in use is kept"
     del model, again
@@ -194,21 +194,23 @@ def test_a_package_runs_on_other_python_packages_than_ours_and_they_are_built_on
 def test_a_requirement_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     directory = packages.needing(tmp_path / "package", "greeting==9.0", "borrowed")
     with pytest.raises(InvalidError, match=r"greeting==9\.0"):
-        load(directory, "", Quarters(tmp_path / "apart"))
-    assert not list((tmp_path / "apart" / "environments").glob("*/"))
+        load(directory, "", IsolationConfig(tmp_path / "isolated"))
+    assert not list((tmp_path / "isolated" / "environments").glob("*/"))
 
 
 def test_a_package_that_does_not_open_says_why_and_leaves_no_process(tmp_path: Path) -> None:
     directory = packages.mischief(tmp_path / "package")
     (directory / "model.pkl").write_bytes(b"no pickle at all")
     with pytest.raises(InvalidError, match="cannot be opened: UnpicklingError"):
-        load(directory, "", Quarters(tmp_path / "apart"))
+        load(directory, "", IsolationConfig(tmp_path / "isolated"))
     gc.collect()
-    assert not list((tmp_path / "apart" / "running").iterdir())
+    assert not list((tmp_path / "isolated" / "running").iterdir())
 
 
 def test_a_process_that_keeps_dying_is_started_after_a_pause(tmp_path: Path) -> None:
-    model = load(packages.mischief(tmp_path / "package"), "", Quarters(tmp_path / "apart"))
+    model = load(
+        packages.mischief(tmp_path / "package"), "", IsolationConfig(tmp_path / "isolated")
+    )
     dies = ModelInputs(1, {"act": np.array([[float(packages.ACTS.index("exit")), 0.0]])})
     errors = [model.predict(dies).error or "" for _ in range(3)]
     started = time.monotonic()
@@ -227,7 +229,7 @@ def _predicted(model: LoadedModel, argument: float) -> float:
     return float(outputs.prediction[0])
 
 
-def _built(environments: Environments) -> int:
+def _built(environments: EnvironmentCache) -> int:
     return len([each for each in environments.directory.iterdir() if each.is_dir()])
 
 

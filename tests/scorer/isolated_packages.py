@@ -1,11 +1,11 @@
-"""Packages that run apart: a pickle that does what its rows say, and wheels made on the spot."""
+"""Isolated packages: a pickle that does what its rows say, and wheels made on the spot."""
 
 import sysconfig
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.serving.spec import Apart, ServingSpec, Tensor
+from loopwright_common.serving.spec import IsolatedSpec, ServingSpec, Tensor
 from tests.scorer.packages import SOURCE, write_spec
 
 OPENED = "LOOPWRIGHT_TEST_OPENED"
@@ -96,14 +96,14 @@ def mischief(directory: Path) -> Path:
     code.mkdir(parents=True)
     (code / "mischief.py").write_text(_MISCHIEF.format(opened=OPENED, acts=ACTS))
     (directory / "model.pkl").write_bytes(b"cmischief\nopened\n(tR.")
-    return _regressor(directory, Apart(loader="pickle", code="code"))
+    return _regressor(directory, IsolatedSpec(loader="pickle", code="code"))
 
 
 def needing(directory: Path, *requirements: str) -> Path:
     """A regressor that is made of what a package of the requirements holds."""
     directory.mkdir(parents=True)
     (directory / "model.pkl").write_bytes(b"cgreeting\nModel\n(tR.")
-    return _regressor(directory, Apart(loader="pickle", requirements=list(requirements)))
+    return _regressor(directory, IsolatedSpec(loader="pickle", requirements=list(requirements)))
 
 
 def wheels(directory: Path) -> Path:
@@ -130,15 +130,15 @@ def wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> No
             archive.writestr(path, content)
 
 
-def _regressor(directory: Path, apart: Apart, **more: Any) -> Path:
+def _regressor(directory: Path, isolated: IsolatedSpec, **more: Any) -> Path:
     spec = ServingSpec(
-        format="apart",
+        format="isolated",
         file="model.pkl",
         task="regressor",
         tensor=Tensor(name="act", dtype="float64", shape=[2]),
         source_digest=SOURCE,
         example={"act": [[0.0, 1.0]]},
-        apart=apart,
+        isolated=isolated,
         **more,
     )
     return write_spec(directory, spec)
