@@ -41,6 +41,7 @@ check: setup
 	$(UV) lock --check
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
+	$(RUN) typos
 	$(RUN) mypy apps services libs tests benchmarks
 	$(RUN) lint-imports
 	$(RUN) python -m loopwright_common.cloudevents.event_schemas --check
