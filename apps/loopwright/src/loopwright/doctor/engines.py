@@ -8,7 +8,7 @@ from typing import Any
 
 from loopwright.data_dir import Engine, engine_of
 from loopwright.doctor.finding import Finding
-from loopwright.engines import Kafka, Postgres, kafka, postgres
+from loopwright.engines import Kafka, Postgres, jars, kafka, postgres
 from loopwright_common.errors import LoopwrightError, UnavailableError
 
 _WITHIN = 5.0
@@ -32,11 +32,11 @@ def examine(data_dir: Path) -> list[Finding]:
 
 
 def _packages() -> Finding:
-    jars = "" if kafka.jars_are_here() else " (its jars, about 130 MB, come with the first start)"
+    missing = "" if jars.jars_are_here() else " (its jars, 45 MB, come with the first start)"
     return Finding(
         "engines",
         "well",
-        f"for --engine kafka: Kafka {kafka.VERSION}{jars} on Java {kafka.java_version()}, "
+        f"for --engine kafka: Kafka {jars.VERSION}{missing} on Java {kafka.java_version()}, "
         f"PostgreSQL {postgres.version()}",
     )
 

