@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 
 from loopwright_common.process.runtime import Server, Service
-from tests.scorer.conftest import MODEL, Columns, infer_body
+from tests.scorer.harness import MODEL, Columns, infer_body
 
 INFER = f"/v2/models/{MODEL}/infer"
 

@@ -20,21 +20,21 @@ from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_scorer.workers import run
-from tests.scorer.conftest import MODEL, ROW, World, eventually, infer_body
+from tests.scorer.harness import MODEL, ROW, ScorerHarness, eventually, infer_body
 
 WORKERS = 2
 
 
 @asynccontextmanager
 async def workers(
-    world: World, kafka_url: str, prefix: str, port: int
+    harness: ScorerHarness, kafka_url: str, prefix: str, port: int
 ) -> AsyncGenerator[int, None]:
     """The pid of the process that keeps them."""
     told = {
         "BUS_URL": kafka_url,
         "TOPIC_PREFIX": prefix,
-        "ARTIFACTS_URL": f"file://{world.directory / 'artifacts'}",
-        "SCORER_CACHE_DIR": str(world.directory / "cache"),
+        "ARTIFACTS_URL": f"file://{harness.directory / 'artifacts'}",
+        "SCORER_CACHE_DIR": str(harness.directory / "cache"),
         "SCORER_PORT": str(port),
         "SCORER_GRPC_PORT": "0",
         "SCORER_WORKERS": str(WORKERS),
@@ -86,10 +86,10 @@ async def test_workers_share_a_port_and_are_kept_alive(
     topic_prefix, free_port = f"{new_id()}.", _free_port()
     await ensure_topics(kafka_url, topic_prefix, all_topics())
     bus = await open_bus(kafka_url, topic_prefix)
-    world = World(bus, store, tmp_path, package_dirs)
-    await world.route(1, await world.arm(1, "low"))
+    harness = ScorerHarness(bus, store, tmp_path, package_dirs)
+    await harness.route(1, await harness.arm(1, "low"))
 
-    async with workers(world, kafka_url, topic_prefix, free_port) as keeper:
+    async with workers(harness, kafka_url, topic_prefix, free_port) as keeper:
 
         async def all_serve() -> bool:
             try:
@@ -118,6 +118,6 @@ async def test_workers_share_a_port_and_are_kept_alive(
     assert min(counted.values()) > 0
 
 
-def test_a_bus_that_processes_cannot_share_is_refused(world: World) -> None:
+def test_a_bus_that_processes_cannot_share_is_refused(harness: ScorerHarness) -> None:
     with pytest.raises(Exception, match=r"LOOPWRIGHT_SCORER_WORKERS is 2.*use one worker"):
-        run(world.settings(workers=2))
+        run(harness.settings(workers=2))

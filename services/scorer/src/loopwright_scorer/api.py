@@ -13,7 +13,7 @@ from loopwright_common.events import GroundTruthLogged, ServedRoute
 from loopwright_common.web.app import PROBLEMS
 from loopwright_scorer.inference.prediction_ids import PredictionIds
 from loopwright_scorer.new_event import outgoing
-from loopwright_scorer.routing.route_sync import RouteFollower
+from loopwright_scorer.routing.route_reconciler import RouteFollower
 from loopwright_scorer.routing.routes import Route, Routes
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)

@@ -42,7 +42,7 @@ from loopwright_scorer.recording.recorder import Recorder, RecordMetrics
 from loopwright_scorer.recording.spill import Spill
 from loopwright_scorer.routing.canary_counters import Measurements, Replica
 from loopwright_scorer.routing.heartbeat import Reporter
-from loopwright_scorer.routing.route_sync import RouteFollower
+from loopwright_scorer.routing.route_reconciler import RouteFollower
 from loopwright_scorer.routing.routes import Routes
 from loopwright_scorer.runtimes import import_engine
 from loopwright_scorer.settings import ScorerSettings

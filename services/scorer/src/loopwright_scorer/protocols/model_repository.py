@@ -6,7 +6,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from loopwright_common.errors import InvalidError, RefusedError
 from loopwright_scorer.models.memory_manager import Residence
 from loopwright_scorer.protocols.model_address import parse_address
-from loopwright_scorer.routing.route_sync import RouteFollower
+from loopwright_scorer.routing.route_reconciler import RouteFollower
 from loopwright_scorer.routing.routes import Routes, ServedArm
 
 _READY = "READY"

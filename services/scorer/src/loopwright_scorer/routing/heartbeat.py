@@ -11,7 +11,7 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_scorer.new_event import outgoing
 from loopwright_scorer.routing.canary_counters import Replica
-from loopwright_scorer.routing.route_sync import RouteFollower
+from loopwright_scorer.routing.route_reconciler import RouteFollower
 
 log = structlog.get_logger()
 

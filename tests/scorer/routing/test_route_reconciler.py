@@ -1,0 +1,97 @@
+"""What fails or takes long to load keeps no other waiting, and is not tried without end."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import structlog.testing
+
+from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.events import RoutesChanged
+from loopwright_scorer.models.load_backoff import Patience
+from loopwright_scorer.new_event import outgoing
+from loopwright_scorer.routing import route_reconciler
+from tests.scorer import isolated_packages
+from tests.scorer.harness import MODEL_ID, ROW, Replica, ScorerHarness, eventually
+
+SLEEPS = b"ctime\nsleep\n(I60\ntR."
+"""A pickle that takes a minute to open."""
+
+
+def test_the_pauses_between_tries_of_a_package_double_up_to_five_minutes() -> None:
+    now = 0.0
+    patience = Patience(lambda: now)
+    pauses = []
+    for _ in range(9):
+        patience.failed("d", InvalidError("it needs what is not there"))
+        tried = now
+        while patience.refusal("d"):
+            now += 1.0
+        pauses.append(now - tried)
+
+    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+    patience.failed("d", InvalidError("it needs what is not there"))
+    assert patience.refusal("d") == "it needs what is not there"
+    assert patience.refusal("other") is None
+    patience.forget(["other"])
+    assert patience.refusal("d") is None
+
+
+def test_what_is_not_the_packages_fault_is_tried_at_any_time() -> None:
+    patience = Patience(lambda: 0.0)
+    patience.failed("d", UnavailableError("the store is away"))
+    assert patience.refusal("d") is None
+
+
+async def test_a_package_that_does_not_open_is_left_alone_and_says_why(
+    harness: ScorerHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_reconciler, "_RETRY_SECONDS", 0.02)
+    broken = isolated_packages.mischief(tmp_path / "broken")
+    (broken / "model.pkl").write_bytes(b"no pickle at all")
+    harness.package_dirs = {**harness.package_dirs, "broken": broken}
+    with structlog.testing.capture_logs() as logs:
+        async with harness.replica() as replica:
+            await harness.route(1, await harness.arm(1, "broken"))
+            await eventually(lambda: told(replica, "problems"))
+            await asyncio.sleep(0.5)
+            assert "UnpicklingError" in (await told(replica, "problems"))["1"]
+    assert [each["event"] for each in logs].count("version.not-loaded") == 1
+
+
+async def test_a_package_that_takes_long_keeps_no_other_route_waiting(
+    harness: ScorerHarness, tmp_path: Path
+) -> None:
+    slow = isolated_packages.mischief(tmp_path / "slow")
+    (slow / "model.pkl").write_bytes(SLEEPS)
+    harness.package_dirs = {**harness.package_dirs, "slow": slow}
+    async with harness.replica(isolated_start_timeout=2) as replica:
+        await harness.route(1, await harness.arm(1, "slow"))
+        await asyncio.sleep(0.3)
+        other = RoutesChanged(
+            environment="production",
+            model_id="m-2",
+            model="other",
+            revision=1,
+            arms=[await harness.arm(1, "low")],
+        )
+        await harness.bus.publish([outgoing(other, key="production/m-2", subject="models/other")])
+
+        async def answers() -> bool:
+            return (await replica.infer(ROW, "/v2/models/other/infer")).status_code == 200
+
+        await eventually(answers, within=5)
+        assert not await served(replica)
+
+        await harness.route(2, await harness.arm(2, "high"))
+        await eventually(lambda: served(replica), within=5)
+
+
+async def told(replica: Replica, field: str) -> dict[str, str]:
+    items = (await replica.http.get("/v1/models")).json()["items"]
+    return dict(items[0][field]) if items else {}
+
+
+async def served(replica: Replica) -> bool:
+    items = (await replica.http.get("/v1/models")).json()["items"]
+    return any(one["model_id"] == MODEL_ID and one["revision"] for one in items)

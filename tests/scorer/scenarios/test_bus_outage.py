@@ -1,0 +1,179 @@
+"""The bus is away under load: answers go on, memory and disk stay bounded, every loss is told.
+
+What the monitor finds missing is compared with what the replica says it dropped. Small buffers make
+seconds of it; `make test-crash` has the bus away for a minute.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopwright_common.bus.interface import from_start
+from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.topics import all_topics
+from loopwright_common.cloudevents import codec
+from loopwright_common.cloudevents.codec import Outgoing, Record
+from loopwright_common.cloudevents.inference_logged import InferenceLogged
+from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.process.declare_topics import ensure_topics
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_monitor.watched.repository import Model, Models
+from tests.engines import MortalKafka
+from tests.monitor.house import House
+from tests.scorer.harness import MODEL_ID, ROW, Replica, ScorerHarness, eventually
+from tests.scorer.recording.test_recorder import cut
+
+SMALL: dict[str, Any] = {"record_buffer": 30_000, "record_rows": 5, "spill_limit": 20_000}
+LEAST_RECORD = 600
+"""Bytes that a record takes of the buffer, or more."""
+Act = Callable[[], Awaitable[None]]
+
+
+@dataclass
+class Outage:
+    """A scorer whose bus can be taken away and given back."""
+
+    harness: ScorerHarness
+    away: Act
+    back: Act
+
+
+@pytest.fixture(params=["sqlite", "kafka"])
+async def outage(
+    request: pytest.FixtureRequest,
+    bus: SqliteLog,
+    store: DirectoryStore,
+    tmp_path: Path,
+    package_dirs: dict[str, Path],
+) -> AsyncGenerator[Outage]:
+    harness = ScorerHarness(bus, store, tmp_path, package_dirs)
+    if request.param == "sqlite":
+        yield _of_sqlite(harness)
+        return
+    broker = MortalKafka(tmp_path / "kafka")
+    await broker.comes_up()
+    await ensure_topics(broker.url, "", all_topics())
+    harness.bus = await open_bus(broker.url)
+
+    async def kill() -> None:
+        broker.kill()
+
+    yield Outage(harness, kill, broker.comes_up)
+    await harness.bus.close()
+    broker.stop()
+
+
+def _of_sqlite(harness: ScorerHarness) -> Outage:
+    failing = cut(harness)
+    failing.away = False
+
+    async def turn(away: bool) -> None:
+        failing.away = away
+
+    return Outage(harness, lambda: turn(True), lambda: turn(False))
+
+
+async def arrived(harness: ScorerHarness) -> list[Record]:
+    """Every record of inference on the bus, repeats and all."""
+    topics = [InferenceLogged.topic]
+    ends = await harness.bus.ends(topics)
+    subscription = await harness.bus.subscribe(None, topics, from_start)
+    found = await subscription.fetch(10_000, 0)
+    while not await subscription.has_reached(ends):
+        found += await subscription.fetch(10_000, 0.1)
+    await subscription.close()
+    return list(found)
+
+
+def by_number(records: list[Record]) -> dict[int, InferenceLogged]:
+    told = [codec.decode(record).data for record in records]
+    return {batch.sequence: batch for batch in told if isinstance(batch, InferenceLogged)}
+
+
+async def monitored(records: list[Record], directory: Path) -> Model:
+    """What a monitor finds in the records, as they came."""
+    async with AsyncExitStack() as stack:
+        log = await SqliteLog.open(directory / "log")
+        stack.push_async_callback(log.close)
+        store = DirectoryStore(directory / "store")
+        house = await House.open(stack, f"sqlite:///{directory / 'database'}", log, store)
+        await log.publish([Outgoing(r.topic, r.key, r.headers, r.value) for r in records])
+        await house.consume("detect")
+        async with house.database.read() as connection:
+            model = await Models(connection).get(MODEL_ID)
+    assert model is not None
+    return model
+
+
+def rows(replica: Replica, what: str) -> int:
+    return int(replica.metric(f"loopwright_inference_rows_{what}_total"))
+
+
+@dataclass
+class Load:
+    """Calls one after the other; what is kept of them has to stay within its bounds."""
+
+    replica: Replica
+    directory: Path
+    limits: dict[str, Any]
+    answered: int = 0
+
+    async def call(self, seconds: float, until: Callable[[], bool] = lambda: True) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end or not until():
+            assert (await self.replica.infer(ROW)).status_code == 200
+            self.answered += 1
+            self.check_bounds()
+            await asyncio.sleep(0.01)
+
+    def check_bounds(self) -> None:
+        spilled = sum(path.stat().st_size for path in self.directory.rglob("*.batch"))
+        assert spilled <= self.limits["spill_limit"]
+        settled = sum(rows(self.replica, what) for what in ("logged", "spilled", "dropped"))
+        assert (self.answered - settled) * LEAST_RECORD <= self.limits["record_buffer"]
+
+
+async def runs_through(outage: Outage, seconds: float, limits: dict[str, Any]) -> None:
+    harness = outage.harness
+    async with harness.replica(**limits) as replica:
+        load = Load(replica, harness.directory, limits)
+        await harness.route(1, await harness.arm(1, "low"))
+        await replica.serves(1)
+        await load.call(0.3)
+        await outage.away()
+        await load.call(seconds, lambda: rows(replica, "dropped") > 0)
+        await outage.back()
+
+        async def nothing_waits() -> bool:
+            return replica.metric("loopwright_inference_spill_batches") == 0
+
+        await eventually(nothing_waits)
+        await load.call(0.2)
+    dropped = rows(replica, "dropped")
+
+    records = await arrived(harness)
+    found = by_number(records)
+    model = await monitored(records, harness.directory / "monitor")
+    assert sum(batch.table.num_rows for batch in found.values()) == load.answered - dropped
+    assert model.rows == load.answered - dropped
+    assert model.dropped == dropped > 0
+    assert model.missed == max(found) + 1 - len(found)
+    assert model.unknown_tails == 0
+
+
+async def test_the_monitor_misses_exactly_what_was_dropped_while_the_bus_was_away(
+    outage: Outage,
+) -> None:
+    await runs_through(outage, 1.0, SMALL)
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(300)
+async def test_a_minute_without_the_bus(outage: Outage) -> None:
+    await runs_through(outage, 60.0, {**SMALL, "record_buffer": 2 << 20, "spill_limit": 400_000})
