@@ -126,11 +126,13 @@ def _save(estimator: Any, rows: Any, target: Path) -> None:
 
 
 def _package(rows: Any, place: Path) -> None:
-    from loopwright_deployer.packaging.build import Job, build
+    from loopwright_deployer.packaging.build import PackagingJob, build_package
 
     training = None
     if not isinstance(rows, np.ndarray):
         training = place / "training.parquet"
         rows.to_parquet(training)
-    spec = build(Job(place / "package", place / "serving", "sha256:" + "0" * 64, training))
+    spec = build_package(
+        PackagingJob(place / "package", place / "serving", "sha256:" + "0" * 64, training)
+    )
     print(f"{place.name}: served as {spec.format}; {spec.parity}")

@@ -145,7 +145,7 @@ def graph_of(estimator: Any, **options: Any) -> bytes:
     return bytes(converted.SerializeToString())
 
 
-async def everything_said(bus: EventBus, *topics: str) -> list[Event[Any]]:
+async def published_events(bus: EventBus, *topics: str) -> list[Event[Any]]:
     subscription = await bus.subscribe(None, list(topics), from_start)
     try:
         return [codec.decode(r) for r in await subscription.fetch(500, 0.2)]

@@ -17,9 +17,9 @@ from loopwright_common.database.database import Database
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
 from loopwright_common.observability import logs
 from loopwright_common.process.runtime import run_until
-from loopwright_deployer.canary.counters import Counters
+from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.main import MIGRATIONS, build
-from loopwright_deployer.routing.routes import RouteRow, Routes
+from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
 from loopwright_deployer.settings import DeployerSettings
 from tests.deployer.builders import event_of
 
@@ -50,9 +50,9 @@ async def _serve_all(database: Database, bus: SqliteLog) -> None:
 
 async def _serve(database: Database, bus: SqliteLog) -> None:
     async with database.unit_of_work() as uow:
-        rows = await Routes(uow.connection).all()
+        rows = await RouteRevisions(uow.connection).all()
         for told in [told for row in rows for told in _measured(row)]:
-            await Counters(uow.connection).take(told)
+            await CanaryCounters(uow.connection).take(told)
     served = [ServedRoute(model_id=r.model_id, revision=r.route.revision) for r in rows]
     report = ReplicaReported(
         replica="r1", epoch="e1", environment="production", at=clock.now(), routes=served

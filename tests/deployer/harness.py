@@ -23,7 +23,7 @@ ROW = {"age": ("INT64", 30), "rate": ("FP64", 0.5), "job": ("BYTES", "nurse")}
 
 
 @dataclass
-class Composed:
+class DeployerHarness:
     """What people and callers reach: the deployer's API and the scorer's."""
 
     bus: EventBus
@@ -80,9 +80,9 @@ class Composed:
 
 
 @asynccontextmanager
-async def composed(
+async def running_harness(
     place: Path, bus: EventBus, store: DirectoryStore, package: Path
-) -> AsyncGenerator[Composed, None]:
+) -> AsyncGenerator[DeployerHarness, None]:
     """Both services, running until the end."""
     urls: dict[str, Any] = {
         "database_url": f"sqlite:///{place / 'databases'}",
@@ -95,7 +95,9 @@ async def composed(
         scorer = await build_scorer(scoring, bus, stack)
         loops = [asyncio.ensure_future(run()) for run in (*deployer.loops, *scorer.loops)]
         api = await stack.enter_async_context(_client(deployer))
-        yield Composed(bus, store, package, api, await stack.enter_async_context(_client(scorer)))
+        yield DeployerHarness(
+            bus, store, package, api, await stack.enter_async_context(_client(scorer))
+        )
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)

@@ -4,69 +4,73 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import Check
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.domain import Served, State
-from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.deployments.domain import DeploymentState, ServedPackage
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.routing import transitions
-from loopwright_deployer.routing.routes import Routes
+from loopwright_deployer.routing.routes import RouteRevisions
 from tests.deployer.builders import MODEL_ID, registered
 
 CAUSE = Cause("chain", ("event",), "")
 
 
-async def worked(uow: UnitOfWork, record: Record, verdict: str) -> None:
+async def advance_once(uow: UnitOfWork, record: DeploymentRecord, verdict: str) -> None:
     """What the worker would do next with the deployment."""
     state = record.deployment.state
-    if state is State.RECEIVED:
-        await service.advance(uow, record, State.PACKAGING, "go")
-    elif state is State.PACKAGING:
-        served = Served(record.deployment.version, "sha256:" + "1" * 64, "onnx")
-        await service.packaged(uow, record, served, "packaged")
-    elif state is State.STAGING:
+    if state is DeploymentState.RECEIVED:
+        await service.advance(uow, record, DeploymentState.PACKAGING, "go")
+    elif state is DeploymentState.PACKAGING:
+        served = ServedPackage(record.deployment.version, "sha256:" + "1" * 64, "onnx")
+        await service.finish_packaging(uow, record, served, "packaged")
+    elif state is DeploymentState.STAGING:
         check = Check.model_validate({"name": "c", "verdict": verdict, "sentence": "s"})
-        await service.validated(uow, record, (check,), "report")
-    elif state is State.VALIDATED:
-        await transitions.enter(uow, record)
-    elif state is State.PROMOTING and verdict == "passed":
-        await transitions.acknowledged(uow, record)
-    elif state in (State.CANARY, State.PROMOTING):
-        await (judged if state is State.CANARY else transitions.roll_back)(uow, record, verdict)
+        await service.finish_staging(uow, record, (check,), "report")
+    elif state is DeploymentState.VALIDATED:
+        await transitions.enter_next_gate(uow, record)
+    elif state is DeploymentState.PROMOTING and verdict == "passed":
+        await transitions.complete_promotion(uow, record)
+    elif state in (DeploymentState.CANARY, DeploymentState.PROMOTING):
+        await (judged if state is DeploymentState.CANARY else transitions.roll_back)(
+            uow, record, verdict
+        )
 
 
-async def judged(uow: UnitOfWork, record: Record, verdict: str) -> None:
+async def judged(uow: UnitOfWork, record: DeploymentRecord, verdict: str) -> None:
     if verdict == "failed":
         await transitions.roll_back(uow, record, "errors")
     elif verdict == "inconclusive":
         await transitions.pause(uow, record, "no traffic")
     elif record.deployment.step + 1 < len(record.policy.canary.steps):
-        await transitions.next_step(uow, record, "enough")
+        await transitions.advance_canary(uow, record, "enough")
     else:
         await transitions.promote(uow, record, "enough")
 
 
-async def latest(database: Database, version: int) -> Record:
+async def latest(database: Database, version: int) -> DeploymentRecord:
     async with database.read() as connection:
         records = await Deployments(connection).of_model("production", MODEL_ID)
     return next(r for r in records if r.deployment.version == version)
 
 
-async def lead(database: Database, version: int, to: State, **told: object) -> Record:
+async def lead_to(
+    database: Database, version: int, to: DeploymentState, **told: object
+) -> DeploymentRecord:
     """Register a version and do the worker's part until it is in the state."""
     async with database.unit_of_work() as uow:
-        await service.receive(uow, registered(version, **told), "production", CAUSE)
+        await service.start_deployment(uow, registered(version, **told), "production", CAUSE)
     for _ in range(20):
         record = await latest(database, version)
         if record.deployment.state is to:
             return record
         async with database.unit_of_work() as uow:
-            await worked(uow, record, "passed")
+            await advance_once(uow, record, "passed")
     raise AssertionError(f"version {version} never became {to}")
 
 
-async def hold(database: Database, model_id: str) -> None:
+async def check_invariants(database: Database, model_id: str) -> None:
     """One champion at most, one version on its way with traffic at most, weights add up to 1."""
     async with database.read() as connection:
         records = await Deployments(connection).of_model("production", model_id)
-        row = await Routes(connection).get("production", model_id)
+        row = await RouteRevisions(connection).get("production", model_id)
     champions = [r.deployment.version for r in records if r.deployment.champion]
     under_way = [r.deployment.version for r in records if r.deployment.carries_traffic]
     assert len(champions) <= 1

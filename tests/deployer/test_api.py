@@ -9,9 +9,9 @@ from loopwright_common.database.database import Database
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
-from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.domain import DeploymentState
 from tests.deployer.builders import MODEL
-from tests.deployer.lifecycle import latest, lead
+from tests.deployer.lifecycle import latest, lead_to
 
 WISH = {"by": "ada", "reason": "looks fine"}
 
@@ -31,7 +31,7 @@ async def act(api: httpx.AsyncClient, database: Database, version: int, action: 
 
 
 async def test_a_deployment_tells_its_story(api: httpx.AsyncClient, database: Database) -> None:
-    record = await lead(database, 1, State.PROMOTED)
+    record = await lead_to(database, 1, DeploymentState.PROMOTED)
 
     told = (await api.get(f"/v1/deployments/{record.deployment.id}")).json()
 
@@ -47,7 +47,7 @@ async def test_a_deployment_tells_its_story(api: httpx.AsyncClient, database: Da
 
 async def test_pages_follow_each_other(api: httpx.AsyncClient, database: Database) -> None:
     for version in (1, 2, 3):
-        await lead(database, version, State.RECEIVED)
+        await lead_to(database, version, DeploymentState.RECEIVED)
 
     first = (await api.get("/v1/deployments", params={"limit": 2})).json()
     rest = (await api.get("/v1/deployments", params={"limit": 2, "after": first["next"]})).json()
@@ -57,7 +57,9 @@ async def test_pages_follow_each_other(api: httpx.AsyncClient, database: Databas
 
 
 async def test_approval_is_asked_given_and_kept(api: httpx.AsyncClient, database: Database) -> None:
-    await lead(database, 1, State.APPROVAL, deploy={"approval": {"roles": ["approver"]}})
+    await lead_to(
+        database, 1, DeploymentState.APPROVAL, deploy={"approval": {"roles": ["approver"]}}
+    )
 
     answer = await act(api, database, 1, "approve")
 
@@ -69,8 +71,8 @@ async def test_approval_is_asked_given_and_kept(api: httpx.AsyncClient, database
 async def test_a_paused_canary_can_be_promoted_by_a_person(
     api: httpx.AsyncClient, database: Database
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
-    await lead(database, 2, State.CANARY)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY)
 
     paused = await act(api, database, 2, "pause")
     promoted = await act(api, database, 2, "promote")
@@ -83,8 +85,8 @@ async def test_a_paused_canary_can_be_promoted_by_a_person(
 async def test_an_aborted_canary_leaves_the_route(
     api: httpx.AsyncClient, database: Database
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
-    await lead(database, 2, State.CANARY)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY)
 
     aborted = await act(api, database, 2, "abort")
 
@@ -95,7 +97,7 @@ async def test_an_aborted_canary_leaves_the_route(
 async def test_an_impossible_wish_says_what_is_possible(
     api: httpx.AsyncClient, database: Database
 ) -> None:
-    await lead(database, 1, State.PACKAGING)
+    await lead_to(database, 1, DeploymentState.PACKAGING)
 
     answer = await act(api, database, 1, "promote")
     undo = await api.post(f"/v1/models/{MODEL}/undo", json=WISH)
@@ -107,7 +109,7 @@ async def test_an_impossible_wish_says_what_is_possible(
 
 async def test_undo_twice_goes_back_twice(api: httpx.AsyncClient, database: Database) -> None:
     for version in (1, 2, 3):
-        await lead(database, version, State.PROMOTED)
+        await lead_to(database, version, DeploymentState.PROMOTED)
 
     for wanted in (2, 1):
         undone = (await api.post(f"/v1/models/{MODEL}/undo", json=WISH)).json()
@@ -117,8 +119,8 @@ async def test_undo_twice_goes_back_twice(api: httpx.AsyncClient, database: Data
 async def test_the_plan_names_what_is_done_and_what_comes(
     api: httpx.AsyncClient, database: Database
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
-    record = await lead(database, 2, State.STAGING)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    record = await lead_to(database, 2, DeploymentState.STAGING)
 
     plan = (await api.get(f"/v1/deployments/{record.deployment.id}/plan")).json()["steps"]
 

@@ -15,26 +15,28 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
 from loopwright_common.storage.filesystem import DirectoryStore
-from loopwright_deployer.canary.counters import Counters
-from loopwright_deployer.controller import Worker
-from loopwright_deployer.deployments.domain import State
-from loopwright_deployer.deployments.repository import Record
-from loopwright_deployer.routing.routes import Routes
+from loopwright_deployer.canary.counters import CanaryCounters
+from loopwright_deployer.controller import DeploymentController
+from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.repository import DeploymentRecord
+from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging.runner import Workshop
+from loopwright_deployer.staging.runner import StagingRunner
 from tests.common import buses
 from tests.deployer.builders import MODEL, MODEL_ID, publish, replica
-from tests.deployer.lifecycle import latest, lead
+from tests.deployer.lifecycle import latest, lead_to
 
 IMPATIENT = {"canary": {"max_time": "0.2s"}}
 
 
 @asynccontextmanager
-async def working(database: Database, bus: EventBus, directory: Path) -> AsyncGenerator[Worker]:
+async def working(
+    database: Database, bus: EventBus, directory: Path
+) -> AsyncGenerator[DeploymentController]:
     settings = DeployerSettings(work_dir=directory / "work", spares=False)
     replicas = TableReader(bus, ReplicaReported)
-    workshop = Workshop(settings, DirectoryStore(directory / "artifacts"))
-    worker = Worker(database, workshop, replicas)
+    workshop = StagingRunner(settings, DirectoryStore(directory / "artifacts"))
+    worker = DeploymentController(database, workshop, replicas)
     tasks = [asyncio.create_task(worker.run()), asyncio.create_task(replicas.run())]
     yield worker
     for task in tasks:
@@ -43,7 +45,7 @@ async def working(database: Database, bus: EventBus, directory: Path) -> AsyncGe
     await workshop.close()
 
 
-async def until(database: Database, version: int, *states: State) -> Record:
+async def until(database: Database, version: int, *states: DeploymentState) -> DeploymentRecord:
     record = await latest(database, version)
     for _ in range(600):
         if record.deployment.state in states:
@@ -55,7 +57,7 @@ async def until(database: Database, version: int, *states: State) -> Record:
 
 async def revision(database: Database) -> int:
     async with database.read() as connection:
-        row = await Routes(connection).get("production", MODEL_ID)
+        row = await RouteRevisions(connection).get("production", MODEL_ID)
     return row.route.revision if row else 0
 
 
@@ -72,40 +74,40 @@ async def count(database: Database, version: int, calls: int, errors: int, **mor
         errors=errors, latency_edges=[0.01], latency_counts=[calls, 0], **more,
     )  # fmt: skip
     async with database.unit_of_work() as uow:
-        await Counters(uow.connection).take(told)
+        await CanaryCounters(uow.connection).take(told)
 
 
 @pytest.fixture
-async def canary(database: Database) -> Record:
+async def canary(database: Database) -> DeploymentRecord:
     """Version 1 is champion, version 2 has the first canary step."""
-    await lead(database, 1, State.PROMOTED)
-    return await lead(database, 2, State.CANARY)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    return await lead_to(database, 2, DeploymentState.CANARY)
 
 
 async def test_a_canary_with_many_errors_is_rolled_back_with_the_figures(
-    database: Database, bus: EventBus, canary: Record, tmp_path: Path
+    database: Database, bus: EventBus, canary: DeploymentRecord, tmp_path: Path
 ) -> None:
     await count(database, 1, calls=900, errors=9)
     await count(database, 2, calls=100, errors=40)
     async with working(database, bus, tmp_path):
-        record = await until(database, 2, State.ROLLED_BACK, State.PROMOTING)
+        record = await until(database, 2, DeploymentState.ROLLED_BACK, DeploymentState.PROMOTING)
 
     assert "40 of 100 calls failed on the new version" in record.deployment.why
-    assert record.deployment.state is State.ROLLED_BACK
+    assert record.deployment.state is DeploymentState.ROLLED_BACK
 
 
 async def test_a_replica_that_trips_rolls_back_at_once(
-    database: Database, bus: EventBus, canary: Record, tmp_path: Path
+    database: Database, bus: EventBus, canary: DeploymentRecord, tmp_path: Path
 ) -> None:
     async with working(database, bus, tmp_path):
         await serve(database, bus, tripped={"2": "five server errors in a row"})
-        record = await until(database, 2, State.ROLLED_BACK)
+        record = await until(database, 2, DeploymentState.ROLLED_BACK)
 
     assert "five server errors in a row" in record.deployment.why
 
 
 async def test_a_canary_moves_on_only_when_replicas_have_acknowledged(
-    database: Database, bus: EventBus, canary: Record, tmp_path: Path
+    database: Database, bus: EventBus, canary: DeploymentRecord, tmp_path: Path
 ) -> None:
     await count(database, 2, calls=1000, errors=0)
     async with working(database, bus, tmp_path):
@@ -122,11 +124,11 @@ async def test_a_canary_moves_on_only_when_replicas_have_acknowledged(
 async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
-    await lead(database, 2, State.CANARY, deploy=IMPATIENT)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY, deploy=IMPATIENT)
     await serve(database, bus)
     async with working(database, bus, tmp_path):
-        record = await until(database, 2, State.PAUSED)
+        record = await until(database, 2, DeploymentState.PAUSED)
 
     assert record.deployment.why == "inconclusive: only 0 of 30 requests"
 
@@ -134,13 +136,13 @@ async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
 async def test_a_paused_canary_is_still_rolled_back_when_it_fails(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
-    await lead(database, 2, State.CANARY, deploy=IMPATIENT)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY, deploy=IMPATIENT)
     await serve(database, bus)
     async with working(database, bus, tmp_path):
-        await until(database, 2, State.PAUSED)
+        await until(database, 2, DeploymentState.PAUSED)
         await serve(database, bus, tripped={"2": "five server errors in a row"})
-        record = await until(database, 2, State.ROLLED_BACK)
+        record = await until(database, 2, DeploymentState.ROLLED_BACK)
 
     assert "five server errors in a row" in record.deployment.why
 
@@ -148,7 +150,7 @@ async def test_a_paused_canary_is_still_rolled_back_when_it_fails(
 async def test_promotion_waits_for_a_live_replica_and_says_so(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    await lead(database, 1, State.PROMOTING)
+    await lead_to(database, 1, DeploymentState.PROMOTING)
     silent = replica(
         ServedRoute(model_id=MODEL_ID, revision=9), at=clock.now() - timedelta(seconds=20)
     )
@@ -161,20 +163,20 @@ async def test_promotion_waits_for_a_live_replica_and_says_so(
 
         await buses.until(says_so)
         await serve(database, bus)
-        await until(database, 1, State.PROMOTED)
+        await until(database, 1, DeploymentState.PROMOTED)
 
 
 async def test_a_version_that_no_replica_can_load_is_rolled_back(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    await lead(database, 1, State.PROMOTING)
+    await lead_to(database, 1, DeploymentState.PROMOTING)
     async with working(database, bus, tmp_path):
         await serve(database, bus, problems={"1": "digest does not match"})
-        record = await until(database, 1, State.ROLLED_BACK)
+        record = await until(database, 1, DeploymentState.ROLLED_BACK)
 
     assert record.deployment.why == "replica r1 cannot serve it: digest does not match"
     async with database.read() as connection:
-        row = await Routes(connection).get("production", MODEL_ID)
+        row = await RouteRevisions(connection).get("production", MODEL_ID)
     assert row is not None
     assert row.route.arms == ()
 
@@ -182,7 +184,7 @@ async def test_a_version_that_no_replica_can_load_is_rolled_back(
 async def test_a_version_that_waits_for_its_store_is_waited_for(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    await lead(database, 1, State.PROMOTING)
+    await lead_to(database, 1, DeploymentState.PROMOTING)
     async with working(database, bus, tmp_path):
         await serve(database, bus, waiting={"1": "the store is away"})
 
@@ -192,7 +194,7 @@ async def test_a_version_that_waits_for_its_store_is_waited_for(
 
         await buses.until(says_so)
         await serve(database, bus)
-        await until(database, 1, State.PROMOTED)
+        await until(database, 1, DeploymentState.PROMOTED)
 
 
 async def test_a_damaged_package_is_rejected_with_the_reason(
@@ -201,9 +203,9 @@ async def test_a_damaged_package_is_rejected_with_the_reason(
     blob = await DirectoryStore(tmp_path / "artifacts").put(b'{"files": []}')
     stored = next((tmp_path / "artifacts" / "sha256").rglob(blob.digest[7:]))
     stored.write_bytes(b"damaged")
-    await lead(database, 1, State.RECEIVED, digest=blob.digest)
+    await lead_to(database, 1, DeploymentState.RECEIVED, digest=blob.digest)
     async with working(database, bus, tmp_path):
-        record = await until(database, 1, State.REJECTED)
+        record = await until(database, 1, DeploymentState.REJECTED)
 
     assert "is damaged" in record.deployment.why
 
@@ -211,9 +213,9 @@ async def test_a_damaged_package_is_rejected_with_the_reason(
 async def test_a_step_that_fails_says_why_and_is_tried_again(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    await lead(database, 1, State.RECEIVED, digest="sha256:" + "a" * 64)
+    await lead_to(database, 1, DeploymentState.RECEIVED, digest="sha256:" + "a" * 64)
     async with working(database, bus, tmp_path):
-        record = await until(database, 1, State.PACKAGING)
+        record = await until(database, 1, DeploymentState.PACKAGING)
         for _ in range(200):
             if record.deployment.waits:
                 break

@@ -6,8 +6,8 @@ from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer, Patience
 from loopwright_common.events import AliasChanged, EventData, ServingMeasured
 from loopwright_common.observability.metrics import Metrics
-from loopwright_deployer.canary.counters import Counters
-from loopwright_deployer.canary.sequential_tests import Counted
+from loopwright_deployer.canary.counters import CanaryCounters
+from loopwright_deployer.canary.sequential_tests import CounterKey
 from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.handlers import Lifecycle
 from tests.deployer.builders import MODEL, MODEL_ID, event_of, registered
@@ -70,8 +70,8 @@ async def test_counters_take_the_maximum_in_any_order(database: Database, bus: E
     await deliver(database, bus, measured(30, 2), measured(10), measured(20, 1), times=2)
 
     async with database.read() as connection:
-        counters = await Counters(connection).of("production", MODEL_ID)
-    kept = counters[Counted("r", "e", 1, 2)]
+        counters = await CanaryCounters(connection).of("production", MODEL_ID)
+    kept = counters[CounterKey("r", "e", 1, 2)]
     assert (kept.calls, kept.errors, kept.latency_counts) == (30, 2, (30, 0))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from loopwright_deployer.packaging.build import Job, build
+from loopwright_deployer.packaging.build import PackagingJob, build_package
 
 Fitted = tuple[Any, Any, str]
 """An estimator, rows to answer, and the format it is served in."""
@@ -22,7 +22,9 @@ def packaged(directory: Path, model: Any, rows: Any, **more: Any) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _log(directory / "logged", model, rows, **more)
-        build(Job(directory / "logged", directory / "served", "sha256:" + "1" * 64))
+        build_package(
+            PackagingJob(directory / "logged", directory / "served", "sha256:" + "1" * 64)
+        )
     return directory / "served"
 
 

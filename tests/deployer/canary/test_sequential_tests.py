@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from loopwright_deployer.canary.sequential_tests import (
     ERROR_ALPHA,
-    Counted,
-    Counter,
-    StepTally,
-    judge_errors,
-    judge_latency,
-    merged,
-    slow_limit,
-    tally,
+    CallCounter,
+    CounterKey,
+    StepCounts,
+    compare_errors,
+    compare_latency,
+    count_step,
+    latency_limit,
+    merge_reports,
 )
 
 EDGES = (0.001, 0.002, 0.004, 0.008, 0.016)
@@ -29,11 +29,11 @@ def looks(seed: int, canary_rate: float, share: float = 0.1, requests: int = 20_
     failed = draw.random(requests) < np.where(canary, canary_rate, 0.02)
     for end in range(requests // 50, requests + 1, requests // 50):
         own, bad = canary[:end], failed[:end]
-        step = StepTally(
-            Counter(int(own.sum()), int((own & bad).sum())),
-            Counter(int((~own).sum()), int((~own & bad).sum())),
+        step = StepCounts(
+            CallCounter(int(own.sum()), int((own & bad).sum())),
+            CallCounter(int((~own).sum()), int((~own & bad).sum())),
         )
-        if judge_errors([step], 1.5).verdict == "failed":
+        if compare_errors([step], 1.5).verdict == "failed":
             return True
     return False
 
@@ -58,35 +58,35 @@ def test_three_and_six_times_the_errors_are_caught(rate: float, least: float) ->
 
 
 def test_evidence_of_the_steps_multiplies() -> None:
-    step = StepTally(Counter(100, 10), Counter(900, 10))
+    step = StepCounts(CallCounter(100, 10), CallCounter(900, 10))
 
-    once, twice = judge_errors([step], 1.5), judge_errors([step, step], 1.5)
+    once, twice = compare_errors([step], 1.5), compare_errors([step, step], 1.5)
 
     assert once.measured is not None
     assert twice.measured == pytest.approx(once.measured**2)
 
 
 def test_no_calls_are_inconclusive_never_passed() -> None:
-    assert judge_errors([StepTally()], 1.5).verdict == "inconclusive"
-    assert judge_latency([StepTally()], Counter(), 2.0).verdict == "inconclusive"
+    assert compare_errors([StepCounts()], 1.5).verdict == "inconclusive"
+    assert compare_latency([StepCounts()], CallCounter(), 2.0).verdict == "inconclusive"
 
 
-def latencies(fast: int, slow: int) -> Counter:
-    return Counter(fast + slow, 0, EDGES, (fast, 0, 0, 0, slow, 0))
+def latencies(fast: int, slow: int) -> CallCounter:
+    return CallCounter(fast + slow, 0, EDGES, (fast, 0, 0, 0, slow, 0))
 
 
 def test_a_slow_canary_fails_and_a_slow_hour_does_not() -> None:
     warm_up = latencies(1000, 10)
-    slow_canary = StepTally(latencies(50, 50), latencies(900, 5))
-    slow_hour = StepTally(latencies(50, 50), latencies(450, 450))
+    slow_canary = StepCounts(latencies(50, 50), latencies(900, 5))
+    slow_hour = StepCounts(latencies(50, 50), latencies(450, 450))
 
-    assert judge_latency([slow_canary], warm_up, 2.0).verdict == "failed"
-    assert judge_latency([slow_hour], warm_up, 2.0).verdict == "passed"
+    assert compare_latency([slow_canary], warm_up, 2.0).verdict == "failed"
+    assert compare_latency([slow_hour], warm_up, 2.0).verdict == "passed"
 
 
 def test_the_limit_is_an_edge_at_or_above_the_ratio_of_p95() -> None:
-    assert slow_limit(latencies(100, 0), 1.5) == 0.002
-    assert slow_limit(latencies(5, 0), 1.5) is None
+    assert latency_limit(latencies(100, 0), 1.5) == 0.002
+    assert latency_limit(latencies(5, 0), 1.5) is None
 
 
 def test_reports_merge_to_the_same_in_any_order() -> None:
@@ -94,9 +94,9 @@ def test_reports_merge_to_the_same_in_any_order() -> None:
 
     results = set()
     for order in permutations([*reports, reports[1]]):
-        total: Counter | None = None
+        total: CallCounter | None = None
         for one in order:
-            total = merged(total, one)
+            total = merge_reports(total, one)
         results.add(total)
 
     assert results == {reports[2]}
@@ -105,9 +105,9 @@ def test_reports_merge_to_the_same_in_any_order() -> None:
 @given(st.integers(0, 50), st.integers(0, 50))
 def test_replicas_and_epochs_add_up(first: int, second: int) -> None:
     counters = {
-        Counted("a", "1", 7, 2): Counter(first, 0),
-        Counted("a", "2", 7, 2): Counter(second, 1),
-        Counted("a", "2", 6, 2): Counter(1000, 9),
+        CounterKey("a", "1", 7, 2): CallCounter(first, 0),
+        CounterKey("a", "2", 7, 2): CallCounter(second, 1),
+        CounterKey("a", "2", 6, 2): CallCounter(1000, 9),
     }
 
-    assert tally(counters, 7, canary=2, champion=1).canary == Counter(first + second, 1)
+    assert count_step(counters, 7, canary=2, champion=1).canary == CallCounter(first + second, 1)

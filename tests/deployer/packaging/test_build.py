@@ -8,7 +8,7 @@ import pytest
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_deployer.packaging.build import Job, build
+from loopwright_deployer.packaging.build import PackagingJob, build_package
 from tests.deployer.builders import (
     COLUMNS,
     customers,
@@ -25,7 +25,7 @@ EXAMPLE = [[30, 0.5, "nurse"], [60, -0.5, "clerk"]]
 
 def packed(source: Path, rows: Path | None = None) -> ServingSpec:
     target = source.parent / "target"
-    build(Job(source, target, "sha256:" + "1" * 64, rows))
+    build_package(PackagingJob(source, target, "sha256:" + "1" * 64, rows))
     return ServingSpec.model_validate_json((target / SPEC_FILE).read_text())
 
 

@@ -18,11 +18,11 @@ from sklearn.ensemble import RandomForestClassifier
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.river_package import save
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_deployer.packaging.build import Job, build
+from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.packaging.formats.skops import VARIABLE
 from loopwright_deployer.packaging.isolated import GRANT, Grant
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging.warm_processes import SCORER, Spare, staging_scorer
+from loopwright_deployer.staging.warm_processes import SCORER, WarmProcessPool, staging_scorer
 from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import load
 from loopwright_scorer.tensors.example_rows import example_of
@@ -47,7 +47,7 @@ class Plough(RegressorMixin, BaseEstimator):
 
 def packed(source: Path, grant: Grant) -> ServingSpec:
     target = source.parent / "target"
-    build(Job(source, target, "sha256:" + "1" * 64, grant=grant))
+    build_package(PackagingJob(source, target, "sha256:" + "1" * 64, grant=grant))
     return ServingSpec.model_validate_json((target / SPEC_FILE).read_text())
 
 
@@ -120,7 +120,7 @@ async def test_a_granted_pickle_is_described_by_its_own_process_and_staged(tmp_p
     assert spec.isolated is not None
     assert spec.isolated.requirements == ["scikit-learn", "pandas"]
     async with AsyncExitStack() as stack:
-        spare = Spare(SCORER, tmp_path / "log")
+        spare = WarmProcessPool(SCORER, tmp_path / "log")
         scorer = staging_scorer(spare, tmp_path / "target", "bank", 1)
         url = await stack.enter_async_context(scorer)
         names = {"age": "INT64", "rate": "FP64", "job": "BYTES"}

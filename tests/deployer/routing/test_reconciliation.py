@@ -14,12 +14,12 @@ from loopwright_common.database.database import Database
 from loopwright_common.delivery.outbox_relay import Relay
 from loopwright_common.events import ReplicaReported, ServedRoute
 from loopwright_common.observability.metrics import Metrics
-from loopwright_deployer.canary.acknowledgement import SILENT_AFTER, Wanted, missed_by
-from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.canary.acknowledgement import SILENT_AFTER, PublishedRevision, missed_by
+from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.tables import routes
-from loopwright_deployer.routing.reconciliation import Upkeep
-from tests.deployer.builders import MODEL_ID, everything_said, publish, replica
-from tests.deployer.lifecycle import lead
+from loopwright_deployer.routing.reconciliation import RouteReconciliation
+from tests.deployer.builders import MODEL_ID, publish, published_events, replica
+from tests.deployer.lifecycle import lead_to
 
 NOW = clock.now()
 LONG_AGO = NOW - timedelta(minutes=1)
@@ -37,7 +37,7 @@ async def replicas(bus: EventBus) -> AsyncGenerator[TableReader[ReplicaReported]
 def missed(revision: int | None, at: datetime = NOW, **more: object) -> list[str]:
     """Who has missed revision 2 of a minute ago, when one replica reports this."""
     routes = [ServedRoute.model_validate({"model_id": MODEL_ID, "revision": revision, **more})] if revision else []  # fmt: skip  # noqa: E501
-    wanted = Wanted("production", MODEL_ID, 2, LONG_AGO)
+    wanted = PublishedRevision("production", MODEL_ID, 2, LONG_AGO)
     return missed_by(wanted, [replica(*routes, at=at)], NOW)
 
 
@@ -54,7 +54,7 @@ def test_only_a_live_replica_without_a_reason_has_missed_a_route() -> None:
 async def test_a_route_that_a_replica_missed_is_told_again(
     database: Database, bus: EventBus, replicas: TableReader[ReplicaReported]
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
     async with database.unit_of_work() as uow:
         await uow.connection.execute(sa.update(routes).values(changed_at=LONG_AGO))
     relay = asyncio.create_task(Relay(database, bus, Metrics()).run())
@@ -63,9 +63,9 @@ async def test_a_route_that_a_replica_missed_is_told_again(
     while "r1" not in replicas.rows:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
-    await Upkeep(database, bus, replicas).look()
+    await RouteReconciliation(database, bus, replicas).look()
 
-    while len(told := await everything_said(bus, "routes-changed")) < 2:  # noqa: ASYNC110
+    while len(told := await published_events(bus, "routes-changed")) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     relay.cancel()
     await asyncio.gather(relay, return_exceptions=True)
@@ -81,7 +81,7 @@ async def test_a_silent_replica_is_taken_off_the_table(
     while len(replicas.rows) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
-    upkeep = Upkeep(database, bus, replicas)
+    upkeep = RouteReconciliation(database, bus, replicas)
     await upkeep.look()
     await upkeep.look()
 

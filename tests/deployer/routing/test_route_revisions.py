@@ -6,12 +6,12 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import AliasChanged, RoutesChanged
-from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.routing import route_revisions
-from loopwright_deployer.routing.routes import RouteRow, Routes
+from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
 from loopwright_deployer.staging.redaction import require_redacted_inputs
 from tests.deployer.builders import MODEL, MODEL_ID
-from tests.deployer.lifecycle import lead
+from tests.deployer.lifecycle import lead_to
 from tests.deployer.test_handlers import deliver
 
 
@@ -21,7 +21,7 @@ def alias(name: str, version: int | None) -> AliasChanged:
 
 async def route(database: Database) -> RouteRow:
     async with database.read() as connection:
-        row = await Routes(connection).get("production", MODEL_ID)
+        row = await RouteRevisions(connection).get("production", MODEL_ID)
     assert row is not None
     return row
 
@@ -34,7 +34,7 @@ async def test_a_named_version_stays_loaded_until_its_name_moves(
     database: Database, bus: EventBus
 ) -> None:
     for version in (1, 2, 3):
-        await lead(database, version, State.PROMOTED, deploy={"keep": 1})
+        await lead_to(database, version, DeploymentState.PROMOTED, deploy={"keep": 1})
     assert kept(await route(database)) == {2}
 
     await deliver(database, bus, alias("stable", 1), alias("champion", 3), times=2)
@@ -50,12 +50,12 @@ async def test_a_named_version_stays_loaded_until_its_name_moves(
 async def test_a_name_is_told_once_its_version_has_passed_staging(
     database: Database, bus: EventBus
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
     await deliver(database, bus, alias("next", 2))
     before = await route(database)
-    await lead(database, 2, State.VALIDATED, deploy={"approval": {}})
+    await lead_to(database, 2, DeploymentState.VALIDATED, deploy={"approval": {}})
     async with database.unit_of_work() as uow:
-        await route_revisions.name_versions(uow, "production", MODEL_ID)
+        await route_revisions.publish_aliases(uow, "production", MODEL_ID)
 
     after = await route(database)
     assert (before.aliases, kept(before)) == ({}, set())
@@ -65,14 +65,14 @@ async def test_a_name_is_told_once_its_version_has_passed_staging(
 async def test_a_canarys_evidence_goes_on_when_a_name_moves(
     database: Database, bus: EventBus
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
-    record = await lead(database, 2, State.CANARY)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    record = await lead_to(database, 2, DeploymentState.CANARY)
     before = await route(database)
     await deliver(database, bus, alias("newest", 2))
 
     after = await route(database)
     async with database.read() as connection:
-        revisions = await Routes(connection).revisions_of(record.deployment.id)
+        revisions = await RouteRevisions(connection).revisions_of(record.deployment.id)
     assert after.route.arms == before.route.arms
     assert after.aliases == {"newest": 2}
     assert list(revisions) == [before.route.revision, after.route.revision]
@@ -82,7 +82,7 @@ async def test_the_scorers_are_told_aliases_and_what_to_record(
     database: Database, bus: EventBus
 ) -> None:
     record = {"sample": 0.5, "redact": ["age"]}
-    await lead(database, 1, State.PROMOTED, deploy={"record": record})
+    await lead_to(database, 1, DeploymentState.PROMOTED, deploy={"record": record})
     await deliver(database, bus, alias("stable", 1))
     row = await route(database)
 
@@ -93,8 +93,12 @@ async def test_the_scorers_are_told_aliases_and_what_to_record(
 
 async def test_a_redacted_name_that_is_no_input_is_refused(database: Database) -> None:
     signature = {"inputs": [{"name": "age", "type": "long"}]}
-    record = await lead(
-        database, 1, State.RECEIVED, signature=signature, deploy={"record": {"redact": ["agee"]}}
+    record = await lead_to(
+        database,
+        1,
+        DeploymentState.RECEIVED,
+        signature=signature,
+        deploy={"record": {"redact": ["agee"]}},
     )
 
     with pytest.raises(InvalidError, match=r"deploy\.record\.redact: 'agee'.*inputs are age"):

@@ -24,23 +24,23 @@ from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.web.app import create_app
 from loopwright_deployer import operator_actions
 from loopwright_deployer.api import create_router
-from loopwright_deployer.canary.counters import Counters
-from loopwright_deployer.canary.sequential_tests import Counted
+from loopwright_deployer.canary.counters import CanaryCounters
+from loopwright_deployer.canary.sequential_tests import CounterKey
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.domain import State
-from loopwright_deployer.deployments.ownership import lease_of
+from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.ownership import lease_name
 from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.main import MIGRATIONS
-from loopwright_deployer.operator_actions import Wish
-from loopwright_deployer.routing.routes import Routes
+from loopwright_deployer.operator_actions import OperatorRequest
+from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging.runner import Workshop
-from loopwright_deployer.steps import Steps
+from loopwright_deployer.staging.runner import StagingRunner
+from loopwright_deployer.steps import DeploymentSteps
 from tests.deployer.builders import MODEL, MODEL_ID, registered
-from tests.deployer.lifecycle import CAUSE, latest, lead
+from tests.deployer.lifecycle import CAUSE, latest, lead_to
 
 PLACE = ("production", MODEL_ID)
-WISH = Wish("ada", "because")
+WISH = OperatorRequest("ada", "because")
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 Work = Callable[[UnitOfWork], Awaitable[object]]
 
@@ -66,10 +66,12 @@ async def _do(database: Database, work: Work) -> None:
         await work(uow)
 
 
-def steps_of(database: Database, bus: EventBus, tmp_path: Path, lease: leases.Lease) -> Steps:
+def steps_of(
+    database: Database, bus: EventBus, tmp_path: Path, lease: leases.Lease
+) -> DeploymentSteps:
     settings = DeployerSettings(work_dir=tmp_path / "work", spares=False)
-    workshop = Workshop(settings, DirectoryStore(tmp_path / "artifacts"))
-    return Steps(database, workshop, TableReader(bus, ReplicaReported), lease)
+    workshop = StagingRunner(settings, DirectoryStore(tmp_path / "artifacts"))
+    return DeploymentSteps(database, workshop, TableReader(bus, ReplicaReported), lease)
 
 
 def measured(calls: int, slow: int) -> ServingMeasured:
@@ -85,23 +87,23 @@ async def test_versions_heard_of_at_once_do_not_miss_each_other(
     database: Database, other: Database
 ) -> None:
     def receive(version: int) -> Work:
-        return lambda uow: service.receive(uow, registered(version), "production", CAUSE)
+        return lambda uow: service.start_deployment(uow, registered(version), "production", CAUSE)
 
     await at_once(database, receive(1), other, receive(2))
 
-    assert (await latest(database, 1)).deployment.state is State.SUPERSEDED
-    assert (await latest(database, 2)).deployment.state is State.RECEIVED
+    assert (await latest(database, 1)).deployment.state is DeploymentState.SUPERSEDED
+    assert (await latest(database, 2)).deployment.state is DeploymentState.RECEIVED
 
 
 @on_postgresql
 async def test_of_two_wishes_at_once_the_later_one_hears_of_the_earlier(
     database: Database, other: Database
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
-    record = await lead(database, 2, State.CANARY)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    record = await lead_to(database, 2, DeploymentState.CANARY)
 
     async def wished(uow: UnitOfWork, name: str) -> None:
-        current = await service.held(uow, record.deployment.id)
+        current = await service.lock_deployment(uow, record.deployment.id)
         await operator_actions.ACTIONS[name](uow, current, WISH)
 
     with pytest.raises(ExceptionGroup) as refused:
@@ -110,7 +112,7 @@ async def test_of_two_wishes_at_once_the_later_one_hears_of_the_earlier(
         )
 
     assert "is promoting" in str(refused.value.exceptions[0])
-    assert (await latest(database, 2)).deployment.state is State.PROMOTING
+    assert (await latest(database, 2)).deployment.state is DeploymentState.PROMOTING
 
 
 @on_postgresql
@@ -119,39 +121,39 @@ async def test_counters_merged_at_once_lose_nothing(
     database: Database, other: Database, known: bool
 ) -> None:
     def take(calls: int, slow: int) -> Work:
-        return lambda uow: Counters(uow.connection).take(measured(calls, slow))
+        return lambda uow: CanaryCounters(uow.connection).take(measured(calls, slow))
 
     if known:
         await _do(database, take(10, 1))
     await at_once(database, take(30, 2), other, take(20, 9))
 
     async with database.read() as connection:
-        kept = (await Counters(connection).of(*PLACE))[Counted("r", "e", 1, 2)]
+        kept = (await CanaryCounters(connection).of(*PLACE))[CounterKey("r", "e", 1, 2)]
     assert (kept.calls, kept.latency_counts) == (30, (28, 9))
 
 
 async def test_what_is_wished_during_a_step_is_kept(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    seen = await lead(database, 1, State.RECEIVED)
+    seen = await lead_to(database, 1, DeploymentState.RECEIVED)
     async with database.unit_of_work() as uow:
-        lease = await leases.take(uow, lease_of(seen.deployment.id))
+        lease = await leases.take(uow, lease_name(seen.deployment.id))
         told = AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=1, by="ada")
-        await operator_actions.wish_for_champion(uow, "production", told)
+        await operator_actions.request_champion(uow, "production", told)
     assert lease is not None
 
-    await steps_of(database, bus, tmp_path, lease).by_state[State.RECEIVED](seen)
+    await steps_of(database, bus, tmp_path, lease).by_state[DeploymentState.RECEIVED](seen)
 
     deployment = (await latest(database, 1)).deployment
-    assert deployment.state is State.PACKAGING
+    assert deployment.state is DeploymentState.PACKAGING
     assert deployment.forced == "ada: alias champion set to version 1"
 
 
 async def test_a_deployer_that_was_away_too_long_changes_nothing(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    seen = await lead(database, 1, State.RECEIVED)
-    name = lease_of(seen.deployment.id)
+    seen = await lead_to(database, 1, DeploymentState.RECEIVED)
+    name = lease_name(seen.deployment.id)
     async with database.unit_of_work() as uow:
         lost = await leases.take(uow, name, timedelta(milliseconds=1))
     await asyncio.sleep(0.01)
@@ -161,7 +163,7 @@ async def test_a_deployer_that_was_away_too_long_changes_nothing(
 
     steps = steps_of(database, bus, tmp_path, lost)
     with pytest.raises(LeaseLostError):
-        await steps.by_state[State.RECEIVED](seen)
+        await steps.by_state[DeploymentState.RECEIVED](seen)
     with pytest.raises(LeaseLostError):
         await steps.explain(seen, "still here")
 
@@ -171,13 +173,13 @@ async def test_a_deployer_that_was_away_too_long_changes_nothing(
 async def test_the_database_has_room_for_one_champion_and_one_on_its_way(
     database: Database,
 ) -> None:
-    await lead(database, 1, State.PROMOTED)
-    canary = await lead(database, 2, State.CANARY)
-    third = await lead(database, 3, State.VALIDATED)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    canary = await lead_to(database, 2, DeploymentState.CANARY)
+    third = await lead_to(database, 3, DeploymentState.VALIDATED)
 
     for forbidden in (
-        replace(third.deployment, state=State.CANARY),
-        replace(third.deployment, state=State.PAUSED, paused_from=State.CANARY),
+        replace(third.deployment, state=DeploymentState.CANARY),
+        replace(third.deployment, state=DeploymentState.PAUSED, paused_from=DeploymentState.CANARY),
         replace(third.deployment, champion=True),
     ):
         with pytest.raises(ConflictError, match="another version of the model"):
@@ -191,16 +193,16 @@ async def test_the_database_has_room_for_one_champion_and_one_on_its_way(
 
 
 async def test_a_route_is_never_replaced_by_one_that_is_no_newer(database: Database) -> None:
-    await lead(database, 1, State.PROMOTED)
-    await lead(database, 2, State.CANARY)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY)
     async with database.read() as connection:
-        row = await Routes(connection).get(*PLACE)
+        row = await RouteRevisions(connection).get(*PLACE)
     assert row is not None
 
     async def put(revision: int) -> None:
         older = replace(row, route=replace(row.route, revision=revision))
         async with database.unit_of_work() as uow:
-            await Routes(uow.connection).put(older)
+            await RouteRevisions(uow.connection).put(older)
 
     for revision in (row.route.revision, row.route.revision - 1):
         with pytest.raises(ConflictError):
@@ -211,14 +213,14 @@ async def test_a_route_is_never_replaced_by_one_that_is_no_newer(database: Datab
 async def test_people_learn_who_works_on_a_deployment_and_when_another_will(
     database: Database,
 ) -> None:
-    deployment = (await lead(database, 1, State.RECEIVED)).deployment
+    deployment = (await lead_to(database, 1, DeploymentState.RECEIVED)).deployment
     app = create_app("deployer", Metrics(), {})
     app.include_router(create_router(database, "production", lambda: None, timedelta(seconds=10)))
     api = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1")
 
     async def told(remaining: float) -> str:
         async with database.unit_of_work() as uow:
-            lease = await leases.take(uow, lease_of(deployment.id), timedelta(seconds=remaining))
+            lease = await leases.take(uow, lease_name(deployment.id), timedelta(seconds=remaining))
         shown = (await api.get(f"/v1/deployments/{deployment.id}")).json()["why"]
         assert lease is not None
         async with database.unit_of_work() as uow:

@@ -14,12 +14,12 @@ from loopwright_common.database.database import Database
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.domain import IN_WORKSHOP, Deployment, State
+from loopwright_deployer.deployments.domain import IN_WORKSHOP, Deployment, DeploymentState
 from loopwright_deployer.deployments.repository import Deployments
-from loopwright_deployer.deployments.retry_schedule import Outage, lasting
+from loopwright_deployer.deployments.retry_schedule import Outage, next_retry
 from loopwright_deployer.packaging.formats.skops import VARIABLE
 from tests.deployer.builders import registered
-from tests.deployer.lifecycle import CAUSE, latest, lead
+from tests.deployer.lifecycle import CAUSE, latest, lead_to
 from tests.deployer.packaging.test_isolated import PLOUGH, ploughed
 from tests.deployer.test_api import api
 from tests.deployer.test_controller import until, working
@@ -30,7 +30,7 @@ __all__ = ["api"]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 LIMIT = "LOOPWRIGHT_DEPLOYER_INDEX_OUTAGE_SECONDS"
-AFTER_STAGING = sorted(set(State) - IN_WORKSHOP)
+AFTER_STAGING = sorted(set(DeploymentState) - IN_WORKSHOP)
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -52,7 +52,7 @@ async def receive(database: Database, tmp_path: Path, *requirements: str) -> Non
     """Register version 1, of a module that nobody has here."""
     source = ploughed(tmp_path / "source", *requirements)
     digest = await store_package(DirectoryStore(tmp_path / "artifacts"), source)
-    await lead(database, 1, State.RECEIVED, digest=digest)
+    await lead_to(database, 1, DeploymentState.RECEIVED, digest=digest)
 
 
 async def postponed(database: Database) -> Deployment:
@@ -75,9 +75,9 @@ async def test_a_deployment_waits_for_the_index_and_another_deployer_goes_on(
         waiting = await postponed(database)
     index.status = 200
     async with working(database, bus, tmp_path):
-        done = (await until(database, 1, State.PROMOTING)).deployment
+        done = (await until(database, 1, DeploymentState.PROMOTING)).deployment
 
-    assert waiting.state is State.PACKAGING
+    assert waiting.state is DeploymentState.PACKAGING
     assert "the package index cannot be reached: uv says:" in str(waiting.waits)
     assert "503 Service Unavailable" in str(waiting.waits)
     assert (done.failing_since, done.retry_at, done.deadline) == (None, None, None)
@@ -96,7 +96,7 @@ async def test_an_outage_counts_through_a_restart_and_past_the_limit_rejects_wit
         record = await until(database, 1, *AFTER_STAGING)
 
     assert waiting.failing_since is not None
-    assert record.deployment.state is State.REJECTED
+    assert record.deployment.state is DeploymentState.REJECTED
     since = f"failing since {clock.to_text(waiting.failing_since)}"
     remedies = (LIMIT, "UV_DEFAULT_INDEX", "register the package as a new version")
     assert all(told in record.deployment.why for told in (since, *remedies, "Connection refused"))
@@ -111,7 +111,7 @@ async def test_what_the_index_does_not_have_is_rejected_at_the_first_try(
     async with working(database, bus, tmp_path):
         record = await until(database, 1, *AFTER_STAGING)
 
-    assert record.deployment.state is State.REJECTED
+    assert record.deployment.state is DeploymentState.REJECTED
     assert "cannot be built: uv says: error: No solution found" in record.deployment.why
     assert "plough==9.0" in record.deployment.why
 
@@ -119,7 +119,7 @@ async def test_what_the_index_does_not_have_is_rejected_at_the_first_try(
 async def test_people_and_programs_see_since_when_and_until_when(
     database: Database, api: httpx.AsyncClient
 ) -> None:
-    record = await lead(database, 1, State.PACKAGING)
+    record = await lead_to(database, 1, DeploymentState.PACKAGING)
     async with database.unit_of_work() as uow:
         await service.postpone(uow, record, "the index is away", HOUR)
 
@@ -139,17 +139,17 @@ async def test_deployments_that_wait_for_the_index_take_no_place_from_others(
     for name in ("a", "b", "c"):
         async with database.unit_of_work() as uow:
             told = registered(1, model_id=name, model=name)
-            await service.receive(uow, told, "production", CAUSE)
+            await service.start_deployment(uow, told, "production", CAUSE)
             waiting = (await Deployments(uow.connection).of_model("production", name))[0]
             outage = Outage(clock.now(), later, later)
             await Deployments(uow.connection).postpone(waiting.deployment, outage, "away")
-    await lead(database, 1, State.RECEIVED)
+    await lead_to(database, 1, DeploymentState.RECEIVED)
     async with working(database, bus, tmp_path):
-        await until(database, 1, State.PACKAGING)
+        await until(database, 1, DeploymentState.PACKAGING)
 
     async with database.read() as connection:
         waiting = (await Deployments(connection).of_model("production", "a"))[0]
-    assert waiting.deployment.state is State.RECEIVED
+    assert waiting.deployment.state is DeploymentState.RECEIVED
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_a_pause_is_as_long_as_the_outage_up_to_five_minutes_and_the_end(
 ) -> None:
     now = NOON + timedelta(seconds=lasted)
 
-    assert lasting(NOON, now, HOUR) == Outage(NOON, now + timedelta(seconds=pause), NOON + HOUR)
+    assert next_retry(NOON, now, HOUR) == Outage(NOON, now + timedelta(seconds=pause), NOON + HOUR)
 
 
 def test_at_the_limit_there_is_no_other_try() -> None:
-    assert lasting(NOON, NOON + HOUR, HOUR) is None
-    assert lasting(NOON, NOON, timedelta()) is None
+    assert next_retry(NOON, NOON + HOUR, HOUR) is None
+    assert next_retry(NOON, NOON, timedelta()) is None

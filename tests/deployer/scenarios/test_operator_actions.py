@@ -8,7 +8,7 @@ import pytest
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.storage.filesystem import DirectoryStore
 from tests.deployer.builders import COLUMNS, graph_of, onnx_package, pipeline
-from tests.deployer.harness import Composed, composed
+from tests.deployer.harness import DeployerHarness, running_harness
 
 NO_PATIENCE = {"canary": {"steps": [{"weight": 0.5, "min_requests": 10}], "max_time": "0.5s"}}
 PATIENCE = {"canary": {"steps": [{"weight": 0.5, "min_requests": 10}]}}
@@ -23,15 +23,17 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def house(
     tmp_path: Path, bus: EventBus, store: DirectoryStore, package: Path
-) -> AsyncGenerator[Composed, None]:
+) -> AsyncGenerator[DeployerHarness, None]:
     """Version 1 is champion."""
-    async with composed(tmp_path, bus, store, package) as house:
+    async with running_harness(tmp_path, bus, store, package) as house:
         await house.register(1)
         await house.reaches(1, "promoted")
         yield house
 
 
-async def test_a_version_without_traffic_pauses_and_a_person_decides(house: Composed) -> None:
+async def test_a_version_without_traffic_pauses_and_a_person_decides(
+    house: DeployerHarness,
+) -> None:
     await house.register(2, deploy=NO_PATIENCE)
     await house.reaches(2, "paused", why="inconclusive: only 0 of 10 requests")
     await house.answers({"1", "2"}.__eq__)
@@ -46,7 +48,7 @@ async def test_a_version_without_traffic_pauses_and_a_person_decides(house: Comp
     assert (await house.deployment(2))["state"] == "rolled-back"
 
 
-async def test_a_version_with_traffic_is_promoted_by_itself(house: Composed) -> None:
+async def test_a_version_with_traffic_is_promoted_by_itself(house: DeployerHarness) -> None:
     await house.register(2, deploy=PATIENCE)
     await house.reaches(2, "canary")
     await house.answers({"2"}.__eq__)
@@ -54,7 +56,7 @@ async def test_a_version_with_traffic_is_promoted_by_itself(house: Composed) -> 
     assert (await house.reaches(2, "promoted"))["champion"]
 
 
-async def test_a_resumed_canary_gets_its_time_anew(house: Composed) -> None:
+async def test_a_resumed_canary_gets_its_time_anew(house: DeployerHarness) -> None:
     await house.register(2, deploy=NO_PATIENCE)
     await house.reaches(2, "paused")
 
@@ -65,7 +67,9 @@ async def test_a_resumed_canary_gets_its_time_anew(house: Composed) -> None:
     assert states[-4:] == ["canary", "paused", "canary", "paused"]
 
 
-async def test_a_newer_version_waits_for_a_paused_canary_and_says_so(house: Composed) -> None:
+async def test_a_newer_version_waits_for_a_paused_canary_and_says_so(
+    house: DeployerHarness,
+) -> None:
     await house.register(2, deploy=NO_PATIENCE)
     await house.reaches(2, "paused")
     await house.register(3)
@@ -78,7 +82,7 @@ async def test_a_newer_version_waits_for_a_paused_canary_and_says_so(house: Comp
 
 
 async def test_a_newer_version_takes_the_place_of_one_paused_before_its_canary(
-    house: Composed,
+    house: DeployerHarness,
 ) -> None:
     await house.register(2, deploy={"approval": {"roles": ["approver"], "within": "0.1s"}})
     await house.reaches(2, "paused", why="nobody approved in time")

@@ -18,13 +18,13 @@ from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import AliasChanged
 from loopwright_deployer import operator_actions
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.main import MIGRATIONS
 from tests.deployer.builders import registered
-from tests.deployer.lifecycle import CAUSE, hold, worked
+from tests.deployer.lifecycle import CAUSE, advance_once, check_invariants
 
 ENVIRONMENT = "production"
-WISH = operator_actions.Wish("ada", "why not")
+WISH = operator_actions.OperatorRequest("ada", "why not")
 VERSIONS = st.integers(1, 3)
 VERDICTS = st.sampled_from(["passed", "passed", "passed", "failed", "inconclusive"])
 Move = tuple[str, int, str]
@@ -56,26 +56,26 @@ class Deployer:
                 async with self._database.unit_of_work() as uow:
                     await self._move(uow, kind, version, what, seen)
 
-    async def _seen(self, version: int) -> Record | None:
+    async def _seen(self, version: int) -> DeploymentRecord | None:
         async with self._database.read() as connection:
             records = await Deployments(connection).of_model(ENVIRONMENT, self._name)
         return next((r for r in records if r.deployment.version == version), None)
 
     async def _move(
-        self, uow: UnitOfWork, kind: str, version: int, what: str, seen: Record | None
+        self, uow: UnitOfWork, kind: str, version: int, what: str, seen: DeploymentRecord | None
     ) -> None:
         names = {"model_id": self._name, "model": self._name}
         if kind == "register":
-            await service.receive(uow, registered(version, **names), ENVIRONMENT, CAUSE)
+            await service.start_deployment(uow, registered(version, **names), ENVIRONMENT, CAUSE)
         elif kind == "alias":
             told = AliasChanged(alias="champion", version=version, by="ada", **names)
-            await operator_actions.wish_for_champion(uow, ENVIRONMENT, told)
+            await operator_actions.request_champion(uow, ENVIRONMENT, told)
         elif kind == "undo":
             await operator_actions.undo(uow, ENVIRONMENT, self._name, WISH)
         elif seen and kind == "work":
-            await worked(uow, await service.unmoved(uow, seen), what)
+            await advance_once(uow, await service.lock_unchanged(uow, seen), what)
         elif seen:
-            current = await service.held(uow, seen.deployment.id)
+            current = await service.lock_deployment(uow, seen.deployment.id)
             await operator_actions.ACTIONS[what](uow, current, WISH)
 
 
@@ -93,7 +93,7 @@ def test_two_deployers_side_by_side_keep_one_champion_and_growing_routes(
         def side_by_side(first: list[Move], second: list[Move]) -> None:
             name = f"model-{next(numbers)}"
             runner.run(race(Deployer(one, name), first, Deployer(other, name), second))
-            runner.run(hold(one, name))
+            runner.run(check_invariants(one, name))
             runner.run(told_in_order(one, name))
 
         side_by_side()

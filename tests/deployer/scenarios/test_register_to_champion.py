@@ -23,9 +23,9 @@ from tests.deployer.builders import (
     COLUMNS,
     MODEL,
     MODEL_ID,
-    everything_said,
     pipeline,
     publish,
+    published_events,
     registered,
     replica,
     skops_package,
@@ -138,7 +138,7 @@ async def test_versions_go_from_registered_to_champion_and_back(running: Running
     assert undone.json()["route"]["arms"][0]["version"] == 1
 
     async def is_said() -> bool:
-        said = await everything_said(running.bus, "deployment-promoted")
+        said = await published_events(running.bus, "deployment-promoted")
         return [event.data.version for event in said] == [1, 2]
 
     await until(is_said)

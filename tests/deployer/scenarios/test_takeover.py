@@ -19,14 +19,14 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.storage.package import store_package
-from loopwright_deployer.deployments.domain import State
-from loopwright_deployer.deployments.ownership import lease_of
-from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.ownership import lease_name
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.deployments.tables import deployments
-from loopwright_deployer.packaging.build import Job, build
-from loopwright_deployer.routing.routes import Routes
+from loopwright_deployer.packaging.build import PackagingJob, build_package
+from loopwright_deployer.routing.routes import RouteRevisions
 from tests.deployer.builders import COLUMNS, MODEL_ID, graph_of, onnx_package, pipeline
-from tests.deployer.lifecycle import latest, lead
+from tests.deployer.lifecycle import latest, lead_to
 
 LEASE_SECONDS = "1.5"
 JOURNEY = [
@@ -49,7 +49,7 @@ class House:
     place: Path
     database_url: str
     database: Database
-    record: Record
+    record: DeploymentRecord
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, name: str, failpoint: str = "") -> subprocess.Popen[bytes]:
@@ -78,7 +78,7 @@ class House:
     def works(self, process: subprocess.Popen[bytes]) -> Callable[[], Awaitable[bool]]:
         async def has_the_lease() -> bool:
             assert process.poll() is None or process.returncode == -signal.SIGKILL
-            name = lease_of(self.record.deployment.id)
+            name = lease_name(self.record.deployment.id)
             async with self.database.read() as connection:
                 holding = (await leases.holdings(connection, [name])).get(name)
             return holding is not None and holding.holder.endswith(f"/{process.pid}")
@@ -86,7 +86,7 @@ class House:
         return has_the_lease
 
     async def is_promoted(self) -> bool:
-        return (await latest(self.database, 2)).deployment.state is State.PROMOTED
+        return (await latest(self.database, 2)).deployment.state is DeploymentState.PROMOTED
 
     async def told(self, topic: str) -> int:
         query = sa.select(sa.func.count()).where(outbox.c.aggregatetype == topic)
@@ -125,12 +125,12 @@ async def house(
 ) -> AsyncGenerator[House, None]:
     """Version 1 is champion, version 2 is registered."""
     digest = await store_package(store, package)
-    build(Job(package, tmp_path / "serving", digest))
+    build_package(PackagingJob(package, tmp_path / "serving", digest))
     served = await store_package(store, tmp_path / "serving")
-    await lead(database, 1, State.PROMOTED)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
     async with database.unit_of_work() as uow:
         await uow.connection.execute(sa.update(deployments).values(serving_digest=served))
-    record = await lead(database, 2, State.RECEIVED, digest=digest, format="onnx")
+    record = await lead_to(database, 2, DeploymentState.RECEIVED, digest=digest, format="onnx")
     # A deployer put to sleep amid a transaction shall not keep its locks for long.
     shared = make_url(database_url).update_query_dict({"idle_in_transaction_session_timeout": "1s"})
     house = House(tmp_path, shared.render_as_string(False), database, record)
@@ -156,7 +156,7 @@ async def test_a_deployment_survives_the_death_of_each_deployer_that_works_on_it
     assert await house.told("routes-changed") == 4
     async with house.database.read() as connection:
         records = await Deployments(connection).of_model("production", MODEL_ID)
-        row = await Routes(connection).get("production", MODEL_ID)
+        row = await RouteRevisions(connection).get("production", MODEL_ID)
     assert [r.deployment.version for r in records if r.deployment.champion] == [2]
     assert row is not None
     assert [(arm.version, arm.weight) for arm in row.route.arms] == [(2, 1.0)]

@@ -17,14 +17,14 @@ from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import AliasChanged
 from loopwright_deployer import operator_actions
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.main import MIGRATIONS
 from tests.deployer.builders import MODEL, MODEL_ID, registered
-from tests.deployer.lifecycle import CAUSE, hold, worked
+from tests.deployer.lifecycle import CAUSE, advance_once, check_invariants
 
 ENVIRONMENT = "production"
 PLACE = (ENVIRONMENT, MODEL_ID)
-WISH = operator_actions.Wish("ada", "why not")
+WISH = operator_actions.OperatorRequest("ada", "why not")
 Work = Callable[[UnitOfWork], Awaitable[object]]
 
 
@@ -46,7 +46,7 @@ class Traffic(RuleBasedStateMachine):
     def a_version_is_registered(self) -> None:
         self.versions += 1
         told = registered(self.versions)
-        self._do(lambda uow: service.receive(uow, told, ENVIRONMENT, CAUSE))
+        self._do(lambda uow: service.start_deployment(uow, told, ENVIRONMENT, CAUSE))
 
     @rule(
         version=st.integers(1, 4),
@@ -55,7 +55,7 @@ class Traffic(RuleBasedStateMachine):
     )
     def the_worker_works(self, version: int, verdict: str, steps: int) -> None:
         for _ in range(steps):
-            self._on(version, lambda uow, record: worked(uow, record, verdict))
+            self._on(version, lambda uow, record: advance_once(uow, record, verdict))
 
     @rule(version=st.integers(1, 4), action=st.sampled_from(sorted(operator_actions.ACTIONS)))
     def somebody_decides(self, version: int, action: str) -> None:
@@ -70,13 +70,15 @@ class Traffic(RuleBasedStateMachine):
         told = AliasChanged(
             model_id=MODEL_ID, model=MODEL, alias="champion", version=version, by="ada"
         )
-        self._do(lambda uow: operator_actions.wish_for_champion(uow, ENVIRONMENT, told))
+        self._do(lambda uow: operator_actions.request_champion(uow, ENVIRONMENT, told))
 
     @invariant()
     def one_champion_and_whole_weights(self) -> None:
-        self.runner.run(hold(self.database, MODEL_ID))
+        self.runner.run(check_invariants(self.database, MODEL_ID))
 
-    def _on(self, version: int, work: Callable[[UnitOfWork, Record], Awaitable[Any]]) -> None:
+    def _on(
+        self, version: int, work: Callable[[UnitOfWork, DeploymentRecord], Awaitable[Any]]
+    ) -> None:
         async def latest(uow: UnitOfWork) -> None:
             records = await Deployments(uow.connection).of_model(*PLACE)
             for record in [r for r in records if r.deployment.version == version][:1]:

@@ -11,19 +11,19 @@ from loopwright_common.database.leases import LEASE
 from loopwright_common.web.app import PROBLEMS
 from loopwright_deployer import operator_actions
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.domain import State
-from loopwright_deployer.deployments.ownership import sentences
+from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.ownership import describe_owners
 from loopwright_deployer.deployments.plan import plan
-from loopwright_deployer.deployments.repository import Deployments, Record
-from loopwright_deployer.operator_actions import Wish
-from loopwright_deployer.routing.routes import Routes
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+from loopwright_deployer.operator_actions import OperatorRequest
+from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.schemas import (
-    DeploymentDetail,
+    DeploymentDetailOut,
     DeploymentsOut,
-    PlannedStep,
+    OperatorRequestIn,
+    PlannedStepOut,
     PlanOut,
     RoutesOut,
-    WishIn,
     deployment_detail,
     deployment_out,
     route_out,
@@ -48,19 +48,19 @@ class Endpoints:
     async def list_deployments(
         self,
         model: Annotated[str | None, Query(max_length=255)] = None,
-        state: State | None = None,
+        state: DeploymentState | None = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         after: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> DeploymentsOut:
         """The newest first; `next` is the `after` of the following page."""
         async with self._database.read() as connection:
             found = await Deployments(connection).page(model, state, limit + 1, after)
-            tending = await sentences(connection, found, self._lease)
+            tending = await describe_owners(connection, found, self._lease)
         items = [deployment_out(r, tending.get(r.deployment.id)) for r in found[:limit]]
         following = str(after + limit) if len(found) > limit else None
         return DeploymentsOut(items=items, next=following)
 
-    async def show(self, deployment_id: DeploymentId) -> DeploymentDetail:
+    async def show(self, deployment_id: DeploymentId) -> DeploymentDetailOut:
         return await self._detail(deployment_id)
 
     async def show_plan(self, deployment_id: DeploymentId) -> PlanOut:
@@ -74,46 +74,48 @@ class Endpoints:
         return PlanOut(
             deployment_id=deployment_id,
             steps=[
-                PlannedStep(state=step.state, sentence=step.sentence, done=step.state in done)
+                PlannedStepOut(state=step.state, sentence=step.sentence, done=step.state in done)
                 for step in plan(record.policy, beside)
             ],
         )
 
     async def act(
-        self, deployment_id: DeploymentId, action: ActionName, wish: WishIn
-    ) -> DeploymentDetail:
+        self, deployment_id: DeploymentId, action: ActionName, wish: OperatorRequestIn
+    ) -> DeploymentDetailOut:
         """Approve, reject, pause, resume, promote or abort; 409 says what is possible instead."""
         async with self._database.unit_of_work() as uow:
-            record = await service.held(uow, deployment_id)
-            await operator_actions.ACTIONS[action](uow, record, Wish(wish.by, wish.reason))
+            record = await service.lock_deployment(uow, deployment_id)
+            await operator_actions.ACTIONS[action](
+                uow, record, OperatorRequest(wish.by, wish.reason)
+            )
             uow.after_commit.append(self._wake)
         return await self._detail(deployment_id)
 
-    async def undo(self, model: ModelName, wish: WishIn) -> DeploymentDetail:
+    async def undo(self, model: ModelName, wish: OperatorRequestIn) -> DeploymentDetailOut:
         """Back to the previous champion, at once."""
         async with self._database.unit_of_work() as uow:
             undone = await operator_actions.undo(
-                uow, self._environment, model, Wish(wish.by, wish.reason)
+                uow, self._environment, model, OperatorRequest(wish.by, wish.reason)
             )
             uow.after_commit.append(self._wake)
         return await self._detail(undone.deployment.id)
 
     async def list_routes(self) -> RoutesOut:
         async with self._database.read() as connection:
-            rows = await Routes(connection).all()
+            rows = await RouteRevisions(connection).all()
         return RoutesOut(items=[route_out(row) for row in rows])
 
-    async def _detail(self, deployment_id: str) -> DeploymentDetail:
+    async def _detail(self, deployment_id: str) -> DeploymentDetailOut:
         async with self._database.read() as connection:
             record = await Deployments(connection).get(deployment_id)
             story = await Deployments(connection).story(deployment_id)
             deployment = record.deployment
-            row = await Routes(connection).get(deployment.environment, deployment.model_id)
-            tending = await sentences(connection, [record], self._lease)
+            row = await RouteRevisions(connection).get(deployment.environment, deployment.model_id)
+            tending = await describe_owners(connection, [record], self._lease)
         return deployment_detail(record, story, row, tending.get(deployment_id))
 
     @staticmethod
-    async def _beside(deployments: Deployments, record: Record) -> int | None:
+    async def _beside(deployments: Deployments, record: DeploymentRecord) -> int | None:
         """The version it is or was compared with."""
         mine = record.deployment
         if mine.previous is not None or mine.promoted_at is not None:

@@ -20,10 +20,10 @@ from loopwright_common.database.leases import LEASE, LeaseLostError
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_deployer.deployments.domain import AWAITS_PERSON, IN_WORKSHOP
-from loopwright_deployer.deployments.ownership import tended
-from loopwright_deployer.deployments.repository import Deployments, Record
-from loopwright_deployer.reconciler import Driver
-from loopwright_deployer.staging.runner import Workshop
+from loopwright_deployer.deployments.ownership import owned
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+from loopwright_deployer.reconciler import Reconciler
+from loopwright_deployer.staging.runner import StagingRunner
 
 log = structlog.get_logger()
 _LOOK_SECONDS = 1.0
@@ -34,29 +34,29 @@ _MOST_IN_WORKSHOP = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _RunningTask:
     """A task on one deployment, told to look `again` when something may have changed."""
 
     task: asyncio.Task[None]
     again: asyncio.Event
 
 
-class Worker:
+class DeploymentController:
     """One of the replicas that share the deployments in flight."""
 
     def __init__(
         self,
         database: Database,
-        workshop: Workshop,
+        workshop: StagingRunner,
         replicas: TableReader[ReplicaReported],
         lease: timedelta = LEASE,
     ) -> None:
         self._database = database
         self._workshop = workshop
         self._replicas = replicas
-        self._driver = Driver(database, workshop, replicas, lease)
+        self._driver = Reconciler(database, workshop, replicas, lease)
         self._changed = asyncio.Event()
-        self._work: dict[str, _Work] = {}
+        self._work: dict[str, _RunningTask] = {}
         self._busy_at = time.monotonic()
 
     def wake(self) -> None:
@@ -81,7 +81,7 @@ class Worker:
             async with self._database.read() as connection:
                 records = await Deployments(connection).in_flight()
                 ids = [record.deployment.id for record in records]
-                taken = await tended(connection, ids)
+                taken = await owned(connection, ids)
         except UnavailableError as error:
             log.warning("deployer.paused", error=str(error))
             return
@@ -93,13 +93,13 @@ class Worker:
         for record in self._free(records, taken):
             again = asyncio.Event()
             task = group.create_task(self._work_on(record, again))
-            self._work[record.deployment.id] = _Work(task, again)
-        if any(_asks_for_work(record) for record in records):
+            self._work[record.deployment.id] = _RunningTask(task, again)
+        if any(_needs_work(record) for record in records):
             self._busy_at = time.monotonic()
         elif time.monotonic() - self._busy_at > _IDLE_SECONDS:
             await self._workshop.prepare()
 
-    def _free(self, records: Sequence[Record], taken: set[str]) -> list[Record]:
+    def _free(self, records: Sequence[DeploymentRecord], taken: set[str]) -> list[DeploymentRecord]:
         """What nobody works on; of long work no more than there is room for."""
         now = clock.now()
         due = [record for record in records if not record.deployment.rests(now)]
@@ -109,7 +109,7 @@ class Worker:
         others = taken | self._work.keys() | set(waiting[max(room, 0) :])
         return [record for record in due if record.deployment.id not in others]
 
-    async def _work_on(self, record: Record, again: asyncio.Event) -> None:
+    async def _work_on(self, record: DeploymentRecord, again: asyncio.Event) -> None:
         deployment, moved = record.deployment, False
         try:
             if deployment.state in AWAITS_PERSON:
@@ -143,6 +143,6 @@ class Worker:
             self.wake()
 
 
-def _asks_for_work(record: Record) -> bool:
+def _needs_work(record: DeploymentRecord) -> bool:
     deployment = record.deployment
     return deployment.state not in AWAITS_PERSON and not deployment.rests(clock.now())

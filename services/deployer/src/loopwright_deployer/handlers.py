@@ -14,9 +14,9 @@ from loopwright_common.events import (
     VersionDeleted,
 )
 from loopwright_deployer import operator_actions
-from loopwright_deployer.canary.counters import Counters
+from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.aliases import Aliases
+from loopwright_deployer.deployments.aliases import ModelAliases
 from loopwright_deployer.routing import route_revisions
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ class Lifecycle:
         return {ServingMeasured: self.on_serving_measured}
 
     async def on_model_registered(self, event: Event[ModelRegistered], uow: UnitOfWork) -> None:
-        await service.receive(uow, event.data, self._environment, Cause.of(event))
+        await service.start_deployment(uow, event.data, self._environment, Cause.of(event))
         uow.after_commit.append(self._wake)
 
     async def on_alias_changed(self, event: Event[AliasChanged], uow: UnitOfWork) -> None:
@@ -49,19 +49,19 @@ class Lifecycle:
         if told.alias != operator_actions.CHAMPION:
             await self._name(uow, told)
         elif told.version is not None and told.by != OWN_NAME:
-            await operator_actions.wish_for_champion(uow, self._environment, told)
+            await operator_actions.request_champion(uow, self._environment, told)
             uow.after_commit.append(self._wake)
 
     async def _name(self, uow: UnitOfWork, told: AliasChanged) -> None:
         place = (self._environment, told.model_id)
         await service.lock_model(uow, *place)
-        await Aliases(uow.connection, *place).put(told.alias, told.version)
-        await route_revisions.name_versions(uow, *place)
+        await ModelAliases(uow.connection, *place).put(told.alias, told.version)
+        await route_revisions.publish_aliases(uow, *place)
 
     async def on_serving_measured(self, event: Event[ServingMeasured], uow: UnitOfWork) -> None:
         if event.data.environment != self._environment:
             return
-        await Counters(uow.connection).take(event.data)
+        await CanaryCounters(uow.connection).take(event.data)
         uow.after_commit.append(self._wake)
 
 

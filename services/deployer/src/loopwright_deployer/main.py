@@ -16,11 +16,11 @@ from loopwright_common.process.runtime import Service, delivery_loops, delivery_
 from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
-from loopwright_deployer.controller import Worker
+from loopwright_deployer.controller import DeploymentController
 from loopwright_deployer.handlers import Lifecycle
-from loopwright_deployer.routing.reconciliation import Upkeep
+from loopwright_deployer.routing.reconciliation import RouteReconciliation
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging.runner import Workshop
+from loopwright_deployer.staging.runner import StagingRunner
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 
@@ -30,13 +30,13 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     database = await Database.open(settings.database_url, "deployer", MIGRATIONS)
     stack.push_async_callback(database.close)
     stack.enter_context(settings.own_directory())
-    workshop = Workshop(settings, open_store(settings.artifacts_url))
+    workshop = StagingRunner(settings, open_store(settings.artifacts_url))
     stack.push_async_callback(workshop.close)
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)
     lease = timedelta(seconds=settings.lease_seconds)
-    worker = Worker(database, workshop, replicas, lease)
-    upkeep = Upkeep(database, bus, replicas)
+    worker = DeploymentController(database, workshop, replicas, lease)
+    upkeep = RouteReconciliation(database, bus, replicas)
     lifecycle = Lifecycle(settings.environment, worker.wake)
     consumers = [
         Consumer("deployer.lifecycle", lifecycle.handlers(), database, bus, metrics),

@@ -15,12 +15,12 @@ from loopwright_deployer.deployments.domain import (
     IN_FLIGHT,
     PAUSABLE,
     PROMOTABLE,
-    State,
-    move,
-    require,
+    DeploymentState,
     require_staged,
+    require_state,
+    transition,
 )
-from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.routing import transitions
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ CHAMPION = "champion"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class OperatorRequest:
     """Who wants it and why."""
 
     by: str
@@ -38,52 +38,56 @@ class Wish:
         return f"{self.by}: {self.reason}" if self.reason else self.by
 
 
-Action = Callable[[UnitOfWork, Record, Wish], Awaitable[object]]
+Action = Callable[[UnitOfWork, DeploymentRecord, OperatorRequest], Awaitable[object]]
 
 
-async def approve(uow: UnitOfWork, record: Record, wish: Wish) -> None:
-    require(record.deployment, frozenset({State.APPROVAL}), "approve")
-    moved = move(record.deployment, State.VALIDATED, f"approved by {wish}", clock.now())
-    await service.store(uow, record, replace(moved, approved=True), wish.by)
+async def approve(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
+    require_state(record.deployment, frozenset({DeploymentState.APPROVAL}), "approve")
+    moved = transition(
+        record.deployment, DeploymentState.VALIDATED, f"approved by {wish}", clock.now()
+    )
+    await service.save_state(uow, record, replace(moved, approved=True), wish.by)
 
 
-async def reject(uow: UnitOfWork, record: Record, wish: Wish) -> None:
-    require(record.deployment, BEFORE_CANARY, "reject")
+async def reject(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
+    require_state(record.deployment, BEFORE_CANARY, "reject")
     if record.deployment.carries_traffic:
         raise ConflictError("it has traffic already: abort takes it out of the route")
     await service.reject(uow, record, f"rejected by {wish}", wish.by)
 
 
-async def pause(uow: UnitOfWork, record: Record, wish: Wish) -> None:
-    require(record.deployment, PAUSABLE, "pause")
+async def pause(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
+    require_state(record.deployment, PAUSABLE, "pause")
     await transitions.pause(uow, record, f"paused by {wish}", wish.by)
 
 
-async def resume(uow: UnitOfWork, record: Record, wish: Wish) -> None:
+async def resume(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
     """Go on where it stood; a canary gets its whole time anew."""
-    require(record.deployment, frozenset({State.PAUSED}), "resume")
-    canary = record.deployment.paused_from is State.CANARY
+    require_state(record.deployment, frozenset({DeploymentState.PAUSED}), "resume")
+    canary = record.deployment.paused_from is DeploymentState.CANARY
     deadline = clock.now() + record.policy.canary.max_time if canary else None
-    to = State.CANARY if canary else State.VALIDATED
+    to = DeploymentState.CANARY if canary else DeploymentState.VALIDATED
     await service.advance(uow, record, to, f"resumed by {wish}", by=wish.by, deadline=deadline)
 
 
-async def promote(uow: UnitOfWork, record: Record, wish: Wish) -> None:
+async def promote(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
     """Skip what is left of the gates and the canary, never staging."""
-    require(record.deployment, PROMOTABLE, "promote")
+    require_state(record.deployment, PROMOTABLE, "promote")
     require_staged(record.deployment)
-    await _nothing_in_the_way(uow, record)
+    await _require_no_other_traffic(uow, record)
     await transitions.promote(uow, record, f"promoted by {wish}", wish.by)
 
 
-async def abort(uow: UnitOfWork, record: Record, wish: Wish) -> None:
+async def abort(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
     """End it now; a canary leaves the route at once."""
-    require(record.deployment, IN_FLIGHT, "abort")
+    require_state(record.deployment, IN_FLIGHT, "abort")
     had_traffic = record.deployment.carries_traffic
-    moved = await service.advance(uow, record, State.ABORTED, f"aborted by {wish}", by=wish.by)
+    moved = await service.advance(
+        uow, record, DeploymentState.ABORTED, f"aborted by {wish}", by=wish.by
+    )
     if had_traffic:
-        await transitions.withdraw(uow, moved)
-    await service.finish(uow, moved, "aborted")
+        await transitions.withdraw_traffic(uow, moved)
+    await service.emit_finished(uow, moved, "aborted")
 
 
 ACTIONS: Mapping[str, Action] = {
@@ -96,14 +100,16 @@ ACTIONS: Mapping[str, Action] = {
 }
 
 
-async def undo(uow: UnitOfWork, environment: str, model: str, wish: Wish) -> Record:
+async def undo(
+    uow: UnitOfWork, environment: str, model: str, wish: OperatorRequest
+) -> DeploymentRecord:
     """Back to the champion before this one, at once; whatever has a canary share is aborted."""
     deployments = Deployments(uow.connection)
     model_id = (await deployments.of_model_named(environment, model))[0].deployment.model_id
     place = (environment, model_id)
     await service.lock_model(uow, *place)
     records = await deployments.of_model(*place)
-    former = [r for r in await deployments.champions(*place) if _may_return(r)]
+    former = [r for r in await deployments.champions(*place) if _may_be_restored(r)]
     champion = next((r for r in records if r.deployment.champion), None)
     if champion is None or not former:
         raise ConflictError(f"{model} has no former champion to go back to")
@@ -111,18 +117,18 @@ async def undo(uow: UnitOfWork, environment: str, model: str, wish: Wish) -> Rec
         if record.deployment.carries_traffic:
             await abort(uow, record, wish)
     why = f"undone by {wish}; back to version {former[0].deployment.version}"
-    undone = await service.advance(uow, champion, State.ROLLED_BACK, why, by=wish.by)
+    undone = await service.advance(uow, champion, DeploymentState.ROLLED_BACK, why, by=wish.by)
     await deployments.restore(former[0].deployment)
-    await transitions.withdraw(uow, undone)
-    return await transitions.tell_rolled_back(uow, undone, former[0].deployment.version)
+    await transitions.withdraw_traffic(uow, undone)
+    return await transitions.emit_rolled_back(uow, undone, former[0].deployment.version)
 
 
-async def wish_for_champion(uow: UnitOfWork, environment: str, told: AliasChanged) -> None:
+async def request_champion(uow: UnitOfWork, environment: str, told: AliasChanged) -> None:
     """Somebody set the alias `champion`: promote that version under the platform's minimum.
 
     NotFoundError while the version has not been heard of, so that its event may still come.
     """
-    wish = Wish(told.by, f"alias {CHAMPION} set to version {told.version}")
+    wish = OperatorRequest(told.by, f"alias {CHAMPION} set to version {told.version}")
     await service.lock_model(uow, environment, told.model_id)
     records = await Deployments(uow.connection).of_model(environment, told.model_id)
     mine = [r for r in records if r.deployment.version == told.version]
@@ -130,20 +136,22 @@ async def wish_for_champion(uow: UnitOfWork, environment: str, told: AliasChange
         raise NotFoundError(f"{told.model} version {told.version} was never registered here")
     record = mine[0]
     deployment = record.deployment
-    if deployment.champion or deployment.state is State.PROMOTING:
+    if deployment.champion or deployment.state is DeploymentState.PROMOTING:
         return
     if deployment.state not in IN_FLIGHT:
-        await _again(uow, record, wish)
+        await _start_new_attempt(uow, record, wish)
     elif deployment.staged:
         await promote(uow, record, wish)
     else:
-        await service.store(uow, record, replace(deployment, forced=str(wish)), wish.by)
+        await service.save_state(uow, record, replace(deployment, forced=str(wish)), wish.by)
 
 
-async def _again(uow: UnitOfWork, record: Record, wish: Wish) -> None:
+async def _start_new_attempt(
+    uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest
+) -> None:
     """A new attempt of a version whose deployment has ended, straight to champion once staged."""
     old = record.deployment
-    if old.state is State.REJECTED and not old.staged:
+    if old.state is DeploymentState.REJECTED and not old.staged:
         log.warning("deployer.refused", version=old.subject, wish=str(wish), why=old.why)
         return
     fresh = service.new_record(record.registered, old.environment, record.cause, old.attempt + 1)
@@ -158,10 +166,10 @@ async def _again(uow: UnitOfWork, record: Record, wish: Wish) -> None:
     await Deployments(uow.connection).add(again)
     await Deployments(uow.connection).note(deployment, wish.by)
     if old.staged:
-        await service.advance(uow, again, State.VALIDATED, deployment.why, by=wish.by)
+        await service.advance(uow, again, DeploymentState.VALIDATED, deployment.why, by=wish.by)
 
 
-async def _nothing_in_the_way(uow: UnitOfWork, record: Record) -> None:
+async def _require_no_other_traffic(uow: UnitOfWork, record: DeploymentRecord) -> None:
     mine = record.deployment
     for other in await Deployments(uow.connection).of_model(mine.environment, mine.model_id):
         if other.deployment.id != mine.id and other.deployment.carries_traffic:
@@ -170,5 +178,5 @@ async def _nothing_in_the_way(uow: UnitOfWork, record: Record) -> None:
             )
 
 
-def _may_return(record: Record) -> bool:
-    return record.deployment.state is State.PROMOTED and not record.deployment.champion
+def _may_be_restored(record: DeploymentRecord) -> bool:
+    return record.deployment.state is DeploymentState.PROMOTED and not record.deployment.champion

@@ -14,26 +14,26 @@ from loopwright_common.database.leases import Lease, LeaseLostError
 from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_common.observability import tracing
-from loopwright_deployer.deployments.domain import MOVES_ALONE, State
-from loopwright_deployer.deployments.ownership import lease_of
-from loopwright_deployer.deployments.repository import Deployments, Record
-from loopwright_deployer.staging.runner import Workshop
-from loopwright_deployer.steps import Steps
+from loopwright_deployer.deployments.domain import MOVES_ALONE, DeploymentState
+from loopwright_deployer.deployments.ownership import lease_name
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+from loopwright_deployer.staging.runner import StagingRunner
+from loopwright_deployer.steps import DeploymentSteps
 
 log = structlog.get_logger()
 _RETRY_SECONDS = 1.0
 
 
-_LONG = frozenset({State.PACKAGING, State.STAGING})
+_LONG = frozenset({DeploymentState.PACKAGING, DeploymentState.STAGING})
 
 
-class Driver:
+class Reconciler:
     """All it needs to know is in the database, so any replica goes on where another one ended."""
 
     def __init__(
         self,
         database: Database,
-        workshop: Workshop,
+        workshop: StagingRunner,
         replicas: TableReader[ReplicaReported],
         length: timedelta,
     ) -> None:
@@ -43,7 +43,7 @@ class Driver:
         self._replicas = replicas
         self._length = length
 
-    async def glance(self, record: Record) -> bool:
+    async def glance(self, record: DeploymentRecord) -> bool:
         """Do what is due of a deployment that awaits a person; whether it moved."""
         return await self._try(self._steps(None), record)
 
@@ -53,14 +53,16 @@ class Driver:
         `again` tells that something may have changed. LeaseLostError once another may take over.
         """
         async with self._database.unit_of_work() as uow:
-            lease = await leases.take(uow, lease_of(deployment_id), self._length)
+            lease = await leases.take(uow, lease_name(deployment_id), self._length)
         if lease is None:
             return False
         async with leases.keeping(self._database, lease, self._length):
             await self._step_on(deployment_id, self._steps(lease), again)
         return True
 
-    async def _step_on(self, deployment_id: str, steps: Steps, again: asyncio.Event) -> None:
+    async def _step_on(
+        self, deployment_id: str, steps: DeploymentSteps, again: asyncio.Event
+    ) -> None:
         while True:
             again.clear()
             record = await self._now(deployment_id)
@@ -70,7 +72,7 @@ class Driver:
             if not await self._try(steps, record):
                 await again.wait()
 
-    async def _now(self, deployment_id: str) -> Record:
+    async def _now(self, deployment_id: str) -> DeploymentRecord:
         while True:
             try:
                 async with self._database.read() as connection:
@@ -79,7 +81,7 @@ class Driver:
                 log.warning("deployer.paused", deployment=deployment_id, error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _try(self, steps: Steps, record: Record) -> bool:
+    async def _try(self, steps: DeploymentSteps, record: DeploymentRecord) -> bool:
         """One step; whether the deployment moved. A passing fault is tried again a little later."""
         deployment = record.deployment
         try:
@@ -98,7 +100,7 @@ class Driver:
             await self._rest(steps, record, f"unexpected {type(error).__name__}: {error}")
         return False
 
-    async def _rest(self, steps: Steps, record: Record, fault: str) -> None:
+    async def _rest(self, steps: DeploymentSteps, record: DeploymentRecord, fault: str) -> None:
         """Say what is in the way, and rest a moment."""
         try:
             await steps.explain(record, f"tries again: {fault}")
@@ -108,11 +110,11 @@ class Driver:
             log.warning("deployer.paused", deployment=record.deployment.id, error=str(error))
         await asyncio.sleep(_RETRY_SECONDS)
 
-    def _steps(self, lease: Lease | None) -> Steps:
-        return Steps(self._database, self._workshop, self._replicas, lease)
+    def _steps(self, lease: Lease | None) -> DeploymentSteps:
+        return DeploymentSteps(self._database, self._workshop, self._replicas, lease)
 
 
-def _traced(record: Record) -> AbstractContextManager[object]:
+def _traced(record: DeploymentRecord) -> AbstractContextManager[object]:
     """The steps that work; those that wait are looked at every second."""
     state = record.deployment.state
     if state not in _LONG:

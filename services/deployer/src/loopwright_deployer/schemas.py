@@ -6,12 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.events import Arm, Check
-from loopwright_deployer.deployments.domain import State
-from loopwright_deployer.deployments.repository import Record, Step
+from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.repository import DeploymentRecord, HistoryEntry
 from loopwright_deployer.routing.routes import RouteRow
 
 
-class WishIn(BaseModel):
+class OperatorRequestIn(BaseModel):
     """Who decides, and why."""
 
     model_config = ConfigDict(extra="forbid")
@@ -19,9 +19,9 @@ class WishIn(BaseModel):
     reason: str = Field(default="", max_length=2000)
 
 
-class StepOut(BaseModel):
+class DeploymentStepOut(BaseModel):
     number: int
-    state: State
+    state: DeploymentState
     why: str
     by: str | None
     at: datetime
@@ -52,7 +52,7 @@ class DeploymentOut(BaseModel):
     model: str
     version: int
     attempt: int
-    state: State
+    state: DeploymentState
     why: str
     canary_step: int | None
     champion: bool
@@ -68,9 +68,9 @@ class DeploymentOut(BaseModel):
     report: str | None
 
 
-class DeploymentDetail(DeploymentOut):
+class DeploymentDetailOut(DeploymentOut):
     policy: DeployPolicy
-    steps: list[StepOut]
+    steps: list[DeploymentStepOut]
     route: RouteOut | None
 
 
@@ -79,8 +79,8 @@ class DeploymentsOut(BaseModel):
     next: str | None = None
 
 
-class PlannedStep(BaseModel):
-    state: State
+class PlannedStepOut(BaseModel):
+    state: DeploymentState
     sentence: str
     done: bool
 
@@ -89,19 +89,22 @@ class PlanOut(BaseModel):
     """What a deployment goes through, before and while it does."""
 
     deployment_id: str
-    steps: list[PlannedStep]
+    steps: list[PlannedStepOut]
 
 
-def deployment_out(record: Record, tending: str | None) -> DeploymentOut:
+def deployment_out(record: DeploymentRecord, tending: str | None) -> DeploymentOut:
     return DeploymentOut.model_validate(_fields(record, tending))
 
 
 def deployment_detail(
-    record: Record, story: list[Step], row: RouteRow | None, tending: str | None
-) -> DeploymentDetail:
-    steps = [StepOut(number=s.number, state=s.state, why=s.why, by=s.by, at=s.at) for s in story]
+    record: DeploymentRecord, story: list[HistoryEntry], row: RouteRow | None, tending: str | None
+) -> DeploymentDetailOut:
+    steps = [
+        DeploymentStepOut(number=s.number, state=s.state, why=s.why, by=s.by, at=s.at)
+        for s in story
+    ]
     route = route_out(row) if row else None
-    return DeploymentDetail.model_validate(
+    return DeploymentDetailOut.model_validate(
         {**_fields(record, tending), "policy": record.policy, "steps": steps, "route": route}
     )
 
@@ -119,10 +122,13 @@ def route_out(row: RouteRow) -> RouteOut:
     )
 
 
-def _fields(record: Record, tending: str | None) -> dict[str, object]:
+def _fields(record: DeploymentRecord, tending: str | None) -> dict[str, object]:
     deployment = record.deployment
     shared = set(DeploymentOut.model_fields) & set(type(deployment).__slots__)
-    canary = deployment.state is State.CANARY or deployment.paused_from is State.CANARY
+    canary = (
+        deployment.state is DeploymentState.CANARY
+        or deployment.paused_from is DeploymentState.CANARY
+    )
     return {
         **{name: getattr(deployment, name) for name in shared},
         "why": "; ".join(part for part in (deployment.why, deployment.waits, tending) if part),

@@ -19,30 +19,34 @@ from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
 from loopwright_common.events import Check, ReplicaReported
 from loopwright_common.failpoints import failpoint
-from loopwright_deployer.canary.acknowledgement import Acknowledgement, Wanted, acknowledgement
-from loopwright_deployer.canary.counters import Counters
-from loopwright_deployer.canary.decisions import Evidence, decide
-from loopwright_deployer.canary.sequential_tests import added, tally
+from loopwright_deployer.canary.acknowledgement import (
+    Acknowledgement,
+    PublishedRevision,
+    acknowledgement,
+)
+from loopwright_deployer.canary.counters import CanaryCounters
+from loopwright_deployer.canary.decisions import CanaryEvidence, decide_canary
+from loopwright_deployer.canary.sequential_tests import count_step, sum_counters
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.domain import State
-from loopwright_deployer.deployments.repository import Deployments, Record
+from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.routing import route_revisions, transitions
-from loopwright_deployer.routing.routes import RouteRow, Routes
+from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
 from loopwright_deployer.staging.redaction import require_redacted_inputs
-from loopwright_deployer.staging.runner import Workshop
-from loopwright_deployer.staging.warm_processes import PassingError
+from loopwright_deployer.staging.runner import StagingRunner
+from loopwright_deployer.staging.warm_processes import TransientError
 
 log = structlog.get_logger()
-Step = Callable[[Record], Awaitable[bool]]
+StepFunction = Callable[[DeploymentRecord], Awaitable[bool]]
 
 
-class Steps:
+class DeploymentSteps:
     """`by_state` gives the step of a state; it returns whether the deployment moved on."""
 
     def __init__(
         self,
         database: Database,
-        workshop: Workshop,
+        workshop: StagingRunner,
         replicas: TableReader[ReplicaReported],
         lease: Lease | None,
     ) -> None:
@@ -51,90 +55,94 @@ class Steps:
         self._workshop = workshop
         self._replicas = replicas
         self._lease = lease
-        self.by_state: Mapping[State, Step] = {
-            State.RECEIVED: self._start,
-            State.PACKAGING: self._package,
-            State.STAGING: self._stage,
-            State.VALIDATED: self._enter,
-            State.APPROVAL: self._await_approval,
-            State.CANARY: self._judge,
-            State.PAUSED: self._guard,
-            State.PROMOTING: self._await_acknowledgement,
+        self.by_state: Mapping[DeploymentState, StepFunction] = {
+            DeploymentState.RECEIVED: self._start,
+            DeploymentState.PACKAGING: self._package,
+            DeploymentState.STAGING: self._stage,
+            DeploymentState.VALIDATED: self._enter,
+            DeploymentState.APPROVAL: self._await_approval,
+            DeploymentState.CANARY: self._judge,
+            DeploymentState.PAUSED: self._guard,
+            DeploymentState.PROMOTING: self._await_acknowledgement,
         }
 
-    async def _start(self, record: Record) -> bool:
+    async def _start(self, record: DeploymentRecord) -> bool:
         async with self._writing(record) as (uow, current):
-            await service.advance(uow, current, State.PACKAGING, "building the serving package")
+            await service.advance(
+                uow, current, DeploymentState.PACKAGING, "building the serving package"
+            )
         return True
 
-    async def _package(self, record: Record) -> bool:
+    async def _package(self, record: DeploymentRecord) -> bool:
         champion = await self._champion(record)
         await self._workshop.expect_staging(scorers=2 if champion else 1)
         try:
             require_redacted_inputs(record)
             done = await self._workshop.package(record)
-        except PassingError as error:
+        except TransientError as error:
             return await self._postpone(record, str(error))
         except (InvalidError, CorruptError) as error:
             return await self._reject(record, str(error))
         failpoint("deployer.packaged")
         async with self._writing(record) as (uow, current):
-            await service.packaged(uow, current, done.served, done.why)
+            await service.finish_packaging(uow, current, done.served, done.why)
         return True
 
-    async def _stage(self, record: Record) -> bool:
+    async def _stage(self, record: DeploymentRecord) -> bool:
         champion = await self._champion(record)
         try:
             checks = await self._workshop.stage(record, champion)
-        except PassingError as error:
+        except TransientError as error:
             return await self._postpone(record, str(error))
         except (InvalidError, CorruptError) as error:
             return await self._reject(record, f"the staging scorer does not serve it: {error}")
         report = await self._workshop.report(record, checks)
         failpoint("deployer.staged")
         async with self._writing(record) as (uow, current):
-            await service.validated(uow, current, checks, report)
-            await route_revisions.name_versions(uow, *_place(current))
+            await service.finish_staging(uow, current, checks, report)
+            await route_revisions.publish_aliases(uow, *_model_key(current))
         return True
 
-    async def _champion(self, record: Record) -> Record | None:
+    async def _champion(self, record: DeploymentRecord) -> DeploymentRecord | None:
         deployment = record.deployment
         async with self._database.read() as connection:
             return await Deployments(connection).champion(
                 deployment.environment, deployment.model_id
             )
 
-    async def _reject(self, record: Record, why: str) -> bool:
+    async def _reject(self, record: DeploymentRecord, why: str) -> bool:
         async with self._writing(record) as (uow, current):
             await service.reject(uow, current, why)
         return True
 
-    async def _postpone(self, record: Record, fault: str) -> bool:
+    async def _postpone(self, record: DeploymentRecord, fault: str) -> bool:
         log.warning("deployer.postpones", deployment=record.deployment.id, error=fault)
         async with self._writing(record) as (uow, current):
             await service.postpone(uow, current, fault, self._workshop.outage_limit)
         return True
 
-    async def _enter(self, record: Record) -> bool:
+    async def _enter(self, record: DeploymentRecord) -> bool:
         async with self._writing(record) as (uow, current):
-            return await transitions.enter(uow, current)
+            return await transitions.enter_next_gate(uow, current)
 
-    async def _await_approval(self, record: Record) -> bool:
+    async def _await_approval(self, record: DeploymentRecord) -> bool:
         deadline = record.deployment.deadline
         if deadline is None or clock.now() < deadline:
             return False
         async with self._writing(record) as (uow, current):
-            await transitions.approval_expired(uow, current)
+            await transitions.expire_approval(uow, current)
         return True
 
-    async def _judge(self, record: Record) -> bool:
-        decision = decide(record.policy, record.deployment.step, await self._evidence(record))
+    async def _judge(self, record: DeploymentRecord) -> bool:
+        decision = decide_canary(
+            record.policy, record.deployment.step, await self._evidence(record)
+        )
         if decision.action == "wait":
             return await self.explain(record, decision.why)
         async with self._writing(record) as (uow, current):
-            judged = replace(current, checks=_joined(current.checks, decision.checks))
+            judged = replace(current, checks=_merge_checks(current.checks, decision.checks))
             if decision.action == "advance":
-                await transitions.next_step(uow, judged, decision.why)
+                await transitions.advance_canary(uow, judged, decision.why)
             elif decision.action == "promote":
                 await transitions.promote(uow, judged, decision.why)
             elif decision.action == "pause":
@@ -143,54 +151,56 @@ class Steps:
                 await transitions.roll_back(uow, judged, decision.why, decision.checks)
         return True
 
-    async def _guard(self, record: Record) -> bool:
+    async def _guard(self, record: DeploymentRecord) -> bool:
         """A paused canary keeps its share, so it is still taken out when it fails."""
-        if record.deployment.paused_from is not State.CANARY:
+        if record.deployment.paused_from is not DeploymentState.CANARY:
             return False
-        decision = decide(record.policy, record.deployment.step, await self._evidence(record))
+        decision = decide_canary(
+            record.policy, record.deployment.step, await self._evidence(record)
+        )
         if decision.action != "roll-back":
             return False
         async with self._writing(record) as (uow, current):
-            judged = replace(current, checks=_joined(current.checks, decision.checks))
+            judged = replace(current, checks=_merge_checks(current.checks, decision.checks))
             await transitions.roll_back(uow, judged, decision.why, decision.checks)
         return True
 
-    async def _await_acknowledgement(self, record: Record) -> bool:
+    async def _await_acknowledgement(self, record: DeploymentRecord) -> bool:
         deployment = record.deployment
         async with self._database.read() as connection:
-            row = await Routes(connection).get(deployment.environment, deployment.model_id)
+            row = await RouteRevisions(connection).get(deployment.environment, deployment.model_id)
         answer = self._acknowledgement(record, row)
         if not (answer.complete or answer.problem):
             return await self.explain(record, answer.why)
         async with self._writing(record) as (uow, current):
             if answer.problem is None:
-                await transitions.acknowledged(uow, current)
+                await transitions.complete_promotion(uow, current)
             else:
                 await transitions.roll_back(uow, current, answer.problem)
         return True
 
-    async def _evidence(self, record: Record) -> Evidence:
+    async def _evidence(self, record: DeploymentRecord) -> CanaryEvidence:
         """What the canary's judge goes by; it holds as long as the deployment has not moved."""
         deployment = record.deployment
         place = (deployment.environment, deployment.model_id)
         async with self._database.read() as connection:
-            row = await Routes(connection).get(*place)
-            revisions = await Routes(connection).revisions_of(deployment.id)
+            row = await RouteRevisions(connection).get(*place)
+            revisions = await RouteRevisions(connection).revisions_of(deployment.id)
             champion = await Deployments(connection).champion(*place)
-            counters = await Counters(connection).of(*place)
+            counters = await CanaryCounters(connection).of(*place)
         other = champion.deployment.version if champion else 0
-        return Evidence(
-            steps=[tally(counters, r, deployment.version, other) for r in revisions],
-            warm_up=added(v for key, v in counters.items() if key.version == other),
+        return CanaryEvidence(
+            steps=[count_step(counters, r, deployment.version, other) for r in revisions],
+            warm_up=sum_counters(v for key, v in counters.items() if key.version == other),
             acknowledgement=self._acknowledgement(record, row),
             deadline=deployment.deadline,
             now=clock.now(),
         )
 
-    def _acknowledgement(self, record: Record, row: RouteRow | None) -> Acknowledgement:
+    def _acknowledgement(self, record: DeploymentRecord, row: RouteRow | None) -> Acknowledgement:
         if row is None:
             raise NotFoundError(f"no route of {record.deployment.model}")
-        wanted = Wanted(
+        wanted = PublishedRevision(
             row.environment,
             row.model_id,
             row.route.revision,
@@ -200,7 +210,7 @@ class Steps:
         reports = [event.data for event in self._replicas.rows.values()]
         return acknowledgement(wanted, reports, clock.now())
 
-    async def explain(self, record: Record, waits: str) -> bool:
+    async def explain(self, record: DeploymentRecord, waits: str) -> bool:
         """Note what the deployment waits for; False, since it has not moved."""
         if waits != record.deployment.waits:
             async with self._writing(record) as (uow, current):
@@ -208,23 +218,25 @@ class Steps:
         return False
 
     @asynccontextmanager
-    async def _writing(self, seen: Record) -> AsyncGenerator[tuple[UnitOfWork, Record], None]:
+    async def _writing(
+        self, seen: DeploymentRecord
+    ) -> AsyncGenerator[tuple[UnitOfWork, DeploymentRecord], None]:
         """A transaction with the deployment as it is now; ConflictError unless it has not moved.
 
         LeaseLostError when another deployer works on it by now.
         """
         async with self._database.unit_of_work() as uow:
-            current = await service.unmoved(uow, seen)
+            current = await service.lock_unchanged(uow, seen)
             if self._lease is not None:
                 await leases.confirm(uow, self._lease)
             yield uow, current
 
 
-def _place(record: Record) -> tuple[str, str]:
+def _model_key(record: DeploymentRecord) -> tuple[str, str]:
     return record.deployment.environment, record.deployment.model_id
 
 
-def _joined(old: tuple[Check, ...], new: tuple[Check, ...]) -> tuple[Check, ...]:
+def _merge_checks(old: tuple[Check, ...], new: tuple[Check, ...]) -> tuple[Check, ...]:
     """The newer of two checks of one name."""
     names = {check.name for check in new}
     return (*(check for check in old if check.name not in names), *new)

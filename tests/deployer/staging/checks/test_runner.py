@@ -13,11 +13,11 @@ from sklearn.pipeline import make_pipeline
 from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.events import Check, Dataset
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_deployer.packaging.build import Job, build
-from loopwright_deployer.staging.checks import Peer, Staged, run_checks
+from loopwright_deployer.packaging.build import PackagingJob, build_package
+from loopwright_deployer.staging.checks import Staged, StagedVersion, run_checks
 from loopwright_deployer.staging.holdout import Holdout, check_holdout, read_holdout, skipped
-from loopwright_deployer.staging.scorer_client import Scoring
-from loopwright_deployer.staging.warm_processes import SCORER, Spare, staging_scorer
+from loopwright_deployer.staging.scorer_client import ScorerClient
+from loopwright_deployer.staging.warm_processes import SCORER, WarmProcessPool, staging_scorer
 from tests.deployer.builders import COLUMNS, customers, pipeline, skops_package, with_example
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,14 +26,14 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def serving_package(directory: Path, estimator: Any) -> Path:
     source = skops_package(directory / "source", estimator, COLUMNS)
     with_example(source, ["age", "rate", "job"], [[30, 0.5, "nurse"], [60, -0.5, "clerk"]])
-    build(Job(source, directory / "target", "sha256:" + "1" * 64))
+    build_package(PackagingJob(source, directory / "target", "sha256:" + "1" * 64))
     return directory / "target"
 
 
-async def serve(stack: AsyncExitStack, package: Path, version: int, log: Path) -> Peer:
+async def serve(stack: AsyncExitStack, package: Path, version: int, log: Path) -> StagedVersion:
     spec = ServingSpec.model_validate_json((package / SPEC_FILE).read_text())
-    context = staging_scorer(Spare(SCORER, log), package, "bank", version)
-    return Peer(await stack.enter_async_context(context), version, spec)
+    context = staging_scorer(WarmProcessPool(SCORER, log), package, "bank", version)
+    return StagedVersion(await stack.enter_async_context(context), version, spec)
 
 
 def holdout_file(path: Path, rows: int = 600) -> Dataset:
@@ -98,7 +98,10 @@ async def test_a_version_that_answers_labels_only_is_judged_by_its_error_rate(
 
 
 def staged(
-    candidate: Peer, champion: Peer | None, holdout: Holdout, metric: str = "log_loss"
+    candidate: StagedVersion,
+    champion: StagedVersion | None,
+    holdout: Holdout,
+    metric: str = "log_loss",
 ) -> Staged:
     return Staged(
         model="bank",
@@ -109,11 +112,13 @@ def staged(
     )
 
 
-def compared(candidate: Peer, champion: Peer, directory: Path, dataset: Dataset) -> Check:
+def compared(
+    candidate: StagedVersion, champion: StagedVersion, directory: Path, dataset: Dataset
+) -> Check:
     """The holdout check where the last training ended 100 rows before the end."""
     later_than = START + timedelta(minutes=500)
     holdout = read_holdout(directory / "holdout.parquet", dataset, later_than)
-    with Scoring(candidate.url, "bank") as own, Scoring(champion.url, "bank") as other:
+    with ScorerClient(candidate.url, "bank") as own, ScorerClient(champion.url, "bank") as other:
         policy = StagingPolicy().holdout
         return check_holdout(policy, holdout, (own, candidate.spec), (other, champion.spec))
 
@@ -121,7 +126,7 @@ def compared(candidate: Peer, champion: Peer, directory: Path, dataset: Dataset)
 async def test_a_scorer_that_is_gone_fails_the_checks_with_the_reason(tmp_path: Path) -> None:
     package = serving_package(tmp_path, pipeline())
     spec = ServingSpec.model_validate_json((package / SPEC_FILE).read_text())
-    gone = Peer("http://127.0.0.1:9", 1, spec)
+    gone = StagedVersion("http://127.0.0.1:9", 1, spec)
 
     checks = run_checks(
         Staged(

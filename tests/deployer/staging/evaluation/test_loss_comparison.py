@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from loopwright_deployer.staging.holdout import class_indices
-from loopwright_deployer.staging.loss_comparison import classifier_losses, compare
+from loopwright_deployer.staging.loss_comparison import classifier_losses, compare_losses
 
 
 def losses(seed: int, shift: float = 0.0, rows: int = 1500) -> tuple[np.ndarray, np.ndarray]:
@@ -14,13 +14,13 @@ def losses(seed: int, shift: float = 0.0, rows: int = 1500) -> tuple[np.ndarray,
 
 
 def test_as_good_passes_and_clearly_worse_fails() -> None:
-    assert compare(*losses(1), margin=0.01).verdict == "passed"
-    assert compare(*losses(1, shift=0.05), margin=0.01).verdict == "failed"
+    assert compare_losses(*losses(1), margin=0.01).verdict == "passed"
+    assert compare_losses(*losses(1, shift=0.05), margin=0.01).verdict == "failed"
 
 
 def test_worse_by_the_margin_is_rarely_let_through() -> None:
     passed = sum(
-        compare(*losses(seed, shift=0.01), margin=0.01, seed=seed).verdict == "passed"
+        compare_losses(*losses(seed, shift=0.01), margin=0.01, seed=seed).verdict == "passed"
         for seed in range(100)
     )
 
@@ -28,11 +28,11 @@ def test_worse_by_the_margin_is_rarely_let_through() -> None:
 
 
 def test_few_rows_are_inconclusive() -> None:
-    assert compare(*losses(1, rows=199), margin=0.01).verdict == "inconclusive"
+    assert compare_losses(*losses(1, rows=199), margin=0.01).verdict == "inconclusive"
 
 
 def test_the_same_rows_give_the_same_bound() -> None:
-    assert compare(*losses(3), margin=0.01) == compare(*losses(3), margin=0.01)
+    assert compare_losses(*losses(3), margin=0.01) == compare_losses(*losses(3), margin=0.01)
 
 
 def test_losses_by_hand() -> None:

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from loopwright_common.events import ReplicaReported, ServedRoute
 
 SILENT_AFTER = timedelta(seconds=15)
-LOADING = timedelta(seconds=10)
+LOADING_TIME = timedelta(seconds=10)
 """A replica that serves an older revision for longer, without a problem, has missed the newer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PublishedRevision:
     """A route revision, published at `since`, and the version it brings if it brings one."""
 
     environment: str
@@ -36,20 +36,22 @@ def is_silent(report: ReplicaReported, now: datetime) -> bool:
     return now - report.at >= SILENT_AFTER
 
 
-def missed_by(wanted: Wanted, reports: Iterable[ReplicaReported], now: datetime) -> list[str]:
+def missed_by(
+    wanted: PublishedRevision, reports: Iterable[ReplicaReported], now: datetime
+) -> list[str]:
     """Live replicas that should serve the revision by now and do not know of it."""
     return sorted(
         report.replica
         for report in reports
         if report.environment == wanted.environment
         and not is_silent(report, now)
-        and report.at - wanted.since >= LOADING
+        and report.at - wanted.since >= LOADING_TIME
         and _knows_less(_route(report, wanted), wanted)
     )
 
 
 def acknowledgement(
-    wanted: Wanted, reports: Iterable[ReplicaReported], now: datetime
+    wanted: PublishedRevision, reports: Iterable[ReplicaReported], now: datetime
 ) -> Acknowledgement:
     """Replicas silent for 15 s do not count; without any live one nothing is acknowledged."""
     ours = [report for report in reports if report.environment == wanted.environment]
@@ -71,21 +73,21 @@ def acknowledgement(
         not missing,
         why if missing else f"served by {len(live)} live replica(s)",
         _reason(wanted, ((replica, route.problems) for replica, route in heard)),
-        next((t for _, route in answers if route and (t := _tripped(route, wanted))), None),
+        next((t for _, route in answers if route and (t := _circuit_opened(route, wanted))), None),
     )
 
 
-def _route(report: ReplicaReported, wanted: Wanted) -> ServedRoute | None:
+def _route(report: ReplicaReported, wanted: PublishedRevision) -> ServedRoute | None:
     return next((r for r in report.routes if r.model_id == wanted.model_id), None)
 
 
-def _knows_less(route: ServedRoute | None, wanted: Wanted) -> bool:
+def _knows_less(route: ServedRoute | None, wanted: PublishedRevision) -> bool:
     return route is None or (
         route.revision < wanted.revision and not route.problems and not route.waiting
     )
 
 
-def _reason(wanted: Wanted, told: Iterable[tuple[str, Mapping[str, str]]]) -> str | None:
+def _reason(wanted: PublishedRevision, told: Iterable[tuple[str, Mapping[str, str]]]) -> str | None:
     """The first that a replica has told of the version."""
     for replica, by_version in told:
         if reason := by_version.get(str(wanted.version)):
@@ -93,7 +95,7 @@ def _reason(wanted: Wanted, told: Iterable[tuple[str, Mapping[str, str]]]) -> st
     return None
 
 
-def _tripped(route: ServedRoute, wanted: Wanted) -> str | None:
+def _circuit_opened(route: ServedRoute, wanted: PublishedRevision) -> str | None:
     if route.revision < wanted.revision:
         return None
     return route.tripped.get(str(wanted.version))

@@ -8,19 +8,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.database.dialect import upsert
 from loopwright_common.events import ServingMeasured
-from loopwright_deployer.canary.sequential_tests import Counted, Counter, merged
+from loopwright_deployer.canary.sequential_tests import CallCounter, CounterKey, merge_reports
 from loopwright_deployer.deployments.tables import counters
 
 _KEPT_REVISIONS = 32
 
 
-class Counters:
+class CanaryCounters:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def take(self, told: ServingMeasured) -> None:
         """Merge by maximum: loss, repetition and disorder of reports do no harm."""
-        counted = Counted(told.replica, told.epoch, told.revision, told.version)
+        counted = CounterKey(told.replica, told.epoch, told.revision, told.version)
         place = {"environment": told.environment, "model_id": told.model_id, **counted._asdict()}
         old = await self._locked(place)
         if old is None:
@@ -28,14 +28,14 @@ class Counters:
                 return
             old = await self._locked(place)
         changed = sa.update(counters).where(*_same(place))
-        await self._connection.execute(changed.values(_values(merged(old, _counter(told)))))
+        await self._connection.execute(changed.values(_values(merge_reports(old, _counter(told)))))
 
-    async def of(self, environment: str, model_id: str) -> dict[Counted, Counter]:
+    async def of(self, environment: str, model_id: str) -> dict[CounterKey, CallCounter]:
         query = sa.select(counters).where(
             counters.c.environment == environment, counters.c.model_id == model_id
         )
         rows = (await self._connection.execute(query)).all()
-        return {Counted(r.replica, r.epoch, r.revision, r.version): _stored(r) for r in rows}
+        return {CounterKey(r.replica, r.epoch, r.revision, r.version): _stored(r) for r in rows}
 
     async def forget_before(self, environment: str, model_id: str, revision: int) -> None:
         """Drop counters of revisions that no verdict looks at any more."""
@@ -47,7 +47,7 @@ class Counters:
             )
         )
 
-    async def _locked(self, place: Mapping[str, Any]) -> Counter | None:
+    async def _locked(self, place: Mapping[str, Any]) -> CallCounter | None:
         """The counter, which nobody else changes until this commits."""
         query = sa.select(counters).where(*_same(place)).with_for_update()
         row = (await self._connection.execute(query)).one_or_none()
@@ -58,12 +58,12 @@ def _same(place: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
     return [counters.c[name] == value for name, value in place.items()]
 
 
-def _stored(row: sa.Row[Any]) -> Counter:
+def _stored(row: sa.Row[Any]) -> CallCounter:
     edges, counts = tuple(row.latency_edges), tuple(row.latency_counts)
-    return Counter(row.calls, row.errors, edges, counts, row.tripped)
+    return CallCounter(row.calls, row.errors, edges, counts, row.tripped)
 
 
-def _values(counter: Counter) -> dict[str, Any]:
+def _values(counter: CallCounter) -> dict[str, Any]:
     return {
         "calls": counter.calls,
         "errors": counter.errors,
@@ -73,8 +73,8 @@ def _values(counter: Counter) -> dict[str, Any]:
     }
 
 
-def _counter(told: ServingMeasured) -> Counter:
-    return Counter(
+def _counter(told: ServingMeasured) -> CallCounter:
+    return CallCounter(
         told.calls,
         told.errors,
         tuple(told.latency_edges),

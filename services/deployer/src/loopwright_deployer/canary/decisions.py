@@ -9,18 +9,18 @@ from loopwright_common.deploy_policy import CanaryPolicy, DeployPolicy
 from loopwright_common.events import Arm, Check
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
 from loopwright_deployer.canary.sequential_tests import (
-    Counter,
-    StepTally,
-    judge_errors,
-    judge_latency,
+    CallCounter,
+    StepCounts,
+    compare_errors,
+    compare_latency,
 )
-from loopwright_deployer.deployments.domain import Served
+from loopwright_deployer.deployments.domain import ServedPackage
 
 DEFAULT_LATENCY_RATIO = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class RouteRevision:
     """A model's arms; live weights add up to 1, or there is no arm at all."""
 
     revision: int
@@ -33,7 +33,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class CanaryDecision:
     """What a canary does next, and why."""
 
     action: Literal["wait", "advance", "promote", "roll-back", "pause"]
@@ -42,30 +42,33 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class CanaryEvidence:
     """All a decision looks at: the steps so far, the champion's calls, the replicas."""
 
-    steps: Sequence[StepTally]
-    warm_up: Counter = field(default_factory=Counter)
+    steps: Sequence[StepCounts]
+    warm_up: CallCounter = field(default_factory=CallCounter)
     acknowledgement: Acknowledgement
     deadline: datetime | None
     now: datetime
 
 
-def sole(served: Served) -> tuple[Arm, ...]:
+def all_traffic(served: ServedPackage) -> tuple[Arm, ...]:
     """All traffic to one version."""
     return (_arm(served, 1.0),)
 
 
-def split(champion: Served, canary: Served, weight: float) -> tuple[Arm, ...]:
+def split_traffic(champion: ServedPackage, canary: ServedPackage, weight: float) -> tuple[Arm, ...]:
     """`weight` of the traffic to the canary, the rest to the champion."""
     if weight >= 1:
-        return sole(canary)
+        return all_traffic(canary)
     return _arm(champion, 1 - weight), _arm(canary, weight)
 
 
-def kept(
-    former: Sequence[Served], arms: Sequence[Arm], most: int, named: Sequence[Served] = ()
+def kept_arms(
+    former: Sequence[ServedPackage],
+    arms: Sequence[Arm],
+    most: int,
+    named: Sequence[ServedPackage] = (),
 ) -> tuple[Arm, ...]:
     """What is loaded without live traffic: former champions, newest first, and what has a name."""
     routed = {arm.version for arm in arms}
@@ -75,17 +78,17 @@ def kept(
     return tuple(_arm(one, 0.0) for one in loaded.values())
 
 
-def decide(policy: DeployPolicy, step: int, evidence: Evidence) -> Decision:
+def decide_canary(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> CanaryDecision:
     """The next move of a canary in `step` (from 0)."""
     current = evidence.steps[-1]
     if trip := current.canary.tripped or evidence.acknowledgement.tripped:
-        return Decision("roll-back", f"a replica stopped sending to it: {trip}")
+        return CanaryDecision("roll-back", f"a replica stopped sending to it: {trip}")
     if problem := evidence.acknowledgement.problem:
-        return Decision("roll-back", problem)
-    checks = _judged(policy, evidence)
+        return CanaryDecision("roll-back", problem)
+    checks = _run_tests(policy, evidence)
     for check in checks:
         if check.verdict == "failed":
-            return Decision("roll-back", check.sentence, checks)
+            return CanaryDecision("roll-back", check.sentence, checks)
     if not evidence.acknowledgement.complete:
         return _wait(evidence, evidence.acknowledgement.why, checks)
     return _next_step(policy.canary, step, evidence, checks)
@@ -97,32 +100,32 @@ def latency_ratio(policy: DeployPolicy) -> float:
     return float(text.split("x")[0]) if "champion" in text else DEFAULT_LATENCY_RATIO
 
 
-def _judged(policy: DeployPolicy, evidence: Evidence) -> tuple[Check, ...]:
+def _run_tests(policy: DeployPolicy, evidence: CanaryEvidence) -> tuple[Check, ...]:
     return (
-        judge_errors(evidence.steps, policy.canary.error_ratio),
-        judge_latency(evidence.steps, evidence.warm_up, latency_ratio(policy)),
+        compare_errors(evidence.steps, policy.canary.error_ratio),
+        compare_latency(evidence.steps, evidence.warm_up, latency_ratio(policy)),
     )
 
 
 def _next_step(
-    canary: CanaryPolicy, step: int, evidence: Evidence, checks: tuple[Check, ...]
-) -> Decision:
+    canary: CanaryPolicy, step: int, evidence: CanaryEvidence, checks: tuple[Check, ...]
+) -> CanaryDecision:
     wanted, answered = canary.steps[step].min_requests, evidence.steps[-1].canary.calls
     if answered < wanted:
         return _wait(evidence, f"only {answered} of {wanted} requests", checks)
     share = f"{canary.steps[step].weight:.0%}"
     if step + 1 < len(canary.steps):
-        return Decision("advance", f"{answered} requests answered at {share}", checks)
-    return Decision("promote", f"{answered} requests answered at {share}", checks)
+        return CanaryDecision("advance", f"{answered} requests answered at {share}", checks)
+    return CanaryDecision("promote", f"{answered} requests answered at {share}", checks)
 
 
-def _wait(evidence: Evidence, why: str, checks: tuple[Check, ...]) -> Decision:
+def _wait(evidence: CanaryEvidence, why: str, checks: tuple[Check, ...]) -> CanaryDecision:
     if evidence.deadline is not None and evidence.now >= evidence.deadline:
-        return Decision("pause", f"inconclusive: {why}", checks)
-    return Decision("wait", why, checks)
+        return CanaryDecision("pause", f"inconclusive: {why}", checks)
+    return CanaryDecision("wait", why, checks)
 
 
-def _arm(served: Served, weight: float) -> Arm:
+def _arm(served: ServedPackage, weight: float) -> Arm:
     return Arm(
         version=served.version,
         weight=weight,

@@ -18,7 +18,7 @@ SLOW_RATIO = 1.2
 _MOST = 1e12
 
 
-class Counted(NamedTuple):
+class CounterKey(NamedTuple):
     """Whose counter it is; a restarted replica has a new epoch, so counters only grow."""
 
     replica: str
@@ -28,7 +28,7 @@ class Counted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
+class CallCounter:
     """Cumulative calls; `latency_counts` has one more entry than `latency_edges` (seconds)."""
 
     calls: int = 0
@@ -39,20 +39,20 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True)
-class StepTally:
+class StepCounts:
     """What the two arms did under one route revision."""
 
-    canary: Counter = field(default_factory=Counter)
-    champion: Counter = field(default_factory=Counter)
+    canary: CallCounter = field(default_factory=CallCounter)
+    champion: CallCounter = field(default_factory=CallCounter)
 
 
-def merged(old: Counter | None, new: Counter) -> Counter:
+def merge_reports(old: CallCounter | None, new: CallCounter) -> CallCounter:
     """The later of two reports of one counter, in whatever order they came."""
     if old is None:
         return new
     pairs = zip(old.latency_counts, new.latency_counts, strict=False)
     same = old.latency_edges == new.latency_edges
-    return Counter(
+    return CallCounter(
         max(old.calls, new.calls),
         max(old.errors, new.errors),
         new.latency_edges,
@@ -61,15 +61,15 @@ def merged(old: Counter | None, new: Counter) -> Counter:
     )
 
 
-def added(counters: Iterable[Counter]) -> Counter:
+def sum_counters(counters: Iterable[CallCounter]) -> CallCounter:
     """The sum over replicas and epochs; histograms with foreign edges are left out."""
-    total = Counter()
+    total = CallCounter()
     for one in counters:
         edges = total.latency_edges or one.latency_edges
         counts = total.latency_counts or (0,) * len(one.latency_counts)
         if one.latency_edges == edges:
             counts = tuple(a + b for a, b in zip(counts, one.latency_counts, strict=True))
-        total = Counter(
+        total = CallCounter(
             total.calls + one.calls,
             total.errors + one.errors,
             edges,
@@ -79,14 +79,14 @@ def added(counters: Iterable[Counter]) -> Counter:
     return total
 
 
-def tally(
-    counters: Mapping[Counted, Counter], revision: int, canary: int, champion: int
-) -> StepTally:
+def count_step(
+    counters: Mapping[CounterKey, CallCounter], revision: int, canary: int, champion: int
+) -> StepCounts:
     """What both versions did under one revision, over all replicas."""
     here = [(key, value) for key, value in counters.items() if key.revision == revision]
-    return StepTally(
-        added(value for key, value in here if key.version == canary),
-        added(value for key, value in here if key.version == champion),
+    return StepCounts(
+        sum_counters(value for key, value in here if key.version == canary),
+        sum_counters(value for key, value in here if key.version == champion),
     )
 
 
@@ -103,7 +103,7 @@ def beta_binomial_log_e(
     )
 
 
-def error_log_e(step: StepTally, ratio: float) -> float:
+def error_log_e(step: StepCounts, ratio: float) -> float:
     """Conditional on the errors seen, which arm they hit: load and time of day cancel.
 
     0 where one arm has had no calls, or where the canary has no more than its allowed share.
@@ -117,10 +117,13 @@ def error_log_e(step: StepTally, ratio: float) -> float:
     return beta_binomial_log_e(own, errors - own, p0, (20 * share, 20 * (1 - share)))
 
 
-def judge_errors(steps: Sequence[StepTally], ratio: float) -> Check:
+def compare_errors(steps: Sequence[StepCounts], ratio: float) -> Check:
     """Evidence of the steps multiplies; `failed` at 1/alpha with more errors than allowed."""
-    evidence = _limited(sum(error_log_e(step, ratio) for step in steps))
-    canary, champion = added(s.canary for s in steps), added(s.champion for s in steps)
+    evidence = _clamped(sum(error_log_e(step, ratio) for step in steps))
+    canary, champion = (
+        sum_counters(s.canary for s in steps),
+        sum_counters(s.champion for s in steps),
+    )
     worse = canary.errors * max(champion.calls, 1) > ratio * champion.errors * max(canary.calls, 1)
     sentence = (
         f"{canary.errors} of {canary.calls} calls failed on the new version, "
@@ -129,25 +132,28 @@ def judge_errors(steps: Sequence[StepTally], ratio: float) -> Check:
     return _check("canary-errors", evidence, ERROR_ALPHA, worse, canary.calls, sentence)
 
 
-def judge_latency(steps: Sequence[StepTally], warm_up: Counter, ratio: float) -> Check:
+def compare_latency(steps: Sequence[StepCounts], warm_up: CallCounter, ratio: float) -> Check:
     """How often the new version is slower than `ratio` times the champion's p95.
 
     The limit is the histogram edge at or above that; the champion's own share above it in the same
     steps raises what is allowed, so that a slow hour is not held against the new version.
     """
-    limit = slow_limit(warm_up, ratio)
+    limit = latency_limit(warm_up, ratio)
     if limit is None:
         return _latency_unknown()
-    canary, champion = added(s.canary for s in steps), added(s.champion for s in steps)
-    slow, calls = slower_than(canary, limit), sum(canary.latency_counts)
-    usual = slower_than(champion, limit) / max(sum(champion.latency_counts), 1)
+    canary, champion = (
+        sum_counters(s.canary for s in steps),
+        sum_counters(s.champion for s in steps),
+    )
+    slow, calls = count_slower(canary, limit), sum(canary.latency_counts)
+    usual = count_slower(champion, limit) / max(sum(champion.latency_counts), 1)
     p0 = min(SLOW_RATIO * max(SLOW_SHARE, usual), 0.5)
-    evidence = _limited(beta_binomial_log_e(slow, calls - slow, p0, (2.0, 18.0)))
+    evidence = _clamped(beta_binomial_log_e(slow, calls - slow, p0, (2.0, 18.0)))
     sentence = f"{slow} of {calls} calls took longer than {limit * 1000:.3g} ms, {p0:.1%} may"
     return _check("canary-latency", evidence, LATENCY_ALPHA, slow > p0 * calls, calls, sentence)
 
 
-def slow_limit(champion: Counter, ratio: float, least: int = 20) -> float | None:
+def latency_limit(champion: CallCounter, ratio: float, least: int = 20) -> float | None:
     """The edge at or above ratio * p95, in seconds; None without such or with too few calls."""
     calls = sum(champion.latency_counts)
     if calls < least:
@@ -160,7 +166,7 @@ def slow_limit(champion: Counter, ratio: float, least: int = 20) -> float | None
     return None
 
 
-def slower_than(counter: Counter, limit: float) -> int:
+def count_slower(counter: CallCounter, limit: float) -> int:
     """Calls above the edge `limit`."""
     within = sum(
         count
@@ -188,7 +194,7 @@ def _latency_unknown() -> Check:
     )
 
 
-def _limited(log_e: float) -> float:
+def _clamped(log_e: float) -> float:
     return min(max(log_e, -log(_MOST)), log(_MOST))
 
 

@@ -7,7 +7,7 @@ from loopwright_common.database.dialect import upsert
 from loopwright_deployer.deployments.tables import aliases
 
 
-class Aliases:
+class ModelAliases:
     def __init__(self, connection: AsyncConnection, environment: str, model_id: str) -> None:
         self._connection = connection
         self._place = {"environment": environment, "model_id": model_id}

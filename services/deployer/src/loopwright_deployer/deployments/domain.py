@@ -8,7 +8,7 @@ from enum import StrEnum
 from loopwright_common.errors import ConflictError
 
 
-class State(StrEnum):
+class DeploymentState(StrEnum):
     RECEIVED = "received"
     PACKAGING = "packaging"
     STAGING = "staging"
@@ -24,9 +24,9 @@ class State(StrEnum):
     ABORTED = "aborted"
 
 
-_S = State
+_S = DeploymentState
 _ENDS_EARLY = frozenset({_S.REJECTED, _S.SUPERSEDED, _S.ABORTED})
-TRANSITIONS: Mapping[State, frozenset[State]] = {
+TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     _S.RECEIVED: _ENDS_EARLY | {_S.PACKAGING, _S.VALIDATED},
     _S.PACKAGING: _ENDS_EARLY | {_S.STAGING},
     _S.STAGING: _ENDS_EARLY | {_S.VALIDATED, _S.PAUSED},
@@ -41,7 +41,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     _S.SUPERSEDED: frozenset(),
     _S.ABORTED: frozenset(),
 }
-IN_FLIGHT = frozenset(State) - {
+IN_FLIGHT = frozenset(DeploymentState) - {
     _S.PROMOTED, _S.REJECTED, _S.ROLLED_BACK, _S.SUPERSEDED, _S.ABORTED
 }  # fmt: skip
 BEFORE_CANARY = frozenset(
@@ -56,7 +56,7 @@ IN_WORKSHOP = frozenset({_S.RECEIVED, _S.PACKAGING, _S.STAGING})
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedPackage:
     """A serving package: its digest and format, as an arm of a route names it."""
 
     version: int
@@ -80,17 +80,17 @@ class Deployment:
     model: str
     version: int
     attempt: int = 1
-    state: State = State.RECEIVED
+    state: DeploymentState = DeploymentState.RECEIVED
     why: str
     waits: str | None = None
     step: int = 0
-    paused_from: State | None = None
+    paused_from: DeploymentState | None = None
     staged: bool = False
     approved: bool = False
     forced: str | None = None
     champion: bool = False
     previous: int | None = None
-    served: Served | None = None
+    served: ServedPackage | None = None
     deadline: datetime | None = None
     failing_since: datetime | None = None
     retry_at: datetime | None = None
@@ -109,7 +109,7 @@ class Deployment:
     @property
     def carries_traffic(self) -> bool:
         """Whether the route names this deployment's version on its way to champion."""
-        where = self.paused_from if self.state is State.PAUSED else self.state
+        where = self.paused_from if self.state is DeploymentState.PAUSED else self.state
         return where in CARRIES_TRAFFIC
 
     @property
@@ -126,7 +126,7 @@ class Deployment:
         return not moved and self.state_since == seen.state_since
 
 
-def move(deployment: Deployment, to: State, why: str, at: datetime) -> Deployment:
+def transition(deployment: Deployment, to: DeploymentState, why: str, at: datetime) -> Deployment:
     """The deployment in its next state; ConflictError where the table has no such step."""
     if to not in TRANSITIONS[deployment.state]:
         raise ConflictError(_impossible(deployment, to))
@@ -139,12 +139,12 @@ def move(deployment: Deployment, to: State, why: str, at: datetime) -> Deploymen
         deadline=None,
         failing_since=None,
         retry_at=None,
-        champion=to is State.PROMOTED,
-        paused_from=deployment.state if to is State.PAUSED else None,
+        champion=to is DeploymentState.PROMOTED,
+        paused_from=deployment.state if to is DeploymentState.PAUSED else None,
     )
 
 
-def require(deployment: Deployment, allowed: frozenset[State], action: str) -> None:
+def require_state(deployment: Deployment, allowed: frozenset[DeploymentState], action: str) -> None:
     """ConflictError with what is possible instead, unless the state is an allowed one."""
     if deployment.state not in allowed:
         names = ", ".join(sorted(allowed))
@@ -163,7 +163,7 @@ def require_staged(deployment: Deployment) -> None:
         )
 
 
-def _impossible(deployment: Deployment, to: State) -> str:
+def _impossible(deployment: Deployment, to: DeploymentState) -> str:
     possible = ", ".join(sorted(TRANSITIONS[deployment.state])) or "nothing, it has ended"
     return (
         f"{deployment.model} version {deployment.version} is {deployment.state} "

@@ -9,31 +9,31 @@ from loopwright_common import clock
 from loopwright_common.database import leases
 from loopwright_common.database.leases import Holding
 from loopwright_deployer.deployments.domain import MOVES_ALONE
-from loopwright_deployer.deployments.repository import Record
+from loopwright_deployer.deployments.repository import DeploymentRecord
 
 
-def lease_of(deployment_id: str) -> str:
+def lease_name(deployment_id: str) -> str:
     return f"deployment/{deployment_id}"
 
 
-async def tended(connection: AsyncConnection, deployment_ids: Sequence[str]) -> set[str]:
+async def owned(connection: AsyncConnection, deployment_ids: Sequence[str]) -> set[str]:
     """Those that a deployer, this one or another, works on now."""
     held = await _holdings(connection, deployment_ids)
     return {one for one, holding in held.items() if holding.remaining > timedelta()}
 
 
-async def sentences(
-    connection: AsyncConnection, records: Sequence[Record], length: timedelta
+async def describe_owners(
+    connection: AsyncConnection, records: Sequence[DeploymentRecord], length: timedelta
 ) -> dict[str, str]:
     """By deployment, who works on it; on SQLite there is but one deployer to tell of."""
     if connection.dialect.name == "sqlite":
         return {}
     moving = [r.deployment.id for r in records if r.deployment.state in MOVES_ALONE]
     held = await _holdings(connection, moving)
-    return {one: sentence(holding, length) for one, holding in held.items()}
+    return {one: describe_owner(holding, length) for one, holding in held.items()}
 
 
-def sentence(holding: Holding, length: timedelta) -> str:
+def describe_owner(holding: Holding, length: timedelta) -> str:
     """A lease of `length` is renewed four times in it; two missed renewals are silence."""
     if holding.remaining > length / 2:
         return f"the deployer {holding.holder} works on it"
@@ -47,6 +47,6 @@ def sentence(holding: Holding, length: timedelta) -> str:
 async def _holdings(
     connection: AsyncConnection, deployment_ids: Sequence[str]
 ) -> dict[str, Holding]:
-    names = {lease_of(one): one for one in deployment_ids}
+    names = {lease_name(one): one for one in deployment_ids}
     found = await leases.holdings(connection, list(names))
     return {names[name]: holding for name, holding in found.items()}

@@ -4,34 +4,41 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from loopwright_common.deploy_policy import ApprovalPolicy, DeployPolicy, write_duration
-from loopwright_deployer.deployments.domain import State
+from loopwright_deployer.deployments.domain import DeploymentState
 
 
-class Planned(NamedTuple):
-    state: State
+class PlannedState(NamedTuple):
+    state: DeploymentState
     sentence: str
 
 
-def plan(policy: DeployPolicy, champion: int | None) -> Sequence[Planned]:
+def plan(policy: DeployPolicy, champion: int | None) -> Sequence[PlannedState]:
     """The states to come, given the policy and the version that serves now."""
     return tuple(_states(policy, champion))
 
 
-def _states(policy: DeployPolicy, champion: int | None) -> Iterator[Planned]:
-    yield Planned(State.RECEIVED, "the version is registered")
-    yield Planned(State.PACKAGING, "compiled to ONNX where its answers stay the same")
-    yield Planned(State.STAGING, _staging(policy, champion))
-    yield Planned(State.VALIDATED, "no check failed; an unclear one waits for a person")
+def _states(policy: DeployPolicy, champion: int | None) -> Iterator[PlannedState]:
+    yield PlannedState(DeploymentState.RECEIVED, "the version is registered")
+    yield PlannedState(
+        DeploymentState.PACKAGING, "compiled to ONNX where its answers stay the same"
+    )
+    yield PlannedState(DeploymentState.STAGING, _staging(policy, champion))
+    yield PlannedState(
+        DeploymentState.VALIDATED, "no check failed; an unclear one waits for a person"
+    )
     if isinstance(policy.approval, ApprovalPolicy):
         roles = " or ".join(policy.approval.roles)
         within = write_duration(policy.approval.within)
-        yield Planned(
-            State.APPROVAL, f"{roles} approves within {within}, else {policy.approval.then}"
+        yield PlannedState(
+            DeploymentState.APPROVAL,
+            f"{roles} approves within {within}, else {policy.approval.then}",
         )
     if champion is not None:
-        yield Planned(State.CANARY, _canary(policy, champion))
-    yield Planned(State.PROMOTING, "all traffic; waits until every live replica serves it")
-    yield Planned(State.PROMOTED, "champion")
+        yield PlannedState(DeploymentState.CANARY, _canary(policy, champion))
+    yield PlannedState(
+        DeploymentState.PROMOTING, "all traffic; waits until every live replica serves it"
+    )
+    yield PlannedState(DeploymentState.PROMOTED, "champion")
 
 
 def _staging(policy: DeployPolicy, champion: int | None) -> str:

@@ -15,13 +15,18 @@ from loopwright_common.database.unit_of_work import Cause
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import Check, ModelRegistered
-from loopwright_deployer.deployments.domain import IN_FLIGHT, Deployment, Served, State
+from loopwright_deployer.deployments.domain import (
+    IN_FLIGHT,
+    Deployment,
+    DeploymentState,
+    ServedPackage,
+)
 from loopwright_deployer.deployments.retry_schedule import Outage
 from loopwright_deployer.deployments.tables import deployments, steps
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DeploymentRecord:
     """A deployment with what it is about and what came out of staging."""
 
     deployment: Deployment
@@ -36,11 +41,11 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class HistoryEntry:
     """A state a deployment entered, when, why, and by whom where a person decided."""
 
     number: int
-    state: State
+    state: DeploymentState
     why: str
     by: str | None
     at: datetime
@@ -50,12 +55,12 @@ class Deployments:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, record: Record) -> bool:
+    async def add(self, record: DeploymentRecord) -> bool:
         """False when this attempt is there already."""
         row = {"id": record.deployment.id, **_values(record)}
         return await upsert(self._connection, deployments, row)
 
-    async def save(self, record: Record, was: Deployment) -> None:
+    async def save(self, record: DeploymentRecord, was: Deployment) -> None:
         """ConflictError when the deployment is no longer in the state it was read in."""
         same = (
             deployments.c.id == was.id,
@@ -102,27 +107,27 @@ class Deployments:
             )
         )
 
-    async def story(self, deployment_id: str) -> list[Step]:
+    async def story(self, deployment_id: str) -> list[HistoryEntry]:
         query = sa.select(steps).where(steps.c.deployment_id == deployment_id)
         rows = (await self._connection.execute(query.order_by(steps.c.number))).all()
-        return [Step(r.number, State(r.state), r.why, r.by, r.at) for r in rows]
+        return [HistoryEntry(r.number, DeploymentState(r.state), r.why, r.by, r.at) for r in rows]
 
-    async def get(self, deployment_id: str) -> Record:
+    async def get(self, deployment_id: str) -> DeploymentRecord:
         found = await self._where(deployments.c.id == deployment_id)
         if not found:
             raise NotFoundError(f"no deployment {deployment_id}")
         return found[0]
 
-    async def in_flight(self) -> list[Record]:
+    async def in_flight(self) -> list[DeploymentRecord]:
         return await self._where(deployments.c.state.in_(sorted(IN_FLIGHT)))
 
-    async def of_model(self, environment: str, model_id: str) -> list[Record]:
+    async def of_model(self, environment: str, model_id: str) -> list[DeploymentRecord]:
         """Newest version first, and of a version the newest attempt first."""
         return await self._where(
             deployments.c.environment == environment, deployments.c.model_id == model_id
         )
 
-    async def of_model_named(self, environment: str, model: str) -> list[Record]:
+    async def of_model_named(self, environment: str, model: str) -> list[DeploymentRecord]:
         """As `of_model`; NotFoundError when nothing of that name was ever deployed."""
         found = await self._where(
             deployments.c.environment == environment, deployments.c.model == model
@@ -132,8 +137,8 @@ class Deployments:
         return found
 
     async def page(
-        self, model: str | None, state: State | None, limit: int, skip: int
-    ) -> list[Record]:
+        self, model: str | None, state: DeploymentState | None, limit: int, skip: int
+    ) -> list[DeploymentRecord]:
         """The newest first."""
         wanted = [deployments.c.model == model] if model else []
         wanted += [deployments.c.state == state] if state else []
@@ -142,11 +147,11 @@ class Deployments:
         rows = (await self._connection.execute(query.limit(limit).offset(skip))).all()
         return [_record(row) for row in rows]
 
-    async def champion(self, environment: str, model_id: str) -> Record | None:
+    async def champion(self, environment: str, model_id: str) -> DeploymentRecord | None:
         records = await self.of_model(environment, model_id)
         return next((r for r in records if r.deployment.champion), None)
 
-    async def champions(self, environment: str, model_id: str) -> list[Record]:
+    async def champions(self, environment: str, model_id: str) -> list[DeploymentRecord]:
         """Whatever is or was champion, the latest promotion first."""
         query = sa.select(deployments).where(
             deployments.c.environment == environment,
@@ -166,13 +171,13 @@ class Deployments:
         except IntegrityError:
             raise ConflictError("another version of the model is champion or under way") from None
 
-    async def _where(self, *wanted: sa.ColumnElement[bool]) -> list[Record]:
+    async def _where(self, *wanted: sa.ColumnElement[bool]) -> list[DeploymentRecord]:
         query = sa.select(deployments).where(*wanted)
         newest = query.order_by(deployments.c.version.desc(), deployments.c.attempt.desc())
         return [_record(row) for row in (await self._connection.execute(newest)).all()]
 
 
-def _values(record: Record) -> dict[str, Any]:
+def _values(record: DeploymentRecord) -> dict[str, Any]:
     values = asdict(record.deployment)
     served = values.pop("served")
     del values["id"]
@@ -187,18 +192,20 @@ def _values(record: Record) -> dict[str, Any]:
     }
 
 
-def _record(row: Row[Any]) -> Record:
+def _record(row: Row[Any]) -> DeploymentRecord:
     names = set(Deployment.__slots__) - {"served"}
     stored = {name: value for name, value in row._mapping.items() if name in names}
     served = (
-        Served(row.version, row.serving_digest, row.serving_format) if row.serving_digest else None
+        ServedPackage(row.version, row.serving_digest, row.serving_format)
+        if row.serving_digest
+        else None
     )
     deployment = replace(
         Deployment(**stored, served=served),
-        state=State(row.state),
-        paused_from=State(row.paused_from) if row.paused_from else None,
+        state=DeploymentState(row.state),
+        paused_from=DeploymentState(row.paused_from) if row.paused_from else None,
     )
-    return Record(
+    return DeploymentRecord(
         deployment,
         ModelRegistered.model_validate(row.registered),
         Cause.from_json(row.cause),

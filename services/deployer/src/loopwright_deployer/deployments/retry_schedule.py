@@ -16,7 +16,7 @@ class Outage:
     deadline: datetime
 
 
-def lasting(since: datetime, now: datetime, limit: timedelta) -> Outage | None:
+def next_retry(since: datetime, now: datetime, limit: timedelta) -> Outage | None:
     """The outage with its next try, after a pause as long as it has lasted, 5 minutes at most.
 
     None once it has lasted for `limit`.

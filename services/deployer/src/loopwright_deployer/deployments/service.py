@@ -16,9 +16,14 @@ from loopwright_common.events import (
 )
 from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
-from loopwright_deployer.deployments.domain import Deployment, Served, State, move
-from loopwright_deployer.deployments.repository import Deployments, Record
-from loopwright_deployer.deployments.retry_schedule import lasting
+from loopwright_deployer.deployments.domain import (
+    Deployment,
+    DeploymentState,
+    ServedPackage,
+    transition,
+)
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+from loopwright_deployer.deployments.retry_schedule import next_retry
 
 Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
 
@@ -28,7 +33,7 @@ async def lock_model(uow: UnitOfWork, environment: str, model_id: str) -> None:
     await uow.lock(f"model/{environment}/{model_id}")
 
 
-async def held(uow: UnitOfWork, deployment_id: str) -> Record:
+async def lock_deployment(uow: UnitOfWork, deployment_id: str) -> DeploymentRecord:
     """The deployment as it is and, since its model is locked, stays until this commits."""
     deployments = Deployments(uow.connection)
     seen = (await deployments.get(deployment_id)).deployment
@@ -36,15 +41,15 @@ async def held(uow: UnitOfWork, deployment_id: str) -> Record:
     return await deployments.get(deployment_id)
 
 
-async def unmoved(uow: UnitOfWork, seen: Record) -> Record:
+async def lock_unchanged(uow: UnitOfWork, seen: DeploymentRecord) -> DeploymentRecord:
     """As `held`; ConflictError when the deployment has moved since it was seen."""
-    record = await held(uow, seen.deployment.id)
+    record = await lock_deployment(uow, seen.deployment.id)
     if not record.deployment.stays_as(seen.deployment):
         raise ConflictError(f"{seen.deployment.subject} left {seen.deployment.state} meanwhile")
     return record
 
 
-async def receive(
+async def start_deployment(
     uow: UnitOfWork, registered: ModelRegistered, environment: str, cause: Cause
 ) -> None:
     """Start the deployment of a new version, once; older ones not yet in a canary give way."""
@@ -65,7 +70,9 @@ async def receive(
             await supersede(uow, other, registered.version)
 
 
-def new_record(registered: ModelRegistered, environment: str, cause: Cause, attempt: int) -> Record:
+def new_record(
+    registered: ModelRegistered, environment: str, cause: Cause, attempt: int
+) -> DeploymentRecord:
     now = clock.now()
     deployment = Deployment(
         id=derived_id("deployment", environment, registered.model_id, registered.version, attempt),
@@ -78,26 +85,26 @@ def new_record(registered: ModelRegistered, environment: str, cause: Cause, atte
         state_since=now,
         created_at=now,
     )
-    return Record(deployment, registered, cause)
+    return DeploymentRecord(deployment, registered, cause)
 
 
 async def advance(
     uow: UnitOfWork,
-    record: Record,
-    to: State,
+    record: DeploymentRecord,
+    to: DeploymentState,
     why: str,
     *,
     by: str | None = None,
     deadline: datetime | None = None,
-) -> Record:
+) -> DeploymentRecord:
     """Enter the next state; ConflictError where that is impossible or somebody was quicker."""
-    moved = move(record.deployment, to, why, clock.now())
-    return await store(uow, record, replace(moved, deadline=deadline), by)
+    moved = transition(record.deployment, to, why, clock.now())
+    return await save_state(uow, record, replace(moved, deadline=deadline), by)
 
 
-async def store(
-    uow: UnitOfWork, record: Record, deployment: Deployment, by: str | None = None
-) -> Record:
+async def save_state(
+    uow: UnitOfWork, record: DeploymentRecord, deployment: Deployment, by: str | None = None
+) -> DeploymentRecord:
     """Keep a changed deployment and add it to its story."""
     changed = replace(record, deployment=deployment)
     deployments = Deployments(uow.connection)
@@ -107,7 +114,9 @@ async def store(
     return changed
 
 
-async def tell(uow: UnitOfWork, record: Record, data: EventData) -> Record:
+async def emit_event(
+    uow: UnitOfWork, record: DeploymentRecord, data: EventData
+) -> DeploymentRecord:
     """Emit a fact about the deployment; what comes later follows from it."""
     deployment = record.deployment
     uow.follow(record.cause, "deployer")
@@ -122,43 +131,51 @@ async def tell(uow: UnitOfWork, record: Record, data: EventData) -> Record:
     return followed
 
 
-async def packaged(uow: UnitOfWork, record: Record, served: Served, why: str) -> Record:
+async def finish_packaging(
+    uow: UnitOfWork, record: DeploymentRecord, served: ServedPackage, why: str
+) -> DeploymentRecord:
     """The serving package is in the store; staging is next."""
-    moved = move(record.deployment, State.STAGING, why, clock.now())
-    return await store(uow, record, replace(moved, served=served))
+    moved = transition(record.deployment, DeploymentState.STAGING, why, clock.now())
+    return await save_state(uow, record, replace(moved, served=served))
 
 
-async def validated(
-    uow: UnitOfWork, record: Record, checks: tuple[Check, ...], report: str
-) -> Record:
+async def finish_staging(
+    uow: UnitOfWork, record: DeploymentRecord, checks: tuple[Check, ...], report: str
+) -> DeploymentRecord:
     """Staging has judged: on to the gates, to a person, or the end."""
     failed = [check for check in checks if check.verdict == "failed"]
     unclear = [check for check in checks if check.verdict == "inconclusive"]
     judged = replace(record, checks=checks, report=report)
     if failed:
         why = f"staging: {failed[0].name}: {failed[0].sentence}"
-        moved = await advance(uow, judged, State.REJECTED, why)
+        moved = await advance(uow, judged, DeploymentState.REJECTED, why)
     elif unclear and not record.deployment.forced:
         why = f"inconclusive: {unclear[0].name}: {unclear[0].sentence}"
-        moved = await _staged(uow, judged, State.PAUSED, why)
+        moved = await _enter_staged(uow, judged, DeploymentState.PAUSED, why)
     else:
         passed = sum(check.verdict == "passed" for check in checks)
-        moved = await _staged(uow, judged, State.VALIDATED, f"{passed} checks passed")
-    told = await tell(uow, moved, _validation(moved, passed=not failed and not unclear))
-    return await finish(uow, told, "rejected") if failed else told
+        moved = await _enter_staged(
+            uow, judged, DeploymentState.VALIDATED, f"{passed} checks passed"
+        )
+    told = await emit_event(uow, moved, _validation(moved, passed=not failed and not unclear))
+    return await emit_finished(uow, told, "rejected") if failed else told
 
 
-async def reject(uow: UnitOfWork, record: Record, why: str, by: str | None = None) -> Record:
-    return await finish(uow, await advance(uow, record, State.REJECTED, why, by=by), "rejected")
+async def reject(
+    uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
+) -> DeploymentRecord:
+    return await emit_finished(
+        uow, await advance(uow, record, DeploymentState.REJECTED, why, by=by), "rejected"
+    )
 
 
-async def postpone(uow: UnitOfWork, record: Record, fault: str, limit: timedelta) -> None:
+async def postpone(uow: UnitOfWork, record: DeploymentRecord, fault: str, limit: timedelta) -> None:
     """What the deployment needs is away: try again later; reject it once that lasts for `limit`."""
     now = clock.now()
     since = record.deployment.failing_since or now
-    outage = lasting(since, now, limit)
+    outage = next_retry(since, now, limit)
     if outage is None:
-        await reject(uow, record, _gave_up(since, limit, fault))
+        await reject(uow, record, _outage_exceeded(since, limit, fault))
         return
     waits = (
         f"tries again at {clock.to_text(outage.retry_at)}, failing since {clock.to_text(since)}, "
@@ -167,23 +184,27 @@ async def postpone(uow: UnitOfWork, record: Record, fault: str, limit: timedelta
     await Deployments(uow.connection).postpone(record.deployment, outage, waits)
 
 
-async def supersede(uow: UnitOfWork, record: Record, newer: int) -> Record:
+async def supersede(uow: UnitOfWork, record: DeploymentRecord, newer: int) -> DeploymentRecord:
     why = f"version {newer} came before this one had traffic"
-    return await finish(uow, await advance(uow, record, State.SUPERSEDED, why), "superseded")
+    return await emit_finished(
+        uow, await advance(uow, record, DeploymentState.SUPERSEDED, why), "superseded"
+    )
 
 
-async def finish(uow: UnitOfWork, record: Record, outcome: Outcome) -> Record:
+async def emit_finished(
+    uow: UnitOfWork, record: DeploymentRecord, outcome: Outcome
+) -> DeploymentRecord:
     """Tell how the deployment ended."""
     finished = DeploymentFinished(
-        **naming(record.deployment),
+        **event_fields(record.deployment),
         outcome=outcome,
         why=record.deployment.why,
         pipeline=record.registered.pipeline,
     )
-    return await tell(uow, record, finished)
+    return await emit_event(uow, record, finished)
 
 
-def naming(deployment: Deployment) -> dict[str, object]:
+def event_fields(deployment: Deployment) -> dict[str, object]:
     """What every event about a deployment names."""
     return {
         "deployment_id": deployment.id,
@@ -194,12 +215,14 @@ def naming(deployment: Deployment) -> dict[str, object]:
     }
 
 
-async def _staged(uow: UnitOfWork, record: Record, to: State, why: str) -> Record:
-    moved = move(record.deployment, to, why, clock.now())
-    return await store(uow, record, replace(moved, staged=True))
+async def _enter_staged(
+    uow: UnitOfWork, record: DeploymentRecord, to: DeploymentState, why: str
+) -> DeploymentRecord:
+    moved = transition(record.deployment, to, why, clock.now())
+    return await save_state(uow, record, replace(moved, staged=True))
 
 
-def _gave_up(since: datetime, limit: timedelta, fault: str) -> str:
+def _outage_exceeded(since: datetime, limit: timedelta, fault: str) -> str:
     return (
         f"failing since {clock.to_text(since)}, which is as long as {limit.total_seconds():g} s in "
         "LOOPWRIGHT_DEPLOYER_INDEX_OUTAGE_SECONDS: let the deployer reach the package index that "
@@ -208,7 +231,7 @@ def _gave_up(since: datetime, limit: timedelta, fault: str) -> str:
     )
 
 
-def _validation(record: Record, *, passed: bool) -> DeploymentValidated:
-    names = {**naming(record.deployment), "environment": "staging"}
+def _validation(record: DeploymentRecord, *, passed: bool) -> DeploymentValidated:
+    names = {**event_fields(record.deployment), "environment": "staging"}
     checks = list(record.checks)
     return DeploymentValidated(**names, passed=passed, checks=checks, report=record.report)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
-from loopwright_deployer.packaging.build import Job, build
+from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.packaging.isolated import Grant
 
 _HEAVY = ("onnx", "onnxruntime", "yaml", "pyarrow.parquet", "pandas", "skops.io", "skl2onnx")
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
 def _answer(line: str) -> dict[str, object]:
     asked = json.loads(line)
-    job = Job(
+    job = PackagingJob(
         source=Path(asked["source"]),
         target=Path(asked["target"]),
         digest=asked["digest"],
@@ -49,7 +49,7 @@ def _answer(line: str) -> dict[str, object]:
         grant=_grant(asked.get("grant") or {}),
     )
     try:
-        spec = build(job)
+        spec = build_package(job)
     except LoopwrightError as error:
         return {"error": str(error), "transient": isinstance(error, UnavailableError)}
     return {"format": spec.format, "why": spec.parity or f"serves {spec.file} as it is"}

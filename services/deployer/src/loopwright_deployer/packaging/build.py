@@ -10,14 +10,18 @@ from loopwright_common.serving.spec import SPEC_FILE, Classes, ServingSpec
 from loopwright_deployer.packaging import isolated
 from loopwright_deployer.packaging.formats import lightgbm, skops, xgboost
 from loopwright_deployer.packaging.onnx import graph
-from loopwright_deployer.packaging.onnx.graph import Compiled
-from loopwright_deployer.packaging.onnx.parity import agreement
-from loopwright_deployer.packaging.sources.mlmodel import Source, read_source
-from loopwright_deployer.packaging.sources.native_model import Answers, Kept, Opened
-from loopwright_deployer.packaging.sources.sample_rows import Rows, made_up, sample
+from loopwright_deployer.packaging.onnx.graph import CompiledGraph
+from loopwright_deployer.packaging.onnx.parity import compare_forms
+from loopwright_deployer.packaging.sources.mlmodel import PackageSource, read_source
+from loopwright_deployer.packaging.sources.native_model import Answers, NativeForm, NativeModel
+from loopwright_deployer.packaging.sources.sample_rows import (
+    SampleRows,
+    placeholder_row,
+    sample_rows,
+)
 
 ONNX_FILE = "model.onnx"
-OPENERS: dict[str, Callable[[Source], Opened]] = {
+OPENERS: dict[str, Callable[[PackageSource], NativeModel]] = {
     "sklearn": skops.open_skops,
     "xgboost": xgboost.open_xgboost,
     "lightgbm": lightgbm.open_lightgbm,
@@ -25,17 +29,17 @@ OPENERS: dict[str, Callable[[Source], Opened]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PackagingJob:
     """`source` holds the registered package with `digest`; `rows` is Parquet to compare on."""
 
     source: Path
     target: Path
     digest: str
     rows: Path | None = None
-    grant: isolated.Grant = isolated.NOTHING
+    grant: isolated.Grant = isolated.NO_GRANT
 
 
-def build(job: Job) -> ServingSpec:
+def build_package(job: PackagingJob) -> ServingSpec:
     """Write the serving package into `target`; InvalidError says why it cannot be served.
 
     UnavailableError while what it needs to be opened cannot be had.
@@ -43,15 +47,15 @@ def build(job: Job) -> ServingSpec:
     source = read_source(job.source)
     job.target.mkdir(parents=True, exist_ok=True)
     if source.loader is not None:
-        spec = isolated.build(source, job.target, job.digest, job.grant)
+        spec = isolated.build_isolated(source, job.target, job.digest, job.grant)
     else:
         spec = _from_onnx(job, source) if source.flavor == "onnx" else _from_library(job, source)
     (job.target / SPEC_FILE).write_text(spec.model_dump_json(exclude_none=True))
     return spec
 
 
-def _from_onnx(job: Job, source: Source) -> ServingSpec:
-    served = graph.describe(source)
+def _from_onnx(job: PackagingJob, source: PackageSource) -> ServingSpec:
+    served = graph.describe_graph(source)
     (job.target / ONNX_FILE).write_bytes(served.content)
     return ServingSpec(
         format="onnx",
@@ -68,22 +72,22 @@ def _from_onnx(job: Job, source: Source) -> ServingSpec:
     )
 
 
-def _from_library(job: Job, source: Source) -> ServingSpec:
+def _from_library(job: PackagingJob, source: PackageSource) -> ServingSpec:
     """In the scorer's own process, where that is sure to have the modules."""
     try:
         return _from_native(job, source)
-    except skops.ForeignError as foreign:
+    except skops.ForeignTypesError as foreign:
         elsewhere = replace(source, loader="skops", trusted=foreign.types)
-        return isolated.build(elsewhere, job.target, job.digest, job.grant)
+        return isolated.build_isolated(elsewhere, job.target, job.digest, job.grant)
 
 
-def _from_native(job: Job, source: Source) -> ServingSpec:
-    opened = _opened(source)
-    rows = sample(job.rows, opened.columns, opened.tensor, source.example)
-    answers = _answers(opened, rows)
+def _from_native(job: PackagingJob, source: PackageSource) -> ServingSpec:
+    opened = _open(source)
+    rows = sample_rows(job.rows, opened.columns, opened.tensor, source.example)
+    answers = _native_outputs(opened, rows)
     targets = _targets(answers)
-    compiled, why = _compiled(opened, answers, rows)
-    kept = _as_onnx(compiled) if compiled else _as_it_is(opened, why)
+    compiled, why = _compile(opened, answers, rows)
+    kept = _onnx_form(compiled) if compiled else _native_form(opened, why)
     (job.target / kept.spec["file"]).write_bytes(kept.content)
     return ServingSpec(
         task=opened.task,
@@ -99,7 +103,7 @@ def _from_native(job: Job, source: Source) -> ServingSpec:
     )
 
 
-def _opened(source: Source) -> Opened:
+def _open(source: PackageSource) -> NativeModel:
     try:
         return OPENERS[source.flavor](source)
     except LoopwrightError:
@@ -108,10 +112,10 @@ def _opened(source: Source) -> Opened:
         raise InvalidError(f"{source.file.name} does not open: {_first_line(error)}") from error
 
 
-def _answers(opened: Opened, rows: Rows) -> Answers:
+def _native_outputs(opened: NativeModel, rows: SampleRows) -> Answers:
     """The model's own, to compare with; of a made-up row where there are no others."""
     try:
-        return opened.answer(rows if len(rows) else made_up(opened.columns, opened.tensor))
+        return opened.answer(rows if len(rows) else placeholder_row(opened.columns, opened.tensor))
     except Exception as error:
         if not len(rows):
             return {}  # it refuses what we made up
@@ -126,7 +130,7 @@ def _targets(answers: Answers) -> int:
     return 1 if first is None or first.ndim < 2 else int(first.shape[1])
 
 
-def _classes(opened: Opened, targets: int) -> Classes | list[Classes] | None:
+def _classes(opened: NativeModel, targets: int) -> Classes | list[Classes] | None:
     """One list per label; a model of several yes-or-no labels names but one for all."""
     if targets == 1 or opened.classes is None or isinstance(opened.classes[0], list):
         return opened.classes
@@ -134,19 +138,21 @@ def _classes(opened: Opened, targets: int) -> Classes | list[Classes] | None:
     return [yes_or_no] * targets
 
 
-def _compiled(opened: Opened, answers: Answers, rows: Rows) -> tuple[Compiled | None, str]:
+def _compile(
+    opened: NativeModel, answers: Answers, rows: SampleRows
+) -> tuple[CompiledGraph | None, str]:
     """The ONNX form, or None and why the model stays native."""
     if not len(rows):
         return None, "stays native: there is no example or training row to compare its ONNX form on"
     why = "stays native: its categories are the library's own"
     for convert in opened.conversions:
         try:
-            compiled = graph.finish(convert(), answers.keys())
+            compiled = graph.compile_graph(convert(), answers.keys())
         except Exception as error:  # noqa: BLE001  (converters raise anything)
             why = f"stays native: it does not convert to ONNX ({_first_line(error)})"
             continue
         try:
-            agrees, sentence = agreement(answers, opened.classes, compiled, rows)
+            agrees, sentence = compare_forms(answers, opened.classes, compiled, rows)
         except Exception as error:  # noqa: BLE001  (whatever the foreign graph makes the runtime raise)
             why = f"stays native: its ONNX form does not run ({_first_line(error)})"
             continue
@@ -156,17 +162,17 @@ def _compiled(opened: Opened, answers: Answers, rows: Rows) -> tuple[Compiled | 
     return None, why
 
 
-def _as_onnx(compiled: Compiled) -> Kept:
+def _onnx_form(compiled: CompiledGraph) -> NativeForm:
     told: dict[str, Any] = {
         "format": "onnx",
         "file": ONNX_FILE,
         "matrices": compiled.matrices,
         "output_names": compiled.output_names,
     }
-    return Kept(compiled.content, told)
+    return NativeForm(compiled.content, told)
 
 
-def _as_it_is(opened: Opened, why: str) -> Kept:
+def _native_form(opened: NativeModel, why: str) -> NativeForm:
     try:
         return opened.keep()
     except InvalidError as error:

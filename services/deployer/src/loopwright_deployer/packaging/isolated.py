@@ -14,8 +14,8 @@ from typing import Any
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.process.subprocesses import die_with_parent
 from loopwright_common.serving.spec import SPEC_FILE, IsolatedSpec, ServingSpec
-from loopwright_deployer.packaging.sources.mlmodel import Source
-from loopwright_deployer.packaging.sources.requirements import needed, python_of
+from loopwright_deployer.packaging.sources.mlmodel import PackageSource
+from loopwright_deployer.packaging.sources.requirements import python_version, required_packages
 
 GRANT = "LOOPWRIGHT_DEPLOYER_PICKLE_MODELS"
 _DESCRIBE = (sys.executable, "-m", "loopwright_scorer.models.describe")
@@ -34,10 +34,10 @@ class Grant:
     """Where environments are kept between packages."""
 
 
-NOTHING = Grant()
+NO_GRANT = Grant()
 
 
-def build(source: Source, target: Path, digest: str, grant: Grant) -> ServingSpec:
+def build_isolated(source: PackageSource, target: Path, digest: str, grant: Grant) -> ServingSpec:
     """Copy the package and ask a process of its own what it is; InvalidError without the grant.
 
     UnavailableError while the package index cannot be reached.
@@ -66,15 +66,15 @@ def build(source: Source, target: Path, digest: str, grant: Grant) -> ServingSpe
         trusted=source.trusted,
         isolated=IsolatedSpec(
             loader=source.loader,
-            requirements=needed(source),
-            python=None if source.loader in _OF_ANY_PYTHON else python_of(source),
+            requirements=required_packages(source),
+            python=None if source.loader in _OF_ANY_PYTHON else python_version(source),
             code=str(code.relative_to(target)) if code.is_dir() else None,
         ),
     )
-    return draft.model_copy(update=_found(draft, target, grant))
+    return draft.model_copy(update=_describe(draft, target, grant))
 
 
-def _found(draft: ServingSpec, target: Path, grant: Grant) -> dict[str, Any]:
+def _describe(draft: ServingSpec, target: Path, grant: Grant) -> dict[str, Any]:
     """Task and classes, from the scorer that opens it as it will when it serves."""
     if draft.columns is None and draft.tensor is None:
         raise InvalidError(

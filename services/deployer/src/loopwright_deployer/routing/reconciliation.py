@@ -12,15 +12,20 @@ from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
-from loopwright_deployer.canary.acknowledgement import LOADING, Wanted, is_silent, missed_by
+from loopwright_deployer.canary.acknowledgement import (
+    LOADING_TIME,
+    PublishedRevision,
+    is_silent,
+    missed_by,
+)
 from loopwright_deployer.routing import route_revisions
-from loopwright_deployer.routing.routes import RouteRow, Routes
+from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
 
 log = structlog.get_logger()
-_EVERY_SECONDS = LOADING.total_seconds()
+_EVERY_SECONDS = LOADING_TIME.total_seconds()
 
 
-class Upkeep:
+class RouteReconciliation:
     """Repeats a route that a live replica has missed, and takes silent replicas off their table.
 
     Each deployer does so: both may be done twice, without harm.
@@ -47,7 +52,7 @@ class Upkeep:
     async def look(self) -> None:
         await self._forget_silent()
         async with self._database.read() as connection:
-            rows = await Routes(connection).all()
+            rows = await RouteRevisions(connection).all()
         for row in rows:
             await self._repeat_if_missed(row)
 
@@ -62,10 +67,12 @@ class Upkeep:
         await self._bus.publish([Outgoing(ReplicaReported.topic, one, {}, b"") for one in gone])
 
     async def _repeat_if_missed(self, row: RouteRow) -> None:
-        wanted = Wanted(row.environment, row.model_id, row.route.revision, row.changed_at)
+        wanted = PublishedRevision(
+            row.environment, row.model_id, row.route.revision, row.changed_at
+        )
         reports = [event.data for event in self._replicas.rows.values()]
         if not (missed := missed_by(wanted, reports, clock.now())):
             return
         log.warning("route.missed", model=row.model, revision=wanted.revision, replicas=missed)
         async with self._database.unit_of_work() as uow:
-            await route_revisions.repeat_route(uow, row)
+            await route_revisions.republish_route(uow, row)

@@ -13,7 +13,7 @@ from loopwright_common.database.dialect import upsert
 from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import Arm
-from loopwright_deployer.canary.decisions import Route
+from loopwright_deployer.canary.decisions import RouteRevision
 from loopwright_deployer.deployments.tables import canary_steps, routes
 
 
@@ -24,7 +24,7 @@ class RouteRow:
     environment: str
     model_id: str
     model: str
-    route: Route
+    route: RouteRevision
     routing_key: str | None
     changed_at: datetime
     aliases: Mapping[str, int] = field(default_factory=dict)
@@ -35,18 +35,18 @@ class RouteRow:
         return f"{self.environment}/{self.model_id}"
 
 
-class Routes:
+class RouteRevisions:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def get(self, environment: str, model_id: str) -> RouteRow | None:
         mine = (routes.c.environment == environment, routes.c.model_id == model_id)
         row = (await self._connection.execute(sa.select(routes).where(*mine))).one_or_none()
-        return _route(row) if row else None
+        return _route_row(row) if row else None
 
     async def all(self) -> list[RouteRow]:
         rows = (await self._connection.execute(sa.select(routes).order_by(routes.c.model))).all()
-        return [_route(row) for row in rows]
+        return [_route_row(row) for row in rows]
 
     async def put(self, row: RouteRow) -> None:
         """ConflictError unless its revision is higher than that of the route there is."""
@@ -83,10 +83,10 @@ class Routes:
         return (await self._connection.scalars(query)).all()
 
 
-def _route(row: Row[Any]) -> RouteRow:
+def _route_row(row: Row[Any]) -> RouteRow:
     arms = tuple(Arm.model_validate(arm) for arm in row.arms)
     others = tuple(Arm.model_validate(arm) for arm in row.kept)
-    route = Route(row.revision, arms, others)
+    route = RouteRevision(row.revision, arms, others)
     place = (row.environment, row.model_id, row.model)
     record = RecordPolicy.model_validate(row.record) if row.record else None
     return RouteRow(*place, route, row.routing_key, row.changed_at, row.aliases or {}, record)

@@ -12,24 +12,31 @@ from loopwright_common.events import (
     DeploymentPromoted,
     DeploymentRolledBack,
 )
-from loopwright_deployer.canary.decisions import sole, split
-from loopwright_deployer.deployments.domain import Deployment, State, move
-from loopwright_deployer.deployments.repository import Deployments, Record
-from loopwright_deployer.deployments.service import advance, finish, naming, reject, store, tell
-from loopwright_deployer.routing.route_revisions import change_route, served_of
-from loopwright_deployer.routing.routes import Routes
+from loopwright_deployer.canary.decisions import all_traffic, split_traffic
+from loopwright_deployer.deployments.domain import Deployment, DeploymentState, transition
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+from loopwright_deployer.deployments.service import (
+    advance,
+    emit_event,
+    emit_finished,
+    event_fields,
+    reject,
+    save_state,
+)
+from loopwright_deployer.routing.route_revisions import publish_route, served_package
+from loopwright_deployer.routing.routes import RouteRevisions
 
 
-async def enter(uow: UnitOfWork, record: Record) -> bool:
+async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
     """From validated to the next gate: approval, the canary, or champion; False while it waits."""
     deployment, approval = record.deployment, record.policy.approval
     if isinstance(approval, ApprovalPolicy) and not (deployment.approved or deployment.forced):
-        await _ask(uow, record, approval)
+        await _request_approval(uow, record, approval)
         return True
     others = await Deployments(uow.connection).of_model(deployment.environment, deployment.model_id)
     busy = next((r.deployment for r in others if _in_the_way(r.deployment, deployment)), None)
     if busy is not None:
-        await Deployments(uow.connection).explain(deployment, _turn(busy))
+        await Deployments(uow.connection).explain(deployment, _what_ends_the_wait(busy))
         return False
     champion = next((r for r in others if r.deployment.champion), None)
     if champion is None:
@@ -41,7 +48,7 @@ async def enter(uow: UnitOfWork, record: Record) -> bool:
     return True
 
 
-async def approval_expired(uow: UnitOfWork, record: Record) -> None:
+async def expire_approval(uow: UnitOfWork, record: DeploymentRecord) -> None:
     """Nobody decided in time: what the policy says happens."""
     policy = record.policy.approval
     why = "nobody approved in time"
@@ -51,7 +58,7 @@ async def approval_expired(uow: UnitOfWork, record: Record) -> None:
         await pause(uow, record, why)
 
 
-async def next_step(uow: UnitOfWork, record: Record, why: str) -> None:
+async def advance_canary(uow: UnitOfWork, record: DeploymentRecord, why: str) -> None:
     """More traffic for the canary; its evidence goes on."""
     deployment = record.deployment
     step = deployment.step + 1
@@ -64,25 +71,27 @@ async def next_step(uow: UnitOfWork, record: Record, why: str) -> None:
         waits=None,
         state_since=clock.now(),
     )
-    stepped = await store(uow, record, changed)
-    arms = split(served_of(champion), served_of(record), weight)
-    route = await change_route(uow, stepped, arms)
-    await Routes(uow.connection).remember_step(deployment.id, route.revision, step)
+    stepped = await save_state(uow, record, changed)
+    arms = split_traffic(served_package(champion), served_package(record), weight)
+    route = await publish_route(uow, stepped, arms)
+    await RouteRevisions(uow.connection).remember_step(deployment.id, route.revision, step)
 
 
-async def promote(uow: UnitOfWork, record: Record, why: str, by: str | None = None) -> Record:
+async def promote(
+    uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
+) -> DeploymentRecord:
     """All traffic to the version; it is champion once every live replica has acknowledged."""
     champion = await Deployments(uow.connection).champion(
         record.deployment.environment, record.deployment.model_id
     )
-    moved = move(record.deployment, State.PROMOTING, why, clock.now())
+    moved = transition(record.deployment, DeploymentState.PROMOTING, why, clock.now())
     previous = champion.deployment.version if champion else None
-    promoting = await store(uow, record, replace(moved, previous=previous), by)
-    await change_route(uow, promoting, sole(served_of(record)))
+    promoting = await save_state(uow, record, replace(moved, previous=previous), by)
+    await publish_route(uow, promoting, all_traffic(served_package(record)))
     return promoting
 
 
-async def acknowledged(uow: UnitOfWork, record: Record) -> None:
+async def complete_promotion(uow: UnitOfWork, record: DeploymentRecord) -> None:
     """Every live replica serves it: the version is champion."""
     deployments = Deployments(uow.connection)
     deployment = record.deployment
@@ -90,77 +99,88 @@ async def acknowledged(uow: UnitOfWork, record: Record) -> None:
     if champion is not None:
         await deployments.retire(champion.deployment)
     now = clock.now()
-    moved = move(deployment, State.PROMOTED, deployment.why, now)
-    promoted = await store(uow, record, replace(moved, promoted_at=now))
-    told = await tell(
+    moved = transition(deployment, DeploymentState.PROMOTED, deployment.why, now)
+    promoted = await save_state(uow, record, replace(moved, promoted_at=now))
+    told = await emit_event(
         uow,
         promoted,
         DeploymentPromoted(
-            **naming(deployment),
+            **event_fields(deployment),
             previous=deployment.previous,
             checks=list(record.checks),
             why=deployment.why,
         ),
     )
-    await finish(uow, told, "promoted")
+    await emit_finished(uow, told, "promoted")
 
 
 async def roll_back(
-    uow: UnitOfWork, record: Record, why: str, checks: Sequence[Check] = ()
+    uow: UnitOfWork, record: DeploymentRecord, why: str, checks: Sequence[Check] = ()
 ) -> None:
     """Out of traffic at once; the champion serves everything again."""
-    moved = await advance(uow, record, State.ROLLED_BACK, why)
-    previous = await withdraw(uow, moved)
-    told = await tell_rolled_back(uow, moved, previous, checks)
-    await finish(uow, told, "rolled-back")
+    moved = await advance(uow, record, DeploymentState.ROLLED_BACK, why)
+    previous = await withdraw_traffic(uow, moved)
+    told = await emit_rolled_back(uow, moved, previous, checks)
+    await emit_finished(uow, told, "rolled-back")
 
 
-async def withdraw(uow: UnitOfWork, record: Record) -> int | None:
+async def withdraw_traffic(uow: UnitOfWork, record: DeploymentRecord) -> int | None:
     """Route everything to the champion, or nothing where there is none; returns its version."""
     deployment = record.deployment
     champion = await Deployments(uow.connection).champion(
         deployment.environment, deployment.model_id
     )
-    await change_route(uow, record, sole(served_of(champion)) if champion else ())
+    await publish_route(uow, record, all_traffic(served_package(champion)) if champion else ())
     return champion.deployment.version if champion else None
 
 
-async def tell_rolled_back(
-    uow: UnitOfWork, record: Record, previous: int | None, checks: Sequence[Check] = ()
-) -> Record:
+async def emit_rolled_back(
+    uow: UnitOfWork, record: DeploymentRecord, previous: int | None, checks: Sequence[Check] = ()
+) -> DeploymentRecord:
     deployment = record.deployment
     event = DeploymentRolledBack(
-        **naming(deployment), previous=previous, checks=list(checks), why=deployment.why
+        **event_fields(deployment), previous=previous, checks=list(checks), why=deployment.why
     )
-    return await tell(uow, record, event)
+    return await emit_event(uow, record, event)
 
 
-async def pause(uow: UnitOfWork, record: Record, why: str, by: str | None = None) -> Record:
+async def pause(
+    uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
+) -> DeploymentRecord:
     """Stay as it is until a person decides; a canary keeps its present share."""
-    return await advance(uow, record, State.PAUSED, why, by=by)
+    return await advance(uow, record, DeploymentState.PAUSED, why, by=by)
 
 
-async def _ask(uow: UnitOfWork, record: Record, policy: ApprovalPolicy) -> None:
+async def _request_approval(
+    uow: UnitOfWork, record: DeploymentRecord, policy: ApprovalPolicy
+) -> None:
     until = clock.now() + policy.within
     why = f"waits for approval by {' or '.join(policy.roles)}"
-    asked = await advance(uow, record, State.APPROVAL, why, deadline=until)
+    asked = await advance(uow, record, DeploymentState.APPROVAL, why, deadline=until)
     event = ApprovalRequested(
-        **naming(asked.deployment), roles=policy.roles, until=until, checks=list(record.checks)
+        **event_fields(asked.deployment),
+        roles=policy.roles,
+        until=until,
+        checks=list(record.checks),
     )
-    await tell(uow, asked, event)
+    await emit_event(uow, asked, event)
 
 
-async def _start_canary(uow: UnitOfWork, record: Record, champion: Record) -> None:
+async def _start_canary(
+    uow: UnitOfWork, record: DeploymentRecord, champion: DeploymentRecord
+) -> None:
     canary = record.policy.canary
     weight = canary.steps[0].weight
     deadline = clock.now() + canary.max_time
     why = f"{weight:.0%} of the traffic beside version {champion.deployment.version}"
-    moved = await advance(uow, record, State.CANARY, why, deadline=deadline)
-    route = await change_route(uow, moved, split(served_of(champion), served_of(record), weight))
-    await Routes(uow.connection).remember_step(moved.deployment.id, route.revision, 0)
+    moved = await advance(uow, record, DeploymentState.CANARY, why, deadline=deadline)
+    route = await publish_route(
+        uow, moved, split_traffic(served_package(champion), served_package(record), weight)
+    )
+    await RouteRevisions(uow.connection).remember_step(moved.deployment.id, route.revision, 0)
 
 
-async def _champion(uow: UnitOfWork, deployment: Deployment) -> Record:
+async def _champion(uow: UnitOfWork, deployment: Deployment) -> DeploymentRecord:
     champion = await Deployments(uow.connection).champion(
         deployment.environment, deployment.model_id
     )
@@ -172,8 +192,8 @@ def _in_the_way(other: Deployment, mine: Deployment) -> bool:
     return other.id != mine.id and other.carries_traffic
 
 
-def _turn(busy: Deployment) -> str:
+def _what_ends_the_wait(busy: Deployment) -> str:
     """What ends the wait for a version that has a share of the traffic."""
-    if busy.state is State.PAUSED:
+    if busy.state is DeploymentState.PAUSED:
         return f"waits until a person resumes, promotes or aborts the paused version {busy.version}"
     return f"waits for version {busy.version}, which is {busy.state}"

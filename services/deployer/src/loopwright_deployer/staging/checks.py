@@ -15,7 +15,7 @@ from loopwright_common.serving.spec import Column, ColumnType, ServingSpec
 from loopwright_deployer.staging import holdout as holdouts
 from loopwright_deployer.staging.holdout import Holdout
 from loopwright_deployer.staging.latency import check_latency
-from loopwright_deployer.staging.scorer_client import Answer, Scoring, Values
+from loopwright_deployer.staging.scorer_client import ScorerClient, ScorerResponse, Values
 
 DATATYPES: dict[ColumnType, str] = {
     "double": "FP64",
@@ -37,7 +37,7 @@ _EXTREMES: dict[ColumnType, list[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class StagedVersion:
     """A version served by a staging scorer."""
 
     url: str
@@ -50,8 +50,8 @@ class Staged:
     """All that the checks need; `holdout` is the dataset, or the check's answer without one."""
 
     model: str
-    candidate: Peer
-    champion: Peer | None
+    candidate: StagedVersion
+    champion: StagedVersion | None
     policy: StagingPolicy
     holdout: Holdout | Check
 
@@ -60,26 +60,28 @@ def run_checks(staged: Staged) -> tuple[Check, ...]:
     """Every check's verdict; one that breaks is itself a failed check, with the reason."""
     with ExitStack() as stack:
         try:
-            candidate = stack.enter_context(Scoring(staged.candidate.url, staged.model))
+            candidate = stack.enter_context(ScorerClient(staged.candidate.url, staged.model))
         except (httpx.HTTPError, LookupError, ValueError) as error:
             return (_check("schema", "failed", f"the scorer does not describe it: {error}"),)
         champion = None
         if staged.champion is not None:
-            champion = stack.enter_context(Scoring(staged.champion.url, staged.model))
+            champion = stack.enter_context(ScorerClient(staged.champion.url, staged.model))
         return tuple(_each(staged, candidate, champion))
 
 
-def _each(staged: Staged, candidate: Scoring, champion: Scoring | None) -> Iterator[Check]:
+def _each(
+    staged: Staged, candidate: ScorerClient, champion: ScorerClient | None
+) -> Iterator[Check]:
     spec = staged.candidate.spec
     yield _guarded("schema", lambda: check_schema(candidate, spec))
     yield _guarded("example", lambda: check_example(candidate, spec))
-    yield _guarded("hostile-inputs", lambda: check_hostile(candidate, spec))
+    yield _guarded("hostile-inputs", lambda: check_robustness(candidate, spec))
     yield _guarded("holdout", lambda: _holdout(staged, candidate, champion))
     yield _guarded("latency", lambda: _latency(staged, candidate, champion))
     yield _check("replay", "skipped", "recorded requests are not replayed yet")
 
 
-def check_schema(scoring: Scoring, spec: ServingSpec) -> Check:
+def check_schema(scoring: ScorerClient, spec: ServingSpec) -> Check:
     """The metadata shows the signature's inputs, the task's outputs and the classes."""
     described = scoring.described
     if spec.columns is not None:
@@ -96,7 +98,7 @@ def check_schema(scoring: Scoring, spec: ServingSpec) -> Check:
     return _check("schema", "passed", f"{len(described.inputs)} inputs as in the signature")
 
 
-def check_example(scoring: Scoring, spec: ServingSpec) -> Check:
+def check_example(scoring: ScorerClient, spec: ServingSpec) -> Check:
     """The package's own example is answered with finite figures."""
     if spec.example is None:
         return _check("example", "skipped", "the package brings no input example")
@@ -107,7 +109,7 @@ def check_example(scoring: Scoring, spec: ServingSpec) -> Check:
     return _check("example", "passed", f"{rows} example rows answered")
 
 
-def check_hostile(scoring: Scoring, spec: ServingSpec) -> Check:
+def check_robustness(scoring: ScorerClient, spec: ServingSpec) -> Check:
     """Odd rows are answered with finite figures or refused with a 4xx that says why."""
     answered = refused = 0
     for name, values in _hostile_rows(spec):
@@ -156,7 +158,7 @@ def _odd_values(column: Column) -> Iterator[tuple[str, Any]]:
         yield "= 'text' for a number", "text"
 
 
-def _fault(answer: Answer, spec: ServingSpec) -> str | None:
+def _fault(answer: ScorerResponse, spec: ServingSpec) -> str | None:
     """What is wrong with an answer, or None."""
     if answer.status != httpx.codes.OK:
         return f"answered {answer.status}: {answer.error}"
@@ -171,13 +173,13 @@ def _fault(answer: Answer, spec: ServingSpec) -> str | None:
     return None
 
 
-def _bad_refusal(answer: Answer) -> str | None:
+def _bad_refusal(answer: ScorerResponse) -> str | None:
     if 400 <= answer.status < 500 and answer.error:
         return None
     return f"answered {answer.status} with {answer.error or 'no reason'}"
 
 
-def _holdout(staged: Staged, candidate: Scoring, champion: Scoring | None) -> Check:
+def _holdout(staged: Staged, candidate: ScorerClient, champion: ScorerClient | None) -> Check:
     if isinstance(staged.holdout, Check):
         return staged.holdout
     peer = (champion, staged.champion.spec) if champion and staged.champion else None
@@ -185,7 +187,7 @@ def _holdout(staged: Staged, candidate: Scoring, champion: Scoring | None) -> Ch
     return holdouts.check_holdout(staged.policy.holdout, staged.holdout, own, peer)
 
 
-def _latency(staged: Staged, candidate: Scoring, champion: Scoring | None) -> Check:
+def _latency(staged: Staged, candidate: ScorerClient, champion: ScorerClient | None) -> Check:
     peer = (champion, plain_row(staged.champion.spec)) if champion and staged.champion else None
     row = plain_row(staged.candidate.spec)
     return check_latency(staged.policy.latency_p99, row, candidate, peer)

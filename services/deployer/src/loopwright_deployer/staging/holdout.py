@@ -15,13 +15,13 @@ from loopwright_common.events import Check, Dataset, ModelRegistered
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_deployer.staging.loss_comparison import (
     LEAST_ROWS,
-    Comparison,
     Floats,
+    LossComparison,
     classifier_losses,
-    compare,
+    compare_losses,
     regressor_losses,
 )
-from loopwright_deployer.staging.scorer_client import Scoring, Values
+from loopwright_deployer.staging.scorer_client import ScorerClient, Values
 
 MOST_ROWS = 20_000
 NAME = "holdout"
@@ -98,8 +98,8 @@ def read_holdout(parquet: Path, dataset: Dataset, later_than: datetime | None) -
 def check_holdout(
     policy: HoldoutPolicy,
     holdout: Holdout,
-    challenger: tuple[Scoring, ServingSpec],
-    champion: tuple[Scoring, ServingSpec] | None,
+    challenger: tuple[ScorerClient, ServingSpec],
+    champion: tuple[ScorerClient, ServingSpec] | None,
 ) -> Check:
     """The challenger's loss against the champion's, or alone where there is none."""
     if (targets := challenger[1].targets) > 1:
@@ -114,10 +114,12 @@ def check_holdout(
     if champion is None:
         sentence = f"{policy.metric} {own.mean():.4f} on {len(own)} rows; no champion to compare"
         return _check("passed", sentence, measured=float(own.mean()), unit=policy.metric)
-    return _compared(policy, compare(own, losses(policy, holdout, *champion), policy.margin))
+    return _compared(policy, compare_losses(own, losses(policy, holdout, *champion), policy.margin))
 
 
-def losses(policy: HoldoutPolicy, holdout: Holdout, scoring: Scoring, spec: ServingSpec) -> Floats:
+def losses(
+    policy: HoldoutPolicy, holdout: Holdout, scoring: ScorerClient, spec: ServingSpec
+) -> Floats:
     """Loss per row of what the scorer answers."""
     if spec.targets > 1:
         raise InvalidError(f"the champion gives {spec.targets} answers a row")
@@ -156,7 +158,7 @@ def skipped(sentence: str) -> Check:
     return _check("skipped", sentence)
 
 
-def _compared(policy: HoldoutPolicy, found: Comparison) -> Check:
+def _compared(policy: HoldoutPolicy, found: LossComparison) -> Check:
     sentence = (
         f"{policy.metric} {found.challenger:.4f} against the champion's {found.champion:.4f} "
         f"on {found.rows} later rows: difference {found.difference:+.4f}, at most "

@@ -7,7 +7,7 @@ import numpy as np
 
 from loopwright_common.deploy_policy import LatencyPolicy
 from loopwright_common.events import Check
-from loopwright_deployer.staging.scorer_client import Scoring, Values
+from loopwright_deployer.staging.scorer_client import ScorerClient, Values
 
 NAME = "latency"
 CALLS_ALONE = 60
@@ -18,7 +18,10 @@ _SURENESS = 1e-3
 
 
 def check_latency(
-    policy: LatencyPolicy, row: Values, candidate: Scoring, champion: tuple[Scoring, Values] | None
+    policy: LatencyPolicy,
+    row: Values,
+    candidate: ScorerClient,
+    champion: tuple[ScorerClient, Values] | None,
 ) -> Check:
     """p99 against the policy; `failed` when clearly more than 1 % of the calls are too slow."""
     calls = CALLS_COMPARED if champion else CALLS_ALONE
@@ -38,7 +41,7 @@ def check_latency(
 
 
 def _timed(
-    row: Values, candidate: Scoring, champion: tuple[Scoring, Values] | None, calls: int
+    row: Values, candidate: ScorerClient, champion: tuple[ScorerClient, Values] | None, calls: int
 ) -> tuple[np.ndarray, np.ndarray]:
     own: list[float] = []
     other: list[float] = []

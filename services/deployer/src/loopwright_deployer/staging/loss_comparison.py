@@ -15,7 +15,7 @@ _CLIP = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class LossComparison:
     """Mean losses, their difference (challenger minus champion) and its upper 95 % bound."""
 
     verdict: Verdict
@@ -47,7 +47,9 @@ def regressor_losses(predictions: Floats, truth: Floats) -> Floats:
     return np.asarray(np.square(predictions - truth), dtype=np.float64)
 
 
-def compare(challenger: Floats, champion: Floats, margin: float, *, seed: int = 0) -> Comparison:
+def compare_losses(
+    challenger: Floats, champion: Floats, margin: float, *, seed: int = 0
+) -> LossComparison:
     """Losses of the same rows in time order; `passed` when the upper bound is below `margin`.
 
     Neighbouring rows resemble each other, so whole blocks of about sqrt(n) rows are resampled.
@@ -58,7 +60,9 @@ def compare(challenger: Floats, champion: Floats, margin: float, *, seed: int = 
     verdict: Verdict = "passed" if upper < margin else "failed"
     if rows < LEAST_ROWS:
         verdict = "inconclusive"
-    return Comparison(verdict, rows, _mean(challenger), _mean(champion), _mean(difference), upper)
+    return LossComparison(
+        verdict, rows, _mean(challenger), _mean(champion), _mean(difference), upper
+    )
 
 
 def _upper_bound(difference: Floats, seed: int) -> float:

@@ -1,10 +1,10 @@
 """What is kept out of records has to be an input: a misspelt name would protect nothing."""
 
 from loopwright_common.errors import InvalidError
-from loopwright_deployer.deployments.repository import Record
+from loopwright_deployer.deployments.repository import DeploymentRecord
 
 
-def require_redacted_inputs(record: Record) -> None:
+def require_redacted_inputs(record: DeploymentRecord) -> None:
     """InvalidError where a redacted name is none of the version's inputs, if those are known."""
     told = (record.registered.signature or {}).get("inputs")
     redacted = record.policy.record.redact

@@ -16,32 +16,32 @@ from loopwright_common.events import Check, Dataset
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.package import fetch_package, store_package
-from loopwright_deployer.deployments.domain import Served
-from loopwright_deployer.deployments.repository import Record
+from loopwright_deployer.deployments.domain import ServedPackage
+from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.staging import holdout as holdouts
-from loopwright_deployer.staging.checks import Peer, Staged, run_checks
+from loopwright_deployer.staging.checks import Staged, StagedVersion, run_checks
 from loopwright_deployer.staging.holdout import Holdout
 from loopwright_deployer.staging.warm_processes import (
     PACKAGING,
     SCORER,
-    PassingError,
-    Spare,
-    ask,
-    end,
+    TransientError,
+    WarmProcessPool,
+    kill,
+    send_job,
     staging_scorer,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Packaged:
+class PackagedVersion:
     """The serving package in the store, and one sentence on how it came about."""
 
-    served: Served
+    served: ServedPackage
     why: str
 
 
-class Workshop:
+class StagingRunner:
     """Owns the scratch directory and the spare processes."""
 
     def __init__(self, settings: DeployerSettings, store: ArtifactStore) -> None:
@@ -52,8 +52,8 @@ class Workshop:
         self._limit = settings.stage_seconds
         self.outage_limit = timedelta(seconds=settings.index_outage_seconds)
         self._spares = settings.spares
-        self._packaging = Spare(PACKAGING, settings.work_dir / "packaging.log")
-        self._scorers = Spare(SCORER, settings.work_dir / "staging.log")
+        self._packaging = WarmProcessPool(PACKAGING, settings.work_dir / "packaging.log")
+        self._scorers = WarmProcessPool(SCORER, settings.work_dir / "staging.log")
         # One at a time: it bounds the memory, and nothing disturbs the latency check.
         self._at_packaging, self._at_staging = asyncio.Lock(), asyncio.Lock()
 
@@ -76,7 +76,7 @@ class Workshop:
         await self._packaging.keep(0)
         await asyncio.to_thread(self.clean)
 
-    async def package(self, record: Record) -> Packaged:
+    async def package(self, record: DeploymentRecord) -> PackagedVersion:
         """InvalidError or CorruptError when the version cannot be served, with the reason.
 
         PassingError while the Python packages that it needs cannot be had.
@@ -101,9 +101,13 @@ class Workshop:
             }
             answer = await self._pack(job)
             digest = await store_package(self._store, target)
-        return Packaged(Served(registered.version, digest, answer["format"]), answer["why"])
+        return PackagedVersion(
+            ServedPackage(registered.version, digest, answer["format"]), answer["why"]
+        )
 
-    async def stage(self, record: Record, champion: Record | None) -> tuple[Check, ...]:
+    async def stage(
+        self, record: DeploymentRecord, champion: DeploymentRecord | None
+    ) -> tuple[Check, ...]:
         """Serve the candidate, and the champion beside it, and ask them everything.
 
         Errors as of `package`.
@@ -127,7 +131,7 @@ class Workshop:
                 checks = await asyncio.to_thread(run_checks, staged)
         return (_verified(record), *checks)
 
-    async def report(self, record: Record, checks: tuple[Check, ...]) -> str:
+    async def report(self, record: DeploymentRecord, checks: tuple[Check, ...]) -> str:
         """Keep the report of staging; returns its digest."""
         deployment = record.deployment
         content = {
@@ -145,17 +149,19 @@ class Workshop:
     async def _pack(self, job: dict[str, Any]) -> dict[str, str]:
         process = await self._packaging.take()
         try:
-            answer: dict[str, str] = await ask(process, job, self._limit)
-        except PassingError:
+            answer: dict[str, str] = await send_job(process, job, self._limit)
+        except TransientError:
             raise
         except UnavailableError as error:
             words = self._packaging.last_words()
             raise InvalidError(f"packaging failed: {error}; it said: {words}") from None
         finally:
-            await end(process)
+            await kill(process)
         return answer
 
-    async def _serve(self, record: Record, directory: Path, stack: AsyncExitStack) -> Peer | None:
+    async def _serve(
+        self, record: DeploymentRecord, directory: Path, stack: AsyncExitStack
+    ) -> StagedVersion | None:
         deployment = record.deployment
         assert deployment.served is not None  # noqa: S101  (packaging comes before staging)
         await fetch_package(self._store, deployment.served.digest, directory)
@@ -170,10 +176,10 @@ class Workshop:
                 environments=self._environments,
             )
         )
-        return Peer(url, deployment.version, spec)
+        return StagedVersion(url, deployment.version, spec)
 
     async def _holdout(
-        self, record: Record, champion: Record | None, directory: Path
+        self, record: DeploymentRecord, champion: DeploymentRecord | None, directory: Path
     ) -> Holdout | Check:
         dataset = holdouts.dataset_of(record.registered, "holdout")
         if dataset is None:
@@ -209,6 +215,6 @@ async def _nobody() -> None:
     return None
 
 
-def _verified(record: Record) -> Check:
+def _verified(record: DeploymentRecord) -> Check:
     sentence = f"every file matches its digest; serving package: {record.deployment.why}"
     return Check(name="package", verdict="passed", sentence=sentence)

@@ -17,7 +17,7 @@ Values = dict[str, list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ScorerMetadata:
     """The model's metadata: datatype and shape by input name, classes of a classifier."""
 
     inputs: dict[str, tuple[str, list[int]]]
@@ -26,7 +26,7 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScorerResponse:
     """An answer of the scorer; `outputs` is empty unless `status` is 200."""
 
     status: int
@@ -39,13 +39,13 @@ class Answer:
         return np.array(self.outputs[name], dtype=np.float64)
 
 
-class Scoring:
+class ScorerClient:
     """A blocking client of one served version; use it in a thread."""
 
     def __init__(self, url: str, model: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False)
         self._path = f"/v2/models/{quote(model, safe='')}"
-        self.described = Described({}, {}, None)
+        self.described = ScorerMetadata({}, {}, None)
 
     def __enter__(self) -> Self:
         self.described = self._describe()
@@ -59,7 +59,7 @@ class Scoring:
     ) -> None:
         self._http.close()
 
-    def infer(self, values: Values, datatypes: dict[str, str] | None = None) -> Answer:
+    def infer(self, values: Values, datatypes: dict[str, str] | None = None) -> ScorerResponse:
         """Score rows given by input name; a column's datatype may be given wrongly on purpose."""
         body = json.dumps({"inputs": [self._input(n, v, datatypes) for n, v in values.items()]})
         started = time.perf_counter()
@@ -68,11 +68,11 @@ class Scoring:
         try:
             content = answer.json()
         except ValueError:
-            return Answer(answer.status_code, seconds, error=answer.text[:200])
+            return ScorerResponse(answer.status_code, seconds, error=answer.text[:200])
         if answer.status_code != httpx.codes.OK:
-            return Answer(answer.status_code, seconds, error=content.get("error"))
+            return ScorerResponse(answer.status_code, seconds, error=content.get("error"))
         outputs = {one["name"]: _shaped(one) for one in content["outputs"]}
-        return Answer(answer.status_code, seconds, outputs)
+        return ScorerResponse(answer.status_code, seconds, outputs)
 
     def score(self, values: Values, batch: int = 500) -> dict[str, NDArray[Any]]:
         """All rows in batches; InvalidError when one is refused."""
@@ -86,12 +86,12 @@ class Scoring:
                 parts.setdefault(name, []).extend(rows)
         return {name: np.array(rows) for name, rows in parts.items()}
 
-    def _describe(self) -> Described:
+    def _describe(self) -> ScorerMetadata:
         answer = self._http.get(self._path)
         answer.raise_for_status()
         told = answer.json()
         classes = (told.get("parameters") or {}).get("classes")
-        return Described(
+        return ScorerMetadata(
             {one["name"]: (one["datatype"], one["shape"]) for one in told["inputs"]},
             {one["name"]: (one["datatype"], one["shape"]) for one in told["outputs"]},
             json.loads(classes) if isinstance(classes, str) else classes,

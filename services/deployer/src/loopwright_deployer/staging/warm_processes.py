@@ -22,11 +22,11 @@ SCORER = (sys.executable, "-m", "loopwright_scorer.staging_server")
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-class PassingError(UnavailableError):
+class TransientError(UnavailableError):
     """What a process needs for its job is out of reach: the same job may succeed later."""
 
 
-class Spare:
+class WarmProcessPool:
     """Processes of one command, some of them started ahead of their use."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
@@ -38,7 +38,7 @@ class Spare:
         """Have this many waiting: start what lacks, end what is too many."""
         self._waiting = [one for one in self._waiting if one.returncode is None]
         while len(self._waiting) > wanted:
-            await end(self._waiting.pop())
+            await kill(self._waiting.pop())
         while len(self._waiting) < wanted:
             self._waiting.append(await self._start())
 
@@ -70,7 +70,7 @@ class Spare:
             )
 
 
-async def ask(process: asyncio.subprocess.Process, job: dict[str, Any], limit: float) -> Any:
+async def send_job(process: asyncio.subprocess.Process, job: dict[str, Any], limit: float) -> Any:
     """Give the process its one line and read its one answer.
 
     InvalidError with the process's own words when it refuses, PassingError when only for now;
@@ -90,11 +90,11 @@ async def ask(process: asyncio.subprocess.Process, job: dict[str, Any], limit: f
         raise UnavailableError(f"the process ended with status {await process.wait()}")
     answer = json.loads(line)
     if "error" in answer:
-        raise (PassingError if answer.get("transient") else InvalidError)(str(answer["error"]))
+        raise (TransientError if answer.get("transient") else InvalidError)(str(answer["error"]))
     return answer
 
 
-async def end(process: asyncio.subprocess.Process) -> None:
+async def kill(process: asyncio.subprocess.Process) -> None:
     """Free its memory at once: such a process holds nothing that is not in the store."""
     with contextlib.suppress(ProcessLookupError):
         process.kill()
@@ -103,7 +103,7 @@ async def end(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def staging_scorer(
-    spare: Spare,
+    spare: WarmProcessPool,
     package: Path,
     model: str,
     version: int,
@@ -120,7 +120,7 @@ async def staging_scorer(
         job: dict[str, Any] = {"package": str(package), "model": model, "version": version}
         if environments is not None:
             job["environments"] = str(environments)
-        answer = await ask(process, job, limit)
+        answer = await send_job(process, job, limit)
         yield str(answer["url"])
     finally:
-        await end(process)
+        await kill(process)

@@ -6,10 +6,10 @@ from typing import Any
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Classes, Column
 from loopwright_deployer.packaging.formats.skops import load_skops
-from loopwright_deployer.packaging.formats.trees import TARGET_OPSET, Trees, opened
+from loopwright_deployer.packaging.formats.trees import TARGET_OPSET, TreeModel, open_trees
 from loopwright_deployer.packaging.onnx.convert import are_numbers
-from loopwright_deployer.packaging.sources.mlmodel import Source
-from loopwright_deployer.packaging.sources.native_model import Opened, Predicts, plain
+from loopwright_deployer.packaging.sources.mlmodel import PackageSource
+from loopwright_deployer.packaging.sources.native_model import NativeModel, Predicts, python_values
 
 _CHANCES: dict[str, Predicts] = {
     "binary": "chance",
@@ -19,26 +19,28 @@ _CHANCES: dict[str, Predicts] = {
 """Objectives of classifiers, and what MLflow answers for a raw booster of each."""
 
 
-def open_lightgbm(source: Source) -> Opened:
+def open_lightgbm(source: PackageSource) -> NativeModel:
     """A raw booster is what its objective makes it: a classifier or a regressor."""
     import lightgbm
 
     if source.file.suffix != ".skops":
         booster = lightgbm.Booster(model_file=source.file)
-        return opened(source, _trees(source, booster, _classes(booster), _predicts(booster)))
+        return open_trees(source, _trees(source, booster, _classes(booster), _predicts(booster)))
     estimator, _ = load_skops(source)
     if not hasattr(estimator, "classes_"):
-        return opened(source, _trees(source, estimator, None, "prediction"))
+        return open_trees(source, _trees(source, estimator, None, "prediction"))
     if _objective(estimator.booster_) not in _CHANCES:
         raise InvalidError(
             "a LightGBM classifier with an objective of its own gives no probabilities;"
             " train it with binary, multiclass or multiclassova"
         )
-    classes = plain(estimator.classes_)
-    return opened(source, _trees(source, estimator, classes, "label"))
+    classes = python_values(estimator.classes_)
+    return open_trees(source, _trees(source, estimator, classes, "label"))
 
 
-def _trees(source: Source, whole: Any, classes: Classes | None, predicts: Predicts) -> Trees:
+def _trees(
+    source: PackageSource, whole: Any, classes: Classes | None, predicts: Predicts
+) -> TreeModel:
     import lightgbm
 
     content = getattr(whole, "booster_", whole).model_to_string()
@@ -52,7 +54,7 @@ def _trees(source: Source, whole: Any, classes: Classes | None, predicts: Predic
             whole, initial_types=initial_types, target_opset=TARGET_OPSET, **options
         )
 
-    return Trees(
+    return TreeModel(
         kind="lightgbm",
         file="model.txt",
         width=served.num_feature(),

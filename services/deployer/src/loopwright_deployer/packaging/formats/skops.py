@@ -8,16 +8,16 @@ from typing import Any
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving.spec import Classes, Column, Tensor
 from loopwright_deployer.packaging.onnx import convert
-from loopwright_deployer.packaging.sources.mlmodel import Source
+from loopwright_deployer.packaging.sources.mlmodel import PackageSource
 from loopwright_deployer.packaging.sources.native_model import (
     Answers,
-    Kept,
-    Opened,
+    NativeForm,
+    NativeModel,
     Task,
-    plain,
+    python_values,
     signature_of,
 )
-from loopwright_deployer.packaging.sources.sample_rows import Rows, native_inputs
+from loopwright_deployer.packaging.sources.sample_rows import SampleRows, native_inputs
 
 # Looked at one by one: plain data or arithmetic, beyond what skops trusts by itself.
 TRUSTED = (
@@ -46,7 +46,7 @@ _SCORERS = {"numpy", "pandas", "scipy", "sklearn", *sys.stdlib_module_names}
 """Whose modules every scorer has."""
 
 
-class ForeignError(LoopwrightError):
+class ForeignTypesError(LoopwrightError):
     """A trusted estimator is made of modules that a scorer may lack; `types` are to be trusted."""
 
     def __init__(self, types: list[str], reason: str) -> None:
@@ -54,7 +54,7 @@ class ForeignError(LoopwrightError):
         self.types = types
 
 
-def load_skops(source: Source) -> tuple[Any, list[str]]:
+def load_skops(source: PackageSource) -> tuple[Any, list[str]]:
     """The estimator and its types beyond skops' own; InvalidError for one outside the list.
 
     ForeignError where a module is not here.
@@ -72,10 +72,10 @@ def load_skops(source: Source) -> tuple[Any, list[str]]:
         return skops.io.load(source.file, trusted=sorted(found)), sorted(found)
     except ImportError as error:
         _check_no_native_memory(found)
-        raise ForeignError(sorted(found), str(error)) from None
+        raise ForeignTypesError(sorted(found), str(error)) from None
 
 
-def open_skops(source: Source) -> Opened:
+def open_skops(source: PackageSource) -> NativeModel:
     """InvalidError for a type that is not trusted, no signature, or a task that is not served."""
     estimator, found = load_skops(source)
     columns, tensor = signature_of(
@@ -84,7 +84,7 @@ def open_skops(source: Source) -> Opened:
         named=hasattr(estimator, "feature_names_in_"),
     )
     task, classes = _task(estimator)
-    return Opened(
+    return NativeModel(
         task=task,
         classes=classes,
         columns=columns,
@@ -97,7 +97,11 @@ def open_skops(source: Source) -> Opened:
 
 
 def _answer(
-    estimator: Any, task: Task, rows: Rows, columns: list[Column] | None, tensor: Tensor | None
+    estimator: Any,
+    task: Task,
+    rows: SampleRows,
+    columns: list[Column] | None,
+    tensor: Tensor | None,
 ) -> Answers:
     inputs = native_inputs(rows, columns, tensor)
     if task == "regressor":
@@ -108,11 +112,11 @@ def _answer(
     return answers
 
 
-def _kept(source: Source, found: list[str]) -> Kept:
+def _kept(source: PackageSource, found: list[str]) -> NativeForm:
     _check_no_native_memory(found)
     if foreign := [name for name in found if name.split(".")[0] not in _SCORERS]:
-        raise ForeignError(found, f"{', '.join(foreign)} is not of the scorer's own libraries")
-    return Kept(
+        raise ForeignTypesError(found, f"{', '.join(foreign)} is not of the scorer's own libraries")
+    return NativeForm(
         source.file.read_bytes(),
         {"format": "sklearn-skops", "file": "model.skops", "trusted": found},
     )
@@ -133,5 +137,5 @@ def _task(estimator: Any) -> tuple[Task, Classes | list[Classes] | None]:
         raise InvalidError(f"{kind} is neither classifier nor regressor; only these are served")
     classes = estimator.classes_
     if isinstance(classes, list):
-        return "classifier", [plain(one) for one in classes]
-    return "classifier", plain(classes)
+        return "classifier", [python_values(one) for one in classes]
+    return "classifier", python_values(classes)

@@ -7,12 +7,12 @@ from typing import Any
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Classes, Column, Tensor
 from loopwright_deployer.packaging.onnx.convert import MATRIX, Conversion, are_numbers
-from loopwright_deployer.packaging.sources.mlmodel import Source
+from loopwright_deployer.packaging.sources.mlmodel import PackageSource
 from loopwright_deployer.packaging.sources.native_model import (
     Answers,
-    Converted,
-    Kept,
-    Opened,
+    ConvertedGraph,
+    NativeForm,
+    NativeModel,
     Predicts,
     Task,
     signature_of,
@@ -24,7 +24,7 @@ TARGET_OPSET = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Trees:
+class TreeModel:
     """A library's booster; `raw` answers a frame or array, chances for a classifier."""
 
     kind: str
@@ -44,12 +44,12 @@ class Trees:
         return "regressor" if self.classes is None else "classifier"
 
 
-def opened(source: Source, trees: Trees) -> Opened:
+def open_trees(source: PackageSource, trees: TreeModel) -> NativeModel:
     """InvalidError when the signature is not that of the trees."""
     columns, tensor = signature_of(source, trees.width, named=trees.names is not None)
     _check_fits(trees, columns, tensor)
     categories = {columns[at].name: known for at, known in trees.categories.items() if columns}
-    return Opened(
+    return NativeModel(
         task=trees.task,
         classes=trees.classes,
         columns=columns,
@@ -57,13 +57,13 @@ def opened(source: Source, trees: Trees) -> Opened:
         predicts=trees.predicts,
         answer=lambda rows: _answer(trees, categories, native_inputs(rows, columns, tensor)),
         conversions=_conversions(trees, columns, tensor),
-        keep=lambda: Kept(
+        keep=lambda: NativeForm(
             trees.content, {"format": trees.kind, "file": trees.file, "categories": categories}
         ),
     )
 
 
-def _check_fits(trees: Trees, columns: list[Column] | None, tensor: Tensor | None) -> None:
+def _check_fits(trees: TreeModel, columns: list[Column] | None, tensor: Tensor | None) -> None:
     given = [column.name for column in columns] if columns else None
     width = len(given) if given else (tensor.shape if tensor else [])
     if width not in (trees.width, [trees.width]):
@@ -88,7 +88,7 @@ def _no_number(column: Column) -> InvalidError:
     )
 
 
-def _answer(trees: Trees, categories: dict[str, Classes], inputs: Any) -> Answers:
+def _answer(trees: TreeModel, categories: dict[str, Classes], inputs: Any) -> Answers:
     import numpy as np
     import pandas as pd
 
@@ -107,18 +107,18 @@ def _answer(trees: Trees, categories: dict[str, Classes], inputs: Any) -> Answer
 
 
 def _conversions(
-    trees: Trees, columns: list[Column] | None, tensor: Tensor | None
+    trees: TreeModel, columns: list[Column] | None, tensor: Tensor | None
 ) -> list[Conversion]:
     """None where columns are categories: the library's own codes are simpler and as fast."""
     if trees.categories:
         return []
 
-    def convert() -> Converted:
+    def convert() -> ConvertedGraph:
         from onnxmltools.convert.common.data_types import FloatTensorType
 
         name = tensor.name if tensor else MATRIX
         onnx_model = trees.convert([(name, FloatTensorType([None, trees.width]))])
         matrices = {MATRIX: [column.name for column in columns]} if columns else {}
-        return Converted(onnx_model, matrices)
+        return ConvertedGraph(onnx_model, matrices)
 
     return [convert]

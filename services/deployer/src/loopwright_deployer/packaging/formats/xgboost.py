@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from loopwright_common.serving.spec import Classes
-from loopwright_deployer.packaging.formats.trees import TARGET_OPSET, Trees, opened
-from loopwright_deployer.packaging.sources.mlmodel import Source
-from loopwright_deployer.packaging.sources.native_model import Opened, Predicts
+from loopwright_deployer.packaging.formats.trees import TARGET_OPSET, TreeModel, open_trees
+from loopwright_deployer.packaging.sources.mlmodel import PackageSource
+from loopwright_deployer.packaging.sources.native_model import NativeModel, Predicts
 
 _CHANCES: dict[str, Predicts] = {
     "binary:logistic": "chance",
@@ -17,7 +17,7 @@ _CHANCES: dict[str, Predicts] = {
 """Objectives of classifiers, and what MLflow answers for a raw booster of each."""
 
 
-def open_xgboost(source: Source) -> Opened:
+def open_xgboost(source: PackageSource) -> NativeModel:
     """A raw booster is what its objective makes it: a classifier or a regressor."""
     import xgboost
 
@@ -34,17 +34,17 @@ def open_xgboost(source: Source) -> Opened:
     predicts = _CHANCES.get(objective, "prediction")
     if classes and source.model_class.startswith("xgboost.sklearn."):
         predicts = "label"
-    return opened(source, _trees(booster, classes, predicts))
+    return open_trees(source, _trees(booster, classes, predicts))
 
 
-def _as_predicting(booster: Any, best: int, source: Source) -> Any:
+def _as_predicting(booster: Any, best: int, source: PackageSource) -> Any:
     """The scikit-learn interface predicts with the rounds up to the best one only."""
     if not source.model_class.startswith("xgboost.sklearn."):
         return booster
     return booster[: best + 1]
 
 
-def _trees(booster: Any, classes: Classes | None, predicts: Predicts) -> Trees:
+def _trees(booster: Any, classes: Classes | None, predicts: Predicts) -> TreeModel:
     def convert(initial_types: list[tuple[str, Any]]) -> Any:
         import onnxmltools
 
@@ -54,7 +54,7 @@ def _trees(booster: Any, classes: Classes | None, predicts: Predicts) -> Trees:
             unnamed, initial_types=initial_types, target_opset=TARGET_OPSET
         )
 
-    return Trees(
+    return TreeModel(
         kind="xgboost",
         file="model.ubj",
         width=booster.num_features(),

@@ -5,13 +5,13 @@ from typing import Any
 
 from loopwright_common.serving.spec import Column, ColumnType, Tensor
 from loopwright_deployer.packaging.onnx.grouping import group_columns
-from loopwright_deployer.packaging.sources.native_model import Converted, Task
+from loopwright_deployer.packaging.sources.native_model import ConvertedGraph, Task
 
 MATRIX = "features"
 _TARGET_OPSET = {"": 18, "ai.onnx.ml": 3}
 _NUMBERS: frozenset[ColumnType] = frozenset({"double", "float", "long", "integer", "boolean"})
 _ZIPMAP = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
-Conversion = Callable[[], Converted]
+Conversion = Callable[[], ConvertedGraph]
 
 
 def are_numbers(columns: Sequence[Column] | None) -> bool:
@@ -36,17 +36,17 @@ def conversions(
 
 def _matrix(
     estimator: Any, task: Task, columns: list[Column] | None, tensor: Tensor | None, kind: str
-) -> Converted:
+) -> ConvertedGraph:
     from skl2onnx.common import data_types
 
     name = tensor.name if tensor else MATRIX
     shape = tensor.shape if tensor else [len(columns or ())]
     put = (name, getattr(data_types, kind)([None, *shape]))
     matrices = {MATRIX: [column.name for column in columns]} if columns else {}
-    return Converted(_converted(estimator, task, [put]), matrices)
+    return ConvertedGraph(_converted(estimator, task, [put]), matrices)
 
 
-def _by_column(estimator: Any, task: Task, columns: list[Column]) -> Converted:
+def _by_column(estimator: Any, task: Task, columns: list[Column]) -> ConvertedGraph:
     from skl2onnx.common import data_types as types
 
     by_type = {
@@ -59,7 +59,7 @@ def _by_column(estimator: Any, task: Task, columns: list[Column]) -> Converted:
     }
     puts = [(column.name, by_type[column.type]([None, 1])) for column in columns]
     onnx_model = _converted(estimator, task, puts)
-    return Converted(onnx_model, group_columns(onnx_model))
+    return ConvertedGraph(onnx_model, group_columns(onnx_model))
 
 
 def _converted(estimator: Any, task: Task, initial_types: list[tuple[str, Any]]) -> Any:

@@ -8,8 +8,8 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Classes, Column, ColumnType, Tensor
 from loopwright_deployer.packaging.onnx.convert import are_numbers
 from loopwright_deployer.packaging.onnx.grouping import group_columns
-from loopwright_deployer.packaging.sources.mlmodel import Source
-from loopwright_deployer.packaging.sources.native_model import Converted, Task
+from loopwright_deployer.packaging.sources.mlmodel import PackageSource
+from loopwright_deployer.packaging.sources.native_model import ConvertedGraph, Task
 
 LABEL, PROBABILITIES, PREDICTION = "label", "probabilities", "prediction"
 _FLOATS = (1, 11)  # TensorProto.FLOAT, DOUBLE
@@ -29,7 +29,7 @@ _LABEL_ATTRIBUTES = ("classlabels_strings", "classlabels_int64s", "classlabels_i
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class GraphDescription:
     """How a graph is served; `content` has plain probabilities in place of a ZipMap."""
 
     content: bytes
@@ -43,7 +43,7 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
+class CompiledGraph:
     """A converted graph with the outputs that are served; `matrices` as in the serving spec."""
 
     content: bytes
@@ -51,7 +51,7 @@ class Compiled:
     output_names: dict[str, str]
 
 
-def describe(source: Source) -> Described:
+def describe_graph(source: PackageSource) -> GraphDescription:
     """InvalidError when the graph's inputs or outputs are not such as the scorer serves."""
     import onnx
 
@@ -66,7 +66,7 @@ def describe(source: Source) -> Described:
     names = _output_names(graph)
     columns, tensor, matrices = _inputs(onnx_model, source)
     first = next(one for one in graph.output if one.name == next(iter(names.values())))
-    return Described(
+    return GraphDescription(
         content=bytes(onnx_model.SerializeToString()),
         task="regressor" if PREDICTION in names else "classifier",
         targets=max(_width(first), 1),
@@ -78,7 +78,7 @@ def describe(source: Source) -> Described:
     )
 
 
-def finish(converted: Converted, wanted: Collection[str]) -> Compiled:
+def compile_graph(converted: ConvertedGraph, wanted: Collection[str]) -> CompiledGraph:
     """A converter's graph with the `wanted` outputs only; a converter gives them in our order."""
     graph = converted.onnx_model.graph
     _without_zipmap(graph)
@@ -91,7 +91,7 @@ def finish(converted: Converted, wanted: Collection[str]) -> Compiled:
     graph.output.extend(kept)
     content = bytes(converted.onnx_model.SerializeToString())
     names = {name: output.name for name, output in zip(outputs, kept, strict=True)}
-    return Compiled(content, converted.matrices, names)
+    return CompiledGraph(content, converted.matrices, names)
 
 
 def _unsized(output: Any) -> Any:
@@ -123,7 +123,7 @@ def _output_names(graph: Any) -> dict[str, str]:
 
 
 def _inputs(
-    onnx_model: Any, source: Source
+    onnx_model: Any, source: PackageSource
 ) -> tuple[list[Column] | None, Tensor | None, dict[str, list[str]]]:
     graph = onnx_model.graph
     constant = {one.name for one in graph.initializer}

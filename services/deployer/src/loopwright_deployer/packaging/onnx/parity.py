@@ -5,18 +5,21 @@ from typing import Any
 import numpy as np
 
 from loopwright_common.serving.spec import Classes
-from loopwright_deployer.packaging.onnx.graph import LABEL, PREDICTION, PROBABILITIES, Compiled
+from loopwright_deployer.packaging.onnx.graph import LABEL, PREDICTION, PROBABILITIES, CompiledGraph
 from loopwright_deployer.packaging.sources.native_model import Answers
-from loopwright_deployer.packaging.sources.sample_rows import Rows, onnx_feed
+from loopwright_deployer.packaging.sources.sample_rows import SampleRows, onnx_feed
 
 TOLERANCE = 1e-4
 
 
-def agreement(
-    native: Answers, classes: Classes | list[Classes] | None, compiled: Compiled, rows: Rows
+def compare_forms(
+    native: Answers,
+    classes: Classes | list[Classes] | None,
+    compiled: CompiledGraph,
+    rows: SampleRows,
 ) -> tuple[bool, str]:
     """Whether labels are equal and figures within 1e-4 (float32), and a sentence with them."""
-    answers = answers_of(compiled, rows)
+    answers = run_graph(compiled, rows)
     if PREDICTION in native:
         return _regressor(native[PREDICTION], answers[PREDICTION], len(rows))
     if PROBABILITIES not in native:
@@ -24,7 +27,7 @@ def agreement(
     return _classifier(native[PROBABILITIES], classes, answers, len(rows))
 
 
-def answers_of(compiled: Compiled, rows: Rows) -> Answers:
+def run_graph(compiled: CompiledGraph, rows: SampleRows) -> Answers:
     """What the runtime makes of the rows; raises whatever it raises."""
     import onnxruntime
 

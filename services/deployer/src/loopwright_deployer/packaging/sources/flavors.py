@@ -27,7 +27,7 @@ _SERVED = (
 _SAFE_FILES = {"xgboost": (".json", ".ubj", ".xgb"), "lightgbm": (".lgb", ".txt", ".skops")}
 
 
-def served(flavors: dict[str, Any]) -> tuple[str, str]:
+def served_flavor(flavors: dict[str, Any]) -> tuple[str, str]:
     """The flavor and its file; InvalidError says why there is none, and what to log instead."""
     if "onnx" in flavors:
         return "onnx", str(flavors["onnx"]["data"])
@@ -41,7 +41,7 @@ def served(flavors: dict[str, Any]) -> tuple[str, str]:
     raise InvalidError(refusal(flavors))
 
 
-def own_process(flavors: dict[str, Any], refused: str) -> tuple[str, str, Loader]:
+def isolated_flavor(flavors: dict[str, Any], refused: str) -> tuple[str, str, Loader]:
     """Flavor, file and loader for a process of its own; InvalidError with `refused` otherwise."""
     if file := str(flavors.get("river", {}).get("model", "")):
         return "river", file, "river" if file.endswith(".json") else "pickle"

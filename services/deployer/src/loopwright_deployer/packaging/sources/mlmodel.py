@@ -7,14 +7,14 @@ from typing import Any
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Column, Tensor
-from loopwright_deployer.packaging.sources.flavors import Loader, own_process, served
+from loopwright_deployer.packaging.sources.flavors import Loader, isolated_flavor, served_flavor
 
 TENSOR_INPUT = "input"
 _TYPES = {"double", "float", "long", "integer", "boolean", "string", "datetime"}
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PackageSource:
     """A package; `columns` and `tensor` are None where it has no signature."""
 
     flavor: str
@@ -33,7 +33,7 @@ class Source:
     """A classifier's, where the package names them."""
 
 
-def read_source(directory: Path) -> Source:
+def read_source(directory: Path) -> PackageSource:
     """InvalidError, with what to do, when the package cannot be served."""
     import yaml
 
@@ -44,12 +44,12 @@ def read_source(directory: Path) -> Source:
         raise InvalidError(f"the package has no readable MLmodel file: {error}") from None
     refused, loader = "", None
     try:
-        flavor, name = served(flavors)
+        flavor, name = served_flavor(flavors)
     except InvalidError as error:
         refused = str(error)
-        flavor, name, loader = own_process(flavors, refused)
+        flavor, name, loader = isolated_flavor(flavors, refused)
     columns, tensor = _inputs(mlmodel.get("signature"))
-    return Source(
+    return PackageSource(
         flavor=flavor,
         file=_inside(directory, name),
         columns=columns,

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Classes, Column, Tensor
-from loopwright_deployer.packaging.sources.mlmodel import TENSOR_INPUT, Source
-from loopwright_deployer.packaging.sources.sample_rows import Rows
+from loopwright_deployer.packaging.sources.mlmodel import TENSOR_INPUT, PackageSource
+from loopwright_deployer.packaging.sources.sample_rows import SampleRows
 
 Task = Literal["classifier", "regressor"]
 Predicts = Literal["label", "chance", "probabilities", "prediction"]
@@ -16,7 +16,7 @@ Answers = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class ConvertedGraph:
     """An ONNX graph; `matrices` as in the serving spec."""
 
     onnx_model: Any
@@ -24,7 +24,7 @@ class Converted:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class NativeForm:
     """The native form: the file the scorer opens, and what of the spec belongs to it."""
 
     content: bytes
@@ -32,7 +32,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class NativeModel:
     """A model that answers rows natively; `conversions` are tried in order.
 
     `keep` gives the native form, and raises InvalidError where it may not be served so.
@@ -43,13 +43,13 @@ class Opened:
     columns: list[Column] | None
     tensor: Tensor | None
     predicts: Predicts
-    answer: Callable[[Rows], Answers]
-    conversions: Sequence[Callable[[], Converted]]
-    keep: Callable[[], Kept]
+    answer: Callable[[SampleRows], Answers]
+    conversions: Sequence[Callable[[], ConvertedGraph]]
+    keep: Callable[[], NativeForm]
 
 
 def signature_of(
-    source: Source, width: int | None, *, named: bool
+    source: PackageSource, width: int | None, *, named: bool
 ) -> tuple[list[Column] | None, Tensor | None]:
     """The package's own, else one tensor [n, width] unless the model knows `named` columns."""
     if source.columns is not None or source.tensor is not None:
@@ -62,6 +62,6 @@ def signature_of(
     return None, Tensor(name=TENSOR_INPUT, dtype="float64", shape=[width])
 
 
-def plain(values: Any) -> Classes:
+def python_values(values: Any) -> Classes:
     """Python's own types of numpy's."""
     return [getattr(one, "item", lambda one=one: one)() for one in values]

@@ -6,13 +6,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from loopwright_common.errors import InvalidError
-from loopwright_deployer.packaging.sources.mlmodel import Source
+from loopwright_deployer.packaging.sources.mlmodel import PackageSource
 
 _MLFLOW = ("mlflow", "mlflow-skinny")
 _NO_PLACE = "where packages come from is told to the deployer and the scorer, not by a package"
 
 
-def needed(source: Source) -> list[str]:
+def required_packages(source: PackageSource) -> list[str]:
     """What must be installed to open it; InvalidError names a line that is no plain requirement."""
     told = _told(source)
     if source.loader != "mlflow":
@@ -25,13 +25,13 @@ def needed(source: Source) -> list[str]:
     return told
 
 
-def python_of(source: Source) -> str | None:
+def python_version(source: PackageSource) -> str | None:
     """`3.11`; pickles hold the code of one minor version."""
     version = str(_python_env(source).get("python", ""))
     return ".".join(version.split(".")[:2]) or None
 
 
-def _told(source: Source) -> list[str]:
+def _told(source: PackageSource) -> list[str]:
     file = source.directory / "requirements.txt"
     if file.is_file():
         lines = file.read_text().splitlines()
@@ -52,7 +52,7 @@ def _checked(line: str) -> str:
     return str(requirement)
 
 
-def _python_env(source: Source) -> dict[str, Any]:
+def _python_env(source: PackageSource) -> dict[str, Any]:
     import yaml
 
     file = source.directory / "python_env.yaml"

@@ -29,7 +29,7 @@ _NUMPY_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class SampleRows:
     """Values by column (None = missing), or the one tensor's rows under its name."""
 
     values: dict[str, list[Any]]
@@ -38,32 +38,32 @@ class Rows:
         return len(next(iter(self.values.values()), []))
 
 
-def sample(
+def sample_rows(
     parquet: Path | None,
     columns: list[Column] | None,
     tensor: Tensor | None,
     example: dict[str, list[Any]] | None,
-) -> Rows:
+) -> SampleRows:
     """The example and up to 500 rows spread over the Parquet file, with optional inputs missing."""
     if tensor is not None:
-        return Rows(example or _drawn(tensor))
+        return SampleRows(example or _drawn(tensor))
     names = [column.name for column in columns or ()]
     values = {name: list((example or {}).get(name, [])) for name in names}
     for name, more in _spread(parquet, names).items():
         values[name] += more
-    rows = Rows(values)
+    rows = SampleRows(values)
     return _with_missing(rows, [c for c in columns or () if not c.required]) if len(rows) else rows
 
 
-def made_up(columns: list[Column] | None, tensor: Tensor | None) -> Rows:
+def placeholder_row(columns: list[Column] | None, tensor: Tensor | None) -> SampleRows:
     """One row to learn from what shape the answers are."""
     if tensor is not None:
-        return Rows(_drawn(tensor))
+        return SampleRows(_drawn(tensor))
     plain: dict[str, Any] = {"string": "", "boolean": False, "datetime": datetime(2000, 1, 1)}  # noqa: DTZ001
-    return Rows({column.name: [plain.get(column.type, 0)] for column in columns or ()})
+    return SampleRows({column.name: [plain.get(column.type, 0)] for column in columns or ()})
 
 
-def native_inputs(rows: Rows, columns: list[Column] | None, tensor: Tensor | None) -> Any:
+def native_inputs(rows: SampleRows, columns: list[Column] | None, tensor: Tensor | None) -> Any:
     """What the library itself takes: an array, or a pandas frame typed by the signature.
 
     A missing whole number makes its column float.
@@ -84,7 +84,7 @@ def native_inputs(rows: Rows, columns: list[Column] | None, tensor: Tensor | Non
 
 
 def onnx_feed(
-    rows: Rows, graph_types: dict[str, str], matrices: dict[str, list[str]]
+    rows: SampleRows, graph_types: dict[str, str], matrices: dict[str, list[str]]
 ) -> dict[str, Any]:
     """Arrays by graph input; missing is NaN for a number and "" for a text."""
     import numpy as np
@@ -121,14 +121,14 @@ def _spread(parquet: Path | None, names: list[str]) -> dict[str, list[Any]]:
     return {name: picked.column(name).to_pylist() for name in names}
 
 
-def _with_missing(rows: Rows, optional: list[Column]) -> Rows:
+def _with_missing(rows: SampleRows, optional: list[Column]) -> SampleRows:
     """Each optional float or text input once missing, on the first row."""
     values = {name: list(column) for name, column in rows.values.items()}
     for column in optional:
         if column.type in ("double", "float", "string"):
             for name, cells in values.items():
                 cells.append(None if name == column.name else rows.values[name][0])
-    return Rows(values)
+    return SampleRows(values)
 
 
 def _drawn(tensor: Tensor) -> dict[str, list[Any]]:
