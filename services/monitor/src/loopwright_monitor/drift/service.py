@@ -11,7 +11,7 @@ from loopwright_common.cloudevents.inference_logged import SCORE, InferenceLogge
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import NotFoundError
 from loopwright_monitor.detectors.betting import Bets, lay_bets
-from loopwright_monitor.detectors.e_detector import Detector
+from loopwright_monitor.detectors.e_detector import Alarm, Detector
 from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.drift.drift_reporter import tell
 from loopwright_monitor.drift.gap_tracker import Arrivals
@@ -73,17 +73,22 @@ async def _learn(uow: UnitOfWork, stream: Stream, rows: pa.Table, learnt: Learnt
     if detector is None:
         learnt.collected += await reference_from_traffic.collect(uow, stream, rows)
         return
+    tables = [rows]
     if detector.rows == 0:
         waited = await reference_from_traffic.take_waiting(uow, stream)
-        rows = waited.before(rows)
+        tables = [*waited.tables, rows]
         detector.origin = waited.start(detector.origin)
-    times = rows["time"].cast(pa.int64()).to_numpy()
-    alarms = detector.update(rows, times, stream.untold)
+    alarms = [alarm for table in tables for alarm in _update(detector, table, stream)]
     for alarm in alarms:
         await tell(uow, stream, detector, alarm)
     state = (detector.bets.digest, detector.to_bytes())
     await Detectors(uow.connection).save(*stream.place, state)
     learnt.alarms += len(alarms)
+
+
+def _update(detector: Detector, rows: pa.Table, stream: Stream) -> list[Alarm]:
+    times = rows["time"].cast(pa.int64()).to_numpy()
+    return detector.update(rows, times, stream.untold)
 
 
 async def _detector(connection: AsyncConnection, stream: Stream) -> Detector | None:

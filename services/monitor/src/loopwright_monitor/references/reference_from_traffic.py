@@ -5,7 +5,7 @@ beside it until the stream's next batch, so that what is found depends on the ro
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,8 +40,9 @@ class Waited:
 
     bodies: Sequence[Body]
 
-    def before(self, rows: pa.Table) -> pa.Table:
-        return _joined(self.bodies, [rows]) if self.bodies else rows
+    @property
+    def tables(self) -> list[pa.Table]:
+        return [_from_ipc(body.body) for body in self.bodies]
 
     def start(self, otherwise: int) -> int:
         """Where in the model's rows the first of them stands."""
@@ -73,21 +74,39 @@ async def _build(database: Database, place: tuple[str, int, str], lease: Lease) 
     model_id, number, name = place
     async with database.read() as connection:
         found = await Versions(connection).get(model_id, number)
-        bodies = await FirstRows(connection, *place).all()
+        first = await _first_enough(FirstRows(connection, *place))
+    if first is None:
+        return
     # Rows may come before the registration of their version is heard of.
     version = found or Version(model_id=model_id, model="", version=number)
-    made = await asyncio.to_thread(_made, version, bodies)
+    made = await asyncio.to_thread(_made, version, first)
     failpoint("monitor.first-rows")
     async with database.unit_of_work() as uow:
         await confirm(uow, lease)
         await uow.lock(locks.detecting(model_id))
         rows = FirstRows(uow.connection, *place)
-        if not await rows.are_enough(ENOUGH):
-            return  # another champion took over meanwhile, or the reference was made
+        if await _first_enough(rows) != first:
+            return
         left = _joined(await rows.take()).slice(ENOUGH)
         if left.num_rows:
             await rows.add(Body(made.origin, left.num_rows, _to_ipc(left)))
         await _start(uow, version, name, made)
+
+
+async def _first_enough(rows: FirstRows) -> list[Body] | None:
+    """The bodies that hold the stream's first `ENOUGH` rows.
+
+    None where a reference is made of none of them any more: since the stream was found to have
+    enough, another champion took over, which lets its rows go, or another monitor was faster.
+    """
+    if not await rows.are_enough(ENOUGH):
+        return None
+    first: list[Body] = []
+    for body in await rows.all():
+        first.append(body)
+        if sum(each.rows for each in first) >= ENOUGH:
+            return first
+    return None
 
 
 async def _start(uow: UnitOfWork, version: Version, name: str, made: _Made) -> None:
@@ -119,9 +138,33 @@ def _origin(bodies: list[Body]) -> int:
     return 0
 
 
-def _joined(bodies: Sequence[Body], more: Sequence[pa.Table] = ()) -> pa.Table:
+def _joined(bodies: Sequence[Body]) -> pa.Table:
+    """The rows of at least one body; a column whose types do not go together becomes text."""
     tables = [_from_ipc(body.body) for body in bodies]
-    return pa.concat_tables([*tables, *more], promote_options="permissive")
+    mixed = _mixed_columns([table.schema for table in tables])
+    tables = [_with_text(table, mixed) for table in tables]
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _mixed_columns(schemas: Sequence[pa.Schema]) -> set[str]:
+    """Columns that came with types that have no common one, as when two versions differ in it."""
+    mixed = set()
+    for name in {name for schema in schemas for name in schema.names}:
+        fields = [pa.schema([schema.field(name)]) for schema in schemas if name in schema.names]
+        try:
+            pa.unify_schemas(fields, promote_options="permissive")
+        except pa.ArrowTypeError:
+            mixed.add(name)
+    return mixed
+
+
+def _with_text(table: pa.Table, names: Set[str]) -> pa.Table:
+    for name in names & set(table.column_names):
+        text = pa.array(
+            [None if v is None else str(v) for v in table[name].to_pylist()], pa.string()
+        )
+        table = table.set_column(table.column_names.index(name), name, text)
+    return table
 
 
 def _to_ipc(table: pa.Table) -> bytes:

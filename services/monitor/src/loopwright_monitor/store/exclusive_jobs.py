@@ -7,6 +7,7 @@ import structlog
 from loopwright_common.database import leases
 from loopwright_common.database.database import Database
 from loopwright_common.database.leases import Lease, LeaseLostError
+from loopwright_common.errors import UnavailableError
 
 log = structlog.get_logger()
 
@@ -14,7 +15,9 @@ log = structlog.get_logger()
 async def alone(database: Database, name: str, job: Callable[[Lease], Awaitable[None]]) -> None:
     """Do the job unless another is at it; a job whose lease was lost leaves off.
 
-    The job confirms the lease in each transaction in which it writes.
+    The job confirms the lease in each transaction in which it writes. One that fails is logged with
+    its name and left for the next turn, so that one bad version or episode never stops the others;
+    only UnavailableError, which would meet them too, is raised.
     """
     async with database.unit_of_work() as uow:
         lease = await leases.take(uow, name)
@@ -25,3 +28,7 @@ async def alone(database: Database, name: str, job: Callable[[Lease], Awaitable[
             await job(lease)
     except LeaseLostError as error:
         log.warning("job.lost", job=name, error=str(error))
+    except UnavailableError:
+        raise
+    except Exception:
+        log.exception("job.failed", job=name)
