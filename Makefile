@@ -9,33 +9,46 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo demo-kafka up test test-crash check fmt proto docs bench bench-scoring clean
+.PHONY: setup engines demo demo-kafka up test test-crash test-crash-share test-fresh check fmt proto docs bench bench-scoring clean
 
 setup: .venv/installed
 
+# Under another name first: what is interrupted leaves no program that looks installed.
 $(UV):
-	$(PYTHON) -m venv .tools
-	.tools/bin/pip install --quiet uv==$(UV_VERSION)
+	partial=$$(mktemp -d ./.tools-XXXXXX) && trap 'rm -rf "$$partial"' EXIT && \
+		$(PYTHON) -m venv "$$partial" && \
+		"$$partial/bin/pip" install --quiet uv==$(UV_VERSION) && \
+		mkdir -p $(@D) && mv -f "$$partial/bin/uv" $@
 
 .venv/installed: $(UV) uv.lock
 	$(UV) sync --locked --all-packages --compile-bytecode --no-python-downloads --python $(PYTHON)
 	touch $@
 
+engines: setup
+	$(RUN) python -m loopwright.engines
+
 demo: setup
 	$(RUN) loopwright demo
 
-demo-kafka: setup
+demo-kafka: engines
 	$(RUN) loopwright demo --engine kafka
 
 up: setup
 	$(RUN) loopwright up
 
-test: setup
+test: engines
 	$(RUN) pytest -n 2 --dist loadgroup -m "not e2e and not crash" tests
 	$(RUN) pytest -n 2 --dist loadfile -m "e2e and not crash" tests
 
-test-crash: setup
-	$(RUN) pytest -m crash tests
+test-crash: engines
+	$(RUN) pytest -n 2 --maxschedchunk 1 -m crash tests
+
+# A quarter of them, another one for each of four commits.
+test-crash-share: engines
+	$(RUN) pytest -n 2 --maxschedchunk 1 -m crash --crash-share $$(git rev-list --count HEAD) tests
+
+test-fresh: $(UV)
+	UV=$(UV) PYTHON=$(PYTHON) .ci/fresh
 
 check: setup
 	$(UV) lock --check

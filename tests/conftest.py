@@ -17,6 +17,7 @@ from hypothesis import settings  # noqa: E402
 
 from loopwright_common.bus.sqlite.log import SqliteLog  # noqa: E402
 from loopwright_common.storage.filesystem import DirectoryStore  # noqa: E402
+from tests.crash_shares import share_of  # noqa: E402
 from tests.engines import kafka_url, postgres_server, postgres_url  # noqa: E402
 from tests.holding import watching  # noqa: E402
 from tests.stores import s3_endpoint, s3_server  # noqa: E402
@@ -34,6 +35,26 @@ structlog.configure(
 )
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("ci")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--crash-share",
+        type=int,
+        metavar="COMMIT",
+        help="of the tests, those that the commit of this number runs: each is run by one of four",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    commit = config.getoption("--crash-share")
+    if commit is None:
+        return
+    by_id = {item.nodeid: item for item in items}
+    chosen = share_of(by_id, commit)
+    config.hook.pytest_deselected(items=[by_id[i] for i in by_id if i not in set(chosen)])
+    items[:] = [by_id[test] for test in chosen]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

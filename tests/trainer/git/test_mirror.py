@@ -52,3 +52,18 @@ def test_a_commit_is_described(upstream: Upstream, mirror: Mirror) -> None:
     assert told.paths == ("data.csv", "train.py")
     assert remote_head(str(upstream.path), "main") == commit
     assert remote_head(str(upstream.path), "nope") is None
+
+
+def test_what_a_killed_git_left_does_not_hinder_the_next_fetch(
+    upstream: Upstream, mirror: Mirror
+) -> None:
+    """The beginning of a mirror, then locks that nobody holds any more."""
+    mirror.directory.mkdir(parents=True)
+    (mirror.directory / "HEAD").write_text("ref: refs/heads/main\n")
+    mirror.ensure(upstream.git("rev-parse", "HEAD"), MAIN)
+
+    for lock in ("refs/heads/main.lock", "packed-refs.lock", "config.lock"):
+        (mirror.directory / lock).write_text("")
+    commit = upstream.commit({"train.py": "1"})
+    mirror.ensure(commit, MAIN)
+    assert mirror.describe(commit, None).commit == commit

@@ -104,15 +104,23 @@ class Mirror:
         return True
 
     def _fetch(self, ref: str) -> None:
-        if not (self.directory / "HEAD").exists():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            git("init", "-q", "--bare", ".", cwd=self.directory)
+        self._repair()
         git(
             *("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
             *("--", self._url, f"+{ref}:{ref}"),
             cwd=self.directory,
             timeout=_FETCH_SECONDS,
         )
+
+    def _repair(self) -> None:
+        """Make the mirror, or whole again what a git that was killed left of it.
+
+        Only this process works here, so that any lock is one that was left.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for left in self.directory.rglob("*.lock"):
+            left.unlink()
+        git("init", "-q", "--bare", ".", cwd=self.directory)
 
 
 class Mirrors:

@@ -1,0 +1,40 @@
+"""Start Kafka and PostgreSQL in a directory, and ask each something."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import asyncpg
+
+from loopwright.engines import Kafka, Postgres
+from loopwright_common.bus.topics import all_topics
+from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.process.declare_topics import ensure_topics
+
+
+async def ask(broker: Kafka, server: Postgres) -> str:
+    await ensure_topics(broker.url)
+    bus = await open_bus(broker.url)
+    ends = await bus.ends([topic.name for topic in all_topics()])
+    await bus.close()
+    connection = await asyncpg.connect(server.url)
+    version = await connection.fetchval("SELECT current_setting('server_version')")
+    await connection.close()
+    return f"Kafka answers for {len(ends)} partitions, PostgreSQL {version} too"
+
+
+def main(directory: Path) -> None:
+    began = time.monotonic()
+    broker, server = Kafka(directory / "kafka"), Postgres(directory / "postgresql" / "data")
+    try:
+        broker.start()
+        server.start()
+        sys.stdout.write(f"{asyncio.run(ask(broker, server))}, {time.monotonic() - began:.0f} s\n")
+    finally:
+        broker.stop()
+        server.stop()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
