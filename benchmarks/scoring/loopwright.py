@@ -57,7 +57,7 @@ async def _route(model: Model, directory: Path, url: str, *, recorded: bool) -> 
     from loopwright_common.process.bus_factory import open_bus
     from loopwright_common.storage.filesystem import DirectoryStore
     from loopwright_common.storage.package import store_package
-    from loopwright_scorer.new_event import outgoing
+    from loopwright_scorer.new_event import new_event
 
     store = DirectoryStore(directory / "artifacts")
     digest = await store_package(store, model.serving)
@@ -71,7 +71,7 @@ async def _route(model: Model, directory: Path, url: str, *, recorded: bool) -> 
     )
     bus = await open_bus(url)
     key = f"production/{model.name}"
-    await bus.publish([outgoing(data, key=key, subject=f"models/{model.name}")])
+    await bus.publish([new_event(data, key=key, subject=f"models/{model.name}")])
     await bus.close()
 
 

@@ -16,7 +16,7 @@ from loopwright_common.process.runtime import Service
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.storage.package import store_package
 from loopwright_scorer.main import build
-from loopwright_scorer.new_event import outgoing
+from loopwright_scorer.new_event import new_event
 from loopwright_scorer.settings import ScorerSettings
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class ScorerHarness:
             **more,
         )
         key = f"production/{MODEL_ID}"
-        await self.bus.publish([outgoing(data, key=key, subject=f"models/{MODEL}")])
+        await self.bus.publish([new_event(data, key=key, subject=f"models/{MODEL}")])
 
     async def events(self, topic: str) -> list[Payload]:
         """Every event of a topic so far."""

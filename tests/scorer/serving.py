@@ -21,7 +21,7 @@ from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.models.loaded_model import load
 from loopwright_scorer.protocols.model_repository import ModelRepository
 from loopwright_scorer.protocols.request import RequestLimits
-from loopwright_scorer.protocols.v2.grpc import GrpcInference
+from loopwright_scorer.protocols.v2.grpc import GrpcInferenceService
 from loopwright_scorer.protocols.v2.grpc_server import GrpcServer
 from loopwright_scorer.routing.routes import Routes
 from loopwright_scorer.staging_server import app_of, fixed_route
@@ -77,7 +77,7 @@ def serving_grpc(routes: Routes, *, largest: int = 1 << 20, seconds: float = 5) 
         scoring = InferenceService(
             routes, PredictionIds(b"k" * 32), InferenceExecutor(64), CallRecorder(routes, ledger)
         )
-        inference = GrpcInference(scoring, _is_ready, ledger, ModelRepository(routes))
+        inference = GrpcInferenceService(scoring, _is_ready, ledger, ModelRepository(routes))
         server = GrpcServer(inference, RequestLimits(largest, 2 * largest, seconds))
         port.set_result(server.listen("127.0.0.1", 0))
         running = asyncio.create_task(server.run())

@@ -16,7 +16,7 @@ from loopwright_common.events import RoutesChanged
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
 from loopwright_scorer import main as scorer
-from loopwright_scorer.new_event import outgoing
+from loopwright_scorer.new_event import new_event
 from loopwright_scorer.settings import ScorerSettings
 
 _SECONDS = 0.02
@@ -33,7 +33,7 @@ async def _publish(bus: EventBus, directory: Path) -> None:
     while True:
         for data in await asyncio.to_thread(_taken, directory):
             key = f"{data.environment}/{data.model_id}"
-            await bus.publish([outgoing(data, key=key, subject=f"models/{data.model}")])
+            await bus.publish([new_event(data, key=key, subject=f"models/{data.model}")])
         await asyncio.sleep(_SECONDS)
 
 

@@ -14,10 +14,10 @@ from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLogged
 from loopwright_common.errors import UnavailableError
 from loopwright_scorer.models.loaded_model import ModelResult
-from loopwright_scorer.recording.budget import Budget
-from loopwright_scorer.recording.column_buffer import Pages, tables
+from loopwright_scorer.recording.budget import RecordBudget
+from loopwright_scorer.recording.column_buffer import ColumnBuffers, tables
 from loopwright_scorer.recording.records import CallRecord
-from loopwright_scorer.routing.record_policy import Kind
+from loopwright_scorer.routing.record_policy import RecordedArm
 from loopwright_scorer.tensors.inputs import ModelInputs
 from loopwright_scorer.tensors.outputs import ModelOutputs
 from loopwright_scorer.tensors.tensors import TensorType
@@ -161,7 +161,7 @@ def test_answers_and_inputs_that_change_their_type_are_logged_as_they_are(
 ) -> None:
     """A function may answer whole numbers, and numbers later."""
     like = TensorType("prediction", "FP64", (-1,)), TensorType("age", "FP64", (-1,))
-    kind = Kind("m-1", "bank", 1, "live", like[1:], like[:1])
+    kind = RecordedArm("m-1", "bank", 1, "live", like[1:], like[:1])
     calls = [
         CallRecord(
             kind,
@@ -176,7 +176,7 @@ def test_answers_and_inputs_that_change_their_type_are_logged_as_they_are(
         )
         for time, answer in enumerate([3, 0.5, 4])
     ]
-    pages = Pages()
+    pages = ColumnBuffers()
     for at in range(0, len(calls), together):
         assert pages.write(calls[at : at + together]) == []
 
@@ -340,7 +340,7 @@ async def test_a_full_buffer_drops_and_counts_without_delaying_answers(
 
 def test_a_flood_is_recorded_at_a_rate_all_the_time() -> None:
     """Twice the rate for twenty seconds, after which it is quiet for ten."""
-    budget = Budget(room=1000, rate=100)
+    budget = RecordBudget(room=1000, rate=100)
     second = 1_000_000
     taken = []
     for time in range(0, 20 * second, second // 20):
@@ -357,7 +357,7 @@ def test_a_flood_is_recorded_at_a_rate_all_the_time() -> None:
 
 def test_who_has_time_to_spare_records_all() -> None:
     for cpu, taken_again in ((0.7, True), (0.8, False)):
-        budget = Budget(room=1000, rate=100)
+        budget = RecordBudget(room=1000, rate=100)
         budget.look(1.0, 0.0)
         assert budget.take(200, 0)
         budget.look(2.0, cpu)
@@ -365,7 +365,7 @@ def test_who_has_time_to_spare_records_all() -> None:
 
 
 def test_a_burst_fills_no_more_than_the_buffer() -> None:
-    budget = Budget(room=1000, rate=1_000_000_000)
+    budget = RecordBudget(room=1000, rate=1_000_000_000)
 
     assert [budget.take(400, 0) for _ in range(3)] == [True, True, False]
     budget.give_back(400)

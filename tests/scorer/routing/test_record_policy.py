@@ -11,7 +11,7 @@ import pytest
 from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import UnavailableError
 from loopwright_common.ids import new_id
-from loopwright_scorer.routing.record_policy import is_kept, told_error
+from loopwright_scorer.routing.record_policy import is_kept, redacted_error
 from tests.scorer import packages
 from tests.scorer.harness import MODEL, ROW, Replica, ScorerHarness, eventually
 from tests.scorer.packages import BREAKS_AT
@@ -123,10 +123,10 @@ async def test_errors_quote_nothing_where_inputs_are_redacted(
 
 
 def test_an_error_without_redaction_is_told_whole() -> None:
-    assert told_error(RecordPolicy(), "ValueError: 'x'") == "ValueError: 'x'"
-    assert told_error(HIDDEN, "ValueError: 'x'").startswith("ValueError (")
-    assert told_error(HIDDEN, "x: y z").startswith("x (")
-    assert told_error(HIDDEN, "no number for 'x'").startswith("the version failed (")
+    assert redacted_error(RecordPolicy(), "ValueError: 'x'") == "ValueError: 'x'"
+    assert redacted_error(HIDDEN, "ValueError: 'x'").startswith("ValueError (")
+    assert redacted_error(HIDDEN, "x: y z").startswith("x (")
+    assert redacted_error(HIDDEN, "no number for 'x'").startswith("the version failed (")
 
 
 @pytest.fixture

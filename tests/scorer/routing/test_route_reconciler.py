@@ -8,8 +8,8 @@ import structlog.testing
 
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import RoutesChanged
-from loopwright_scorer.models.load_backoff import Patience
-from loopwright_scorer.new_event import outgoing
+from loopwright_scorer.models.load_backoff import LoadBackoff
+from loopwright_scorer.new_event import new_event
 from loopwright_scorer.routing import route_reconciler
 from tests.scorer import isolated_packages
 from tests.scorer.harness import MODEL_ID, ROW, Replica, ScorerHarness, eventually
@@ -20,7 +20,7 @@ SLEEPS = b"ctime\nsleep\n(I60\ntR."
 
 def test_the_pauses_between_tries_of_a_package_double_up_to_five_minutes() -> None:
     now = 0.0
-    patience = Patience(lambda: now)
+    patience = LoadBackoff(lambda: now)
     pauses = []
     for _ in range(9):
         patience.failed("d", InvalidError("it needs what is not there"))
@@ -38,7 +38,7 @@ def test_the_pauses_between_tries_of_a_package_double_up_to_five_minutes() -> No
 
 
 def test_what_is_not_the_packages_fault_is_tried_at_any_time() -> None:
-    patience = Patience(lambda: 0.0)
+    patience = LoadBackoff(lambda: 0.0)
     patience.failed("d", UnavailableError("the store is away"))
     assert patience.refusal("d") is None
 
@@ -75,7 +75,7 @@ async def test_a_package_that_takes_long_keeps_no_other_route_waiting(
             revision=1,
             arms=[await harness.arm(1, "low")],
         )
-        await harness.bus.publish([outgoing(other, key="production/m-2", subject="models/other")])
+        await harness.bus.publish([new_event(other, key="production/m-2", subject="models/other")])
 
         async def answers() -> bool:
             return (await replica.infer(ROW, "/v2/models/other/infer")).status_code == 200

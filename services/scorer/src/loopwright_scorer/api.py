@@ -12,8 +12,8 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.events import GroundTruthLogged, ServedRoute
 from loopwright_common.web.app import PROBLEMS
 from loopwright_scorer.inference.prediction_ids import PredictionIds
-from loopwright_scorer.new_event import outgoing
-from loopwright_scorer.routing.route_reconciler import RouteFollower
+from loopwright_scorer.new_event import new_event
+from loopwright_scorer.routing.route_reconciler import RouteReconciler
 from loopwright_scorer.routing.routes import Route, Routes
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
@@ -84,7 +84,7 @@ class ServedModelsOut(BaseModel):
     next: str | None = None
 
 
-class Feedback:
+class FeedbackPublisher:
     """Checks labels against this installation's ids and hands them to the bus."""
 
     def __init__(self, bus: EventBus, routes: Routes, ids: PredictionIds) -> None:
@@ -104,7 +104,7 @@ class Feedback:
         parts = [known[i : i + _LABELS_PER_EVENT] for i in range(0, len(known), _LABELS_PER_EVENT)]
         await self._bus.publish(
             [
-                outgoing(
+                new_event(
                     GroundTruthLogged(
                         model_id=model_id,
                         model=given.model,
@@ -151,20 +151,22 @@ def _why(unknown: Sequence[str], model: str) -> str | None:
     )
 
 
-def attach(app: FastAPI, feedback: Feedback, routes: Routes, follower: RouteFollower) -> None:
+def attach(
+    app: FastAPI, feedback: FeedbackPublisher, routes: Routes, follower: RouteReconciler
+) -> None:
     """Add the routes and what they work with to the app."""
     app.state.feedback, app.state.routes, app.state.follower = feedback, routes, follower
     app.include_router(router)
 
 
-def _feedback(request: Request) -> Feedback:
-    feedback: Feedback = request.app.state.feedback
+def _feedback(request: Request) -> FeedbackPublisher:
+    feedback: FeedbackPublisher = request.app.state.feedback
     return feedback
 
 
 @router.post("/feedback", status_code=202, tags=["feedback"])
 async def give_feedback(
-    given: FeedbackIn, feedback: Annotated[Feedback, Depends(_feedback)]
+    given: FeedbackIn, feedback: Annotated[FeedbackPublisher, Depends(_feedback)]
 ) -> FeedbackOut:
     """Tell the true outcomes of earlier predictions."""
     return await feedback.take(given)
@@ -174,7 +176,7 @@ async def give_feedback(
 async def list_models(request: Request) -> ServedModelsOut:
     """Every model with a route, its arms, and why a newer route is not served."""
     routes: Routes = request.app.state.routes
-    follower: RouteFollower = request.app.state.follower
+    follower: RouteReconciler = request.app.state.follower
     return ServedModelsOut(
         items=[_model(served, routes.by_id(served.model_id)) for served in follower.report()],
         models=[route.model for route in routes.all()],

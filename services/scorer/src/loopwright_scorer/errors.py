@@ -12,7 +12,7 @@ class MediaTypeError(LoopwrightError):
     """A body of a type that the protocol does not take."""
 
 
-class MethodError(LoopwrightError):
+class MethodNotAllowedError(LoopwrightError):
     """A path that is asked in another way; `allowed` is the method to use."""
 
     def __init__(self, allowed: str) -> None:
@@ -24,7 +24,7 @@ class ModelFailedError(LoopwrightError):
     """The model raised, or answered with what is no number."""
 
 
-class DeadlineError(LoopwrightError):
+class DeadlineExceededError(LoopwrightError):
     """The caller's time was up before the answer was computed."""
 
 
@@ -32,7 +32,7 @@ class SlowClientError(LoopwrightError):
     """The client took too long to send its request."""
 
 
-class GoneError(Exception):
+class ClientDisconnectedError(Exception):
     """The caller went away before its request was whole, or before computing it began."""
 
 
@@ -45,9 +45,9 @@ _STATUS: dict[type[LoopwrightError], int] = {
     InvalidError: 400,
     UnsupportedError: 501,
     MediaTypeError: 415,
-    MethodError: 405,
+    MethodNotAllowedError: 405,
     ModelFailedError: 500,
-    DeadlineError: 504,
+    DeadlineExceededError: 504,
     SlowClientError: 408,
 }
 

@@ -32,17 +32,17 @@ from loopwright_scorer.inference.prediction_ids import PredictionIds, load_key, 
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.inference.shadow_scoring import ShadowScoring
 from loopwright_scorer.isolated.limits import IsolatedMetrics, IsolationConfig
-from loopwright_scorer.models.memory_manager import Residence
-from loopwright_scorer.models.package_cache import Shelf
+from loopwright_scorer.models.memory_manager import MemoryManager
+from loopwright_scorer.models.package_cache import PackageCache
 from loopwright_scorer.protocols.model_repository import ModelRepository
-from loopwright_scorer.recording.budget import Budget
-from loopwright_scorer.recording.offloaded_inputs import LargeInputs
-from loopwright_scorer.recording.publisher import Sender
-from loopwright_scorer.recording.recorder import Recorder, RecordMetrics
-from loopwright_scorer.recording.spill import Spill
-from loopwright_scorer.routing.canary_counters import Measurements, Replica
-from loopwright_scorer.routing.heartbeat import Reporter
-from loopwright_scorer.routing.route_reconciler import RouteFollower
+from loopwright_scorer.recording.budget import RecordBudget
+from loopwright_scorer.recording.offloaded_inputs import InputOffloader
+from loopwright_scorer.recording.publisher import BatchPublisher
+from loopwright_scorer.recording.recorder import Recorder, RecordingMetrics
+from loopwright_scorer.recording.spill import SpillDirectory
+from loopwright_scorer.routing.canary_counters import CounterPublisher, ReplicaIdentity
+from loopwright_scorer.routing.heartbeat import Heartbeat
+from loopwright_scorer.routing.route_reconciler import RouteReconciler
 from loopwright_scorer.routing.routes import Routes
 from loopwright_scorer.runtimes import import_engine
 from loopwright_scorer.settings import ScorerSettings
@@ -60,26 +60,28 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     metrics = Metrics()
     cache = settings.cache_dir
     stack.enter_context(settings.own_directory())
-    replica = Replica(settings.replica_name, new_id(), settings.environment)
+    replica = ReplicaIdentity(settings.replica_name, new_id(), settings.environment)
     routes = Routes()
     store = open_store(settings.artifacts_url)
-    shelf = Shelf(store, cache / "packages", _isolation(settings, metrics))
-    residence = Residence(shelf, settings.memory_budget, metrics.registry)
-    follower = RouteFollower(routes, shelf, residence, cache / "routes", settings.environment)
+    shelf = PackageCache(store, cache / "packages", _isolation(settings, metrics))
+    residence = MemoryManager(shelf, settings.memory_budget, metrics.registry)
+    follower = RouteReconciler(routes, shelf, residence, cache / "routes", settings.environment)
     reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
-    reporter = Reporter(bus, replica, follower, settings.report_every)
-    recorded = RecordMetrics(metrics.registry)
-    sender = Sender(bus, Spill(cache / "spill", settings.spill_limit), recorded.waiting)
+    reporter = Heartbeat(bus, replica, follower, settings.report_every)
+    recorded = RecordingMetrics(metrics.registry)
+    sender = BatchPublisher(
+        bus, SpillDirectory(cache / "spill", settings.spill_limit), recorded.waiting
+    )
     recorder = Recorder(
         sender,
         replica,
         recorded,
-        LargeInputs(store, metrics.registry),
+        InputOffloader(store, metrics.registry),
         every=settings.record_every,
         rows=settings.record_rows,
-        budget=Budget(settings.record_buffer, settings.record_rate),
+        budget=RecordBudget(settings.record_buffer, settings.record_rate),
     )
-    measurements = Measurements(bus, replica)
+    measurements = CounterPublisher(bus, replica)
     ids = PredictionIds(_key(settings))
     compute = InferenceExecutor(settings.queue, residence.bring, metrics.registry)
     ledger = CallStats(routes)
@@ -90,7 +92,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     repository = ModelRepository(routes, follower, residence)
     intake = settings.intake()
     app = create_app("scorer", metrics, {"routes": follower.unready}, settings.hosts)
-    api.attach(app, api.Feedback(bus, routes, ids), routes, follower)
+    api.attach(app, api.FeedbackPublisher(bus, routes, ids), routes, follower)
     siblings = MultiprocessMetrics(app, metrics.registry, cache)
     protocols = http_protocols(scoring, follower.unready, ledger, repository)
     door = ProtocolRouter(protocols, siblings, intake, settings.hosts, settings.open_connections())
@@ -121,10 +123,10 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     if port := settings.port_of_grpc:
         # We start processes by exec, where gRPC's handlers of forks have only complaints to make.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-        from loopwright_scorer.protocols.v2.grpc import GrpcInference
+        from loopwright_scorer.protocols.v2.grpc import GrpcInferenceService
         from loopwright_scorer.protocols.v2.grpc_server import attach
 
-        inference = GrpcInference(scoring, follower.unready, ledger, repository)
+        inference = GrpcInferenceService(scoring, follower.unready, ledger, repository)
         stack.push_async_callback(attach(service, inference, intake, port).stop)
     return service
 

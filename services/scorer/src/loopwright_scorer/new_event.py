@@ -7,7 +7,7 @@ from loopwright_common.events import Event, Payload
 from loopwright_common.ids import new_id, new_traceparent
 
 
-def outgoing(data: Payload, *, key: str, subject: str, event_id: str | None = None) -> Outgoing:
+def new_event(data: Payload, *, key: str, subject: str, event_id: str | None = None) -> Outgoing:
     """The record of a new event; its id is fixed here, so sending it again repeats nothing."""
     event_id = event_id or new_id()
     return codec.encode(

@@ -41,7 +41,7 @@ _BODY_SECONDS = 30.0
 _QUEUE = 64
 
 
-class Order(BaseModel):
+class StagingOrder(BaseModel):
     """The one line this process waits for."""
 
     model_config = ConfigDict(extra="forbid")
@@ -58,7 +58,7 @@ def main() -> int:
     if not line:
         return 0
     try:
-        order = Order.model_validate_json(line)
+        order = StagingOrder.model_validate_json(line)
         app = _app(order)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -70,7 +70,7 @@ def main() -> int:
     return 0
 
 
-def _app(order: Order) -> ProtocolRouter:
+def _app(order: StagingOrder) -> ProtocolRouter:
     isolation = IsolationConfig(order.package.with_suffix(".isolated"), order.environments)
     routes = Routes()
     routes.install(fixed_route(order.model, order.version, load(order.package, "", isolation)))

@@ -9,7 +9,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.settings import LOOPBACK
-from loopwright_scorer.errors import RETRY_AFTER_SECONDS, GoneError, MethodError, status_of
+from loopwright_scorer.errors import (
+    RETRY_AFTER_SECONDS,
+    ClientDisconnectedError,
+    MethodNotAllowedError,
+    status_of,
+)
 from loopwright_scorer.http_server.connections import ConnectionLimits
 from loopwright_scorer.http_server.header_cache import HeaderCache
 from loopwright_scorer.protocols.base import InferenceProtocol
@@ -68,7 +73,7 @@ class ProtocolRouter:
             if request.wants_compressed and len(reply.body) > _COMPRESS_FROM:
                 reply = compressed(reply)
             await send_reply(send, reply)
-        except GoneError:
+        except ClientDisconnectedError:
             return
         finally:
             request.close()
@@ -108,7 +113,7 @@ class ProtocolRouter:
 async def _reply(protocol: InferenceProtocol, request: HttpRequest) -> Reply:
     try:
         return await protocol.reply(request)
-    except GoneError:
+    except ClientDisconnectedError:
         raise
     except Exception as error:  # noqa: BLE001 - what is no refusal is logged there
         return _refused(protocol, request.path, error)
@@ -119,7 +124,7 @@ def _refused(protocol: InferenceProtocol, path: str, error: Exception) -> Reply:
         log.error("protocol.failed", path=path, exc_info=error)
         return protocol.refuse(500, "an internal error; the scorer's log has the details")
     reply = protocol.refuse(status_of(error), str(error))
-    if isinstance(error, MethodError):
+    if isinstance(error, MethodNotAllowedError):
         return reply.also((b"allow", error.allowed.encode()))
     return reply.also(_RETRY_AFTER) if isinstance(error, UnavailableError) else reply
 

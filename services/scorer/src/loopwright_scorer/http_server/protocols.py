@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from loopwright_scorer.inference.call_stats import CallStats
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.base import InferenceProtocol
-from loopwright_scorer.protocols.mlflow.http import Invocations
+from loopwright_scorer.protocols.mlflow.http import MlflowProtocol
 from loopwright_scorer.protocols.model_repository import ModelRepository
-from loopwright_scorer.protocols.openapi.http import ModelPages
-from loopwright_scorer.protocols.v1.http import Predictions
+from loopwright_scorer.protocols.openapi.http import OpenApiProtocol
+from loopwright_scorer.protocols.v1.http import V1Protocol
 from loopwright_scorer.protocols.v2.http import OpenInference
 
 
@@ -21,7 +21,7 @@ def http_protocols(
     """Of several that claim a path the first has it."""
     return [
         OpenInference(scoring, unready, ledger, repository),
-        Predictions(scoring),
-        ModelPages(scoring.routes),
-        Invocations(scoring),
+        V1Protocol(scoring),
+        OpenApiProtocol(scoring.routes),
+        MlflowProtocol(scoring),
     ]

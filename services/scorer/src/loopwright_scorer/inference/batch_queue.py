@@ -6,7 +6,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from loopwright_scorer.errors import DeadlineError
+from loopwright_scorer.errors import DeadlineExceededError
 from loopwright_scorer.models.loaded_model import LoadedModel, ModelResult
 from loopwright_scorer.tensors.inputs import ModelInputs
 
@@ -81,5 +81,5 @@ class BatchQueue:
         return batch
 
 
-def deadline_exceeded() -> DeadlineError:
-    return DeadlineError("the time that the request gave is up")
+def deadline_exceeded() -> DeadlineExceededError:
+    return DeadlineExceededError("the time that the request gave is up")

@@ -9,8 +9,8 @@ from loopwright_scorer.inference.call_stats import CallStats, CallTiming, Slot
 from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.recording.recorder import Recorder
 from loopwright_scorer.recording.records import CallRecord
-from loopwright_scorer.routing.canary_counters import Measurements
-from loopwright_scorer.routing.record_policy import told_error
+from loopwright_scorer.routing.canary_counters import CounterPublisher
+from loopwright_scorer.routing.record_policy import redacted_error
 from loopwright_scorer.routing.routes import Route, Routes, ServedArm
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ class CallRecorder:
         self,
         routes: Routes,
         ledger: CallStats,
-        measurements: Measurements | None = None,
+        measurements: CounterPublisher | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self._routes = routes
@@ -67,7 +67,7 @@ class CallRecorder:
                 )
             )
 
-    def _measure(self, done: CompletedCall, measurements: Measurements) -> None:
+    def _measure(self, done: CompletedCall, measurements: CounterPublisher) -> None:
         arm, scored = done.arm, done.scored
         seconds = (done.spent.written - done.spent.started) / 1e9
         if scored.outputs is not None:
@@ -78,7 +78,7 @@ class CallRecorder:
         else:
             arm.counters.failed(seconds)
             if done.slot == "live" and done.route.canary(arm):
-                self._trip(arm, told_error(done.route.record, scored.error or ""))
+                self._trip(arm, redacted_error(done.route.record, scored.error or ""))
         measurements.note(arm.counters, urgent=scored.outputs is None)
 
     def _trip(self, arm: ServedArm, error: str) -> None:

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from loopwright_scorer.models.loaded_model import ModelResult
-from loopwright_scorer.routing.canary_counters import LATENCY_EDGES, place_of
+from loopwright_scorer.routing.canary_counters import LATENCY_EDGES, latency_bucket
 from loopwright_scorer.routing.routes import Routes
 
 Slot = Literal["live", "shadow", "named"]
@@ -48,7 +48,7 @@ class VersionStats:
         whole = spent.written - spent.started
         self.calls += 1
         self.last = time.time()
-        self.latency[place_of(whole / 1e9)] += 1
+        self.latency[latency_bucket(whole / 1e9)] += 1
         if scored.outputs is None:
             self.errors += 1
             self.failed_ns += whole

@@ -15,7 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from loopwright_common.errors import LoopwrightError
-from loopwright_scorer.errors import GoneError, OverloadedError
+from loopwright_scorer.errors import ClientDisconnectedError, OverloadedError
 from loopwright_scorer.inference.batch_queue import BatchQueue, PendingCall, deadline_exceeded
 from loopwright_scorer.models.loaded_model import LoadedModel, ModelResult
 from loopwright_scorer.tensors.array_stack import ShapeMismatchError
@@ -126,7 +126,7 @@ class InferenceExecutor:
 
     async def _abandon(self, each: PendingCall, gone: Disconnection) -> None:
         await gone()
-        if each.give_up(GoneError()):
+        if each.give_up(ClientDisconnectedError()):
             self._abandoned.inc()
 
     async def _bring_in(self, model: LoadedModel, each: PendingCall) -> None:

@@ -15,7 +15,7 @@ from loopwright_scorer.inference.call_recorder import CallRecorder, CompletedCal
 from loopwright_scorer.inference.call_stats import CallTiming
 from loopwright_scorer.inference.executor import LOOP_BYTES, InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
-from loopwright_scorer.routing.record_policy import told_error
+from loopwright_scorer.routing.record_policy import redacted_error
 from loopwright_scorer.routing.routes import Route, ServedArm
 from loopwright_scorer.tensors.tensors import InferenceRequest
 
@@ -115,7 +115,7 @@ class ShadowScoring:
         except OverloadedError:
             self._drop(answered)
         except LoopwrightError as error:
-            why = told_error(answered.route.record, str(error))
+            why = redacted_error(answered.route.record, str(error))
             log.warning("shadow.refused", version=arm.version, error=why)
         except Exception:
             log.exception("shadow.failed", version=arm.version)

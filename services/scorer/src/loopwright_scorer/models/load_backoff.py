@@ -18,7 +18,7 @@ class _Failed:
 
 
 @dataclass(slots=True)
-class Patience:
+class LoadBackoff:
     """What a package itself fails of is tried after 5, 10, 20... seconds, up to 5 minutes.
 
     So a fault that passes is noticed at most as much later as it has lasted. What is not the

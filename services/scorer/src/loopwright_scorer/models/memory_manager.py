@@ -8,19 +8,19 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from loopwright_scorer.models.loaded_model import LoadedModel
-from loopwright_scorer.models.package_cache import Shelf
+from loopwright_scorer.models.package_cache import PackageCache
 
 log = structlog.get_logger()
 
 
-class Residence:
+class MemoryManager:
     """Puts out versions that can only be named, the least recently used first, and back again.
 
     What a version takes is measured when it is loaded, as its process's growth and at least the
     size of its package: loads at the same time count each other's growth too.
     """
 
-    def __init__(self, shelf: Shelf, budget: int, registry: CollectorRegistry) -> None:
+    def __init__(self, shelf: PackageCache, budget: int, registry: CollectorRegistry) -> None:
         """`budget` in bytes."""
         self._shelf = shelf
         self._budget = budget

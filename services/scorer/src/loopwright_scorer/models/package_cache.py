@@ -14,7 +14,7 @@ from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import LoadedModel, load
 
 
-class Shelf:
+class PackageCache:
     """Loaded models by digest, from a directory of verified packages that outlives the process."""
 
     def __init__(

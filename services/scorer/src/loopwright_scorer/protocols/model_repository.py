@@ -4,9 +4,9 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 from loopwright_common.errors import InvalidError, RefusedError
-from loopwright_scorer.models.memory_manager import Residence
+from loopwright_scorer.models.memory_manager import MemoryManager
 from loopwright_scorer.protocols.model_address import parse_address
-from loopwright_scorer.routing.route_reconciler import RouteFollower
+from loopwright_scorer.routing.route_reconciler import RouteReconciler
 from loopwright_scorer.routing.routes import Routes, ServedArm
 
 _READY = "READY"
@@ -22,8 +22,8 @@ class ModelRepository:
     def __init__(
         self,
         routes: Routes,
-        follower: RouteFollower | None = None,
-        residence: Residence | None = None,
+        follower: RouteReconciler | None = None,
+        residence: MemoryManager | None = None,
     ) -> None:
         self._routes = routes
         self._follower = follower

@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from loopwright_common.errors import InvalidError, TooLargeError
 from loopwright_common.web.app import foreign
 from loopwright_scorer.errors import (
-    GoneError,
-    MethodError,
+    ClientDisconnectedError,
+    MethodNotAllowedError,
     OverloadedError,
     SlowClientError,
     UnsupportedError,
@@ -94,7 +94,7 @@ class HttpRequest:
     def only(self, method: str) -> None:
         """MethodError for any other; what may be got may be asked for by HEAD too."""
         if self.method != method and (self.method, method) != ("HEAD", "GET"):
-            raise MethodError(method)
+            raise MethodNotAllowedError(method)
 
     async def body(self) -> bytes:
         """The whole body, inflated; TooLargeError as soon as it must exceed the limit."""
@@ -132,7 +132,7 @@ class HttpRequest:
             if not message.get("more_body"):
                 return bytes(parts)
             message = await self._receive()
-        raise GoneError
+        raise ClientDisconnectedError
 
     async def _inflated(self, body: bytes, encoding: bytes) -> bytes:
         if encoding not in (b"gzip", b"deflate"):

@@ -16,7 +16,7 @@ Cells = list[object]
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class RowSignature:
     """How the rows of a request are read: as columns, or as one tensor."""
 
     columns: Mapping[str, Column]
@@ -39,7 +39,7 @@ class Signature:
         return found
 
 
-def signature_of(routes: Routes, address: ModelAddress) -> Signature:
+def signature_of(routes: Routes, address: ModelAddress) -> RowSignature:
     """That of the version asked for; NotFoundError where there is none.
 
     Where the route chooses, it is the champion's with what other versions add: a column that only
@@ -48,10 +48,10 @@ def signature_of(routes: Routes, address: ModelAddress) -> Signature:
     route, arm = address.find(routes)
     spec = arm.model.spec
     if spec.tensor is not None:
-        return Signature({}, spec.tensor)
+        return RowSignature({}, spec.tensor)
     named = address.version is not None or address.alias is not None
     others = () if named or len(route.versions) == 1 else route.versions.values()
-    return Signature(_columns([arm, *others]))
+    return RowSignature(_columns([arm, *others]))
 
 
 def tensor_of(tensor: Tensor, array: np.ndarray) -> dict[str, GivenTensor]:

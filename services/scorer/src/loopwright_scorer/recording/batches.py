@@ -8,16 +8,16 @@ import pyarrow as pa
 from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.ids import derived_id
-from loopwright_scorer.new_event import outgoing
-from loopwright_scorer.recording.records import Rows
-from loopwright_scorer.routing.canary_counters import Replica
+from loopwright_scorer.new_event import new_event
+from loopwright_scorer.recording.records import LoggedRows
+from loopwright_scorer.routing.canary_counters import ReplicaIdentity
 
 _LARGEST_BATCH = 900_000
 """Bytes of a batch, below the topic's largest record with room for headers."""
 
 
 @dataclass(slots=True)
-class Stream:
+class RecordStream:
     """One model's batches in this epoch; rows were `dropped`, of which the bus was `told`."""
 
     model_id: str
@@ -28,16 +28,18 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SealedBatch:
     """A batch with its identity, ready to send as often as it takes; it tells of `dropped` rows."""
 
     record: Outgoing
     rows: int
-    stream: Stream
+    stream: RecordStream
     dropped: int
 
 
-def seal(replica: Replica, stream: Stream, rows: Rows, *, last: bool = False) -> Sealed:
+def seal_batch(
+    replica: ReplicaIdentity, stream: RecordStream, rows: LoggedRows, *, last: bool = False
+) -> SealedBatch:
     """The next batch of the stream."""
     batch = InferenceLogged(
         model_id=stream.model_id,
@@ -52,16 +54,16 @@ def seal(replica: Replica, stream: Stream, rows: Rows, *, last: bool = False) ->
     )
     identity = (replica.name, replica.epoch, stream.model_id, stream.sequence)
     stream.sequence += 1
-    record = outgoing(
+    record = new_event(
         batch,
         key=stream.model_id,
         subject=f"models/{stream.model}",
         event_id=derived_id("inference-logged", *identity),
     )
-    return Sealed(record, rows.table.num_rows, stream, batch.dropped)
+    return SealedBatch(record, rows.table.num_rows, stream, batch.dropped)
 
 
-def parts(table: pa.Table, rows: int) -> list[pa.Table]:
+def split_table(table: pa.Table, rows: int) -> list[pa.Table]:
     """Slices of at most twice `rows` rows that fit a record; a single row is never cut."""
     count = table.num_rows
     pieces = max(math.ceil(count / (2 * rows)), math.ceil(table.nbytes / _LARGEST_BATCH))
@@ -69,8 +71,8 @@ def parts(table: pa.Table, rows: int) -> list[pa.Table]:
         return [table]
     size = math.ceil(count / pieces)
     slices = [table.slice(start, size) for start in range(0, count, size)]
-    return [part for each in slices for part in parts(each, rows)]
+    return [part for each in slices for part in split_table(each, rows)]
 
 
-def fits(table: pa.Table) -> bool:
+def fits_record(table: pa.Table) -> bool:
     return bool(table.nbytes <= _LARGEST_BATCH)

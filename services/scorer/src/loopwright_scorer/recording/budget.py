@@ -7,7 +7,7 @@ _BUSY = 0.75
 """Share of a core that the event loop takes when there is no time to spare."""
 
 
-class Budget:
+class RecordBudget:
     """Bytes of requests whose records are kept.
 
     Sealing costs answers in proportion to what is sealed. A flood is therefore recorded up to a

@@ -9,8 +9,8 @@ import structlog
 
 from loopwright_common.cloudevents.inference_logged import ENVELOPE
 from loopwright_scorer.recording.columns import InputColumns, OutputColumns
-from loopwright_scorer.recording.records import CallRecord, Digests, Large, Rows
-from loopwright_scorer.routing.record_policy import Kind, told_error
+from loopwright_scorer.recording.records import CallRecord, Digests, LargeInput, LoggedRows
+from loopwright_scorer.routing.record_policy import RecordedArm, redacted_error
 from loopwright_scorer.tensors.array_stack import ArrayStack, ShapeMismatchError, stacked
 from loopwright_scorer.tensors.outputs import joined
 
@@ -19,7 +19,7 @@ _SMALL_ROWS = 32
 """Rows of a call up to which copying calls together costs less than keeping each as it came."""
 
 
-class Page:
+class ColumnBuffer:
     """The rows of like calls in columns; nothing else of calls that came together is kept."""
 
     def __init__(self, calls: Sequence[CallRecord]) -> None:
@@ -36,7 +36,7 @@ class Page:
         self._micros: list[int] = []
         self._errors: list[str | None] = []
         self._counts: list[int] = []
-        self.large: list[Large] = []
+        self.large: list[LargeInput] = []
         self.rows = 0
         self.size = 0
         """Bytes of the buffer that its calls take."""
@@ -56,7 +56,7 @@ class Page:
         self._put(calls, parts)
         return True
 
-    def table(self, digests: Digests) -> Rows:
+    def table(self, digests: Digests) -> LoggedRows:
         """All its rows; of large inputs the digest, where they could be kept."""
         counts = np.array(self._counts)
         calls = np.repeat(np.arange(len(counts)), counts)
@@ -68,7 +68,7 @@ class Page:
         ]
         fields = [*ENVELOPE, *(pa.field(name, array.type) for name, array in named)]
         arrays = [*self._envelope(calls, counts), *(array for _, array in named)]
-        return Rows(pa.table(arrays, schema=pa.schema(fields)), self._inputs.left_out)
+        return LoggedRows(pa.table(arrays, schema=pa.schema(fields)), self._inputs.left_out)
 
     def _parts(self, calls: Sequence[CallRecord]) -> list[Sequence[np.ndarray]]:
         """What is kept of the calls, part by part; UnlikeError where that is not alike."""
@@ -89,13 +89,15 @@ class Page:
             stack.add(part)
         for name in self._inputs.large:
             for call in calls:
-                self.large.append(Large(call.prediction_id, name, call.scored.inputs.arrays[name]))
+                self.large.append(
+                    LargeInput(call.prediction_id, name, call.scored.inputs.arrays[name])
+                )
         self._ids += [call.prediction_id for call in calls]
         self._request_ids += [call.request_id for call in calls]
         self._micros += [call.micros for call in calls]
         if calls[0].scored.error is not None:
             policy = self.kind.policy
-            self._errors += [told_error(policy, call.scored.error or "") for call in calls]
+            self._errors += [redacted_error(policy, call.scored.error or "") for call in calls]
         counts = [call.rows for call in calls]
         self._counts += counts
         self.rows += sum(counts)
@@ -122,17 +124,17 @@ class Page:
         return {name: [digests.get((self._ids[call], name)) for call in calls] for name in names}
 
 
-class Pages:
+class ColumnBuffers:
     """The pages of the next batches, and which of them still take calls."""
 
     def __init__(self) -> None:
-        self._pages: list[Page] = []
-        self._open: dict[tuple[Kind, bool], Page] = {}
+        self._pages: list[ColumnBuffer] = []
+        self._open: dict[tuple[RecordedArm, bool], ColumnBuffer] = {}
 
     def write(self, records: Sequence[CallRecord]) -> list[CallRecord]:
         """Those that cannot be kept are returned: what an answer is made of may be anything."""
         lost: list[CallRecord] = []
-        alike: dict[tuple[Kind, bool], list[CallRecord]] = {}
+        alike: dict[tuple[RecordedArm, bool], list[CallRecord]] = {}
         for record in records:
             alike.setdefault(record.page, []).append(record)
         for calls in alike.values():
@@ -142,7 +144,7 @@ class Pages:
                 lost += [call for call in calls if not self._is_put_alone(call)]
         return lost
 
-    def take(self) -> list[Page]:
+    def take(self) -> list[ColumnBuffer]:
         """All of them, of which none takes calls any more."""
         pages, self._pages, self._open = self._pages, [], {}
         return pages
@@ -150,7 +152,7 @@ class Pages:
     def _put(self, calls: Sequence[CallRecord]) -> None:
         page = self._open.get(calls[0].page)
         if page is None or not page.add(calls):
-            page = self._open[calls[0].page] = Page(calls)
+            page = self._open[calls[0].page] = ColumnBuffer(calls)
             self._pages.append(page)
 
     def _is_put_alone(self, call: CallRecord) -> bool:
@@ -162,9 +164,9 @@ class Pages:
         return True
 
 
-def tables(pages: Iterable[Page], digests: Digests) -> list[Rows]:
+def tables(pages: Iterable[ColumnBuffer], digests: Digests) -> list[LoggedRows]:
     """The pages' rows, those with the same columns together, in the order of their times."""
-    alike: list[list[Rows]] = []
+    alike: list[list[LoggedRows]] = []
     for rows in (page.table(digests) for page in pages):
         for others in alike:
             if rows.redacted == others[0].redacted and rows.table.schema == others[0].table.schema:
@@ -172,7 +174,7 @@ def tables(pages: Iterable[Page], digests: Digests) -> list[Rows]:
                 break
         else:
             alike.append([rows])
-    return [Rows(_in_order([rows.table for rows in own]), own[0].redacted) for own in alike]
+    return [LoggedRows(_in_order([rows.table for rows in own]), own[0].redacted) for own in alike]
 
 
 def _in_order(parts: Sequence[pa.Table]) -> pa.Table:

@@ -10,14 +10,14 @@ from prometheus_client import CollectorRegistry, Counter
 
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_scorer.recording.records import Large
+from loopwright_scorer.recording.records import LargeInput
 
 log = structlog.get_logger()
 _SECONDS = 2.0
 """For all arrays of a batch: records go out without those that take longer."""
 
 
-class LargeInputs:
+class InputOffloader:
     """Puts the large inputs of calls into the store, one `.npy` for each call and input."""
 
     def __init__(self, store: ArtifactStore, registry: CollectorRegistry) -> None:
@@ -31,7 +31,7 @@ class LargeInputs:
             f"loopwright_inference_arrays_{name}", f"Large inputs {what}.", registry=registry
         )
 
-    async def put(self, wanted: Sequence[Large]) -> dict[tuple[str, str], str]:
+    async def put(self, wanted: Sequence[LargeInput]) -> dict[tuple[str, str], str]:
         """Digests by prediction id and input; those that could not be kept are left out."""
         found: dict[tuple[str, str], str] = {}
         try:

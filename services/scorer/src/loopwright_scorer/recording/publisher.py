@@ -10,7 +10,7 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
-from loopwright_scorer.recording.spill import Spill
+from loopwright_scorer.recording.spill import SpillDirectory
 
 _PATIENCE_SECONDS = 5.0
 _HURRY_SECONDS = 0.5
@@ -18,10 +18,10 @@ _REST_SECONDS = 0.5
 log = structlog.get_logger()
 
 
-class Sender:
+class BatchPublisher:
     """Nothing new overtakes what waits on disk; a record may arrive twice, with the same id."""
 
-    def __init__(self, bus: EventBus, spill: Spill, waiting: Gauge) -> None:
+    def __init__(self, bus: EventBus, spill: SpillDirectory, waiting: Gauge) -> None:
         self._bus = bus
         self._spill = spill
         self._waiting = waiting

@@ -13,14 +13,20 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from loopwright_common.failpoints import failpoint
-from loopwright_scorer.recording.batches import Sealed, Stream, fits, parts, seal
-from loopwright_scorer.recording.budget import Budget
-from loopwright_scorer.recording.column_buffer import Page, Pages, tables
-from loopwright_scorer.recording.offloaded_inputs import LargeInputs
-from loopwright_scorer.recording.publisher import Sender
-from loopwright_scorer.recording.records import CallRecord, Digests, Rows, no_rows
-from loopwright_scorer.routing.canary_counters import Replica
-from loopwright_scorer.routing.record_policy import Kind, is_kept
+from loopwright_scorer.recording.batches import (
+    RecordStream,
+    SealedBatch,
+    fits_record,
+    seal_batch,
+    split_table,
+)
+from loopwright_scorer.recording.budget import RecordBudget
+from loopwright_scorer.recording.column_buffer import ColumnBuffer, ColumnBuffers, tables
+from loopwright_scorer.recording.offloaded_inputs import InputOffloader
+from loopwright_scorer.recording.publisher import BatchPublisher
+from loopwright_scorer.recording.records import CallRecord, Digests, LoggedRows, empty_rows
+from loopwright_scorer.routing.canary_counters import ReplicaIdentity
+from loopwright_scorer.routing.record_policy import RecordedArm, is_kept
 
 log = structlog.get_logger()
 _AT_A_TIME = 32
@@ -32,7 +38,7 @@ _ROW_BYTES = 100
 """What a row takes in the buffer beside the request it came with."""
 
 
-class RecordMetrics:
+class RecordingMetrics:
     """What became of scored rows."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -59,14 +65,14 @@ class Recorder:
 
     def __init__(
         self,
-        sender: Sender,
-        replica: Replica,
-        metrics: RecordMetrics,
-        large: LargeInputs,
+        sender: BatchPublisher,
+        replica: ReplicaIdentity,
+        metrics: RecordingMetrics,
+        large: InputOffloader,
         *,
         every: float,
         rows: int,
-        budget: Budget,
+        budget: RecordBudget,
     ) -> None:
         """`every` in seconds."""
         self._sender = sender
@@ -77,10 +83,10 @@ class Recorder:
         self._rows = rows
         self._budget = budget
         self._unwritten: list[CallRecord] = []
-        self._pages = Pages()
+        self._pages = ColumnBuffers()
         self._waiting_rows = 0
         self._left_out = 0
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, RecordStream] = {}
         self._full = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -125,7 +131,9 @@ class Recorder:
             self._left_out = 0
             if self._sender.is_clear:
                 untold = [s for s in self._streams.values() if s.dropped > s.told]
-                await self._send([seal(self._replica, stream, no_rows()) for stream in untold])
+                await self._send(
+                    [seal_batch(self._replica, stream, empty_rows()) for stream in untold]
+                )
 
     async def stop(self) -> None:
         """Send the rest and mark the end of every stream, within a few seconds."""
@@ -133,7 +141,9 @@ class Recorder:
         await self.flush()
         async with self._turn:
             streams = self._streams.values()
-            await self._send([seal(self._replica, each, no_rows(), last=True) for each in streams])
+            await self._send(
+                [seal_batch(self._replica, each, empty_rows(), last=True) for each in streams]
+            )
 
     def _write(self) -> None:
         """Put what was appended on pages."""
@@ -142,11 +152,11 @@ class Recorder:
             self._budget.give_back(call.size)
             self._drop(self._stream(call.kind), call.rows)
 
-    async def _seal(self, pages: Sequence[Page]) -> list[Sealed]:
-        by_model: dict[str, list[Page]] = {}
+    async def _seal(self, pages: Sequence[ColumnBuffer]) -> list[SealedBatch]:
+        by_model: dict[str, list[ColumnBuffer]] = {}
         for page in pages:
             by_model.setdefault(page.kind.model_id, []).append(page)
-        sealed: list[Sealed] = []
+        sealed: list[SealedBatch] = []
         for own in by_model.values():
             await asyncio.sleep(0)  # answers go first
             digests = await self._large.put([large for page in own for large in page.large])
@@ -155,8 +165,8 @@ class Recorder:
         return sealed
 
     async def _batches(
-        self, stream: Stream, pages: Sequence[Page], digests: Digests
-    ) -> list[Sealed]:
+        self, stream: RecordStream, pages: Sequence[ColumnBuffer], digests: Digests
+    ) -> list[SealedBatch]:
         """What cannot be sealed is dropped: records never end what they are records of."""
         try:
             if _is_quick(pages):
@@ -170,19 +180,21 @@ class Recorder:
         return sealed
 
     def _cut(
-        self, stream: Stream, pages: Sequence[Page], digests: Digests
-    ) -> tuple[list[Sealed], int]:
+        self, stream: RecordStream, pages: Sequence[ColumnBuffer], digests: Digests
+    ) -> tuple[list[SealedBatch], int]:
         """Sealed batches, and how many rows are each too large for one."""
         sealed, lost = [], 0
         for rows in tables(pages, digests):
-            for part in parts(rows.table, self._rows):
-                if part.num_rows > 1 or fits(part):
-                    sealed.append(seal(self._replica, stream, Rows(part, rows.redacted)))
+            for part in split_table(rows.table, self._rows):
+                if part.num_rows > 1 or fits_record(part):
+                    sealed.append(
+                        seal_batch(self._replica, stream, LoggedRows(part, rows.redacted))
+                    )
                 else:
                     lost += 1
         return sealed, lost
 
-    async def _send(self, sealed: Sequence[Sealed]) -> None:
+    async def _send(self, sealed: Sequence[SealedBatch]) -> None:
         if not sealed:
             return
         if await self._sender.publish([batch.record for batch in sealed]):
@@ -197,20 +209,20 @@ class Recorder:
                 self._drop(batch.stream, batch.rows)
 
     @staticmethod
-    def _tell(sealed: Sequence[Sealed]) -> None:
+    def _tell(sealed: Sequence[SealedBatch]) -> None:
         for batch in sealed:
             batch.stream.told = max(batch.stream.told, batch.dropped)
 
-    def _drop(self, stream: Stream, rows: int) -> None:
+    def _drop(self, stream: RecordStream, rows: int) -> None:
         stream.dropped += rows
         self._metrics.dropped.inc(rows)
 
-    def _stream(self, kind: Kind) -> Stream:
+    def _stream(self, kind: RecordedArm) -> RecordStream:
         if (stream := self._streams.get(kind.model_id)) is None:
-            stream = self._streams[kind.model_id] = Stream(kind.model_id, kind.model)
+            stream = self._streams[kind.model_id] = RecordStream(kind.model_id, kind.model)
         return stream
 
 
-def _is_quick(pages: Sequence[Page]) -> bool:
+def _is_quick(pages: Sequence[ColumnBuffer]) -> bool:
     columns = sum(page.columns for page in pages)
     return columns <= _HERE_COLUMNS and sum(page.size for page in pages) <= _HERE_BYTES

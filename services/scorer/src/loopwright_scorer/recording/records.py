@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from loopwright_common.cloudevents.inference_logged import ENVELOPE
 from loopwright_scorer.models.loaded_model import ModelResult
-from loopwright_scorer.routing.record_policy import Kind
+from loopwright_scorer.routing.record_policy import RecordedArm
 
 Digests = Mapping[tuple[str, str], str]
 """Of large inputs, by prediction id and name of the input."""
@@ -21,7 +21,7 @@ class CallRecord:
     `micros`: when it was scored, in microseconds since 1970.
     """
 
-    kind: Kind
+    kind: RecordedArm
     prediction_id: str
     request_id: str | None
     micros: int
@@ -33,26 +33,26 @@ class CallRecord:
         return self.scored.inputs.rows
 
     @property
-    def page(self) -> tuple[Kind, bool]:
+    def page(self) -> tuple[RecordedArm, bool]:
         """Calls with the same one may be on a page: failed ones have no outputs."""
         return self.kind, self.scored.outputs is None
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class LoggedRows:
     """Rows with the same columns, in the order of their calls, without the `redacted` ones."""
 
     table: pa.Table
     redacted: tuple[str, ...] = ()
 
 
-def no_rows() -> Rows:
+def empty_rows() -> LoggedRows:
     """A batch of none says that the stream has ended, or how much of it was dropped."""
-    return Rows(ENVELOPE.empty_table())
+    return LoggedRows(ENVELOPE.empty_table())
 
 
 @dataclass(frozen=True, slots=True)
-class Large:
+class LargeInput:
     """An input that does not fit into columns."""
 
     prediction_id: str

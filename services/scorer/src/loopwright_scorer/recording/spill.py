@@ -13,7 +13,7 @@ _SUFFIX = ".batch"
 _UNFINISHED = ".new"
 
 
-class Spill:
+class SpillDirectory:
     """A directory of records, each in its own file, named in the order they came.
 
     Its methods block; call them in a thread, one at a time.

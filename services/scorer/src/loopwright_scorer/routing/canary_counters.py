@@ -13,7 +13,7 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ServingMeasured
-from loopwright_scorer.new_event import outgoing
+from loopwright_scorer.new_event import new_event
 
 log = structlog.get_logger()
 LATENCY_EDGES = [
@@ -27,13 +27,13 @@ _EVERY_SECONDS = 1.0
 _LEAST_SECONDS = 0.05
 
 
-def place_of(seconds: float) -> int:
+def latency_bucket(seconds: float) -> int:
     """Where a latency is counted: the first edge that is not below it."""
     return bisect_left(LATENCY_EDGES, seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
+class ReplicaIdentity:
     """Who counts: a scorer process, and this run of it."""
 
     name: str
@@ -42,7 +42,7 @@ class Replica:
 
 
 @dataclass(slots=True, eq=False)
-class Counters:
+class ArmCounters:
     """One arm's counts since its revision began; rows are counted only for answered calls."""
 
     model_id: str
@@ -76,19 +76,19 @@ class Counters:
 
     def _called(self, seconds: float) -> None:
         self.calls += 1
-        self.latency[place_of(seconds)] += 1
+        self.latency[latency_bucket(seconds)] += 1
 
 
-class Measurements:
+class CounterPublisher:
     """Publishes counters that changed: each second, and at once after a server error."""
 
-    def __init__(self, bus: EventBus, replica: Replica) -> None:
+    def __init__(self, bus: EventBus, replica: ReplicaIdentity) -> None:
         self._bus = bus
         self._replica = replica
-        self._changed: set[Counters] = set()
+        self._changed: set[ArmCounters] = set()
         self._urgent = asyncio.Event()
 
-    def note(self, counters: Counters, *, urgent: bool = False) -> None:
+    def note(self, counters: ArmCounters, *, urgent: bool = False) -> None:
         self._changed.add(counters)
         if urgent:
             self._urgent.set()
@@ -114,7 +114,7 @@ class Measurements:
             log.warning("measurements.waiting", error=str(error))
 
 
-def _record(counters: Counters, replica: Replica) -> Outgoing:
+def _record(counters: ArmCounters, replica: ReplicaIdentity) -> Outgoing:
     measured = ServingMeasured(
         environment=replica.environment,
         model_id=counters.model_id,
@@ -132,7 +132,7 @@ def _record(counters: Counters, replica: Replica) -> Outgoing:
         score_counts=list(counters.scores),
         tripped=counters.tripped,
     )
-    return outgoing(
+    return new_event(
         measured,
         key=f"{replica.environment}/{counters.model_id}",
         subject=f"models/{counters.model}/versions/{counters.version}",

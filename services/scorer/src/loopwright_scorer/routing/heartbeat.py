@@ -9,18 +9,18 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.cloudevents.codec import Outgoing
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
-from loopwright_scorer.new_event import outgoing
-from loopwright_scorer.routing.canary_counters import Replica
-from loopwright_scorer.routing.route_reconciler import RouteFollower
+from loopwright_scorer.new_event import new_event
+from loopwright_scorer.routing.canary_counters import ReplicaIdentity
+from loopwright_scorer.routing.route_reconciler import RouteReconciler
 
 log = structlog.get_logger()
 
 
-class Reporter:
+class Heartbeat:
     """Publishes `replica-reported`; what cannot leave now is overtaken by the next report."""
 
     def __init__(
-        self, bus: EventBus, replica: Replica, follower: RouteFollower, every: float
+        self, bus: EventBus, replica: ReplicaIdentity, follower: RouteReconciler, every: float
     ) -> None:
         """`every` in seconds."""
         self._bus = bus
@@ -51,7 +51,7 @@ class Reporter:
             at=clock.now(),
             routes=self._follower.report(),
         )
-        return outgoing(report, key=self._replica.name, subject=f"replicas/{self._replica.name}")
+        return new_event(report, key=self._replica.name, subject=f"replicas/{self._replica.name}")
 
     async def _publish(self, record: Outgoing) -> None:
         try:

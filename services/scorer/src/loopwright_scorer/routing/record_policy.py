@@ -14,7 +14,7 @@ _RANGE = float(1 << 32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kind:
+class RecordedArm:
     """What the recorded calls of an arm have in common under one revision of its route."""
 
     model_id: str
@@ -32,7 +32,7 @@ def is_kept(policy: RecordPolicy, prediction_id: str) -> bool:
     return share >= 1 or int(prediction_id[_RANDOM], 16) < share * _RANGE
 
 
-def told_error(policy: RecordPolicy, error: str) -> str:
+def redacted_error(policy: RecordPolicy, error: str) -> str:
     """The error as it may be told outside: a text may quote an input."""
     if not policy.redact:
         return error

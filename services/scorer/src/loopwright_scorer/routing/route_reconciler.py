@@ -12,10 +12,10 @@ from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, Event, RoutesChanged, ServedRoute
 from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
-from loopwright_scorer.models.load_backoff import Patience
+from loopwright_scorer.models.load_backoff import LoadBackoff
 from loopwright_scorer.models.loaded_model import LoadedModel
-from loopwright_scorer.models.memory_manager import Residence
-from loopwright_scorer.models.package_cache import Shelf
+from loopwright_scorer.models.memory_manager import MemoryManager
+from loopwright_scorer.models.package_cache import PackageCache
 from loopwright_scorer.routing.routes import Routes, assemble
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ _RETRY_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class Reasons:
+class LoadFailures:
     """Why versions could not be loaded: of their own, or for as long as something is away."""
 
     problems: dict[str, str] = field(default_factory=dict)
@@ -37,17 +37,17 @@ class Reasons:
         (self.waiting if passes else self.problems)[str(version)] = str(error)
 
 
-_NONE = Reasons()
+_NONE = LoadFailures()
 
 
-class RouteFollower:
+class RouteReconciler:
     """Brings `routes` in line with the table, and remembers it on disk for the next start."""
 
     def __init__(
         self,
         routes: Routes,
-        shelf: Shelf,
-        residence: Residence,
+        shelf: PackageCache,
+        residence: MemoryManager,
         directory: Path,
         environment: str,
     ) -> None:
@@ -57,10 +57,10 @@ class RouteFollower:
         self._directory = directory
         self._prefix = f"{environment}/"
         self._is_leaving = False
-        self._reasons: dict[str, Reasons] = {}
+        self._reasons: dict[str, LoadFailures] = {}
         self._seen: set[str] = set()
         self._wanted: dict[str, set[str]] = {}
-        self._patience = Patience()
+        self._patience = LoadBackoff()
         self._under_way: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self.changed = routes.changed
         self.settled = asyncio.Event()
@@ -182,8 +182,8 @@ class RouteFollower:
 
     async def _load(
         self, data: RoutesChanged, arms: Sequence[Arm]
-    ) -> tuple[dict[int, LoadedModel], Reasons]:
-        loaded, reasons = {}, Reasons()
+    ) -> tuple[dict[int, LoadedModel], LoadFailures]:
+        loaded, reasons = {}, LoadFailures()
         for arm in arms:
             if why := self._patience.refusal(arm.digest):
                 reasons.problems[str(arm.version)] = why
@@ -201,7 +201,7 @@ class RouteFollower:
                 )
         return loaded, reasons
 
-    def _note(self, model_id: str, reasons: Reasons) -> None:
+    def _note(self, model_id: str, reasons: LoadFailures) -> None:
         if reasons != self._reasons.get(model_id, _NONE):
             self._reasons[model_id] = reasons
             self._routes.changed.set()

@@ -10,8 +10,8 @@ from loopwright_common.errors import NotFoundError
 from loopwright_common.events import RoutesChanged
 from loopwright_scorer.models.loaded_model import LoadedModel
 from loopwright_scorer.routing import traffic_split
-from loopwright_scorer.routing.canary_counters import Counters
-from loopwright_scorer.routing.record_policy import WHOLE, Kind
+from loopwright_scorer.routing.canary_counters import ArmCounters
+from loopwright_scorer.routing.record_policy import WHOLE, RecordedArm
 from loopwright_scorer.routing.traffic_split import CircuitBreaker, TrafficShare
 
 
@@ -21,8 +21,8 @@ class ServedArm:
 
     version: int
     model: LoadedModel
-    counters: Counters
-    kind: Kind
+    counters: ArmCounters
+    kind: RecordedArm
     """Of its calls' records."""
     circuit: CircuitBreaker = field(default_factory=CircuitBreaker)
 
@@ -181,6 +181,8 @@ def _served(
     model: LoadedModel,
     record: RecordPolicy,
 ) -> ServedArm:
-    counters = Counters(data.model_id, data.model, data.revision, version, role)
-    kind = Kind(data.model_id, data.model, version, role, model.plan.inputs, model.outputs, record)
+    counters = ArmCounters(data.model_id, data.model, data.revision, version, role)
+    kind = RecordedArm(
+        data.model_id, data.model, version, role, model.plan.inputs, model.outputs, record
+    )
     return ServedArm(version, model, counters, kind)

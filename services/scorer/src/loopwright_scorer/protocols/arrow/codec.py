@@ -35,7 +35,7 @@ def wanted(headers: Headers) -> str | None:
     return next((each for each in named if each in COLUMNAR), None)
 
 
-class ColumnarExchange:
+class ColumnarCodec:
     """A table in; an answer in the protocol's own form, or a table with a column per output."""
 
     def __init__(self, found: InferenceRequest | InvalidError, write_as: Write) -> None:
@@ -53,12 +53,12 @@ class ColumnarExchange:
 
 async def unpacked(
     body: bytes, media: str, inputs: Sequence[TensorType], write_as: Write
-) -> ColumnarExchange:
+) -> ColumnarCodec:
     """Read in a thread, whatever the body's size: what is small when packed may be large.
 
     `inputs` are the model's.
     """
-    return ColumnarExchange(await asyncio.to_thread(_read, body, media, inputs), write_as)
+    return ColumnarCodec(await asyncio.to_thread(_read, body, media, inputs), write_as)
 
 
 def _read(body: bytes, media: str, inputs: Sequence[TensorType]) -> InferenceRequest | InvalidError:

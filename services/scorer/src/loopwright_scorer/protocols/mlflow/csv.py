@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from io import StringIO
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.protocols.row_signature import Cells, Signature
+from loopwright_scorer.protocols.row_signature import Cells, RowSignature
 from loopwright_scorer.tensors.datatypes import ValueType
 
 _MISSING = frozenset(
@@ -21,7 +21,7 @@ _EXACT = 2.0**53
 """Whole numbers below this are exact as floating-point numbers."""
 
 
-def read_csv(body: bytes, signature: Signature) -> dict[str, Cells]:
+def read_csv(body: bytes, signature: RowSignature) -> dict[str, Cells]:
     """The known columns by name; InvalidError names the column, or the line that is no CSV."""
     if signature.tensor is not None:
         raise InvalidError("CSV has no tensors: send JSON with inputs or instances")

@@ -18,7 +18,7 @@ from loopwright_scorer.protocols.arrow.codec import (
     wanted,
 )
 from loopwright_scorer.protocols.base import call_of, with_id
-from loopwright_scorer.protocols.mlflow.invocations import CsvInvocation, JsonInvocation
+from loopwright_scorer.protocols.mlflow.invocations import CsvInvocationCodec, JsonInvocationCodec
 from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.predictions import predictions
 from loopwright_scorer.protocols.request import FastHandler, Headers, HttpRequest, Reply, json_reply
@@ -48,7 +48,7 @@ class MlflowPath(NamedTuple):
     action: str
 
 
-class Invocations:
+class MlflowProtocol:
     """Serves /models/{model} and MLflow's paths at the root."""
 
     def __init__(self, scoring: InferenceService) -> None:
@@ -107,8 +107,8 @@ class Invocations:
         media, signature = _media(headers), signature_of(self._routes, address)
         call = call_of(headers, address, len(body))
         if media == "text/csv":
-            return call, CsvInvocation(body, signature)
-        return call, JsonInvocation(body, signature)
+            return call, CsvInvocationCodec(body, signature)
+        return call, JsonInvocationCodec(body, signature)
 
     def _meant(self, headers: Headers) -> ModelAddress:
         """Whom a path at the root is for; InvalidError where that is open."""

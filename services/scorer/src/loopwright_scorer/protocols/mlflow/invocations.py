@@ -19,17 +19,17 @@ from loopwright_scorer.protocols.mlflow.csv import read_csv
 from loopwright_scorer.protocols.mlflow.dataframe_json import Frame
 from loopwright_scorer.protocols.predictions import predictions
 from loopwright_scorer.protocols.request import Reply
-from loopwright_scorer.protocols.row_signature import Signature, tensor_of
+from loopwright_scorer.protocols.row_signature import RowSignature, tensor_of
 from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _FOR_LANGUAGE = ("messages", "prompt", "input")
 
 
-class JsonInvocation:
+class JsonInvocationCodec:
     """One request in JSON. `params` are ignored: models here have none."""
 
-    def __init__(self, body: bytes, signature: Signature) -> None:
+    def __init__(self, body: bytes, signature: RowSignature) -> None:
         self._body = body
         self._signature = signature
 
@@ -46,10 +46,10 @@ class JsonInvocation:
         return predictions(answered)
 
 
-class CsvInvocation:
+class CsvInvocationCodec:
     """One request in CSV."""
 
-    def __init__(self, body: bytes, signature: Signature) -> None:
+    def __init__(self, body: bytes, signature: RowSignature) -> None:
         self._body = body
         self._signature = signature
 
@@ -88,14 +88,14 @@ def _lenient(body: bytes) -> object:
         raise InvalidError(f"the body is not JSON: {error}") from None
 
 
-def _cast(signature: Signature, frame: Frame, cast: casts.Cast) -> dict[str, GivenTensor]:
+def _cast(signature: RowSignature, frame: Frame, cast: casts.Cast) -> dict[str, GivenTensor]:
     kinds = signature.kinds()
     return signature.given(
         {name: cast(name, kind, frame[name]) for name, kind in kinds if name in frame}
     )
 
 
-def _frame(signature: Signature, form: str, content: object) -> Frame:
+def _frame(signature: RowSignature, form: str, content: object) -> Frame:
     if form == "dataframe_split":
         return frames.of_split(content)
     if form == "dataframe_records":
@@ -113,7 +113,7 @@ def _frame(signature: Signature, form: str, content: object) -> Frame:
 def _tensor(tensor: Tensor, form: str, content: Any) -> dict[str, GivenTensor]:
     dtype = np.dtype(tensor.dtype)
     if form.startswith("dataframe"):
-        frame = _frame(Signature({}, tensor), form, content)
+        frame = _frame(RowSignature({}, tensor), form, content)
         return tensor_of(tensor, _framed(tensor, dtype, frame))
     if isinstance(content, dict):
         content = content.get(tensor.name)

@@ -16,7 +16,7 @@ _HTML = (
 )
 
 
-class ModelPages:
+class OpenApiProtocol:
     """Serves the two pages of each model; nothing on them comes from elsewhere."""
 
     def __init__(self, routes: Routes) -> None:

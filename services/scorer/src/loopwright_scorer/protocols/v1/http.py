@@ -19,17 +19,17 @@ from loopwright_scorer.protocols.base import call_of, with_id
 from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.predictions import predictions
 from loopwright_scorer.protocols.request import FastHandler, Headers, HttpRequest, Reply, json_reply
-from loopwright_scorer.protocols.row_signature import Cells, Signature, signature_of, tensor_of
+from loopwright_scorer.protocols.row_signature import Cells, RowSignature, signature_of, tensor_of
 from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 
 _PREFIX = "/v1/models/"
 _FIELDS = ("instances", "inputs")
 
 
-class V1Exchange:
+class V1Codec:
     """One predict request: a list of rows, or lists by column."""
 
-    def __init__(self, body: bytes, signature: Signature) -> None:
+    def __init__(self, body: bytes, signature: RowSignature) -> None:
         self._body = body
         self._signature = signature
 
@@ -51,7 +51,7 @@ class V1Path(NamedTuple):
     verb: str
 
 
-class Predictions:
+class V1Protocol:
     """Serves /v1/models/{model} and /v1/models/{model}:predict."""
 
     def __init__(self, scoring: InferenceService) -> None:
@@ -89,7 +89,7 @@ class Predictions:
         self, address: ModelAddress, headers: Headers, body: bytes
     ) -> tuple[InferenceCall, InferenceCodec[Reply]]:
         signature = signature_of(self._routes, address)
-        return call_of(headers, address, len(body)), V1Exchange(body, signature)
+        return call_of(headers, address, len(body)), V1Codec(body, signature)
 
 
 @lru_cache(4096)

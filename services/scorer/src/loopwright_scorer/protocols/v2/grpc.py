@@ -23,7 +23,7 @@ from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.messages import inference_pb2 as pb
 from loopwright_scorer.protocols.model_address import parse_address
 from loopwright_scorer.protocols.model_repository import ModelRepository
-from loopwright_scorer.protocols.v2.grpc_codec import GrpcExchange
+from loopwright_scorer.protocols.v2.grpc_codec import GrpcCodec
 from loopwright_scorer.routing.routes import Route, ServedArm
 
 SERVICE = "inference.GRPCInferenceService"
@@ -36,7 +36,7 @@ Context = ServicerContext[bytes, bytes]
 M = TypeVar("M", bound=Message)
 
 
-class GrpcInference:
+class GrpcInferenceService:
     """Answers the calls of the service."""
 
     def __init__(
@@ -86,7 +86,7 @@ class GrpcInference:
             told.get(_ROUTING_KEY) or None,
             told.get(_REQUEST_ID) or None,
         )
-        exchange = GrpcExchange(message, context.time_remaining())
+        exchange = GrpcCodec(message, context.time_remaining())
         answered = self._scoring.infer_at_once(call, exchange) if size <= LOOP_BYTES else None
         if answered is None:
             answered = await self._infer_later(call, exchange)
@@ -95,7 +95,7 @@ class GrpcInference:
         return answered.content
 
     async def _infer_later(
-        self, call: InferenceCall, exchange: GrpcExchange
+        self, call: InferenceCall, exchange: GrpcCodec
     ) -> InferenceResponse[pb.ModelInferResponse]:
         """gRPC cancels what its client gave up; what a version is computing has to count."""
         gone = asyncio.Event()

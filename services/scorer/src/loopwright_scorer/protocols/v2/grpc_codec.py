@@ -35,7 +35,7 @@ _CONTENTS = {
 _Input = ModelInferRequest.InferInputTensor
 
 
-class GrpcExchange:
+class GrpcCodec:
     """One ModelInfer; `timeout` is what is left of the call's deadline, in seconds."""
 
     def __init__(self, message: ModelInferRequest, timeout: float | None) -> None:

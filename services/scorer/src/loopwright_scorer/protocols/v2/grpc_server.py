@@ -10,7 +10,7 @@ from loopwright_common.errors import InvalidError, LoopwrightError, UnavailableE
 from loopwright_common.process.runtime import Service
 from loopwright_scorer.errors import RETRY_AFTER_SECONDS, SlowClientError, status_of
 from loopwright_scorer.protocols.request import RequestLimits
-from loopwright_scorer.protocols.v2.grpc import SERVICE, Context, GrpcInference
+from loopwright_scorer.protocols.v2.grpc import SERVICE, Context, GrpcInferenceService
 
 _CALLS = 1024
 """Calls under way; further ones gRPC itself refuses."""
@@ -36,7 +36,7 @@ class GrpcServer:
     """A server on one port."""
 
     def __init__(
-        self, inference: GrpcInference, intake: RequestLimits, *, shares_port: bool = False
+        self, inference: GrpcInferenceService, intake: RequestLimits, *, shares_port: bool = False
     ) -> None:
         self._server = grpc.aio.server(
             handlers=[_Methods(inference, intake)],
@@ -70,7 +70,7 @@ class GrpcServer:
 
 
 def attach(
-    service: Service, inference: GrpcInference, intake: RequestLimits, port: int
+    service: Service, inference: GrpcInferenceService, intake: RequestLimits, port: int
 ) -> GrpcServer:
     """Let the service answer over gRPC too, on the same host."""
     server = GrpcServer(inference, intake, shares_port=service.shares_port)
@@ -87,7 +87,7 @@ class _Methods(grpc.GenericRpcHandler):
     asked for, and so with a limit in time.
     """
 
-    def __init__(self, inference: GrpcInference, intake: RequestLimits) -> None:
+    def __init__(self, inference: GrpcInferenceService, intake: RequestLimits) -> None:
         self._inference = inference
         self._intake = intake
         self._receiving = asyncio.Semaphore(_RECEIVING)
