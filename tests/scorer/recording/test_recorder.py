@@ -19,8 +19,7 @@ from loopwright_scorer.recording.column_buffer import ColumnBuffers, tables
 from loopwright_scorer.recording.records import CallRecord
 from loopwright_scorer.routing.record_policy import RecordedArm
 from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.outputs import ModelOutputs
-from loopwright_scorer.tensors.tensors import TensorType
+from loopwright_scorer.tensors.tensors import ModelOutputs, TensorType
 from tests.scorer import packages
 from tests.scorer.harness import MODEL, ROW, Columns, Replica, ScorerHarness, eventually
 from tests.scorer.packages import BREAKS_AT

@@ -12,8 +12,7 @@ import pytest
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.models.loaded_model import LoadedModel, load
-from loopwright_scorer.tensors.outputs import ModelOutputs
-from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
+from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest, ModelOutputs
 from tests.scorer import logged_models
 
 Fit = Callable[[], tuple[Any, Any]]

@@ -1,14 +1,11 @@
 """A call and its answer in neutral words: a protocol knows bytes, the core knows tensors."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from loopwright_common.errors import InvalidError
 from loopwright_scorer.routing.routes import Route, ServedArm
 from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.outputs import ModelOutputs
-from loopwright_scorer.tensors.tensors import InferenceRequest, NamedTensor
+from loopwright_scorer.tensors.tensors import InferenceRequest, ModelOutputs
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -41,17 +38,6 @@ class InferenceResult:
     request: InferenceRequest
     inputs: ModelInputs
     outputs: ModelOutputs
-
-    def tensors(self) -> Sequence[NamedTensor]:
-        """The outputs asked for; InvalidError when one is not there."""
-        tensors = self.outputs.tensors()
-        wanted = self.request.outputs
-        if wanted is None:
-            return tensors
-        if unknown := wanted - {name for name, _ in tensors}:
-            there = ", ".join(name for name, _ in tensors)
-            raise InvalidError(f"outputs: the model has no {min(unknown)!r}, only {there}")
-        return [tensor for tensor in tensors if tensor[0] in wanted]
 
 
 class InferenceCodec(Protocol[R_co]):

@@ -12,7 +12,7 @@ from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.isolated.worker_process import Arrays
 from loopwright_scorer.isolated.worker_supervisor import WorkerSupervisor
 from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.outputs import (
+from loopwright_scorer.tensors.tensors import (
     LABEL,
     PREDICTION,
     PROBABILITIES,
@@ -57,7 +57,7 @@ class IsolatedRuntime:
         try:
             found = {name: _numbers(name, arrays[name]) for name in self._wanted}
             answered = shaped(rows, self._label_dtype, found)
-            shapes = {name: array.shape for name, array in answered.tensors()}
+            shapes = {each.name: each.array.shape for each in answered.tensors()}
         except (KeyError, ValueError, TypeError) as error:
             raise RuntimeError(f"the model answers {_shapes(arrays)}: {error}") from None
         if any(shapes[tensor.name] != (rows, *tensor.shape[1:]) for tensor in self.outputs):

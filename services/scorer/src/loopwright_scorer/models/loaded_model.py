@@ -15,10 +15,9 @@ from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.runtimes import ModelRuntime, open_runtime
 from loopwright_scorer.tensors.example_rows import example_of
-from loopwright_scorer.tensors.inputs import ModelInputs, all_finite, joined
-from loopwright_scorer.tensors.outputs import ModelOutputs
+from loopwright_scorer.tensors.inputs import ModelInputs, joined
 from loopwright_scorer.tensors.signature import CompiledSignature, compile_signature
-from loopwright_scorer.tensors.tensors import InferenceRequest, TensorType
+from loopwright_scorer.tensors.tensors import InferenceRequest, ModelOutputs, TensorType
 
 log = structlog.get_logger()
 _WARM_CALLS = 5
@@ -93,8 +92,7 @@ class LoadedModel:
             raise
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             return ModelResult(inputs, error=f"{type(error).__name__}: {error}"[:500])
-        numbers = outputs.numbers()
-        if numbers is not None and not all_finite(numbers):
+        if not outputs.is_finite():
             return ModelResult(inputs, error=_no_number(inputs))
         return ModelResult(inputs, outputs)
 

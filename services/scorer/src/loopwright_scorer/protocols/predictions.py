@@ -23,4 +23,4 @@ def _predicted(answered: InferenceResult) -> np.ndarray:
         return np.asarray(probabilities[:, -1])
     if probabilities is not None and predicts == "probabilities":
         return probabilities
-    return answered.outputs.tensors()[0][1]
+    return answered.outputs.tensors()[0].array

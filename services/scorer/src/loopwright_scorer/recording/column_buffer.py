@@ -12,7 +12,7 @@ from loopwright_scorer.recording.columns import InputColumns, OutputColumns
 from loopwright_scorer.recording.records import CallRecord, Digests, LargeInput, LoggedRows
 from loopwright_scorer.routing.record_policy import RecordedArm, redacted_error
 from loopwright_scorer.tensors.array_stack import ArrayStack, ShapeMismatchError, stacked
-from loopwright_scorer.tensors.outputs import joined
+from loopwright_scorer.tensors.tensors import joined
 
 log = structlog.get_logger()
 _SMALL_ROWS = 32

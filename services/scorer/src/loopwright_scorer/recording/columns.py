@@ -8,8 +8,13 @@ import pyarrow as pa
 
 from loopwright_common.cloudevents.inference_logged import INPUT, OUTPUT, SCORE
 from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.outputs import LABEL, PREDICTION, PROBABILITIES, ModelOutputs
-from loopwright_scorer.tensors.tensors import TensorType
+from loopwright_scorer.tensors.tensors import (
+    LABEL,
+    PREDICTION,
+    PROBABILITIES,
+    ModelOutputs,
+    TensorType,
+)
 
 _LARGEST_TENSOR = 64
 """Values per row that get columns of their own; of larger tensors only the digest is a column."""
@@ -35,7 +40,7 @@ class InputColumns:
         kept = [put for put in inputs if put.name not in redacted]
         self._kept = kept
         self._names = {put.name: _names_of(put, arrays[put.name]) for put in inputs}
-        self._places = like.places()
+        self._places = like.column_positions()
         self.large = [put.name for put in kept if _is_large(put, arrays[put.name])]
         """Names of those that do not fit into columns."""
         self._alone = [put.name for put in kept if put.name not in self.large]

@@ -12,9 +12,8 @@ from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.tensors.example_rows import example_of
 from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.outputs import ModelOutputs
 from loopwright_scorer.tensors.signature import CompiledSignature
-from loopwright_scorer.tensors.tensors import TensorType
+from loopwright_scorer.tensors.tensors import ModelOutputs, TensorType
 
 _MODULES = {
     "onnx": "onnxruntime",

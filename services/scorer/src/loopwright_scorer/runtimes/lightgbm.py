@@ -7,7 +7,7 @@ import numpy as np
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.runtimes.tree_inputs import BoosterOutputs, codes_of, matrix_of
 from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.outputs import ModelOutputs
+from loopwright_scorer.tensors.tensors import ModelOutputs
 
 _DOUBLE = np.dtype(np.float64)
 

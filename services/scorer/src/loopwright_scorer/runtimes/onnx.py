@@ -8,17 +8,18 @@ import numpy as np
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.tensors.inputs import ModelInputs, narrowed
-from loopwright_scorer.tensors.outputs import (
+from loopwright_scorer.tensors.signature import CompiledSignature
+from loopwright_scorer.tensors.tensors import (
     LABEL,
+    NUMPY_TYPES,
     PREDICTION,
     PROBABILITIES,
     ModelOutputs,
+    TensorType,
     declared,
     label_dtype,
     shaped,
 )
-from loopwright_scorer.tensors.signature import CompiledSignature
-from loopwright_scorer.tensors.tensors import NUMPY_TYPES, TensorType
 
 Feed = Callable[[ModelInputs], np.ndarray]
 _UNSEEN = "Unknown Category"

@@ -8,7 +8,7 @@ import numpy as np
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.outputs import (
+from loopwright_scorer.tensors.tensors import (
     LABEL,
     PREDICTION,
     PROBABILITIES,

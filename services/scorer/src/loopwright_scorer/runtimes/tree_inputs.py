@@ -6,15 +6,15 @@ import numpy as np
 
 from loopwright_common.serving.spec import Classes, ServingSpec
 from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.outputs import (
+from loopwright_scorer.tensors.tensors import (
     LABEL,
     PREDICTION,
     PROBABILITIES,
     ModelOutputs,
+    TensorType,
     declared,
     label_dtype,
 )
-from loopwright_scorer.tensors.tensors import TensorType
 
 Codes = Mapping[str, Mapping[object, float]]
 """By column: the code of each category."""

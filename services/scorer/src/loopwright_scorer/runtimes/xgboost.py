@@ -8,7 +8,7 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.runtimes.tree_inputs import BoosterOutputs, codes_of, matrix_of
 from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.outputs import ModelOutputs
+from loopwright_scorer.tensors.tensors import ModelOutputs
 
 _FLOAT = np.dtype(np.float32)
 

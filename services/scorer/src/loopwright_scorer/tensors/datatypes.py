@@ -48,11 +48,11 @@ VALUE_TYPES: Mapping[ColumnType, ValueType] = {
 }
 
 
-def check_datatype(name: str, kind: ValueType, given: GivenTensor) -> None:
-    if given.datatype not in kind.accepts:
-        raise InvalidError(
-            f"input {name!r}: datatype {given.datatype}: send {kind.datatype}", field=name
-        )
+def wrong_datatype(name: str, kind: ValueType, given: GivenTensor) -> InvalidError:
+    """What is answered to a tensor of a datatype that the kind does not accept."""
+    return InvalidError(
+        f"input {name!r}: datatype {given.datatype}: send {kind.datatype}", field=name
+    )
 
 
 def read_values(name: str, kind: ValueType, data: Values) -> np.ndarray:

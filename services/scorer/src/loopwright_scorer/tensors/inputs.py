@@ -1,7 +1,7 @@
 """The rows of a request as checked numpy arrays: what runtimes compute on and records keep."""
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -15,54 +15,44 @@ _FEW = 32
 _LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float16, np.float32)}
 
 
+@dataclass(eq=False)
 class ModelInputs:
-    """A request's rows; missing is NaN, None in text, NaT in times."""
+    """A request's rows; missing is NaN, None in text, NaT in times.
 
-    def __init__(
-        self,
-        rows: int,
-        arrays: Mapping[str, np.ndarray] | None = None,
-        *,
-        blocks: Sequence[np.ndarray] = (),
-        names: Sequence[str] = (),
-        places: Sequence[tuple[int, int]] = (),
-        ignored: Sequence[str] = (),
-    ) -> None:
-        """Give `arrays`, or `blocks` with the `names` of their columns in the signature's order.
+    They are `whole` arrays by name, or `blocks` with the `names` of their columns in the
+    signature's order. A block [rows, columns] has the columns of one type; `positions` are the
+    block and the column in it of each name, which may be left out where there is but one block.
+    """
 
-        A block [rows, columns] has the columns of one type; `places` are the block and the column
-        in it of each name, which may be left out where there is but one block.
-        """
-        self.rows = rows
-        self.blocks = blocks
-        self.ignored = ignored
-        self._names = names
-        self._places = places
-        if arrays is not None:
-            self.arrays = arrays
-
-    @property
-    def matrix(self) -> np.ndarray | None:
-        """[rows, columns], where the signature is columns of one type."""
-        return self.blocks[0] if len(self.blocks) == 1 else None
+    rows: int
+    whole: Mapping[str, np.ndarray] | None = None
+    blocks: Sequence[np.ndarray] = ()
+    names: Sequence[str] = ()
+    positions: Sequence[tuple[int, int]] = ()
+    ignored: Sequence[str] = ()
+    """Names of inputs that were sent and that the model does not have."""
 
     @cached_property
     def arrays(self) -> Mapping[str, np.ndarray]:
         """By input name, in the order of the signature."""
+        if self.whole is not None:
+            return self.whole
         if len(self.blocks) == 1:
-            return dict(zip(self._names, self.blocks[0].T, strict=True))
+            return dict(zip(self.names, self.blocks[0].T, strict=True))
         columns = [block.T for block in self.blocks]
-        return {name: columns[block][column] for name, (block, column) in self.places().items()}
+        positions = self.column_positions().items()
+        return {name: columns[block][column] for name, (block, column) in positions}
 
-    def places(self) -> Mapping[str, tuple[int, int]]:
+    def column_positions(self) -> Mapping[str, tuple[int, int]]:
         """The block of each name, and the column in it; empty where there are no blocks."""
-        places = self._places or [(0, column) for column in range(len(self._names))]
-        return dict(zip(self._names, places, strict=True))
+        positions = self.positions or [(0, column) for column in range(len(self.names))]
+        return dict(zip(self.names, positions, strict=True))
 
     def as_matrix(self, dtype: np.dtype) -> np.ndarray:
         """All columns as [rows, columns]; InvalidError where a number does not fit the type."""
-        matrix = self.matrix
-        if matrix is None:
+        if len(self.blocks) == 1:
+            matrix = self.blocks[0]
+        else:
             matrix = np.stack(list(self.arrays.values()), axis=1)
         if dtype.kind == "f" and matrix.dtype.kind == "f" and dtype.itemsize < matrix.itemsize:
             return narrowed("inputs", matrix, dtype)
@@ -79,7 +69,7 @@ def joined(parts: Sequence[ModelInputs]) -> ModelInputs:
     if first.blocks:
         several = zip(*(part.blocks for part in parts), strict=True)
         blocks = [stacked(each) for each in several]
-        return ModelInputs(rows, blocks=blocks, names=first._names, places=first._places)
+        return ModelInputs(rows, blocks=blocks, names=first.names, positions=first.positions)
     return ModelInputs(rows, {n: stacked([p.arrays[n] for p in parts]) for n in first.arrays})
 
 
@@ -102,13 +92,6 @@ def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def _is_within(array: np.ndarray, largest: float) -> bool:
     values = array.ravel().tolist()  # NaN hides no larger value: what follows it is never less
     return bool(max(values) <= largest and min(values) >= -largest)
-
-
-def all_finite(array: np.ndarray) -> bool:
-    """Whether no value is missing or infinite."""
-    if array.size <= _FEW:  # where numpy costs more than the values
-        return all(map(math.isfinite, array.ravel().tolist()))
-    return bool(np.isfinite(array).all())
 
 
 def _is_unusual(array: np.ndarray) -> bool:

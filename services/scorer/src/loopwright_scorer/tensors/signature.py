@@ -20,8 +20,8 @@ from loopwright_scorer.tensors.datatypes import (
     WHOLE,
     Values,
     ValueType,
-    check_datatype,
     read_values,
+    wrong_datatype,
 )
 from loopwright_scorer.tensors.inputs import ModelInputs
 from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest, TensorType, datatype_of
@@ -45,7 +45,7 @@ class ColumnSignature:
         self._names = [column.name for column in columns]
         self._known = frozenset(self._names)
         self._groups = _groups(columns)
-        self._places = _places(columns, self._groups)
+        self._positions = _positions(columns, self._groups)
         self._count = len(columns)
         self.inputs = [TensorType(c.name, VALUE_TYPES[c.type].datatype, (-1,)) for c in columns]
         self.matrix = self._matrix_type()
@@ -58,7 +58,7 @@ class ColumnSignature:
         ignored = () if given.keys() <= self._known else sorted(given.keys() - self._known)
         blocks = [self._block(kind, columns, given, rows).T for kind, columns in self._groups]
         return ModelInputs(
-            rows, blocks=blocks, names=self._names, places=self._places, ignored=ignored
+            rows, blocks=blocks, names=self._names, positions=self._positions, ignored=ignored
         )
 
     def _matrix_type(self) -> TensorType | None:
@@ -79,7 +79,8 @@ class ColumnSignature:
                 field=name,
             )
         kind = self._groups[0][0]
-        check_datatype(name, kind, given)
+        if given.datatype not in kind.accepts:
+            raise wrong_datatype(name, kind, given)
         matrix = read_values(name, kind, given.data).reshape(given.shape)
         return ModelInputs(given.shape[0], blocks=(matrix,), names=self._names)
 
@@ -105,7 +106,8 @@ class ColumnSignature:
     ) -> Values:
         if given is None:
             return self._absent(column, kind, rows)
-        check_datatype(column.name, kind, given)
+        if given.datatype not in kind.accepts:
+            raise wrong_datatype(column.name, kind, given)
         if given.shape not in ((rows,), (rows, 1)):
             raise InvalidError(
                 f"input {column.name!r}: shape {list(given.shape)}: every input of this model is"
@@ -132,10 +134,10 @@ def _groups(columns: Sequence[Column]) -> list[tuple[ValueType, list[Column]]]:
     return list(groups.values())
 
 
-def _places(
+def _positions(
     columns: Sequence[Column], groups: Sequence[tuple[ValueType, list[Column]]]
 ) -> list[tuple[int, int]]:
-    """Of each column its group, and its place in that."""
+    """The group of each column, and its position in that."""
     found = {c.name: (i, at) for i, (_, own) in enumerate(groups) for at, c in enumerate(own)}
     return [found[column.name] for column in columns]
 

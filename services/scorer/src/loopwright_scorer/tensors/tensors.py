@@ -1,11 +1,18 @@
-"""Tensors and requests in neutral words; names, datatypes and shapes are those of protocol V2."""
+"""What a model is given and what it answers, in neutral words: the datatypes are those of V2."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from loopwright_common.errors import InvalidError
+from loopwright_common.serving.spec import ServingSpec
+from loopwright_scorer.tensors.array_stack import stacked
+
+_FEW = 32
+"""Values up to which Python is quicker than numpy."""
 NUMPY_TYPES: Mapping[str, type[np.generic]] = {
     "BOOL": np.bool_,
     "UINT8": np.uint8,
@@ -32,7 +39,7 @@ _NAMES = {
 }
 
 
-NamedTensor = tuple[str, np.ndarray]
+LABEL, PROBABILITIES, PREDICTION = "label", "probabilities", "prediction"
 
 
 class TensorType(NamedTuple):
@@ -41,6 +48,14 @@ class TensorType(NamedTuple):
     name: str
     datatype: str
     shape: tuple[int, ...]
+
+
+class OutputTensor(NamedTuple):
+    """An output as it is answered: `array` of [rows, ...], of V2's `datatype`."""
+
+    name: str
+    datatype: str
+    array: np.ndarray
 
 
 class GivenTensor(NamedTuple):
@@ -63,6 +78,115 @@ class InferenceRequest:
     """Seconds after which the caller does not want an answer any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelOutputs:
+    """A classifier's `label` and `probabilities` [rows, classes], or a regressor's `prediction`.
+
+    Labels and predictions are [rows], or [rows, k] of a model with k of them; there are then no
+    probabilities. A classifier may have a label only.
+    """
+
+    label: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+    prediction: np.ndarray | None = None
+
+    def tensors(self, wanted: Collection[str] | None = None) -> list[OutputTensor]:
+        """The outputs with these names, None for all; InvalidError when one is not there."""
+        arrays = (
+            (LABEL, self.label),
+            (PROBABILITIES, self.probabilities),
+            (PREDICTION, self.prediction),
+        )
+        tensors = [
+            OutputTensor(name, datatype_of(array.dtype), array)
+            for name, array in arrays
+            if array is not None
+        ]
+        return tensors if wanted is None else _only(tensors, wanted)
+
+    def rows(self, start: int, stop: int) -> "ModelOutputs":
+        """The outputs of the rows from `start` to before `stop`."""
+        return ModelOutputs(**{each.name: each.array[start:stop] for each in self.tensors()})
+
+    def is_finite(self) -> bool:
+        """Whether no probability or prediction is missing or infinite."""
+        numbers = self.probabilities if self.prediction is None else self.prediction
+        if numbers is None:
+            return True
+        if numbers.size <= _FEW:  # where numpy costs more than the values
+            return all(map(math.isfinite, numbers.ravel().tolist()))
+        return bool(np.isfinite(numbers).all())
+
+    def score(self) -> np.ndarray | None:
+        """The monitored number per row: the last probability of two, else the largest.
+
+        A regressor's is its prediction; a model with several per row, or labels only, has none.
+        """
+        if self.prediction is not None:
+            return self.prediction if self.prediction.ndim == 1 else None
+        if self.probabilities is None:
+            return None
+        if self.probabilities.shape[1] == 2:
+            return self.probabilities[:, 1]
+        return np.asarray(self.probabilities.max(axis=1))
+
+
 def datatype_of(dtype: np.dtype[Any]) -> str:
     """V2's name of a numpy type; text and objects are BYTES."""
     return _NAMES.get(dtype.num, "BYTES")
+
+
+def _only(tensors: list[OutputTensor], wanted: Collection[str]) -> list[OutputTensor]:
+    there = [tensor.name for tensor in tensors]
+    if unknown := set(wanted).difference(there):
+        raise InvalidError(f"outputs: the model has no {min(unknown)!r}, only {', '.join(there)}")
+    return [tensor for tensor in tensors if tensor.name in wanted]
+
+
+def joined(parts: Sequence[ModelOutputs]) -> ModelOutputs:
+    """The answers to several calls, in order; UnlikeError where they differ in what they have."""
+    several = (
+        [getattr(part, name) for part in parts] for name in (LABEL, PROBABILITIES, PREDICTION)
+    )
+    return ModelOutputs(
+        *(None if all(one is None for one in each) else stacked(each) for each in several)
+    )
+
+
+def label_dtype(classes: Sequence[Any] | None) -> np.dtype | None:
+    """The labels' type as the classes have it: text, whole numbers, numbers or truth."""
+    if classes is None or not len(classes):
+        return None
+    if isinstance(classes[0], list):
+        classes = [one for several in classes for one in several]
+    dtype = np.asarray(classes).dtype
+    return dtype if dtype.kind in "bif" else np.dtype(object)
+
+
+def declared(
+    spec: ServingSpec, names: Mapping[str, str], label: np.dtype, numbers: np.dtype
+) -> list[TensorType]:
+    per_row = (-1,) if spec.targets == 1 else (-1, spec.targets)
+    kinds: Mapping[str, tuple[np.dtype, tuple[int, ...]]] = {
+        LABEL: (label, per_row),
+        PROBABILITIES: (numbers, (-1, len(spec.classes) if spec.classes else -1)),
+        PREDICTION: (numbers, per_row),
+    }
+    return [TensorType(name, datatype_of(kinds[name][0]), kinds[name][1]) for name in names]
+
+
+def shaped(rows: int, labels: np.dtype, found: Mapping[str, Any]) -> ModelOutputs:
+    """A model's arrays as outputs; labels and predictions [rows, 1] become [rows]."""
+    label, prediction = found.get(LABEL), found.get(PREDICTION)
+    if label is not None:
+        label = _per_row(np.asarray(label), rows).astype(labels, copy=False)
+    if prediction is not None:
+        prediction = _per_row(np.asarray(prediction), rows)
+    probabilities = found.get(PROBABILITIES)
+    return ModelOutputs(
+        label, None if probabilities is None else np.asarray(probabilities), prediction
+    )
+
+
+def _per_row(array: np.ndarray, rows: int) -> np.ndarray:
+    return array.reshape(rows) if array.size == rows else array.reshape(rows, -1)

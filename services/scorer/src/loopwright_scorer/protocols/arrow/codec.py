@@ -81,7 +81,7 @@ def table_reply(media: str) -> Write:
     def write(answered: InferenceResult) -> Reply:
         import pyarrow as pa
 
-        table = pa.table(columns_of(answered.tensors()))
+        table = pa.table(columns_of(answered.outputs.tensors(answered.request.outputs)))
         return Reply(200, _WRITERS[media](table), ((b"content-type", media.encode()),))
 
     return write

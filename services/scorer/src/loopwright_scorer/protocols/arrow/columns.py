@@ -7,7 +7,7 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.protocols.arrow import size_limits
-from loopwright_scorer.tensors.tensors import GivenTensor, NamedTensor, TensorType, datatype_of
+from loopwright_scorer.tensors.tensors import GivenTensor, OutputTensor, TensorType, datatype_of
 
 
 def given_of(table: Any, inputs: Sequence[TensorType]) -> dict[str, GivenTensor]:
@@ -32,12 +32,12 @@ def given_of(table: Any, inputs: Sequence[TensorType]) -> dict[str, GivenTensor]
     return {only.name: GivenTensor("FP64", matrix.shape, matrix.ravel())}
 
 
-def columns_of(tensors: Sequence[NamedTensor]) -> dict[str, Any]:
+def columns_of(tensors: Sequence[OutputTensor]) -> dict[str, Any]:
     """What has several values per row is a list of fixed size."""
     import pyarrow as pa
 
     columns = {}
-    for name, array in tensors:
+    for name, _, array in tensors:
         flat = array.ravel()
         column = pa.array(flat.tolist() if flat.dtype == object else flat)
         if array.ndim > 1:

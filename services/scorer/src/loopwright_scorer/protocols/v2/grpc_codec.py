@@ -16,7 +16,7 @@ from loopwright_scorer.protocols.messages.inference_pb2 import (
     ModelInferResponse,
 )
 from loopwright_scorer.protocols.v2.rules import check_extensions, check_tensor, filled, timeout_in
-from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest, datatype_of
+from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -67,8 +67,8 @@ class GrpcCodec:
         )
         if answered.inputs.ignored:
             answer.parameters["ignored_inputs"].string_param = ", ".join(answered.inputs.ignored)
-        for name, array in answered.tensors():
-            answer.outputs.add(name=name, datatype=datatype_of(array.dtype), shape=array.shape)
+        for name, datatype, array in answered.outputs.tensors(answered.request.outputs):
+            answer.outputs.add(name=name, datatype=datatype, shape=array.shape)
             answer.raw_output_contents.append(raw_tensors.write(array))
         return answer
 

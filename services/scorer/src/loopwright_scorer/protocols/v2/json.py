@@ -21,8 +21,7 @@ from loopwright_scorer.protocols.v2.rules import check_extensions, check_tensor,
 from loopwright_scorer.tensors.tensors import (
     GivenTensor,
     InferenceRequest,
-    NamedTensor,
-    datatype_of,
+    OutputTensor,
 )
 
 _JSON = (b"content-type", b"application/json")
@@ -72,7 +71,9 @@ class V2JsonCodec:
         if answered.inputs.ignored:
             head["parameters"] = {"ignored_inputs": ", ".join(answered.inputs.ignored)}
         tails: list[bytes] = []
-        head["outputs"] = [self._output(each, tails) for each in answered.tensors()]
+        head["outputs"] = [
+            self._output(each, tails) for each in answered.outputs.tensors(request.outputs)
+        ]
         body = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
         if not tails:
             return Reply(200, body, (_JSON,))
@@ -114,10 +115,10 @@ class V2JsonCodec:
         }
         return frozenset(told)
 
-    def _output(self, tensor: NamedTensor, tails: list[bytes]) -> dict[str, object]:
+    def _output(self, tensor: OutputTensor, tails: list[bytes]) -> dict[str, object]:
         """The output's JSON; raw bytes are added to `tails`."""
-        name, array = tensor
-        told = {"name": name, "shape": array.shape, "datatype": datatype_of(array.dtype)}
+        name, datatype, array = tensor
+        told = {"name": name, "shape": array.shape, "datatype": datatype}
         if self._raw.get(name, self._all_raw):
             tails.append(raw_tensors.write(array))
             return {**told, "parameters": {"binary_data_size": len(tails[-1])}}
