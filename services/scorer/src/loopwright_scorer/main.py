@@ -21,6 +21,7 @@ from loopwright_common.process.runtime import Service
 from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_scorer import api
+from loopwright_scorer.http_server.connections import ConnectionLimits
 from loopwright_scorer.http_server.dispatcher import ProtocolRouter
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
 from loopwright_scorer.http_server.multiprocess_metrics import MultiprocessMetrics
@@ -35,6 +36,7 @@ from loopwright_scorer.isolated.limits import IsolatedMetrics, IsolationConfig
 from loopwright_scorer.models.memory_manager import MemoryManager
 from loopwright_scorer.models.package_cache import PackageCache
 from loopwright_scorer.protocols.model_repository import ModelRepository
+from loopwright_scorer.protocols.request import RequestLimits
 from loopwright_scorer.recording.budget import RecordBudget
 from loopwright_scorer.recording.offloaded_inputs import InputOffloader
 from loopwright_scorer.recording.publisher import BatchPublisher
@@ -90,19 +92,25 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     shadows = ShadowScoring(compute, accounts, ids, metrics.registry, buffer=settings.shadow_buffer)
     scoring = InferenceService(routes, ids, compute, accounts, shadows)
     repository = ModelRepository(routes, follower, residence)
-    intake = settings.intake()
+    request_limits = _request_limits(settings)
     app = create_app("scorer", metrics, {"routes": follower.unready}, settings.hosts)
     api.attach(app, api.FeedbackPublisher(bus, routes, ids), routes, follower)
-    siblings = MultiprocessMetrics(app, metrics.registry, cache)
+    worker_metrics = MultiprocessMetrics(app, metrics.registry, cache)
     protocols = http_protocols(scoring, follower.unready, ledger, repository)
-    door = ProtocolRouter(protocols, siblings, intake, settings.hosts, settings.open_connections())
+    router = ProtocolRouter(
+        protocols,
+        worker_metrics,
+        request_limits,
+        settings.hosts,
+        ConnectionLimits(settings.connections, settings.body_seconds),
+    )
     service = Service(
         name="scorer",
-        app=door,
+        app=router,
         host=settings.host,
         port=settings.port,
         metrics=metrics,
-        http=FastPathProtocol.behind(door),
+        http=FastPathProtocol.limited_by(router),
         lingers=settings.drain_seconds,
         patience=_PATIENCE_SECONDS,
         loops=[
@@ -119,7 +127,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     )
     if settings.worker is not None:
         service.shares_port = True
-        service.sockets.append(stack.enter_context(siblings.listen()))
+        service.sockets.append(stack.enter_context(worker_metrics.listen()))
     if port := settings.port_of_grpc:
         # We start processes by exec, where gRPC's handlers of forks have only complaints to make.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -127,7 +135,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         from loopwright_scorer.protocols.v2.grpc_server import attach
 
         inference = GrpcInferenceService(scoring, follower.unready, ledger, repository)
-        stack.push_async_callback(attach(service, inference, intake, port).stop)
+        stack.push_async_callback(attach(service, inference, request_limits, port).stop)
     return service
 
 
@@ -192,6 +200,15 @@ def tune() -> None:
     gc.set_threshold(_YOUNG_OBJECTS)
     spare_pandas()
     import_engine("onnx")
+
+
+def _request_limits(settings: ScorerSettings) -> RequestLimits:
+    return RequestLimits(
+        settings.largest_body,
+        settings.request_buffer,
+        settings.body_seconds,
+        min(settings.largest_json, settings.largest_body),
+    )
 
 
 def _is_newer(old: RoutesChanged, new: RoutesChanged) -> bool:

@@ -9,9 +9,7 @@ from pydantic import Field, SecretStr
 
 from loopwright_common.process.directory_lock import held
 from loopwright_common.settings import ServiceSettings
-from loopwright_scorer.http_server.connections import ConnectionLimits
 from loopwright_scorer.isolated.limits import WorkerLimits
-from loopwright_scorer.protocols.request import RequestLimits
 
 _GRPC_ABOVE = 1000
 
@@ -84,19 +82,6 @@ class ScorerSettings(ServiceSettings):
     def port_of_grpc(self) -> int:
         """0 for none."""
         return self.port + _GRPC_ABOVE if self.grpc_port is None else self.grpc_port
-
-    def intake(self) -> RequestLimits:
-        """The limits of what requests may hold."""
-        return RequestLimits(
-            self.largest_body,
-            self.request_buffer,
-            self.body_seconds,
-            min(self.largest_json, self.largest_body),
-        )
-
-    def open_connections(self) -> ConnectionLimits:
-        """Those of the port."""
-        return ConnectionLimits(self.connections, self.body_seconds)
 
     @property
     def isolated_limits(self) -> WorkerLimits:

@@ -90,8 +90,8 @@ def app_of(routes: Routes) -> ProtocolRouter:
     ids = PredictionIds(secrets.token_bytes(32))
     scoring = InferenceService(routes, ids, InferenceExecutor(_QUEUE), CallRecorder(routes, ledger))
     protocols = http_protocols(scoring, _is_ready, ledger, ModelRepository(routes))
-    intake = RequestLimits(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS, _LARGEST_BODY)
-    return ProtocolRouter(protocols, create_app("staging scorer", Metrics(), {}), intake)
+    limits = RequestLimits(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS, _LARGEST_BODY)
+    return ProtocolRouter(protocols, create_app("staging scorer", Metrics(), {}), limits)
 
 
 async def _is_ready() -> str | None:

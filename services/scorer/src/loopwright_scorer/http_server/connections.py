@@ -4,44 +4,46 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-_FAREWELLS = 64
-"""Connections past the limit that are kept until they have been told so."""
-_SWEEPS = 8
-"""How often in the time that a client has it is looked at."""
+_REFUSABLE = 64
+"""Connections past the limit that are kept until they have been answered with a refusal."""
+_CHECKS = 8
+"""How often a connection is looked at in the time that a client has."""
 
 
 class LimitedConnection(Protocol):
-    def look(self, now: float, patience: float) -> None:
-        """End it where its client has taken more seconds; `now` on the event loop's clock."""
+    """A connection that can be told to look at the clock."""
+
+    def enforce_timeout(self, now: float, timeout: float) -> None:
+        """End it where its client took more than `timeout` s; `now` on the event loop's clock."""
         ...
 
 
 class ConnectionLimits:
-    """Those of one listener."""
+    """The open connections of one listener, at most `limit`."""
 
-    def __init__(self, most: int, seconds: float) -> None:
+    def __init__(self, limit: int, seconds: float) -> None:
         """`seconds`: how long a client may take for what it has begun."""
-        self._most = most
+        self._limit = limit
         self._seconds = seconds
         self._open: set[LimitedConnection] = set()
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._next_check: asyncio.TimerHandle | None = None
 
-    def add(self, connection: LimitedConnection, abort: Callable[[], None]) -> bool:
+    def register(self, connection: LimitedConnection, abort: Callable[[], None]) -> bool:
         """False where it is one too many; `abort` is called where there are far too many."""
         self._open.add(connection)
-        if self._sweeping is None:
-            self._sweep(asyncio.get_running_loop())
-        if len(self._open) > self._most + _FAREWELLS:
+        if self._next_check is None:
+            self._check(asyncio.get_running_loop())
+        if len(self._open) > self._limit + _REFUSABLE:
             abort()
-        return len(self._open) <= self._most
+        return len(self._open) <= self._limit
 
-    def remove(self, connection: LimitedConnection) -> None:
+    def unregister(self, connection: LimitedConnection) -> None:
         self._open.discard(connection)
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """While there are connections."""
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Repeats itself while there are connections."""
         for each in list(self._open):
-            each.look(loop.time(), self._seconds)
-        self._sweeping = None
+            each.enforce_timeout(loop.time(), self._seconds)
+        self._next_check = None
         if self._open:
-            self._sweeping = loop.call_later(self._seconds / _SWEEPS, self._sweep, loop)
+            self._next_check = loop.call_later(self._seconds / _CHECKS, self._check, loop)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with a short way for inference calls that can be answered at once.
+"""uvicorn's HTTP protocol with a fast path for inference calls that can be answered at once.
 
 Such a call is whole in memory and computed in microseconds: a task and ASGI's messages would cost
 more than its answer (docs/benchmarks.md). It is answered where its last byte is parsed. All other
@@ -13,18 +13,16 @@ from collections.abc import Sequence
 from loopwright_scorer.http_server.dispatcher import ProtocolRouter
 from loopwright_scorer.http_server.hardened_http import HardenedHttpProtocol
 from loopwright_scorer.inference.executor import LOOP_BYTES
-from loopwright_scorer.protocols.request import FastHandler, Reply
-
-_ENDINGS = (b"/infer", b"/invocations", b":predict")
+from loopwright_scorer.protocols.base import FastHandler, Reply
 
 
 class FastPathProtocol(HardenedHttpProtocol):
-    """For an app that is a `Door`; for any other it is uvicorn's own."""
+    """Answers an app that is a `ProtocolRouter` itself; for any other it is uvicorn's own."""
 
     _parts: list[bytes] | None = None
-    """The body so far of a request that may go the short way."""
+    """The body so far of a request that may take the fast path."""
     _size = 0
-    _short: FastHandler | None = None
+    _handler: FastHandler | None = None
     """What answers it."""
     _has_to_wait = False
     """Whether that is known of the request that is parsed."""
@@ -33,9 +31,9 @@ class FastPathProtocol(HardenedHttpProtocol):
     _answered_at = 0.0
 
     @classmethod
-    def behind(cls, door: ProtocolRouter) -> type["FastPathProtocol"]:
-        """With the limits of a door, whatever app is put before it."""
-        return type("FastPathProtocol", (cls,), {"guarded_by": door})
+    def limited_by(cls, router: ProtocolRouter) -> type["FastPathProtocol"]:
+        """With the limits of a router, whatever app is put before it."""
+        return type("FastPathProtocol", (cls,), {"limiting_router": router})
 
     def data_received(self, data: bytes) -> None:
         if self._began is None and self._is_idle():
@@ -45,8 +43,8 @@ class FastPathProtocol(HardenedHttpProtocol):
         super().data_received(data)
         self._chunk, self._has_to_wait = b"", False
         # What will not be whole soon is refused early there, where it has to be.
-        if self._parts is not None and self._declared() > LOOP_BYTES:
-            self._give_back(self._parts)
+        if self._parts is not None and self._declared_length() > LOOP_BYTES:
+            self._fall_back(self._parts)
 
     def on_message_begin(self) -> None:
         self._began = self.loop.time()
@@ -55,8 +53,8 @@ class FastPathProtocol(HardenedHttpProtocol):
         self.headers = []
 
     def on_headers_complete(self) -> None:
-        self._short = self._found() if not self._has_to_wait and self._may_be_short() else None
-        if self._short is None:
+        self._handler = None if self._has_to_wait else self._find_handler()
+        if self._handler is None:
             self._begin_asgi()
         else:
             self._parts, self._size = [], 0
@@ -65,56 +63,57 @@ class FastPathProtocol(HardenedHttpProtocol):
         if self._parts is None:
             super().on_body(body)
             return
-        self._headless = 0
+        self._unparsed = 0
         self._parts.append(body)
         self._size += len(body)
         if self._size > LOOP_BYTES:
-            self._give_back(self._parts)
+            self._fall_back(self._parts)
 
     def on_message_complete(self) -> None:
-        if self._parts is not None and self._short is not None:
+        if self._parts is not None and self._handler is not None:
             parts, body = self._parts, b"".join(self._parts)
-            if reply := self._short(body):
+            if reply := self._handler(body):
                 self._parts = None
-                self._began, self._headless = None, 0
-                self._answer(reply, body, self._short)
+                self._began, self._unparsed = None, 0
+                self._answer(reply, body, self._handler)
                 return
-            self._give_back(parts)
+            self._fall_back(parts)
         super().on_message_complete()
 
     def timeout_keep_alive_handler(self) -> None:
-        rest = self._answered_at + self.timeout_keep_alive - self.loop.time()
-        if rest <= 0:
+        remaining = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if remaining <= 0:
             super().timeout_keep_alive_handler()
         else:
-            self._wait_for_more(rest)
+            self._wait_for_more(remaining)
 
     def _is_answered(self, data: bytes) -> bool:
         """Whether it was a request with a known head that could be answered at once."""
         if not isinstance(self.app, ProtocolRouter) or not self._may_begin():
             return False
-        found = self.app.heads.find(data)
+        found = self.app.header_cache.find(data)
         if found is None:
             return False
-        answer, body = found
-        reply = answer(body)
+        handler, body = found
+        reply = handler(body)
         if reply is None:
             self._has_to_wait = True
             return False
         self._reply(reply, keep=not self._is_stopping)
         return True
 
-    def _found(self) -> FastHandler | None:
+    def _find_handler(self) -> FastHandler | None:
         app = self.app
-        return app.short(self.url, self.headers) if isinstance(app, ProtocolRouter) else None
+        if not isinstance(app, ProtocolRouter) or not self._may_be_fast():
+            return None
+        return app.fast_handler(self.url, self.headers)
 
     def _may_begin(self) -> bool:
         return self._error is None and not self.flow.write_paused
 
-    def _may_be_short(self) -> bool:
+    def _may_be_fast(self) -> bool:
         return (
-            self.url.endswith(_ENDINGS)
-            and self._may_begin()
+            self._may_begin()
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and not self.expect_100_continue
@@ -122,7 +121,7 @@ class FastPathProtocol(HardenedHttpProtocol):
             and not self.parser.should_upgrade()
         )
 
-    def _declared(self) -> int:
+    def _declared_length(self) -> int:
         """Bytes that the body will have; 0 where that is not said."""
         return int(next((value for name, value in self.headers if name == b"content-length"), 0))
 
@@ -136,27 +135,27 @@ class FastPathProtocol(HardenedHttpProtocol):
         self.headers.extend(headers)
         super().on_headers_complete()
 
-    def _give_back(self, parts: Sequence[bytes]) -> None:
+    def _fall_back(self, parts: Sequence[bytes]) -> None:
         self._parts = None
         self._begin_asgi()
         for part in parts:
             super().on_body(part)
 
-    def _answer(self, reply: Reply, body: bytes, answer: FastHandler) -> None:
+    def _answer(self, reply: Reply, body: bytes, handler: FastHandler) -> None:
         keep = self.parser.should_keep_alive()
         if keep:
-            self.app.heads.keep(self._chunk, len(body), answer)
+            self.app.header_cache.remember(self._chunk, len(body), handler)
         self._reply(reply, keep=keep and not self._is_stopping)
 
     def _reply(self, reply: Reply, *, keep: bool) -> None:
         self.write(reply, keep=keep)
         if keep:
-            self._rest()
+            self._await_next()
         else:
             self.transport.close()
 
-    def _rest(self) -> None:
-        """Until the next request; a timer for each would cost more than its look at the clock."""
+    def _await_next(self) -> None:
+        """Wait for the next request; a timer for each would cost more than a look at the clock."""
         self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
         if self.timeout_keep_alive_task is None:

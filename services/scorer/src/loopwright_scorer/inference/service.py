@@ -70,7 +70,7 @@ class InferenceService:
             raise
         return self._close(run, content)
 
-    def infer_at_once(
+    def infer_inline(
         self, call: InferenceCall, exchange: InferenceCodec[R]
     ) -> InferenceResponse[R] | None:
         """As `infer`, where nothing has to be waited for; None where something has."""

@@ -1,26 +1,61 @@
-"""What an inference protocol over HTTP is, and what its calls have in common."""
+"""What an inference protocol over HTTP is, and what its calls and answers have in common.
 
+A protocol answers two ways: `reply` does what it takes, and a *fast handler* answers, in the
+function that parses the last byte of a body, what needs no waiting (docs/decisions/0006).
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from loopwright_scorer.inference.codec import InferenceCall, InferenceResponse
+import orjson
+from starlette.types import Send
+
+from loopwright_scorer.inference.codec import InferenceCall, InferenceCodec, InferenceResponse
+from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.model_address import ModelAddress
 from loopwright_scorer.protocols.request import (
-    PREDICTION_ID,
     REQUEST_ID,
     ROUTING_KEY,
-    FastHandler,
+    Header,
     Headers,
     HttpRequest,
-    Reply,
 )
+
+PREDICTION_ID = b"loopwright-prediction-id"
+_LARGE_BODY = 64 << 10
+"""Bytes of an answer past which it is sent no faster than its client takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] = ()
+
+    def also(self, *headers: Header) -> "Reply":
+        """This answer with more headers."""
+        return Reply(self.status, self.body, (*self.headers, *headers))
+
+
+FastHandler = Callable[[bytes], Reply | None]
+"""Answers a body, where that needs no waiting; None: it has to go through ASGI."""
 
 
 class InferenceProtocol(Protocol):
-    """An inference protocol over HTTP."""
+    """An inference protocol over HTTP: which paths are its own, and how it answers them."""
 
-    def claims(self, path: str) -> bool: ...
+    @property
+    def fast_endings(self) -> Sequence[str]:
+        """How the paths end whose POSTs `fast_handler` may know how to answer."""
+        ...
 
-    def short(self, path: str, headers: Headers) -> FastHandler | None:
+    def claims(self, path: str) -> bool:
+        """Whether a path is this protocol's; of several that claim it the first has it."""
+        ...
+
+    def fast_handler(self, path: str, headers: Headers) -> FastHandler | None:
         """What answers inference calls with this head; None where only `reply` does.
 
         It is kept for all requests with the same head, so nothing else may be settled in it.
@@ -49,6 +84,43 @@ def call_of(headers: Headers, address: ModelAddress, size: int) -> InferenceCall
     )
 
 
-def with_id(answer: InferenceResponse[Reply]) -> Reply:
+def answering_inline(
+    service: InferenceService,
+    headers: Headers,
+    address: ModelAddress,
+    codec_of: Callable[[bytes], InferenceCodec[Reply]],
+) -> FastHandler:
+    """The fast handler of one model's calls; `codec_of` reads a body and writes its answer."""
+
+    def answer(body: bytes) -> Reply | None:
+        response = service.infer_inline(call_of(headers, address, len(body)), codec_of(body))
+        return with_id(response) if response else None
+
+    return answer
+
+
+def with_id(response: InferenceResponse[Reply]) -> Reply:
     """The answer under its prediction id."""
-    return answer.content.also((PREDICTION_ID, answer.prediction_id.encode()))
+    return response.content.also((PREDICTION_ID, response.prediction_id.encode()))
+
+
+def json_reply(content: object, status: int = 200) -> Reply:
+    return Reply(status, orjson.dumps(content), ((b"content-type", b"application/json"),))
+
+
+def compressed(reply: Reply) -> Reply:
+    packer = zlib.compressobj(1, wbits=16 + zlib.MAX_WBITS)
+    body = packer.compress(reply.body) + packer.flush()
+    return Reply(reply.status, body, (*reply.headers, (b"content-encoding", b"gzip")))
+
+
+async def send_reply(send: Send, reply: Reply) -> None:
+    length = (b"content-length", b"%d" % len(reply.body))
+    headers = [*reply.headers, length]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if len(reply.body) > _LARGE_BODY:
+        # The next message waits until the client has taken this one.
+        await send({"type": "http.response.body", "body": reply.body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    await send({"type": "http.response.body", "body": reply.body})

@@ -4,7 +4,7 @@ import numpy as np
 import orjson
 
 from loopwright_scorer.inference.codec import InferenceResult
-from loopwright_scorer.protocols.request import Reply
+from loopwright_scorer.protocols.base import Reply
 
 
 def predictions(answered: InferenceResult) -> Reply:

@@ -1,13 +1,12 @@
-"""Raw ASGI for the inference routes: bounded bodies in, whole answers out."""
+"""Requests of the inference routes, read from raw ASGI: bodies within limits, inflated."""
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from loopwright_common.errors import InvalidError, TooLargeError
 from loopwright_common.web.app import foreign
@@ -21,68 +20,51 @@ from loopwright_scorer.errors import (
 
 ROUTING_KEY = b"loopwright-routing-key"
 REQUEST_ID = b"loopwright-request-id"
-PREDICTION_ID = b"loopwright-prediction-id"
 JSON_LENGTH = b"inference-header-content-length"
 _COLUMNAR = b"application/vnd.apache."
 _DIGITS = 19
 _INFLATE_HERE = 16 << 10
 """Compressed bytes up to which a body is inflated on the event loop."""
-_LARGE_ANSWER = 64 << 10
 _NAMED = frozenset({b"host", b"origin"})
 _AUTOMATIC = 32 + zlib.MAX_WBITS  # zlib tells gzip from deflate by itself
 Header = tuple[bytes, bytes]
 Headers = Mapping[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    body: bytes
-    headers: tuple[Header, ...] = ()
-
-    def also(self, *headers: Header) -> "Reply":
-        """This answer with more headers."""
-        return Reply(self.status, self.body, (*self.headers, *headers))
-
-
-FastHandler = Callable[[bytes], Reply | None]
-"""Answers a body, where that needs no waiting; None: it has to go through ASGI."""
-
-
 @dataclass(slots=True)
 class RequestLimits:
-    """What all requests together may hold in memory; `room` is what is left, in bytes."""
+    """What all requests together may hold in memory; `available` is what is left, in bytes."""
 
     largest_body: int
-    room: int
-    seconds: float
+    available: int
+    body_seconds: float
     """How long a client may take to send a body."""
     largest_json: int = 4 << 20
     """Bytes of a body that are parsed value by value, which nothing else can go on beside."""
 
-    def take(self, size: int) -> None:
+    def reserve(self, size: int) -> None:
         """OverloadedError when there is no room."""
-        if size > self.room:
+        if size > self.available:
             raise OverloadedError(
                 "requests under way fill the memory kept for them; come again, or raise"
                 " LOOPWRIGHT_SCORER_REQUEST_BUFFER"
             )
-        self.room -= size
+        self.available -= size
 
 
 class HttpRequest:
-    """A request whose body is read when asked for; `close` gives its room back."""
+    """A request whose body is read when asked for; `close` gives its memory back."""
 
-    def __init__(self, scope: Scope, receive: Receive, intake: RequestLimits) -> None:
+    def __init__(self, scope: Scope, receive: Receive, limits: RequestLimits) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")
         self.headers: Headers = dict(scope["headers"])
         self._receive = receive
-        self._intake = intake
-        self._largest, self._too_large = intake.largest_body, too_large
-        if intake.largest_json < self._largest and not _is_raw(self.headers, intake.largest_json):
-            self._largest, self._too_large = intake.largest_json, too_much_json
+        self._limits = limits
+        self._largest, self._too_large = limits.largest_body, too_large
+        if limits.largest_json < self._largest and not _is_raw(self.headers, limits.largest_json):
+            self._largest, self._too_large = limits.largest_json, too_much_json
         self._held = 0
 
     @property
@@ -91,7 +73,7 @@ class HttpRequest:
         accepted = self.headers.get(b"accept-encoding", b"")
         return b"content-encoding" in self.headers and b"gzip" in accepted
 
-    def only(self, method: str) -> None:
+    def require_method(self, method: str) -> None:
         """MethodError for any other; what may be got may be asked for by HEAD too."""
         if self.method != method and (self.method, method) != ("HEAD", "GET"):
             raise MethodNotAllowedError(method)
@@ -101,22 +83,22 @@ class HttpRequest:
         declared = self.headers.get(b"content-length", b"0")
         self._hold(int(declared) if declared.isdigit() else 0)
         try:
-            async with asyncio.timeout(self._intake.seconds):
+            async with asyncio.timeout(self._limits.body_seconds):
                 body = await self._whole()
         except TimeoutError:
             raise SlowClientError(
-                f"the body did not come within {self._intake.seconds:g} s"
+                f"the body did not come within {self._limits.body_seconds:g} s"
             ) from None
         encoding = self.headers.get(b"content-encoding", b"identity")
         return body if encoding == b"identity" else await self._inflated(body, encoding)
 
-    async def gone(self) -> None:
+    async def disconnected(self) -> None:
         """Returns once the client has closed its connection. Only after `body`."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     def close(self) -> None:
-        self._intake.room += self._held
+        self._limits.available += self._held
         self._held = 0
 
     async def _whole(self) -> bytes:
@@ -139,7 +121,7 @@ class HttpRequest:
             raise UnsupportedError(
                 f"content-encoding {encoding.decode('latin-1')!r}: send gzip, deflate or plain"
             )
-        limit = min(self._largest, self._intake.room + self._held)
+        limit = min(self._largest, self._limits.available + self._held)
         if len(body) > _INFLATE_HERE:
             whole = await asyncio.to_thread(_inflate, body, limit)
         else:
@@ -150,11 +132,11 @@ class HttpRequest:
         return whole
 
     def _hold(self, size: int) -> None:
-        """Hold room for a body of this size, if it is more than what is held."""
+        """Hold memory for a body of this size, if it is more than what is held."""
         if size > self._largest:
             raise self._too_large(self._largest)
         if size > self._held:
-            self._intake.take(size - self._held)
+            self._limits.reserve(size - self._held)
             self._held = size
 
 
@@ -180,32 +162,10 @@ def _is_raw(headers: Headers, largest_json: int) -> bool:
     return headers.get(b"content-type", b"").startswith(_COLUMNAR)
 
 
-def json_reply(content: object, status: int = 200) -> Reply:
-    return Reply(status, orjson.dumps(content), ((b"content-type", b"application/json"),))
-
-
-def compressed(reply: Reply) -> Reply:
-    packer = zlib.compressobj(1, wbits=16 + zlib.MAX_WBITS)
-    body = packer.compress(reply.body) + packer.flush()
-    return Reply(reply.status, body, (*reply.headers, (b"content-encoding", b"gzip")))
-
-
-def refusal_of(headers: Sequence[Header], hosts: frozenset[str]) -> str | None:
+def cross_origin_refusal(headers: Sequence[Header], hosts: frozenset[str]) -> str | None:
     """Why the request is refused as meant for, or sent from, another host."""
     named = tuple([pair for pair in headers if pair[0] in _NAMED])
     return _foreign(named, hosts)
-
-
-async def send_reply(send: Send, reply: Reply) -> None:
-    length = (b"content-length", b"%d" % len(reply.body))
-    headers = [*reply.headers, length]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    if len(reply.body) > _LARGE_ANSWER:
-        # The next message waits until the client has taken this one.
-        await send({"type": "http.response.body", "body": reply.body, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-        return
-    await send({"type": "http.response.body", "body": reply.body})
 
 
 @lru_cache(1024)

@@ -11,7 +11,8 @@ from loopwright_common.errors import InvalidError
 from loopwright_scorer.inference.codec import InferenceResult
 from loopwright_scorer.protocols.arrow import size_limits
 from loopwright_scorer.protocols.arrow.columns import columns_of, given_of
-from loopwright_scorer.protocols.request import Headers, Reply
+from loopwright_scorer.protocols.base import Reply
+from loopwright_scorer.protocols.request import Headers
 from loopwright_scorer.tensors.tensors import InferenceRequest, TensorType
 
 STREAM = "application/vnd.apache.arrow.stream"

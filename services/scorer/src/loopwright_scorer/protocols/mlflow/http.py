@@ -17,11 +17,11 @@ from loopwright_scorer.protocols.arrow.codec import (
     unpacked,
     wanted,
 )
-from loopwright_scorer.protocols.base import call_of, with_id
+from loopwright_scorer.protocols.base import FastHandler, Reply, call_of, json_reply, with_id
 from loopwright_scorer.protocols.mlflow.invocations import CsvInvocationCodec, JsonInvocationCodec
 from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.predictions import predictions
-from loopwright_scorer.protocols.request import FastHandler, Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.request import Headers, HttpRequest
 from loopwright_scorer.protocols.row_signature import signature_of
 
 CONTRACT = "3.17.2"
@@ -55,6 +55,8 @@ class MlflowProtocol:
         self._scoring = scoring
         self._routes = scoring.routes
 
+    fast_endings = ("/invocations",)
+
     def claims(self, path: str) -> bool:
         return path in _ROOT or path.startswith("/models/")
 
@@ -67,22 +69,22 @@ class MlflowProtocol:
     async def reply(self, request: HttpRequest) -> Reply:
         address, action = parse_path(request.path)
         if action == "invocations":
-            request.only("POST")
+            request.require_method("POST")
             body = await request.body()
             call, exchange = await self._invocation_of(address, request.headers, body)
-            return with_id(await self._scoring.infer(call, exchange, request.gone))
-        request.only("GET")
+            return with_id(await self._scoring.infer(call, exchange, request.disconnected))
+        request.require_method("GET")
         if address is not None or MODEL in request.headers or not self._routes.all():
             (address or self._meant(request.headers)).find(self._routes)
         return Reply(200, CONTRACT.encode() if action == "version" else b"\n", _PLAIN)
 
-    def short(self, path: str, headers: Headers) -> FastHandler | None:
+    def fast_handler(self, path: str, headers: Headers) -> FastHandler | None:
         address, action = parse_path(path)
         if action != "invocations" or b"content-encoding" in headers or media_of(headers):
             return None
 
         def answer(body: bytes) -> Reply | None:
-            found = self._scoring.infer_at_once(*self._invocation(address, headers, body))
+            found = self._scoring.infer_inline(*self._invocation(address, headers, body))
             return with_id(found) if found else None
 
         return answer

@@ -13,12 +13,12 @@ import orjson
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Tensor
 from loopwright_scorer.inference.codec import InferenceResult
+from loopwright_scorer.protocols.base import Reply
 from loopwright_scorer.protocols.mlflow import coercion as casts
 from loopwright_scorer.protocols.mlflow import dataframe_json as frames
 from loopwright_scorer.protocols.mlflow.csv import read_csv
 from loopwright_scorer.protocols.mlflow.dataframe_json import Frame
 from loopwright_scorer.protocols.predictions import predictions
-from loopwright_scorer.protocols.request import Reply
 from loopwright_scorer.protocols.row_signature import RowSignature, tensor_of
 from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 

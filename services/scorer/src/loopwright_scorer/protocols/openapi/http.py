@@ -4,9 +4,10 @@ from functools import cache
 from importlib.resources import files
 
 from loopwright_common.errors import NotFoundError
+from loopwright_scorer.protocols.base import FastHandler, Reply, json_reply
 from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.openapi.document import document
-from loopwright_scorer.protocols.request import FastHandler, Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.request import Headers, HttpRequest
 from loopwright_scorer.routing.routes import Routes
 
 _DESCRIPTION, _PAGE = "/openapi.json", "/docs"
@@ -22,17 +23,19 @@ class OpenApiProtocol:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
 
+    fast_endings = ()
+
     def claims(self, path: str) -> bool:
         return path.startswith("/models/") and path.endswith((_DESCRIPTION, _PAGE))
 
     def refuse(self, status: int, reason: str) -> Reply:
         return json_reply({"error": reason}, status)
 
-    def short(self, path: str, headers: Headers) -> FastHandler | None:  # noqa: ARG002
+    def fast_handler(self, path: str, headers: Headers) -> FastHandler | None:  # noqa: ARG002
         return None
 
     async def reply(self, request: HttpRequest) -> Reply:
-        request.only("GET")
+        request.require_method("GET")
         base, _, page = request.path.rpartition("/")
         route, arm = _address(base).find(self._routes)
         if page == _PAGE[1:]:

@@ -4,7 +4,7 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protoc
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +13,19 @@ import orjson
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.serving.spec import Tensor
 from loopwright_scorer.errors import UnsupportedError
-from loopwright_scorer.inference.codec import InferenceCall, InferenceCodec, InferenceResult
+from loopwright_scorer.inference.codec import InferenceCodec, InferenceResult
 from loopwright_scorer.inference.service import InferenceService
-from loopwright_scorer.protocols.base import call_of, with_id
+from loopwright_scorer.protocols.base import (
+    FastHandler,
+    Reply,
+    answering_inline,
+    call_of,
+    json_reply,
+    with_id,
+)
 from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.predictions import predictions
-from loopwright_scorer.protocols.request import FastHandler, Headers, HttpRequest, Reply, json_reply
+from loopwright_scorer.protocols.request import Headers, HttpRequest
 from loopwright_scorer.protocols.row_signature import Cells, RowSignature, signature_of, tensor_of
 from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 
@@ -58,6 +65,8 @@ class V1Protocol:
         self._scoring = scoring
         self._routes = scoring.routes
 
+    fast_endings = (":predict",)
+
     def claims(self, path: str) -> bool:
         return path.startswith(_PREFIX) and len(path) > len(_PREFIX)
 
@@ -67,29 +76,24 @@ class V1Protocol:
     async def reply(self, request: HttpRequest) -> Reply:
         address, verb = parse_path(request.path)
         if verb == "predict":
-            request.only("POST")
-            call, exchange = self._call(address, request.headers, await request.body())
-            return with_id(await self._scoring.infer(call, exchange, request.gone))
-        request.only("GET")
+            request.require_method("POST")
+            body = await request.body()
+            exchange = self._codec(address, body)
+            call = call_of(request.headers, address, len(body))
+            return with_id(await self._scoring.infer(call, exchange, request.disconnected))
+        request.require_method("GET")
         address.find(self._routes)
         return json_reply({"name": address.model, "ready": True})
 
-    def short(self, path: str, headers: Headers) -> FastHandler | None:
+    def fast_handler(self, path: str, headers: Headers) -> FastHandler | None:
         address, verb = parse_path(path)
         if verb != "predict" or b"content-encoding" in headers:
             return None
+        codec_of = partial(self._codec, address)
+        return answering_inline(self._scoring, headers, address, codec_of)
 
-        def answer(body: bytes) -> Reply | None:
-            found = self._scoring.infer_at_once(*self._call(address, headers, body))
-            return with_id(found) if found else None
-
-        return answer
-
-    def _call(
-        self, address: ModelAddress, headers: Headers, body: bytes
-    ) -> tuple[InferenceCall, InferenceCodec[Reply]]:
-        signature = signature_of(self._routes, address)
-        return call_of(headers, address, len(body)), V1Codec(body, signature)
+    def _codec(self, address: ModelAddress, body: bytes) -> InferenceCodec[Reply]:
+        return V1Codec(body, signature_of(self._routes, address))
 
 
 @lru_cache(4096)

@@ -87,7 +87,7 @@ class GrpcInferenceService:
             told.get(_REQUEST_ID) or None,
         )
         exchange = GrpcCodec(message, context.time_remaining())
-        answered = self._scoring.infer_at_once(call, exchange) if size <= LOOP_BYTES else None
+        answered = self._scoring.infer_inline(call, exchange) if size <= LOOP_BYTES else None
         if answered is None:
             answered = await self._infer_later(call, exchange)
         context.set_trailing_metadata(((PREDICTION_ID, answered.prediction_id),))

@@ -36,13 +36,13 @@ class GrpcServer:
     """A server on one port."""
 
     def __init__(
-        self, inference: GrpcInferenceService, intake: RequestLimits, *, shares_port: bool = False
+        self, inference: GrpcInferenceService, limits: RequestLimits, *, shares_port: bool = False
     ) -> None:
         self._server = grpc.aio.server(
-            handlers=[_Methods(inference, intake)],
+            handlers=[_Methods(inference, limits)],
             maximum_concurrent_rpcs=_CALLS,
             options=[
-                ("grpc.max_receive_message_length", intake.largest_body),
+                ("grpc.max_receive_message_length", limits.largest_body),
                 ("grpc.max_send_message_length", -1),
                 # By itself gRPC lets two servers share a port, and neither knows.
                 ("grpc.so_reuseport", int(shares_port)),
@@ -70,10 +70,10 @@ class GrpcServer:
 
 
 def attach(
-    service: Service, inference: GrpcInferenceService, intake: RequestLimits, port: int
+    service: Service, inference: GrpcInferenceService, limits: RequestLimits, port: int
 ) -> GrpcServer:
     """Let the service answer over gRPC too, on the same host."""
-    server = GrpcServer(inference, intake, shares_port=service.shares_port)
+    server = GrpcServer(inference, limits, shares_port=service.shares_port)
     service.on_starting.append(lambda: server.listen(service.host, port))
     service.loops.append(server.run)
     service.on_stop.insert(0, server.stop)
@@ -87,9 +87,9 @@ class _Methods(grpc.GenericRpcHandler):
     asked for, and so with a limit in time.
     """
 
-    def __init__(self, inference: GrpcInferenceService, intake: RequestLimits) -> None:
+    def __init__(self, inference: GrpcInferenceService, limits: RequestLimits) -> None:
         self._inference = inference
-        self._intake = intake
+        self._limits = limits
         self._receiving = asyncio.Semaphore(_RECEIVING)
 
     def service(
@@ -117,20 +117,20 @@ class _Methods(grpc.GenericRpcHandler):
 
     async def _answer(self, method: str, context: Context) -> bytes:
         body = await self._received(context)
-        self._intake.take(len(body))
+        self._limits.reserve(len(body))
         try:
             message = await self._inference.answer(method, body, context)
             return message.SerializeToString()
         finally:
-            self._intake.room += len(body)
+            self._limits.available += len(body)
 
     async def _received(self, context: Context) -> bytes:
         try:
-            async with asyncio.timeout(self._intake.seconds), self._receiving:
+            async with asyncio.timeout(self._limits.body_seconds), self._receiving:
                 body = await context.read()
         except TimeoutError:
             raise SlowClientError(
-                f"the message did not come within {self._intake.seconds:g} s"
+                f"the message did not come within {self._limits.body_seconds:g} s"
             ) from None
         if not isinstance(body, bytes):  # the end of the stream
             raise InvalidError("a call has one message, none came")

@@ -4,7 +4,7 @@ Every answer that is no success is {"error": "..."}: clients read nothing else.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -17,17 +17,17 @@ from loopwright_scorer.inference.codec import InferenceCodec
 from loopwright_scorer.inference.metadata import configuration, describe, statistics
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.arrow.codec import Write, media_of, table_reply, unpacked, wanted
-from loopwright_scorer.protocols.base import call_of, with_id
+from loopwright_scorer.protocols.base import (
+    FastHandler,
+    Reply,
+    answering_inline,
+    call_of,
+    json_reply,
+    with_id,
+)
 from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
 from loopwright_scorer.protocols.model_repository import ModelRepository
-from loopwright_scorer.protocols.request import (
-    JSON_LENGTH,
-    FastHandler,
-    Headers,
-    HttpRequest,
-    Reply,
-    json_reply,
-)
+from loopwright_scorer.protocols.request import JSON_LENGTH, Headers, HttpRequest
 from loopwright_scorer.protocols.v2.json import V2JsonCodec
 
 EXTENSIONS = (
@@ -65,26 +65,22 @@ class OpenInference:
         self._ledger = ledger
         self._repository = repository
 
+    fast_endings = ("/infer",)
+
     def claims(self, path: str) -> bool:
         return path.startswith("/v2") and (len(path) == 3 or path[3] == "/")
 
     def refuse(self, status: int, reason: str) -> Reply:
         return json_reply({"error": reason}, status)
 
-    def short(self, path: str, headers: Headers) -> FastHandler | None:
+    def fast_handler(self, path: str, headers: Headers) -> FastHandler | None:
         address, action = parse_path(path)
         if address is None or action != "infer":
             return None
         if b"content-encoding" in headers or media_of(headers):
             return None
-        length = _json_length(headers)
-
-        def answer(body: bytes) -> Reply | None:
-            call = call_of(headers, address, len(body))
-            found = self._scoring.infer_at_once(call, V2JsonCodec(body, length))
-            return with_id(found) if found else None
-
-        return answer
+        codec_of = partial(V2JsonCodec, json_length=_json_length(headers))
+        return answering_inline(self._scoring, headers, address, codec_of)
 
     async def reply(self, request: HttpRequest) -> Reply:
         address, action = parse_path(request.path)
@@ -95,7 +91,7 @@ class OpenInference:
         return self._model(request, address, action)
 
     async def _infer(self, request: HttpRequest, address: ModelAddress) -> Reply:
-        request.only("POST")
+        request.require_method("POST")
         body = await request.body()
         exchange: InferenceCodec[Reply]
         if media := media_of(request.headers):
@@ -104,10 +100,10 @@ class OpenInference:
         else:
             exchange = V2JsonCodec(body, _json_length(request.headers))
         call = call_of(request.headers, address, len(body))
-        return with_id(await self._scoring.infer(call, exchange, request.gone))
+        return with_id(await self._scoring.infer(call, exchange, request.disconnected))
 
     def _model(self, request: HttpRequest, address: ModelAddress, action: str) -> Reply:
-        request.only("GET")
+        request.require_method("GET")
         route, arm = address.find(self._routes)
         match action:
             case "":
@@ -123,7 +119,7 @@ class OpenInference:
     async def _server(self, request: HttpRequest, action: str) -> Reply:
         if action.startswith("repository/"):
             return await self._of_repository(request, action)
-        request.only("GET")
+        request.require_method("GET")
         match action:
             case "":
                 return _about()
@@ -136,7 +132,7 @@ class OpenInference:
                 return json_reply(statistics(self._routes.all(), self._ledger))
 
     async def _of_repository(self, request: HttpRequest, action: str) -> Reply:
-        request.only("POST")
+        request.require_method("POST")
         asked = _object(await request.body())
         match action.split("/"):
             case [_, _, model, "load"]:

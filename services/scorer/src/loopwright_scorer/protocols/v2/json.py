@@ -6,6 +6,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -15,11 +16,16 @@ import orjson
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.inference.codec import InferenceResult
 from loopwright_scorer.protocols import raw_tensors
-from loopwright_scorer.protocols.request import JSON_LENGTH, Reply
+from loopwright_scorer.protocols.base import Reply
+from loopwright_scorer.protocols.request import JSON_LENGTH
 from loopwright_scorer.protocols.v2 import bulk_json
-from loopwright_scorer.protocols.v2.rules import check_extensions, check_tensor, filled, timeout_in
+from loopwright_scorer.protocols.v2.rules import (
+    DeclaredTensor,
+    check_extensions,
+    check_inputs,
+    timeout_in,
+)
 from loopwright_scorer.tensors.tensors import (
-    GivenTensor,
     InferenceRequest,
     OutputTensor,
 )
@@ -29,30 +35,32 @@ _BINARY = (b"content-type", b"application/octet-stream")
 _NOTHING: Mapping[str, Any] = {}
 
 
+@dataclass(slots=True)
 class V2JsonCodec:
     """One infer request; `json_length` is the JSON's when raw tensors follow it, in bytes."""
 
-    def __init__(self, body: bytes, json_length: int | None = None) -> None:
-        """InvalidError when the body is shorter than `json_length`."""
-        if json_length is not None and json_length > len(body):
-            raise InvalidError(
-                f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes"
-            )
-        self._body = body
-        self._length = len(body) if json_length is None else json_length
-        self._all_raw = False
-        self._raw: Mapping[str, bool] = {}
+    body: bytes
+    json_length: int | None = None
+    _all_raw: bool = False
+    _raw: Mapping[str, bool] = field(default_factory=dict)
 
     def read(self) -> InferenceRequest:
-        message = _message(self._body[: self._length])
+        body, length = self.body, self.json_length
+        if length is None:
+            length = len(body)
+        elif length > len(body):
+            raise InvalidError(
+                f"Inference-Header-Content-Length is {length}, the body has {len(body)} bytes"
+            )
+        message = _message(body[:length])
         given = message.get("inputs")
         if not isinstance(given, list) or not given:
             raise InvalidError('inputs: give a list of {"name", "shape", "datatype", "data"}')
-        inputs = self._inputs(given)
+        inputs = check_inputs(_declared_inputs(given, body, length))
         if len(inputs) < len(given):
             raise InvalidError("inputs: a name is given twice; name each input once")
         parameters = _parameters("the request", message)
-        timeout = timeout_in(parameters)
+        timeout = timeout_in(parameters) if parameters else None
         self._all_raw = parameters.get("binary_data_output") is True
         request_id = message.get("id")
         if request_id is not None and not isinstance(request_id, str):
@@ -79,26 +87,6 @@ class V2JsonCodec:
             return Reply(200, body, (_JSON,))
         length = (JSON_LENGTH, b"%d" % len(body))
         return Reply(200, b"".join((body, *tails)), (_BINARY, length))
-
-    def _inputs(self, given: list[Any]) -> dict[str, GivenTensor]:
-        at = self._length
-        inputs = {}
-        for entry in given:
-            name, datatype, shape = _declared(entry)
-            size = _raw_size(name, entry)
-            if size is None:
-                inputs[name] = filled(name, datatype, shape, _flat(name, entry.get("data")))
-                continue
-            inputs[name] = raw_tensors.read(
-                name, datatype, shape, memoryview(self._body)[at : at + size]
-            )
-            at += size
-        if at != len(self._body):
-            raise InvalidError(
-                f"{len(self._body) - self._length} bytes of raw tensors follow the JSON, and its"
-                f" inputs take {at - self._length}: check binary_data_size"
-            )
-        return inputs
 
     def _outputs(self, wanted: object) -> frozenset[str] | None:
         if wanted is None or wanted == []:
@@ -148,13 +136,27 @@ def _lenient(body: bytes, error: orjson.JSONDecodeError) -> object:
     raise InvalidError(f"the body is not JSON: {error}") from None
 
 
-def _declared(entry: object) -> tuple[str, str, tuple[int, ...]]:
-    if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
-        raise InvalidError("inputs: each needs a name, a shape, a datatype and data")
-    datatype, shape = entry.get("datatype"), entry.get("shape")
-    sizes = shape if isinstance(shape, list) else []
-    check_tensor(name, datatype, sizes)
-    return name, str(datatype), tuple(sizes)
+def _declared_inputs(given: list[Any], body: bytes, length: int) -> list[DeclaredTensor]:
+    """The inputs as they are declared, with what is theirs of the JSON or of the bytes after it."""
+    declared = []
+    end = length
+    for entry in given:
+        if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
+            raise InvalidError("inputs: each needs a name, a shape, a datatype and data")
+        size = _raw_size(name, entry)
+        data: list[Any] | np.ndarray | memoryview
+        if size is None:
+            data = _flat(name, entry.get("data"))
+        else:
+            data = memoryview(body)[end : end + size]
+            end += size
+        declared.append(DeclaredTensor(name, entry.get("datatype"), entry.get("shape"), data))
+    if end != len(body):
+        raise InvalidError(
+            f"{len(body) - length} bytes of raw tensors follow the JSON, and its inputs take"
+            f" {end - length}: check binary_data_size"
+        )
+    return declared
 
 
 def _parameters(where: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:

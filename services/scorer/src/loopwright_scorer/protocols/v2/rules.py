@@ -2,17 +2,43 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.errors import UnsupportedError
+from loopwright_scorer.protocols import raw_tensors
 from loopwright_scorer.tensors.tensors import NUMPY_TYPES, GivenTensor
 
 _RAW_ONLY = "BF16"
 _MOST_DIMENSIONS = 32
 _ELSEWHERE = ("shared_memory_region", "shared_memory_byte_size", "classification")
+
+
+class DeclaredTensor(NamedTuple):
+    """An input as a request declares it, not yet checked; `data` is a view where it came raw."""
+
+    name: str
+    datatype: object
+    shape: object
+    data: list[Any] | np.ndarray | memoryview
+
+
+def check_inputs(declared: Sequence[DeclaredTensor]) -> dict[str, GivenTensor]:
+    """The inputs by name; InvalidError names the first that is not what the protocol knows.
+
+    Of a name that is declared twice the last is there: the caller counts.
+    """
+    inputs = {}
+    for name, datatype, sizes, data in declared:
+        shape = tuple(sizes) if isinstance(sizes, list) else ()
+        check_tensor(name, datatype, shape)
+        if isinstance(data, memoryview):
+            inputs[name] = raw_tensors.read(name, str(datatype), shape, data)
+        else:
+            inputs[name] = filled(name, str(datatype), shape, data)
+    return inputs
 
 
 def check_tensor(name: str, datatype: object, shape: Sequence[object] | None) -> None:
