@@ -222,7 +222,7 @@ def test_a_pickle_of_two_labels_answers_them_without_probabilities(tmp_path: Pat
 
     assert (spec.targets, spec.classes) == (2, [[0, 1], [0, 1]])
     assert outputs is not None
-    assert [name for name, _ in outputs.tensors()] == ["label"]
+    assert [each.name for each in outputs.tensors()] == ["label"]
     assert outputs.label is not None
     expected = model.predict(type(frame)([row[:2] for row in ROWS], columns=numbers.columns))
     assert outputs.label.tolist() == expected.tolist()
