@@ -52,7 +52,7 @@ async def _serve(database: Database, bus: SqliteLog) -> None:
     async with database.unit_of_work() as uow:
         rows = await RouteRevisions(uow.connection).all()
         for told in [told for row in rows for told in _measured(row)]:
-            await CanaryCounters(uow.connection).take(told)
+            await CanaryCounters(uow.connection).merge(told)
     served = [ServedRoute(model_id=r.model_id, revision=r.route.revision) for r in rows]
     report = ReplicaReported(
         replica="r1", epoch="e1", environment="production", at=clock.now(), routes=served

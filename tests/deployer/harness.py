@@ -50,7 +50,7 @@ class DeployerHarness:
             await asyncio.sleep(0.05)
         raise TimeoutError(f"version {version} is {found.get('state')}: {found.get('why')}")
 
-    async def wish(self, version: int, action: str) -> httpx.Response:
+    async def request(self, version: int, action: str) -> httpx.Response:
         return await self._say(f"/v1/deployments/{(await self.deployment(version))['id']}/{action}")
 
     async def undo(self) -> httpx.Response:

@@ -13,7 +13,7 @@ from loopwright_deployer.deployments.domain import DeploymentState
 from tests.deployer.builders import MODEL
 from tests.deployer.lifecycle import latest, lead_to
 
-WISH = {"by": "ada", "reason": "looks fine"}
+REQUEST = {"by": "ada", "reason": "looks fine"}
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def api(database: Database) -> AsyncGenerator[httpx.AsyncClient, None]:
 
 async def act(api: httpx.AsyncClient, database: Database, version: int, action: str) -> httpx.Response:  # fmt: skip  # noqa: E501
     record = await latest(database, version)
-    return await api.post(f"/v1/deployments/{record.deployment.id}/{action}", json=WISH)
+    return await api.post(f"/v1/deployments/{record.deployment.id}/{action}", json=REQUEST)
 
 
 async def test_a_deployment_tells_its_story(api: httpx.AsyncClient, database: Database) -> None:
@@ -100,7 +100,7 @@ async def test_an_impossible_wish_says_what_is_possible(
     await lead_to(database, 1, DeploymentState.PACKAGING)
 
     answer = await act(api, database, 1, "promote")
-    undo = await api.post(f"/v1/models/{MODEL}/undo", json=WISH)
+    undo = await api.post(f"/v1/models/{MODEL}/undo", json=REQUEST)
 
     assert answer.status_code == undo.status_code == 409
     assert "promote needs one of: approval, canary, paused, validated" in answer.json()["detail"]
@@ -112,7 +112,7 @@ async def test_undo_twice_goes_back_twice(api: httpx.AsyncClient, database: Data
         await lead_to(database, version, DeploymentState.PROMOTED)
 
     for wanted in (2, 1):
-        undone = (await api.post(f"/v1/models/{MODEL}/undo", json=WISH)).json()
+        undone = (await api.post(f"/v1/models/{MODEL}/undo", json=REQUEST)).json()
         assert [arm["version"] for arm in undone["route"]["arms"]] == [wanted]
 
 
@@ -130,5 +130,5 @@ async def test_the_plan_names_what_is_done_and_what_comes(
 
 async def test_unknown_things_are_404_and_bad_bodies_422(api: httpx.AsyncClient) -> None:
     assert (await api.get("/v1/deployments/nothing")).status_code == 404
-    assert (await api.post(f"/v1/models/{MODEL}/undo", json=WISH)).status_code == 404
+    assert (await api.post(f"/v1/models/{MODEL}/undo", json=REQUEST)).status_code == 404
     assert (await api.post("/v1/deployments/x/abort", json={"reason": "r"})).status_code == 422

@@ -35,14 +35,14 @@ async def working(
 ) -> AsyncGenerator[DeploymentController]:
     settings = DeployerSettings(work_dir=directory / "work", spares=False)
     replicas = TableReader(bus, ReplicaReported)
-    workshop = StagingRunner(settings, DirectoryStore(directory / "artifacts"))
-    worker = DeploymentController(database, workshop, replicas)
+    staging = StagingRunner(settings, DirectoryStore(directory / "artifacts"))
+    worker = DeploymentController(database, staging, replicas)
     tasks = [asyncio.create_task(worker.run()), asyncio.create_task(replicas.run())]
     yield worker
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await workshop.close()
+    await staging.close()
 
 
 async def until(database: Database, version: int, *states: DeploymentState) -> DeploymentRecord:
@@ -74,7 +74,7 @@ async def count(database: Database, version: int, calls: int, errors: int, **mor
         errors=errors, latency_edges=[0.01], latency_counts=[calls, 0], **more,
     )  # fmt: skip
     async with database.unit_of_work() as uow:
-        await CanaryCounters(uow.connection).take(told)
+        await CanaryCounters(uow.connection).merge(told)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ async def test_counters_take_the_maximum_in_any_order(database: Database, bus: E
     await deliver(database, bus, measured(30, 2), measured(10), measured(20, 1), times=2)
 
     async with database.read() as connection:
-        counters = await CanaryCounters(connection).of("production", MODEL_ID)
+        counters = await CanaryCounters(connection).of_model("production", MODEL_ID)
     kept = counters[CounterKey("r", "e", 1, 2)]
     assert (kept.calls, kept.errors, kept.latency_counts) == (30, 2, (30, 0))
 

@@ -63,7 +63,7 @@ async def test_a_route_that_a_replica_missed_is_told_again(
     while "r1" not in replicas.rows:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
-    await RouteReconciliation(database, bus, replicas).look()
+    await RouteReconciliation(database, bus, replicas).reconcile_once()
 
     while len(told := await published_events(bus, "routes-changed")) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
@@ -81,9 +81,9 @@ async def test_a_silent_replica_is_taken_off_the_table(
     while len(replicas.rows) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
-    upkeep = RouteReconciliation(database, bus, replicas)
-    await upkeep.look()
-    await upkeep.look()
+    reconciliation = RouteReconciliation(database, bus, replicas)
+    await reconciliation.reconcile_once()
+    await reconciliation.reconcile_once()
 
     while "r1" in replicas.rows:  # noqa: ASYNC110
         await asyncio.sleep(0.01)

@@ -40,7 +40,7 @@ from tests.deployer.builders import MODEL, MODEL_ID, registered
 from tests.deployer.lifecycle import CAUSE, latest, lead_to
 
 PLACE = ("production", MODEL_ID)
-WISH = OperatorRequest("ada", "because")
+REQUEST = OperatorRequest("ada", "because")
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 Work = Callable[[UnitOfWork], Awaitable[object]]
 
@@ -70,8 +70,8 @@ def steps_of(
     database: Database, bus: EventBus, tmp_path: Path, lease: leases.Lease
 ) -> DeploymentSteps:
     settings = DeployerSettings(work_dir=tmp_path / "work", spares=False)
-    workshop = StagingRunner(settings, DirectoryStore(tmp_path / "artifacts"))
-    return DeploymentSteps(database, workshop, TableReader(bus, ReplicaReported), lease)
+    staging = StagingRunner(settings, DirectoryStore(tmp_path / "artifacts"))
+    return DeploymentSteps(database, staging, TableReader(bus, ReplicaReported), lease)
 
 
 def measured(calls: int, slow: int) -> ServingMeasured:
@@ -104,7 +104,7 @@ async def test_of_two_wishes_at_once_the_later_one_hears_of_the_earlier(
 
     async def wished(uow: UnitOfWork, name: str) -> None:
         current = await service.lock_deployment(uow, record.deployment.id)
-        await operator_actions.ACTIONS[name](uow, current, WISH)
+        await operator_actions.ACTIONS[name](uow, current, REQUEST)
 
     with pytest.raises(ExceptionGroup) as refused:
         await at_once(
@@ -121,14 +121,14 @@ async def test_counters_merged_at_once_lose_nothing(
     database: Database, other: Database, known: bool
 ) -> None:
     def take(calls: int, slow: int) -> Work:
-        return lambda uow: CanaryCounters(uow.connection).take(measured(calls, slow))
+        return lambda uow: CanaryCounters(uow.connection).merge(measured(calls, slow))
 
     if known:
         await _do(database, take(10, 1))
     await at_once(database, take(30, 2), other, take(20, 9))
 
     async with database.read() as connection:
-        kept = (await CanaryCounters(connection).of(*PLACE))[CounterKey("r", "e", 1, 2)]
+        kept = (await CanaryCounters(connection).of_model(*PLACE))[CounterKey("r", "e", 1, 2)]
     assert (kept.calls, kept.latency_counts) == (30, (28, 9))
 
 
@@ -165,7 +165,7 @@ async def test_a_deployer_that_was_away_too_long_changes_nothing(
     with pytest.raises(LeaseLostError):
         await steps.by_state[DeploymentState.RECEIVED](seen)
     with pytest.raises(LeaseLostError):
-        await steps.explain(seen, "still here")
+        await steps.explain_wait(seen, "still here")
 
     assert await latest(database, 1) == seen
 
@@ -184,12 +184,12 @@ async def test_the_database_has_room_for_one_champion_and_one_on_its_way(
     ):
         with pytest.raises(ConflictError, match="another version of the model"):
             async with database.unit_of_work() as uow:
-                await Deployments(uow.connection).save(
+                await Deployments(uow.connection).update(
                     replace(third, deployment=forbidden), third.deployment
                 )
     with pytest.raises(ConflictError):
         async with database.unit_of_work() as uow:
-            await Deployments(uow.connection).restore(canary.deployment)
+            await Deployments(uow.connection).set_champion(canary.deployment)
 
 
 async def test_a_route_is_never_replaced_by_one_that_is_no_newer(database: Database) -> None:
@@ -202,7 +202,7 @@ async def test_a_route_is_never_replaced_by_one_that_is_no_newer(database: Datab
     async def put(revision: int) -> None:
         older = replace(row, route=replace(row.route, revision=revision))
         async with database.unit_of_work() as uow:
-            await RouteRevisions(uow.connection).put(older)
+            await RouteRevisions(uow.connection).save(older)
 
     for revision in (row.route.revision, row.route.revision - 1):
         with pytest.raises(ConflictError):

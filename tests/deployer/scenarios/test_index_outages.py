@@ -14,7 +14,7 @@ from loopwright_common.database.database import Database
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.domain import IN_WORKSHOP, Deployment, DeploymentState
+from loopwright_deployer.deployments.domain import BEING_STAGED, Deployment, DeploymentState
 from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.deployments.retry_schedule import Outage, next_retry
 from loopwright_deployer.packaging.formats.skops import VARIABLE
@@ -30,7 +30,7 @@ __all__ = ["api"]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 LIMIT = "LOOPWRIGHT_DEPLOYER_INDEX_OUTAGE_SECONDS"
-AFTER_STAGING = sorted(set(DeploymentState) - IN_WORKSHOP)
+AFTER_STAGING = sorted(set(DeploymentState) - BEING_STAGED)
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 

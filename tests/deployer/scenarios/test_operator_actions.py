@@ -21,73 +21,73 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def house(
+async def harness(
     tmp_path: Path, bus: EventBus, store: DirectoryStore, package: Path
 ) -> AsyncGenerator[DeployerHarness, None]:
     """Version 1 is champion."""
-    async with running_harness(tmp_path, bus, store, package) as house:
-        await house.register(1)
-        await house.reaches(1, "promoted")
-        yield house
+    async with running_harness(tmp_path, bus, store, package) as harness:
+        await harness.register(1)
+        await harness.reaches(1, "promoted")
+        yield harness
 
 
 async def test_a_version_without_traffic_pauses_and_a_person_decides(
-    house: DeployerHarness,
+    harness: DeployerHarness,
 ) -> None:
-    await house.register(2, deploy=NO_PATIENCE)
-    await house.reaches(2, "paused", why="inconclusive: only 0 of 10 requests")
-    await house.answers({"1", "2"}.__eq__)
+    await harness.register(2, deploy=NO_PATIENCE)
+    await harness.reaches(2, "paused", why="inconclusive: only 0 of 10 requests")
+    await harness.answers({"1", "2"}.__eq__)
 
-    assert (await house.wish(2, "promote")).is_success
-    promoted = await house.reaches(2, "promoted", why="promoted by ada: test")
+    assert (await harness.request(2, "promote")).is_success
+    promoted = await harness.reaches(2, "promoted", why="promoted by ada: test")
     assert promoted["previous"] == 1
-    await house.answers({"2"}.__eq__)
+    await harness.answers({"2"}.__eq__)
 
-    assert (await house.undo()).is_success
-    await house.answers({"1"}.__eq__)
-    assert (await house.deployment(2))["state"] == "rolled-back"
-
-
-async def test_a_version_with_traffic_is_promoted_by_itself(house: DeployerHarness) -> None:
-    await house.register(2, deploy=PATIENCE)
-    await house.reaches(2, "canary")
-    await house.answers({"2"}.__eq__)
-
-    assert (await house.reaches(2, "promoted"))["champion"]
+    assert (await harness.undo()).is_success
+    await harness.answers({"1"}.__eq__)
+    assert (await harness.deployment(2))["state"] == "rolled-back"
 
 
-async def test_a_resumed_canary_gets_its_time_anew(house: DeployerHarness) -> None:
-    await house.register(2, deploy=NO_PATIENCE)
-    await house.reaches(2, "paused")
+async def test_a_version_with_traffic_is_promoted_by_itself(harness: DeployerHarness) -> None:
+    await harness.register(2, deploy=PATIENCE)
+    await harness.reaches(2, "canary")
+    await harness.answers({"2"}.__eq__)
 
-    assert (await house.wish(2, "resume")).is_success
-    await house.reaches(2, "paused", why="inconclusive: only 0 of 10 requests")
-    steps = (await house.api.get(f"/v1/deployments/{(await house.deployment(2))['id']}")).json()
+    assert (await harness.reaches(2, "promoted"))["champion"]
+
+
+async def test_a_resumed_canary_gets_its_time_anew(harness: DeployerHarness) -> None:
+    await harness.register(2, deploy=NO_PATIENCE)
+    await harness.reaches(2, "paused")
+
+    assert (await harness.request(2, "resume")).is_success
+    await harness.reaches(2, "paused", why="inconclusive: only 0 of 10 requests")
+    steps = (await harness.api.get(f"/v1/deployments/{(await harness.deployment(2))['id']}")).json()
     states = [step["state"] for step in steps["steps"]]
     assert states[-4:] == ["canary", "paused", "canary", "paused"]
 
 
 async def test_a_newer_version_waits_for_a_paused_canary_and_says_so(
-    house: DeployerHarness,
+    harness: DeployerHarness,
 ) -> None:
-    await house.register(2, deploy=NO_PATIENCE)
-    await house.reaches(2, "paused")
-    await house.register(3)
-    await house.reaches(3, "validated", why="resumes, promotes or aborts the paused version 2")
+    await harness.register(2, deploy=NO_PATIENCE)
+    await harness.reaches(2, "paused")
+    await harness.register(3)
+    await harness.reaches(3, "validated", why="resumes, promotes or aborts the paused version 2")
 
-    assert (await house.wish(2, "abort")).is_success
-    await house.reaches(3, "canary")
-    await house.answers({"1", "3"}.__eq__)
-    assert (await house.deployment(2))["state"] == "aborted"
+    assert (await harness.request(2, "abort")).is_success
+    await harness.reaches(3, "canary")
+    await harness.answers({"1", "3"}.__eq__)
+    assert (await harness.deployment(2))["state"] == "aborted"
 
 
 async def test_a_newer_version_takes_the_place_of_one_paused_before_its_canary(
-    house: DeployerHarness,
+    harness: DeployerHarness,
 ) -> None:
-    await house.register(2, deploy={"approval": {"roles": ["approver"], "within": "0.1s"}})
-    await house.reaches(2, "paused", why="nobody approved in time")
+    await harness.register(2, deploy={"approval": {"roles": ["approver"], "within": "0.1s"}})
+    await harness.reaches(2, "paused", why="nobody approved in time")
 
-    await house.register(3)
+    await harness.register(3)
 
-    await house.reaches(2, "superseded")
-    await house.reaches(3, "canary")
+    await harness.reaches(2, "superseded")
+    await harness.reaches(3, "canary")

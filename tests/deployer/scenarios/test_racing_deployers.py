@@ -24,7 +24,7 @@ from tests.deployer.builders import registered
 from tests.deployer.lifecycle import CAUSE, advance_once, check_invariants
 
 ENVIRONMENT = "production"
-WISH = operator_actions.OperatorRequest("ada", "why not")
+REQUEST = operator_actions.OperatorRequest("ada", "why not")
 VERSIONS = st.integers(1, 3)
 VERDICTS = st.sampled_from(["passed", "passed", "passed", "failed", "inconclusive"])
 Move = tuple[str, int, str]
@@ -71,12 +71,12 @@ class Deployer:
             told = AliasChanged(alias="champion", version=version, by="ada", **names)
             await operator_actions.request_champion(uow, ENVIRONMENT, told)
         elif kind == "undo":
-            await operator_actions.undo(uow, ENVIRONMENT, self._name, WISH)
+            await operator_actions.undo(uow, ENVIRONMENT, self._name, REQUEST)
         elif seen and kind == "work":
             await advance_once(uow, await service.lock_unchanged(uow, seen), what)
         elif seen:
             current = await service.lock_deployment(uow, seen.deployment.id)
-            await operator_actions.ACTIONS[what](uow, current, WISH)
+            await operator_actions.ACTIONS[what](uow, current, REQUEST)
 
 
 def test_two_deployers_side_by_side_keep_one_champion_and_growing_routes(

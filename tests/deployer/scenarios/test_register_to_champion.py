@@ -67,8 +67,8 @@ class Running:
                 await asyncio.sleep(0.05)
 
     async def act(self, deployment: dict[str, Any], action: str) -> httpx.Response:
-        wish = {"by": "ada", "reason": "test"}
-        return await self.api.post(f"/v1/deployments/{deployment['id']}/{action}", json=wish)
+        request = {"by": "ada", "reason": "test"}
+        return await self.api.post(f"/v1/deployments/{deployment['id']}/{action}", json=request)
 
     async def answered(self, version: int, calls: int, errors: int = 0, **more: Any) -> None:
         """The scorer counted this many calls of a version under the present revision."""

@@ -96,7 +96,7 @@ class House:
 
     async def story(self) -> list[str]:
         async with self.database.read() as connection:
-            steps = await Deployments(connection).story(self.record.deployment.id)
+            steps = await Deployments(connection).history(self.record.deployment.id)
         return [str(step.state) for step in steps]
 
 
@@ -120,7 +120,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def house(
+async def harness(
     tmp_path: Path, database_url: str, database: Database, store: DirectoryStore, package: Path
 ) -> AsyncGenerator[House, None]:
     """Version 1 is champion, version 2 is registered."""
@@ -133,28 +133,28 @@ async def house(
     record = await lead_to(database, 2, DeploymentState.RECEIVED, digest=digest, format="onnx")
     # A deployer put to sleep amid a transaction shall not keep its locks for long.
     shared = make_url(database_url).update_query_dict({"idle_in_transaction_session_timeout": "1s"})
-    house = House(tmp_path, shared.render_as_string(False), database, record)
-    yield house
-    for process in house.running:
+    harness = House(tmp_path, shared.render_as_string(False), database, record)
+    yield harness
+    for process in harness.running:
         process.kill()
         process.wait()
 
 
 async def test_a_deployment_survives_the_death_of_each_deployer_that_works_on_it(
-    house: House,
+    harness: House,
 ) -> None:
-    successor = house.start("0", KILLED_AT[0])
+    successor = harness.start("0", KILLED_AT[0])
     for number, failpoint in enumerate([*KILLED_AT[1:], ""], start=1):
         working = successor
-        await until(house.works(working))
-        successor = house.start(str(number), failpoint)
+        await until(harness.works(working))
+        successor = harness.start(str(number), failpoint)
         assert await asyncio.to_thread(working.wait, 60) == -signal.SIGKILL
-    await until(house.is_promoted)
+    await until(harness.is_promoted)
 
-    assert await house.story() == JOURNEY
-    assert await house.told("deployment-finished") == 2
-    assert await house.told("routes-changed") == 4
-    async with house.database.read() as connection:
+    assert await harness.story() == JOURNEY
+    assert await harness.told("deployment-finished") == 2
+    assert await harness.told("routes-changed") == 4
+    async with harness.database.read() as connection:
         records = await Deployments(connection).of_model("production", MODEL_ID)
         row = await RouteRevisions(connection).get("production", MODEL_ID)
     assert [r.deployment.version for r in records if r.deployment.champion] == [2]
@@ -162,14 +162,14 @@ async def test_a_deployment_survives_the_death_of_each_deployer_that_works_on_it
     assert [(arm.version, arm.weight) for arm in row.route.arms] == [(2, 1.0)]
 
 
-async def test_a_deployer_that_wakes_after_the_takeover_changes_nothing(house: House) -> None:
-    sleeper = house.start("sleeper")
-    await until(house.works(sleeper))
+async def test_a_deployer_that_wakes_after_the_takeover_changes_nothing(harness: House) -> None:
+    sleeper = harness.start("sleeper")
+    await until(harness.works(sleeper))
     with asleep(sleeper):
-        other = house.start("other")
-        await until(house.works(other))
-    await until(house.said("sleeper", "deployer.lets-go"))
-    await until(house.is_promoted)
+        other = harness.start("other")
+        await until(harness.works(other))
+    await until(harness.said("sleeper", "deployer.lets-go"))
+    await until(harness.is_promoted)
 
-    assert await house.story() == JOURNEY
-    assert await house.told("deployment-finished") == 2
+    assert await harness.story() == JOURNEY
+    assert await harness.told("deployment-finished") == 2

@@ -24,7 +24,7 @@ from tests.deployer.lifecycle import CAUSE, advance_once, check_invariants
 
 ENVIRONMENT = "production"
 PLACE = (ENVIRONMENT, MODEL_ID)
-WISH = operator_actions.OperatorRequest("ada", "why not")
+REQUEST = operator_actions.OperatorRequest("ada", "why not")
 Work = Callable[[UnitOfWork], Awaitable[object]]
 
 
@@ -59,11 +59,13 @@ class Traffic(RuleBasedStateMachine):
 
     @rule(version=st.integers(1, 4), action=st.sampled_from(sorted(operator_actions.ACTIONS)))
     def somebody_decides(self, version: int, action: str) -> None:
-        self._on(version, lambda uow, record: operator_actions.ACTIONS[action](uow, record, WISH))
+        self._on(
+            version, lambda uow, record: operator_actions.ACTIONS[action](uow, record, REQUEST)
+        )
 
     @rule()
     def somebody_undoes(self) -> None:
-        self._do(lambda uow: operator_actions.undo(uow, ENVIRONMENT, MODEL, WISH))
+        self._do(lambda uow: operator_actions.undo(uow, ENVIRONMENT, MODEL, REQUEST))
 
     @rule(version=st.integers(1, 4))
     def somebody_sets_the_alias(self, version: int) -> None:

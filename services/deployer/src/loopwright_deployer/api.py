@@ -55,8 +55,8 @@ class Endpoints:
         """The newest first; `next` is the `after` of the following page."""
         async with self._database.read() as connection:
             found = await Deployments(connection).page(model, state, limit + 1, after)
-            tending = await describe_owners(connection, found, self._lease)
-        items = [deployment_out(r, tending.get(r.deployment.id)) for r in found[:limit]]
+            owners = await describe_owners(connection, found, self._lease)
+        items = [deployment_out(r, owners.get(r.deployment.id)) for r in found[:limit]]
         following = str(after + limit) if len(found) > limit else None
         return DeploymentsOut(items=items, next=following)
 
@@ -68,7 +68,7 @@ class Endpoints:
         async with self._database.read() as connection:
             deployments = Deployments(connection)
             record = await deployments.get(deployment_id)
-            story = await deployments.story(deployment_id)
+            story = await deployments.history(deployment_id)
             beside = await self._beside(deployments, record)
         done = {step.state for step in story}
         return PlanOut(
@@ -80,22 +80,22 @@ class Endpoints:
         )
 
     async def act(
-        self, deployment_id: DeploymentId, action: ActionName, wish: OperatorRequestIn
+        self, deployment_id: DeploymentId, action: ActionName, request: OperatorRequestIn
     ) -> DeploymentDetailOut:
         """Approve, reject, pause, resume, promote or abort; 409 says what is possible instead."""
         async with self._database.unit_of_work() as uow:
             record = await service.lock_deployment(uow, deployment_id)
             await operator_actions.ACTIONS[action](
-                uow, record, OperatorRequest(wish.by, wish.reason)
+                uow, record, OperatorRequest(request.by, request.reason)
             )
             uow.after_commit.append(self._wake)
         return await self._detail(deployment_id)
 
-    async def undo(self, model: ModelName, wish: OperatorRequestIn) -> DeploymentDetailOut:
+    async def undo(self, model: ModelName, request: OperatorRequestIn) -> DeploymentDetailOut:
         """Back to the previous champion, at once."""
         async with self._database.unit_of_work() as uow:
             undone = await operator_actions.undo(
-                uow, self._environment, model, OperatorRequest(wish.by, wish.reason)
+                uow, self._environment, model, OperatorRequest(request.by, request.reason)
             )
             uow.after_commit.append(self._wake)
         return await self._detail(undone.deployment.id)
@@ -108,11 +108,11 @@ class Endpoints:
     async def _detail(self, deployment_id: str) -> DeploymentDetailOut:
         async with self._database.read() as connection:
             record = await Deployments(connection).get(deployment_id)
-            story = await Deployments(connection).story(deployment_id)
+            story = await Deployments(connection).history(deployment_id)
             deployment = record.deployment
             row = await RouteRevisions(connection).get(deployment.environment, deployment.model_id)
-            tending = await describe_owners(connection, [record], self._lease)
-        return deployment_detail(record, story, row, tending.get(deployment_id))
+            owners = await describe_owners(connection, [record], self._lease)
+        return deployment_detail(record, story, row, owners.get(deployment_id))
 
     @staticmethod
     async def _beside(deployments: Deployments, record: DeploymentRecord) -> int | None:

@@ -19,17 +19,17 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.leases import LEASE, LeaseLostError
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
-from loopwright_deployer.deployments.domain import AWAITS_PERSON, IN_WORKSHOP
+from loopwright_deployer.deployments.domain import AWAITS_PERSON, BEING_STAGED
 from loopwright_deployer.deployments.ownership import owned
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.reconciler import Reconciler
 from loopwright_deployer.staging.runner import StagingRunner
 
 log = structlog.get_logger()
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _IDLE_SECONDS = 2.0
 """Spare processes start when nothing has been going on for so long, also after a start."""
-_MOST_IN_WORKSHOP = 2
+_MAX_BEING_STAGED = 2
 """One is packaged while another is staged; more are left for other replicas to take."""
 
 
@@ -47,14 +47,14 @@ class DeploymentController:
     def __init__(
         self,
         database: Database,
-        workshop: StagingRunner,
+        staging: StagingRunner,
         replicas: TableReader[ReplicaReported],
         lease: timedelta = LEASE,
     ) -> None:
         self._database = database
-        self._workshop = workshop
+        self._staging = staging
         self._replicas = replicas
-        self._driver = Reconciler(database, workshop, replicas, lease)
+        self._reconciler = Reconciler(database, staging, replicas, lease)
         self._changed = asyncio.Event()
         self._work: dict[str, _RunningTask] = {}
         self._busy_at = time.monotonic()
@@ -65,17 +65,17 @@ class DeploymentController:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await asyncio.to_thread(self._workshop.clean)
+        await asyncio.to_thread(self._staging.clean)
         # A verdict before the replicas' reports are read would call them all silent.
         await self._replicas.ready.wait()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_replicas())
             while True:
                 self._changed.clear()
-                await self._look(group)
+                await self._poll(group)
                 await self._sleep()
 
-    async def _look(self, group: asyncio.TaskGroup) -> None:
+    async def _poll(self, group: asyncio.TaskGroup) -> None:
         """A task for every deployment that is free, and none for one that has ended."""
         try:
             async with self._database.read() as connection:
@@ -97,15 +97,15 @@ class DeploymentController:
         if any(_needs_work(record) for record in records):
             self._busy_at = time.monotonic()
         elif time.monotonic() - self._busy_at > _IDLE_SECONDS:
-            await self._workshop.prepare()
+            await self._staging.warm_up()
 
     def _free(self, records: Sequence[DeploymentRecord], taken: set[str]) -> list[DeploymentRecord]:
         """What nobody works on; of long work no more than there is room for."""
         now = clock.now()
-        due = [record for record in records if not record.deployment.rests(now)]
-        long = [r.deployment.id for r in due if r.deployment.state in IN_WORKSHOP]
+        due = [record for record in records if not record.deployment.is_postponed(now)]
+        long = [r.deployment.id for r in due if r.deployment.state in BEING_STAGED]
         waiting = [one for one in long if one not in taken and one not in self._work]
-        room = _MOST_IN_WORKSHOP - sum(one in self._work for one in long)
+        room = _MAX_BEING_STAGED - sum(one in self._work for one in long)
         others = taken | self._work.keys() | set(waiting[max(room, 0) :])
         return [record for record in due if record.deployment.id not in others]
 
@@ -113,9 +113,9 @@ class DeploymentController:
         deployment, moved = record.deployment, False
         try:
             if deployment.state in AWAITS_PERSON:
-                moved = await self._driver.glance(record)
+                moved = await self._reconciler.check_once(record)
             else:
-                moved = await self._driver.drive(deployment.id, again)
+                moved = await self._reconciler.reconcile(deployment.id, again)
         except (LeaseLostError, UnavailableError) as error:
             log.warning("deployer.lets-go", deployment=deployment.id, why=str(error))
         except Exception:
@@ -131,7 +131,7 @@ class DeploymentController:
     async def _sleep(self) -> None:
         """Deadlines, silent replicas and what other deployers did come without a wake."""
         try:
-            async with asyncio.timeout(_LOOK_SECONDS):
+            async with asyncio.timeout(_POLL_SECONDS):
                 await self._changed.wait()
         except TimeoutError:
             return
@@ -145,4 +145,4 @@ class DeploymentController:
 
 def _needs_work(record: DeploymentRecord) -> bool:
     deployment = record.deployment
-    return deployment.state not in AWAITS_PERSON and not deployment.rests(clock.now())
+    return deployment.state not in AWAITS_PERSON and not deployment.is_postponed(clock.now())

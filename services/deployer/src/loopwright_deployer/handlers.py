@@ -55,13 +55,13 @@ class Lifecycle:
     async def _name(self, uow: UnitOfWork, told: AliasChanged) -> None:
         place = (self._environment, told.model_id)
         await service.lock_model(uow, *place)
-        await ModelAliases(uow.connection, *place).put(told.alias, told.version)
+        await ModelAliases(uow.connection, *place).set_version(told.alias, told.version)
         await route_revisions.publish_aliases(uow, *place)
 
     async def on_serving_measured(self, event: Event[ServingMeasured], uow: UnitOfWork) -> None:
         if event.data.environment != self._environment:
             return
-        await CanaryCounters(uow.connection).take(event.data)
+        await CanaryCounters(uow.connection).merge(event.data)
         uow.after_commit.append(self._wake)
 
 

@@ -30,13 +30,13 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     database = await Database.open(settings.database_url, "deployer", MIGRATIONS)
     stack.push_async_callback(database.close)
     stack.enter_context(settings.own_directory())
-    workshop = StagingRunner(settings, open_store(settings.artifacts_url))
-    stack.push_async_callback(workshop.close)
+    staging = StagingRunner(settings, open_store(settings.artifacts_url))
+    stack.push_async_callback(staging.close)
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)
     lease = timedelta(seconds=settings.lease_seconds)
-    worker = DeploymentController(database, workshop, replicas, lease)
-    upkeep = RouteReconciliation(database, bus, replicas)
+    worker = DeploymentController(database, staging, replicas, lease)
+    reconciliation = RouteReconciliation(database, bus, replicas)
     lifecycle = Lifecycle(settings.environment, worker.wake)
     consumers = [
         Consumer("deployer.lifecycle", lifecycle.handlers(), database, bus, metrics),
@@ -55,7 +55,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
             *delivery_loops(database, bus, metrics, consumers),
             replicas.run,
             worker.run,
-            upkeep.run,
+            reconciliation.run,
         ],
     )
 

@@ -41,49 +41,51 @@ class OperatorRequest:
 Action = Callable[[UnitOfWork, DeploymentRecord, OperatorRequest], Awaitable[object]]
 
 
-async def approve(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
+async def approve(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
     require_state(record.deployment, frozenset({DeploymentState.APPROVAL}), "approve")
     moved = transition(
-        record.deployment, DeploymentState.VALIDATED, f"approved by {wish}", clock.now()
+        record.deployment, DeploymentState.VALIDATED, f"approved by {request}", clock.now()
     )
-    await service.save_state(uow, record, replace(moved, approved=True), wish.by)
+    await service.save_state(uow, record, replace(moved, approved=True), request.by)
 
 
-async def reject(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
+async def reject(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
     require_state(record.deployment, BEFORE_CANARY, "reject")
     if record.deployment.carries_traffic:
         raise ConflictError("it has traffic already: abort takes it out of the route")
-    await service.reject(uow, record, f"rejected by {wish}", wish.by)
+    await service.reject(uow, record, f"rejected by {request}", request.by)
 
 
-async def pause(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
+async def pause(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
     require_state(record.deployment, PAUSABLE, "pause")
-    await transitions.pause(uow, record, f"paused by {wish}", wish.by)
+    await transitions.pause(uow, record, f"paused by {request}", request.by)
 
 
-async def resume(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
+async def resume(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
     """Go on where it stood; a canary gets its whole time anew."""
     require_state(record.deployment, frozenset({DeploymentState.PAUSED}), "resume")
     canary = record.deployment.paused_from is DeploymentState.CANARY
     deadline = clock.now() + record.policy.canary.max_time if canary else None
     to = DeploymentState.CANARY if canary else DeploymentState.VALIDATED
-    await service.advance(uow, record, to, f"resumed by {wish}", by=wish.by, deadline=deadline)
+    await service.advance(
+        uow, record, to, f"resumed by {request}", by=request.by, deadline=deadline
+    )
 
 
-async def promote(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
+async def promote(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
     """Skip what is left of the gates and the canary, never staging."""
     require_state(record.deployment, PROMOTABLE, "promote")
     require_staged(record.deployment)
     await _require_no_other_traffic(uow, record)
-    await transitions.promote(uow, record, f"promoted by {wish}", wish.by)
+    await transitions.promote(uow, record, f"promoted by {request}", request.by)
 
 
-async def abort(uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest) -> None:
+async def abort(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
     """End it now; a canary leaves the route at once."""
     require_state(record.deployment, IN_FLIGHT, "abort")
     had_traffic = record.deployment.carries_traffic
     moved = await service.advance(
-        uow, record, DeploymentState.ABORTED, f"aborted by {wish}", by=wish.by
+        uow, record, DeploymentState.ABORTED, f"aborted by {request}", by=request.by
     )
     if had_traffic:
         await transitions.withdraw_traffic(uow, moved)
@@ -101,7 +103,7 @@ ACTIONS: Mapping[str, Action] = {
 
 
 async def undo(
-    uow: UnitOfWork, environment: str, model: str, wish: OperatorRequest
+    uow: UnitOfWork, environment: str, model: str, request: OperatorRequest
 ) -> DeploymentRecord:
     """Back to the champion before this one, at once; whatever has a canary share is aborted."""
     deployments = Deployments(uow.connection)
@@ -115,10 +117,10 @@ async def undo(
         raise ConflictError(f"{model} has no former champion to go back to")
     for record in records:
         if record.deployment.carries_traffic:
-            await abort(uow, record, wish)
-    why = f"undone by {wish}; back to version {former[0].deployment.version}"
-    undone = await service.advance(uow, champion, DeploymentState.ROLLED_BACK, why, by=wish.by)
-    await deployments.restore(former[0].deployment)
+            await abort(uow, record, request)
+    why = f"undone by {request}; back to version {former[0].deployment.version}"
+    undone = await service.advance(uow, champion, DeploymentState.ROLLED_BACK, why, by=request.by)
+    await deployments.set_champion(former[0].deployment)
     await transitions.withdraw_traffic(uow, undone)
     return await transitions.emit_rolled_back(uow, undone, former[0].deployment.version)
 
@@ -128,7 +130,7 @@ async def request_champion(uow: UnitOfWork, environment: str, told: AliasChanged
 
     NotFoundError while the version has not been heard of, so that its event may still come.
     """
-    wish = OperatorRequest(told.by, f"alias {CHAMPION} set to version {told.version}")
+    request = OperatorRequest(told.by, f"alias {CHAMPION} set to version {told.version}")
     await service.lock_model(uow, environment, told.model_id)
     records = await Deployments(uow.connection).of_model(environment, told.model_id)
     mine = [r for r in records if r.deployment.version == told.version]
@@ -139,34 +141,34 @@ async def request_champion(uow: UnitOfWork, environment: str, told: AliasChanged
     if deployment.champion or deployment.state is DeploymentState.PROMOTING:
         return
     if deployment.state not in IN_FLIGHT:
-        await _start_new_attempt(uow, record, wish)
+        await _start_new_attempt(uow, record, request)
     elif deployment.staged:
-        await promote(uow, record, wish)
+        await promote(uow, record, request)
     else:
-        await service.save_state(uow, record, replace(deployment, forced=str(wish)), wish.by)
+        await service.save_state(uow, record, replace(deployment, forced=str(request)), request.by)
 
 
 async def _start_new_attempt(
-    uow: UnitOfWork, record: DeploymentRecord, wish: OperatorRequest
+    uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest
 ) -> None:
     """A new attempt of a version whose deployment has ended, straight to champion once staged."""
     old = record.deployment
     if old.state is DeploymentState.REJECTED and not old.staged:
-        log.warning("deployer.refused", version=old.subject, wish=str(wish), why=old.why)
+        log.warning("deployer.refused", version=old.subject, request=str(request), why=old.why)
         return
     fresh = service.new_record(record.registered, old.environment, record.cause, old.attempt + 1)
     deployment = replace(
         fresh.deployment,
-        forced=str(wish),
-        why=f"wanted by {wish}",
+        forced=str(request),
+        why=f"wanted by {request}",
         staged=old.staged,
         served=old.served,
     )
     again = replace(fresh, deployment=deployment, checks=record.checks, report=record.report)
-    await Deployments(uow.connection).add(again)
-    await Deployments(uow.connection).note(deployment, wish.by)
+    await Deployments(uow.connection).insert(again)
+    await Deployments(uow.connection).append_history(deployment, request.by)
     if old.staged:
-        await service.advance(uow, again, DeploymentState.VALIDATED, deployment.why, by=wish.by)
+        await service.advance(uow, again, DeploymentState.VALIDATED, deployment.why, by=request.by)
 
 
 async def _require_no_other_traffic(uow: UnitOfWork, record: DeploymentRecord) -> None:

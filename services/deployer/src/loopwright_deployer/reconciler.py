@@ -14,7 +14,7 @@ from loopwright_common.database.leases import Lease, LeaseLostError
 from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_common.observability import tracing
-from loopwright_deployer.deployments.domain import MOVES_ALONE, DeploymentState
+from loopwright_deployer.deployments.domain import AUTOMATIC, DeploymentState
 from loopwright_deployer.deployments.ownership import lease_name
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.staging.runner import StagingRunner
@@ -33,21 +33,21 @@ class Reconciler:
     def __init__(
         self,
         database: Database,
-        workshop: StagingRunner,
+        staging: StagingRunner,
         replicas: TableReader[ReplicaReported],
         length: timedelta,
     ) -> None:
         """`length` is how long after a replica's death another goes on with its deployments."""
         self._database = database
-        self._workshop = workshop
+        self._staging = staging
         self._replicas = replicas
         self._length = length
 
-    async def glance(self, record: DeploymentRecord) -> bool:
+    async def check_once(self, record: DeploymentRecord) -> bool:
         """Do what is due of a deployment that awaits a person; whether it moved."""
         return await self._try(self._steps(None), record)
 
-    async def drive(self, deployment_id: str, again: asyncio.Event) -> bool:
+    async def reconcile(self, deployment_id: str, again: asyncio.Event) -> bool:
         """Work on the deployment until it ends, awaits a person or rests; False if another does.
 
         `again` tells that something may have changed. LeaseLostError once another may take over.
@@ -67,7 +67,7 @@ class Reconciler:
             again.clear()
             record = await self._now(deployment_id)
             deployment = record.deployment
-            if deployment.state not in MOVES_ALONE or deployment.rests(clock.now()):
+            if deployment.state not in AUTOMATIC or deployment.is_postponed(clock.now()):
                 return
             if not await self._try(steps, record):
                 await again.wait()
@@ -103,7 +103,7 @@ class Reconciler:
     async def _rest(self, steps: DeploymentSteps, record: DeploymentRecord, fault: str) -> None:
         """Say what is in the way, and rest a moment."""
         try:
-            await steps.explain(record, f"tries again: {fault}")
+            await steps.explain_wait(record, f"tries again: {fault}")
         except LeaseLostError:
             raise
         except (UnavailableError, ConflictError) as error:
@@ -111,7 +111,7 @@ class Reconciler:
         await asyncio.sleep(_RETRY_SECONDS)
 
     def _steps(self, lease: Lease | None) -> DeploymentSteps:
-        return DeploymentSteps(self._database, self._workshop, self._replicas, lease)
+        return DeploymentSteps(self._database, self._staging, self._replicas, lease)
 
 
 def _traced(record: DeploymentRecord) -> AbstractContextManager[object]:

@@ -92,12 +92,12 @@ class PlanOut(BaseModel):
     steps: list[PlannedStepOut]
 
 
-def deployment_out(record: DeploymentRecord, tending: str | None) -> DeploymentOut:
-    return DeploymentOut.model_validate(_fields(record, tending))
+def deployment_out(record: DeploymentRecord, owners: str | None) -> DeploymentOut:
+    return DeploymentOut.model_validate(_fields(record, owners))
 
 
 def deployment_detail(
-    record: DeploymentRecord, story: list[HistoryEntry], row: RouteRow | None, tending: str | None
+    record: DeploymentRecord, story: list[HistoryEntry], row: RouteRow | None, owners: str | None
 ) -> DeploymentDetailOut:
     steps = [
         DeploymentStepOut(number=s.number, state=s.state, why=s.why, by=s.by, at=s.at)
@@ -105,7 +105,7 @@ def deployment_detail(
     ]
     route = route_out(row) if row else None
     return DeploymentDetailOut.model_validate(
-        {**_fields(record, tending), "policy": record.policy, "steps": steps, "route": route}
+        {**_fields(record, owners), "policy": record.policy, "steps": steps, "route": route}
     )
 
 
@@ -122,7 +122,7 @@ def route_out(row: RouteRow) -> RouteOut:
     )
 
 
-def _fields(record: DeploymentRecord, tending: str | None) -> dict[str, object]:
+def _fields(record: DeploymentRecord, owners: str | None) -> dict[str, object]:
     deployment = record.deployment
     shared = set(DeploymentOut.model_fields) & set(type(deployment).__slots__)
     canary = (
@@ -131,7 +131,7 @@ def _fields(record: DeploymentRecord, tending: str | None) -> dict[str, object]:
     )
     return {
         **{name: getattr(deployment, name) for name in shared},
-        "why": "; ".join(part for part in (deployment.why, deployment.waits, tending) if part),
+        "why": "; ".join(part for part in (deployment.why, deployment.waits, owners) if part),
         "canary_step": deployment.step if canary else None,
         "checks": list(record.checks),
         "report": record.report,

@@ -46,13 +46,13 @@ class DeploymentSteps:
     def __init__(
         self,
         database: Database,
-        workshop: StagingRunner,
+        staging: StagingRunner,
         replicas: TableReader[ReplicaReported],
         lease: Lease | None,
     ) -> None:
         """Without the deployment's `lease` only for steps that are a single transaction."""
         self._database = database
-        self._workshop = workshop
+        self._staging = staging
         self._replicas = replicas
         self._lease = lease
         self.by_state: Mapping[DeploymentState, StepFunction] = {
@@ -75,10 +75,10 @@ class DeploymentSteps:
 
     async def _package(self, record: DeploymentRecord) -> bool:
         champion = await self._champion(record)
-        await self._workshop.expect_staging(scorers=2 if champion else 1)
+        await self._staging.expect_staging(scorers=2 if champion else 1)
         try:
             require_redacted_inputs(record)
-            done = await self._workshop.package(record)
+            done = await self._staging.package(record)
         except TransientError as error:
             return await self._postpone(record, str(error))
         except (InvalidError, CorruptError) as error:
@@ -91,12 +91,12 @@ class DeploymentSteps:
     async def _stage(self, record: DeploymentRecord) -> bool:
         champion = await self._champion(record)
         try:
-            checks = await self._workshop.stage(record, champion)
+            checks = await self._staging.stage(record, champion)
         except TransientError as error:
             return await self._postpone(record, str(error))
         except (InvalidError, CorruptError) as error:
             return await self._reject(record, f"the staging scorer does not serve it: {error}")
-        report = await self._workshop.report(record, checks)
+        report = await self._staging.report(record, checks)
         failpoint("deployer.staged")
         async with self._writing(record) as (uow, current):
             await service.finish_staging(uow, current, checks, report)
@@ -118,7 +118,7 @@ class DeploymentSteps:
     async def _postpone(self, record: DeploymentRecord, fault: str) -> bool:
         log.warning("deployer.postpones", deployment=record.deployment.id, error=fault)
         async with self._writing(record) as (uow, current):
-            await service.postpone(uow, current, fault, self._workshop.outage_limit)
+            await service.postpone(uow, current, fault, self._staging.outage_limit)
         return True
 
     async def _enter(self, record: DeploymentRecord) -> bool:
@@ -138,7 +138,7 @@ class DeploymentSteps:
             record.policy, record.deployment.step, await self._evidence(record)
         )
         if decision.action == "wait":
-            return await self.explain(record, decision.why)
+            return await self.explain_wait(record, decision.why)
         async with self._writing(record) as (uow, current):
             judged = replace(current, checks=_merge_checks(current.checks, decision.checks))
             if decision.action == "advance":
@@ -171,7 +171,7 @@ class DeploymentSteps:
             row = await RouteRevisions(connection).get(deployment.environment, deployment.model_id)
         answer = self._acknowledgement(record, row)
         if not (answer.complete or answer.problem):
-            return await self.explain(record, answer.why)
+            return await self.explain_wait(record, answer.why)
         async with self._writing(record) as (uow, current):
             if answer.problem is None:
                 await transitions.complete_promotion(uow, current)
@@ -187,7 +187,7 @@ class DeploymentSteps:
             row = await RouteRevisions(connection).get(*place)
             revisions = await RouteRevisions(connection).revisions_of(deployment.id)
             champion = await Deployments(connection).champion(*place)
-            counters = await CanaryCounters(connection).of(*place)
+            counters = await CanaryCounters(connection).of_model(*place)
         other = champion.deployment.version if champion else 0
         return CanaryEvidence(
             steps=[count_step(counters, r, deployment.version, other) for r in revisions],
@@ -210,11 +210,11 @@ class DeploymentSteps:
         reports = [event.data for event in self._replicas.rows.values()]
         return acknowledgement(wanted, reports, clock.now())
 
-    async def explain(self, record: DeploymentRecord, waits: str) -> bool:
+    async def explain_wait(self, record: DeploymentRecord, waits: str) -> bool:
         """Note what the deployment waits for; False, since it has not moved."""
         if waits != record.deployment.waits:
             async with self._writing(record) as (uow, current):
-                await Deployments(uow.connection).explain(current.deployment, waits)
+                await Deployments(uow.connection).set_waiting_reason(current.deployment, waits)
         return False
 
     @asynccontextmanager

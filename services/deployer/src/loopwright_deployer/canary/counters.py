@@ -18,7 +18,7 @@ class CanaryCounters:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def take(self, told: ServingMeasured) -> None:
+    async def merge(self, told: ServingMeasured) -> None:
         """Merge by maximum: loss, repetition and disorder of reports do no harm."""
         counted = CounterKey(told.replica, told.epoch, told.revision, told.version)
         place = {"environment": told.environment, "model_id": told.model_id, **counted._asdict()}
@@ -30,14 +30,14 @@ class CanaryCounters:
         changed = sa.update(counters).where(*_same(place))
         await self._connection.execute(changed.values(_values(merge_reports(old, _counter(told)))))
 
-    async def of(self, environment: str, model_id: str) -> dict[CounterKey, CallCounter]:
+    async def of_model(self, environment: str, model_id: str) -> dict[CounterKey, CallCounter]:
         query = sa.select(counters).where(
             counters.c.environment == environment, counters.c.model_id == model_id
         )
         rows = (await self._connection.execute(query)).all()
         return {CounterKey(r.replica, r.epoch, r.revision, r.version): _stored(r) for r in rows}
 
-    async def forget_before(self, environment: str, model_id: str, revision: int) -> None:
+    async def delete_before(self, environment: str, model_id: str, revision: int) -> None:
         """Drop counters of revisions that no verdict looks at any more."""
         await self._connection.execute(
             sa.delete(counters).where(

@@ -18,7 +18,7 @@ class ModelAliases:
         rows = (await self._connection.execute(query.order_by(aliases.c.alias))).all()
         return {row.alias: row.version for row in rows}
 
-    async def put(self, alias: str, version: int | None) -> None:
+    async def set_version(self, alias: str, version: int | None) -> None:
         """Move the alias, or with None remove it."""
         if version is None:
             gone = sa.delete(aliases).where(*self._mine(), aliases.c.alias == alias)

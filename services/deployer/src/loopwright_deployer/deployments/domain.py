@@ -50,9 +50,9 @@ BEFORE_CANARY = frozenset(
 PROMOTABLE = frozenset({_S.VALIDATED, _S.APPROVAL, _S.CANARY, _S.PAUSED})
 PAUSABLE = frozenset({_S.VALIDATED, _S.APPROVAL, _S.CANARY})
 AWAITS_PERSON = frozenset({_S.APPROVAL, _S.PAUSED})
-MOVES_ALONE = IN_FLIGHT - AWAITS_PERSON
+AUTOMATIC = IN_FLIGHT - AWAITS_PERSON
 CARRIES_TRAFFIC = frozenset({_S.CANARY, _S.PROMOTING})
-IN_WORKSHOP = frozenset({_S.RECEIVED, _S.PACKAGING, _S.STAGING})
+BEING_STAGED = frozenset({_S.RECEIVED, _S.PACKAGING, _S.STAGING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Deployment:
 
     `why` says how it came into its state, `waits` what it waits for there. `step` counts canary
     steps from 0; `deadline` is the timer of the present state; a paused deployment remembers in
-    `paused_from` where it stood; `forced` is the wish of a person to go live right after staging.
+    `paused_from` where it stood; `forced` is who asked that it go live right after staging.
     While something outside is away, since `failing_since`, nobody works on it before `retry_at`.
     """
 
@@ -116,11 +116,11 @@ class Deployment:
     def supersedable(self) -> bool:
         return self.state in BEFORE_CANARY and not self.carries_traffic
 
-    def rests(self, now: datetime) -> bool:
+    def is_postponed(self, now: datetime) -> bool:
         """Whether the time of its next try is still to come."""
         return self.retry_at is not None and now < self.retry_at
 
-    def stays_as(self, seen: "Deployment") -> bool:
+    def is_unchanged_since(self, seen: "Deployment") -> bool:
         """Whether it has not moved since it was `seen`, not even away and back."""
         moved = self.state is not seen.state or self.step != seen.step
         return not moved and self.state_since == seen.state_since

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common import clock
 from loopwright_common.database import leases
 from loopwright_common.database.leases import Holding
-from loopwright_deployer.deployments.domain import MOVES_ALONE
+from loopwright_deployer.deployments.domain import AUTOMATIC
 from loopwright_deployer.deployments.repository import DeploymentRecord
 
 
@@ -28,7 +28,7 @@ async def describe_owners(
     """By deployment, who works on it; on SQLite there is but one deployer to tell of."""
     if connection.dialect.name == "sqlite":
         return {}
-    moving = [r.deployment.id for r in records if r.deployment.state in MOVES_ALONE]
+    moving = [r.deployment.id for r in records if r.deployment.state in AUTOMATIC]
     held = await _holdings(connection, moving)
     return {one: describe_owner(holding, length) for one, holding in held.items()}
 

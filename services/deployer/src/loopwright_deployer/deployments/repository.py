@@ -55,12 +55,12 @@ class Deployments:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, record: DeploymentRecord) -> bool:
+    async def insert(self, record: DeploymentRecord) -> bool:
         """False when this attempt is there already."""
         row = {"id": record.deployment.id, **_values(record)}
         return await upsert(self._connection, deployments, row)
 
-    async def save(self, record: DeploymentRecord, was: Deployment) -> None:
+    async def update(self, record: DeploymentRecord, was: Deployment) -> None:
         """ConflictError when the deployment is no longer in the state it was read in."""
         same = (
             deployments.c.id == was.id,
@@ -70,19 +70,19 @@ class Deployments:
         if not await self._update(same, _values(record)):
             raise ConflictError(f"{was.subject} left state {was.state} meanwhile; look again")
 
-    async def follow(self, deployment_id: str, cause: Cause) -> None:
+    async def set_cause(self, deployment_id: str, cause: Cause) -> None:
         """What happens to the deployment from now on follows from `cause`."""
         await self._update([deployments.c.id == deployment_id], {"cause": cause.to_json()})
 
-    async def retire(self, deployment: Deployment) -> None:
+    async def remove_champion(self, deployment: Deployment) -> None:
         """The deployment's version is champion no more; its promotion stays on record."""
         await self._update([deployments.c.id == deployment.id], {"champion": False})
 
-    async def restore(self, deployment: Deployment) -> None:
+    async def set_champion(self, deployment: Deployment) -> None:
         """The deployment's version is champion again."""
         await self._update([deployments.c.id == deployment.id], {"champion": True})
 
-    async def explain(self, deployment: Deployment, waits: str) -> None:
+    async def set_waiting_reason(self, deployment: Deployment, waits: str) -> None:
         """What the deployment waits for in its present state."""
         if waits != deployment.waits:
             await self._update([deployments.c.id == deployment.id], {"waits": waits})
@@ -92,7 +92,7 @@ class Deployments:
         values = {**asdict(outage), "waits": waits}
         await self._update([deployments.c.id == deployment.id], values)
 
-    async def note(self, deployment: Deployment, by: str | None) -> None:
+    async def append_history(self, deployment: Deployment, by: str | None) -> None:
         """Append the present state to the deployment's story."""
         mine = steps.c.deployment_id == deployment.id
         number = await self._connection.scalar(sa.select(sa.func.count()).where(mine)) or 0
@@ -107,7 +107,7 @@ class Deployments:
             )
         )
 
-    async def story(self, deployment_id: str) -> list[HistoryEntry]:
+    async def history(self, deployment_id: str) -> list[HistoryEntry]:
         query = sa.select(steps).where(steps.c.deployment_id == deployment_id)
         rows = (await self._connection.execute(query.order_by(steps.c.number))).all()
         return [HistoryEntry(r.number, DeploymentState(r.state), r.why, r.by, r.at) for r in rows]

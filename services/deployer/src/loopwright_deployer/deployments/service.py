@@ -44,7 +44,7 @@ async def lock_deployment(uow: UnitOfWork, deployment_id: str) -> DeploymentReco
 async def lock_unchanged(uow: UnitOfWork, seen: DeploymentRecord) -> DeploymentRecord:
     """As `held`; ConflictError when the deployment has moved since it was seen."""
     record = await lock_deployment(uow, seen.deployment.id)
-    if not record.deployment.stays_as(seen.deployment):
+    if not record.deployment.is_unchanged_since(seen.deployment):
         raise ConflictError(f"{seen.deployment.subject} left {seen.deployment.state} meanwhile")
     return record
 
@@ -56,9 +56,9 @@ async def start_deployment(
     await lock_model(uow, environment, registered.model_id)
     record = new_record(registered, environment, cause, attempt=1)
     deployments = Deployments(uow.connection)
-    if not await deployments.add(record):
+    if not await deployments.insert(record):
         return
-    await deployments.note(record.deployment, None)
+    await deployments.append_history(record.deployment, None)
     failpoint("deployer.received")
     others = await deployments.of_model(environment, registered.model_id)
     newer = [r.deployment.version for r in others if r.deployment.version > registered.version]
@@ -108,8 +108,8 @@ async def save_state(
     """Keep a changed deployment and add it to its story."""
     changed = replace(record, deployment=deployment)
     deployments = Deployments(uow.connection)
-    await deployments.save(changed, record.deployment)
-    await deployments.note(deployment, by)
+    await deployments.update(changed, record.deployment)
+    await deployments.append_history(deployment, by)
     failpoint(f"deployer.{deployment.state}")
     return changed
 
@@ -127,7 +127,7 @@ async def emit_event(
         identity=f"deployment/{deployment.id}/{clock.to_text(deployment.state_since)}",
     )
     followed = replace(record, cause=Cause.of(event))
-    await Deployments(uow.connection).follow(deployment.id, followed.cause)
+    await Deployments(uow.connection).set_cause(deployment.id, followed.cause)
     return followed
 
 

@@ -44,12 +44,12 @@ class RouteReconciliation:
         await self._replicas.ready.wait()
         while True:
             try:
-                await self.look()
+                await self.reconcile_once()
             except UnavailableError as error:
-                log.warning("upkeep.paused", error=str(error))
+                log.warning("reconciliation.paused", error=str(error))
             await asyncio.sleep(_EVERY_SECONDS)
 
-    async def look(self) -> None:
+    async def reconcile_once(self) -> None:
         await self._forget_silent()
         async with self._database.read() as connection:
             rows = await RouteRevisions(connection).all()

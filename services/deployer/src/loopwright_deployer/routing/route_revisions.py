@@ -86,8 +86,8 @@ async def _next_revision(
 
 
 async def _save_and_emit(uow: UnitOfWork, row: RouteRow, cause: Cause) -> None:
-    await RouteRevisions(uow.connection).put(row)
-    await CanaryCounters(uow.connection).forget_before(
+    await RouteRevisions(uow.connection).save(row)
+    await CanaryCounters(uow.connection).delete_before(
         row.environment, row.model_id, row.route.revision
     )
     failpoint("deployer.routed")

@@ -48,7 +48,7 @@ class RouteRevisions:
         rows = (await self._connection.execute(sa.select(routes).order_by(routes.c.model))).all()
         return [_route_row(row) for row in rows]
 
-    async def put(self, row: RouteRow) -> None:
+    async def save(self, row: RouteRow) -> None:
         """ConflictError unless its revision is higher than that of the route there is."""
         values = {
             "environment": row.environment,

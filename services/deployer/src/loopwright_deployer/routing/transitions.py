@@ -36,7 +36,7 @@ async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
     others = await Deployments(uow.connection).of_model(deployment.environment, deployment.model_id)
     busy = next((r.deployment for r in others if _in_the_way(r.deployment, deployment)), None)
     if busy is not None:
-        await Deployments(uow.connection).explain(deployment, _what_ends_the_wait(busy))
+        await Deployments(uow.connection).set_waiting_reason(deployment, _what_ends_the_wait(busy))
         return False
     champion = next((r for r in others if r.deployment.champion), None)
     if champion is None:
@@ -97,7 +97,7 @@ async def complete_promotion(uow: UnitOfWork, record: DeploymentRecord) -> None:
     deployment = record.deployment
     champion = await deployments.champion(deployment.environment, deployment.model_id)
     if champion is not None:
-        await deployments.retire(champion.deployment)
+        await deployments.remove_champion(champion.deployment)
     now = clock.now()
     moved = transition(deployment, DeploymentState.PROMOTED, deployment.why, now)
     promoted = await save_state(uow, record, replace(moved, promoted_at=now))

@@ -83,7 +83,7 @@ def _each(
 
 def check_schema(scoring: ScorerClient, spec: ServingSpec) -> Check:
     """The metadata shows the signature's inputs, the task's outputs and the classes."""
-    described = scoring.described
+    described = scoring.metadata
     if spec.columns is not None:
         wanted = {column.name: DATATYPES[column.type] for column in spec.columns}
         found = {name: datatype for name, (datatype, _) in described.inputs.items()}

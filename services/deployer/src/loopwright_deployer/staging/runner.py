@@ -61,19 +61,19 @@ class StagingRunner:
         """Remove what a killed process left behind."""
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    async def prepare(self) -> None:
+    async def warm_up(self) -> None:
         """Have a spare of each waiting; call it when nothing else is going on."""
         wanted = 1 if self._spares else 0
-        await self._scorers.keep(wanted)
-        await self._packaging.keep(wanted)
+        await self._scorers.resize(wanted)
+        await self._packaging.resize(wanted)
 
     async def expect_staging(self, scorers: int) -> None:
         """Have the staging scorers do their imports while the version is packaged."""
-        await self._scorers.keep(scorers)
+        await self._scorers.resize(scorers)
 
     async def close(self) -> None:
-        await self._scorers.keep(0)
-        await self._packaging.keep(0)
+        await self._scorers.resize(0)
+        await self._packaging.resize(0)
         await asyncio.to_thread(self.clean)
 
     async def package(self, record: DeploymentRecord) -> PackagedVersion:
@@ -147,13 +147,13 @@ class StagingRunner:
         return (await self._store.put(json.dumps(content, indent=1).encode())).digest
 
     async def _pack(self, job: dict[str, Any]) -> dict[str, str]:
-        process = await self._packaging.take()
+        process = await self._packaging.acquire()
         try:
             answer: dict[str, str] = await send_job(process, job, self._limit)
         except TransientError:
             raise
         except UnavailableError as error:
-            words = self._packaging.last_words()
+            words = self._packaging.stderr_tail()
             raise InvalidError(f"packaging failed: {error}; it said: {words}") from None
         finally:
             await kill(process)

@@ -45,10 +45,10 @@ class ScorerClient:
     def __init__(self, url: str, model: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False)
         self._path = f"/v2/models/{quote(model, safe='')}"
-        self.described = ScorerMetadata({}, {}, None)
+        self.metadata = ScorerMetadata({}, {}, None)
 
     def __enter__(self) -> Self:
-        self.described = self._describe()
+        self.metadata = self._describe()
         return self
 
     def __exit__(
@@ -100,7 +100,7 @@ class ScorerClient:
     def _input(
         self, name: str, values: list[Any], datatypes: dict[str, str] | None
     ) -> dict[str, Any]:
-        datatype, shape = self.described.inputs.get(name, ("BYTES", [-1]))
+        datatype, shape = self.metadata.inputs.get(name, ("BYTES", [-1]))
         return {
             "name": name,
             "datatype": (datatypes or {}).get(name, datatype),

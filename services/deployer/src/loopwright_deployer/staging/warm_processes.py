@@ -34,7 +34,7 @@ class WarmProcessPool:
         self._log = log
         self._waiting: list[asyncio.subprocess.Process] = []
 
-    async def keep(self, wanted: int) -> None:
+    async def resize(self, wanted: int) -> None:
         """Have this many waiting: start what lacks, end what is too many."""
         self._waiting = [one for one in self._waiting if one.returncode is None]
         while len(self._waiting) > wanted:
@@ -42,7 +42,7 @@ class WarmProcessPool:
         while len(self._waiting) < wanted:
             self._waiting.append(await self._start())
 
-    async def take(self) -> asyncio.subprocess.Process:
+    async def acquire(self) -> asyncio.subprocess.Process:
         """The one that waits longest, or a process that begins its imports now."""
         while self._waiting:
             taken = self._waiting.pop(0)
@@ -50,7 +50,7 @@ class WarmProcessPool:
                 return taken
         return await self._start()
 
-    def last_words(self) -> str:
+    def stderr_tail(self) -> str:
         """The end of what such processes wrote to standard error."""
         if not self._log.exists():
             return ""
@@ -115,7 +115,7 @@ async def staging_scorer(
 
     `environments` has those that packages run on which need other Python packages.
     """
-    process = await spare.take()
+    process = await spare.acquire()
     try:
         job: dict[str, Any] = {"package": str(package), "model": model, "version": version}
         if environments is not None:
