@@ -14,9 +14,9 @@ from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.events import Check, Dataset
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_deployer.packaging.build import PackagingJob, build_package
-from loopwright_deployer.staging.checks import Staged, StagedVersion, run_checks
-from loopwright_deployer.staging.holdout import Holdout, check_holdout, read_holdout, skipped
-from loopwright_deployer.staging.scorer_client import ScorerClient
+from loopwright_deployer.staging.checks.holdout import Holdout, check_holdout, read_holdout, skipped
+from loopwright_deployer.staging.checks.runner import Staged, StagedVersion, run_checks
+from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from loopwright_deployer.staging.warm_processes import SCORER, WarmProcessPool, staging_scorer
 from tests.deployer.builders import COLUMNS, customers, pipeline, skops_package, with_example
 

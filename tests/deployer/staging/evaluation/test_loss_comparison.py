@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from loopwright_deployer.staging.holdout import class_indices
-from loopwright_deployer.staging.loss_comparison import classifier_losses, compare_losses
+from loopwright_deployer.staging.checks.holdout import class_indices
+from loopwright_deployer.staging.evaluation.loss_comparison import classifier_losses, compare_losses
 
 
 def losses(seed: int, shift: float = 0.0, rows: int = 1500) -> tuple[np.ndarray, np.ndarray]:

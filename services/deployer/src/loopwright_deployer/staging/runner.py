@@ -19,9 +19,9 @@ from loopwright_common.storage.package import fetch_package, store_package
 from loopwright_deployer.deployments.domain import ServedPackage
 from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging import holdout as holdouts
-from loopwright_deployer.staging.checks import Staged, StagedVersion, run_checks
-from loopwright_deployer.staging.holdout import Holdout
+from loopwright_deployer.staging.checks import holdout as holdouts
+from loopwright_deployer.staging.checks.holdout import Holdout
+from loopwright_deployer.staging.checks.runner import Staged, StagedVersion, run_checks
 from loopwright_deployer.staging.warm_processes import (
     PACKAGING,
     SCORER,

@@ -7,7 +7,7 @@ import numpy as np
 
 from loopwright_common.deploy_policy import LatencyPolicy
 from loopwright_common.events import Check
-from loopwright_deployer.staging.scorer_client import ScorerClient, Values
+from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient, Values
 
 NAME = "latency"
 CALLS_ALONE = 60

@@ -12,10 +12,14 @@ from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.events import Check
 from loopwright_common.serving.spec import Column, ColumnType, ServingSpec
-from loopwright_deployer.staging import holdout as holdouts
-from loopwright_deployer.staging.holdout import Holdout
-from loopwright_deployer.staging.latency import check_latency
-from loopwright_deployer.staging.scorer_client import ScorerClient, ScorerResponse, Values
+from loopwright_deployer.staging.checks import holdout as holdouts
+from loopwright_deployer.staging.checks.holdout import Holdout
+from loopwright_deployer.staging.checks.latency import check_latency
+from loopwright_deployer.staging.evaluation.scorer_client import (
+    ScorerClient,
+    ScorerResponse,
+    Values,
+)
 
 DATATYPES: dict[ColumnType, str] = {
     "double": "FP64",

@@ -13,7 +13,7 @@ from loopwright_common.deploy_policy import HoldoutPolicy
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import Check, Dataset, ModelRegistered
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_deployer.staging.loss_comparison import (
+from loopwright_deployer.staging.evaluation.loss_comparison import (
     LEAST_ROWS,
     Floats,
     LossComparison,
@@ -21,7 +21,7 @@ from loopwright_deployer.staging.loss_comparison import (
     compare_losses,
     regressor_losses,
 )
-from loopwright_deployer.staging.scorer_client import ScorerClient, Values
+from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient, Values
 
 MOST_ROWS = 20_000
 NAME = "holdout"
