@@ -31,7 +31,7 @@ async def main(place: Path, database_url: str, artifacts: str) -> None:
         database_url=database_url,
         artifacts_url=f"file://{artifacts}",
         work_dir=place / "work",
-        spares=False,
+        warm_processes=False,
         port=0,
     )
     async with AsyncExitStack() as stack:

@@ -88,7 +88,7 @@ async def running_harness(
         "database_url": f"sqlite:///{place / 'databases'}",
         "artifacts_url": f"file://{place / 'artifacts'}",
     }
-    deploying = DeployerSettings(work_dir=place / "work", spares=False, **urls)
+    deploying = DeployerSettings(work_dir=place / "work", warm_processes=False, **urls)
     scoring = ScorerSettings(cache_dir=place / "cache", replica="r1", grpc_port=0, **urls)
     async with AsyncExitStack() as stack:
         deployer = await build_deployer(deploying, bus, stack)

@@ -1,8 +1,6 @@
 """The worker over a real database and bus: canaries, replicas, deadlines, restarts."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,49 +8,20 @@ from typing import Any
 import pytest
 
 from loopwright_common import clock
-from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
-from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
+from loopwright_common.events import ServedRoute, ServingMeasured
 from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_deployer.canary.counters import CanaryCounters
-from loopwright_deployer.controller import DeploymentController
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.routing.routes import RouteRevisions
-from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging.runner import StagingRunner
 from tests.common import buses
 from tests.deployer.builders import MODEL, MODEL_ID, publish, replica
+from tests.deployer.controllers import until, working
 from tests.deployer.lifecycle import latest, lead_to
 
 IMPATIENT = {"canary": {"max_time": "0.2s"}}
-
-
-@asynccontextmanager
-async def working(
-    database: Database, bus: EventBus, directory: Path
-) -> AsyncGenerator[DeploymentController]:
-    settings = DeployerSettings(work_dir=directory / "work", spares=False)
-    replicas = TableReader(bus, ReplicaReported)
-    staging = StagingRunner(settings, DirectoryStore(directory / "artifacts"))
-    worker = DeploymentController(database, staging, replicas)
-    tasks = [asyncio.create_task(worker.run()), asyncio.create_task(replicas.run())]
-    yield worker
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await staging.close()
-
-
-async def until(database: Database, version: int, *states: DeploymentState) -> DeploymentRecord:
-    record = await latest(database, version)
-    for _ in range(600):
-        if record.deployment.state in states:
-            return record
-        await asyncio.sleep(0.05)
-        record = await latest(database, version)
-    pytest.fail(f"version {version} is {record.deployment.state}: {record.deployment.waits}")
 
 
 async def revision(database: Database) -> int:

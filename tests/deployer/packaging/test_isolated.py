@@ -96,11 +96,11 @@ def test_the_grant_is_of_models_by_name(monkeypatch: pytest.MonkeyPatch) -> None
     granted = DeployerSettings()
     monkeypatch.delenv(GRANT)
 
-    assert [name for name in ("bank", "other", "ban", "") if granted.may_pickle(name)] == [
+    assert [name for name in ("bank", "other", "ban", "") if granted.may_unpickle(name)] == [
         "bank",
         "other",
     ]
-    assert not DeployerSettings().may_pickle("")
+    assert not DeployerSettings().may_unpickle("")
 
 
 def test_a_package_cannot_grant_itself(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import AliasChanged, ReplicaReported, ServingMeasured
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.storage.filesystem import DirectoryStore
 from loopwright_common.web.app import create_app
 from loopwright_deployer import operator_actions
 from loopwright_deployer.api import create_router
@@ -34,9 +33,9 @@ from loopwright_deployer.main import MIGRATIONS
 from loopwright_deployer.operator_actions import OperatorRequest
 from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging.runner import StagingRunner
 from loopwright_deployer.steps import DeploymentSteps
 from tests.deployer.builders import MODEL, MODEL_ID, registered
+from tests.deployer.controllers import staging_runner
 from tests.deployer.lifecycle import CAUSE, latest, lead_to
 
 PLACE = ("production", MODEL_ID)
@@ -69,9 +68,9 @@ async def _do(database: Database, work: Work) -> None:
 def steps_of(
     database: Database, bus: EventBus, tmp_path: Path, lease: leases.Lease
 ) -> DeploymentSteps:
-    settings = DeployerSettings(work_dir=tmp_path / "work", spares=False)
-    staging = StagingRunner(settings, DirectoryStore(tmp_path / "artifacts"))
-    return DeploymentSteps(database, staging, TableReader(bus, ReplicaReported), lease)
+    return DeploymentSteps(
+        database, staging_runner(tmp_path), TableReader(bus, ReplicaReported), lease
+    )
 
 
 def measured(calls: int, slow: int) -> ServingMeasured:

@@ -19,10 +19,10 @@ from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.deployments.retry_schedule import Outage, next_retry
 from loopwright_deployer.packaging.formats.skops import VARIABLE
 from tests.deployer.builders import registered
+from tests.deployer.controllers import until, working
 from tests.deployer.lifecycle import CAUSE, latest, lead_to
 from tests.deployer.packaging.test_isolated import PLOUGH, ploughed
 from tests.deployer.test_api import api
-from tests.deployer.test_controller import until, working
 from tests.package_index import Index, package_index
 from tests.scorer.isolated_packages import wheel, wheels
 
@@ -87,12 +87,12 @@ async def test_a_deployment_waits_for_the_index_and_another_deployer_goes_on(
 async def test_an_outage_counts_through_a_restart_and_past_the_limit_rejects_with_the_remedy(
     database: Database, bus: EventBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: Index
 ) -> None:
-    monkeypatch.setenv(LIMIT, "0.1")
+    limit = timedelta(seconds=0.1)
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     await receive(database, tmp_path, "plough==1.0")
-    async with working(database, bus, tmp_path):
+    async with working(database, bus, tmp_path, outage_limit=limit):
         waiting = await postponed(database)
-    async with working(database, bus, tmp_path):
+    async with working(database, bus, tmp_path, outage_limit=limit):
         record = await until(database, 1, *AFTER_STAGING)
 
     assert waiting.failing_since is not None

@@ -103,7 +103,7 @@ async def running(
         database_url=database_url,
         artifacts_url=f"file://{tmp_path / 'artifacts'}",
         work_dir=tmp_path / "work",
-        spares=False,
+        warm_processes=False,
     )
     async with AsyncExitStack() as stack:
         service = await build(settings, bus, stack)

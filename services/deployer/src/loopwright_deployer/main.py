@@ -20,7 +20,7 @@ from loopwright_deployer.controller import DeploymentController
 from loopwright_deployer.handlers import Lifecycle
 from loopwright_deployer.routing.reconciliation import RouteReconciliation
 from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging.runner import StagingRunner
+from loopwright_deployer.staging.runner import StagingOptions, StagingRunner
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 
@@ -30,7 +30,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     database = await Database.open(settings.database_url, "deployer", MIGRATIONS)
     stack.push_async_callback(database.close)
     stack.enter_context(settings.own_directory())
-    staging = StagingRunner(settings, open_store(settings.artifacts_url))
+    staging = StagingRunner(_staging_options(settings), open_store(settings.artifacts_url))
     stack.push_async_callback(staging.close)
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)
@@ -57,6 +57,16 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
             worker.run,
             reconciliation.run,
         ],
+    )
+
+
+def _staging_options(settings: DeployerSettings) -> StagingOptions:
+    return StagingOptions(
+        work_dir=settings.work_dir,
+        warm_processes=settings.warm_processes,
+        time_limit=settings.stage_seconds,
+        outage_limit=timedelta(seconds=settings.index_outage_seconds),
+        may_unpickle=settings.may_unpickle,
     )
 
 

@@ -18,7 +18,7 @@ class DeployerSettings(ServiceSettings):
     """Scratch space and the logs of packaging and staging processes; each replica has its own."""
     lease_seconds: float = Field(default=LEASE.total_seconds(), gt=0)
     """How long after a replica was last heard of another goes on with its deployments."""
-    spares: bool = True
+    warm_processes: bool = True
     """Keep a pre-imported packaging process and staging scorer waiting: seconds for memory."""
     stage_seconds: float = 300.0
     """How long packaging, and how long the staging checks, may take."""
@@ -29,7 +29,7 @@ class DeployerSettings(ServiceSettings):
     pickle_models: str = ""
     """Models, with commas between, whose pickles are opened, in a process of their own."""
 
-    def may_pickle(self, model: str) -> bool:
+    def may_unpickle(self, model: str) -> bool:
         """Whether an administrator has granted it."""
         return bool(model) and model in {name.strip() for name in self.pickle_models.split(",")}
 

@@ -14,13 +14,24 @@ from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.events import Check, Dataset
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_deployer.packaging.build import PackagingJob, build_package
-from loopwright_deployer.staging.checks.holdout import Holdout, check_holdout, read_holdout, skipped
-from loopwright_deployer.staging.checks.runner import Staged, StagedVersion, run_checks
+from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext
+from loopwright_deployer.staging.checks.holdout import check_holdout
+from loopwright_deployer.staging.checks.runner import run_checks
+from loopwright_deployer.staging.evaluation.holdout_rows import read_holdout
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from loopwright_deployer.staging.warm_processes import SCORER, WarmProcessPool, staging_scorer
-from tests.deployer.builders import COLUMNS, customers, pipeline, skops_package, with_example
+from tests.deployer.builders import (
+    COLUMNS,
+    MODEL,
+    customers,
+    pipeline,
+    registered,
+    skops_package,
+    with_example,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+DATASET = {"digest": "sha256:x", "location": "x", "rows": 1, "target": "y"}
 
 
 def serving_package(directory: Path, estimator: Any) -> Path:
@@ -30,10 +41,17 @@ def serving_package(directory: Path, estimator: Any) -> Path:
     return directory / "target"
 
 
-async def serve(stack: AsyncExitStack, package: Path, version: int, log: Path) -> StagedVersion:
+async def serve(
+    stack: AsyncExitStack, package: Path, version: int, directory: Path, *datasets: Dataset
+) -> StagedVersion:
+    """A version trained before 2026, in a staging scorer of its own."""
     spec = ServingSpec.model_validate_json((package / SPEC_FILE).read_text())
-    context = staging_scorer(WarmProcessPool(SCORER, log), package, "bank", version)
-    return StagedVersion(await stack.enter_async_context(context), version, spec)
+    pool = WarmProcessPool(SCORER, directory / "log")
+    url = await stack.enter_async_context(staging_scorer(pool, package, MODEL, version))
+    training = {**DATASET, "role": "training", "until": START - timedelta(days=1)}
+    return StagedVersion(
+        ScorerClient(url, MODEL), registered(version, datasets=[training, *datasets]), spec
+    )
 
 
 def holdout_file(path: Path, rows: int = 600) -> Dataset:
@@ -45,8 +63,7 @@ def holdout_file(path: Path, rows: int = 600) -> Dataset:
     times = [START + timedelta(minutes=row) for row in range(rows)]
     columns: dict[str, Any] = {name: frame[name].tolist() for name in frame.columns}
     pq.write_table(pa.table({**columns, "time": times, "y": labels.tolist()}), path)
-    told = {"role": "holdout", "digest": "sha256:x", "location": "x", "rows": rows, "target": "y"}
-    return Dataset.model_validate(told)
+    return Dataset.model_validate({**DATASET, "role": "holdout", "rows": rows})
 
 
 def verdicts(checks: tuple[Check, ...]) -> dict[str, str]:
@@ -58,16 +75,13 @@ async def test_a_good_version_passes_and_a_worse_one_fails_on_the_holdout(tmp_pa
     frame, labels = customers(400, seed=2)
     worse = pipeline(seed=2).fit(frame, np.random.default_rng(0).permutation(labels))
     dataset = holdout_file(tmp_path / "holdout.parquet")
-    holdout = read_holdout(tmp_path / "holdout.parquet", dataset, None)
     packages = [serving_package(tmp_path / str(i), e) for i, e in enumerate((champion, worse))]
     async with AsyncExitStack() as stack:
         first, second = await asyncio.gather(
-            *(serve(stack, p, i, tmp_path / "log") for i, p in enumerate(packages, start=1))
+            *(serve(stack, p, i, tmp_path, dataset) for i, p in enumerate(packages, start=1))
         )
-        alone = staged(first, None, holdout)
-        beside = staged(second, first, holdout)
-        good = await asyncio.to_thread(run_checks, alone)
-        bad = await asyncio.to_thread(run_checks, beside)
+        good = await run_checks(staged(first, None, tmp_path))
+        bad = await run_checks(staged(second, first, tmp_path))
         early = await asyncio.to_thread(compared, second, first, tmp_path, dataset)
 
     assert verdicts(good) == {
@@ -85,12 +99,11 @@ async def test_a_version_that_answers_labels_only_is_judged_by_its_error_rate(
 ) -> None:
     estimator = make_pipeline(pipeline()[0], RidgeClassifier()).fit(*customers(400))
     dataset = holdout_file(tmp_path / "holdout.parquet")
-    holdout = read_holdout(tmp_path / "holdout.parquet", dataset, None)
     async with AsyncExitStack() as stack:
         package = serving_package(tmp_path, estimator)
-        peer = await serve(stack, package, 1, tmp_path / "log")
-        checks = await asyncio.to_thread(run_checks, staged(peer, None, holdout, "error_rate"))
-        unsuited = await asyncio.to_thread(run_checks, staged(peer, None, holdout))
+        version = await serve(stack, package, 1, tmp_path, dataset)
+        checks = await run_checks(staged(version, None, tmp_path, "error_rate"))
+        unsuited = await run_checks(staged(version, None, tmp_path))
 
     assert set(verdicts(checks).values()) == {"passed", "skipped"}, checks
     found = next(check for check in unsuited if check.name == "holdout")
@@ -100,15 +113,17 @@ async def test_a_version_that_answers_labels_only_is_judged_by_its_error_rate(
 def staged(
     candidate: StagedVersion,
     champion: StagedVersion | None,
-    holdout: Holdout,
+    directory: Path,
     metric: str = "log_loss",
-) -> Staged:
-    return Staged(
-        model="bank",
+) -> StagingContext:
+    async def fetch(_dataset: Dataset) -> Path:
+        return directory / "holdout.parquet"
+
+    return StagingContext(
+        policy=StagingPolicy.model_validate({"holdout": {"metric": metric}}),
         candidate=candidate,
         champion=champion,
-        policy=StagingPolicy.model_validate({"holdout": {"metric": metric}}),
-        holdout=holdout,
+        fetch=fetch,
     )
 
 
@@ -118,24 +133,15 @@ def compared(
     """The holdout check where the last training ended 100 rows before the end."""
     later_than = START + timedelta(minutes=500)
     holdout = read_holdout(directory / "holdout.parquet", dataset, later_than)
-    with ScorerClient(candidate.url, "bank") as own, ScorerClient(champion.url, "bank") as other:
-        policy = StagingPolicy().holdout
-        return check_holdout(policy, holdout, (own, candidate.spec), (other, champion.spec))
+    with candidate.client, champion.client:
+        return check_holdout(StagingPolicy().holdout, holdout, candidate, champion)
 
 
 async def test_a_scorer_that_is_gone_fails_the_checks_with_the_reason(tmp_path: Path) -> None:
     package = serving_package(tmp_path, pipeline())
     spec = ServingSpec.model_validate_json((package / SPEC_FILE).read_text())
-    gone = StagedVersion("http://127.0.0.1:9", 1, spec)
+    gone = StagedVersion(ScorerClient("http://127.0.0.1:9", MODEL), registered(1), spec)
 
-    checks = run_checks(
-        Staged(
-            model="bank",
-            candidate=gone,
-            champion=None,
-            policy=StagingPolicy(),
-            holdout=skipped("none"),
-        )
-    )
+    checks = await run_checks(staged(gone, None, tmp_path))
 
     assert verdicts(checks) == {"schema": "failed"}

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from loopwright_deployer.staging.checks.holdout import class_indices
 from loopwright_deployer.staging.evaluation.loss_comparison import classifier_losses, compare_losses
 
 
@@ -43,8 +42,3 @@ def test_losses_by_hand() -> None:
     assert log_loss == pytest.approx([0.2231, 0.6931], abs=1e-4)
     assert classifier_losses("brier", probabilities, truth) == pytest.approx([0.04, 0.25])
     assert classifier_losses("error_rate", probabilities, truth) == pytest.approx([0, 1])
-
-
-def test_labels_meet_classes_whatever_their_type() -> None:
-    assert class_indices([1, 0.0, True, "1"], [0, 1]).tolist() == [1, 0, 1, 1]
-    assert class_indices(["yes", "no"], ["no", "yes"]).tolist() == [1, 0]

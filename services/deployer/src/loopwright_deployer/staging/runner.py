@@ -4,10 +4,11 @@ import asyncio
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.package import fetch_package, store_package
 from loopwright_deployer.deployments.domain import ServedPackage
 from loopwright_deployer.deployments.repository import DeploymentRecord
-from loopwright_deployer.settings import DeployerSettings
-from loopwright_deployer.staging.checks import holdout as holdouts
-from loopwright_deployer.staging.checks.holdout import Holdout
-from loopwright_deployer.staging.checks.runner import Staged, StagedVersion, run_checks
+from loopwright_deployer.staging.checks.base import StagedVersion, StagingCheck, StagingContext
+from loopwright_deployer.staging.checks.holdout import dataset_of
+from loopwright_deployer.staging.checks.registry import CHECKS
+from loopwright_deployer.staging.checks.runner import run_checks
+from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from loopwright_deployer.staging.warm_processes import (
     PACKAGING,
     SCORER,
@@ -41,29 +43,52 @@ class PackagedVersion:
     why: str
 
 
-class StagingRunner:
-    """Owns the scratch directory and the spare processes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagingOptions:
+    """What an administrator sets of packaging and staging.
 
-    def __init__(self, settings: DeployerSettings, store: ArtifactStore) -> None:
+    `time_limit` is how many seconds packaging, and how many the checks, may take;
+    `may_unpickle` says of a model's name whether its pickles may be opened.
+    """
+
+    work_dir: Path
+    warm_processes: bool
+    time_limit: float
+    outage_limit: timedelta
+    may_unpickle: Callable[[str], bool]
+
+
+class StagingRunner:
+    """Packages and stages versions, one at a time each, in processes that it owns."""
+
+    def __init__(
+        self,
+        options: StagingOptions,
+        store: ArtifactStore,
+        checks: Sequence[StagingCheck] = CHECKS,
+    ) -> None:
         self._store = store
-        self._scratch = (settings.work_dir / "scratch").resolve()
-        self._settings = settings
-        self._environments = (settings.work_dir / "environments").resolve()
-        self._limit = settings.stage_seconds
-        self.outage_limit = timedelta(seconds=settings.index_outage_seconds)
-        self._spares = settings.spares
-        self._packaging = WarmProcessPool(PACKAGING, settings.work_dir / "packaging.log")
-        self._scorers = WarmProcessPool(SCORER, settings.work_dir / "staging.log")
+        self._checks = checks
+        self._options = options
+        self._scratch = (options.work_dir / "scratch").resolve()
+        self._environments = (options.work_dir / "environments").resolve()
+        self._packaging = WarmProcessPool(PACKAGING, options.work_dir / "packaging.log")
+        self._scorers = WarmProcessPool(SCORER, options.work_dir / "staging.log")
         # One at a time: it bounds the memory, and nothing disturbs the latency check.
         self._at_packaging, self._at_staging = asyncio.Lock(), asyncio.Lock()
+
+    @property
+    def outage_limit(self) -> timedelta:
+        """How long what a version needs may be away before the version is rejected."""
+        return self._options.outage_limit
 
     def clean(self) -> None:
         """Remove what a killed process left behind."""
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def warm_up(self) -> None:
-        """Have a spare of each waiting; call it when nothing else is going on."""
-        wanted = 1 if self._spares else 0
+        """Have a warm process of each kind waiting; call it when nothing else is going on."""
+        wanted = 1 if self._options.warm_processes else 0
         await self._scorers.resize(wanted)
         await self._packaging.resize(wanted)
 
@@ -85,9 +110,8 @@ class StagingRunner:
         async with self._at_packaging, self._directory() as directory:
             source, target = directory / "source", directory / "target"
             await fetch_package(self._store, registered.digest, source)
-            rows = await self._parquet(
-                holdouts.dataset_of(registered, "training"), directory / "training.parquet"
-            )
+            training = dataset_of(registered, "training")
+            rows = await self._fetch(directory, training) if training else None
             job = {
                 "source": str(source),
                 "target": str(target),
@@ -95,7 +119,7 @@ class StagingRunner:
                 "rows": str(rows) if rows else None,
                 "grant": {
                     "model": registered.model,
-                    "pickle": self._settings.may_pickle(registered.model),
+                    "pickle": self._options.may_unpickle(registered.model),
                     "environments": str(self._environments),
                 },
             }
@@ -108,28 +132,26 @@ class StagingRunner:
     async def stage(
         self, record: DeploymentRecord, champion: DeploymentRecord | None
     ) -> tuple[Check, ...]:
-        """Serve the candidate, and the champion beside it, and ask them everything.
+        """The verdicts on the candidate in a real scorer, with the champion in one beside it.
 
         Errors as of `package`.
         """
         async with self._at_staging, AsyncExitStack() as stack:
             directory = await stack.enter_async_context(self._directory())
-            holdout = await self._holdout(record, champion, directory)
             candidate, other = await asyncio.gather(
                 self._serve(record, directory / "candidate", stack),
                 self._serve(champion, directory / "champion", stack) if champion else _nobody(),
             )
             assert candidate is not None  # noqa: S101  (it was asked for)
-            staged = Staged(
-                model=record.deployment.model,
+            staged = StagingContext(
+                policy=record.policy.staging,
                 candidate=candidate,
                 champion=other,
-                policy=record.policy.staging,
-                holdout=holdout,
+                fetch=partial(self._fetch, directory),
             )
-            async with asyncio.timeout(self._limit):
-                checks = await asyncio.to_thread(run_checks, staged)
-        return (_verified(record), *checks)
+            async with asyncio.timeout(self._options.time_limit):
+                checks = await run_checks(staged, self._checks)
+        return (_package_check(record), *checks)
 
     async def report(self, record: DeploymentRecord, checks: tuple[Check, ...]) -> str:
         """Keep the report of staging; returns its digest."""
@@ -149,7 +171,7 @@ class StagingRunner:
     async def _pack(self, job: dict[str, Any]) -> dict[str, str]:
         process = await self._packaging.acquire()
         try:
-            answer: dict[str, str] = await send_job(process, job, self._limit)
+            answer: dict[str, str] = await send_job(process, job, self._options.time_limit)
         except TransientError:
             raise
         except UnavailableError as error:
@@ -176,28 +198,11 @@ class StagingRunner:
                 environments=self._environments,
             )
         )
-        return StagedVersion(url, deployment.version, spec)
+        client = ScorerClient(url, deployment.model)
+        return StagedVersion(client, record.registered, spec)
 
-    async def _holdout(
-        self, record: DeploymentRecord, champion: DeploymentRecord | None, directory: Path
-    ) -> Holdout | Check:
-        dataset = holdouts.dataset_of(record.registered, "holdout")
-        if dataset is None:
-            return holdouts.skipped("the version came without a holdout dataset")
-        if champion and (why := holdouts.unfair(record.registered, champion.registered)):
-            return holdouts.unclear(f"{why}, so no rows are known to be later than both trainings")
-        parquet = await self._parquet(dataset, directory / "holdout.parquet")
-        assert parquet is not None  # noqa: S101  (the dataset is there)
-        both = (record.registered, champion.registered) if champion else ()
-        later_than = holdouts.trained_until(*both)
-        try:
-            return await asyncio.to_thread(holdouts.read_holdout, parquet, dataset, later_than)
-        except InvalidError as error:
-            return holdouts.skipped(str(error))
-
-    async def _parquet(self, dataset: Dataset | None, target: Path) -> Path | None:
-        if dataset is None:
-            return None
+    async def _fetch(self, directory: Path, dataset: Dataset) -> Path:
+        target = directory / f"{dataset.digest.removeprefix('sha256:')}.parquet"
         await self._store.fetch(dataset.digest, target)
         return target
 
@@ -215,6 +220,6 @@ async def _nobody() -> None:
     return None
 
 
-def _verified(record: DeploymentRecord) -> Check:
+def _package_check(record: DeploymentRecord) -> Check:
     sentence = f"every file matches its digest; serving package: {record.deployment.why}"
     return Check(name="package", verdict="passed", sentence=sentence)

@@ -1,1 +1,1 @@
-"""Evaluation."""
+"""What the checks measure with: a client of the staging scorer, holdout rows, paired losses."""

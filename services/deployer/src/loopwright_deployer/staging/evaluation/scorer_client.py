@@ -27,7 +27,7 @@ class ScorerMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ScorerResponse:
-    """An answer of the scorer; `outputs` is empty unless `status` is 200."""
+    """An answer of the scorer after `seconds`; `outputs` is empty unless `status` is 200."""
 
     status: int
     seconds: float
@@ -43,11 +43,13 @@ class ScorerClient:
     """A blocking client of one served version; use it in a thread."""
 
     def __init__(self, url: str, model: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False)
+        self._url = url
         self._path = f"/v2/models/{quote(model, safe='')}"
         self.metadata = ScorerMetadata({}, {}, None)
 
     def __enter__(self) -> Self:
+        """Read the version's metadata; `httpx.HTTPError` where the scorer does not give it."""
+        self._http = httpx.Client(base_url=self._url, timeout=30.0, trust_env=False)
         self.metadata = self._describe()
         return self
 
@@ -63,16 +65,16 @@ class ScorerClient:
         """Score rows given by input name; a column's datatype may be given wrongly on purpose."""
         body = json.dumps({"inputs": [self._input(n, v, datatypes) for n, v in values.items()]})
         started = time.perf_counter()
-        answer = self._http.post(f"{self._path}/infer", content=body.encode())
+        response = self._http.post(f"{self._path}/infer", content=body.encode())
         seconds = time.perf_counter() - started
         try:
-            content = answer.json()
+            content = response.json()
         except ValueError:
-            return ScorerResponse(answer.status_code, seconds, error=answer.text[:200])
-        if answer.status_code != httpx.codes.OK:
-            return ScorerResponse(answer.status_code, seconds, error=content.get("error"))
-        outputs = {one["name"]: _shaped(one) for one in content["outputs"]}
-        return ScorerResponse(answer.status_code, seconds, outputs)
+            return ScorerResponse(response.status_code, seconds, error=response.text[:200])
+        if response.status_code != httpx.codes.OK:
+            return ScorerResponse(response.status_code, seconds, error=content.get("error"))
+        outputs = {one["name"]: _rows_of(one) for one in content["outputs"]}
+        return ScorerResponse(response.status_code, seconds, outputs)
 
     def score(self, values: Values, batch: int = 500) -> dict[str, NDArray[Any]]:
         """All rows in batches; InvalidError when one is refused."""
@@ -89,11 +91,11 @@ class ScorerClient:
     def _describe(self) -> ScorerMetadata:
         answer = self._http.get(self._path)
         answer.raise_for_status()
-        told = answer.json()
-        classes = (told.get("parameters") or {}).get("classes")
+        content = answer.json()
+        classes = (content.get("parameters") or {}).get("classes")
         return ScorerMetadata(
-            {one["name"]: (one["datatype"], one["shape"]) for one in told["inputs"]},
-            {one["name"]: (one["datatype"], one["shape"]) for one in told["outputs"]},
+            {one["name"]: (one["datatype"], one["shape"]) for one in content["inputs"]},
+            {one["name"]: (one["datatype"], one["shape"]) for one in content["outputs"]},
             json.loads(classes) if isinstance(classes, str) else classes,
         )
 
@@ -109,7 +111,7 @@ class ScorerClient:
         }
 
 
-def _shaped(output: dict[str, Any]) -> list[Any]:
+def _rows_of(output: dict[str, Any]) -> list[Any]:
     """Data may come nested or flat, row-major; here it is one entry per row."""
     shape, data = output["shape"], output["data"]
     if len(shape) < 2 or (data and isinstance(data[0], list)):

@@ -1,0 +1,66 @@
+"""A controller at work, without the service around it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.events import ReplicaReported
+from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_deployer.controller import DeploymentController
+from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.repository import DeploymentRecord
+from loopwright_deployer.staging.checks.base import StagingCheck
+from loopwright_deployer.staging.checks.registry import CHECKS
+from loopwright_deployer.staging.runner import StagingOptions, StagingRunner
+from tests.deployer.lifecycle import latest
+
+HOUR = timedelta(hours=1)
+
+
+def staging_runner(
+    directory: Path, *, outage_limit: timedelta = HOUR, checks: Sequence[StagingCheck] = CHECKS
+) -> StagingRunner:
+    """Without warm processes, over the store `directory/artifacts`."""
+    options = StagingOptions(
+        work_dir=directory / "work",
+        warm_processes=False,
+        time_limit=300,
+        outage_limit=outage_limit,
+        may_unpickle=lambda _model: False,
+    )
+    return StagingRunner(options, DirectoryStore(directory / "artifacts"), checks)
+
+
+@asynccontextmanager
+async def working(
+    database: Database, bus: EventBus, directory: Path, **staging_options: Any
+) -> AsyncGenerator[DeploymentController]:
+    """A controller at work over the store `directory/artifacts`, until the end."""
+    replicas = TableReader(bus, ReplicaReported)
+    staging = staging_runner(directory, **staging_options)
+    worker = DeploymentController(database, staging, replicas)
+    tasks = [asyncio.create_task(worker.run()), asyncio.create_task(replicas.run())]
+    yield worker
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await staging.close()
+
+
+async def until(database: Database, version: int, *states: DeploymentState) -> DeploymentRecord:
+    """The deployment of the version once it is in one of the states."""
+    record = await latest(database, version)
+    for _ in range(600):
+        if record.deployment.state in states:
+            return record
+        await asyncio.sleep(0.05)
+        record = await latest(database, version)
+    pytest.fail(f"version {version} is {record.deployment.state}: {record.deployment.waits}")
