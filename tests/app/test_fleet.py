@@ -28,7 +28,7 @@ async def up(child: Child, said_before: int = 0) -> int:
     async def is_up() -> bool:
         return child.program.is_up(said_before)
 
-    await child.until_up(is_up, within=20)
+    await child.until_up(is_up, within=120)
     assert child.pid is not None
     return child.pid
 
@@ -40,7 +40,7 @@ class Ends(asyncio.Queue[End]):
         return Child(program, lambda _, end: self.put_nowait(end))
 
     async def next(self) -> End:
-        return await asyncio.wait_for(self.get(), 20)
+        return await asyncio.wait_for(self.get(), 120)
 
 
 async def test_a_program_that_dies_is_started_again_and_its_end_is_told(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ async def read_everything(bus: EventBus, topic: str = TOPIC) -> list[Record]:
     ends = await bus.ends([topic])
     subscription = await bus.subscribe(None, [topic], from_start)
     found: list[Record] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(240):
         found += await subscription.fetch(7, 0.05)
         while not await subscription.has_reached(ends):
             found += await subscription.fetch(7, 0.05)
@@ -56,7 +56,7 @@ async def read_everything(bus: EventBus, topic: str = TOPIC) -> list[Record]:
 async def collect(subscription: Subscription, count: int) -> list[Record]:
     """The next `count` records, however they are parcelled."""
     found: list[Record] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(240):
         while len(found) < count:
             found += await subscription.fetch(count - len(found), 0.5)
     return found
@@ -127,7 +127,7 @@ class Group:
                 await asyncio.sleep(0.2)
 
 
-async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:
+async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 240) -> None:
     """Return once it holds."""
     async with asyncio.timeout(seconds):
         while True:

@@ -75,7 +75,7 @@ async def replicas(url: str, bus: EventBus, count: int = 2) -> AsyncGenerator[li
             await database.close()
 
 
-async def verdict_on(made: Sequence[Replica], within: float = 30) -> Verdict:
+async def verdict_on(made: Sequence[Replica], within: float = 240) -> Verdict:
     """Once all that was told has gone through, within so many seconds."""
     told = [fact for replica in made for fact in replica.told]
     database = made[0].database

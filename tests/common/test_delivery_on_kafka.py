@@ -57,7 +57,7 @@ async def test_members_that_come_and_go_lose_repeat_and_reorder_nothing(
             async with running(worker(database, kafka)):
                 await until(database, start + 50)
         await until(database, 300)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while len(await rows(database, dead_letters)) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

@@ -92,7 +92,7 @@ async def test_a_consumer_waits_for_space_and_then_handles_each_event_once(
         await asyncio.sleep(0.5)
         assert not consumer.done()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while len(await effects(database)) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     consumer.cancel()

@@ -100,7 +100,7 @@ async def test_a_running_consumer_takes_up_a_reread_at_once(
 
 
 async def until(database: Database, wanted: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while len(await effects(database)) < wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

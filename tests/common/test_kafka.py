@@ -216,7 +216,7 @@ async def test_only_the_empty_records_of_a_table_are_tombstones_to_others(
     foreign = AIOKafkaConsumer(
         *names, bootstrap_servers=servers(kafka_place), auto_offset_reset="earliest"
     )
-    async with foreign, asyncio.timeout(20):
+    async with foreign, asyncio.timeout(120):
         read = [await foreign.getone(), await foreign.getone()]
 
     assert {found.topic: found.value for found in read} == {names[0]: b"", names[1]: None}
@@ -232,7 +232,7 @@ async def test_a_table_is_ready_though_a_transaction_ended_it(
     reader = TableReader(kafka_bus, RoutesChanged)
     task = asyncio.create_task(reader.run())
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await reader.ready.wait()
     task.cancel()
     await asyncio.wait([task])

@@ -107,7 +107,7 @@ async def test_a_kept_lease_outlives_its_length_and_is_free_at_the_end(database:
 async def test_who_loses_a_kept_lease_is_interrupted(database: Database) -> None:
     async def work() -> None:
         lease = await lease_of(database, SHORT)
-        async with asyncio.timeout(10), keeping(database, lease, SHORT):
+        async with asyncio.timeout(120), keeping(database, lease, SHORT):
             async with database.unit_of_work() as uow:
                 await release(uow, lease)
                 assert await take(uow, "job")

@@ -68,7 +68,7 @@ async def test_a_stopped_consumer_leaves_the_rest_of_its_batch(
     impatient = Patience(delays=(0.01,), poison_limit=3)
     consumer = Consumer("probe.worker", HANDLERS, database, bus, Metrics(), patience=impatient)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await consumer.run()
 
     assert len(await rows(database, dead_letters)) == 3

@@ -23,7 +23,7 @@ async def read(any_bus: EventBus) -> TableReader[RoutesChanged]:
         any_bus, RoutesChanged, replaces=lambda old, new: new.revision > old.revision
     )
     task = asyncio.create_task(reader.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await reader.ready.wait()
     task.cancel()
     await asyncio.wait([task])
@@ -53,7 +53,7 @@ async def test_a_ready_reader_follows_what_changes(any_bus: EventBus) -> None:
     await any_bus.publish([routes(f"model-{n}", 1) for n in range(300)])
     reader = TableReader(any_bus, RoutesChanged)
     task = asyncio.create_task(reader.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await reader.ready.wait()
         assert len(reader.rows) == 300
         reader.changed.clear()

@@ -185,7 +185,7 @@ async def test_a_step_that_fails_says_why_and_is_tried_again(
     await lead_to(database, 1, DeploymentState.RECEIVED, digest="sha256:" + "a" * 64)
     async with working(database, bus, tmp_path):
         record = await until(database, 1, DeploymentState.PACKAGING)
-        for _ in range(200):
+        for _ in range(4800):
             if record.deployment.waits:
                 break
             await asyncio.sleep(0.05)

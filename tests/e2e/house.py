@@ -130,7 +130,7 @@ class House:
         return answer if answer.is_success else None
 
     async def until(
-        self, what: str, found: Callable[[], Awaitable[bool]], within: float = 60
+        self, what: str, found: Callable[[], Awaitable[bool]], within: float = 240
     ) -> None:
         """Wait for something to become true, however often the system dies meanwhile."""
         try:

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from tests.e2e.user import SCORING, User, until, with_system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 LOG = """
 import mlflow, pandas as pd
 from sklearn.linear_model import LinearRegression, LogisticRegression

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.test_new_user import captured
 from tests.e2e.user import LOOPWRIGHT, README, User, until, with_system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 UP = ["--engine", "kafka"]
 
 

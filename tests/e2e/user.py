@@ -49,7 +49,7 @@ class User:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=400,
             check=False,
         )
 
@@ -103,7 +103,7 @@ class User:
         return {**os.environ, **ports, **tracking, "PYTHONDONTWRITEBYTECODE": ""}
 
 
-def until(what: str, found: Callable[[], bool], within: float = 40) -> None:
+def until(what: str, found: Callable[[], bool], within: float = 240) -> None:
     give_up = time.monotonic() + within
     while not found():
         assert time.monotonic() < give_up, f"never came true: {what}"

@@ -62,7 +62,7 @@ class Monitors:
             self._running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(240):
             while not await holds():
                 self._replace_killed()
                 await asyncio.sleep(0.2)

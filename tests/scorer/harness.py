@@ -35,7 +35,7 @@ def infer_body(columns: Columns, **more: object) -> dict[str, Any]:
     return {"inputs": inputs, **more}
 
 
-async def eventually(holds: Callable[[], Awaitable[T]], within: float = 20) -> T:
+async def eventually(holds: Callable[[], Awaitable[T]], within: float = 240) -> T:
     """What `holds` gives once that is true; TimeoutError when it is not `within` seconds."""
     async with asyncio.timeout(within):
         while not (found := await holds()):  # noqa: ASYNC110 - what is watched has no event

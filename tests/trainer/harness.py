@@ -244,7 +244,7 @@ class Trainer:
 
     async def ended(self, commit: str | None = None, run_id: str | None = None) -> Any:
         """The newest run (of a commit) in full, once it has ended."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(240):
             while True:
                 for run in (await self.get("/v1/runs"))["items"]:
                     wanted = run["id"] == run_id if run_id else commit in (None, run["commit"])
@@ -253,7 +253,7 @@ class Trainer:
                 await asyncio.sleep(0.01)
 
 
-async def until(claim: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+async def until(claim: Callable[[], Awaitable[bool]], seconds: float = 240) -> None:
     """Wait until the claim holds."""
     async with asyncio.timeout(seconds):
         while True:

@@ -29,7 +29,7 @@ import json, sys
 from loopwright.engines.jars import Jar, fetch_jars
 fetch_jars([Jar(**jar) for jar in json.loads(sys.argv[1])])
 """
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 class Repository:

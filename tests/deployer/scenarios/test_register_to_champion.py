@@ -52,7 +52,7 @@ class Running:
     async def until(self, version: int, *states: str) -> dict[str, Any]:
         """The deployment of the version once it is in one of the states."""
         found: dict[str, Any] = {}
-        for _ in range(800):
+        for _ in range(4800):
             listed = (await self.api.get("/v1/deployments")).json()["items"]
             found = next((d for d in listed if d["version"] == version), {})
             if found.get("state") in states:

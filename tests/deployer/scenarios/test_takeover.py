@@ -101,7 +101,7 @@ class House:
 
 
 async def until(what: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while not await what():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

@@ -80,11 +80,11 @@ async def test_a_package_that_takes_long_keeps_no_other_route_waiting(
         async def answers() -> bool:
             return (await replica.infer(ROW, "/v2/models/other/infer")).status_code == 200
 
-        await eventually(answers, within=5)
+        await eventually(answers)
         assert not await served(replica)
 
         await harness.route(2, await harness.arm(2, "high"))
-        await eventually(lambda: served(replica), within=5)
+        await eventually(lambda: served(replica))
 
 
 async def told(replica: Replica, field: str) -> dict[str, str]:

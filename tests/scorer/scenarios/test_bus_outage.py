@@ -174,6 +174,6 @@ async def test_the_monitor_misses_exactly_what_was_dropped_while_the_bus_was_awa
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_a_minute_without_the_bus(outage: Outage) -> None:
     await runs_through(outage, 60.0, {**SMALL, "record_buffer": 2 << 20, "spill_limit": 400_000})

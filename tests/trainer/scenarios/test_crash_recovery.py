@@ -76,7 +76,7 @@ async def drive(site: Site, failpoint: str = "", **more: str) -> tuple[int, Any]
         cwd=Path(__file__).parents[3],
         stdout=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         output, _ = await process.communicate()
     lines = output.decode().splitlines()
     return process.returncode or 0, json.loads(lines[-1]) if not process.returncode else None

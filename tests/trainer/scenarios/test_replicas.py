@@ -234,7 +234,7 @@ def let_go(upstream: Upstream) -> None:
 
 async def said_while_waiting(api: Trainer, asked: list[str]) -> tuple[str, str]:
     """The run that waits, and why."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(240):
         while True:
             for run_id in asked:
                 for stage in (await api.get(f"/v1/runs/{run_id}"))["stages"]:

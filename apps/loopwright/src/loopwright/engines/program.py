@@ -15,7 +15,7 @@ from pathlib import Path
 from loopwright_common.errors import UnavailableError
 from loopwright_common.process import subprocesses
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _STOP_SECONDS = 10.0
 _IMPORTING = threading.Lock()
 

@@ -16,7 +16,7 @@ from loopwright.fleet.download import fetch
 from loopwright.fleet.services import Site, programs, url
 from loopwright.ports import check_port
 
-_UP_WITHIN = 90.0
+_UP_WITHIN = 180.0
 
 
 class Fleet:
