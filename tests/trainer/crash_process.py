@@ -16,9 +16,9 @@ from loopwright_common.bus.sqlite.log import SqliteLog
 from loopwright_common.database.database import Database
 from loopwright_trainer.main import MIGRATIONS, assemble
 from loopwright_trainer.runs.domain import Repository
-from loopwright_trainer.runs.repository import Repositories, Runs
+from loopwright_trainer.runs.repository import PipelineRuns, Repositories
 from loopwright_trainer.runs.service import add_repository
-from loopwright_trainer.tracking.client import Tracking
+from loopwright_trainer.tracking.client import TrackingClient
 from tests.trainer.harness import settings_for
 
 
@@ -28,7 +28,7 @@ async def drive(directory: Path, registry: str, url: str) -> None:
     bus = await SqliteLog.open(directory / "bus")
     database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
     async with httpx.AsyncClient(base_url=registry) as client:
-        service = assemble(settings, bus, database, Tracking(client))
+        service = assemble(settings, bus, database, TrackingClient(client))
         if await _repository(database) is None:
             async with database.unit_of_work() as uow:
                 await add_repository(uow, "toy", url, "main")
@@ -51,7 +51,11 @@ async def _ended(database: Database) -> dict[str, object]:
     while True:
         await asyncio.sleep(0.02)
         async with database.read() as connection:
-            ended = [run for run in await Runs(connection).page(None, 10, None, None) if run.ended]
+            ended = [
+                run
+                for run in await PipelineRuns(connection).page(None, 10, None, None)
+                if run.ended
+            ]
             unpublished = await connection.exec_driver_sql(
                 "SELECT count(*) FROM outbox WHERE published_at IS NULL"
             )

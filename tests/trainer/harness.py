@@ -21,7 +21,7 @@ from loopwright_common.database.database import Database
 from loopwright_common.process.runtime import Service
 from loopwright_trainer.main import MIGRATIONS, assemble
 from loopwright_trainer.settings import TrainerSettings
-from loopwright_trainer.tracking.client import Tracking
+from loopwright_trainer.tracking.client import TrackingClient
 
 PREPARE = (
     "from pathlib import Path\nPath('base.txt').write_text(Path('data.csv').read_text() * 2)\n"
@@ -108,10 +108,10 @@ class Registry:
             ]
         )
 
-    def tracking(self) -> Tracking:
+    def tracking(self) -> TrackingClient:
         transport = httpx.ASGITransport(self.app())
         client = httpx.AsyncClient(transport=transport, base_url="http://registry")
-        return Tracking(client, delays=(0.01, 0.01))
+        return TrackingClient(client, delays=(0.01, 0.01))
 
     async def _put(self, request: Request) -> Response:
         self.artifacts[request.path_params["path"]] = await request.body()

@@ -15,10 +15,10 @@ async def work(directory: Path, registry: str) -> None:
     from prometheus_client import CollectorRegistry
 
     from loopwright_common.database.database import Database
-    from loopwright_trainer.execution.worker import Worker
-    from loopwright_trainer.main import MIGRATIONS, open_workshop
+    from loopwright_trainer.execution.worker import RunWorker
+    from loopwright_trainer.main import MIGRATIONS, open_run_context
     from loopwright_trainer.metrics import TrainerMetrics
-    from loopwright_trainer.tracking.client import Tracking
+    from loopwright_trainer.tracking.client import TrackingClient
     from tests.trainer.harness import settings_for
 
     settings = settings_for(
@@ -29,10 +29,10 @@ async def work(directory: Path, registry: str) -> None:
     )
     database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
     async with httpx.AsyncClient(base_url=registry) as client:
-        workshop = open_workshop(
-            settings, database, Tracking(client), TrainerMetrics(CollectorRegistry())
+        workshop = open_run_context(
+            settings, database, TrackingClient(client), TrainerMetrics(CollectorRegistry())
         )
-        await Worker(workshop, settings.parallel_runs, settings.lease).run()
+        await RunWorker(workshop, settings.parallel_runs, settings.lease).run()
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from loopwright_common.events import CodeChanged
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import RunStatus
-from loopwright_trainer.runs.repository import Runs
-from loopwright_trainer.runs.run_lease import Tenure, claim_next
+from loopwright_trainer.runs.repository import PipelineRuns
+from loopwright_trainer.runs.run_lease import RunLease, claim_next_run
 from loopwright_trainer.triggers import run_queue
-from loopwright_trainer.triggers.repository_poller import Intake
+from loopwright_trainer.triggers.repository_poller import RepositoryPoller
 from tests.trainer.harness import Upstream
 from tests.trainer.triggers.test_run_queue import A, B, change, database, request, runs
 
@@ -66,7 +66,7 @@ async def test_trainers_that_look_at_once_take_different_runs(database: Database
         async with database.unit_of_work() as uow:
             await service.add_repository(uow, f"other-{number}", "/nowhere", "main")
         await change(database, B, repository=f"other-{number}")
-    claims = [claim for claim in await at_once(database, claim_next) if claim]
+    claims = [claim for claim in await at_once(database, claim_next_run) if claim]
 
     assert len(claims) == len({claim.run.id for claim in claims}) == 3
 
@@ -74,24 +74,24 @@ async def test_trainers_that_look_at_once_take_different_runs(database: Database
 async def test_a_run_whose_trainer_is_alive_is_left_alone(database: Database) -> None:
     await change(database, B)
     async with database.unit_of_work() as uow:
-        assert await claim_next(uow)
+        assert await claim_next_run(uow)
 
-    assert await at_once(database, claim_next) == [None] * AT_ONCE
+    assert await at_once(database, claim_next_run) == [None] * AT_ONCE
 
 
 async def test_a_trainer_whose_run_was_taken_over_writes_nothing(database: Database) -> None:
     await change(database, B)
     moment = timedelta(milliseconds=1)
     async with database.unit_of_work() as uow:
-        late = await claim_next(uow, moment)
+        late = await claim_next_run(uow, moment)
     async with database.unit_of_work() as uow:
-        current = await claim_next(uow, moment)
+        current = await claim_next_run(uow, moment)
     assert late
     assert current
     with pytest.raises(LeaseLostError):
-        async with Tenure(database, late.lease, moment).writing() as uow:
-            await service.finish(uow, late.run, service.Ending(RunStatus.FAILED, "late"))
-    async with Tenure(database, current.lease, moment).writing():
+        async with RunLease(database, late.lease, moment).writing() as uow:
+            await service.finish_run(uow, late.run, service.RunOutcome(RunStatus.FAILED, "late"))
+    async with RunLease(database, current.lease, moment).writing():
         pass
 
     (run,) = await runs(database)
@@ -101,7 +101,7 @@ async def test_a_trainer_whose_run_was_taken_over_writes_nothing(database: Datab
 
 async def test_a_commit_that_many_announce_at_once_is_said_once(database: Database) -> None:
     told = CodeChanged(repository="toy", ref="refs/heads/main", commit=B, before=A)
-    said = await at_once(database, lambda uow: service.announce(uow, told))
+    said = await at_once(database, lambda uow: service.announce_commit(uow, told))
 
     assert sorted(said) == [False] * (AT_ONCE - 1) + [True]
     assert await emitted(database, "code-changed") == 1
@@ -113,9 +113,9 @@ async def test_a_replica_that_looked_too_early_does_not_take_the_head_back(
     newer = CodeChanged(repository="toy", ref="refs/heads/main", commit=B, before=A)
     stale = CodeChanged(repository="toy", ref="refs/heads/main", commit="c" * 40, before="d" * 40)
     async with database.unit_of_work() as uow:
-        await service.announce(uow, newer)
+        await service.announce_commit(uow, newer)
         with pytest.raises(ConflictError, match="changed meanwhile"):
-            await service.announce(uow, stale)
+            await service.announce_commit(uow, stale)
 
     assert await emitted(database, "code-changed") == 1
 
@@ -126,7 +126,9 @@ async def test_two_replicas_that_poll_say_each_commit_once(
     async with database.unit_of_work() as uow:
         await service.add_repository(uow, "real", str(upstream.path), "main")
         await service.remove_repository(uow, "toy")
-    replicas = [Intake(database, Mirrors(tmp_path / name), 3600) for name in ("one", "two")]
+    replicas = [
+        RepositoryPoller(database, Mirrors(tmp_path / name), 3600) for name in ("one", "two")
+    ]
     for number in range(3):
         upstream.commit({"README.md": str(number)})
         await asyncio.gather(*(replica.look() for replica in replicas))
@@ -139,10 +141,10 @@ async def test_a_waiting_run_is_either_cancelled_or_started(database: Database) 
     (run,) = await runs(database)
 
     async def cancel(uow: UnitOfWork) -> Any:
-        return await service.request_cancel(uow, run.id)
+        return await service.request_cancellation(uow, run.id)
 
     cancelled, claims = await asyncio.gather(
-        at_once(database, cancel), at_once(database, claim_next)
+        at_once(database, cancel), at_once(database, claim_next_run)
     )
     (after,) = await runs(database)
     claimed = any(claims)
@@ -154,18 +156,18 @@ async def test_a_waiting_run_is_either_cancelled_or_started(database: Database) 
 async def test_an_ended_run_is_retried_once_at_a_time(database: Database) -> None:
     await request(database, captured="sha256:1")
     async with database.unit_of_work() as uow:
-        claim = await claim_next(uow)
+        claim = await claim_next_run(uow)
         assert claim
-        await service.finish(uow, claim.run, service.Ending(RunStatus.FAILED, "bad luck"))
+        await service.finish_run(uow, claim.run, service.RunOutcome(RunStatus.FAILED, "bad luck"))
     await request(database, captured="sha256:2")
-    answers = await at_once(database, lambda uow: run_queue.retry(uow, claim.run.id, "ada"))
+    answers = await at_once(database, lambda uow: run_queue.retry_run(uow, claim.run.id, "ada"))
 
     (again,) = [answer for answer in answers if not isinstance(answer, LoopwrightError)]
     assert (again.commit, again.captured) == (A, "sha256:1"), "neither the newest head nor rows"
     assert again.why == f"retry of run {claim.run.id} by ada"
     assert again.cause["chain_id"] == claim.run.cause["chain_id"]
     async with database.read() as connection:
-        waiting = await Runs(connection).queued("toy")
+        waiting = await PipelineRuns(connection).queued("toy")
     assert len(waiting) == 2, "a retry does not join what waits"
 
 
@@ -174,4 +176,4 @@ async def test_a_run_that_has_not_ended_is_not_retried(database: Database) -> No
     (run,) = await runs(database)
     async with database.unit_of_work() as uow:
         with pytest.raises(ConflictError, match="is queued; only a run that has ended"):
-            await run_queue.retry(uow, run.id, "ada")
+            await run_queue.retry_run(uow, run.id, "ada")

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopwright_trainer.steps.key import Parts, explain, nearest, step_key
+from loopwright_trainer.steps.key import KeyParts, explain, nearest, step_key
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(
@@ -16,7 +16,7 @@ VALUES = st.recursive(
 )
 MAPPINGS = st.dictionaries(st.text(), st.text(), max_size=4)
 PARTS = st.builds(
-    Parts,
+    KeyParts,
     stage=st.text(),
     commands=st.lists(st.text(), max_size=3),
     wdir=st.text(),
@@ -28,26 +28,26 @@ PARTS = st.builds(
     platform=st.text(),
     seed=st.none() | st.integers(),
 )
-BASE = Parts(
+BASE = KeyParts(
     stage="train", commands=["go"], wdir=".", outs=["o"], deps={"d": "1"},
     params={"params.yaml": {"rate": 1}}, environment="e", python="3", platform="linux",
 )  # fmt: skip
 
 
 @given(PARTS, PARTS)
-def test_equal_parts_and_only_equal_parts_have_equal_keys(one: Parts, other: Parts) -> None:
+def test_equal_parts_and_only_equal_parts_have_equal_keys(one: KeyParts, other: KeyParts) -> None:
     assert (step_key(one) == step_key(other)) == (one.to_json() == other.to_json())
 
 
 @given(PARTS)
-def test_the_order_of_mappings_does_not_matter(parts: Parts) -> None:
+def test_the_order_of_mappings_does_not_matter(parts: KeyParts) -> None:
     backwards = replace(parts, deps=dict(reversed(list(parts.deps.items()))))
 
     assert step_key(parts) == step_key(backwards)
 
 
 @given(PARTS, PARTS)
-def test_a_difference_always_has_an_explanation(one: Parts, other: Parts) -> None:
+def test_a_difference_always_has_an_explanation(one: KeyParts, other: KeyParts) -> None:
     different = step_key(one) != step_key(other)
 
     assert bool(explain(one.to_json(), other.to_json())) == different
@@ -67,7 +67,7 @@ def test_values_that_yaml_keeps_apart_have_different_keys() -> None:
 
 
 def test_run_ids_and_times_cannot_enter_a_key() -> None:
-    assert {field.name for field in fields(Parts)} == {
+    assert {field.name for field in fields(KeyParts)} == {
         "stage", "commands", "wdir", "outs", "deps", "params", "environment", "python",
         "platform", "seed", "version",
     }  # fmt: skip

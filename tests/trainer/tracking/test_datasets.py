@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from loopwright_common.errors import InvalidError
-from loopwright_trainer.tracking.datasets import described, extent_of
+from loopwright_trainer.tracking.datasets import dataset_summary, extent_of
 
 MOMENT = datetime(2024, 5, 1, tzinfo=UTC)
 TAKEN = datetime(2025, 1, 1, tzinfo=UTC)
@@ -17,7 +17,7 @@ TAKEN = datetime(2025, 1, 1, tzinfo=UTC)
 def told(path: Path, times: list[datetime | None]) -> dict[str, object]:
     column = pa.array(times, pa.timestamp("ns", tz="UTC"))
     pq.write_table(pa.table({"x": range(len(times)), "time": column}), path)
-    return dict(described(extent_of(path, "d"), "y", TAKEN))
+    return dict(dataset_summary(extent_of(path, "d"), "y", TAKEN))
 
 
 def test_the_range_is_of_the_rows_that_have_a_time(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from loopwright_common.ids import new_id, new_traceparent
 from loopwright_trainer.handlers import on_code_changed, on_retrain_requested
 from loopwright_trainer.main import MIGRATIONS
 from loopwright_trainer.runs import service
-from loopwright_trainer.runs.domain import Run, RunStatus
-from loopwright_trainer.runs.repository import Repositories, Runs
-from loopwright_trainer.runs.run_lease import claim_next
+from loopwright_trainer.runs.domain import PipelineRun, RunStatus
+from loopwright_trainer.runs.repository import PipelineRuns, Repositories
+from loopwright_trainer.runs.run_lease import claim_next_run
 
 A, B = "a" * 40, "b" * 40
 
@@ -63,10 +63,10 @@ async def request(database: Database, **given: Any) -> Event[RetrainRequested]:
     return requested
 
 
-async def runs(database: Database) -> list[Run]:
+async def runs(database: Database) -> list[PipelineRun]:
     """Oldest first."""
     async with database.read() as connection:
-        return (await Runs(connection).page(None, 100, None, None))[::-1]
+        return (await PipelineRuns(connection).page(None, 100, None, None))[::-1]
 
 
 async def test_repositories_and_branches_that_nobody_watches_are_ignored(
@@ -114,14 +114,14 @@ async def test_a_run_takes_the_newest_head_and_captured_rows_at_its_start(
     await request(database, captured="sha256:1")
     await request(database, captured="sha256:2")
     async with database.unit_of_work() as uow:
-        claim = await claim_next(uow)
+        claim = await claim_next_run(uow)
     assert claim is not None
     assert (claim.run.commit, claim.run.captured) == (A, "sha256:2")
     await change(database, B)
     async with database.unit_of_work() as uow:
-        assert await claim_next(uow) is None, "one run of a repository at a time"
-        await service.finish(uow, claim.run, service.Ending(RunStatus.SUCCEEDED, "done"))
-        following = await claim_next(uow)
+        assert await claim_next_run(uow) is None, "one run of a repository at a time"
+        await service.finish_run(uow, claim.run, service.RunOutcome(RunStatus.SUCCEEDED, "done"))
+        following = await claim_next_run(uow)
     assert following is not None
     assert following.run.commit == B
     assert following.run.captured == "sha256:2", "what was learnt stays"
@@ -137,8 +137,8 @@ async def test_a_polled_commit_that_has_a_run_is_not_run_again(database: Databas
 async def test_a_commit_is_announced_once(database: Database) -> None:
     told = CodeChanged(repository="toy", ref="refs/heads/main", commit=B, before=A)
     async with database.unit_of_work() as uow:
-        assert await service.announce(uow, told)
-        assert not await service.announce(uow, told)
+        assert await service.announce_commit(uow, told)
+        assert not await service.announce_commit(uow, told)
 
 
 async def test_two_repositories_cannot_own_one_pipeline(database: Database) -> None:
@@ -150,4 +150,4 @@ async def test_two_repositories_cannot_own_one_pipeline(database: Database) -> N
     other = Pipeline(name="toy-pipeline", model=None, stages=())
     async with database.unit_of_work() as uow:
         with pytest.raises(ConflictError, match="belongs to repository toy"):
-            await service.learn(uow, replace(run, repository="other"), other)
+            await service.record_pipeline(uow, replace(run, repository="other"), other)

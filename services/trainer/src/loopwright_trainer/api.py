@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.web.app import PROBLEMS
-from loopwright_trainer.execution.executor import Workshop
+from loopwright_trainer.execution.executor import RunContext
 from loopwright_trainer.git.mirror import check_url
 from loopwright_trainer.runs import service
-from loopwright_trainer.runs.domain import Repository, Run, StageRun, StageState
-from loopwright_trainer.runs.repository import Repositories, Runs, StageRuns
+from loopwright_trainer.runs.domain import PipelineRun, Repository, StageRun, StageState
+from loopwright_trainer.runs.repository import PipelineRuns, Repositories, StageRuns
 from loopwright_trainer.steps import logs
 from loopwright_trainer.triggers import run_queue
-from loopwright_trainer.triggers.repository_poller import Intake
+from loopwright_trainer.triggers.repository_poller import RepositoryPoller
 
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
@@ -53,7 +53,11 @@ class Retry(BaseModel):
 
 
 def create_router(
-    workshop: Workshop, intake: Intake, *, wake: Callable[[], None], cancel: Callable[[str], None]
+    workshop: RunContext,
+    intake: RepositoryPoller,
+    *,
+    wake: Callable[[], None],
+    cancel: Callable[[str], None],
 ) -> APIRouter:
     """`wake` tells the worker that a run may wait, `cancel` that one going on has to stop."""
     router = APIRouter(prefix="/v1", responses=PROBLEMS)
@@ -63,7 +67,7 @@ def create_router(
     return router
 
 
-def _add_repositories(router: APIRouter, workshop: Workshop, intake: Intake) -> None:
+def _add_repositories(router: APIRouter, workshop: RunContext, intake: RepositoryPoller) -> None:
     database = workshop.database
 
     @router.post("/repositories", status_code=201, tags=["repositories"])
@@ -101,7 +105,7 @@ def _add_repositories(router: APIRouter, workshop: Workshop, intake: Intake) -> 
 
 def _add_runs(
     router: APIRouter,
-    workshop: Workshop,
+    workshop: RunContext,
     wake: Callable[[], None],
     cancel: Callable[[str], None],
 ) -> None:
@@ -116,7 +120,7 @@ def _add_runs(
     ) -> dict[str, Any]:
         """Newest first."""
         async with database.read() as connection:
-            found = await Runs(connection).page(after, limit, repository, pipeline)
+            found = await PipelineRuns(connection).page(after, limit, repository, pipeline)
         following = found[-1].id if len(found) == limit else None
         return {"items": [_run_out(each) for each in found], "next": following}
 
@@ -124,7 +128,7 @@ def _add_runs(
     async def start_run(new: NewRun) -> dict[str, Any]:
         """Run a pipeline on the newest known commit, whatever changed."""
         async with database.unit_of_work() as uow:
-            asked = run_queue.Request(**new.model_dump())
+            asked = run_queue.RunRequest(**new.model_dump())
             run = await run_queue.request_run(uow, asked)
         wake()
         return _run_out(run)
@@ -137,7 +141,7 @@ def _add_runs(
     @router.post("/runs/{run_id}/cancel", status_code=202, tags=["runs"])
     async def cancel_run(run_id: RunId) -> dict[str, Any]:
         async with database.unit_of_work() as uow:
-            run = await service.request_cancel(uow, run_id)
+            run = await service.request_cancellation(uow, run_id)
         cancel(run_id)
         return _run_out(run)
 
@@ -145,12 +149,12 @@ def _add_runs(
     async def retry_run(run_id: RunId, asked: Retry | None = None) -> dict[str, Any]:
         """Run the same commit with the same captured rows again, once the run has ended."""
         async with database.unit_of_work() as uow:
-            run = await run_queue.retry(uow, run_id, (asked or Retry()).by)
+            run = await run_queue.retry_run(uow, run_id, (asked or Retry()).by)
         wake()
         return _run_out(run)
 
 
-def _add_log(router: APIRouter, workshop: Workshop) -> None:
+def _add_log(router: APIRouter, workshop: RunContext) -> None:
     @router.get("/runs/{run_id}/log", response_class=PlainTextResponse, tags=["runs"])
     async def show_log(
         run_id: RunId,
@@ -169,16 +173,16 @@ def _add_log(router: APIRouter, workshop: Workshop) -> None:
         return "\n".join(texts)
 
 
-async def _found(workshop: Workshop, run_id: str) -> tuple[Run, list[StageRun]]:
+async def _found(workshop: RunContext, run_id: str) -> tuple[PipelineRun, list[StageRun]]:
     async with workshop.database.read() as connection:
-        run = await Runs(connection).get(run_id)
+        run = await PipelineRuns(connection).get(run_id)
         rows = await StageRuns(connection).of_run(run_id)
     if run is None:
         raise NotFoundError(f"no run {run_id}")
     return run, rows
 
 
-async def _log_text(workshop: Workshop, row: StageRun, attempt: int | None) -> str:
+async def _log_text(workshop: RunContext, row: StageRun, attempt: int | None) -> str:
     return await logs.read(workshop.store, workshop.place(row.run_id), row, attempt)
 
 
@@ -194,7 +198,7 @@ def _repository_out(repository: Repository) -> dict[str, Any]:
     }
 
 
-def _run_out(run: Run) -> dict[str, Any]:
+def _run_out(run: PipelineRun) -> dict[str, Any]:
     return {
         "id": run.id,
         "repository": run.repository,
@@ -218,7 +222,7 @@ def _run_out(run: Run) -> dict[str, Any]:
     }
 
 
-async def _stage_out(row: StageRun, workshop: Workshop) -> dict[str, Any]:
+async def _stage_out(row: StageRun, workshop: RunContext) -> dict[str, Any]:
     told = {
         "name": row.name,
         "outcome": row.state.value,

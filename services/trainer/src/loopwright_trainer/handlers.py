@@ -9,7 +9,7 @@ from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.delivery.consumer import Handlers
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_trainer.runs.repository import Repositories
-from loopwright_trainer.runs.service import QUEUE
+from loopwright_trainer.runs.service import QUEUE_LOCK
 from loopwright_trainer.triggers import run_queue
 
 log = structlog.get_logger()
@@ -26,21 +26,21 @@ def handlers(wake: Wake) -> Handlers:
 
 async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork, *, wake: Wake) -> None:
     """Outside systems announce what they like; only registered, watched branches run."""
-    await uow.lock(QUEUE)
+    await uow.lock(QUEUE_LOCK)
     repository = await Repositories(uow.connection).get(event.data.repository)
     if repository is None or not repository.watches(event.data.ref):
         log.info("code-changed.ignored", repository=event.data.repository, ref=event.data.ref,
                  why="branch is not watched" if repository else "repository is not registered",
                  event_id=event.id)  # fmt: skip
         return
-    await run_queue.queue_change(uow, event, repository)
+    await run_queue.enqueue_change(uow, event, repository)
     uow.after_commit.append(wake)
 
 
 async def on_retrain_requested(
     event: Event[RetrainRequested], uow: UnitOfWork, *, wake: Wake
 ) -> None:
-    await uow.lock(QUEUE)
+    await uow.lock(QUEUE_LOCK)
     repositories = Repositories(uow.connection)
     name = event.data.pipeline
     repository = await repositories.of_pipeline(name) or await repositories.get(name)
@@ -48,5 +48,5 @@ async def on_retrain_requested(
         log.info("retrain-requested.ignored", pipeline=name, why="no repository has this pipeline",
                  event_id=event.id)  # fmt: skip
         return
-    await run_queue.queue_request(uow, event.data, Cause.of(event), repository)
+    await run_queue.enqueue_request(uow, event.data, Cause.of(event), repository)
     uow.after_commit.append(wake)

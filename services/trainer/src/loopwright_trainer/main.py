@@ -17,15 +17,15 @@ from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_trainer.api import create_router
 from loopwright_trainer.cache.api import cache_router
-from loopwright_trainer.execution.executor import Workshop
-from loopwright_trainer.execution.worker import Worker
+from loopwright_trainer.execution.executor import RunContext
+from loopwright_trainer.execution.worker import RunWorker
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.handlers import handlers
 from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.settings import TrainerSettings
 from loopwright_trainer.steps.runner import StepRunner
-from loopwright_trainer.tracking.client import Tracking
-from loopwright_trainer.triggers.repository_poller import Intake
+from loopwright_trainer.tracking.client import TrackingClient
+from loopwright_trainer.triggers.repository_poller import RepositoryPoller
 from loopwright_trainer.triggers.run_queue import CONSUMER
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
@@ -44,16 +44,16 @@ async def build(settings: TrainerSettings, bus: EventBus, stack: AsyncExitStack)
         event_hooks={"request": [tracing.inject]},
     )
     stack.push_async_callback(client.aclose)
-    return assemble(settings, bus, database, Tracking(client))
+    return assemble(settings, bus, database, TrackingClient(client))
 
 
 def assemble(
-    settings: TrainerSettings, bus: EventBus, database: Database, tracking: Tracking
+    settings: TrainerSettings, bus: EventBus, database: Database, tracking: TrackingClient
 ) -> Service:
     metrics = Metrics()
-    workshop = open_workshop(settings, database, tracking, TrainerMetrics(metrics.registry))
-    worker = Worker(workshop, settings.parallel_runs, settings.lease)
-    intake = Intake(database, workshop.mirrors, settings.poll_seconds)
+    workshop = open_run_context(settings, database, tracking, TrainerMetrics(metrics.registry))
+    worker = RunWorker(workshop, settings.parallel_runs, settings.lease)
+    intake = RepositoryPoller(database, workshop.mirrors, settings.poll_seconds)
     consumers = [Consumer(CONSUMER, handlers(worker.wake), database, bus, metrics)]
     app = create_app(
         settings.service, metrics, delivery_readiness(database, consumers), settings.hosts
@@ -75,14 +75,14 @@ def assemble(
     )
 
 
-def open_workshop(
-    settings: TrainerSettings, database: Database, tracking: Tracking, metrics: TrainerMetrics
-) -> Workshop:
+def open_run_context(
+    settings: TrainerSettings, database: Database, tracking: TrackingClient, metrics: TrainerMetrics
+) -> RunContext:
     store = open_store(settings.artifacts_url)
     directory = settings.work_directory
     mirrors = Mirrors(directory / "mirrors")
     steps = StepRunner(database, store, settings.stage_timeout_seconds, metrics)
-    return Workshop(database, store, mirrors, tracking, steps, directory, metrics)
+    return RunContext(database, store, mirrors, tracking, steps, directory, metrics)
 
 
 def main() -> None:

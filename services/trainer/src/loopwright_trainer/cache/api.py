@@ -10,14 +10,14 @@ from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.web.app import PROBLEMS
 from loopwright_trainer.cache import gc
 from loopwright_trainer.cache.explain import (
-    Explained,
-    Source,
+    ExplainTarget,
+    StageExplanation,
     explain_stages,
-    source_of_pipeline,
-    source_of_run,
+    target_of_pipeline,
+    target_of_run,
 )
-from loopwright_trainer.cache.gc import Doomed, Rule
-from loopwright_trainer.execution.executor import Workshop
+from loopwright_trainer.cache.gc import Expired, RetentionRule
+from loopwright_trainer.execution.executor import RunContext
 from loopwright_trainer.runs.domain import StepEntry
 
 LEFT = "outputs stay in the store: packages and runs may refer to the same bytes"
@@ -33,7 +33,7 @@ class Clearing(BaseModel):
     dry_run: bool = False
 
 
-def cache_router(workshop: Workshop) -> APIRouter:
+def cache_router(workshop: RunContext) -> APIRouter:
     router = APIRouter(prefix="/v1/cache", responses=PROBLEMS, tags=["cache"])
 
     @router.get("/explain")
@@ -59,10 +59,10 @@ def cache_router(workshop: Workshop) -> APIRouter:
     async def clear(asked: Clearing) -> dict[str, Any]:
         """Forget kept results that cannot be used, or that the request names; files stay."""
         age = asked.older_than_seconds
-        rule = Rule(timedelta(seconds=age) if age is not None else None, asked.keep)
-        found = await gc.doomed(workshop.database, workshop.store, rule)
+        rule = RetentionRule(timedelta(seconds=age) if age is not None else None, asked.keep)
+        found = await gc.find_expired(workshop.database, workshop.store, rule)
         if not asked.dry_run:
-            found = await gc.forget(workshop.database, found)
+            found = await gc.delete_expired(workshop.database, found)
         return {
             "items": [_doomed_out(each) for each in found],
             "dry_run": asked.dry_run,
@@ -74,15 +74,15 @@ def cache_router(workshop: Workshop) -> APIRouter:
     return router
 
 
-async def _source(workshop: Workshop, pipeline: str | None, run: str | None) -> Source:
+async def _source(workshop: RunContext, pipeline: str | None, run: str | None) -> ExplainTarget:
     if run and not pipeline:
-        return await source_of_run(workshop.database, run)
+        return await target_of_run(workshop.database, run)
     if pipeline and not run:
-        return await source_of_pipeline(workshop.database, pipeline)
+        return await target_of_pipeline(workshop.database, pipeline)
     raise InvalidError("name either the pipeline or the run", field="pipeline")
 
 
-def _explained_out(explained: Explained) -> dict[str, Any]:
+def _explained_out(explained: StageExplanation) -> dict[str, Any]:
     return {
         "name": explained.stage,
         "verdict": explained.verdict,
@@ -105,5 +105,5 @@ def _entry_out(entry: StepEntry) -> dict[str, Any]:
     }
 
 
-def _doomed_out(each: Doomed) -> dict[str, Any]:
+def _doomed_out(each: Expired) -> dict[str, Any]:
     return _entry_out(each.entry) | {"why": each.why, "bytes": each.size}

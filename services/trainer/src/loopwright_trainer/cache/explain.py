@@ -7,21 +7,21 @@ from typing import Literal
 
 from loopwright_common.database.database import Database
 from loopwright_common.errors import NotFoundError
-from loopwright_trainer.execution.executor import Workshop
+from loopwright_trainer.execution.executor import RunContext
 from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
 from loopwright_trainer.pipelines.stage_order import overlap
 from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.runs.domain import Output, Repository, StepEntry
-from loopwright_trainer.runs.repository import Repositories, Runs, StageRuns
+from loopwright_trainer.runs.repository import PipelineRuns, Repositories, StageRuns
 from loopwright_trainer.steps.environment import environment_of
-from loopwright_trainer.steps.key import Parts, explain, step_key
+from loopwright_trainer.steps.key import KeyParts, explain, step_key
 from loopwright_trainer.steps.reuse import look_up
-from loopwright_trainer.steps.step import parts_of
-from loopwright_trainer.steps.workspace import Inputs
+from loopwright_trainer.steps.step import key_parts
+from loopwright_trainer.steps.workspace import StageInputs
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ExplainTarget:
     """What the stages are looked at with; `made` are outputs that a run has of its own."""
 
     repository: Repository
@@ -32,13 +32,13 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class StageExplanation:
     """A stage as it would go now; unknown, without `parts`, as long as one before it must run."""
 
     stage: str
     verdict: Literal["reused", "would run", "unknown"]
     why: str
-    parts: Parts | None = None
+    parts: KeyParts | None = None
     nearest: StepEntry | None = None
 
     @property
@@ -53,7 +53,7 @@ class Explained:
         return explain(self.parts.to_json(), self.nearest.parts)
 
 
-async def source_of_pipeline(database: Database, name: str) -> Source:
+async def target_of_pipeline(database: Database, name: str) -> ExplainTarget:
     """The newest known commit of a pipeline, or of a repository, with the rows it would learn."""
     async with database.read() as connection:
         repositories = Repositories(connection)
@@ -62,13 +62,13 @@ async def source_of_pipeline(database: Database, name: str) -> Source:
         raise NotFoundError(f"no repository has the pipeline {name}")
     if found.head is None:
         raise NotFoundError(f"no commit of repository {found.name} is known yet")
-    return Source(found, found.head, f"refs/heads/{found.branch}", found.captured)
+    return ExplainTarget(found, found.head, f"refs/heads/{found.branch}", found.captured)
 
 
-async def source_of_run(database: Database, run_id: str) -> Source:
+async def target_of_run(database: Database, run_id: str) -> ExplainTarget:
     """A run's own commit, captured rows and outputs."""
     async with database.read() as connection:
-        run = await Runs(connection).get(run_id)
+        run = await PipelineRuns(connection).get(run_id)
         repository = await Repositories(connection).get(run.repository) if run else None
         rows = await StageRuns(connection).of_run(run_id)
     if run is None or run.commit is None:
@@ -76,48 +76,52 @@ async def source_of_run(database: Database, run_id: str) -> Source:
     if repository is None:
         raise NotFoundError(f"repository {run.repository} was removed")
     made = [output for row in rows for output in row.outputs]
-    return Source(repository, run.commit, run.ref, run.captured, made)
+    return ExplainTarget(repository, run.commit, run.ref, run.captured, made)
 
 
-async def explain_stages(workshop: Workshop, source: Source) -> tuple[Pipeline, list[Explained]]:
+async def explain_stages(
+    workshop: RunContext, source: ExplainTarget
+) -> tuple[Pipeline, list[StageExplanation]]:
     """The pipeline at the commit, and its stages in the order in which they would go."""
     repository = source.repository
     tree = await workshop.mirrors.tree(repository.name, repository.url, source.commit, source.ref)
     pipeline = await asyncio.to_thread(read_pipeline, tree.read, repository.name)
-    inputs = Inputs(tree, workshop.store, pipeline.captured, source.captured, pipeline.whole_tree)
+    inputs = StageInputs(
+        tree, workshop.store, pipeline.captured, source.captured, pipeline.whole_tree
+    )
     return pipeline, await _Walk(workshop, source, inputs).through(pipeline.stages)
 
 
 class _Walk:
     """From stage to stage, each with the outputs of those before it."""
 
-    def __init__(self, workshop: Workshop, source: Source, inputs: Inputs) -> None:
+    def __init__(self, workshop: RunContext, source: ExplainTarget, inputs: StageInputs) -> None:
         self._shop, self._source, self._inputs = workshop, source, inputs
         self._known: list[Output] = []
         self._open: dict[str, str] = {}
         """Outputs that nobody knows yet: their paths, and the stages that write them."""
 
-    async def through(self, stages: Sequence[Stage]) -> list[Explained]:
+    async def through(self, stages: Sequence[Stage]) -> list[StageExplanation]:
         environment = await asyncio.to_thread(environment_of, self._inputs.tree)
         told = []
         for stage in stages:
             if missing := self._missing(stage):
-                told.append(Explained(stage.name, "unknown", missing))
+                told.append(StageExplanation(stage.name, "unknown", missing))
                 self._leave_open(stage)
             else:
                 known = list(self._known)
-                parts = await asyncio.to_thread(parts_of, stage, self._inputs, known, environment)
+                parts = await asyncio.to_thread(key_parts, stage, self._inputs, known, environment)
                 told.append(await self._looked_up(stage, parts))
         return told
 
-    async def _looked_up(self, stage: Stage, parts: Parts) -> Explained:
+    async def _looked_up(self, stage: Stage, parts: KeyParts) -> StageExplanation:
         repository = self._source.repository.name
         found = await look_up(self._shop.database, self._shop.store, repository, stage, parts)
         if found.entry:
             self._known += found.entry.outputs
-            return Explained(stage.name, "reused", found.why, parts, found.nearest)
+            return StageExplanation(stage.name, "reused", found.why, parts, found.nearest)
         self._leave_open(stage)
-        return Explained(stage.name, "would run", found.why, parts, found.nearest)
+        return StageExplanation(stage.name, "would run", found.why, parts, found.nearest)
 
     def _leave_open(self, stage: Stage) -> None:
         """What the stage writes is known only where the run looked at has written it."""

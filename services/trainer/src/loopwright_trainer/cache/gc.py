@@ -19,7 +19,7 @@ from loopwright_trainer.runs.repository import StepEntries
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RetentionRule:
     """What is forgotten beside what cannot be used: `keep` counts per stage, newest first."""
 
     older_than: timedelta | None = None
@@ -27,7 +27,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
+class Expired:
     """An entry that goes, and why; `size` in bytes is what its outputs still hold in the store."""
 
     entry: StepEntry
@@ -35,7 +35,9 @@ class Doomed:
     size: int
 
 
-async def doomed(database: Database, store: ArtifactStore, rule: Rule) -> list[Doomed]:
+async def find_expired(
+    database: Database, store: ArtifactStore, rule: RetentionRule
+) -> list[Expired]:
     """What the rule lets go, newest first."""
     async with database.read() as connection:
         entries = await StepEntries(connection).all()
@@ -45,11 +47,11 @@ async def doomed(database: Database, store: ArtifactStore, rule: Rule) -> list[D
         sizes = [await _size(store, output) for output in entry.outputs]
         gone = [o.path for o, size in zip(entry.outputs, sizes, strict=True) if size is None]
         if why := _why(entry, age, gone, rule):
-            found.append(Doomed(entry, why, sum(size or 0 for size in sizes)))
+            found.append(Expired(entry, why, sum(size or 0 for size in sizes)))
     return found
 
 
-async def forget(database: Database, chosen: Iterable[Doomed]) -> list[Doomed]:
+async def delete_expired(database: Database, chosen: Iterable[Expired]) -> list[Expired]:
     """Those that went; one that a run has kept anew meanwhile stays."""
     async with database.unit_of_work() as uow:
         entries = StepEntries(uow.connection)
@@ -66,7 +68,7 @@ def _ages(entries: Sequence[StepEntry]) -> list[int]:
     return ages
 
 
-def _why(entry: StepEntry, newer: int, gone: Sequence[str], rule: Rule) -> str | None:
+def _why(entry: StepEntry, newer: int, gone: Sequence[str], rule: RetentionRule) -> str | None:
     if gone:
         return f"out {gone[0]} is gone from the store"
     if rule.older_than is not None and clock.now() - entry.kept_at > rule.older_than:

@@ -13,7 +13,7 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_trainer.execution import registration
-from loopwright_trainer.execution.registration import Diary, Harvest
+from loopwright_trainer.execution.registration import RunResult, TrackingSession
 from loopwright_trainer.git.command import GitError
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.git.tree import Tree
@@ -23,73 +23,80 @@ from loopwright_trainer.pipelines.globs import any_matches
 from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
 from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.runs import service
-from loopwright_trainer.runs.domain import DONE, Output, Run, RunStatus, StageRun, StageState
+from loopwright_trainer.runs.domain import (
+    DONE,
+    Output,
+    PipelineRun,
+    RunStatus,
+    StageRun,
+    StageState,
+)
 from loopwright_trainer.runs.repository import Repositories, StageRuns
-from loopwright_trainer.runs.run_lease import Tenure
-from loopwright_trainer.runs.service import Ending
+from loopwright_trainer.runs.run_lease import RunLease
+from loopwright_trainer.runs.service import RunOutcome
 from loopwright_trainer.steps import logs
-from loopwright_trainer.steps.environment import Environment, environment_of
+from loopwright_trainer.steps.environment import PythonEnvironment, environment_of
 from loopwright_trainer.steps.runner import StepFailedError, StepRunner
-from loopwright_trainer.steps.step import Place, Step
-from loopwright_trainer.steps.workspace import Inputs
-from loopwright_trainer.tracking.client import Tracking
+from loopwright_trainer.steps.step import PipelineStep, RunDirectory
+from loopwright_trainer.steps.workspace import StageInputs
+from loopwright_trainer.tracking.client import TrackingClient
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class RunContext:
     """What runs are done with."""
 
     database: Database
     store: ArtifactStore
     mirrors: Mirrors
-    tracking: Tracking
+    tracking: TrackingClient
     steps: StepRunner
     directory: Path
     metrics: TrainerMetrics
 
-    def place(self, run_id: str) -> Place:
-        return Place(self.directory / "runs" / run_id)
+    def place(self, run_id: str) -> RunDirectory:
+        return RunDirectory(self.directory / "runs" / run_id)
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class PreparedRun:
     """A run's commit, read."""
 
     pipeline: Pipeline
-    inputs: Inputs
-    environment: Environment
+    inputs: StageInputs
+    environment: PythonEnvironment
     rows: Mapping[str, StageRun]
 
 
-class Journey:
+class RunExecutor:
     """One run on its way."""
 
-    def __init__(self, workshop: Workshop, run: Run, tenure: Tenure) -> None:
+    def __init__(self, workshop: RunContext, run: PipelineRun, tenure: RunLease) -> None:
         self._shop = workshop
         self._tenure = tenure
         self._place = workshop.place(run.id)
-        self._diary = Diary(tenure, workshop.tracking, run)
+        self._diary = TrackingSession(tenure, workshop.tracking, run)
         self._metrics: dict[str, float] = {}
 
     @property
-    def run(self) -> Run:
+    def run(self) -> PipelineRun:
         return self._diary.run
 
-    async def travel(self) -> Ending:
+    async def travel(self) -> RunOutcome:
         """How the run ends; LoopwrightError or OSError say why it failed."""
         if self.run.tracking_run_id:
             await self._diary.opened()  # before anything else: an earlier attempt may still write
         tree = await self._tree()
         pipeline = await asyncio.to_thread(read_pipeline, tree.read, self.run.repository)
         if reason := _not_asked_for(pipeline, self.run):
-            return Ending(RunStatus.SKIPPED, reason)
+            return RunOutcome(RunStatus.SKIPPED, reason)
         environment = await asyncio.to_thread(environment_of, tree)
-        inputs = Inputs(
+        inputs = StageInputs(
             tree, self._shop.store, pipeline.captured, self.run.captured, pipeline.whole_tree
         )
-        scene = Scene(pipeline, inputs, environment, await self._begin(pipeline))
+        scene = PreparedRun(pipeline, inputs, environment, await self._begin(pipeline))
         await self._checks(scene)
-        harvest = Harvest(
+        harvest = RunResult(
             pipeline=pipeline,
             tree=tree,
             done=await self._stages(scene),
@@ -97,7 +104,7 @@ class Journey:
             store=self._shop.store,
             scratch=self._place.work / "register",
         )
-        return await registration.enrol(harvest, self._diary, self._shop.database)
+        return await registration.register(harvest, self._diary, self._shop.database)
 
     async def close(self, status: str) -> None:
         """Clear the workspace and end the tracking run as FINISHED, FAILED or KILLED."""
@@ -113,7 +120,7 @@ class Journey:
             rows = await StageRuns(connection).of_run(self.run.id)
         for row in rows:
             if row.state is StageState.RUNNING:
-                kept = await logs.kept(self._shop.store, self._place, row)
+                kept = await logs.store_logs(self._shop.store, self._place, row)
                 async with self._tenure.writing() as uow:
                     await StageRuns(uow.connection).save(replace(row, logs=kept))
 
@@ -136,7 +143,7 @@ class Journey:
         names = [rule.name for rule in pipeline.checks] + [s.name for s in pipeline.stages]
         fresh = [StageRun(run_id=self.run.id, ordinal=n, name=name) for n, name in enumerate(names)]
         async with self._tenure.writing() as uow:
-            await service.learn(uow, self.run, pipeline)
+            await service.record_pipeline(uow, self.run, pipeline)
             stages = StageRuns(uow.connection)
             await stages.add_missing(fresh)
             rows = await stages.of_run(self.run.id)
@@ -144,7 +151,7 @@ class Journey:
         failpoint("trainer.begun")
         return {row.name: row for row in rows}
 
-    async def _checks(self, scene: Scene) -> None:
+    async def _checks(self, scene: PreparedRun) -> None:
         """Every check, before any stage; each sees the commit and nothing else."""
         inputs = replace(scene.inputs, captured_path=None, whole_tree=True)
         for rule in scene.pipeline.checks:
@@ -166,7 +173,7 @@ class Journey:
         if dirty:
             raise StepFailedError(f"{row.name}: {why}; strip them, for example with nb-clean")
 
-    async def _stages(self, scene: Scene) -> list[StageRun]:
+    async def _stages(self, scene: PreparedRun) -> list[StageRun]:
         done: list[StageRun] = []
         for stage in scene.pipeline.stages:
             row = scene.rows[stage.name]
@@ -179,9 +186,14 @@ class Journey:
         return done
 
     def _step(
-        self, stage: Stage, row: StageRun, inputs: Inputs, scene: Scene, earlier: Sequence[Output]
-    ) -> Step:
-        return Step(
+        self,
+        stage: Stage,
+        row: StageRun,
+        inputs: StageInputs,
+        scene: PreparedRun,
+        earlier: Sequence[Output],
+    ) -> PipelineStep:
+        return PipelineStep(
             run=self.run,
             tenure=self._tenure,
             stage=stage,
@@ -208,7 +220,7 @@ async def _nothing() -> dict[str, str]:
     return {}
 
 
-def _not_asked_for(pipeline: Pipeline, run: Run) -> str | None:
+def _not_asked_for(pipeline: Pipeline, run: PipelineRun) -> str | None:
     """Why a change does not run, or None; whatever was asked for by name always runs."""
     patterns = pipeline.code.paths
     if run.reason != "code" or patterns is None or run.paths is None:

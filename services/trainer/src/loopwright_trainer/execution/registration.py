@@ -17,24 +17,24 @@ from loopwright_common.storage.package import files_in, manifest_of
 from loopwright_trainer.git.tree import Tree
 from loopwright_trainer.pipelines.pipeline import Pipeline, Registration
 from loopwright_trainer.pipelines.stage_order import inside
-from loopwright_trainer.runs.domain import Output, Run, RunStatus, StageRun
-from loopwright_trainer.runs.repository import Runs
-from loopwright_trainer.runs.run_lease import Tenure
-from loopwright_trainer.runs.service import Ending
+from loopwright_trainer.runs.domain import Output, PipelineRun, RunStatus, StageRun
+from loopwright_trainer.runs.repository import PipelineRuns
+from loopwright_trainer.runs.run_lease import RunLease
+from loopwright_trainer.runs.service import RunOutcome
 from loopwright_trainer.steps import outputs as kept
 from loopwright_trainer.tracking import mlflow_registration
-from loopwright_trainer.tracking.client import Tracking, TrackingRun
+from loopwright_trainer.tracking.client import TrackingClient, TrackingRun
 
 log = structlog.get_logger()
 
 
-class Diary:
+class TrackingSession:
     """The tracking run of a pipeline run, opened when first needed.
 
     Once it is opened here, `tracking` proves this attempt and earlier attempts are refused.
     """
 
-    def __init__(self, tenure: Tenure, tracking: Tracking, run: Run) -> None:
+    def __init__(self, tenure: RunLease, tracking: TrackingClient, run: PipelineRun) -> None:
         self.run = run
         self.tracking = tracking
         self._tenure = tenure
@@ -50,7 +50,7 @@ class Diary:
     async def note(self, **changes: object) -> None:
         """Keep what is known about the run by now."""
         async with self._tenure.writing() as uow:
-            await Runs(uow.connection).change(self.run.id, **changes)
+            await PipelineRuns(uow.connection).change(self.run.id, **changes)
         self.run = replace(self.run, **changes)  # type: ignore[arg-type]
 
     async def close(self, status: str, metrics: Mapping[str, float]) -> None:
@@ -77,7 +77,7 @@ class Diary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Harvest:
+class RunResult:
     """What a run's stages made; `scratch` is a directory for passing files."""
 
     pipeline: Pipeline
@@ -100,7 +100,7 @@ class Harvest:
                 f"register: {path} is neither an out of a stage nor in the commit", field="register"
             )
         await asyncio.to_thread(self.tree.write, entries, self.scratch)
-        return await kept.collect(self.store, self.scratch, path)
+        return await kept.store_output(self.store, self.scratch, path)
 
     def key(self, package: Output) -> str:
         """What the package follows from: the key of the step that wrote it.
@@ -125,11 +125,11 @@ class Harvest:
         return Output(path=path, kind="directory", digest=manifest.digest)
 
 
-async def enrol(harvest: Harvest, diary: Diary, database: Database) -> Ending:
+async def register(harvest: RunResult, diary: TrackingSession, database: Database) -> RunOutcome:
     """Register what the run made, unless it follows from the same steps as the newest version."""
     register = harvest.pipeline.register
     if register is None:
-        return Ending(RunStatus.SUCCEEDED, "done; without `register:` nothing is registered")
+        return RunOutcome(RunStatus.SUCCEEDED, "done; without `register:` nothing is registered")
     package = await harvest.artifact(register.package)
     if package.kind != "directory":
         raise InvalidError(
@@ -138,24 +138,24 @@ async def enrol(harvest: Harvest, diary: Diary, database: Database) -> Ending:
         )
     key = harvest.key(package)
     async with database.read() as connection:
-        newest = await Runs(connection).newest_registered(diary.run.repository)
+        newest = await PipelineRuns(connection).newest_registered(diary.run.repository)
     if newest and newest.register_key == key:
         same = f"version {newest.version} of run {newest.id}"
-        return Ending(RunStatus.UNCHANGED, f"the package follows from the same steps as {same}")
+        return RunOutcome(RunStatus.UNCHANGED, f"the package follows from the same steps as {same}")
     version = await _new_version(harvest, register, package, diary)
     await diary.note(register_key=key, model=harvest.pipeline.model, version=version)
-    return Ending(RunStatus.SUCCEEDED, f"registered {harvest.pipeline.model} version {version}")
+    return RunOutcome(RunStatus.SUCCEEDED, f"registered {harvest.pipeline.model} version {version}")
 
 
 async def _new_version(
-    harvest: Harvest, register: Registration, package: Output, diary: Diary
+    harvest: RunResult, register: Registration, package: Output, diary: TrackingSession
 ) -> int:
     named = {"training": register.training, "holdout": register.holdout}
     datasets = {role: await harvest.artifact(path) for role, path in named.items() if path}
     look, opened = diary.run.registering, await diary.opened()
     await diary.note(registering=True)
     run = diary.run
-    candidate = mlflow_registration.Candidate(
+    candidate = mlflow_registration.VersionCandidate(
         run_id=run.id,
         commit=run.commit or "",
         pipeline=harvest.pipeline,
@@ -165,6 +165,6 @@ async def _new_version(
         started_at=run.started_at or clock.now(),
         cause=json.dumps(dict(run.cause)),
     )
-    return await mlflow_registration.register(
+    return await mlflow_registration.register_version(
         candidate, diary.tracking, opened, harvest.store, harvest.scratch, look=look
     )

@@ -13,12 +13,12 @@ from loopwright_common.database.unit_of_work import Cause
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.observability import tracing
-from loopwright_trainer.execution.executor import Journey, Workshop
+from loopwright_trainer.execution.executor import RunContext, RunExecutor
 from loopwright_trainer.runs import service
-from loopwright_trainer.runs.domain import Run, RunStatus
-from loopwright_trainer.runs.repository import Runs, StageRuns
-from loopwright_trainer.runs.run_lease import Claim, Tenure, claim_next
-from loopwright_trainer.runs.service import Ending
+from loopwright_trainer.runs.domain import PipelineRun, RunStatus
+from loopwright_trainer.runs.repository import PipelineRuns, StageRuns
+from loopwright_trainer.runs.run_lease import ClaimedRun, RunLease, claim_next_run
+from loopwright_trainer.runs.service import RunOutcome
 from loopwright_trainer.steps import environment, orphans
 from loopwright_trainer.steps.logs import HOST
 
@@ -27,10 +27,10 @@ _MOST_ATTEMPTS = 3
 log = structlog.get_logger()
 
 
-class Worker:
+class RunWorker:
     """Runs whose trainer died go on first; `wake` is called when one may wait."""
 
-    def __init__(self, workshop: Workshop, parallel: int, lease: timedelta) -> None:
+    def __init__(self, workshop: RunContext, parallel: int, lease: timedelta) -> None:
         self._shop = workshop
         self._parallel = parallel
         self._lease = lease
@@ -73,19 +73,19 @@ class Worker:
         if not self._undecided:
             return
         async with self._database.read() as connection:
-            asked = await Runs(connection).to_cancel(list(self._undecided))
+            asked = await PipelineRuns(connection).to_cancel(list(self._undecided))
         for run in asked:
             self.cancel(run.id)
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
         while len(self._going_on) < self._parallel:
             async with self._database.unit_of_work() as uow:
-                claim = await claim_next(uow, self._lease, self._going_on)
+                claim = await claim_next_run(uow, self._lease, self._going_on)
             if claim is None:
                 return
             self._start(group, claim)
 
-    def _start(self, group: asyncio.TaskGroup, claim: Claim) -> None:
+    def _start(self, group: asyncio.TaskGroup, claim: ClaimedRun) -> None:
         run_id = claim.run.id
         task = group.create_task(self._do(claim))
         self._going_on[run_id] = self._undecided[run_id] = task
@@ -97,9 +97,9 @@ class Worker:
         self._to_cancel.discard(run_id)
         self.wake()
 
-    async def _do(self, claim: Claim) -> None:
+    async def _do(self, claim: ClaimedRun) -> None:
         """Bring a run to its end, unless another trainer takes it over or the database is away."""
-        tenure = Tenure(self._database, claim.lease, self._lease)
+        tenure = RunLease(self._database, claim.lease, self._lease)
         try:
             async with leases.keeping(self._database, claim.lease, self._lease):
                 run = claim.run
@@ -109,22 +109,22 @@ class Worker:
         except (LeaseLostError, UnavailableError) as error:
             log.warning("run.lost", run=claim.run.id, error=str(error))
 
-    async def _bring_to_end(self, run: Run, tenure: Tenure) -> None:
+    async def _bring_to_end(self, run: PipelineRun, tenure: RunLease) -> None:
         if run.attempts > 1:
             await self._reap(run)
-        journey = Journey(self._shop, run, tenure)
+        journey = RunExecutor(self._shop, run, tenure)
         try:
             ending = await self._ending(journey)
         except asyncio.CancelledError:
             if run.id not in self._to_cancel:
                 raise
-            ending = Ending(RunStatus.CANCELLED, "cancelled by a person")
+            ending = RunOutcome(RunStatus.CANCELLED, "cancelled by a person")
         self._undecided.pop(run.id, None)
         await journey.close(_TRACKING_STATUS.get(ending.status, "FINISHED"))
         failpoint("trainer.finishing")
         await self._finish(journey.run, tenure, ending)
 
-    async def _reap(self, run: Run) -> None:
+    async def _reap(self, run: PipelineRun) -> None:
         """Kill what the run's earlier attempts left running on this host."""
         async with self._database.read() as connection:
             rows = await StageRuns(connection).of_run(run.id)
@@ -135,31 +135,31 @@ class Worker:
         ]
         await asyncio.to_thread(orphans.reap, run.id, leaders)
 
-    async def _ending(self, journey: Journey) -> Ending:
+    async def _ending(self, journey: RunExecutor) -> RunOutcome:
         run = journey.run
         if run.cancel_requested:
-            return Ending(RunStatus.CANCELLED, "cancelled by a person")
+            return RunOutcome(RunStatus.CANCELLED, "cancelled by a person")
         if run.attempts > _MOST_ATTEMPTS:
             why = f"the trainer died {_MOST_ATTEMPTS} times during this run"
-            return Ending(RunStatus.FAILED, why)
+            return RunOutcome(RunStatus.FAILED, why)
         try:
             return await journey.travel()
         except LeaseLostError:
             raise
         except LoopwrightError as error:
-            return Ending(RunStatus.FAILED, str(error))
+            return RunOutcome(RunStatus.FAILED, str(error))
         except OSError as error:
-            return Ending(RunStatus.FAILED, f"on the trainer's machine: {error}")
+            return RunOutcome(RunStatus.FAILED, f"on the trainer's machine: {error}")
         except Exception as error:
             log.exception("run.failed-unexpectedly", run=run.id)
-            return Ending(RunStatus.FAILED, f"a fault of the trainer: {error!r}")
+            return RunOutcome(RunStatus.FAILED, f"a fault of the trainer: {error!r}")
 
-    async def _finish(self, run: Run, tenure: Tenure, ending: Ending) -> None:
+    async def _finish(self, run: PipelineRun, tenure: RunLease, ending: RunOutcome) -> None:
         """Record the end, however long the database is away."""
         while True:
             try:
                 async with tenure.writing() as uow:
-                    await service.finish(uow, run, ending)
+                    await service.finish_run(uow, run, ending)
             except UnavailableError as error:
                 log.warning("worker.paused", error=str(error))
                 await asyncio.sleep(_LOOK_SECONDS)

@@ -31,18 +31,18 @@ class GitError(InvalidError):
     """git failed; the message has its reason."""
 
 
-def environment() -> dict[str, str]:
+def git_environment() -> dict[str, str]:
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return passed_on | _ENVIRONMENT
 
 
-def git(*arguments: str, cwd: Path | None = None, timeout: float = 30) -> bytes:
+def run_git(*arguments: str, cwd: Path | None = None, timeout: float = 30) -> bytes:
     """What `git ARGUMENTS` prints; GitError when it fails or takes over `timeout` seconds."""
     try:
         done = subprocess.run(
-            command(arguments),
+            git_command(arguments),
             cwd=cwd,
-            env=environment(),
+            env=git_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,
@@ -57,9 +57,9 @@ def git(*arguments: str, cwd: Path | None = None, timeout: float = 30) -> bytes:
     return done.stdout
 
 
-def command(arguments: Sequence[str]) -> list[str]:
+def git_command(arguments: Sequence[str]) -> list[str]:
     options = [option for setting in _SETTINGS for option in ("-c", setting)]
-    return ["git", *options, *arguments]
+    return ["run_git", *options, *arguments]
 
 
 def _reason(stderr: bytes) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopwright_common.errors import InvalidError
-from loopwright_trainer.git.command import GitError, git
+from loopwright_trainer.git.command import GitError, run_git
 from loopwright_trainer.git.tree import Tree, read_tree
 
 _FETCH_SECONDS = 600
@@ -19,7 +19,7 @@ _REF = re.compile(r"refs/(heads|tags)/[^\s~^:?*\[\\]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class CommitDescription:
     """A commit as `code-changed` tells it; `paths` None means unknown."""
 
     commit: str
@@ -46,7 +46,7 @@ def check_ref(ref: str) -> str:
 def remote_head(url: str, branch: str) -> str | None:
     """The commit a branch points to now, or None where there is no such branch."""
     ref = check_ref(f"refs/heads/{branch}")
-    answer = git("ls-remote", "--", check_url(url), ref, timeout=_REMOTE_SECONDS).decode()
+    answer = run_git("ls-remote", "--", check_url(url), ref, timeout=_REMOTE_SECONDS).decode()
     for line in answer.splitlines():
         commit, _, name = line.partition("\t")
         if name == ref:
@@ -77,18 +77,18 @@ class Mirror:
         if not self._holds(commit, ref):
             raise GitError(f"commit {commit[:12]} is not in {ref} of {self._url}")
 
-    def describe(self, commit: str, before: str | None) -> Described:
+    def describe(self, commit: str, before: str | None) -> CommitDescription:
         """Author, message and changed paths of a commit that we hold."""
-        shown = git("show", "-s", "--format=%ae%x00%s", commit, cwd=self.directory).decode()
+        shown = run_git("show", "-s", "--format=%ae%x00%s", commit, cwd=self.directory).decode()
         author, _, message = shown.strip().partition("\0")
-        return Described(commit, author, message, self._changed(commit, before))
+        return CommitDescription(commit, author, message, self._changed(commit, before))
 
     def _changed(self, commit: str, before: str | None) -> tuple[str, ...]:
         try:
             if before is None:
-                listed = git("ls-tree", "-r", "-z", "--name-only", commit, cwd=self.directory)
+                listed = run_git("ls-tree", "-r", "-z", "--name-only", commit, cwd=self.directory)
             else:
-                listed = git("diff-tree", "-r", "-z", "--name-only", "--no-renames", before, commit,
+                listed = run_git("diff-tree", "-r", "-z", "--name-only", "--no-renames", before, commit,
                              cwd=self.directory)  # fmt: skip
         except GitError:
             return ()
@@ -98,14 +98,14 @@ class Mirror:
         if not (self.directory / "HEAD").exists():
             return False
         try:
-            git("merge-base", "--is-ancestor", commit, ref, cwd=self.directory)
+            run_git("merge-base", "--is-ancestor", commit, ref, cwd=self.directory)
         except GitError:
             return False
         return True
 
     def _fetch(self, ref: str) -> None:
         self._repair()
-        git(
+        run_git(
             *("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
             *("--", self._url, f"+{ref}:{ref}"),
             cwd=self.directory,
@@ -120,7 +120,7 @@ class Mirror:
         self.directory.mkdir(parents=True, exist_ok=True)
         for left in self.directory.rglob("*.lock"):
             left.unlink()
-        git("init", "-q", "--bare", ".", cwd=self.directory)
+        run_git("init", "-q", "--bare", ".", cwd=self.directory)
 
 
 class Mirrors:
@@ -139,7 +139,7 @@ class Mirrors:
 
     async def describe(
         self, name: str, url: str, commit: str, ref: str, before: str | None
-    ) -> Described:
+    ) -> CommitDescription:
         """Author, message and changed paths of a commit, fetched if need be."""
         mirror = self._mirror(name, url)
         async with self._locks[name]:

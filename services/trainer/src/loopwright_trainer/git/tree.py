@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from loopwright_trainer.git.command import GitError, command, environment, git
+from loopwright_trainer.git.command import GitError, git_command, git_environment, run_git
 
 _LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
 
 
-class Entry(NamedTuple):
+class TreeEntry(NamedTuple):
     """A tracked file: POSIX path, git's mode, and the id of its content."""
 
     path: str
@@ -28,9 +28,9 @@ class Tree:
 
     mirror: Path
     commit: str
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TreeEntry]
 
-    def under(self, path: str) -> list[Entry]:
+    def under(self, path: str) -> list[TreeEntry]:
         """The file at `path`, or every file below it, sorted by path."""
         if path in self.entries:
             return [self.entries[path]]
@@ -42,9 +42,9 @@ class Tree:
         entry = self.entries.get(path)
         if entry is None or entry.mode == _LINK:
             return None
-        return git("cat-file", "blob", entry.blob, cwd=self.mirror)
+        return run_git("cat-file", "blob", entry.blob, cwd=self.mirror)
 
-    def write(self, entries: Iterable[Entry], directory: Path) -> None:
+    def write(self, entries: Iterable[TreeEntry], directory: Path) -> None:
         """Write files as committed: no filters, no line-end changes, no links out of the tree."""
         wanted = list(entries)
         if not wanted:
@@ -53,9 +53,9 @@ class Tree:
             ids.write("".join(f"{entry.blob}\n" for entry in wanted).encode())
             ids.seek(0)
             with subprocess.Popen(
-                command(["cat-file", "--batch"]),
+                git_command(["cat-file", "--batch"]),
                 cwd=self.mirror,
-                env=environment(),
+                env=git_environment(),
                 stdin=ids,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -68,7 +68,7 @@ class Tree:
 
 def read_tree(mirror: Path, commit: str) -> Tree:
     """The commit's files; GitError for paths that no checkout may have."""
-    listing = git("ls-tree", "-r", "-z", "--full-tree", commit, cwd=mirror).decode()
+    listing = run_git("ls-tree", "-r", "-z", "--full-tree", commit, cwd=mirror).decode()
     entries = {}
     for line in filter(None, listing.split("\0")):
         described, path = line.split("\t", 1)
@@ -77,24 +77,24 @@ def read_tree(mirror: Path, commit: str) -> Tree:
         if ".." in parts or ".git" in (part.lower() for part in parts):
             raise GitError(f"commit {commit[:12]} has the forbidden path {path!r}")
         if mode != _SUBMODULE:
-            entries[path] = Entry(path, mode, blob)
+            entries[path] = TreeEntry(path, mode, blob)
     return Tree(mirror, commit, entries)
 
 
-def digest_of_entries(entries: Iterable[Entry]) -> str:
+def digest_of_entries(entries: Iterable[TreeEntry]) -> str:
     """One digest for a set of tracked files: their paths, modes and contents."""
     listed = json.dumps(sorted(entries), separators=(",", ":"))
     return "tree:" + hashlib.sha256(listed.encode()).hexdigest()
 
 
-def _next_blob(stream: IO[bytes], entry: Entry) -> bytes:
+def _next_blob(stream: IO[bytes], entry: TreeEntry) -> bytes:
     header = stream.readline().decode().split()
     if len(header) != 3:
         raise GitError(f"git has lost the content of {entry.path}")
     return stream.read(int(header[2]) + 1)[:-1]
 
 
-def _write_one(entry: Entry, content: bytes, directory: Path) -> None:
+def _write_one(entry: TreeEntry, content: bytes, directory: Path) -> None:
     target = directory / entry.path
     target.parent.mkdir(parents=True, exist_ok=True)
     if entry.mode == _LINK:

@@ -41,7 +41,7 @@ def read_params(content: bytes, file: str) -> dict[str, object]:
     return values
 
 
-def pick(values: Mapping[str, object], use: ParamUse, stage: str) -> dict[str, object]:
+def select_params(values: Mapping[str, object], use: ParamUse, stage: str) -> dict[str, object]:
     """The declared parameters by dotted key; InvalidError for one the file lacks."""
     if use.keys is None:
         return dict(values)

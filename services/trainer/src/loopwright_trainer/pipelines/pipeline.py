@@ -12,7 +12,7 @@ from loopwright_common.errors import InvalidError
 from loopwright_trainer.pipelines import stage_order, templates
 from loopwright_trainer.pipelines.params import DEFAULT_FILE, read_params
 from loopwright_trainer.pipelines.stages import Stage, read_stage
-from loopwright_trainer.pipelines.yaml_source import Marked, load
+from loopwright_trainer.pipelines.yaml_source import YamlNode, load
 
 FILE = "loopwright.yaml"
 DVC_FILE = "dvc.yaml"
@@ -99,7 +99,7 @@ def read_pipeline(read: ReadFile, default_name: str) -> Pipeline:
 
 
 def _assembled(
-    keys: Mapping[str, Marked], stages: tuple[Stage, ...], default_name: str, whole_tree: bool
+    keys: Mapping[str, YamlNode], stages: tuple[Stage, ...], default_name: str, whole_tree: bool
 ) -> Pipeline:
     model = _name(keys["model"]) if "model" in keys else None
     register = _registration(keys["register"]) if "register" in keys else None
@@ -121,7 +121,7 @@ def _assembled(
     )
 
 
-def _stages(keys: Mapping[str, Marked], read: ReadFile) -> tuple[Stage, ...]:
+def _stages(keys: Mapping[str, YamlNode], read: ReadFile) -> tuple[Stage, ...]:
     if "stages" not in keys:
         raise InvalidError(f"{DVC_FILE}:1: has no stages", field="stages")
     context = _context(keys.get("vars"), read)
@@ -132,10 +132,10 @@ def _stages(keys: Mapping[str, Marked], read: ReadFile) -> tuple[Stage, ...]:
     ]
     if not stages:
         keys["stages"].refuse("names no stage")
-    return stage_order.ordered(stages)
+    return stage_order.sort_stages(stages)
 
 
-def _context(declared: Marked | None, read: ReadFile) -> dict[str, object]:
+def _context(declared: YamlNode | None, read: ReadFile) -> dict[str, object]:
     """What `${...}` may name: params.yaml, and what `vars:` adds."""
     default = read(DEFAULT_FILE)
     context = read_params(default, DEFAULT_FILE) if default is not None else {}
@@ -151,14 +151,14 @@ def _context(declared: Marked | None, read: ReadFile) -> dict[str, object]:
     return context
 
 
-def _name(marked: Marked) -> str:
+def _name(marked: YamlNode) -> str:
     name = marked.text()
     if not _NAME.fullmatch(name):
         marked.refuse(f"{name!r} is no name; use letters, digits, and . _ -")
     return name
 
 
-def _registration(marked: Marked) -> Registration:
+def _registration(marked: YamlNode) -> Registration:
     keys = marked.mapping({"package", "training", "holdout", "target"})
     if "package" not in keys:
         marked.refuse("has no package, the directory to register")
@@ -170,7 +170,7 @@ def _registration(marked: Marked) -> Registration:
     )
 
 
-def _check(marked: Marked) -> CheckRule:
+def _check(marked: YamlNode) -> CheckRule:
     if not isinstance(marked.value, dict):
         return CheckRule(marked.text())
     rule = marked.mapping({"notebooks"})
@@ -179,7 +179,7 @@ def _check(marked: Marked) -> CheckRule:
     return CheckRule(None)
 
 
-def _code_trigger(marked: Marked) -> CodeTrigger:
+def _code_trigger(marked: YamlNode) -> CodeTrigger:
     keys = marked.mapping({"branches", "paths"})
     return CodeTrigger(
         keys["branches"].texts() if "branches" in keys else None,
@@ -187,14 +187,14 @@ def _code_trigger(marked: Marked) -> CodeTrigger:
     )
 
 
-def _cron(marked: Marked) -> str:
+def _cron(marked: YamlNode) -> str:
     schedule = " ".join(marked.text().split())
     if not _CRON.fullmatch(schedule):
         marked.refuse("must be five cron fields such as `0 3 * * 1`")
     return schedule
 
 
-def _monitor(marked: Marked | None, drift: Marked | None) -> MonitorPolicy:
+def _monitor(marked: YamlNode | None, drift: YamlNode | None) -> MonitorPolicy:
     """`monitor:` with `triggers.drift` in its place; each is checked where it stands."""
     allowed = set(MonitorPolicy.model_fields) - {"drift"}
     keys = marked.mapping(allowed) if marked else {}
@@ -204,7 +204,7 @@ def _monitor(marked: Marked | None, drift: Marked | None) -> MonitorPolicy:
     return policy.model_copy(update={"drift": _policy(drift, DriftTrigger)})
 
 
-def _policy(marked: Marked, kind: type[P]) -> P:
+def _policy(marked: YamlNode, kind: type[P]) -> P:
     try:
         return kind.model_validate(marked.value if marked.value is not None else {})
     except ValidationError as error:

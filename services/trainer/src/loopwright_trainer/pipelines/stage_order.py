@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from loopwright_trainer.pipelines.stages import Stage
-from loopwright_trainer.pipelines.yaml_source import Marked
+from loopwright_trainer.pipelines.yaml_source import YamlNode
 
 
 def inside(path: str, directory: str) -> bool:
@@ -16,9 +16,9 @@ def overlap(path: str, other: str) -> bool:
     return inside(path, other) or inside(other, path)
 
 
-def ordered(stages: Sequence[tuple[Stage, Marked]]) -> tuple[Stage, ...]:
+def sort_stages(stages: Sequence[tuple[Stage, YamlNode]]) -> tuple[Stage, ...]:
     """The stages as they may run one after another; InvalidError for a cycle or a clash."""
-    by_name: dict[str, tuple[Stage, Marked]] = {}
+    by_name: dict[str, tuple[Stage, YamlNode]] = {}
     for stage, marked in stages:
         if stage.name in by_name:
             marked.refuse(f"a second stage named {stage.name}")
@@ -34,7 +34,7 @@ def ordered(stages: Sequence[tuple[Stage, Marked]]) -> tuple[Stage, ...]:
 
 
 def _before(
-    stage: Stage, marked: Marked, by_name: dict[str, tuple[Stage, Marked]]
+    stage: Stage, marked: YamlNode, by_name: dict[str, tuple[Stage, YamlNode]]
 ) -> dict[str, None]:
     """Names of the stages that come before; a dict, because its order is fixed."""
     before = dict.fromkeys(stage.needs)
@@ -49,7 +49,7 @@ def _before(
     return before
 
 
-def _no_shared_outputs(stages: Sequence[tuple[Stage, Marked]]) -> None:
+def _no_shared_outputs(stages: Sequence[tuple[Stage, YamlNode]]) -> None:
     owners: list[tuple[str, str]] = []
     for stage, marked in stages:
         for out in stage.outs:

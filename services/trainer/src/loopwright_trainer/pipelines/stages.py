@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from loopwright_trainer.pipelines.params import DEFAULT_FILE, ParamUse
-from loopwright_trainer.pipelines.yaml_source import Marked
+from loopwright_trainer.pipelines.yaml_source import YamlNode
 
 _OURS = frozenset({"retries", "timeout", "cache", "needs", "seed"})
 _DVC = frozenset(
@@ -40,7 +40,7 @@ class Stage:
     seed: int | None = None
 
 
-def read_stage(name: str, marked: Marked) -> Stage:
+def read_stage(name: str, marked: YamlNode) -> Stage:
     """A stage from its filled definition; InvalidError names the key that is wrong."""
     if not _NAME.fullmatch(name):
         marked.refuse(f"{name!r} is no stage name; use letters, digits, and . _ - + @")
@@ -69,17 +69,17 @@ def read_stage(name: str, marked: Marked) -> Stage:
     )
 
 
-def _flag(keys: dict[str, Marked], name: str, *, default: bool) -> bool:
+def _flag(keys: dict[str, YamlNode], name: str, *, default: bool) -> bool:
     return keys[name].boolean() if name in keys else default
 
 
-def _paths(marked: Marked | None, wdir: str) -> tuple[str, ...]:
+def _paths(marked: YamlNode | None, wdir: str) -> tuple[str, ...]:
     if marked is None:
         return ()
     return tuple(dict.fromkeys(item.path(wdir) for item in marked.items()))
 
 
-def _outputs(marked: Marked | None, wdir: str, options: frozenset[str]) -> tuple[str, ...]:
+def _outputs(marked: YamlNode | None, wdir: str, options: frozenset[str]) -> tuple[str, ...]:
     """Output paths; each a text, or a mapping of one path to DVC's options."""
     paths = []
     for item in marked.items() if marked else ():
@@ -94,7 +94,7 @@ def _outputs(marked: Marked | None, wdir: str, options: frozenset[str]) -> tuple
     return tuple(paths)
 
 
-def _params(marked: Marked | None, wdir: str) -> tuple[ParamUse, ...]:
+def _params(marked: YamlNode | None, wdir: str) -> tuple[ParamUse, ...]:
     """Keys of `params.yaml`, or `file:` with a list of keys, or `file:` alone for all of it."""
     keys: list[str] = []
     uses = []
@@ -106,5 +106,5 @@ def _params(marked: Marked | None, wdir: str) -> tuple[ParamUse, ...]:
             path = item.with_value(file).path(wdir)
             uses.append(ParamUse(path, None if wanted.value is None else wanted.texts()))
     if keys:
-        uses.insert(0, ParamUse(Marked(DEFAULT_FILE, "", {}).path(wdir), tuple(keys)))
+        uses.insert(0, ParamUse(YamlNode(DEFAULT_FILE, "", {}).path(wdir), tuple(keys)))
     return tuple(uses)

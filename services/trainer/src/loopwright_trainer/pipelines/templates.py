@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 
-from loopwright_trainer.pipelines.yaml_source import Marked, kind_of
+from loopwright_trainer.pipelines.yaml_source import YamlNode, kind_of
 
 _REFERENCE = re.compile(r"(?<!\\)\$\{\s*([^}]*?)\s*\}")
 _PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
@@ -12,12 +12,12 @@ _MOST_STAGES = 1000
 Context = Mapping[str, object]
 
 
-def fill(marked: Marked, context: Context) -> Marked:
+def fill(marked: YamlNode, context: Context) -> YamlNode:
     """The value with every `${...}` replaced; a text that is one reference takes its type."""
     return marked.with_value(_filled(marked, context))
 
 
-def expand(name: str, stage: Marked, context: Context) -> Iterator[tuple[str, Marked]]:
+def expand(name: str, stage: YamlNode, context: Context) -> Iterator[tuple[str, YamlNode]]:
     """The stages a definition stands for, by name as DVC names them (`train@a`, `train@a-1`)."""
     keys = stage.mapping()
     if "foreach" in keys:
@@ -29,8 +29,8 @@ def expand(name: str, stage: Marked, context: Context) -> Iterator[tuple[str, Ma
 
 
 def _foreach(
-    name: str, stage: Marked, keys: dict[str, Marked], context: Context
-) -> Iterator[tuple[str, Marked]]:
+    name: str, stage: YamlNode, keys: dict[str, YamlNode], context: Context
+) -> Iterator[tuple[str, YamlNode]]:
     stage.mapping({"foreach", "do"})
     if "do" not in keys:
         stage.refuse("foreach needs `do` with the stage")
@@ -47,8 +47,8 @@ def _foreach(
 
 
 def _matrix(
-    name: str, stage: Marked, keys: dict[str, Marked], context: Context
-) -> Iterator[tuple[str, Marked]]:
+    name: str, stage: YamlNode, keys: dict[str, YamlNode], context: Context
+) -> Iterator[tuple[str, YamlNode]]:
     axes = {axis: fill(values, context) for axis, values in keys["matrix"].mapping().items()}
     for axis in axes.values():
         if not isinstance(axis.value, list) or not axis.value:
@@ -69,7 +69,7 @@ def _matrix(
         yield f"{name}@{key}", fill(stage.with_value(rest), {**context, "item": item, "key": key})
 
 
-def _bound(marked: Marked, count: int) -> None:
+def _bound(marked: YamlNode, count: int) -> None:
     if count > _MOST_STAGES:
         marked.refuse(f"makes {count} stages; at most {_MOST_STAGES} are allowed")
 
@@ -78,7 +78,7 @@ def _label(value: object, otherwise: object) -> object:
     return value if isinstance(value, str | int | float | bool) else otherwise
 
 
-def _filled(marked: Marked, context: Context) -> object:
+def _filled(marked: YamlNode, context: Context) -> object:
     if isinstance(marked.value, dict):
         return {key: _filled(child, context) for key, child in marked.mapping().items()}
     if isinstance(marked.value, list):
@@ -92,7 +92,7 @@ def _filled(marked: Marked, context: Context) -> object:
     return text.replace("\\${", "${")
 
 
-def _as_text(marked: Marked, reference: str, context: Context) -> str:
+def _as_text(marked: YamlNode, reference: str, context: Context) -> str:
     value = _look_up(marked, reference, context)
     if isinstance(value, bool):
         return str(value).lower()
@@ -101,7 +101,7 @@ def _as_text(marked: Marked, reference: str, context: Context) -> str:
     return str(value)
 
 
-def _look_up(marked: Marked, reference: str, context: Context) -> object:
+def _look_up(marked: YamlNode, reference: str, context: Context) -> object:
     found: object = context
     for name, index in _PART.findall(reference):
         if index and isinstance(found, list) and int(index) < len(found):

@@ -10,20 +10,20 @@ import yaml
 from loopwright_common.deploy_policy import parse_duration
 from loopwright_common.errors import InvalidError
 
-Place = tuple[str | int, ...]
+YamlPath = tuple[str | int, ...]
 _LARGEST_FILE = 1 << 20
 _MOST_NODES = 50_000
 _DEEPEST = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class YamlNode:
     """A value with its place; the readers raise InvalidError naming file, line and key."""
 
     value: object
     file: str
-    lines: Mapping[Place, int]
-    place: Place = ()
+    lines: Mapping[YamlPath, int]
+    place: YamlPath = ()
 
     def refuse(self, message: str) -> NoReturn:
         raise InvalidError(f"{self.where}: {message}", field=self.dotted or self.file)
@@ -40,13 +40,13 @@ class Marked:
         prefix = f"{self.file}:{self.lines.get(place, 1)}"
         return f"{prefix}: {self.dotted}" if self.place else prefix
 
-    def with_value(self, value: object) -> "Marked":
+    def with_value(self, value: object) -> "YamlNode":
         return replace(self, value=value)
 
-    def child(self, key: str | int, value: object) -> "Marked":
+    def child(self, key: str | int, value: object) -> "YamlNode":
         return replace(self, value=value, place=(*self.place, key))
 
-    def mapping(self, allowed: Collection[str] | None = None) -> dict[str, "Marked"]:
+    def mapping(self, allowed: Collection[str] | None = None) -> dict[str, "YamlNode"]:
         """The entries by key; keys outside `allowed` are refused."""
         if not isinstance(self.value, dict):
             self.refuse(f"must be a mapping, not {kind_of(self.value)}")
@@ -56,7 +56,7 @@ class Marked:
                 child.refuse(f"unknown key; allowed are {', '.join(sorted(allowed))}")
         return children
 
-    def items(self) -> list["Marked"]:
+    def items(self) -> list["YamlNode"]:
         """The elements of a list; a single value counts as a list of one."""
         if isinstance(self.value, list):
             return [self.child(index, value) for index, value in enumerate(self.value)]
@@ -105,7 +105,7 @@ class Marked:
         return joined
 
 
-def load(content: bytes, file: str) -> Marked:
+def load(content: bytes, file: str) -> YamlNode:
     """Parse a YAML file; InvalidError with the line where it is none."""
     if len(content) > _LARGEST_FILE:
         raise InvalidError(f"{file}: larger than 1 MiB", field=file)
@@ -121,7 +121,7 @@ def load(content: bytes, file: str) -> Marked:
         raise InvalidError(f"{file}:{line}: not YAML: {reason}", field=file) from None
     except UnicodeDecodeError as error:
         raise InvalidError(f"{file}: not UTF-8: {error.reason}", field=file) from None
-    return Marked(value, file, lines)
+    return YamlNode(value, file, lines)
 
 
 def kind_of(value: object) -> str:
@@ -131,10 +131,10 @@ def kind_of(value: object) -> str:
     return names.get(type(value), f"{value!r}")
 
 
-def _lines_of(root: yaml.Node, file: str) -> dict[Place, int]:
+def _lines_of(root: yaml.Node, file: str) -> dict[YamlPath, int]:
     """The line of every place; aliases are followed, so nodes are counted against a bomb."""
-    lines: dict[Place, int] = {}
-    waiting: list[tuple[Place, yaml.Node]] = [((), root)]
+    lines: dict[YamlPath, int] = {}
+    waiting: list[tuple[YamlPath, yaml.Node]] = [((), root)]
     while waiting:
         place, node = waiting.pop()
         lines.setdefault(place, node.start_mark.line + 1)
@@ -148,8 +148,8 @@ def _lines_of(root: yaml.Node, file: str) -> dict[Place, int]:
 
 
 def _children(
-    place: Place, node: yaml.MappingNode, lines: dict[Place, int], file: str
-) -> list[tuple[Place, yaml.Node]]:
+    place: YamlPath, node: yaml.MappingNode, lines: dict[YamlPath, int], file: str
+) -> list[tuple[YamlPath, yaml.Node]]:
     children = []
     for key, value in node.value:
         below = (*place, str(key.value))

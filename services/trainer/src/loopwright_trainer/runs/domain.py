@@ -59,7 +59,7 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class PipelineRun:
     """One execution of a repository's pipeline.
 
     `commit` None means the head at the start. `paths` are the changed paths, None when unknown.
@@ -94,7 +94,7 @@ class Run:
     def ended(self) -> bool:
         return self.status not in (RunStatus.QUEUED, RunStatus.RUNNING)
 
-    def joined_by(self, other: "Run") -> "Run":
+    def joined_by(self, other: "PipelineRun") -> "PipelineRun":
         """This queued run, taking on what `other` asks for, so that one run answers both.
 
         A request weighs more than a change: it runs whatever the changed paths are.

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common.database.dialect import upsert
 from loopwright_trainer.runs.domain import (
     Output,
+    PipelineRun,
     Repository,
-    Run,
     RunStatus,
     StageRun,
     StageState,
@@ -56,14 +56,14 @@ class Repositories:
         return _repository(row) if row else None
 
 
-class Runs:
+class PipelineRuns:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, run: Run) -> None:
+    async def add(self, run: PipelineRun) -> None:
         await self._connection.execute(sa.insert(runs).values(_columns(run)))
 
-    async def save(self, run: Run) -> None:
+    async def save(self, run: PipelineRun) -> None:
         await self._connection.execute(
             sa.update(runs).where(runs.c.id == run.id).values(_columns(run))
         )
@@ -71,15 +71,15 @@ class Runs:
     async def change(self, run_id: str, **changes: object) -> None:
         await self._connection.execute(sa.update(runs).where(runs.c.id == run_id).values(**changes))
 
-    async def get(self, run_id: str) -> Run | None:
+    async def get(self, run_id: str) -> PipelineRun | None:
         found = await self._where(runs.c.id == run_id)
         return found[0] if found else None
 
-    async def queued(self, repository: str) -> list[Run]:
+    async def queued(self, repository: str) -> list[PipelineRun]:
         """The waiting runs of a repository; at most one for each ref, beside retries."""
         return await self._where(runs.c.repository == repository, runs.c.status == RunStatus.QUEUED)
 
-    async def next_queued(self) -> Run | None:
+    async def next_queued(self) -> PipelineRun | None:
         """The oldest waiting run whose repository has none running."""
         busy = sa.select(runs.c.repository).where(runs.c.status == RunStatus.RUNNING)
         found = await self._where(
@@ -87,10 +87,10 @@ class Runs:
         )
         return found[0] if found else None
 
-    async def running(self) -> list[Run]:
+    async def running(self) -> list[PipelineRun]:
         return await self._where(runs.c.status == RunStatus.RUNNING)
 
-    async def to_cancel(self, run_ids: Collection[str]) -> list[Run]:
+    async def to_cancel(self, run_ids: Collection[str]) -> list[PipelineRun]:
         """Those of these runs that somebody wants to end."""
         return await self._where(runs.c.id.in_(run_ids), runs.c.cancel_requested)
 
@@ -98,7 +98,7 @@ class Runs:
         found = await self._where(runs.c.repository == repository, runs.c.commit == commit, limit=1)
         return bool(found)
 
-    async def newest_registered(self, repository: str) -> Run | None:
+    async def newest_registered(self, repository: str) -> PipelineRun | None:
         """The newest run that registered a version."""
         found = await self._newest(
             runs.c.repository == repository, runs.c.status == RunStatus.SUCCEEDED, limit=1
@@ -107,7 +107,7 @@ class Runs:
 
     async def page(
         self, before: str | None, limit: int, repository: str | None, pipeline: str | None
-    ) -> list[Run]:
+    ) -> list[PipelineRun]:
         """Newest first; ids are ordered by time."""
         conditions = [
             *([runs.c.id < before] if before else []),
@@ -116,11 +116,13 @@ class Runs:
         ]
         return await self._newest(*conditions, limit=limit)
 
-    async def _where(self, *conditions: sa.ColumnElement[bool], limit: int = 1000) -> list[Run]:
+    async def _where(
+        self, *conditions: sa.ColumnElement[bool], limit: int = 1000
+    ) -> list[PipelineRun]:
         query = sa.select(runs).where(*conditions).order_by(runs.c.id).limit(limit)
         return [_run(row) for row in await self._connection.execute(query)]
 
-    async def _newest(self, *conditions: sa.ColumnElement[bool], limit: int) -> list[Run]:
+    async def _newest(self, *conditions: sa.ColumnElement[bool], limit: int) -> list[PipelineRun]:
         query = sa.select(runs).where(*conditions).order_by(runs.c.id.desc()).limit(limit)
         return [_run(row) for row in await self._connection.execute(query)]
 
@@ -185,7 +187,7 @@ class StepEntries:
         return gone.rowcount == 1
 
 
-def _columns(record: Repository | Run | StageRun | StepEntry) -> dict[str, Any]:
+def _columns(record: Repository | PipelineRun | StageRun | StepEntry) -> dict[str, Any]:
     return asdict(record)
 
 
@@ -195,11 +197,11 @@ def _repository(row: sa.Row[Any]) -> Repository:
     return Repository(**fields)
 
 
-def _run(row: sa.Row[Any]) -> Run:
+def _run(row: sa.Row[Any]) -> PipelineRun:
     fields = row._asdict()
     fields["status"] = RunStatus(row.status)
     fields["paths"] = tuple(row.paths) if row.paths is not None else None
-    return Run(**fields)
+    return PipelineRun(**fields)
 
 
 def _stage_run(row: sa.Row[Any]) -> StageRun:

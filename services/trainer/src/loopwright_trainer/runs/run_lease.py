@@ -11,13 +11,13 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.leases import Lease
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.failpoints import failpoint
-from loopwright_trainer.runs.domain import Run, RunStatus
-from loopwright_trainer.runs.repository import Repositories, Runs
-from loopwright_trainer.runs.service import QUEUE
+from loopwright_trainer.runs.domain import PipelineRun, RunStatus
+from loopwright_trainer.runs.repository import PipelineRuns, Repositories
+from loopwright_trainer.runs.service import QUEUE_LOCK
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
+class RunLease:
     """Whoever writes for a run writes here; LeaseLostError once another trainer has it."""
 
     database: Database
@@ -33,39 +33,39 @@ class Tenure:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    run: Run
+class ClaimedRun:
+    run: PipelineRun
     lease: Lease
 
 
-async def claim_next(
+async def claim_next_run(
     uow: UnitOfWork, length: timedelta = leases.LEASE, ours: Collection[str] = ()
-) -> Claim | None:
+) -> ClaimedRun | None:
     """The next run to do here: one whose trainer died, else the oldest that waits.
 
     `ours` are the runs that go on in this process.
     """
-    await uow.lock(QUEUE)
-    runs = Runs(uow.connection)
+    await uow.lock(QUEUE_LOCK)
+    runs = PipelineRuns(uow.connection)
     for abandoned in await runs.running():
         if abandoned.id not in ours and (lease := await _lease(uow, abandoned, length)):
             again = replace(abandoned, attempts=abandoned.attempts + 1)
             await runs.save(again)
-            return Claim(again, lease)
+            return ClaimedRun(again, lease)
     waiting = await runs.next_queued()
     if waiting is None or not (lease := await _lease(uow, waiting, length)):
         return None
     started = await _started(uow, waiting)
     await runs.save(started)
     failpoint("trainer.claimed")
-    return Claim(started, lease)
+    return ClaimedRun(started, lease)
 
 
-async def _lease(uow: UnitOfWork, run: Run, length: timedelta) -> Lease | None:
+async def _lease(uow: UnitOfWork, run: PipelineRun, length: timedelta) -> Lease | None:
     return await leases.take(uow, f"run/{run.id}", length)
 
 
-async def _started(uow: UnitOfWork, run: Run) -> Run:
+async def _started(uow: UnitOfWork, run: PipelineRun) -> PipelineRun:
     """The run with its commit and captured rows pinned from now on."""
     repository = await Repositories(uow.connection).get(run.repository)
     started = replace(run, status=RunStatus.RUNNING, attempts=1, started_at=clock.now())

@@ -16,20 +16,20 @@ from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.runs.domain import (
     EndStatus,
     Outcome,
+    PipelineRun,
     Repository,
-    Run,
     RunStatus,
     StageRun,
     StageState,
 )
-from loopwright_trainer.runs.repository import Repositories, Runs, StageRuns
+from loopwright_trainer.runs.repository import PipelineRuns, Repositories, StageRuns
 
-QUEUE = "queue"
+QUEUE_LOCK = "queue"
 """Locked by whoever decides which runs wait, start or are withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunOutcome:
     """How a run ends; one with status `skipped` is not announced."""
 
     status: RunStatus
@@ -55,17 +55,19 @@ async def get_repository(uow: UnitOfWork, name: str) -> Repository:
 
 async def remove_repository(uow: UnitOfWork, name: str) -> None:
     """Its waiting runs are cancelled; ConflictError while one is running."""
-    await uow.lock(QUEUE)
-    runs = Runs(uow.connection)
+    await uow.lock(QUEUE_LOCK)
+    runs = PipelineRuns(uow.connection)
     if any(run.repository == name for run in await runs.running()):
         raise ConflictError(f"a run of {name} is going on; cancel it first")
     for waiting in await runs.queued(name):
-        await finish(uow, waiting, Ending(RunStatus.CANCELLED, "its repository was removed"))
+        await finish_run(
+            uow, waiting, RunOutcome(RunStatus.CANCELLED, "its repository was removed")
+        )
     if not await Repositories(uow.connection).remove(name):
         raise NotFoundError(f"no repository {name}")
 
 
-async def announce(uow: UnitOfWork, change: CodeChanged) -> bool:
+async def announce_commit(uow: UnitOfWork, change: CodeChanged) -> bool:
     """Say `code-changed`, once per new head; False if this commit is the known head.
 
     ConflictError when the head is not `change.before` any more: another replica announced one.
@@ -86,7 +88,7 @@ async def announce(uow: UnitOfWork, change: CodeChanged) -> bool:
 # ---- runs ------------------------------------------------------------------------------------
 
 
-async def learn(uow: UnitOfWork, run: Run, pipeline: Pipeline) -> None:
+async def record_pipeline(uow: UnitOfWork, run: PipelineRun, pipeline: Pipeline) -> None:
     """Note what the pipeline file says; ConflictError if another repository has its name."""
     await uow.lock(f"pipelines/{pipeline.name}")
     repositories = Repositories(uow.connection)
@@ -98,32 +100,32 @@ async def learn(uow: UnitOfWork, run: Run, pipeline: Pipeline) -> None:
         )
     watched = list(pipeline.code.branches) if pipeline.code.branches else None
     await repositories.change(run.repository, pipeline=pipeline.name, branches=watched)
-    await Runs(uow.connection).change(run.id, pipeline=pipeline.name)
+    await PipelineRuns(uow.connection).change(run.id, pipeline=pipeline.name)
 
 
-async def request_cancel(uow: UnitOfWork, run_id: str) -> Run:
+async def request_cancellation(uow: UnitOfWork, run_id: str) -> PipelineRun:
     """A waiting run ends here; a running one is marked, and the worker stops it."""
-    await uow.lock(QUEUE)
-    runs = Runs(uow.connection)
+    await uow.lock(QUEUE_LOCK)
+    runs = PipelineRuns(uow.connection)
     run = await runs.get(run_id)
     if run is None:
         raise NotFoundError(f"no run {run_id}")
     if run.ended:
         raise ConflictError(f"run {run_id} has ended: {run.status}")
     if run.status is RunStatus.QUEUED:
-        return await finish(uow, run, Ending(RunStatus.CANCELLED, "cancelled by a person"))
+        return await finish_run(uow, run, RunOutcome(RunStatus.CANCELLED, "cancelled by a person"))
     await runs.change(run_id, cancel_requested=True)
     return replace(run, cancel_requested=True)
 
 
-async def finish(uow: UnitOfWork, run: Run, ending: Ending) -> Run:
+async def finish_run(uow: UnitOfWork, run: PipelineRun, ending: RunOutcome) -> PipelineRun:
     """End a run and say so, once; stages that were not reached are marked."""
     stages = StageRuns(uow.connection)
     rows = [_closed(row) for row in await stages.of_run(run.id)]
     for row in rows:
         await stages.save(row)
     ended = replace(run, status=ending.status, why=ending.why, finished_at=clock.now())
-    await Runs(uow.connection).save(ended)
+    await PipelineRuns(uow.connection).save(ended)
     if ending.status is not RunStatus.SKIPPED:
         pipeline = run.pipeline or run.repository
         uow.follow(Cause.from_json(dict(run.cause)), f"loopwright/trainer/{run.id}")
@@ -143,7 +145,9 @@ def _closed(row: StageRun) -> StageRun:
     return row
 
 
-def _training_finished(run: Run, pipeline: str, rows: Sequence[StageRun]) -> TrainingFinished:
+def _training_finished(
+    run: PipelineRun, pipeline: str, rows: Sequence[StageRun]
+) -> TrainingFinished:
     started, finished = run.started_at or run.created_at, run.finished_at or clock.now()
     return TrainingFinished(
         pipeline=pipeline,

@@ -22,7 +22,7 @@ class CommandFailedError(LoopwrightError):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class StageCommands:
     """Commands to run one after another; `timeout` in seconds bounds all of them."""
 
     commands: tuple[str, ...]
@@ -32,7 +32,7 @@ class Job:
     timeout: float
 
 
-async def execute(job: Job, started: Started) -> float:
+async def execute(job: StageCommands, started: Started) -> float:
     """Run the commands; seconds they took. CommandFailedError at the first that fails."""
     left = job.timeout
     job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def environment_for(home: Path, *, seed: int | None, extra: Mapping[str, str]) -
     }
 
 
-async def _execute_one(job: Job, command: str, limit: float, started: Started) -> float:
+async def _execute_one(job: StageCommands, command: str, limit: float, started: Started) -> float:
     with job.log.open("ab") as log:
         log.write(f"$ {command}\n".encode())
     process = await subprocesses.start(

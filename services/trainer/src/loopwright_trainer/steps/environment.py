@@ -14,13 +14,13 @@ LOCK_FILES = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "requirements
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class PythonEnvironment:
     digest: str
     python: str
     platform: str
 
 
-def environment_of(tree: Tree) -> Environment:
+def environment_of(tree: Tree) -> PythonEnvironment:
     """The installed packages and the commit's lock files, as one digest.
 
     Loopwright's own packages stay out: upgrading it does not make results stale.
@@ -28,7 +28,7 @@ def environment_of(tree: Tree) -> Environment:
     locks = [tree.entries[name] for name in LOCK_FILES if name in tree.entries]
     named = json.dumps([_installed(), digest_of_entries(locks) if locks else None])
     digest = "sha256:" + hashlib.sha256(named.encode()).hexdigest()
-    return Environment(digest, platform.python_version(), _platform())
+    return PythonEnvironment(digest, platform.python_version(), _platform())
 
 
 def warm_up() -> None:

@@ -14,7 +14,7 @@ _MISSING = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class KeyParts:
     """Everything a step's result follows from.
 
     `deps` maps paths to digests, `params` maps files to values by dotted key.
@@ -36,7 +36,7 @@ class Parts:
         return json.loads(_canonical(asdict(self)))  # type: ignore[no-any-return]
 
 
-def step_key(parts: Parts) -> str:
+def step_key(parts: KeyParts) -> str:
     """The same parts always give the same key, different parts a different one."""
     return "sha256:" + hashlib.sha256(_canonical(asdict(parts))).hexdigest()
 

@@ -10,14 +10,14 @@ import structlog
 from loopwright_common.errors import CorruptError, NotFoundError, UnavailableError
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_trainer.runs.domain import StageRun, StageState
-from loopwright_trainer.steps.step import Place
+from loopwright_trainer.steps.step import RunDirectory
 
 HOST = socket.gethostname()
 _MOST_BYTES = 4 << 20
 log = structlog.get_logger()
 
 
-async def kept(store: ArtifactStore, place: Place, row: StageRun) -> Mapping[str, str]:
+async def store_logs(store: ArtifactStore, place: RunDirectory, row: StageRun) -> Mapping[str, str]:
     """The row's `logs` with those that lie here; a store that is away does not matter."""
     logs = dict(row.logs)
     for attempt in range(1, row.attempts + 1):
@@ -31,7 +31,9 @@ async def kept(store: ArtifactStore, place: Place, row: StageRun) -> Mapping[str
     return logs
 
 
-async def read(store: ArtifactStore, place: Place, row: StageRun, attempt: int | None) -> str:
+async def read(
+    store: ArtifactStore, place: RunDirectory, row: StageRun, attempt: int | None
+) -> str:
     """The end of what an attempt (by default the last) printed so far, or where it can be read."""
     number = attempt or row.attempts
     if digest := row.logs.get(str(number)):
@@ -47,7 +49,7 @@ async def read(store: ArtifactStore, place: Place, row: StageRun, attempt: int |
     return ""
 
 
-async def tail(store: ArtifactStore, place: Place, row: StageRun, lines: int = 20) -> str:
+async def tail(store: ArtifactStore, place: RunDirectory, row: StageRun, lines: int = 20) -> str:
     """The last lines of the last attempt, for a person."""
     printed = await read(store, place, row, None)
     return "\n".join(printed[-20_000:].splitlines()[-lines:])

@@ -16,7 +16,7 @@ class MissingOutputError(LoopwrightError):
     """A command went well and did not write what its stage declares."""
 
 
-async def collect(store: ArtifactStore, workspace: Path, path: str) -> Output:
+async def store_output(store: ArtifactStore, workspace: Path, path: str) -> Output:
     """Keep an output; MissingOutputError when it is not there, or is a link."""
     source = workspace / path
     await asyncio.to_thread(_refuse_links, source, path)
@@ -27,7 +27,7 @@ async def collect(store: ArtifactStore, workspace: Path, path: str) -> Output:
     raise MissingOutputError(f"declares out {path}, but the command did not write it")
 
 
-async def restore(store: ArtifactStore, output: Output, directory: Path) -> None:
+async def restore_output(store: ArtifactStore, output: Output, directory: Path) -> None:
     """Write a kept output below `directory`, verified."""
     target = directory / output.path
     if output.kind == "file":
@@ -37,7 +37,7 @@ async def restore(store: ArtifactStore, output: Output, directory: Path) -> None
     await fetch_package(store, output.digest, target)
 
 
-async def unusable(store: ArtifactStore, outputs: Iterable[Output]) -> str | None:
+async def first_unusable(store: ArtifactStore, outputs: Iterable[Output]) -> str | None:
     """The path of the first output that is gone or damaged in the store, else None."""
     for output in outputs:
         try:

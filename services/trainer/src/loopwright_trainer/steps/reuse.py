@@ -9,11 +9,11 @@ from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.runs.domain import StepEntry
 from loopwright_trainer.runs.repository import StepEntries
 from loopwright_trainer.steps import outputs
-from loopwright_trainer.steps.key import Parts, explain, nearest, step_key
+from loopwright_trainer.steps.key import KeyParts, explain, nearest, step_key
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ReuseVerdict:
     """`entry` is the result to take, or None; `nearest` is the one that differs least."""
 
     entry: StepEntry | None
@@ -22,34 +22,36 @@ class Verdict:
 
 
 async def look_up(
-    database: Database, store: ArtifactStore, repository: str, stage: Stage, parts: Parts
-) -> Verdict:
+    database: Database, store: ArtifactStore, repository: str, stage: Stage, parts: KeyParts
+) -> ReuseVerdict:
     """Whether a step is known; what its outputs need is there and verified, else it runs."""
     async with database.read() as connection:
         entry = await StepEntries(connection).get(step_key(parts))
         earlier = await StepEntries(connection).newest(repository, stage.name)
     closest = entry or _closest(parts, earlier)
     if not stage.cache:
-        return Verdict(None, "cache: false", closest)
+        return ReuseVerdict(None, "cache: false", closest)
     if stage.frozen and earlier:
         entry = closest = earlier[0]
     if entry is None:
-        return Verdict(None, _why_it_runs(parts, closest), closest)
-    if gone := await outputs.unusable(store, entry.outputs):
+        return ReuseVerdict(None, _why_it_runs(parts, closest), closest)
+    if gone := await outputs.first_unusable(store, entry.outputs):
         why = f"out {gone} of run {entry.run_id[:8]} is gone from the store or damaged"
-        return Verdict(None, why, closest)
+        return ReuseVerdict(None, why, closest)
     origin = f"run {entry.run_id} (commit {entry.commit[:7]})"
     if stage.frozen:
-        return Verdict(entry, f"frozen: the result of {origin}", closest)
-    return Verdict(entry, f"same command, inputs, params and environment as in {origin}", closest)
+        return ReuseVerdict(entry, f"frozen: the result of {origin}", closest)
+    return ReuseVerdict(
+        entry, f"same command, inputs, params and environment as in {origin}", closest
+    )
 
 
-def _closest(parts: Parts, earlier: Sequence[StepEntry]) -> StepEntry | None:
+def _closest(parts: KeyParts, earlier: Sequence[StepEntry]) -> StepEntry | None:
     closest = nearest(parts.to_json(), [entry.parts for entry in earlier])
     return next((entry for entry in earlier if entry.parts is closest), None)
 
 
-def _why_it_runs(parts: Parts, closest: StepEntry | None) -> str:
+def _why_it_runs(parts: KeyParts, closest: StepEntry | None) -> str:
     if closest is None:
         return "first run of this stage"
     return "; ".join(explain(parts.to_json(), closest.parts))

@@ -17,13 +17,13 @@ from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.runs.domain import StageRun, StageState, StepEntry
 from loopwright_trainer.runs.repository import StageRuns, StepEntries
 from loopwright_trainer.steps import commands, logs, orphans, outputs
-from loopwright_trainer.steps.commands import CommandFailedError, Job
-from loopwright_trainer.steps.key import Parts, step_key
+from loopwright_trainer.steps.commands import CommandFailedError, StageCommands
+from loopwright_trainer.steps.key import KeyParts, step_key
 from loopwright_trainer.steps.outputs import MissingOutputError
-from loopwright_trainer.steps.reuse import Verdict, look_up
-from loopwright_trainer.steps.single_flight import alone
-from loopwright_trainer.steps.step import Step
-from loopwright_trainer.steps.workspace import edited, fingerprint
+from loopwright_trainer.steps.reuse import ReuseVerdict, look_up
+from loopwright_trainer.steps.single_flight import hold_step
+from loopwright_trainer.steps.step import PipelineStep
+from loopwright_trainer.steps.workspace import changed_inputs, fingerprint
 
 _RETRY_SECONDS = 0.2
 ExtraEnvironment = Callable[[], Awaitable[Mapping[str, str]]]
@@ -46,13 +46,13 @@ class StepRunner:
         self._timeout = timeout
         self._metrics = metrics
 
-    async def do(self, step: Step, extra: ExtraEnvironment) -> StageRun:
+    async def do(self, step: PipelineStep, extra: ExtraEnvironment) -> StageRun:
         """The finished row of the step; StepFailedError once it has failed for good."""
         row = await self._done(step, extra)
         self._metrics.step_done(reused=row.state is StageState.REUSED)
         return row
 
-    async def _done(self, step: Step, extra: ExtraEnvironment) -> StageRun:
+    async def _done(self, step: PipelineStep, extra: ExtraEnvironment) -> StageRun:
         try:
             parts = await asyncio.to_thread(step.parts)
             verdict = await self._look_up(step, parts)
@@ -65,7 +65,9 @@ class StepRunner:
             await self._fail(step, str(error))
             raise StepFailedError(f"{step.stage.name}: {error}") from error
 
-    async def _do_alone(self, step: Step, parts: Parts, extra: ExtraEnvironment) -> StageRun:
+    async def _do_alone(
+        self, step: PipelineStep, parts: KeyParts, extra: ExtraEnvironment
+    ) -> StageRun:
         key, waited_for = step_key(parts), ""
 
         async def waits() -> None:
@@ -78,17 +80,19 @@ class StepRunner:
                 why = _waits_for(other, step.run.id)
                 await self._save(step, replace(step.row, state=StageState.PENDING, why=why))
 
-        async with alone(step.tenure, key, waits):
+        async with hold_step(step.tenure, key, waits):
             verdict = await self._look_up(step, parts)
             if verdict.entry is None:
                 return await self._run(step, parts, verdict.why, extra)
             why = f"{verdict.why}, waited for" if waited_for else verdict.why
             return await self._reuse(step, parts, verdict.entry, why)
 
-    async def _look_up(self, step: Step, parts: Parts) -> Verdict:
+    async def _look_up(self, step: PipelineStep, parts: KeyParts) -> ReuseVerdict:
         return await look_up(self._database, self._store, step.run.repository, step.stage, parts)
 
-    async def _reuse(self, step: Step, parts: Parts, entry: StepEntry, why: str) -> StageRun:
+    async def _reuse(
+        self, step: PipelineStep, parts: KeyParts, entry: StepEntry, why: str
+    ) -> StageRun:
         row = replace(
             step.row,
             state=StageState.REUSED,
@@ -103,7 +107,9 @@ class StepRunner:
 
     # ---- running ---------------------------------------------------------------------------
 
-    async def _run(self, step: Step, parts: Parts, why: str, extra: ExtraEnvironment) -> StageRun:
+    async def _run(
+        self, step: PipelineStep, parts: KeyParts, why: str, extra: ExtraEnvironment
+    ) -> StageRun:
         environment = await extra()
         row = replace(step.row, key=step_key(parts), reusable=step.stage.cache)
         step = replace(step, row=row)
@@ -120,7 +126,7 @@ class StepRunner:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _attempt(
-        self, step: Step, environment: Mapping[str, str]
+        self, step: PipelineStep, environment: Mapping[str, str]
     ) -> tuple[StageRun, list[str]]:
         """The row with its outputs, and the inputs that the stage changed."""
         with tracing.span("trainer", f"stage {step.stage.name}") as traceparent:
@@ -128,7 +134,7 @@ class StepRunner:
             return await self._within(step, {**environment, "TRACEPARENT": traceparent})
 
     async def _within(
-        self, step: Step, environment: Mapping[str, str]
+        self, step: PipelineStep, environment: Mapping[str, str]
     ) -> tuple[StageRun, list[str]]:
         stage, work = step.stage, step.place.work
         await asyncio.to_thread(shutil.rmtree, work, True)
@@ -143,15 +149,15 @@ class StepRunner:
             failpoint("trainer.stage-ended")
             after = await asyncio.to_thread(fingerprint, tree, stage.outs)
             row = await self._collected(step, tree)
-            return row, edited(before, after)
+            return row, changed_inputs(before, after)
         finally:
             await asyncio.to_thread(shutil.rmtree, work, True)
 
-    def _job(self, step: Step, environment: Mapping[str, str]) -> Job:
+    def _job(self, step: PipelineStep, environment: Mapping[str, str]) -> StageCommands:
         stage = step.stage
         marks = {orphans.MARK: step.run.id, "LOOPWRIGHT_STAGE": stage.name, **environment}
         home = step.place.work / "home"
-        return Job(
+        return StageCommands(
             commands=stage.commands,
             directory=step.place.work / "tree" / stage.wdir,
             environment=commands.environment_for(home, seed=stage.seed, extra=marks),
@@ -159,14 +165,14 @@ class StepRunner:
             timeout=stage.timeout or self._timeout,
         )
 
-    async def _started(self, step: Step, pid: int, at: float | None) -> None:
+    async def _started(self, step: PipelineStep, pid: int, at: float | None) -> None:
         failpoint("trainer.stage-begun")
         running = replace(step.row, state=StageState.RUNNING, host=logs.HOST)
         await self._save(step, replace(running, pid=pid, pid_started=at))
         failpoint("trainer.stage-started")
 
-    async def _collected(self, step: Step, tree: Path) -> StageRun:
-        kept = [await outputs.collect(self._store, tree, out) for out in step.stage.outs]
+    async def _collected(self, step: PipelineStep, tree: Path) -> StageRun:
+        kept = [await outputs.store_output(self._store, tree, out) for out in step.stage.outs]
         metrics: dict[str, float] = {}
         for file in step.stage.metrics:
             metrics |= outputs.numeric_leaves((tree / file).read_bytes(), file)
@@ -180,13 +186,13 @@ class StepRunner:
         )
 
     async def _keep(
-        self, step: Step, row: StageRun, parts: Parts, changed: Sequence[str]
+        self, step: PipelineStep, row: StageRun, parts: KeyParts, changed: Sequence[str]
     ) -> StageRun:
         """The row and the entry together; no entry where the stage changed its own inputs."""
         if changed:
             why = f"{row.why}; not kept for reuse: {', '.join(changed[:3])} changed while it ran"
             row = replace(row, why=why, reusable=False)
-        row = replace(row, logs=await logs.kept(self._store, step.place, row))
+        row = replace(row, logs=await logs.store_logs(self._store, step.place, row))
         async with step.tenure.writing() as uow:
             await StageRuns(uow.connection).save(row)
             if row.reusable:
@@ -194,16 +200,16 @@ class StepRunner:
         failpoint("trainer.stage-finished")
         return row
 
-    async def _fail(self, step: Step, why: str) -> None:
+    async def _fail(self, step: PipelineStep, why: str) -> None:
         async with self._database.read() as connection:
             rows = await StageRuns(connection).of_run(step.run.id)
         row = next((row for row in rows if row.name == step.stage.name), step.row)
         seconds = time.monotonic() - step.started
         failed = replace(row, state=StageState.FAILED, why=why, seconds=seconds)
-        printed = await logs.kept(self._store, step.place, row)
+        printed = await logs.store_logs(self._store, step.place, row)
         await self._save(step, replace(failed, logs=printed, pid=None, pid_started=None))
 
-    async def _save(self, step: Step, row: StageRun) -> None:
+    async def _save(self, step: PipelineStep, row: StageRun) -> None:
         async with step.tenure.writing() as uow:
             await StageRuns(uow.connection).save(row)
 
@@ -214,7 +220,7 @@ def _waits_for(other: str, own: str) -> str:
     return f"waits for {other if ' ' in other else f'run {other}'} which runs the same"
 
 
-def _entry(step: Step, row: StageRun, parts: Parts) -> StepEntry:
+def _entry(step: PipelineStep, row: StageRun, parts: KeyParts) -> StepEntry:
     return StepEntry(
         key=row.key or "",
         stage=step.stage.name,

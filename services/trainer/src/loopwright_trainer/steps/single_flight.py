@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from loopwright_common.database import leases
-from loopwright_trainer.runs.run_lease import Tenure
+from loopwright_trainer.runs.run_lease import RunLease
 
 _LOOK_SECONDS = 0.2
 Waits = Callable[[], Awaitable[None]]
@@ -13,7 +13,7 @@ Waits = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def alone(tenure: Tenure, key: str, waits: Waits) -> AsyncGenerator[None, None]:
+async def hold_step(tenure: RunLease, key: str, waits: Waits) -> AsyncGenerator[None, None]:
     """Hold the step; whoever waits for it holds none, so nobody waits in a circle."""
     while True:
         async with tenure.writing() as uow:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopwright_trainer.pipelines.stages import Stage
-from loopwright_trainer.runs.domain import Output, Run, StageRun
-from loopwright_trainer.runs.run_lease import Tenure
-from loopwright_trainer.steps.environment import Environment
-from loopwright_trainer.steps.key import Parts
-from loopwright_trainer.steps.workspace import Inputs
+from loopwright_trainer.runs.domain import Output, PipelineRun, StageRun
+from loopwright_trainer.runs.run_lease import RunLease
+from loopwright_trainer.steps.environment import PythonEnvironment
+from loopwright_trainer.steps.key import KeyParts
+from loopwright_trainer.steps.workspace import StageInputs
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RunDirectory:
     """Where a run works: `logs` stay, `work` is cleared after every step."""
 
     directory: Path
@@ -27,32 +27,32 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class PipelineStep:
     """A stage of a run, with all it takes; `started` is monotonic seconds."""
 
-    run: Run
-    tenure: Tenure
+    run: PipelineRun
+    tenure: RunLease
     stage: Stage
     row: StageRun
-    inputs: Inputs
+    inputs: StageInputs
     earlier: Sequence[Output]
-    environment: Environment
-    place: Place
+    environment: PythonEnvironment
+    place: RunDirectory
     started: float
 
     @property
     def log(self) -> Path:
         return self.place.log(self.row.ordinal, self.row.attempts)
 
-    def parts(self) -> Parts:
-        return parts_of(self.stage, self.inputs, self.earlier, self.environment)
+    def parts(self) -> KeyParts:
+        return key_parts(self.stage, self.inputs, self.earlier, self.environment)
 
 
-def parts_of(
-    stage: Stage, inputs: Inputs, earlier: Sequence[Output], environment: Environment
-) -> Parts:
+def key_parts(
+    stage: Stage, inputs: StageInputs, earlier: Sequence[Output], environment: PythonEnvironment
+) -> KeyParts:
     """What the key is made of; InvalidError for a dep or a param that is nowhere."""
-    return Parts(
+    return KeyParts(
         stage=stage.name,
         commands=stage.commands,
         wdir=stage.wdir,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_trainer.git.tree import Entry, Tree, digest_of_entries
-from loopwright_trainer.pipelines.params import ParamUse, narrowed, pick, read_params
+from loopwright_trainer.git.tree import Tree, TreeEntry, digest_of_entries
+from loopwright_trainer.pipelines.params import ParamUse, narrowed, read_params, select_params
 from loopwright_trainer.pipelines.stage_order import inside, overlap
 from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.runs.domain import Output
@@ -20,16 +20,16 @@ NOTHING_CAPTURED = "captured:none"
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class InputSources:
     """Where a dep comes from; any of the three may take part."""
 
-    tracked: Sequence[Entry]
+    tracked: Sequence[TreeEntry]
     outputs: Sequence[Output]
     captured: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class StageInputs:
     """What the stages of one run can take: the commit, earlier outputs, the captured rows."""
 
     tree: Tree
@@ -47,9 +47,9 @@ class Inputs:
             digests["."] = digest_of_entries(self._tracked("."))
         return digests
 
-    def sources(self, dep: str, stage: Stage, earlier: Sequence[Output]) -> Sources:
+    def sources(self, dep: str, stage: Stage, earlier: Sequence[Output]) -> InputSources:
         captured = self.captured_path is not None and overlap(dep, self.captured_path)
-        found = Sources(
+        found = InputSources(
             self._tracked(dep),
             [output for output in earlier if overlap(dep, output.path)],
             captured,
@@ -67,7 +67,7 @@ class Inputs:
         values: dict[str, dict[str, object]] = {}
         for use in stage.params:
             content = self._param_file(use, stage)
-            picked = pick(read_params(content, use.file), use, stage.name)
+            picked = select_params(read_params(content, use.file), use, stage.name)
             values.setdefault(use.file, {}).update(picked)
         return values
 
@@ -79,7 +79,7 @@ class Inputs:
             sources = self.sources(dep, stage, earlier)
             tracked |= set(sources.tracked)
             for output in sources.outputs:
-                await kept.restore(self.store, output, directory)
+                await kept.restore_output(self.store, output, directory)
             if sources.captured:
                 await self._write_captured(directory)
         await asyncio.to_thread(self.tree.write, sorted(tracked), directory)
@@ -105,13 +105,13 @@ class Inputs:
             content = None if whole else narrowed(picked, file)
             target.write_bytes(content if content is not None else self.tree.read(file) or b"")
 
-    def _tracked(self, path: str) -> list[Entry]:
+    def _tracked(self, path: str) -> list[TreeEntry]:
         """Tracked files at or below a path; captured rows always come from the monitor."""
         entries = self.tree.under(path)
         hidden = self.captured_path
         return [e for e in entries if hidden is None or not inside(e.path, hidden)]
 
-    def _digest(self, sources: Sources) -> str:
+    def _digest(self, sources: InputSources) -> str:
         parts = [output.digest for output in sources.outputs]
         if sources.captured:
             parts.append(self.captured or NOTHING_CAPTURED)
@@ -141,7 +141,7 @@ def fingerprint(directory: Path, outs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def edited(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+def changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Inputs that changed or went while a stage ran; new files do not matter."""
     return [name for name, digest in before.items() if after.get(name) != digest]
 

@@ -37,7 +37,7 @@ class TrackingRun:
     artifact_root: str
 
 
-class Tracking:
+class TrackingClient:
     """UnavailableError once the registry stayed away for all `delays` (seconds between tries)."""
 
     def __init__(
@@ -54,11 +54,11 @@ class Tracking:
     def url(self) -> str:
         return str(self._client.base_url).rstrip("/")
 
-    def impatient(self) -> "Tracking":
+    def impatient(self) -> "TrackingClient":
         """The same registry, asked once."""
-        return Tracking(self._client, (), self.token)
+        return TrackingClient(self._client, (), self.token)
 
-    async def fenced(self, run_id: str, attempt: int) -> "Tracking":
+    async def fenced(self, run_id: str, attempt: int) -> "TrackingClient":
         """The same registry for this attempt of a run: earlier attempts can write no more.
 
         RefusedError when a later attempt did the same before.
@@ -66,7 +66,7 @@ class Tracking:
         token = secrets.token_urlsafe(32)
         digest = hashlib.sha256(token.encode()).hexdigest()
         body = {"sha256": digest, "attempt": attempt}
-        proving = Tracking(self._client, self.delays, token)
+        proving = TrackingClient(self._client, self.delays, token)
         try:
             await self._send("PUT", f"/v1/runs/{run_id}/token", json=body)
         except ConflictError:

@@ -20,7 +20,7 @@ def extent_of(path: Path, name: str) -> Extent:
         raise InvalidError(f"{name} is no Parquet file: {error}", field=name) from None
 
 
-def described(extent: Extent, target: str | None, taken_at: datetime) -> Mapping[str, object]:
+def dataset_summary(extent: Extent, target: str | None, taken_at: datetime) -> Mapping[str, object]:
     """The dataset as the tag `loopwright.datasets` tells it.
 
     Where no row has a time, none can be later than the moment the dataset was taken.

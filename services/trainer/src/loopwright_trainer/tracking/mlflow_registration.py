@@ -13,8 +13,8 @@ from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.package import PackageFile, files_in
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.runs.domain import Output
-from loopwright_trainer.tracking.client import Body, Tracking, TrackingRun
-from loopwright_trainer.tracking.datasets import described, extent_of
+from loopwright_trainer.tracking.client import Body, TrackingClient, TrackingRun
+from loopwright_trainer.tracking.datasets import dataset_summary, extent_of
 
 RUN_TAG = "loopwright.run"
 PIPELINE_RUN_TAG = "loopwright.pipeline_run"
@@ -23,7 +23,7 @@ _AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class VersionCandidate:
     """What a run has to register: `datasets` by role, `cause` is `Cause` as JSON text."""
 
     run_id: str
@@ -37,7 +37,7 @@ class Candidate:
 
 
 async def open_run(
-    tracking: Tracking, pipeline: str, run_id: str, commit: str, *, look: bool
+    tracking: TrackingClient, pipeline: str, run_id: str, commit: str, *, look: bool
 ) -> TrackingRun:
     """The tracking run of a pipeline run; with `look`, one made before a crash is found again."""
     experiment = await tracking.experiment(pipeline)
@@ -53,9 +53,9 @@ async def open_run(
     return await tracking.create_run(experiment, f"{pipeline}-{commit[:7]}", tags)
 
 
-async def register(
-    candidate: Candidate,
-    tracking: Tracking,
+async def register_version(
+    candidate: VersionCandidate,
+    tracking: TrackingClient,
     run: TrackingRun,
     store: ArtifactStore,
     scratch: Path,
@@ -79,7 +79,7 @@ async def register(
 
 
 async def _create_version(
-    candidate: Candidate, tracking: Tracking, run: TrackingRun, tags: Mapping[str, str]
+    candidate: VersionCandidate, tracking: TrackingClient, run: TrackingRun, tags: Mapping[str, str]
 ) -> int:
     """One version, also where the registry made it and its answer was lost."""
     model, source = str(candidate.pipeline.model), f"runs:/{run.id}/{PACKAGE_PATH}"
@@ -93,7 +93,7 @@ async def _create_version(
     return await tracking.create_version(model, source, run.id, tags, candidate.cause)
 
 
-async def _files(candidate: Candidate, store: ArtifactStore) -> list[PackageFile]:
+async def _files(candidate: VersionCandidate, store: ArtifactStore) -> list[PackageFile]:
     """Every file to upload, by its path among the run's artifacts."""
     manifest = files_in(await store.get(candidate.package.digest))
     files = [file._replace(path=f"{PACKAGE_PATH}/{file.path}") for file in manifest]
@@ -104,7 +104,7 @@ async def _files(candidate: Candidate, store: ArtifactStore) -> list[PackageFile
 
 
 async def _upload(
-    files: Sequence[PackageFile], tracking: Tracking, run: TrackingRun, store: ArtifactStore
+    files: Sequence[PackageFile], tracking: TrackingClient, run: TrackingRun, store: ArtifactStore
 ) -> None:
     slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -120,7 +120,7 @@ def _body(store: ArtifactStore, digest: str) -> Body:
 
 
 async def _datasets(
-    candidate: Candidate, store: ArtifactStore, scratch: Path
+    candidate: VersionCandidate, store: ArtifactStore, scratch: Path
 ) -> dict[str, Mapping[str, object]]:
     target = candidate.pipeline.register.target if candidate.pipeline.register else None
     told = {}
@@ -128,11 +128,11 @@ async def _datasets(
         path = scratch / f"{role}.parquet"
         await store.fetch(output.digest, path)
         extent = await asyncio.to_thread(extent_of, path, output.path)
-        told[role] = described(extent, target, candidate.started_at)
+        told[role] = dataset_summary(extent, target, candidate.started_at)
     return told
 
 
-def _tags(candidate: Candidate, datasets: Mapping[str, object]) -> dict[str, str]:
+def _tags(candidate: VersionCandidate, datasets: Mapping[str, object]) -> dict[str, str]:
     pipeline = candidate.pipeline
     return {
         "loopwright.pipeline": pipeline.name,

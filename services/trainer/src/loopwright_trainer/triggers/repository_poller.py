@@ -21,7 +21,7 @@ from loopwright_trainer.runs.repository import Repositories
 log = structlog.get_logger()
 
 
-class Intake:
+class RepositoryPoller:
     """Turns new heads of watched branches into `code-changed`."""
 
     def __init__(self, database: Database, mirrors: Mirrors, poll_seconds: float) -> None:
@@ -95,4 +95,4 @@ class Intake:
             source="poll" if source == "poll" else "command",
         )
         async with self._database.unit_of_work() as uow:
-            return await service.announce(uow, change)
+            return await service.announce_commit(uow, change)

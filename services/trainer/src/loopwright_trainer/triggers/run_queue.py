@@ -12,15 +12,15 @@ from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
 from loopwright_common.events import CodeChanged, Event, Payload, RetrainRequested
 from loopwright_common.ids import new_id
-from loopwright_trainer.runs.domain import Repository, Run, RunStatus, joined_causes
-from loopwright_trainer.runs.repository import Repositories, Runs
-from loopwright_trainer.runs.service import QUEUE, Ending, finish
+from loopwright_trainer.runs.domain import PipelineRun, Repository, RunStatus, joined_causes
+from loopwright_trainer.runs.repository import PipelineRuns, Repositories
+from loopwright_trainer.runs.service import QUEUE_LOCK, RunOutcome, finish_run
 
 CONSUMER = "trainer.intake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class RunRequest:
     """A person's wish for a run of a pipeline, or of a repository."""
 
     pipeline: str | None = None
@@ -30,16 +30,18 @@ class Request:
     captured: str | None = None
 
 
-async def queue_change(uow: UnitOfWork, event: Event[CodeChanged], repository: Repository) -> None:
+async def enqueue_change(
+    uow: UnitOfWork, event: Event[CodeChanged], repository: Repository
+) -> None:
     """Queue a run for a commit; one that waits for an older commit gives way to it."""
     change = event.data
-    runs = Runs(uow.connection)
+    runs = PipelineRuns(uow.connection)
     if change.source == "poll" and await runs.has_commit(repository.name, change.commit):
         return
     # What our own intake announced is the head since then, or another is by now.
     if change.ref == f"refs/heads/{repository.branch}" and event.source != uow.source:
         await Repositories(uow.connection).change(repository.name, head=change.commit)
-    run = Run(
+    run = PipelineRun(
         id=new_id(),
         repository=repository.name,
         pipeline=repository.pipeline,
@@ -54,14 +56,14 @@ async def queue_change(uow: UnitOfWork, event: Event[CodeChanged], repository: R
     await _queue(uow, run)
 
 
-async def queue_request(
+async def enqueue_request(
     uow: UnitOfWork, request: RetrainRequested, cause: Cause, repository: Repository
-) -> Run:
+) -> PipelineRun:
     """Queue a run of the newest commit; joined with one that waits already."""
     if request.captured:
         changes = {"captured": request.captured}
         await Repositories(uow.connection).change(repository.name, **changes)
-    run = Run(
+    run = PipelineRun(
         id=new_id(),
         repository=repository.name,
         pipeline=repository.pipeline,
@@ -74,9 +76,9 @@ async def queue_request(
     return await _queue(uow, run)
 
 
-async def request_run(uow: UnitOfWork, asked: Request) -> Run:
+async def request_run(uow: UnitOfWork, asked: RunRequest) -> PipelineRun:
     """Ask for a run as a person does."""
-    await uow.lock(QUEUE)
+    await uow.lock(QUEUE_LOCK)
     found = await _repository_asked_for(Repositories(uow.connection), asked)
     name = found.pipeline or found.name
     request = RetrainRequested(
@@ -87,13 +89,13 @@ async def request_run(uow: UnitOfWork, asked: Request) -> Run:
         captured=asked.captured,
     )
     event = await _say(uow, request)
-    return await queue_request(uow, request, Cause.of(event), found)
+    return await enqueue_request(uow, request, Cause.of(event), found)
 
 
-async def retry(uow: UnitOfWork, run_id: str, by: str) -> Run:
+async def retry_run(uow: UnitOfWork, run_id: str, by: str) -> PipelineRun:
     """Queue a run of the same commit and captured rows; ConflictError unless the run has ended."""
-    await uow.lock(QUEUE)
-    runs = Runs(uow.connection)
+    await uow.lock(QUEUE_LOCK)
+    runs = PipelineRuns(uow.connection)
     run = await runs.get(run_id)
     if run is None:
         raise NotFoundError(f"no run {run_id}")
@@ -107,7 +109,7 @@ async def retry(uow: UnitOfWork, run_id: str, by: str) -> Run:
     return await _retried(uow, run, by)
 
 
-async def _retried(uow: UnitOfWork, run: Run, by: str) -> Run:
+async def _retried(uow: UnitOfWork, run: PipelineRun, by: str) -> PipelineRun:
     again = new_id()
     why = f"retry of run {run.id} by {by}"
     name = run.pipeline or run.repository
@@ -116,7 +118,7 @@ async def _retried(uow: UnitOfWork, run: Run, by: str) -> Run:
     )
     uow.follow(Cause.from_json(dict(run.cause)), f"loopwright/trainer/{again}")
     event = await _say(uow, request)
-    new = Run(
+    new = PipelineRun(
         id=again,
         repository=run.repository,
         pipeline=run.pipeline,
@@ -129,7 +131,7 @@ async def _retried(uow: UnitOfWork, run: Run, by: str) -> Run:
         retry_of=run.id,
         created_at=clock.now(),
     )
-    await Runs(uow.connection).add(new)
+    await PipelineRuns(uow.connection).add(new)
     return new
 
 
@@ -142,7 +144,7 @@ async def _say(uow: UnitOfWork, request: RetrainRequested) -> Event[Payload]:
     return event
 
 
-async def _repository_asked_for(repositories: Repositories, asked: Request) -> Repository:
+async def _repository_asked_for(repositories: Repositories, asked: RunRequest) -> Repository:
     if asked.pipeline and not asked.repository:
         if found := await repositories.of_pipeline(asked.pipeline):
             return found
@@ -154,8 +156,8 @@ async def _repository_asked_for(repositories: Repositories, asked: Request) -> R
     raise InvalidError("name either the pipeline or the repository", field="pipeline")
 
 
-async def _queue(uow: UnitOfWork, run: Run) -> Run:
-    runs = Runs(uow.connection)
+async def _queue(uow: UnitOfWork, run: PipelineRun) -> PipelineRun:
+    runs = PipelineRuns(uow.connection)
     queued = await runs.queued(run.repository)
     waiting = next((o for o in queued if o.ref == run.ref and o.retry_of is None), None)
     if waiting is None:
@@ -164,7 +166,7 @@ async def _queue(uow: UnitOfWork, run: Run) -> Run:
     if run.reason == "code" and waiting.reason == "code":
         newer = run.joined_by(waiting)
         newer = replace(newer, commit=run.commit, why=run.why, cause=run.cause)
-        await finish(uow, waiting, Ending(RunStatus.CANCELLED, f"superseded by {run.why}"))
+        await finish_run(uow, waiting, RunOutcome(RunStatus.CANCELLED, f"superseded by {run.why}"))
         await runs.add(newer)
         return newer
     joined = waiting.joined_by(run)
