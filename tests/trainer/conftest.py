@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loopwright_common.bus.sqlite.log import SqliteLog
-from tests.trainer.harness import FILES, Registry, Trainer, Upstream, running
+from tests.trainer.harness import FILES, RecordingRegistry, TrainerHarness, Upstream, running
 
 
 @pytest.fixture
@@ -17,13 +17,13 @@ def upstream(tmp_path: Path) -> Upstream:
 
 
 @pytest.fixture
-def registry() -> Registry:
-    return Registry()
+def registry() -> RecordingRegistry:
+    return RecordingRegistry()
 
 
 @pytest.fixture
 async def trainer(
-    tmp_path: Path, bus: SqliteLog, registry: Registry, database_url: str
-) -> AsyncGenerator[Trainer, None]:
+    tmp_path: Path, bus: SqliteLog, registry: RecordingRegistry, database_url: str
+) -> AsyncGenerator[TrainerHarness, None]:
     async with running(tmp_path, bus, registry, database_url=database_url) as trainer:
         yield trainer

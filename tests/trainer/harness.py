@@ -85,7 +85,7 @@ class Upstream:
 
 
 @dataclass
-class Registry:
+class RecordingRegistry:
     """Keeps what the trainer sends, and answers as the registry's MLflow API does."""
 
     experiments: dict[str, str] = field(default_factory=dict)
@@ -210,7 +210,7 @@ class Registry:
 
 
 @dataclass
-class Trainer:
+class TrainerHarness:
     """A trainer that runs its loops, seen through its API."""
 
     service: Service
@@ -283,8 +283,13 @@ def settings_for(tmp_path: Path, **given: Any) -> TrainerSettings:
 
 @asynccontextmanager
 async def running(
-    tmp_path: Path, bus: EventBus, registry: Registry, *, working: bool = True, **given: Any
-) -> AsyncGenerator[Trainer, None]:
+    tmp_path: Path,
+    bus: EventBus,
+    registry: RecordingRegistry,
+    *,
+    working: bool = True,
+    **given: Any,
+) -> AsyncGenerator[TrainerHarness, None]:
     settings = settings_for(tmp_path, **given)
     database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
     service = assemble(settings, bus, database, registry.tracking())
@@ -292,7 +297,7 @@ async def running(
     loops = [asyncio.ensure_future(loop()) for loop in service.loops if working]
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         try:
-            yield Trainer(service, http, bus, database, settings.work_directory)
+            yield TrainerHarness(service, http, bus, database, settings.work_directory)
         finally:
             for loop in loops:
                 loop.cancel()

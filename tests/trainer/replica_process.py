@@ -29,10 +29,10 @@ async def work(directory: Path, registry: str) -> None:
     )
     database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
     async with httpx.AsyncClient(base_url=registry) as client:
-        workshop = open_run_context(
+        context = open_run_context(
             settings, database, TrackingClient(client), TrainerMetrics(CollectorRegistry())
         )
-        await RunWorker(workshop, settings.parallel_runs, settings.lease).run()
+        await RunWorker(context, settings.parallel_runs, settings.lease).run()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The trainer over HTTP: pages, logs and complaints."""
 
-from tests.trainer.harness import Trainer, Upstream
+from tests.trainer.harness import TrainerHarness, Upstream
 
 
-async def test_lists_are_paged_and_logs_are_told(trainer: Trainer, upstream: Upstream) -> None:
+async def test_lists_are_paged_and_logs_are_told(
+    trainer: TrainerHarness, upstream: Upstream
+) -> None:
     run = await trainer.add(upstream)
     page = await trainer.get("/v1/runs?limit=1")
     rest = await trainer.get(f"/v1/runs?limit=1&after={page['next']}")
@@ -16,7 +18,7 @@ async def test_lists_are_paged_and_logs_are_told(trainer: Trainer, upstream: Ups
     assert (unknown.status_code, "prepare, train" in unknown.text) == (404, True)
 
 
-async def test_wrong_requests_name_the_field(trainer: Trainer, upstream: Upstream) -> None:
+async def test_wrong_requests_name_the_field(trainer: TrainerHarness, upstream: Upstream) -> None:
     external = await trainer.http.post(
         "/v1/repositories", json={"name": "x", "url": "ext::sh -c touch% /tmp/x"}
     )

@@ -1,9 +1,11 @@
 """Metrics of the trainer."""
 
-from tests.trainer.harness import Trainer, Upstream
+from tests.trainer.harness import TrainerHarness, Upstream
 
 
-async def test_metrics_count_runs_and_what_was_reused(trainer: Trainer, upstream: Upstream) -> None:
+async def test_metrics_count_runs_and_what_was_reused(
+    trainer: TrainerHarness, upstream: Upstream
+) -> None:
     await trainer.add(upstream)
     await trainer.push(upstream, {"README.md": "hello"})
 

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from tests.trainer.harness import PIPELINE, Trainer, Upstream
+from tests.trainer.harness import PIPELINE, TrainerHarness, Upstream
 
 
-async def explained(trainer: Trainer, query: str) -> dict[str, Any]:
+async def explained(trainer: TrainerHarness, query: str) -> dict[str, Any]:
     """What is told, by stage."""
     told = await trainer.get(f"/v1/cache/explain?{query}")
     return {stage["name"]: stage for stage in told["stages"]}
 
 
 async def test_a_pipeline_whose_head_has_run_would_be_reused(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     run = await trainer.add(upstream)
     told = await explained(trainer, "pipeline=toy")
@@ -25,7 +25,7 @@ async def test_a_pipeline_whose_head_has_run_would_be_reused(
 
 
 async def test_what_differs_from_the_nearest_result_is_told_before_the_run(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     """Down to the param; and what nobody can know yet is called unknown."""
     await trainer.add(upstream)
@@ -45,7 +45,7 @@ async def test_what_differs_from_the_nearest_result_is_told_before_the_run(
 
 
 async def test_a_run_is_explained_with_the_outputs_of_its_own_stages(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     await trainer.add(upstream)
     changed = {
@@ -64,7 +64,9 @@ async def test_a_run_is_explained_with_the_outputs_of_its_own_stages(
     ]
 
 
-async def test_what_is_not_there_cannot_be_explained(trainer: Trainer, upstream: Upstream) -> None:
+async def test_what_is_not_there_cannot_be_explained(
+    trainer: TrainerHarness, upstream: Upstream
+) -> None:
     await trainer.add(upstream)
     answers = {
         query: (await trainer.http.get(f"/v1/cache/explain?{query}")).status_code

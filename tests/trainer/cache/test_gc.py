@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from tests.trainer.harness import TRAIN, Trainer, Upstream, stages
+from tests.trainer.harness import TRAIN, TrainerHarness, Upstream, stages
 
 
-async def cleared(trainer: Trainer, **rule: Any) -> Any:
+async def cleared(trainer: TrainerHarness, **rule: Any) -> Any:
     return await trainer.post("/v1/cache/gc", **rule)
 
 
 async def test_clearing_keeps_the_newest_and_shows_first_what_would_go(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     first = await trainer.add(upstream)
     await trainer.push(upstream, {"train.py": TRAIN + "# again\n"})
@@ -29,7 +29,7 @@ async def test_clearing_keeps_the_newest_and_shows_first_what_would_go(
 
 
 async def test_clearing_forgets_what_is_old_and_what_has_lost_its_outputs(
-    trainer: Trainer, upstream: Upstream, tmp_path: Path
+    trainer: TrainerHarness, upstream: Upstream, tmp_path: Path
 ) -> None:
     first = await trainer.add(upstream)
     digest = first["stages"][0]["outputs"]["base.txt"].removeprefix("sha256:")

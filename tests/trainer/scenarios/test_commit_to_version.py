@@ -3,11 +3,11 @@
 import json
 
 from loopwright_common.bus.sqlite.log import SqliteLog
-from tests.trainer.harness import Registry, Trainer, Upstream, events, stages
+from tests.trainer.harness import RecordingRegistry, TrainerHarness, Upstream, events, stages
 
 
 async def test_a_commit_becomes_a_registered_version(
-    trainer: Trainer, upstream: Upstream, registry: Registry, bus: SqliteLog
+    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry, bus: SqliteLog
 ) -> None:
     run = await trainer.add(upstream)
 

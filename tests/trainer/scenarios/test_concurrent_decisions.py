@@ -89,9 +89,9 @@ async def test_a_trainer_whose_run_was_taken_over_writes_nothing(database: Datab
     assert late
     assert current
     with pytest.raises(LeaseLostError):
-        async with RunLease(database, late.lease, moment).writing() as uow:
+        async with RunLease(database, late.lease, moment).transaction() as uow:
             await service.finish_run(uow, late.run, service.RunOutcome(RunStatus.FAILED, "late"))
-    async with RunLease(database, current.lease, moment).writing():
+    async with RunLease(database, current.lease, moment).transaction():
         pass
 
     (run,) = await runs(database)
@@ -131,7 +131,7 @@ async def test_two_replicas_that_poll_say_each_commit_once(
     ]
     for number in range(3):
         upstream.commit({"README.md": str(number)})
-        await asyncio.gather(*(replica.look() for replica in replicas))
+        await asyncio.gather(*(replica.poll_once() for replica in replicas))
 
     assert await emitted(database, "code-changed") == 3
 

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from loopwright_common.bus.sqlite.log import SqliteLog
-from tests.trainer.harness import FILES, Registry, Upstream, events, until
+from tests.trainer.harness import FILES, RecordingRegistry, Upstream, events, until
 
 FAILPOINTS = [
     "trainer.committed",
@@ -36,7 +36,7 @@ SAMPLE = ["trainer.claimed", "trainer.stage-finished", "trainer.registered"]
 
 
 @asynccontextmanager
-async def serving(registry: Registry) -> AsyncGenerator[str, None]:
+async def serving(registry: RecordingRegistry) -> AsyncGenerator[str, None]:
     config = uvicorn.Config(registry.app(), port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
@@ -84,7 +84,11 @@ async def drive(site: Site, failpoint: str = "", **more: str) -> tuple[int, Any]
 
 @pytest.mark.parametrize("failpoint", SAMPLE)
 async def test_a_run_goes_on_after_being_killed(
-    failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
+    failpoint: str,
+    tmp_path: Path,
+    database_url: str,
+    upstream: Upstream,
+    registry: RecordingRegistry,
 ) -> None:
     await survive(failpoint, tmp_path, database_url, upstream, registry)
 
@@ -92,13 +96,21 @@ async def test_a_run_goes_on_after_being_killed(
 @pytest.mark.crash
 @pytest.mark.parametrize("failpoint", [point for point in FAILPOINTS if point not in SAMPLE])
 async def test_a_run_goes_on_after_being_killed_anywhere(
-    failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
+    failpoint: str,
+    tmp_path: Path,
+    database_url: str,
+    upstream: Upstream,
+    registry: RecordingRegistry,
 ) -> None:
     await survive(failpoint, tmp_path, database_url, upstream, registry)
 
 
 async def survive(
-    failpoint: str, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
+    failpoint: str,
+    tmp_path: Path,
+    database_url: str,
+    upstream: Upstream,
+    registry: RecordingRegistry,
 ) -> None:
     marked = f"open('{upstream.path}.log', 'a').write('x')\n" + FILES["prepare.py"]
     upstream.commit({"prepare.py": marked})
@@ -121,7 +133,7 @@ async def survive(
 
 @pytest.mark.parametrize("noted", [True, False])
 async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
-    noted: bool, tmp_path: Path, database_url: str, upstream: Upstream, registry: Registry
+    noted: bool, tmp_path: Path, database_url: str, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
     """Nor do those that it had not noted yet when it was killed."""
     orphan = (

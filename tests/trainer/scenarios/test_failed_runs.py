@@ -6,8 +6,8 @@ from loopwright_common.bus.sqlite.log import SqliteLog
 from tests.trainer.harness import (
     PIPELINE,
     TRAIN,
-    Registry,
-    Trainer,
+    RecordingRegistry,
+    TrainerHarness,
     Upstream,
     events,
     stages,
@@ -18,7 +18,7 @@ CHECKED = PIPELINE + "checks: ['echo looking; exit 3']\n"
 
 
 async def test_a_failing_stage_says_which_command_and_how(
-    trainer: Trainer, upstream: Upstream, registry: Registry, bus: SqliteLog
+    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry, bus: SqliteLog
 ) -> None:
     upstream.commit({"train.py": "print('on my way'); raise SystemExit(7)"})
     run = await trainer.add(upstream)
@@ -32,7 +32,7 @@ async def test_a_failing_stage_says_which_command_and_how(
 
 
 async def test_a_failing_check_comes_before_any_stage(
-    trainer: Trainer, upstream: Upstream, registry: Registry
+    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
     upstream.commit({"loopwright.yaml": CHECKED})
     run = await trainer.add(upstream)
@@ -47,7 +47,7 @@ async def test_a_failing_check_comes_before_any_stage(
 
 
 async def test_a_notebook_with_outputs_fails_the_checks(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     rule = PIPELINE + "checks: [{notebooks: no-outputs}]\n"
     dirty = '{"cells": [{"cell_type": "code", "outputs": [{"text": "1"}]}]}'
@@ -59,7 +59,7 @@ async def test_a_notebook_with_outputs_fails_the_checks(
 
 
 async def test_a_stage_past_its_time_limit_is_killed_with_its_children(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     slow = PIPELINE.replace("cmd: python prepare.py", "cmd: sleep 60 & sleep 60, timeout: 0.2s")
     upstream.commit({"loopwright.yaml": slow})
@@ -68,14 +68,16 @@ async def test_a_stage_past_its_time_limit_is_killed_with_its_children(
     assert "was stopped after 0.2 s, its time limit" in run["why"]
 
 
-async def test_a_missing_output_fails_its_stage(trainer: Trainer, upstream: Upstream) -> None:
+async def test_a_missing_output_fails_its_stage(
+    trainer: TrainerHarness, upstream: Upstream
+) -> None:
     upstream.commit({"prepare.py": "pass"})
     run = await trainer.add(upstream)
 
     assert run["why"] == "prepare: declares out base.txt, but the command did not write it"
 
 
-async def test_a_flaky_stage_is_tried_again(trainer: Trainer, upstream: Upstream) -> None:
+async def test_a_flaky_stage_is_tried_again(trainer: TrainerHarness, upstream: Upstream) -> None:
     flaky = f"test -e {upstream.path}/seen || {{ touch {upstream.path}/seen; exit 1; }}; "
     pipeline = PIPELINE.replace(
         "cmd: python prepare.py", f'retries: 1, cmd: "{flaky}python prepare.py"'
@@ -96,7 +98,7 @@ async def test_a_flaky_stage_is_tried_again(trainer: Trainer, upstream: Upstream
     ],
 )
 async def test_a_bad_pipeline_file_is_told_with_its_line(
-    trainer: Trainer, upstream: Upstream, content: str, complaint: str
+    trainer: TrainerHarness, upstream: Upstream, content: str, complaint: str
 ) -> None:
     upstream.commit({"loopwright.yaml": content})
     run = await trainer.add(upstream)
@@ -106,7 +108,7 @@ async def test_a_bad_pipeline_file_is_told_with_its_line(
 
 
 async def test_a_repository_that_is_gone_fails_the_run_and_is_marked(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     await trainer.add(upstream)
     upstream.path.rename(upstream.path.with_name("moved"))
@@ -117,7 +119,7 @@ async def test_a_repository_that_is_gone_fails_the_run_and_is_marked(
 
 
 async def test_a_registry_that_stays_away_fails_the_run(
-    trainer: Trainer, upstream: Upstream, registry: Registry
+    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
     registry.away = True
     run = await trainer.add(upstream)
@@ -127,7 +129,7 @@ async def test_a_registry_that_stays_away_fails_the_run(
 
 
 async def test_a_lost_answer_does_not_register_twice(
-    trainer: Trainer, upstream: Upstream, registry: Registry
+    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
     registry.lost_answers = 1
     run = await trainer.add(upstream)
@@ -136,7 +138,7 @@ async def test_a_lost_answer_does_not_register_twice(
 
 
 async def test_a_running_run_is_cancelled_with_its_processes(
-    trainer: Trainer, upstream: Upstream, bus: SqliteLog
+    trainer: TrainerHarness, upstream: Upstream, bus: SqliteLog
 ) -> None:
     upstream.commit({"prepare.py": "import time; time.sleep(60)"})
     await trainer.post("/v1/repositories", name="toy", url=str(upstream.path))
@@ -161,7 +163,7 @@ async def test_a_running_run_is_cancelled_with_its_processes(
 
 
 async def test_a_failed_run_is_retried_from_the_stage_that_failed(
-    trainer: Trainer, upstream: Upstream, registry: Registry
+    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
     flaky = f"from pathlib import Path\nseen = Path({str(upstream.path)!r} + '.seen')\n"
     flaky += "if not seen.exists():\n seen.touch()\n raise SystemExit(1)\n"

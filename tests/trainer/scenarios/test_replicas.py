@@ -20,8 +20,8 @@ from loopwright_common.database.delivery_tables import outbox
 from tests.trainer.harness import (
     PREPARE,
     TRAIN,
-    Registry,
-    Trainer,
+    RecordingRegistry,
+    TrainerHarness,
     Upstream,
     running,
     stages,
@@ -39,8 +39,8 @@ DONE = "Path('done.txt').write_text('done')\n"
 
 @pytest.fixture
 async def api(
-    tmp_path: Path, bus: SqliteLog, registry: Registry, database_url: str
-) -> AsyncGenerator[Trainer, None]:
+    tmp_path: Path, bus: SqliteLog, registry: RecordingRegistry, database_url: str
+) -> AsyncGenerator[TrainerHarness, None]:
     """A replica that answers requests and does no runs."""
     given = {"database_url": database_url, "directory": tmp_path / "api"}
     async with running(tmp_path, bus, registry, working=False, **given) as trainer:
@@ -49,7 +49,7 @@ async def api(
 
 @pytest.fixture
 async def start(
-    tmp_path: Path, registry: Registry, database_url: str, api: Trainer
+    tmp_path: Path, registry: RecordingRegistry, database_url: str, api: TrainerHarness
 ) -> AsyncGenerator[Start, None]:
     """Starts a replica by the name of its host."""
     started = []
@@ -88,7 +88,7 @@ def noted(upstream: Upstream) -> str:
     return path.read_text() if path.exists() else ""
 
 
-async def ask(api: Trainer, upstream: Upstream, *names: str) -> list[str]:
+async def ask(api: TrainerHarness, upstream: Upstream, *names: str) -> list[str]:
     """Register the repository under each name and ask for a run of each; their ids."""
     asked = []
     for name in names:
@@ -97,14 +97,14 @@ async def ask(api: Trainer, upstream: Upstream, *names: str) -> list[str]:
     return asked
 
 
-async def stage_is(api: Trainer, run_id: str, stage: str, outcome: str) -> None:
+async def stage_is(api: TrainerHarness, run_id: str, stage: str, outcome: str) -> None:
     async def there() -> bool:
         return stages(await api.get(f"/v1/runs/{run_id}")).get(stage) == outcome
 
     await until(there)
 
 
-async def finished(api: Trainer) -> int:
+async def finished(api: TrainerHarness) -> int:
     """How often the end of a run was said."""
     async with api.database.read() as connection:
         said = sa.select(sa.func.count()).where(outbox.c.aggregatetype == "training-finished")
@@ -123,7 +123,7 @@ def slow_at_first(upstream: Upstream) -> dict[str, str]:
 
 
 async def test_a_run_of_a_killed_trainer_goes_on_with_another(
-    api: Trainer, start: Start, upstream: Upstream, registry: Registry
+    api: TrainerHarness, start: Start, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
     upstream.commit(slow_at_first(upstream))
     (run_id,) = await ask(api, upstream, "toy")
@@ -140,7 +140,7 @@ async def test_a_run_of_a_killed_trainer_goes_on_with_another(
 
 
 async def test_a_trainer_that_wakes_after_another_took_over_changes_nothing(
-    api: Trainer, start: Start, upstream: Upstream, registry: Registry
+    api: TrainerHarness, start: Start, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
     upstream.commit(slow_at_first(upstream))
     (run_id,) = await ask(api, upstream, "toy")
@@ -171,7 +171,7 @@ async def test_a_trainer_that_wakes_after_another_took_over_changes_nothing(
     assert (len(registry.versions), await finished(api)) == (1, 1)
 
 
-async def write_metric(registry: Registry, run_id: str, token: str) -> int:
+async def write_metric(registry: RecordingRegistry, run_id: str, token: str) -> int:
     """The registry's status for what a stage with this token logs."""
     transport = httpx.ASGITransport(registry.app())
     async with httpx.AsyncClient(transport=transport, base_url="http://registry") as http:
@@ -184,7 +184,7 @@ async def write_metric(registry: Registry, run_id: str, token: str) -> int:
 
 
 async def test_two_trainers_do_each_waiting_run_once(
-    api: Trainer, start: Start, upstream: Upstream
+    api: TrainerHarness, start: Start, upstream: Upstream
 ) -> None:
     note = (
         beside(upstream) + "import os\nbeside.open('a').write(os.environ['LOOPWRIGHT_RUN'] + ' ')\n"
@@ -202,7 +202,7 @@ async def test_two_trainers_do_each_waiting_run_once(
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_equal_steps_at_one_time_run_once_unless_the_first_fails(
-    api: Trainer, start: Start, upstream: Upstream, fails: bool
+    api: TrainerHarness, start: Start, upstream: Upstream, fails: bool
 ) -> None:
     go = beside(upstream) + (
         "import time\nfirst = not beside.exists()\nbeside.open('a').write('x')\n"
@@ -232,7 +232,7 @@ def let_go(upstream: Upstream) -> None:
     Path(f"{upstream.path}.go").touch()
 
 
-async def said_while_waiting(api: Trainer, asked: list[str]) -> tuple[str, str]:
+async def said_while_waiting(api: TrainerHarness, asked: list[str]) -> tuple[str, str]:
     """The run that waits, and why."""
     async with asyncio.timeout(240):
         while True:
@@ -244,7 +244,7 @@ async def said_while_waiting(api: Trainer, asked: list[str]) -> tuple[str, str]:
 
 
 async def test_any_replica_cancels_a_run_and_tells_its_log(
-    api: Trainer, start: Start, upstream: Upstream
+    api: TrainerHarness, start: Start, upstream: Upstream
 ) -> None:
     go = "import time\nprint('on my way')\ntime.sleep(300)\n"
     upstream.commit({"loopwright.yaml": ONE_STAGE % "", "go.py": go})

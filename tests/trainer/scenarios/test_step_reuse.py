@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.harness import FILES, PIPELINE, TRAIN, Registry, Trainer, Upstream, stages, why
+from tests.trainer.harness import (
+    FILES,
+    PIPELINE,
+    TRAIN,
+    RecordingRegistry,
+    TrainerHarness,
+    Upstream,
+    stages,
+    why,
+)
 
 # What a key is made of is the same whatever keeps it.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -12,7 +21,7 @@ HELPED = PIPELINE.replace("deps: [train.py,", "deps: [train.py, helper.py,")
 
 
 async def test_an_unrelated_commit_reuses_everything_and_registers_nothing(
-    trainer: Trainer, upstream: Upstream, registry: Registry
+    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
     first = await trainer.add(upstream)
     run = await trainer.push(upstream, {"README.md": "hello"})
@@ -24,7 +33,9 @@ async def test_an_unrelated_commit_reuses_everything_and_registers_nothing(
     assert len(registry.runs) == 1, "no empty tracking run for a run that ran nothing"
 
 
-async def test_a_changed_helper_file_runs_its_stage(trainer: Trainer, upstream: Upstream) -> None:
+async def test_a_changed_helper_file_runs_its_stage(
+    trainer: TrainerHarness, upstream: Upstream
+) -> None:
     upstream.commit({"helper.py": "A = 1", "loopwright.yaml": HELPED})
     await trainer.add(upstream)
     run = await trainer.push(upstream, {"helper.py": "A = 2"})
@@ -33,7 +44,7 @@ async def test_a_changed_helper_file_runs_its_stage(trainer: Trainer, upstream: 
     assert why(run, "train") == "dep helper.py changed"
 
 
-async def test_replaced_data_runs_its_stage(trainer: Trainer, upstream: Upstream) -> None:
+async def test_replaced_data_runs_its_stage(trainer: TrainerHarness, upstream: Upstream) -> None:
     await trainer.add(upstream)
     run = await trainer.push(upstream, {"data.csv": "3,4\n"})
 
@@ -42,7 +53,9 @@ async def test_replaced_data_runs_its_stage(trainer: Trainer, upstream: Upstream
     assert why(run, "train") == "dep base.txt changed"
 
 
-async def test_the_same_output_cuts_off_what_follows(trainer: Trainer, upstream: Upstream) -> None:
+async def test_the_same_output_cuts_off_what_follows(
+    trainer: TrainerHarness, upstream: Upstream
+) -> None:
     await trainer.add(upstream)
     run = await trainer.push(upstream, {"prepare.py": FILES["prepare.py"] + "# comment\n"})
 
@@ -51,7 +64,7 @@ async def test_the_same_output_cuts_off_what_follows(trainer: Trainer, upstream:
 
 
 async def test_arguments_of_the_command_are_in_the_key(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     await trainer.add(upstream)
     changed = PIPELINE.replace("cmd: python train.py", "cmd: python train.py --fast")
@@ -62,7 +75,7 @@ async def test_arguments_of_the_command_are_in_the_key(
 
 
 async def test_a_changed_param_is_named_with_both_values(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     await trainer.add(upstream)
     run = await trainer.push(upstream, {"params.yaml": "train: {rate: 0.7}\nother: 1\n"})
@@ -73,7 +86,7 @@ async def test_a_changed_param_is_named_with_both_values(
 
 
 async def test_a_param_that_is_not_declared_does_not_matter(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     await trainer.add(upstream)
     run = await trainer.push(upstream, {"params.yaml": "train: {rate: 0.5}\nother: 2\n"})
@@ -82,7 +95,7 @@ async def test_a_param_that_is_not_declared_does_not_matter(
 
 
 async def test_going_back_to_an_earlier_commit_reuses_its_results(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     await trainer.add(upstream)
     await trainer.push(upstream, {"data.csv": "3,4\n"})
@@ -93,7 +106,7 @@ async def test_going_back_to_an_earlier_commit_reuses_its_results(
 
 
 async def test_an_output_deleted_from_the_store_makes_its_stage_run(
-    trainer: Trainer, upstream: Upstream, tmp_path: Path
+    trainer: TrainerHarness, upstream: Upstream, tmp_path: Path
 ) -> None:
     first = await trainer.add(upstream)
     digest = first["stages"][0]["outputs"]["base.txt"].removeprefix("sha256:")
@@ -105,7 +118,7 @@ async def test_an_output_deleted_from_the_store_makes_its_stage_run(
 
 
 async def test_a_damaged_output_makes_its_stage_run(
-    trainer: Trainer, upstream: Upstream, tmp_path: Path
+    trainer: TrainerHarness, upstream: Upstream, tmp_path: Path
 ) -> None:
     first = await trainer.add(upstream)
     digest = first["stages"][0]["outputs"]["base.txt"].removeprefix("sha256:")
@@ -117,7 +130,7 @@ async def test_a_damaged_output_makes_its_stage_run(
 
 
 async def test_a_stage_that_edits_its_input_is_not_kept(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     upstream.commit({"prepare.py": FILES["prepare.py"] + "Path('data.csv').write_text('9')\n"})
     first = await trainer.add(upstream)
@@ -128,7 +141,7 @@ async def test_a_stage_that_edits_its_input_is_not_kept(
 
 
 async def test_a_file_that_is_not_declared_is_not_there(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     upstream.commit({"secret.txt": "s", "train.py": "open('secret.txt')\n" + TRAIN})
     run = await trainer.add(upstream)
@@ -139,7 +152,7 @@ async def test_a_file_that_is_not_declared_is_not_there(
 
 
 async def test_cache_false_always_runs_and_leaves_the_next_stage_cached(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     off = PIPELINE.replace("outs: [base.txt]", "outs: [base.txt], cache: false")
     upstream.commit({"loopwright.yaml": off})
@@ -150,7 +163,9 @@ async def test_cache_false_always_runs_and_leaves_the_next_stage_cached(
     assert why(run, "prepare") == "cache: false"
 
 
-async def test_a_frozen_stage_keeps_its_last_result(trainer: Trainer, upstream: Upstream) -> None:
+async def test_a_frozen_stage_keeps_its_last_result(
+    trainer: TrainerHarness, upstream: Upstream
+) -> None:
     await trainer.add(upstream)
     frozen = PIPELINE.replace("outs: [base.txt]", "outs: [base.txt], frozen: true")
     run = await trainer.push(upstream, {"loopwright.yaml": frozen, "data.csv": "7"})
@@ -160,7 +175,7 @@ async def test_a_frozen_stage_keeps_its_last_result(trainer: Trainer, upstream: 
 
 
 async def test_checks_are_reused_while_the_tree_is_the_same(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     upstream.commit({"loopwright.yaml": PIPELINE + "checks: [python -m compileall -q .]\n"})
     await trainer.add(upstream)
@@ -172,7 +187,7 @@ async def test_checks_are_reused_while_the_tree_is_the_same(
 
 
 async def test_a_bare_dvc_project_runs_with_its_whole_tree(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     dvc = "stages:\n  go:\n    cmd: cat data.csv hidden.txt > out.txt\n    deps: [data.csv]\n"
     upstream.commit({"loopwright.yaml": None, "dvc.yaml": dvc + "    outs: [out.txt]\n",

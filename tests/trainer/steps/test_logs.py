@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from tests.trainer.harness import TRAIN, Trainer, Upstream
+from tests.trainer.harness import TRAIN, TrainerHarness, Upstream
 
 
 async def test_the_log_of_every_attempt_is_kept_in_the_store(
-    trainer: Trainer, upstream: Upstream, tmp_path: Path
+    trainer: TrainerHarness, upstream: Upstream, tmp_path: Path
 ) -> None:
     printed = "print('hello')\n"
     upstream.commit({"train.py": printed + TRAIN})

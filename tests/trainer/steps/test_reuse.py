@@ -1,10 +1,10 @@
 """Kept results as both databases hold them."""
 
-from tests.trainer.harness import PIPELINE, TRAIN, Trainer, Upstream, why
+from tests.trainer.harness import PIPELINE, TRAIN, TrainerHarness, Upstream, why
 
 
 async def test_params_that_json_cannot_hold_are_kept_too(
-    trainer: Trainer, upstream: Upstream
+    trainer: TrainerHarness, upstream: Upstream
 ) -> None:
     upstream.commit({"params.yaml": "train: {rate: .nan, since: 2026-01-01}\n",
                      "loopwright.yaml": PIPELINE.replace("[train.rate]", "[train]"),

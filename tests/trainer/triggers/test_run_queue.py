@@ -10,7 +10,11 @@ from loopwright_common import clock
 from loopwright_common.database.database import Database
 from loopwright_common.events import CodeChanged, Event, EventData, RetrainRequested
 from loopwright_common.ids import new_id, new_traceparent
-from loopwright_trainer.handlers import on_code_changed, on_retrain_requested
+from loopwright_trainer.handlers import (
+    TrainerHandlerContext,
+    on_code_changed,
+    on_retrain_requested,
+)
 from loopwright_trainer.main import MIGRATIONS
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import PipelineRun, RunStatus
@@ -18,6 +22,7 @@ from loopwright_trainer.runs.repository import PipelineRuns, Repositories
 from loopwright_trainer.runs.run_lease import claim_next_run
 
 A, B = "a" * 40, "b" * 40
+NOBODY_WAKES = TrainerHandlerContext(wake_worker=lambda: None)
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ async def database(database_url: str) -> AsyncGenerator[Database, None]:
     database = await Database.open(database_url, "trainer", MIGRATIONS)
     async with database.unit_of_work() as uow:
         await service.add_repository(uow, "toy", "/nowhere", "main")
-        await Repositories(uow.connection).change("toy", pipeline="toy-pipeline", head=A)
+        await Repositories(uow.connection).update("toy", pipeline="toy-pipeline", head=A)
     yield database
     await database.close()
 
@@ -50,7 +55,7 @@ async def change(database: Database, commit: str, **given: Any) -> Event[CodeCha
     fields = {"repository": "toy", "ref": "refs/heads/main", **given}
     changed = event(CodeChanged(commit=commit, **fields))
     async with database.unit_of_work() as uow:
-        await on_code_changed(changed, uow, wake=lambda: None)
+        await on_code_changed(changed, uow, NOBODY_WAKES)
     return changed
 
 
@@ -59,7 +64,7 @@ async def request(database: Database, **given: Any) -> Event[RetrainRequested]:
     fields = {"pipeline": "toy-pipeline", "reason": "drift", "requested_by": "monitor", **given}
     requested = event(RetrainRequested(**fields))
     async with database.unit_of_work() as uow:
-        await on_retrain_requested(requested, uow, wake=lambda: None)
+        await on_retrain_requested(requested, uow, NOBODY_WAKES)
     return requested
 
 

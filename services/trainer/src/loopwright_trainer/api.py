@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.web.app import PROBLEMS
-from loopwright_trainer.execution.executor import RunContext
+from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.git.mirror import check_url
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import PipelineRun, Repository, StageRun, StageState
@@ -53,31 +53,31 @@ class Retry(BaseModel):
 
 
 def create_router(
-    workshop: RunContext,
-    intake: RepositoryPoller,
+    context: RunContext,
+    poller: RepositoryPoller,
     *,
     wake: Callable[[], None],
     cancel: Callable[[str], None],
 ) -> APIRouter:
     """`wake` tells the worker that a run may wait, `cancel` that one going on has to stop."""
     router = APIRouter(prefix="/v1", responses=PROBLEMS)
-    _add_repositories(router, workshop, intake)
-    _add_runs(router, workshop, wake, cancel)
-    _add_log(router, workshop)
+    _add_repositories(router, context, poller)
+    _add_runs(router, context, wake, cancel)
+    _add_log(router, context)
     return router
 
 
-def _add_repositories(router: APIRouter, workshop: RunContext, intake: RepositoryPoller) -> None:
-    database = workshop.database
+def _add_repositories(router: APIRouter, context: RunContext, poller: RepositoryPoller) -> None:
+    database = context.database
 
     @router.post("/repositories", status_code=201, tags=["repositories"])
     async def add_repository(new: NewRepository) -> dict[str, Any]:
         """Register a repository; its branch is watched from now on, and its head runs at once."""
-        if await workshop.mirrors.head(check_url(new.url), new.branch) is None:
+        if await context.mirrors.head(check_url(new.url), new.branch) is None:
             raise InvalidError(f"{new.url} has no branch {new.branch}", field="branch")
         async with database.unit_of_work() as uow:
             added = await service.add_repository(uow, new.name, new.url, new.branch)
-        intake.look_now()
+        poller.poll_now()
         return _repository_out(added)
 
     @router.get("/repositories", tags=["repositories"])
@@ -92,24 +92,24 @@ def _add_repositories(router: APIRouter, workshop: RunContext, intake: Repositor
         """Forget a repository; its runs stay listed."""
         async with database.unit_of_work() as uow:
             await service.remove_repository(uow, name)
-        await workshop.mirrors.remove(name)
+        await context.mirrors.remove(name)
 
     @router.post("/repositories/{name}/changed", tags=["repositories"])
     async def announce_change(name: Name, change: Change | None = None) -> dict[str, Any]:
         """Say that the watched branch has a new commit; a known head is announced only once."""
         async with database.unit_of_work() as uow:
             repository = await service.get_repository(uow, name)
-        commit, news = await intake.changed(repository, change.commit if change else None)
+        commit, news = await poller.announce_head(repository, change.commit if change else None)
         return {"repository": name, "commit": commit, "announced": news}
 
 
 def _add_runs(
     router: APIRouter,
-    workshop: RunContext,
+    context: RunContext,
     wake: Callable[[], None],
     cancel: Callable[[str], None],
 ) -> None:
-    database = workshop.database
+    database = context.database
 
     @router.get("/runs", tags=["runs"])
     async def list_runs(
@@ -135,8 +135,8 @@ def _add_runs(
 
     @router.get("/runs/{run_id}", tags=["runs"])
     async def show_run(run_id: RunId) -> dict[str, Any]:
-        run, stages = await _found(workshop, run_id)
-        return _run_out(run) | {"stages": [await _stage_out(row, workshop) for row in stages]}
+        run, stages = await _found(context, run_id)
+        return _run_out(run) | {"stages": [await _stage_out(row, context) for row in stages]}
 
     @router.post("/runs/{run_id}/cancel", status_code=202, tags=["runs"])
     async def cancel_run(run_id: RunId) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _add_runs(
         return _run_out(run)
 
 
-def _add_log(router: APIRouter, workshop: RunContext) -> None:
+def _add_log(router: APIRouter, context: RunContext) -> None:
     @router.get("/runs/{run_id}/log", response_class=PlainTextResponse, tags=["runs"])
     async def show_log(
         run_id: RunId,
@@ -162,19 +162,19 @@ def _add_log(router: APIRouter, workshop: RunContext) -> None:
         attempt: Annotated[int | None, Query(ge=1, le=1000)] = None,
     ) -> str:
         """What the stage's commands printed, so far; without `stage`, all of the run's."""
-        _, rows = await _found(workshop, run_id)
+        _, rows = await _found(context, run_id)
         chosen = [row for row in rows if stage is None or row.name == stage]
         if stage is not None and not chosen:
             names = ", ".join(row.name for row in rows) or "none yet"
             raise NotFoundError(f"run {run_id} has no stage {stage}; its stages: {names}")
         if stage is not None:
-            return await _log_text(workshop, chosen[0], attempt)
-        texts = [f"==> {row.name}\n{await _log_text(workshop, row, None)}" for row in chosen]
+            return await _log_text(context, chosen[0], attempt)
+        texts = [f"==> {row.name}\n{await _log_text(context, row, None)}" for row in chosen]
         return "\n".join(texts)
 
 
-async def _found(workshop: RunContext, run_id: str) -> tuple[PipelineRun, list[StageRun]]:
-    async with workshop.database.read() as connection:
+async def _found(context: RunContext, run_id: str) -> tuple[PipelineRun, list[StageRun]]:
+    async with context.database.read() as connection:
         run = await PipelineRuns(connection).get(run_id)
         rows = await StageRuns(connection).of_run(run_id)
     if run is None:
@@ -182,8 +182,8 @@ async def _found(workshop: RunContext, run_id: str) -> tuple[PipelineRun, list[S
     return run, rows
 
 
-async def _log_text(workshop: RunContext, row: StageRun, attempt: int | None) -> str:
-    return await logs.read(workshop.store, workshop.place(row.run_id), row, attempt)
+async def _log_text(context: RunContext, row: StageRun, attempt: int | None) -> str:
+    return await logs.read(context.store, context.run_directory(row.run_id), row, attempt)
 
 
 def _repository_out(repository: Repository) -> dict[str, Any]:
@@ -222,7 +222,7 @@ def _run_out(run: PipelineRun) -> dict[str, Any]:
     }
 
 
-async def _stage_out(row: StageRun, workshop: RunContext) -> dict[str, Any]:
+async def _stage_out(row: StageRun, context: RunContext) -> dict[str, Any]:
     told = {
         "name": row.name,
         "outcome": row.state.value,
@@ -234,5 +234,5 @@ async def _stage_out(row: StageRun, workshop: RunContext) -> dict[str, Any]:
         "outputs": {output.path: output.digest for output in row.outputs},
     }
     if row.state is StageState.FAILED:
-        told["log_tail"] = await logs.tail(workshop.store, workshop.place(row.run_id), row)
+        told["log_tail"] = await logs.tail(context.store, context.run_directory(row.run_id), row)
     return told

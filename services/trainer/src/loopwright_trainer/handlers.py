@@ -1,30 +1,31 @@
-"""What the trainer does on events: it queues runs; the worker does them."""
+"""What the trainer does on events: it queues runs; the worker executes them."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 import structlog
 
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
-from loopwright_common.delivery.consumer import Handlers
+from loopwright_common.delivery.handlers import BoundBy
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_trainer.runs.repository import Repositories
 from loopwright_trainer.runs.service import QUEUE_LOCK
 from loopwright_trainer.triggers import run_queue
 
 log = structlog.get_logger()
-Wake = Callable[[], None]
 
 
-def handlers(wake: Wake) -> Handlers:
-    """`wake` tells the worker that a run may wait."""
-    return {
-        CodeChanged: partial(on_code_changed, wake=wake),
-        RetrainRequested: partial(on_retrain_requested, wake=wake),
-    }
+@dataclass(frozen=True, slots=True)
+class TrainerHandlerContext:
+    """What the handlers need beside the transaction."""
+
+    wake_worker: Callable[[], None]
+    """Called once a queued run can be read."""
 
 
-async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork, *, wake: Wake) -> None:
+async def on_code_changed(
+    event: Event[CodeChanged], uow: UnitOfWork, context: TrainerHandlerContext
+) -> None:
     """Outside systems announce what they like; only registered, watched branches run."""
     await uow.lock(QUEUE_LOCK)
     repository = await Repositories(uow.connection).get(event.data.repository)
@@ -34,12 +35,13 @@ async def on_code_changed(event: Event[CodeChanged], uow: UnitOfWork, *, wake: W
                  event_id=event.id)  # fmt: skip
         return
     await run_queue.enqueue_change(uow, event, repository)
-    uow.after_commit.append(wake)
+    uow.after_commit.append(context.wake_worker)
 
 
 async def on_retrain_requested(
-    event: Event[RetrainRequested], uow: UnitOfWork, *, wake: Wake
+    event: Event[RetrainRequested], uow: UnitOfWork, context: TrainerHandlerContext
 ) -> None:
+    """A request names a pipeline or a repository; one that nobody has is ignored."""
     await uow.lock(QUEUE_LOCK)
     repositories = Repositories(uow.connection)
     name = event.data.pipeline
@@ -49,4 +51,10 @@ async def on_retrain_requested(
                  event_id=event.id)  # fmt: skip
         return
     await run_queue.enqueue_request(uow, event.data, Cause.of(event), repository)
-    uow.after_commit.append(wake)
+    uow.after_commit.append(context.wake_worker)
+
+
+HANDLERS: BoundBy[TrainerHandlerContext] = {
+    CodeChanged: on_code_changed,
+    RetrainRequested: on_retrain_requested,
+}

@@ -8,6 +8,7 @@ import httpx
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.handlers import bind
 from loopwright_common.delivery_api.dead_letters import delivery_router
 from loopwright_common.observability import tracing
 from loopwright_common.observability.metrics import Metrics
@@ -17,10 +18,10 @@ from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_trainer.api import create_router
 from loopwright_trainer.cache.api import cache_router
-from loopwright_trainer.execution.executor import RunContext
+from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.execution.worker import RunWorker
 from loopwright_trainer.git.mirror import Mirrors
-from loopwright_trainer.handlers import handlers
+from loopwright_trainer.handlers import HANDLERS, TrainerHandlerContext
 from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.settings import TrainerSettings
 from loopwright_trainer.steps.runner import StepRunner
@@ -50,34 +51,33 @@ async def build(settings: TrainerSettings, bus: EventBus, stack: AsyncExitStack)
 def assemble(
     settings: TrainerSettings, bus: EventBus, database: Database, tracking: TrackingClient
 ) -> Service:
+    """The service over parts that are open already; the caller closes them."""
     metrics = Metrics()
-    workshop = open_run_context(settings, database, tracking, TrainerMetrics(metrics.registry))
-    worker = RunWorker(workshop, settings.parallel_runs, settings.lease)
-    intake = RepositoryPoller(database, workshop.mirrors, settings.poll_seconds)
-    consumers = [Consumer(CONSUMER, handlers(worker.wake), database, bus, metrics)]
+    context = open_run_context(settings, database, tracking, TrainerMetrics(metrics.registry))
+    worker = RunWorker(context, settings.parallel_runs, settings.lease)
+    poller = RepositoryPoller(database, context.mirrors, settings.poll_seconds)
+    handlers = bind(HANDLERS, TrainerHandlerContext(worker.wake))
+    consumers = [Consumer(CONSUMER, handlers, database, bus, metrics)]
     app = create_app(
         settings.service, metrics, delivery_readiness(database, consumers), settings.hosts
     )
     app.include_router(delivery_router(database, consumers))
-    app.include_router(create_router(workshop, intake, wake=worker.wake, cancel=worker.cancel))
-    app.include_router(cache_router(workshop))
+    app.include_router(create_router(context, poller, wake=worker.wake, cancel=worker.cancel))
+    app.include_router(cache_router(context))
     return Service(
         name=settings.service,
         app=app,
         host=settings.host,
         port=settings.port,
         metrics=metrics,
-        loops=[
-            *delivery_loops(database, bus, metrics, consumers),
-            worker.run,
-            intake.run,
-        ],
+        loops=[*delivery_loops(database, bus, metrics, consumers), worker.run, poller.run],
     )
 
 
 def open_run_context(
     settings: TrainerSettings, database: Database, tracking: TrackingClient, metrics: TrainerMetrics
 ) -> RunContext:
+    """All that runs are done with, as the settings say."""
     store = open_store(settings.artifacts_url)
     directory = settings.work_directory
     mirrors = Mirrors(directory / "mirrors")

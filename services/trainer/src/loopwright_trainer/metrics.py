@@ -2,11 +2,9 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from loopwright_trainer.runs.domain import RunStatus
-
 
 class TrainerMetrics:
-    """Counted by the replica that did it."""
+    """Counters of this replica: what it did, not what all did."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._runs = Counter(
@@ -16,8 +14,8 @@ class TrainerMetrics:
             "loopwright_step_cache", "Steps done, by reused or ran.", ["result"], registry=registry
         )
 
-    def run_ended(self, status: RunStatus) -> None:
-        self._runs.labels(status.value).inc()
+    def count_run(self, status: str) -> None:
+        self._runs.labels(status).inc()
 
-    def step_done(self, *, reused: bool) -> None:
+    def count_step(self, *, reused: bool) -> None:
         self._steps.labels("reused" if reused else "ran").inc()

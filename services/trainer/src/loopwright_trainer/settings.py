@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from loopwright_common.process.directory_lock import held
 from loopwright_common.settings import ServiceSettings
 
-_ALONE = timedelta(minutes=5)
+_UNSHARED_LEASE = timedelta(minutes=5)
 
 
 class TrainerSettings(ServiceSettings):
@@ -33,7 +33,7 @@ class TrainerSettings(ServiceSettings):
     def lease(self) -> timedelta:
         """On SQLite nobody else could take over: long enough to sit out a full disk."""
         shared = make_url(self.database_url).get_backend_name() != "sqlite"
-        return timedelta(seconds=self.lease_seconds) if shared else _ALONE
+        return timedelta(seconds=self.lease_seconds) if shared else _UNSHARED_LEASE
 
     @property
     def work_directory(self) -> Path:

@@ -17,7 +17,7 @@ from loopwright_trainer.cache.explain import (
     target_of_run,
 )
 from loopwright_trainer.cache.gc import Expired, RetentionRule
-from loopwright_trainer.execution.executor import RunContext
+from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.runs.domain import StepEntry
 
 LEFT = "outputs stay in the store: packages and runs may refer to the same bytes"
@@ -33,7 +33,7 @@ class Clearing(BaseModel):
     dry_run: bool = False
 
 
-def cache_router(workshop: RunContext) -> APIRouter:
+def cache_router(context: RunContext) -> APIRouter:
     router = APIRouter(prefix="/v1/cache", responses=PROBLEMS, tags=["cache"])
 
     @router.get("/explain")
@@ -41,8 +41,8 @@ def cache_router(workshop: RunContext) -> APIRouter:
         pipeline: Text = None, run: Text = None, stage: Text = None
     ) -> dict[str, Any]:
         """What each stage would do now and why, for a pipeline's head or a run's commit."""
-        source = await _source(workshop, pipeline, run)
-        read, stages = await explain_stages(workshop, source)
+        source = await _source(context, pipeline, run)
+        read, stages = await explain_stages(context, source)
         chosen = [each for each in stages if stage in (None, each.stage)]
         if not chosen:
             names = ", ".join(each.stage for each in stages)
@@ -60,9 +60,9 @@ def cache_router(workshop: RunContext) -> APIRouter:
         """Forget kept results that cannot be used, or that the request names; files stay."""
         age = asked.older_than_seconds
         rule = RetentionRule(timedelta(seconds=age) if age is not None else None, asked.keep)
-        found = await gc.find_expired(workshop.database, workshop.store, rule)
+        found = await gc.find_expired(context.database, context.store, rule)
         if not asked.dry_run:
-            found = await gc.delete_expired(workshop.database, found)
+            found = await gc.delete_expired(context.database, found)
         return {
             "items": [_doomed_out(each) for each in found],
             "dry_run": asked.dry_run,
@@ -74,11 +74,11 @@ def cache_router(workshop: RunContext) -> APIRouter:
     return router
 
 
-async def _source(workshop: RunContext, pipeline: str | None, run: str | None) -> ExplainTarget:
+async def _source(context: RunContext, pipeline: str | None, run: str | None) -> ExplainTarget:
     if run and not pipeline:
-        return await target_of_run(workshop.database, run)
+        return await target_of_run(context.database, run)
     if pipeline and not run:
-        return await target_of_pipeline(workshop.database, pipeline)
+        return await target_of_pipeline(context.database, pipeline)
     raise InvalidError("name either the pipeline or the run", field="pipeline")
 
 

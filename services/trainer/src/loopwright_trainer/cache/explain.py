@@ -7,7 +7,7 @@ from typing import Literal
 
 from loopwright_common.database.database import Database
 from loopwright_common.errors import NotFoundError
-from loopwright_trainer.execution.executor import RunContext
+from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
 from loopwright_trainer.pipelines.stage_order import overlap
 from loopwright_trainer.pipelines.stages import Stage
@@ -80,43 +80,43 @@ async def target_of_run(database: Database, run_id: str) -> ExplainTarget:
 
 
 async def explain_stages(
-    workshop: RunContext, source: ExplainTarget
+    context: RunContext, target: ExplainTarget
 ) -> tuple[Pipeline, list[StageExplanation]]:
     """The pipeline at the commit, and its stages in the order in which they would go."""
-    repository = source.repository
-    tree = await workshop.mirrors.tree(repository.name, repository.url, source.commit, source.ref)
+    repository = target.repository
+    tree = await context.mirrors.tree(repository.name, repository.url, target.commit, target.ref)
     pipeline = await asyncio.to_thread(read_pipeline, tree.read, repository.name)
     inputs = StageInputs(
-        tree, workshop.store, pipeline.captured, source.captured, pipeline.whole_tree
+        tree, context.store, pipeline.captured, target.captured, pipeline.whole_tree
     )
-    return pipeline, await _Walk(workshop, source, inputs).through(pipeline.stages)
+    return pipeline, await _Walk(context, target, inputs).through(pipeline.stages)
 
 
 class _Walk:
     """From stage to stage, each with the outputs of those before it."""
 
-    def __init__(self, workshop: RunContext, source: ExplainTarget, inputs: StageInputs) -> None:
-        self._shop, self._source, self._inputs = workshop, source, inputs
+    def __init__(self, context: RunContext, target: ExplainTarget, inputs: StageInputs) -> None:
+        self._context, self._target, self._inputs = context, target, inputs
         self._known: list[Output] = []
         self._open: dict[str, str] = {}
         """Outputs that nobody knows yet: their paths, and the stages that write them."""
 
     async def through(self, stages: Sequence[Stage]) -> list[StageExplanation]:
         environment = await asyncio.to_thread(environment_of, self._inputs.tree)
-        told = []
+        explanations = []
         for stage in stages:
             if missing := self._missing(stage):
-                told.append(StageExplanation(stage.name, "unknown", missing))
+                explanations.append(StageExplanation(stage.name, "unknown", missing))
                 self._leave_open(stage)
             else:
                 known = list(self._known)
                 parts = await asyncio.to_thread(key_parts, stage, self._inputs, known, environment)
-                told.append(await self._looked_up(stage, parts))
-        return told
+                explanations.append(await self._looked_up(stage, parts))
+        return explanations
 
     async def _looked_up(self, stage: Stage, parts: KeyParts) -> StageExplanation:
-        repository = self._source.repository.name
-        found = await look_up(self._shop.database, self._shop.store, repository, stage, parts)
+        repository = self._target.repository.name
+        found = await look_up(self._context.database, self._context.store, repository, stage, parts)
         if found.entry:
             self._known += found.entry.outputs
             return StageExplanation(stage.name, "reused", found.why, parts, found.nearest)
@@ -125,7 +125,7 @@ class _Walk:
 
     def _leave_open(self, stage: Stage) -> None:
         """What the stage writes is known only where the run looked at has written it."""
-        made = [output for output in self._source.made if output.path in stage.outs]
+        made = [output for output in self._target.made if output.path in stage.outs]
         self._known += made
         unknown = set(stage.outs) - {output.path for output in made}
         self._open |= dict.fromkeys(unknown, stage.name)

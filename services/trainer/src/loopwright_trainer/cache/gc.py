@@ -55,7 +55,7 @@ async def delete_expired(database: Database, chosen: Iterable[Expired]) -> list[
     """Those that went; one that a run has kept anew meanwhile stays."""
     async with database.unit_of_work() as uow:
         entries = StepEntries(uow.connection)
-        return [each for each in chosen if await entries.forget(each.entry)]
+        return [each for each in chosen if await entries.delete(each.entry)]
 
 
 def _ages(entries: Sequence[StepEntry]) -> list[int]:

@@ -1,7 +1,6 @@
 """Does the waiting runs: one at a time for a repository, a few at a time in all."""
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -13,7 +12,9 @@ from loopwright_common.database.unit_of_work import Cause
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.observability import tracing
-from loopwright_trainer.execution.executor import RunContext, RunExecutor
+from loopwright_common.process.worker_loop import work_on_wake
+from loopwright_trainer.execution.executor import RunExecutor
+from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import PipelineRun, RunStatus
 from loopwright_trainer.runs.repository import PipelineRuns, StageRuns
@@ -22,34 +23,39 @@ from loopwright_trainer.runs.service import RunOutcome
 from loopwright_trainer.steps import environment, orphans
 from loopwright_trainer.steps.logs import HOST
 
-_LOOK_SECONDS = 1.0
-_MOST_ATTEMPTS = 3
+_POLL_SECONDS = 1.0
+_MAX_ATTEMPTS = 3
 log = structlog.get_logger()
 
 
 class RunWorker:
-    """Runs whose trainer died go on first; `wake` is called when one may wait."""
+    """Executes the runs that wait, those of a trainer that died first; `wake` it when one may wait.
 
-    def __init__(self, workshop: RunContext, parallel: int, lease: timedelta) -> None:
-        self._shop = workshop
+    At most `parallel` go on at a time; another trainer may have a run once this one was silent for
+    `lease`.
+    """
+
+    def __init__(self, context: RunContext, parallel: int, lease: timedelta) -> None:
+        self._context = context
         self._parallel = parallel
-        self._lease = lease
-        self._changed = asyncio.Event()
-        self._going_on: dict[str, asyncio.Task[None]] = {}
-        self._undecided: dict[str, asyncio.Task[None]] = {}
+        self._lease_length = lease
+        self._wake = asyncio.Event()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._cancellable: dict[str, asyncio.Task[None]] = {}
         """Of those going on, the ones that may still be cancelled."""
         self._to_cancel: set[str] = set()
 
     @property
     def _database(self) -> Database:
-        return self._shop.database
+        return self._context.database
 
     def wake(self) -> None:
-        self._changed.set()
+        """Look for waiting runs now; call it once they can be read."""
+        self._wake.set()
 
     def cancel(self, run_id: str) -> None:
         """Stop a run that is going on here, its processes with it."""
-        if task := self._undecided.pop(run_id, None):
+        if task := self._cancellable.pop(run_id, None):
             self._to_cancel.add(run_id)
             task.cancel()
 
@@ -57,72 +63,69 @@ class RunWorker:
         """Until cancelled; runs then stop with their processes, and go on wherever a trainer is."""
         await asyncio.to_thread(environment.warm_up)
         async with asyncio.TaskGroup() as group:
-            while True:
-                try:
-                    await self._cancel_asked()
-                    await self._claim(group)
-                except UnavailableError as error:
-                    log.warning("worker.paused", error=str(error))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_SECONDS):
-                        await self._changed.wait()
-                self._changed.clear()
 
-    async def _cancel_asked(self) -> None:
+            async def claim_and_cancel() -> None:
+                await self._cancel_requested()
+                await self._claim(group)
+
+            name = "trainer.runs"
+            await work_on_wake(self._wake, claim_and_cancel, name=name, every=_POLL_SECONDS)
+
+    async def _cancel_requested(self) -> None:
         """Stop what somebody cancelled by way of another replica."""
-        if not self._undecided:
+        if not self._cancellable:
             return
         async with self._database.read() as connection:
-            asked = await PipelineRuns(connection).to_cancel(list(self._undecided))
-        for run in asked:
+            requested = await PipelineRuns(connection).to_cancel(list(self._cancellable))
+        for run in requested:
             self.cancel(run.id)
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
-        while len(self._going_on) < self._parallel:
+        while len(self._running) < self._parallel:
             async with self._database.unit_of_work() as uow:
-                claim = await claim_next_run(uow, self._lease, self._going_on)
+                claim = await claim_next_run(uow, self._lease_length, self._running)
             if claim is None:
                 return
             self._start(group, claim)
 
     def _start(self, group: asyncio.TaskGroup, claim: ClaimedRun) -> None:
         run_id = claim.run.id
-        task = group.create_task(self._do(claim))
-        self._going_on[run_id] = self._undecided[run_id] = task
-        task.add_done_callback(lambda _: self._over(run_id))
+        task = group.create_task(self._execute(claim))
+        self._running[run_id] = self._cancellable[run_id] = task
+        task.add_done_callback(lambda _: self._forget(run_id))
 
-    def _over(self, run_id: str) -> None:
-        self._going_on.pop(run_id, None)
-        self._undecided.pop(run_id, None)
+    def _forget(self, run_id: str) -> None:
+        self._running.pop(run_id, None)
+        self._cancellable.pop(run_id, None)
         self._to_cancel.discard(run_id)
         self.wake()
 
-    async def _do(self, claim: ClaimedRun) -> None:
+    async def _execute(self, claim: ClaimedRun) -> None:
         """Bring a run to its end, unless another trainer takes it over or the database is away."""
-        tenure = RunLease(self._database, claim.lease, self._lease)
+        lease = RunLease(self._database, claim.lease, self._lease_length)
         try:
-            async with leases.keeping(self._database, claim.lease, self._lease):
+            async with leases.keeping(self._database, claim.lease, self._lease_length):
                 run = claim.run
-                led_here = Cause.from_json(dict(run.cause)).traceparent
-                with tracing.span("trainer", f"run {run.pipeline or run.repository}", led_here):
-                    await self._bring_to_end(run, tenure)
+                traceparent = Cause.from_json(dict(run.cause)).traceparent
+                with tracing.span("trainer", f"run {run.pipeline or run.repository}", traceparent):
+                    await self._execute_to_end(run, lease)
         except (LeaseLostError, UnavailableError) as error:
             log.warning("run.lost", run=claim.run.id, error=str(error))
 
-    async def _bring_to_end(self, run: PipelineRun, tenure: RunLease) -> None:
+    async def _execute_to_end(self, run: PipelineRun, lease: RunLease) -> None:
         if run.attempts > 1:
             await self._reap(run)
-        journey = RunExecutor(self._shop, run, tenure)
+        executor = RunExecutor(self._context, run, lease)
         try:
-            ending = await self._ending(journey)
+            outcome = await self._outcome(executor)
         except asyncio.CancelledError:
             if run.id not in self._to_cancel:
                 raise
-            ending = RunOutcome(RunStatus.CANCELLED, "cancelled by a person")
-        self._undecided.pop(run.id, None)
-        await journey.close(_TRACKING_STATUS.get(ending.status, "FINISHED"))
+            outcome = RunOutcome(RunStatus.CANCELLED, "cancelled by a person")
+        self._cancellable.pop(run.id, None)
+        await executor.close(_TRACKING_STATUS.get(outcome.status, "FINISHED"))
         failpoint("trainer.finishing")
-        await self._finish(journey.run, tenure, ending)
+        await self._finish(executor.run, lease, outcome)
 
     async def _reap(self, run: PipelineRun) -> None:
         """Kill what the run's earlier attempts left running on this host."""
@@ -135,15 +138,15 @@ class RunWorker:
         ]
         await asyncio.to_thread(orphans.reap, run.id, leaders)
 
-    async def _ending(self, journey: RunExecutor) -> RunOutcome:
-        run = journey.run
+    async def _outcome(self, executor: RunExecutor) -> RunOutcome:
+        run = executor.run
         if run.cancel_requested:
             return RunOutcome(RunStatus.CANCELLED, "cancelled by a person")
-        if run.attempts > _MOST_ATTEMPTS:
-            why = f"the trainer died {_MOST_ATTEMPTS} times during this run"
+        if run.attempts > _MAX_ATTEMPTS:
+            why = f"the trainer died {_MAX_ATTEMPTS} times during this run"
             return RunOutcome(RunStatus.FAILED, why)
         try:
-            return await journey.travel()
+            return await executor.execute()
         except LeaseLostError:
             raise
         except LoopwrightError as error:
@@ -154,19 +157,19 @@ class RunWorker:
             log.exception("run.failed-unexpectedly", run=run.id)
             return RunOutcome(RunStatus.FAILED, f"a fault of the trainer: {error!r}")
 
-    async def _finish(self, run: PipelineRun, tenure: RunLease, ending: RunOutcome) -> None:
+    async def _finish(self, run: PipelineRun, lease: RunLease, outcome: RunOutcome) -> None:
         """Record the end, however long the database is away."""
         while True:
             try:
-                async with tenure.writing() as uow:
-                    await service.finish_run(uow, run, ending)
+                async with lease.transaction() as uow:
+                    await service.finish_run(uow, run, outcome)
             except UnavailableError as error:
-                log.warning("worker.paused", error=str(error))
-                await asyncio.sleep(_LOOK_SECONDS)
+                log.warning("worker.paused", worker="trainer.runs", error=str(error))
+                await asyncio.sleep(_POLL_SECONDS)
             else:
-                self._shop.metrics.run_ended(ending.status)
+                self._context.metrics.count_run(outcome.status)
                 log.info("run.ended", run=run.id, pipeline=run.pipeline or run.repository,
-                         status=ending.status.value, why=ending.why)  # fmt: skip
+                         status=outcome.status.value, why=outcome.why)  # fmt: skip
                 return
 
 

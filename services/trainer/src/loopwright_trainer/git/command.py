@@ -59,7 +59,7 @@ def run_git(*arguments: str, cwd: Path | None = None, timeout: float = 30) -> by
 
 def git_command(arguments: Sequence[str]) -> list[str]:
     options = [option for setting in _SETTINGS for option in ("-c", setting)]
-    return ["run_git", *options, *arguments]
+    return ["git", *options, *arguments]
 
 
 def _reason(stderr: bytes) -> str:

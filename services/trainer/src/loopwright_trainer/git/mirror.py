@@ -88,8 +88,8 @@ class Mirror:
             if before is None:
                 listed = run_git("ls-tree", "-r", "-z", "--name-only", commit, cwd=self.directory)
             else:
-                listed = run_git("diff-tree", "-r", "-z", "--name-only", "--no-renames", before, commit,
-                             cwd=self.directory)  # fmt: skip
+                options = ("-r", "-z", "--name-only", "--no-renames")
+                listed = run_git("diff-tree", *options, before, commit, cwd=self.directory)
         except GitError:
             return ()
         return tuple(filter(None, listed.decode(errors="replace").split("\0")))[:1000]

@@ -104,7 +104,7 @@ def _assembled(
     model = _name(keys["model"]) if "model" in keys else None
     register = _registration(keys["register"]) if "register" in keys else None
     if register and model is None:
-        keys["register"].refuse("needs `model:`, the name to register under")
+        keys["register"].reject("needs `model:`, the name to register under")
     triggers = keys["triggers"].mapping({"code", "schedule", "drift"}) if "triggers" in keys else {}
     return Pipeline(
         name=_name(keys["pipeline"]) if "pipeline" in keys else model or default_name,
@@ -126,12 +126,12 @@ def _stages(keys: Mapping[str, YamlNode], read: ReadFile) -> tuple[Stage, ...]:
         raise InvalidError(f"{DVC_FILE}:1: has no stages", field="stages")
     context = _context(keys.get("vars"), read)
     stages = [
-        (read_stage(expanded, marked), marked)
+        (read_stage(expanded, node), node)
         for name, definition in keys["stages"].mapping().items()
-        for expanded, marked in templates.expand(name, definition, context)
+        for expanded, node in templates.expand(name, definition, context)
     ]
     if not stages:
-        keys["stages"].refuse("names no stage")
+        keys["stages"].reject("names no stage")
     return stage_order.sort_stages(stages)
 
 
@@ -146,22 +146,22 @@ def _context(declared: YamlNode | None, read: ReadFile) -> dict[str, object]:
         file = item.path()
         content = read(file)
         if content is None:
-            item.refuse(f"the commit has no file {file}")
+            item.reject(f"the commit has no file {file}")
         context |= read_params(content, file)
     return context
 
 
-def _name(marked: YamlNode) -> str:
-    name = marked.text()
+def _name(node: YamlNode) -> str:
+    name = node.text()
     if not _NAME.fullmatch(name):
-        marked.refuse(f"{name!r} is no name; use letters, digits, and . _ -")
+        node.reject(f"{name!r} is no name; use letters, digits, and . _ -")
     return name
 
 
-def _registration(marked: YamlNode) -> Registration:
-    keys = marked.mapping({"package", "training", "holdout", "target"})
+def _registration(node: YamlNode) -> Registration:
+    keys = node.mapping({"package", "training", "holdout", "target"})
     if "package" not in keys:
-        marked.refuse("has no package, the directory to register")
+        node.reject("has no package, the directory to register")
     return Registration(
         package=keys["package"].path(),
         training=keys["training"].path() if "training" in keys else None,
@@ -170,49 +170,49 @@ def _registration(marked: YamlNode) -> Registration:
     )
 
 
-def _check(marked: YamlNode) -> CheckRule:
-    if not isinstance(marked.value, dict):
-        return CheckRule(marked.text())
-    rule = marked.mapping({"notebooks"})
+def _check(node: YamlNode) -> CheckRule:
+    if not isinstance(node.value, dict):
+        return CheckRule(node.text())
+    rule = node.mapping({"notebooks"})
     if "notebooks" not in rule or rule["notebooks"].value != "no-outputs":
-        marked.refuse("a check is a command, or `notebooks: no-outputs`")
+        node.reject("a check is a command, or `notebooks: no-outputs`")
     return CheckRule(None)
 
 
-def _code_trigger(marked: YamlNode) -> CodeTrigger:
-    keys = marked.mapping({"branches", "paths"})
+def _code_trigger(node: YamlNode) -> CodeTrigger:
+    keys = node.mapping({"branches", "paths"})
     return CodeTrigger(
         keys["branches"].texts() if "branches" in keys else None,
         keys["paths"].texts() if "paths" in keys else None,
     )
 
 
-def _cron(marked: YamlNode) -> str:
-    schedule = " ".join(marked.text().split())
+def _cron(node: YamlNode) -> str:
+    schedule = " ".join(node.text().split())
     if not _CRON.fullmatch(schedule):
-        marked.refuse("must be five cron fields such as `0 3 * * 1`")
+        node.reject("must be five cron fields such as `0 3 * * 1`")
     return schedule
 
 
-def _monitor(marked: YamlNode | None, drift: YamlNode | None) -> MonitorPolicy:
+def _monitor(node: YamlNode | None, drift: YamlNode | None) -> MonitorPolicy:
     """`monitor:` with `triggers.drift` in its place; each is checked where it stands."""
     allowed = set(MonitorPolicy.model_fields) - {"drift"}
-    keys = marked.mapping(allowed) if marked else {}
-    policy = _policy(marked, MonitorPolicy) if marked and keys else MonitorPolicy()
+    keys = node.mapping(allowed) if node else {}
+    policy = _policy(node, MonitorPolicy) if node and keys else MonitorPolicy()
     if drift is None:
         return policy
     return policy.model_copy(update={"drift": _policy(drift, DriftTrigger)})
 
 
-def _policy(marked: YamlNode, kind: type[P]) -> P:
+def _policy(node: YamlNode, kind: type[P]) -> P:
     try:
-        return kind.model_validate(marked.value if marked.value is not None else {})
+        return kind.model_validate(node.value if node.value is not None else {})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = marked
+        place = node
         for part in first["loc"]:
             place = place.child(part, None)
-        place.refuse(_sentence(first["type"], first["msg"], kind, first["loc"]))
+        place.reject(_sentence(first["type"], first["msg"], kind, first["loc"]))
 
 
 def _sentence(kind: str, message: str, policy: type[Policy], loc: Sequence[str | int]) -> str:

@@ -40,13 +40,13 @@ class Stage:
     seed: int | None = None
 
 
-def read_stage(name: str, marked: YamlNode) -> Stage:
+def read_stage(name: str, node: YamlNode) -> Stage:
     """A stage from its filled definition; InvalidError names the key that is wrong."""
     if not _NAME.fullmatch(name):
-        marked.refuse(f"{name!r} is no stage name; use letters, digits, and . _ - + @")
-    keys = marked.mapping(STAGE_KEYS)
+        node.reject(f"{name!r} is no stage name; use letters, digits, and . _ - + @")
+    keys = node.mapping(STAGE_KEYS)
     if "cmd" not in keys:
-        marked.refuse("has no cmd")
+        node.reject("has no cmd")
     wdir = keys["wdir"].path() if "wdir" in keys else "."
     metrics = _outputs(keys.get("metrics"), wdir, _OUT_OPTIONS)
     outs = _outputs(keys.get("outs"), wdir, _OUT_OPTIONS)
@@ -73,16 +73,16 @@ def _flag(keys: dict[str, YamlNode], name: str, *, default: bool) -> bool:
     return keys[name].boolean() if name in keys else default
 
 
-def _paths(marked: YamlNode | None, wdir: str) -> tuple[str, ...]:
-    if marked is None:
+def _paths(node: YamlNode | None, wdir: str) -> tuple[str, ...]:
+    if node is None:
         return ()
-    return tuple(dict.fromkeys(item.path(wdir) for item in marked.items()))
+    return tuple(dict.fromkeys(item.path(wdir) for item in node.items()))
 
 
-def _outputs(marked: YamlNode | None, wdir: str, options: frozenset[str]) -> tuple[str, ...]:
+def _outputs(node: YamlNode | None, wdir: str, options: frozenset[str]) -> tuple[str, ...]:
     """Output paths; each a text, or a mapping of one path to DVC's options."""
     paths = []
-    for item in marked.items() if marked else ():
+    for item in node.items() if node else ():
         if isinstance(item.value, dict):
             for path, given in item.mapping().items():
                 given.mapping(options)
@@ -90,15 +90,15 @@ def _outputs(marked: YamlNode | None, wdir: str, options: frozenset[str]) -> tup
         else:
             paths.append(item.path(wdir))
         if paths and paths[-1] == ".":
-            item.refuse("the whole directory cannot be an output; name a file or folder in it")
+            item.reject("the whole directory cannot be an output; name a file or folder in it")
     return tuple(paths)
 
 
-def _params(marked: YamlNode | None, wdir: str) -> tuple[ParamUse, ...]:
+def _params(node: YamlNode | None, wdir: str) -> tuple[ParamUse, ...]:
     """Keys of `params.yaml`, or `file:` with a list of keys, or `file:` alone for all of it."""
     keys: list[str] = []
     uses = []
-    for item in marked.items() if marked else ():
+    for item in node.items() if node else ():
         if not isinstance(item.value, dict):
             keys.append(item.text())
             continue

@@ -8,13 +8,13 @@ from loopwright_trainer.pipelines.yaml_source import YamlNode, kind_of
 
 _REFERENCE = re.compile(r"(?<!\\)\$\{\s*([^}]*?)\s*\}")
 _PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
-_MOST_STAGES = 1000
+_MAX_STAGES = 1000
 Context = Mapping[str, object]
 
 
-def fill(marked: YamlNode, context: Context) -> YamlNode:
+def fill(node: YamlNode, context: Context) -> YamlNode:
     """The value with every `${...}` replaced; a text that is one reference takes its type."""
-    return marked.with_value(_filled(marked, context))
+    return node.with_value(_filled(node, context))
 
 
 def expand(name: str, stage: YamlNode, context: Context) -> Iterator[tuple[str, YamlNode]]:
@@ -33,14 +33,14 @@ def _foreach(
 ) -> Iterator[tuple[str, YamlNode]]:
     stage.mapping({"foreach", "do"})
     if "do" not in keys:
-        stage.refuse("foreach needs `do` with the stage")
+        stage.reject("foreach needs `do` with the stage")
     over = fill(keys["foreach"], context).value
     if isinstance(over, dict):
         pairs = list(over.items())
     elif isinstance(over, list):
         pairs = [(_label(item, index), item) for index, item in enumerate(over)]
     else:
-        keys["foreach"].refuse(f"must be a list or a mapping, not {kind_of(over)}")
+        keys["foreach"].reject(f"must be a list or a mapping, not {kind_of(over)}")
     _bound(keys["foreach"], len(pairs))
     for key, item in pairs:
         yield f"{name}@{key}", fill(keys["do"], {**context, "item": item, "key": key})
@@ -52,13 +52,13 @@ def _matrix(
     axes = {axis: fill(values, context) for axis, values in keys["matrix"].mapping().items()}
     for axis in axes.values():
         if not isinstance(axis.value, list) or not axis.value:
-            axis.refuse("must be a list with at least one value")
+            axis.reject("must be a list with at least one value")
     lists = [list(axis.value) for axis in axes.values() if isinstance(axis.value, list)]
     count = 1
     for values in lists:
         count *= len(values)
     _bound(keys["matrix"], count)
-    rest = {key: marked.value for key, marked in keys.items() if key != "matrix"}
+    rest = {key: node.value for key, node in keys.items() if key != "matrix"}
     for combination in itertools.product(*(list(enumerate(values)) for values in lists)):
         item = dict(zip(axes, (value for _, value in combination), strict=True))
         labels = [
@@ -69,39 +69,39 @@ def _matrix(
         yield f"{name}@{key}", fill(stage.with_value(rest), {**context, "item": item, "key": key})
 
 
-def _bound(marked: YamlNode, count: int) -> None:
-    if count > _MOST_STAGES:
-        marked.refuse(f"makes {count} stages; at most {_MOST_STAGES} are allowed")
+def _bound(node: YamlNode, count: int) -> None:
+    if count > _MAX_STAGES:
+        node.reject(f"makes {count} stages; at most {_MAX_STAGES} are allowed")
 
 
 def _label(value: object, otherwise: object) -> object:
     return value if isinstance(value, str | int | float | bool) else otherwise
 
 
-def _filled(marked: YamlNode, context: Context) -> object:
-    if isinstance(marked.value, dict):
-        return {key: _filled(child, context) for key, child in marked.mapping().items()}
-    if isinstance(marked.value, list):
-        return [_filled(item, context) for item in marked.items()]
-    if not isinstance(marked.value, str):
-        return marked.value
-    whole = _REFERENCE.fullmatch(marked.value)
+def _filled(node: YamlNode, context: Context) -> object:
+    if isinstance(node.value, dict):
+        return {key: _filled(child, context) for key, child in node.mapping().items()}
+    if isinstance(node.value, list):
+        return [_filled(item, context) for item in node.items()]
+    if not isinstance(node.value, str):
+        return node.value
+    whole = _REFERENCE.fullmatch(node.value)
     if whole:
-        return _look_up(marked, whole[1], context)
-    text = _REFERENCE.sub(lambda found: _as_text(marked, found[1], context), marked.value)
+        return _look_up(node, whole[1], context)
+    text = _REFERENCE.sub(lambda found: _as_text(node, found[1], context), node.value)
     return text.replace("\\${", "${")
 
 
-def _as_text(marked: YamlNode, reference: str, context: Context) -> str:
-    value = _look_up(marked, reference, context)
+def _as_text(node: YamlNode, reference: str, context: Context) -> str:
+    value = _look_up(node, reference, context)
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int | float):
-        marked.refuse(f"${{{reference}}} is {kind_of(value)} and cannot stand inside a text")
+        node.reject(f"${{{reference}}} is {kind_of(value)} and cannot stand inside a text")
     return str(value)
 
 
-def _look_up(marked: YamlNode, reference: str, context: Context) -> object:
+def _look_up(node: YamlNode, reference: str, context: Context) -> object:
     found: object = context
     for name, index in _PART.findall(reference):
         if index and isinstance(found, list) and int(index) < len(found):
@@ -109,5 +109,5 @@ def _look_up(marked: YamlNode, reference: str, context: Context) -> object:
         elif name and isinstance(found, Mapping) and name in found:
             found = found[name]
         else:
-            marked.refuse(f"${{{reference}}} is not among the parameters")
+            node.reject(f"${{{reference}}} is not among the parameters")
     return found

@@ -11,49 +11,49 @@ from loopwright_common.deploy_policy import parse_duration
 from loopwright_common.errors import InvalidError
 
 YamlPath = tuple[str | int, ...]
-_LARGEST_FILE = 1 << 20
-_MOST_NODES = 50_000
-_DEEPEST = 50
+_MAX_FILE_BYTES = 1 << 20
+_MAX_NODES = 50_000
+_MAX_DEPTH = 50
 
 
 @dataclass(frozen=True, slots=True)
 class YamlNode:
-    """A value with its place; the readers raise InvalidError naming file, line and key."""
+    """A value with its yaml_path; the readers raise InvalidError naming file, line and key."""
 
     value: object
     file: str
     lines: Mapping[YamlPath, int]
-    place: YamlPath = ()
+    yaml_path: YamlPath = ()
 
-    def refuse(self, message: str) -> NoReturn:
+    def reject(self, message: str) -> NoReturn:
         raise InvalidError(f"{self.where}: {message}", field=self.dotted or self.file)
 
     @property
     def dotted(self) -> str:
-        return ".".join(str(part) for part in self.place)
+        return ".".join(str(part) for part in self.yaml_path)
 
     @property
     def where(self) -> str:
-        place = self.place
-        while place and place not in self.lines:
-            place = place[:-1]
-        prefix = f"{self.file}:{self.lines.get(place, 1)}"
-        return f"{prefix}: {self.dotted}" if self.place else prefix
+        yaml_path = self.yaml_path
+        while yaml_path and yaml_path not in self.lines:
+            yaml_path = yaml_path[:-1]
+        prefix = f"{self.file}:{self.lines.get(yaml_path, 1)}"
+        return f"{prefix}: {self.dotted}" if self.yaml_path else prefix
 
     def with_value(self, value: object) -> "YamlNode":
         return replace(self, value=value)
 
     def child(self, key: str | int, value: object) -> "YamlNode":
-        return replace(self, value=value, place=(*self.place, key))
+        return replace(self, value=value, yaml_path=(*self.yaml_path, key))
 
     def mapping(self, allowed: Collection[str] | None = None) -> dict[str, "YamlNode"]:
         """The entries by key; keys outside `allowed` are refused."""
         if not isinstance(self.value, dict):
-            self.refuse(f"must be a mapping, not {kind_of(self.value)}")
+            self.reject(f"must be a mapping, not {kind_of(self.value)}")
         children = {str(key): self.child(str(key), value) for key, value in self.value.items()}
         for key, child in children.items():
             if allowed is not None and key not in allowed:
-                child.refuse(f"unknown key; allowed are {', '.join(sorted(allowed))}")
+                child.reject(f"unknown key; allowed are {', '.join(sorted(allowed))}")
         return children
 
     def items(self) -> list["YamlNode"]:
@@ -64,10 +64,10 @@ class YamlNode:
 
     def text(self) -> str:
         if isinstance(self.value, bool) or not isinstance(self.value, str | int | float):
-            self.refuse(f"must be a text, not {kind_of(self.value)}")
+            self.reject(f"must be a text, not {kind_of(self.value)}")
         text = str(self.value)
         if not text.strip() or "\0" in text:
-            self.refuse("must not be empty")
+            self.reject("must not be empty")
         return text
 
     def texts(self) -> tuple[str, ...]:
@@ -75,14 +75,14 @@ class YamlNode:
 
     def boolean(self) -> bool:
         if not isinstance(self.value, bool):
-            self.refuse(f"must be true or false, not {kind_of(self.value)}")
+            self.reject(f"must be true or false, not {kind_of(self.value)}")
         return self.value
 
     def integer(self, low: int, high: int) -> int:
         if isinstance(self.value, bool) or not isinstance(self.value, int):
-            self.refuse(f"must be a whole number, not {kind_of(self.value)}")
+            self.reject(f"must be a whole number, not {kind_of(self.value)}")
         if not low <= self.value <= high:
-            self.refuse(f"is {self.value}; allowed are {low} to {high}")
+            self.reject(f"is {self.value}; allowed are {low} to {high}")
         return self.value
 
     def seconds(self) -> float:
@@ -90,10 +90,10 @@ class YamlNode:
         try:
             duration = parse_duration(self.value)
         except ValueError as error:
-            self.refuse(str(error))
+            self.reject(str(error))
         seconds: float = duration.total_seconds()  # type: ignore[attr-defined]
         if seconds <= 0:
-            self.refuse("must be longer than zero")
+            self.reject("must be longer than zero")
         return seconds
 
     def path(self, base: str = "") -> str:
@@ -101,13 +101,13 @@ class YamlNode:
         text = self.text()
         joined = posixpath.normpath(posixpath.join(base, text))
         if text.startswith("/") or joined.startswith("..") or ".git" in joined.split("/"):
-            self.refuse(f"{text!r} leaves the repository; give a path inside it")
+            self.reject(f"{text!r} leaves the repository; give a path inside it")
         return joined
 
 
 def load(content: bytes, file: str) -> YamlNode:
     """Parse a YAML file; InvalidError with the line where it is none."""
-    if len(content) > _LARGEST_FILE:
+    if len(content) > _MAX_FILE_BYTES:
         raise InvalidError(f"{file}: larger than 1 MiB", field=file)
     try:
         loader = yaml.CSafeLoader(content.decode())
@@ -132,27 +132,27 @@ def kind_of(value: object) -> str:
 
 
 def _lines_of(root: yaml.Node, file: str) -> dict[YamlPath, int]:
-    """The line of every place; aliases are followed, so nodes are counted against a bomb."""
+    """The line of every yaml_path; aliases are followed, so nodes are counted against a bomb."""
     lines: dict[YamlPath, int] = {}
     waiting: list[tuple[YamlPath, yaml.Node]] = [((), root)]
     while waiting:
-        place, node = waiting.pop()
-        lines.setdefault(place, node.start_mark.line + 1)
-        if len(lines) > _MOST_NODES or len(place) > _DEEPEST:
+        yaml_path, node = waiting.pop()
+        lines.setdefault(yaml_path, node.start_mark.line + 1)
+        if len(lines) > _MAX_NODES or len(yaml_path) > _MAX_DEPTH:
             raise InvalidError(f"{file}: too many or too deeply nested values", field=file)
         if isinstance(node, yaml.SequenceNode):
-            waiting += [((*place, index), item) for index, item in enumerate(node.value)]
+            waiting += [((*yaml_path, index), item) for index, item in enumerate(node.value)]
         elif isinstance(node, yaml.MappingNode):
-            waiting += _children(place, node, lines, file)
+            waiting += _children(yaml_path, node, lines, file)
     return lines
 
 
 def _children(
-    place: YamlPath, node: yaml.MappingNode, lines: dict[YamlPath, int], file: str
+    yaml_path: YamlPath, node: yaml.MappingNode, lines: dict[YamlPath, int], file: str
 ) -> list[tuple[YamlPath, yaml.Node]]:
     children = []
     for key, value in node.value:
-        below = (*place, str(key.value))
+        below = (*yaml_path, str(key.value))
         line = key.start_mark.line + 1
         if below in lines and key.value != "<<":
             dotted = ".".join(str(part) for part in below)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 Reason = Literal["code", "drift", "schedule", "person", "labels"]
 EndStatus = Literal["succeeded", "failed", "cancelled", "unchanged"]
 Outcome = Literal["reused", "ran", "failed", "skipped"]
-_MOST_CAUSES = 16
+_MAX_CAUSES = 16
 
 
 class RunStatus(StrEnum):
@@ -121,7 +121,7 @@ def joined_paths(
 
 def joined_causes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     ids = dict.fromkeys([*first["event_ids"], *second["event_ids"]])
-    return {**first, "event_ids": list(ids)[:_MOST_CAUSES]}
+    return {**first, "event_ids": list(ids)[:_MAX_CAUSES]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,16 +35,16 @@ class Repositories:
         rows = await self._connection.execute(query.order_by(repositories.c.name).limit(limit))
         return [_repository(row) for row in rows]
 
-    async def add(self, repository: Repository) -> bool:
+    async def insert(self, repository: Repository) -> bool:
         """False if there is one of that name."""
         return await upsert(self._connection, repositories, _columns(repository))
 
-    async def change(self, name: str, **changes: object) -> None:
+    async def update(self, name: str, **changes: object) -> None:
         await self._connection.execute(
             sa.update(repositories).where(repositories.c.name == name).values(**changes)
         )
 
-    async def remove(self, name: str) -> bool:
+    async def delete(self, name: str) -> bool:
         """False if there was none."""
         gone = await self._connection.execute(
             sa.delete(repositories).where(repositories.c.name == name)
@@ -60,7 +60,7 @@ class PipelineRuns:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, run: PipelineRun) -> None:
+    async def insert(self, run: PipelineRun) -> None:
         await self._connection.execute(sa.insert(runs).values(_columns(run)))
 
     async def save(self, run: PipelineRun) -> None:
@@ -68,7 +68,7 @@ class PipelineRuns:
             sa.update(runs).where(runs.c.id == run.id).values(_columns(run))
         )
 
-    async def change(self, run_id: str, **changes: object) -> None:
+    async def update(self, run_id: str, **changes: object) -> None:
         await self._connection.execute(sa.update(runs).where(runs.c.id == run_id).values(**changes))
 
     async def get(self, run_id: str) -> PipelineRun | None:
@@ -171,7 +171,7 @@ class StepEntries:
         )
         return [_entry(row) for row in await self._connection.execute(query)]
 
-    async def keep(self, entry: StepEntry) -> None:
+    async def save(self, entry: StepEntry) -> None:
         columns = _columns(entry)
         await upsert(self._connection, step_entries, columns, update=list(columns))
 
@@ -180,7 +180,7 @@ class StepEntries:
         query = sa.select(step_entries).order_by(step_entries.c.kept_at.desc(), step_entries.c.key)
         return [_entry(row) for row in await self._connection.execute(query)]
 
-    async def forget(self, entry: StepEntry) -> bool:
+    async def delete(self, entry: StepEntry) -> bool:
         """False if it is gone, or was kept anew since."""
         same = (step_entries.c.key == entry.key, step_entries.c.kept_at == entry.kept_at)
         gone = await self._connection.execute(sa.delete(step_entries).where(*same))

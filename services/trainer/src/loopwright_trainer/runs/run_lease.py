@@ -25,7 +25,7 @@ class RunLease:
     length: timedelta
 
     @asynccontextmanager
-    async def writing(self) -> AsyncGenerator[UnitOfWork, None]:
+    async def transaction(self) -> AsyncGenerator[UnitOfWork, None]:
         """A transaction that commits only while the run is ours."""
         async with self.database.unit_of_work() as uow:
             await leases.confirm(uow, self.lease)

@@ -41,7 +41,7 @@ class RunOutcome:
 
 async def add_repository(uow: UnitOfWork, name: str, url: str, branch: str) -> Repository:
     repository = Repository(name=name, url=url, branch=branch, added_at=clock.now())
-    if not await Repositories(uow.connection).add(repository):
+    if not await Repositories(uow.connection).insert(repository):
         raise ConflictError(f"there is a repository {name} already; remove it first")
     return repository
 
@@ -63,7 +63,7 @@ async def remove_repository(uow: UnitOfWork, name: str) -> None:
         await finish_run(
             uow, waiting, RunOutcome(RunStatus.CANCELLED, "its repository was removed")
         )
-    if not await Repositories(uow.connection).remove(name):
+    if not await Repositories(uow.connection).delete(name):
         raise NotFoundError(f"no repository {name}")
 
 
@@ -79,7 +79,7 @@ async def announce_commit(uow: UnitOfWork, change: CodeChanged) -> bool:
         return False
     if repository.head != change.before:
         raise ConflictError(f"the head of {repository.name} has changed meanwhile; try again")
-    await repositories.change(repository.name, head=change.commit, problem=None)
+    await repositories.update(repository.name, head=change.commit, problem=None)
     subject = f"repositories/{repository.name}"
     await uow.emit(change, key=repository.name, subject=subject)
     return True
@@ -99,8 +99,8 @@ async def record_pipeline(uow: UnitOfWork, run: PipelineRun, pipeline: Pipeline)
             "give this one another name with `pipeline:`"
         )
     watched = list(pipeline.code.branches) if pipeline.code.branches else None
-    await repositories.change(run.repository, pipeline=pipeline.name, branches=watched)
-    await PipelineRuns(uow.connection).change(run.id, pipeline=pipeline.name)
+    await repositories.update(run.repository, pipeline=pipeline.name, branches=watched)
+    await PipelineRuns(uow.connection).update(run.id, pipeline=pipeline.name)
 
 
 async def request_cancellation(uow: UnitOfWork, run_id: str) -> PipelineRun:
@@ -114,7 +114,7 @@ async def request_cancellation(uow: UnitOfWork, run_id: str) -> PipelineRun:
         raise ConflictError(f"run {run_id} has ended: {run.status}")
     if run.status is RunStatus.QUEUED:
         return await finish_run(uow, run, RunOutcome(RunStatus.CANCELLED, "cancelled by a person"))
-    await runs.change(run_id, cancel_requested=True)
+    await runs.update(run_id, cancel_requested=True)
     return replace(run, cancel_requested=True)
 
 

@@ -78,9 +78,9 @@ def _param_changes(before: Mapping[str, object], after: Mapping[str, object]) ->
     phrases = []
     for file in sorted(before.keys() | after.keys()):
         old, new = _flat(_mapping(before.get(file))), _flat(_mapping(after.get(file)))
-        told = _changes("param", old, new, values=True)
+        changes = _changes("param", old, new, values=True)
         same = _same(before.get(file, _MISSING), after.get(file, _MISSING))
-        phrases += told or ([] if same else [f"params of {file} changed"])
+        phrases += changes or ([] if same else [f"params of {file} changed"])
     return phrases
 
 

@@ -13,15 +13,17 @@ from loopwright_trainer.runs.domain import StageRun, StageState
 from loopwright_trainer.steps.step import RunDirectory
 
 HOST = socket.gethostname()
-_MOST_BYTES = 4 << 20
+_MAX_BYTES = 4 << 20
 log = structlog.get_logger()
 
 
-async def store_logs(store: ArtifactStore, place: RunDirectory, row: StageRun) -> Mapping[str, str]:
+async def store_logs(
+    store: ArtifactStore, directory: RunDirectory, row: StageRun
+) -> Mapping[str, str]:
     """The row's `logs` with those that lie here; a store that is away does not matter."""
     logs = dict(row.logs)
     for attempt in range(1, row.attempts + 1):
-        path = place.log(row.ordinal, attempt)
+        path = directory.log(row.ordinal, attempt)
         if str(attempt) in logs or not path.exists():
             continue
         try:
@@ -32,7 +34,7 @@ async def store_logs(store: ArtifactStore, place: RunDirectory, row: StageRun) -
 
 
 async def read(
-    store: ArtifactStore, place: RunDirectory, row: StageRun, attempt: int | None
+    store: ArtifactStore, directory: RunDirectory, row: StageRun, attempt: int | None
 ) -> str:
     """The end of what an attempt (by default the last) printed so far, or where it can be read."""
     number = attempt or row.attempts
@@ -41,7 +43,7 @@ async def read(
             return (await store.get(digest)).decode(errors="replace")
         except (NotFoundError, CorruptError) as error:
             return f"(the log of {row.name} cannot be read: {error})\n"
-    path = place.log(row.ordinal, number)
+    path = directory.log(row.ordinal, number)
     if path.exists():
         return (await asyncio.to_thread(_end_of, path)).decode(errors="replace")
     if row.state is StageState.RUNNING and number == row.attempts:
@@ -49,13 +51,15 @@ async def read(
     return ""
 
 
-async def tail(store: ArtifactStore, place: RunDirectory, row: StageRun, lines: int = 20) -> str:
+async def tail(
+    store: ArtifactStore, directory: RunDirectory, row: StageRun, lines: int = 20
+) -> str:
     """The last lines of the last attempt, for a person."""
-    printed = await read(store, place, row, None)
+    printed = await read(store, directory, row, None)
     return "\n".join(printed[-20_000:].splitlines()[-lines:])
 
 
 def _end_of(path: Path) -> bytes:
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _MOST_BYTES))
+        file.seek(max(0, path.stat().st_size - _MAX_BYTES))
         return file.read()

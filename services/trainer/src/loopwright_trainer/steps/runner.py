@@ -46,31 +46,34 @@ class StepRunner:
         self._timeout = timeout
         self._metrics = metrics
 
-    async def do(self, step: PipelineStep, extra: ExtraEnvironment) -> StageRun:
-        """The finished row of the step; StepFailedError once it has failed for good."""
-        row = await self._done(step, extra)
-        self._metrics.step_done(reused=row.state is StageState.REUSED)
+    async def run(self, step: PipelineStep, extra: ExtraEnvironment) -> StageRun:
+        """The finished row of the step, reused or run; StepFailedError once it has failed for good.
+
+        LeaseLostError once another trainer has the run.
+        """
+        row = await self._reuse_or_run(step, extra)
+        self._metrics.count_step(reused=row.state is StageState.REUSED)
         return row
 
-    async def _done(self, step: PipelineStep, extra: ExtraEnvironment) -> StageRun:
+    async def _reuse_or_run(self, step: PipelineStep, extra: ExtraEnvironment) -> StageRun:
         try:
             parts = await asyncio.to_thread(step.parts)
             verdict = await self._look_up(step, parts)
             if verdict.entry:
                 return await self._reuse(step, parts, verdict.entry, verdict.why)
             if not step.stage.cache:
-                return await self._run(step, parts, verdict.why, extra)
-            return await self._do_alone(step, parts, extra)
+                return await self._run_stage(step, parts, verdict.why, extra)
+            return await self._run_once(step, parts, extra)
         except (InvalidError, MissingOutputError, CommandFailedError) as error:
-            await self._fail(step, str(error))
+            await self._record_failure(step, str(error))
             raise StepFailedError(f"{step.stage.name}: {error}") from error
 
-    async def _do_alone(
+    async def _run_once(
         self, step: PipelineStep, parts: KeyParts, extra: ExtraEnvironment
     ) -> StageRun:
         key, waited_for = step_key(parts), ""
 
-        async def waits() -> None:
+        async def on_wait() -> None:
             nonlocal waited_for
             async with self._database.read() as connection:
                 known = await StageRuns(connection).run_of_step(key)
@@ -80,10 +83,10 @@ class StepRunner:
                 why = _waits_for(other, step.run.id)
                 await self._save(step, replace(step.row, state=StageState.PENDING, why=why))
 
-        async with hold_step(step.tenure, key, waits):
+        async with hold_step(step.lease, key, on_wait):
             verdict = await self._look_up(step, parts)
             if verdict.entry is None:
-                return await self._run(step, parts, verdict.why, extra)
+                return await self._run_stage(step, parts, verdict.why, extra)
             why = f"{verdict.why}, waited for" if waited_for else verdict.why
             return await self._reuse(step, parts, verdict.entry, why)
 
@@ -107,7 +110,7 @@ class StepRunner:
 
     # ---- running ---------------------------------------------------------------------------
 
-    async def _run(
+    async def _run_stage(
         self, step: PipelineStep, parts: KeyParts, why: str, extra: ExtraEnvironment
     ) -> StageRun:
         environment = await extra()
@@ -122,7 +125,7 @@ class StepRunner:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS * 2**attempt)
             else:
-                return await self._keep(step, row, parts, changed)
+                return await self._record_result(step, row, parts, changed)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _attempt(
@@ -131,12 +134,12 @@ class StepRunner:
         """The row with its outputs, and the inputs that the stage changed."""
         with tracing.span("trainer", f"stage {step.stage.name}") as traceparent:
             # The variable's name is what OpenTelemetry's own tools read.
-            return await self._within(step, {**environment, "TRACEPARENT": traceparent})
+            return await self._run_in_workspace(step, {**environment, "TRACEPARENT": traceparent})
 
-    async def _within(
+    async def _run_in_workspace(
         self, step: PipelineStep, environment: Mapping[str, str]
     ) -> tuple[StageRun, list[str]]:
-        stage, work = step.stage, step.place.work
+        stage, work = step.stage, step.directory.work
         await asyncio.to_thread(shutil.rmtree, work, True)
         tree = work / "tree"
         tree.mkdir(parents=True)
@@ -144,34 +147,35 @@ class StepRunner:
             await step.inputs.materialise(stage, step.earlier, tree)
             before = await asyncio.to_thread(fingerprint, tree, stage.outs)
             await commands.execute(
-                self._job(step, environment), lambda pid, at: self._started(step, pid, at)
+                self._commands_of(step, environment),
+                lambda pid, at: self._record_start(step, pid, at),
             )
             failpoint("trainer.stage-ended")
             after = await asyncio.to_thread(fingerprint, tree, stage.outs)
-            row = await self._collected(step, tree)
+            row = await self._collect(step, tree)
             return row, changed_inputs(before, after)
         finally:
             await asyncio.to_thread(shutil.rmtree, work, True)
 
-    def _job(self, step: PipelineStep, environment: Mapping[str, str]) -> StageCommands:
+    def _commands_of(self, step: PipelineStep, environment: Mapping[str, str]) -> StageCommands:
         stage = step.stage
         marks = {orphans.MARK: step.run.id, "LOOPWRIGHT_STAGE": stage.name, **environment}
-        home = step.place.work / "home"
+        home = step.directory.work / "home"
         return StageCommands(
             commands=stage.commands,
-            directory=step.place.work / "tree" / stage.wdir,
+            directory=step.directory.work / "tree" / stage.wdir,
             environment=commands.environment_for(home, seed=stage.seed, extra=marks),
             log=step.log,
             timeout=stage.timeout or self._timeout,
         )
 
-    async def _started(self, step: PipelineStep, pid: int, at: float | None) -> None:
+    async def _record_start(self, step: PipelineStep, pid: int, at: float | None) -> None:
         failpoint("trainer.stage-begun")
         running = replace(step.row, state=StageState.RUNNING, host=logs.HOST)
         await self._save(step, replace(running, pid=pid, pid_started=at))
         failpoint("trainer.stage-started")
 
-    async def _collected(self, step: PipelineStep, tree: Path) -> StageRun:
+    async def _collect(self, step: PipelineStep, tree: Path) -> StageRun:
         kept = [await outputs.store_output(self._store, tree, out) for out in step.stage.outs]
         metrics: dict[str, float] = {}
         for file in step.stage.metrics:
@@ -185,39 +189,39 @@ class StepRunner:
             seconds=time.monotonic() - step.started,
         )
 
-    async def _keep(
+    async def _record_result(
         self, step: PipelineStep, row: StageRun, parts: KeyParts, changed: Sequence[str]
     ) -> StageRun:
         """The row and the entry together; no entry where the stage changed its own inputs."""
         if changed:
             why = f"{row.why}; not kept for reuse: {', '.join(changed[:3])} changed while it ran"
             row = replace(row, why=why, reusable=False)
-        row = replace(row, logs=await logs.store_logs(self._store, step.place, row))
-        async with step.tenure.writing() as uow:
+        row = replace(row, logs=await logs.store_logs(self._store, step.directory, row))
+        async with step.lease.transaction() as uow:
             await StageRuns(uow.connection).save(row)
             if row.reusable:
-                await StepEntries(uow.connection).keep(_entry(step, row, parts))
+                await StepEntries(uow.connection).save(_entry(step, row, parts))
         failpoint("trainer.stage-finished")
         return row
 
-    async def _fail(self, step: PipelineStep, why: str) -> None:
+    async def _record_failure(self, step: PipelineStep, why: str) -> None:
         async with self._database.read() as connection:
             rows = await StageRuns(connection).of_run(step.run.id)
         row = next((row for row in rows if row.name == step.stage.name), step.row)
         seconds = time.monotonic() - step.started
         failed = replace(row, state=StageState.FAILED, why=why, seconds=seconds)
-        printed = await logs.store_logs(self._store, step.place, row)
+        printed = await logs.store_logs(self._store, step.directory, row)
         await self._save(step, replace(failed, logs=printed, pid=None, pid_started=None))
 
     async def _save(self, step: PipelineStep, row: StageRun) -> None:
-        async with step.tenure.writing() as uow:
+        async with step.lease.transaction() as uow:
             await StageRuns(uow.connection).save(row)
 
 
 def _waits_for(other: str, own: str) -> str:
     if other == own:
-        return "waits until its own interrupted attempt is given up"
-    return f"waits for {other if ' ' in other else f'run {other}'} which runs the same"
+        return "on_wait until its own interrupted attempt is given up"
+    return f"on_wait for {other if ' ' in other else f'run {other}'} which runs the same"
 
 
 def _entry(step: PipelineStep, row: StageRun, parts: KeyParts) -> StepEntry:

@@ -7,20 +7,23 @@ from contextlib import asynccontextmanager
 from loopwright_common.database import leases
 from loopwright_trainer.runs.run_lease import RunLease
 
-_LOOK_SECONDS = 0.2
-Waits = Callable[[], Awaitable[None]]
-"""Told now and then while another has the step."""
+_POLL_SECONDS = 0.2
+OnWait = Callable[[], Awaitable[None]]
+"""Called now and then while another has the step."""
 
 
 @asynccontextmanager
-async def hold_step(tenure: RunLease, key: str, waits: Waits) -> AsyncGenerator[None, None]:
-    """Hold the step; whoever waits for it holds none, so nobody waits in a circle."""
+async def hold_step(run: RunLease, key: str, on_wait: OnWait) -> AsyncGenerator[None, None]:
+    """Hold the step; whoever waits for it holds none, so nobody waits in a circle.
+
+    LeaseLostError once another has the run or the step.
+    """
     while True:
-        async with tenure.writing() as uow:
-            lease = await leases.take(uow, f"step/{key}", tenure.length)
+        async with run.transaction() as uow:
+            lease = await leases.take(uow, f"step/{key}", run.length)
         if lease:
             break
-        await waits()
-        await asyncio.sleep(_LOOK_SECONDS)
-    async with leases.keeping(tenure.database, lease, tenure.length):
+        await on_wait()
+        await asyncio.sleep(_POLL_SECONDS)
+    async with leases.keeping(run.database, lease, run.length):
         yield

@@ -16,14 +16,14 @@ from loopwright_trainer.steps.workspace import StageInputs
 class RunDirectory:
     """Where a run works: `logs` stay, `work` is cleared after every step."""
 
-    directory: Path
+    path: Path
 
     @property
     def work(self) -> Path:
-        return self.directory / "work"
+        return self.path / "work"
 
     def log(self, ordinal: int, attempt: int) -> Path:
-        return self.directory / "logs" / f"{ordinal:03d}.{attempt}.log"
+        return self.path / "logs" / f"{ordinal:03d}.{attempt}.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +31,19 @@ class PipelineStep:
     """A stage of a run, with all it takes; `started` is monotonic seconds."""
 
     run: PipelineRun
-    tenure: RunLease
+    lease: RunLease
     stage: Stage
     row: StageRun
     inputs: StageInputs
     earlier: Sequence[Output]
     environment: PythonEnvironment
-    place: RunDirectory
+    directory: RunDirectory
     started: float
 
     @property
     def log(self) -> Path:
-        return self.place.log(self.row.ordinal, self.row.attempts)
+        """The log of the attempt that goes on."""
+        return self.directory.log(self.row.ordinal, self.row.attempts)
 
     def parts(self) -> KeyParts:
         return key_parts(self.stage, self.inputs, self.earlier, self.environment)

@@ -14,7 +14,7 @@ from loopwright_trainer.pipelines.params import ParamUse, narrowed, read_params,
 from loopwright_trainer.pipelines.stage_order import inside, overlap
 from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.runs.domain import Output
-from loopwright_trainer.steps import outputs as kept
+from loopwright_trainer.steps import outputs
 
 NOTHING_CAPTURED = "captured:none"
 
@@ -79,7 +79,7 @@ class StageInputs:
             sources = self.sources(dep, stage, earlier)
             tracked |= set(sources.tracked)
             for output in sources.outputs:
-                await kept.restore_output(self.store, output, directory)
+                await outputs.restore_output(self.store, output, directory)
             if sources.captured:
                 await self._write_captured(directory)
         await asyncio.to_thread(self.tree.write, sorted(tracked), directory)

@@ -22,7 +22,7 @@ from loopwright_common.errors import (
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _SCHEME = "mlflow-artifacts:/"
-_MOST_METRICS, _MOST_TAGS = 1000, 100
+_MAX_METRICS, _MAX_TAGS = 1000, 100
 _DELAYS = (0.05, 0.2, 0.5, 1, 2, 4, 8, 8, 8, 8)
 Body = Callable[[], bytes | AsyncIterator[bytes]]
 """Makes the body anew for each try."""
@@ -54,7 +54,7 @@ class TrackingClient:
     def url(self) -> str:
         return str(self._client.base_url).rstrip("/")
 
-    def impatient(self) -> "TrackingClient":
+    def without_retries(self) -> "TrackingClient":
         """The same registry, asked once."""
         return TrackingClient(self._client, (), self.token)
 
@@ -70,11 +70,11 @@ class TrackingClient:
         try:
             await self._send("PUT", f"/v1/runs/{run_id}/token", json=body)
         except ConflictError:
-            # Where only the answer got lost, the token holds.
+            # Where only the response got lost, the token holds.
             await proving._post("runs/log-batch", run_id=run_id, metrics=[])
         return proving
 
-    async def experiment(self, name: str) -> str:
+    async def ensure_experiment(self, name: str) -> str:
         """The id of the experiment, made if there is none."""
         try:
             found = await self._get("experiments/get-by-name", experiment_name=name)
@@ -82,7 +82,7 @@ class TrackingClient:
             try:
                 made = await self._post("experiments/create", name=name)
             except ConflictError:
-                return await self.experiment(name)
+                return await self.ensure_experiment(name)
             return str(made["experiment_id"])
         return str(found["experiment"]["experiment_id"])
 
@@ -113,13 +113,13 @@ class TrackingClient:
         return _tracking_run((await self._get("runs/get", run_id=run_id))["run"])
 
     async def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
-        moment = _milliseconds()
+        timestamp = _milliseconds()
         points = [
-            {"key": name, "value": value, "timestamp": moment, "step": 0}
+            {"key": name, "value": value, "timestamp": timestamp, "step": 0}
             for name, value in metrics.items()
         ]
-        for first in range(0, len(points), _MOST_METRICS):
-            batch = points[first : first + _MOST_METRICS]
+        for first in range(0, len(points), _MAX_METRICS):
+            batch = points[first : first + _MAX_METRICS]
             await self._post("runs/log-batch", run_id=run_id, metrics=batch)
 
     async def end_run(self, run_id: str, status: str) -> None:
@@ -128,9 +128,9 @@ class TrackingClient:
 
     async def upload(self, run: TrackingRun, path: str, size: int, body: Body) -> None:
         """Put `size` bytes at `path` of the run's artifacts."""
-        place = quote(f"{run.artifact_root.removeprefix(_SCHEME).strip('/')}/{path}")
+        path = quote(f"{run.artifact_root.removeprefix(_SCHEME).strip('/')}/{path}")
         headers = {"content-length": str(size), "content-type": "application/octet-stream"}
-        await self._send("PUT", f"{_ARTIFACTS}/{place}", body=body, headers=headers)
+        await self._send("PUT", f"{_ARTIFACTS}/{path}", body=body, headers=headers)
 
     async def ensure_model(self, name: str) -> None:
         try:
@@ -163,11 +163,11 @@ class TrackingClient:
         versions = found.get("model_versions", [])
         return int(versions[0]["version"]) if versions else None
 
-    async def _get(self, place: str, **query: str | int) -> dict[str, Any]:
-        return await self._send("GET", f"{_API}/{place}", params=query)
+    async def _get(self, path: str, **query: str | int) -> dict[str, Any]:
+        return await self._send("GET", f"{_API}/{path}", params=query)
 
-    async def _post(self, place: str, **body: object) -> dict[str, Any]:
-        return await self._send("POST", f"{_API}/{place}", json=body)
+    async def _post(self, path: str, **body: object) -> dict[str, Any]:
+        return await self._send("POST", f"{_API}/{path}", json=body)
 
     async def _send(
         self, method: str, url: str, *, body: Body | None = None, **request: Any
@@ -189,24 +189,24 @@ class TrackingClient:
             raise UnavailableError(f"registry: {str(error) or type(error).__name__}") from error
 
 
-def _checked(answer: httpx.Response) -> dict[str, Any]:
-    if answer.is_success:
-        content: dict[str, Any] = answer.json() if answer.content else {}
+def _checked(response: httpx.Response) -> dict[str, Any]:
+    if response.is_success:
+        content: dict[str, Any] = response.json() if response.content else {}
         return content
     try:
-        problem = answer.json()
+        problem = response.json()
     except ValueError:
         problem = {}
     code = problem.get("error_code", "")
-    message = problem.get("message") or problem.get("detail") or answer.text[:300]
-    text = f"registry answered {answer.status_code} to {answer.request.url.path}: {message}"
-    if answer.status_code >= 500 or answer.status_code in (408, 429):
+    message = problem.get("message") or problem.get("detail") or response.text[:300]
+    text = f"registry answered {response.status_code} to {response.request.url.path}: {message}"
+    if response.status_code >= 500 or response.status_code in (408, 429):
         raise UnavailableError(text)
-    if code == "RESOURCE_ALREADY_EXISTS" or answer.status_code == 409:
+    if code == "RESOURCE_ALREADY_EXISTS" or response.status_code == 409:
         raise ConflictError(text)
-    if answer.status_code == 403:
+    if response.status_code == 403:
         raise RefusedError(text)
-    if answer.status_code == 404:
+    if response.status_code == 404:
         raise NotFoundError(text)
     raise InvalidError(text)
 

@@ -19,7 +19,7 @@ from loopwright_trainer.tracking.datasets import dataset_summary, extent_of
 RUN_TAG = "loopwright.run"
 PIPELINE_RUN_TAG = "loopwright.pipeline_run"
 PACKAGE_PATH = "package"
-_AT_ONCE = 4
+_MAX_UPLOADS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +37,11 @@ class VersionCandidate:
 
 
 async def open_run(
-    tracking: TrackingClient, pipeline: str, run_id: str, commit: str, *, look: bool
+    tracking: TrackingClient, pipeline: str, run_id: str, commit: str, *, resumed: bool
 ) -> TrackingRun:
-    """The tracking run of a pipeline run; with `look`, one made before a crash is found again."""
-    experiment = await tracking.experiment(pipeline)
-    if look and (found := await tracking.find_run(experiment, PIPELINE_RUN_TAG, run_id)):
+    """The tracking run of a pipeline run; if `resumed`, one made before a crash is found again."""
+    experiment = await tracking.ensure_experiment(pipeline)
+    if resumed and (found := await tracking.find_run(experiment, PIPELINE_RUN_TAG, run_id)):
         return found
     tags = {
         PIPELINE_RUN_TAG: run_id,
@@ -60,11 +60,11 @@ async def register_version(
     store: ArtifactStore,
     scratch: Path,
     *,
-    look: bool,
+    resumed: bool,
 ) -> int:
-    """The version's number; with `look`, one registered before a crash is found again."""
+    """The version's number; if `resumed`, one registered before a crash is found again."""
     model = str(candidate.pipeline.model)
-    if look and (found := await tracking.find_version(model, RUN_TAG, candidate.run_id)):
+    if resumed and (found := await tracking.find_version(model, RUN_TAG, candidate.run_id)):
         return found
     datasets = await _datasets(candidate, store, scratch)
     await asyncio.gather(
@@ -106,7 +106,7 @@ async def _files(candidate: VersionCandidate, store: ArtifactStore) -> list[Pack
 async def _upload(
     files: Sequence[PackageFile], tracking: TrackingClient, run: TrackingRun, store: ArtifactStore
 ) -> None:
-    slots = asyncio.Semaphore(_AT_ONCE)
+    slots = asyncio.Semaphore(_MAX_UPLOADS)
 
     async def one(file: PackageFile) -> None:
         async with slots:
@@ -123,13 +123,13 @@ async def _datasets(
     candidate: VersionCandidate, store: ArtifactStore, scratch: Path
 ) -> dict[str, Mapping[str, object]]:
     target = candidate.pipeline.register.target if candidate.pipeline.register else None
-    told = {}
+    summaries = {}
     for role, output in candidate.datasets.items():
         path = scratch / f"{role}.parquet"
         await store.fetch(output.digest, path)
         extent = await asyncio.to_thread(extent_of, path, output.path)
-        told[role] = dataset_summary(extent, target, candidate.started_at)
-    return told
+        summaries[role] = dataset_summary(extent, target, candidate.started_at)
+    return summaries
 
 
 def _tags(candidate: VersionCandidate, datasets: Mapping[str, object]) -> dict[str, str]:

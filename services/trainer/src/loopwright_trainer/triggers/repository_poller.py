@@ -1,7 +1,6 @@
-"""Intake: new commits of registered repositories, looked for or told by the command line."""
+"""New commits of registered repositories, found by polling or named by the command line."""
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
@@ -13,6 +12,7 @@ from loopwright_common.errors import (
     UnavailableError,
 )
 from loopwright_common.events import CodeChanged
+from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import Repository
@@ -22,31 +22,29 @@ log = structlog.get_logger()
 
 
 class RepositoryPoller:
-    """Turns new heads of watched branches into `code-changed`."""
+    """Turns new heads of watched branches into `code-changed`, every `poll_seconds`."""
 
     def __init__(self, database: Database, mirrors: Mirrors, poll_seconds: float) -> None:
         self._database = database
         self._mirrors = mirrors
         self._poll_seconds = poll_seconds
-        self._due = asyncio.Event()
+        self._wake = asyncio.Event()
 
-    def look_now(self) -> None:
-        self._due.set()
+    def poll_now(self) -> None:
+        """Ask every repository at once instead of when the interval has passed."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Until cancelled: ask every repository for its head, now and then."""
-        while True:
-            self._due.clear()
-            try:
-                await self.look()
-            except UnavailableError as error:
-                log.warning("intake.paused", error=str(error))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._due.wait()
+        name, every = "trainer.repository-poller", self._poll_seconds
+        await work_on_wake(self._wake, self.poll_once, name=name, every=every)
 
-    async def changed(self, repository: Repository, commit: str | None) -> tuple[str, bool]:
-        """Announce a commit of the watched branch, by default its head; and whether it was news."""
+    async def announce_head(self, repository: Repository, commit: str | None) -> tuple[str, bool]:
+        """Announce a commit of the watched branch, by default its head.
+
+        Returns the commit and whether it was news. InvalidError where there is no such branch,
+        GitError for a commit that it does not contain.
+        """
         if commit is None:
             commit = await self._mirrors.head(repository.url, repository.branch)
         if commit is None:
@@ -55,13 +53,13 @@ class RepositoryPoller:
             )
         return commit, await self._announce(repository, commit, "command")
 
-    async def look(self) -> None:
+    async def poll_once(self) -> None:
         """Announce what is new by now; one that another replica announces meanwhile is left out."""
         async with self._database.read() as connection:
             repositories = await Repositories(connection).all()
-        await asyncio.gather(*(self._look_at(repository) for repository in repositories))
+        await asyncio.gather(*(self._poll(repository) for repository in repositories))
 
-    async def _look_at(self, repository: Repository) -> None:
+    async def _poll(self, repository: Repository) -> None:
         """A repository that cannot be reached is marked with the reason, until it can."""
         try:
             head = await self._mirrors.head(repository.url, repository.branch)
@@ -71,17 +69,17 @@ class RepositoryPoller:
         except UnavailableError:
             raise
         except ConflictError:
-            return  # what is new since then is seen at the next look
+            return  # what is new since then is found by the next poll
         except LoopwrightError as error:
             problem = str(error)
         if problem != repository.problem:
             log.info("repository.seen", repository=repository.name, problem=problem)
             async with self._database.unit_of_work() as uow:
-                await Repositories(uow.connection).change(repository.name, problem=problem)
+                await Repositories(uow.connection).update(repository.name, problem=problem)
 
     async def _announce(self, repository: Repository, commit: str, source: str) -> bool:
         ref = f"refs/heads/{repository.branch}"
-        told = await self._mirrors.describe(
+        description = await self._mirrors.describe(
             repository.name, repository.url, commit, ref, repository.head
         )
         change = CodeChanged(
@@ -89,9 +87,9 @@ class RepositoryPoller:
             ref=ref,
             commit=commit,
             before=repository.head,
-            paths=list(told.paths),
-            author=told.author or None,
-            message=told.message or None,
+            paths=list(description.paths),
+            author=description.author or None,
+            message=description.message or None,
             source="poll" if source == "poll" else "command",
         )
         async with self._database.unit_of_work() as uow:

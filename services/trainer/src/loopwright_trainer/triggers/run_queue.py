@@ -1,6 +1,6 @@
 """What starts runs: commits, requests of other services, persons; one run waits per branch.
 
-Callers of `queue_...` hold the lock `QUEUE` since before they read the repository.
+Callers of `enqueue_...` hold the lock `QUEUE_LOCK` since before they read the repository.
 """
 
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ from loopwright_trainer.runs.domain import PipelineRun, Repository, RunStatus, j
 from loopwright_trainer.runs.repository import PipelineRuns, Repositories
 from loopwright_trainer.runs.service import QUEUE_LOCK, RunOutcome, finish_run
 
-CONSUMER = "trainer.intake"
+CONSUMER = "trainer.poller"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A person's wish for a run of a pipeline, or of a repository."""
+    """A person's request for a run of a pipeline, or of a repository."""
 
     pipeline: str | None = None
     repository: str | None = None
@@ -38,9 +38,9 @@ async def enqueue_change(
     runs = PipelineRuns(uow.connection)
     if change.source == "poll" and await runs.has_commit(repository.name, change.commit):
         return
-    # What our own intake announced is the head since then, or another is by now.
+    # What our own poller announced is the head since then, or another is by now.
     if change.ref == f"refs/heads/{repository.branch}" and event.source != uow.source:
-        await Repositories(uow.connection).change(repository.name, head=change.commit)
+        await Repositories(uow.connection).update(repository.name, head=change.commit)
     run = PipelineRun(
         id=new_id(),
         repository=repository.name,
@@ -53,7 +53,7 @@ async def enqueue_change(
         cause=Cause.of(event).to_json(),
         created_at=clock.now(),
     )
-    await _queue(uow, run)
+    await _enqueue(uow, run)
 
 
 async def enqueue_request(
@@ -62,7 +62,7 @@ async def enqueue_request(
     """Queue a run of the newest commit; joined with one that waits already."""
     if request.captured:
         changes = {"captured": request.captured}
-        await Repositories(uow.connection).change(repository.name, **changes)
+        await Repositories(uow.connection).update(repository.name, **changes)
     run = PipelineRun(
         id=new_id(),
         repository=repository.name,
@@ -73,23 +73,25 @@ async def enqueue_request(
         cause=cause.to_json(),
         created_at=clock.now(),
     )
-    return await _queue(uow, run)
+    return await _enqueue(uow, run)
 
 
-async def request_run(uow: UnitOfWork, asked: RunRequest) -> PipelineRun:
-    """Ask for a run as a person does."""
+async def request_run(uow: UnitOfWork, request: RunRequest) -> PipelineRun:
+    """Ask for a run as a person does; NotFoundError for a pipeline that no repository has.
+
+    InvalidError unless the request names either a pipeline or a repository.
+    """
     await uow.lock(QUEUE_LOCK)
-    found = await _repository_asked_for(Repositories(uow.connection), asked)
-    name = found.pipeline or found.name
-    request = RetrainRequested(
-        pipeline=name,
+    repository = await _requested_repository(Repositories(uow.connection), request)
+    requested = RetrainRequested(
+        pipeline=repository.pipeline or repository.name,
         reason="person",
-        requested_by=asked.by,
-        why=asked.why,
-        captured=asked.captured,
+        requested_by=request.by,
+        why=request.why,
+        captured=request.captured,
     )
-    event = await _say(uow, request)
-    return await enqueue_request(uow, request, Cause.of(event), found)
+    event = await _emit_request(uow, requested)
+    return await enqueue_request(uow, requested, Cause.of(event), repository)
 
 
 async def retry_run(uow: UnitOfWork, run_id: str, by: str) -> PipelineRun:
@@ -117,7 +119,7 @@ async def _retried(uow: UnitOfWork, run: PipelineRun, by: str) -> PipelineRun:
         pipeline=name, reason="person", requested_by=by, why=why, captured=run.captured
     )
     uow.follow(Cause.from_json(dict(run.cause)), f"loopwright/trainer/{again}")
-    event = await _say(uow, request)
+    event = await _emit_request(uow, request)
     new = PipelineRun(
         id=again,
         repository=run.repository,
@@ -131,12 +133,12 @@ async def _retried(uow: UnitOfWork, run: PipelineRun, by: str) -> PipelineRun:
         retry_of=run.id,
         created_at=clock.now(),
     )
-    await PipelineRuns(uow.connection).add(new)
+    await PipelineRuns(uow.connection).insert(new)
     return new
 
 
-async def _say(uow: UnitOfWork, request: RetrainRequested) -> Event[Payload]:
-    """Emit a person's request; it counts as handled already."""
+async def _emit_request(uow: UnitOfWork, request: RetrainRequested) -> Event[Payload]:
+    """Emit a person's request; it counts as handled already, for its run is queued here."""
     name = request.pipeline
     event = await uow.emit(request, key=name, subject=f"pipelines/{name}")
     row = {"consumer": CONSUMER, "event_id": event.id, "handled_at": clock.now()}
@@ -144,30 +146,30 @@ async def _say(uow: UnitOfWork, request: RetrainRequested) -> Event[Payload]:
     return event
 
 
-async def _repository_asked_for(repositories: Repositories, asked: RunRequest) -> Repository:
-    if asked.pipeline and not asked.repository:
-        if found := await repositories.of_pipeline(asked.pipeline):
+async def _requested_repository(repositories: Repositories, request: RunRequest) -> Repository:
+    if request.pipeline and not request.repository:
+        if found := await repositories.of_pipeline(request.pipeline):
             return found
-        raise NotFoundError(f"no repository has the pipeline {asked.pipeline}")
-    if asked.repository and not asked.pipeline:
-        if found := await repositories.get(asked.repository):
+        raise NotFoundError(f"no repository has the pipeline {request.pipeline}")
+    if request.repository and not request.pipeline:
+        if found := await repositories.get(request.repository):
             return found
-        raise NotFoundError(f"no repository {asked.repository}")
+        raise NotFoundError(f"no repository {request.repository}")
     raise InvalidError("name either the pipeline or the repository", field="pipeline")
 
 
-async def _queue(uow: UnitOfWork, run: PipelineRun) -> PipelineRun:
+async def _enqueue(uow: UnitOfWork, run: PipelineRun) -> PipelineRun:
     runs = PipelineRuns(uow.connection)
     queued = await runs.queued(run.repository)
     waiting = next((o for o in queued if o.ref == run.ref and o.retry_of is None), None)
     if waiting is None:
-        await runs.add(run)
+        await runs.insert(run)
         return run
     if run.reason == "code" and waiting.reason == "code":
         newer = run.joined_by(waiting)
         newer = replace(newer, commit=run.commit, why=run.why, cause=run.cause)
         await finish_run(uow, waiting, RunOutcome(RunStatus.CANCELLED, f"superseded by {run.why}"))
-        await runs.add(newer)
+        await runs.insert(newer)
         return newer
     joined = waiting.joined_by(run)
     await runs.save(joined)
