@@ -57,7 +57,7 @@ class ScorerHarness:
             "cache_dir": self.directory / "cache",
             "artifacts_url": f"file://{self.directory / 'artifacts'}",
             "replica": "r-1",
-            "record_every": 0.02,
+            "record_interval": 0.02,
             "grpc_port": 0,
         }
         return ScorerSettings(**{**defaults, **changed})

@@ -24,7 +24,7 @@ from loopwright_scorer.protocols.request import RequestLimits
 from loopwright_scorer.protocols.v2.grpc import GrpcInferenceService
 from loopwright_scorer.protocols.v2.grpc_server import GrpcServer
 from loopwright_scorer.routing.routes import Routes
-from loopwright_scorer.staging_server import app_of, fixed_route
+from loopwright_scorer.staging_server import create_staging_app, fixed_route
 from tests.scorer.packages import SOURCE, write_spec
 
 
@@ -46,7 +46,7 @@ def routes_of(packages: dict[str, Path]) -> Routes:
 @contextmanager
 def serving_http(routes: Routes) -> Generator[str]:
     config = uvicorn.Config(
-        app_of(routes),
+        create_staging_app(routes),
         host="127.0.0.1",
         port=0,
         http=FastPathProtocol,

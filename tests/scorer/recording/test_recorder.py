@@ -104,7 +104,7 @@ async def test_small_and_large_calls_are_logged_whole_and_in_order(harness: Scor
     sizes = [1] * 300 + [100, 2, 700] + [3] * 100
     visits = [[n % 7 for n in range(at, at + size)] for at, size in enumerate(sizes)]
     jobs = [[f"{n}" if n % 3 else None for n in call] for call in visits]
-    async with harness.replica(record_every=60) as replica:
+    async with harness.replica(record_interval=60) as replica:
         await start(harness, replica, "trained")
         for own, job in zip(visits, jobs, strict=True):
             rows = len(own)
@@ -126,7 +126,7 @@ async def test_images_of_several_sizes_that_come_at_once_are_answered_and_logged
         **harness.package_dirs,
         "sizes": packages.summing(tmp_path / "sizes", (-1, -1)),
     }
-    async with harness.replica(record_every=60) as replica:
+    async with harness.replica(record_interval=60) as replica:
         await start(harness, replica, "sizes")
         # So that those that come while one is computed wait for the next batch.
         replica.slow_down(0.01)
@@ -175,11 +175,11 @@ def test_answers_and_inputs_that_change_their_type_are_logged_as_they_are(
         )
         for time, answer in enumerate([3, 0.5, 4])
     ]
-    pages = ColumnBuffers()
+    buffers = ColumnBuffers()
     for at in range(0, len(calls), together):
-        assert pages.write(calls[at : at + together]) == []
+        assert buffers.append(calls[at : at + together]) == []
 
-    (found,) = tables(pages.take(), {})
+    (found,) = tables(buffers.drain(), {})
     for column in ("input.age", "output.score"):
         assert found.table.column(column).to_pylist() == [3] * rows + [0.5] * rows + [4] * rows
 
@@ -207,7 +207,7 @@ async def test_a_tensor_is_logged_as_numbered_columns(harness: ScorerHarness) ->
 async def test_versions_with_different_columns_leave_in_different_batches(
     harness: ScorerHarness,
 ) -> None:
-    async with harness.replica(record_every=5) as replica:
+    async with harness.replica(record_interval=5) as replica:
         await start(harness, replica)
         await replica.infer(ROW)
         await harness.route(2, await harness.arm(2, "summing"))
@@ -224,7 +224,7 @@ async def test_versions_with_different_columns_leave_in_different_batches(
 
 
 async def test_a_full_batch_leaves_before_its_time(harness: ScorerHarness) -> None:
-    async with harness.replica(record_every=60, record_rows=4) as replica:
+    async with harness.replica(record_interval=60, record_rows=4) as replica:
         await start(harness, replica)
         for _ in range(2):
             await replica.infer(TWO_ROWS)
@@ -242,7 +242,7 @@ async def test_large_requests_are_cut_into_batches_that_fit_a_record(
     """One is sealed on the event loop, two that wait together in a thread."""
     rows = 3000
     columns: Columns = {"age": [1.0], "visits": [2], "job": ["x" * 1000], "balance": [0.5]}
-    async with harness.replica(record_rows=10_000, record_every=60) as replica:
+    async with harness.replica(record_rows=10_000, record_interval=60) as replica:
         await start(harness, replica)
         for _ in range(calls):
             answer = await replica.infer({name: data * rows for name, data in columns.items()})
@@ -343,32 +343,32 @@ def test_a_flood_is_recorded_at_a_rate_all_the_time() -> None:
     second = 1_000_000
     taken = []
     for time in range(0, 20 * second, second // 20):
-        taken.append(budget.take(10, time))
+        taken.append(budget.reserve(10, time))
         if taken[-1]:
-            budget.give_back(10)
+            budget.release(10)
 
     assert sum(taken) == pytest.approx((200 + 20 * 100) / 10, abs=2)
     late = "".join("x" if each else "." for each in taken[-150:])
     assert "..." not in late
     assert late.count("x") == pytest.approx(75, abs=2)
-    assert budget.take(200, 30 * second)
+    assert budget.reserve(200, 30 * second)
 
 
 def test_who_has_time_to_spare_records_all() -> None:
     for cpu, taken_again in ((0.7, True), (0.8, False)):
         budget = RecordBudget(room=1000, rate=100)
-        budget.look(1.0, 0.0)
-        assert budget.take(200, 0)
-        budget.look(2.0, cpu)
-        assert budget.take(200, 0) is taken_again
+        budget.refill_when_idle(1.0, 0.0)
+        assert budget.reserve(200, 0)
+        budget.refill_when_idle(2.0, cpu)
+        assert budget.reserve(200, 0) is taken_again
 
 
 def test_a_burst_fills_no_more_than_the_buffer() -> None:
     budget = RecordBudget(room=1000, rate=1_000_000_000)
 
-    assert [budget.take(400, 0) for _ in range(3)] == [True, True, False]
-    budget.give_back(400)
-    assert budget.take(400, 1)
+    assert [budget.reserve(400, 0) for _ in range(3)] == [True, True, False]
+    budget.release(400)
+    assert budget.reserve(400, 1)
 
 
 async def test_what_was_dropped_is_told_although_nothing_comes_after_it(

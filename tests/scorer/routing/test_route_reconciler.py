@@ -20,27 +20,27 @@ SLEEPS = b"ctime\nsleep\n(I60\ntR."
 
 def test_the_pauses_between_tries_of_a_package_double_up_to_five_minutes() -> None:
     now = 0.0
-    patience = LoadBackoff(lambda: now)
+    backoff = LoadBackoff(lambda: now)
     pauses = []
     for _ in range(9):
-        patience.failed("d", InvalidError("it needs what is not there"))
+        backoff.record_failure("d", InvalidError("it needs what is not there"))
         tried = now
-        while patience.refusal("d"):
+        while backoff.refusal("d"):
             now += 1.0
         pauses.append(now - tried)
 
     assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]
-    patience.failed("d", InvalidError("it needs what is not there"))
-    assert patience.refusal("d") == "it needs what is not there"
-    assert patience.refusal("other") is None
-    patience.forget(["other"])
-    assert patience.refusal("d") is None
+    backoff.record_failure("d", InvalidError("it needs what is not there"))
+    assert backoff.refusal("d") == "it needs what is not there"
+    assert backoff.refusal("other") is None
+    backoff.retain(["other"])
+    assert backoff.refusal("d") is None
 
 
 def test_what_is_not_the_packages_fault_is_tried_at_any_time() -> None:
-    patience = LoadBackoff(lambda: 0.0)
-    patience.failed("d", UnavailableError("the store is away"))
-    assert patience.refusal("d") is None
+    backoff = LoadBackoff(lambda: 0.0)
+    backoff.record_failure("d", UnavailableError("the store is away"))
+    assert backoff.refusal("d") is None
 
 
 async def test_a_package_that_does_not_open_is_left_alone_and_says_why(

@@ -29,7 +29,7 @@ async def process(
         "LOOPWRIGHT_SCORER_CACHE_DIR": str(directory / "cache"),
         "LOOPWRIGHT_SCORER_PORT": str(port),
         "LOOPWRIGHT_SCORER_GRPC_PORT": "0",
-        "LOOPWRIGHT_SCORER_DRAIN_SECONDS": str(LINGER),
+        "LOOPWRIGHT_SCORER_DRAIN_DELAY": str(LINGER),
     }
     started = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "loopwright_scorer.main"), env={**os.environ, **told}

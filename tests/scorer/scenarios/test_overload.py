@@ -61,7 +61,7 @@ async def drip(client: Client, content: bytes) -> None:
 async def test_who_drips_a_request_is_told_to_hurry_and_let_go(
     harness: ScorerHarness, begun: bytes
 ) -> None:
-    async with serving(harness, body_seconds=0.5) as (_, there):
+    async with serving(harness, body_timeout=0.5) as (_, there):
         clients = [await there.connect() for _ in range(5)]
         for client in clients:
             client.writer.write(begun)
@@ -78,7 +78,7 @@ async def test_who_drips_a_request_is_told_to_hurry_and_let_go(
 
 
 async def test_who_never_takes_answers_is_let_go(harness: ScorerHarness) -> None:
-    async with serving(harness, body_seconds=0.5) as (_, there):
+    async with serving(harness, body_timeout=0.5) as (_, there):
         client = await there.connect()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         asked_for = request(json.dumps(infer_body(rows(ROW, 3000))).encode())
@@ -106,7 +106,7 @@ async def test_half_closed_connections_hurt_nobody(harness: ScorerHarness) -> No
 
 
 async def test_a_connection_too_many_is_told_to_come_again(harness: ScorerHarness) -> None:
-    async with serving(harness, connections=4) as (_, there):
+    async with serving(harness, max_connections=4) as (_, there):
         first = [await there.connect() for _ in range(4)]
         assert (await first[0].infer(ROW)).status == 200
         refused = await (await there.connect()).infer(ROW)
@@ -117,7 +117,7 @@ async def test_a_connection_too_many_is_told_to_come_again(harness: ScorerHarnes
 
     assert_come_again(refused)
     assert refused.headers["connection"] == "close"
-    assert "LOOPWRIGHT_SCORER_CONNECTIONS" in refused.json()["error"]
+    assert "LOOPWRIGHT_SCORER_MAX_CONNECTIONS" in refused.json()["error"]
 
 
 async def eventually_answered(there: Listener) -> None:
@@ -251,7 +251,7 @@ async def beside_one_that_hangs(
 async def test_a_version_that_hangs_fills_its_own_line_and_no_other(
     harness: ScorerHarness, tmp_path: Path
 ) -> None:
-    async with beside_one_that_hangs(harness, tmp_path / "mischief", queue=4) as replica:
+    async with beside_one_that_hangs(harness, tmp_path / "mischief", queue_limit=4) as replica:
         hanging = [asyncio.create_task(asked(replica, "hang")) for _ in range(5)]
 
         async def wait_in_line() -> bool:
@@ -266,7 +266,7 @@ async def test_a_version_that_hangs_fills_its_own_line_and_no_other(
     assert statuses == [500, 500, 503, 503, 503]
     refused = next(answer for answer in ended if answer.status_code == 503)
     assert refused.headers["retry-after"] == str(RETRY_AFTER_SECONDS)
-    assert "LOOPWRIGHT_SCORER_QUEUE" in refused.json()["error"]
+    assert "LOOPWRIGHT_SCORER_QUEUE_LIMIT" in refused.json()["error"]
 
 
 async def test_a_call_whose_time_is_up_is_not_computed(

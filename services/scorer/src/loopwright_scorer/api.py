@@ -92,7 +92,7 @@ class FeedbackPublisher:
         self._routes = routes
         self._ids = ids
 
-    async def take(self, given: FeedbackIn) -> FeedbackOut:
+    async def publish(self, given: FeedbackIn) -> FeedbackOut:
         """Returns once the bus has the labels; UnavailableError when it cannot take them."""
         if len(given.ids) != len(given.labels):
             raise InvalidError(
@@ -100,7 +100,7 @@ class FeedbackPublisher:
                 field="labels",
             )
         model_id = self._routes.route(given.model).model_id
-        known, unknown = self._sorted(given, model_id)
+        known, unknown = self._split_known(given, model_id)
         parts = [known[i : i + _LABELS_PER_EVENT] for i in range(0, len(known), _LABELS_PER_EVENT)]
         await self._bus.publish(
             [
@@ -121,7 +121,7 @@ class FeedbackPublisher:
         )
         return FeedbackOut(accepted=len(known), unknown=unknown, why=_why(unknown, given.model))
 
-    def _sorted(
+    def _split_known(
         self, given: FeedbackIn, model_id: str
     ) -> tuple[list[tuple[str, Label]], list[str]]:
         known: list[tuple[str, Label]] = []
@@ -152,10 +152,10 @@ def _why(unknown: Sequence[str], model: str) -> str | None:
 
 
 def attach(
-    app: FastAPI, feedback: FeedbackPublisher, routes: Routes, follower: RouteReconciler
+    app: FastAPI, feedback: FeedbackPublisher, routes: Routes, reconciler: RouteReconciler
 ) -> None:
     """Add the routes and what they work with to the app."""
-    app.state.feedback, app.state.routes, app.state.follower = feedback, routes, follower
+    app.state.feedback, app.state.routes, app.state.reconciler = feedback, routes, reconciler
     app.include_router(router)
 
 
@@ -169,16 +169,18 @@ async def give_feedback(
     given: FeedbackIn, feedback: Annotated[FeedbackPublisher, Depends(_feedback)]
 ) -> FeedbackOut:
     """Tell the true outcomes of earlier predictions."""
-    return await feedback.take(given)
+    return await feedback.publish(given)
 
 
 @router.get("/models", tags=["models"])
 async def list_models(request: Request) -> ServedModelsOut:
     """Every model with a route, its arms, and why a newer route is not served."""
     routes: Routes = request.app.state.routes
-    follower: RouteReconciler = request.app.state.follower
+    reconciler: RouteReconciler = request.app.state.reconciler
     return ServedModelsOut(
-        items=[_model(served, routes.by_id(served.model_id)) for served in follower.report()],
+        items=[
+            _model(served, routes.by_id(served.model_id)) for served in reconciler.served_routes()
+        ],
         models=[route.model for route in routes.all()],
     )
 

@@ -65,44 +65,46 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     replica = ReplicaIdentity(settings.replica_name, new_id(), settings.environment)
     routes = Routes()
     store = open_store(settings.artifacts_url)
-    shelf = PackageCache(store, cache / "packages", _isolation(settings, metrics))
-    residence = MemoryManager(shelf, settings.memory_budget, metrics.registry)
-    follower = RouteReconciler(routes, shelf, residence, cache / "routes", settings.environment)
+    package_cache = PackageCache(store, cache / "packages", _isolation(settings, metrics))
+    memory_manager = MemoryManager(package_cache, settings.memory_budget, metrics.registry)
+    reconciler = RouteReconciler(
+        routes, package_cache, memory_manager, cache / "routes", settings.environment
+    )
     reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
-    reporter = Heartbeat(bus, replica, follower, settings.report_every)
-    recorded = RecordingMetrics(metrics.registry)
-    sender = BatchPublisher(
-        bus, SpillDirectory(cache / "spill", settings.spill_limit), recorded.waiting
+    heartbeat = Heartbeat(bus, replica, reconciler, settings.heartbeat_interval)
+    recording_metrics = RecordingMetrics(metrics.registry)
+    publisher = BatchPublisher(
+        bus, SpillDirectory(cache / "spill", settings.spill_limit), recording_metrics.waiting
     )
     recorder = Recorder(
-        sender,
+        publisher,
         replica,
-        recorded,
+        recording_metrics,
         InputOffloader(store, metrics.registry),
-        every=settings.record_every,
+        every=settings.record_interval,
         rows=settings.record_rows,
         budget=RecordBudget(settings.record_buffer, settings.record_rate),
     )
-    measurements = CounterPublisher(bus, replica)
+    counter_publisher = CounterPublisher(bus, replica)
     ids = PredictionIds(_key(settings))
-    compute = InferenceExecutor(settings.queue, residence.bring, metrics.registry)
+    compute = InferenceExecutor(settings.queue_limit, memory_manager.load, metrics.registry)
     ledger = CallStats(routes)
     metrics.registry.register(ledger)
-    accounts = CallRecorder(routes, ledger, measurements, recorder)
+    accounts = CallRecorder(routes, ledger, counter_publisher, recorder)
     shadows = ShadowScoring(compute, accounts, ids, metrics.registry, buffer=settings.shadow_buffer)
     scoring = InferenceService(routes, ids, compute, accounts, shadows)
-    repository = ModelRepository(routes, follower, residence)
+    repository = ModelRepository(routes, reconciler, memory_manager)
     request_limits = _request_limits(settings)
-    app = create_app("scorer", metrics, {"routes": follower.unready}, settings.hosts)
-    api.attach(app, api.FeedbackPublisher(bus, routes, ids), routes, follower)
+    app = create_app("scorer", metrics, {"routes": reconciler.not_ready_reason}, settings.hosts)
+    api.attach(app, api.FeedbackPublisher(bus, routes, ids), routes, reconciler)
     worker_metrics = MultiprocessMetrics(app, metrics.registry, cache)
-    protocols = http_protocols(scoring, follower.unready, ledger, repository)
+    protocols = http_protocols(scoring, reconciler.not_ready_reason, ledger, repository)
     router = ProtocolRouter(
         protocols,
         worker_metrics,
         request_limits,
         settings.hosts,
-        ConnectionLimits(settings.connections, settings.body_seconds),
+        ConnectionLimits(settings.max_connections, settings.body_timeout),
     )
     service = Service(
         name="scorer",
@@ -111,19 +113,19 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         port=settings.port,
         metrics=metrics,
         http=FastPathProtocol.limited_by(router),
-        lingers=settings.drain_seconds,
+        lingers=settings.drain_delay,
         patience=_PATIENCE_SECONDS,
         loops=[
             reader.run,
-            partial(follower.follow, reader),
-            reporter.run,
+            partial(reconciler.run, reader),
+            heartbeat.run,
             recorder.run,
-            sender.resend,
-            measurements.run,
+            publisher.resend,
+            counter_publisher.run,
             shadows.run,
         ],
-        on_stopping=[follower.leave],
-        on_stop=[recorder.stop, measurements.publish, reporter.leave],
+        on_stopping=[reconciler.start_draining],
+        on_stop=[recorder.stop, counter_publisher.publish, heartbeat.deregister],
     )
     if settings.worker is not None:
         service.shares_port = True
@@ -134,7 +136,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         from loopwright_scorer.protocols.v2.grpc import GrpcInferenceService
         from loopwright_scorer.protocols.v2.grpc_server import attach
 
-        inference = GrpcInferenceService(scoring, follower.unready, ledger, repository)
+        inference = GrpcInferenceService(scoring, reconciler.not_ready_reason, ledger, repository)
         stack.push_async_callback(attach(service, inference, request_limits, port).stop)
     return service
 
@@ -206,7 +208,7 @@ def _request_limits(settings: ScorerSettings) -> RequestLimits:
     return RequestLimits(
         settings.largest_body,
         settings.request_buffer,
-        settings.body_seconds,
+        settings.body_timeout,
         min(settings.largest_json, settings.largest_body),
     )
 

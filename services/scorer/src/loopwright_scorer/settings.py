@@ -1,4 +1,4 @@
-"""What the scorer is told by its environment."""
+"""The scorer's settings, from its environment."""
 
 import socket
 from contextlib import AbstractContextManager
@@ -34,10 +34,10 @@ class ScorerSettings(ServiceSettings):
     """Name of this replica, the same after a restart; host and port unless given."""
     largest_body: int = Field(default=16 << 20, ge=1024)
     """Bytes of one request body, inflated; a larger one is refused with 413."""
-    record_every: float = Field(default=1.0, gt=0)
+    record_interval: float = Field(default=1.0, gt=0)
     """Seconds after which an inference batch leaves, however few rows it has."""
     record_rows: int = Field(default=2048, ge=1)
-    """An inference batch leaves with this many rows, or after `record_every`."""
+    """An inference batch leaves with this many rows, or after `record_interval`."""
     record_buffer: int = Field(default=64 << 20, ge=0)
     """Bytes of inference records in memory; past it batches spill to disk."""
     record_rate: int = Field(default=8 << 20, ge=0)
@@ -48,25 +48,25 @@ class ScorerSettings(ServiceSettings):
     """Bytes of calls that wait for shadow arms; past it they are not shadowed."""
     request_buffer: int = Field(default=128 << 20, ge=1024)
     """Bodies of all requests under way; past it a request is answered with 503."""
-    queue: int = Field(default=256, ge=1)
+    queue_limit: int = Field(default=256, ge=1)
     """Calls that may wait for a model to be free; past it a call is answered with 503."""
-    body_seconds: float = Field(default=30, gt=0)
+    body_timeout: float = Field(default=30, gt=0)
     """How long a client may take to send a request, and to take some of its answer."""
     largest_json: int = Field(default=4 << 20, ge=1024)
     """Bytes of JSON or CSV in a body: others wait while they are parsed, not so for raw tensors."""
-    connections: int = Field(default=800, ge=1)
+    max_connections: int = Field(default=800, ge=1)
     """Open at the same time; more are answered with 503. Keep it below the limit of open files."""
-    drain_seconds: float = Field(default=0.0, ge=0)
+    drain_delay: float = Field(default=0.0, ge=0)
     """How long new calls are answered once told to stop, so that a balancer can look elsewhere."""
     memory_budget: int = Field(default=2 << 30, ge=0)
-    """Bytes of loaded versions, past which those without traffic are put out until asked."""
+    """Bytes of loaded versions, past which those without traffic are evicted until asked for."""
     isolated_memory: int = Field(default=4 << 30, ge=256 << 20)
     """Address space of each process that a package of its own environment or a pickle runs in."""
     isolated_call_timeout: float = Field(default=10.0, gt=0)
     """How long such a process may take for a call before it is ended."""
     isolated_start_timeout: float = Field(default=60.0, gt=0)
     """How long it may take to open its package."""
-    report_every: float = Field(default=5, gt=0)
+    heartbeat_interval: float = Field(default=5, gt=0)
     """Seconds between two reports of this replica."""
 
     @property

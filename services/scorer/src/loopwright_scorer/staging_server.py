@@ -62,8 +62,8 @@ def main() -> int:
         app = _app(order)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the line"
-        return _refuse(f"{place}: {first['msg']}")
+        field = ".".join(map(str, first["loc"])) or "the line"
+        return _refuse(f"{field}: {first['msg']}")
     except LoopwrightError as error:
         return _refuse(str(error), transient=isinstance(error, UnavailableError))
     uvloop.run(_serve(app))
@@ -74,7 +74,7 @@ def _app(order: StagingOrder) -> ProtocolRouter:
     isolation = IsolationConfig(order.package.with_suffix(".isolated"), order.environments)
     routes = Routes()
     routes.install(fixed_route(order.model, order.version, load(order.package, "", isolation)))
-    return app_of(routes)
+    return create_staging_app(routes)
 
 
 def fixed_route(name: str, version: int, loaded: LoadedModel) -> Route:
@@ -84,7 +84,7 @@ def fixed_route(name: str, version: int, loaded: LoadedModel) -> Route:
     return assemble(route, {version: loaded})
 
 
-def app_of(routes: Routes) -> ProtocolRouter:
+def create_staging_app(routes: Routes) -> ProtocolRouter:
     """The inference protocols in front of routes that never change; nothing is recorded."""
     ledger = CallStats(routes)
     ids = PredictionIds(secrets.token_bytes(32))
@@ -105,7 +105,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         threading.Thread(target=self._wait_for_end, daemon=True).start()
         port = self.servers[0].sockets[0].getsockname()[1]
-        _say({"url": f"http://{_HOST}:{port}"})
+        _write_line({"url": f"http://{_HOST}:{port}"})
 
     def _wait_for_end(self) -> None:
         sys.stdin.read()
@@ -129,11 +129,11 @@ async def _serve(app: ProtocolRouter) -> None:
 
 def _refuse(reason: str, *, transient: bool = False) -> int:
     """`transient` tells that the same order may be served later."""
-    _say({"error": reason, "transient": transient})
+    _write_line({"error": reason, "transient": transient})
     return 1
 
 
-def _say(message: dict[str, object]) -> None:
+def _write_line(message: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 

@@ -23,7 +23,7 @@ from loopwright_scorer.settings import ScorerSettings
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
 _STEADY_SECONDS = 10.0
 """A worker that lived so long is started again without growing delay."""
-_PATIENCE_SECONDS = 15.0
+_GRACE_SECONDS = 15.0
 log = structlog.get_logger()
 
 
@@ -42,21 +42,21 @@ def run(settings: ScorerSettings) -> None:
     _check_port(settings.host, settings.port, "PORT")
     _check_port(settings.host, settings.port_of_grpc, "GRPC_PORT")
     with settings.own_directory():
-        asyncio.run(_keep_all(settings))
+        asyncio.run(_supervise_all(settings))
 
 
-async def _keep_all(settings: ScorerSettings) -> None:
+async def _supervise_all(settings: ScorerSettings) -> None:
     stopping = asyncio.Event()
-    for told in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(told, stopping.set)
+    for stop_signal in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(stop_signal, stopping.set)
     key = settings.prediction_key
     shared = key.get_secret_value() if key else load_key(settings.key_file).hex()
     async with asyncio.TaskGroup() as group:
         for number in range(settings.workers):
-            group.create_task(_keep(_environment(settings, number, shared), number, stopping))
+            group.create_task(_supervise(_variables(settings, number, shared), number, stopping))
 
 
-async def _keep(environment: Mapping[str, str], number: int, stopping: asyncio.Event) -> None:
+async def _supervise(environment: Mapping[str, str], number: int, stopping: asyncio.Event) -> None:
     """Start the worker, and anew whenever it ends by itself."""
     pause = _FIRST_PAUSE
     loop = asyncio.get_running_loop()
@@ -68,14 +68,14 @@ async def _keep(environment: Mapping[str, str], number: int, stopping: asyncio.E
             env=environment,
             preexec_fn=die_with_parent,
         )
-        await _first(process.wait(), stopping.wait())
+        await _first_of(process.wait(), stopping.wait())
         if stopping.is_set():
             await _end(process)
             return
         lived = loop.time() - started
         pause = _FIRST_PAUSE if lived > _STEADY_SECONDS else min(2 * pause, _LONGEST_PAUSE)
-        log.error("worker.ended", worker=number, status=process.returncode, again_in=pause)
-        await _first(asyncio.sleep(pause), stopping.wait())
+        log.error("worker.ended", worker=number, status=process.returncode, restart_in=pause)
+        await _first_of(asyncio.sleep(pause), stopping.wait())
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -83,14 +83,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_GRACE_SECONDS):
             await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()
 
 
-async def _first(*waits: object) -> None:
+async def _first_of(*waits: object) -> None:
     """Return when the first of them is over; the others are given up."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[call-overload]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +98,7 @@ async def _first(*waits: object) -> None:
         task.cancel()
 
 
-def _environment(settings: ScorerSettings, number: int, key: str) -> dict[str, str]:
+def _variables(settings: ScorerSettings, number: int, key: str) -> dict[str, str]:
     own = {
         "WORKERS": "1",
         "WORKER": str(number),

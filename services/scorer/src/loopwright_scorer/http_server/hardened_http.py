@@ -63,7 +63,7 @@ class HardenedHttpProtocol(HttpToolsProtocol):
         ):
             self._error = OverloadedError(
                 "there are too many connections; come again, add replicas, or raise"
-                " LOOPWRIGHT_SCORER_CONNECTIONS"
+                " LOOPWRIGHT_SCORER_MAX_CONNECTIONS"
             )
             self.loop.call_later(_CLOSING_SECONDS, transport.abort)
 

@@ -74,12 +74,12 @@ class CallRecorder:
             arm.circuit.succeeded()
             is_classifier = scored.outputs.prediction is None
             score = scored.outputs.score() if is_classifier else None
-            arm.counters.answered(seconds, scored.inputs.rows, score)
+            arm.counters.count_answer(seconds, scored.inputs.rows, score)
         else:
-            arm.counters.failed(seconds)
+            arm.counters.count_error(seconds)
             if done.slot == "live" and done.route.canary(arm):
                 self._trip(arm, redacted_error(done.route.record, scored.error or ""))
-        measurements.note(arm.counters, urgent=scored.outputs is None)
+        measurements.mark_changed(arm.counters, urgent=scored.outputs is None)
 
     def _trip(self, arm: ServedArm, error: str) -> None:
         if arm.circuit.failed(arm.version, error):

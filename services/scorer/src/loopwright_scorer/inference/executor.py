@@ -102,7 +102,8 @@ class InferenceExecutor:
         if line.calls >= self._room:
             raise OverloadedError(
                 f"{line.calls} calls wait for this model, and {self._room} of {self._queue} places"
-                " are left; come again, add workers or replicas, or raise LOOPWRIGHT_SCORER_QUEUE"
+                " are left; come again, add workers or replicas, or raise"
+                " LOOPWRIGHT_SCORER_QUEUE_LIMIT"
             )
         self._lines[id(model)] = line
         return line

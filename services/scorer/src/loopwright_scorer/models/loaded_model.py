@@ -42,7 +42,7 @@ class ModelResult:
 class LoadedModel:
     """A package ready to answer. Calls in flight hold it, so it goes when the last one ends.
 
-    Put out of memory it still tells what it is, and `seconds` are infinite until it is back.
+    Unloaded, it still tells what it is, and `seconds` are infinite until it is back.
     """
 
     digest: str
@@ -60,18 +60,18 @@ class LoadedModel:
     used_at: float = field(default_factory=time.monotonic)
     """When it was last named."""
     unloaded: bool = False
-    """Put out on demand, until it is loaded on demand."""
+    """Unloaded on request, until somebody asks to load it."""
 
     @property
     def is_in_memory(self) -> bool:
         return self.runtime is not None
 
-    def put_out(self) -> None:
+    def unload(self) -> None:
         """Let the engine go; a process of its own ends with it."""
         self.runtime, self.call_seconds = None, math.inf
 
-    def take(self, fresh: "LoadedModel") -> None:
-        """The engine of the same package, loaded anew."""
+    def adopt_engine(self, fresh: "LoadedModel") -> None:
+        """Use the engine of the same package, loaded anew."""
         self.runtime, self.memory = fresh.runtime, fresh.memory
         self.call_seconds, self.row_seconds = fresh.call_seconds, fresh.row_seconds
 
@@ -85,7 +85,7 @@ class LoadedModel:
 
     def predict(self, inputs: ModelInputs) -> ModelResult:
         """As `score`, of rows that have been read."""
-        assert self.runtime is not None  # noqa: S101  (`Compute` has brought it)
+        assert self.runtime is not None  # noqa: S101  (the executor has loaded it)
         try:
             outputs = self.runtime.predict(inputs)
         except LoopwrightError:
@@ -93,7 +93,7 @@ class LoadedModel:
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             return ModelResult(inputs, error=f"{type(error).__name__}: {error}"[:500])
         if not outputs.is_finite():
-            return ModelResult(inputs, error=_no_number(inputs))
+            return ModelResult(inputs, error=_not_a_number(inputs))
         return ModelResult(inputs, outputs)
 
 
@@ -114,7 +114,7 @@ def load(directory: Path, digest: str, isolation: IsolationConfig | None = None)
     except Exception as error:
         raise InvalidError(f"cannot open the package: {type(error).__name__}: {error}") from error
     model = _warmed(LoadedModel(digest, spec, plan, runtime, runtime.outputs))
-    model.memory = max(_resident() - before, _size(directory)) + _elsewhere(runtime)
+    model.memory = max(_resident() - before, _size(directory)) + _worker_memory(runtime)
     return model
 
 
@@ -143,13 +143,13 @@ def _fastest(model: LoadedModel, inputs: ModelInputs) -> float | None:
         except InvalidError as error:
             scored = ModelResult(inputs, error=str(error))
         if scored.error is not None:
-            _cold(model, scored.error)
+            _report_unwarmed(model, scored.error)
             return None
         fastest = min(fastest, time.thread_time() - started)
     return fastest
 
 
-def _cold(model: LoadedModel, error: str) -> None:
+def _report_unwarmed(model: LoadedModel, error: str) -> None:
     """A made-up row may be refused; the package's own example must be answered."""
     if model.spec.example is not None:
         raise InvalidError(f"the model does not answer its own example: {error}")
@@ -168,13 +168,13 @@ def _size(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def _elsewhere(runtime: ModelRuntime) -> int:
+def _worker_memory(runtime: ModelRuntime) -> int:
     """Bytes of the process that the package runs in, where it has one of its own."""
     memory: Callable[[], int] | None = getattr(runtime, "memory", None)
     return memory() if memory else 0
 
 
-def _no_number(inputs: ModelInputs) -> str:
+def _not_a_number(inputs: ModelInputs) -> str:
     """Blame the request where it has values that models often cannot take."""
     if unusual := inputs.unusual():
         raise InvalidError(

@@ -14,18 +14,20 @@ log = structlog.get_logger()
 
 
 class MemoryManager:
-    """Puts out versions that can only be named, the least recently used first, and back again.
+    """Evicts versions without traffic, the least recently used first, and loads them again on use.
 
     What a version takes is measured when it is loaded, as its process's growth and at least the
     size of its package: loads at the same time count each other's growth too.
     """
 
-    def __init__(self, shelf: PackageCache, budget: int, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, package_cache: PackageCache, budget: int, registry: CollectorRegistry
+    ) -> None:
         """`budget` in bytes."""
-        self._shelf = shelf
+        self._package_cache = package_cache
         self._budget = budget
-        self._held: dict[str, set[str]] = {}
-        self._coming: dict[str, asyncio.Task[None]] = {}
+        self._pinned: dict[str, set[str]] = {}
+        self._loading: dict[str, asyncio.Task[None]] = {}
         loaded = Gauge(
             "loopwright_loaded_bytes",
             "What the versions in memory took when they were loaded.",
@@ -34,51 +36,56 @@ class MemoryManager:
         loaded.set_function(lambda: self.loaded_bytes)
         self._evictions = Counter(
             "loopwright_evictions",
-            "Versions put out of memory because others needed the room.",
+            "Versions evicted from memory because others needed the room.",
             registry=registry,
         )
 
     @property
     def loaded_bytes(self) -> int:
         """What the versions in memory take."""
-        return sum(model.memory for model in self._shelf.loaded() if model.is_in_memory)
+        return sum(
+            model.memory for model in self._package_cache.loaded_models() if model.is_in_memory
+        )
 
-    def hold(self, model_id: str, digests: Collection[str]) -> None:
-        """Let these stay as well, for a route that is about to be served."""
-        self._held.setdefault(model_id, set()).update(digests)
+    def pin(self, model_id: str, digests: Collection[str]) -> None:
+        """Keep these in memory as well, for a route that is about to be served."""
+        self._pinned.setdefault(model_id, set()).update(digests)
 
-    def hold_only(self, model_id: str, digests: Collection[str]) -> None:
-        """Let these stay, and of the model's others what there is room for."""
-        self._held[model_id] = set(digests)
-        self.make_room()
-
-    async def bring(self, model: LoadedModel) -> None:
-        """Have it in memory, loaded once for all who wait; LoopwrightError says why it is not."""
-        if model.is_in_memory:
-            return
-        if (task := self._coming.get(model.digest)) is None:
-            task = self._coming[model.digest] = asyncio.create_task(self._load(model))
-            task.add_done_callback(lambda _: self._coming.pop(model.digest))
-        await asyncio.shield(task)
+    def pin_only(self, model_id: str, digests: Collection[str]) -> None:
+        """Keep only these of the model in memory, and of its others what there is room for."""
+        self._pinned[model_id] = set(digests)
+        self.evict()
 
     async def load(self, model: LoadedModel) -> None:
-        """Bring it, also where it was unloaded."""
+        """Have it in memory, loaded once for all who wait.
+
+        Raises the LoopwrightError that says why it cannot be loaded.
+        """
+        if model.is_in_memory:
+            return
+        if (task := self._loading.get(model.digest)) is None:
+            task = self._loading[model.digest] = asyncio.create_task(self._load(model))
+            task.add_done_callback(lambda _: self._loading.pop(model.digest))
+        await asyncio.shield(task)
+
+    async def load_on_request(self, model: LoadedModel) -> None:
+        """Load it, also where it was unloaded on request."""
         model.unloaded = False
-        await self.bring(model)
+        await self.load(model)
 
-    def unload(self, model: LoadedModel) -> None:
-        """Put it out until it is loaded."""
+    def unload_on_request(self, model: LoadedModel) -> None:
+        """Unload it until somebody asks to load it."""
         model.unloaded = True
-        model.put_out()
+        model.unload()
 
-    def make_room(self) -> None:
+    def evict(self) -> None:
         """Evict until what is loaded fits the budget, or nothing more may go."""
         excess = self.loaded_bytes - self._budget
         if excess <= 0:
             return
-        idle = [m for m in self._shelf.loaded() if self._may_go(m)]
+        idle = [m for m in self._package_cache.loaded_models() if self._may_be_evicted(m)]
         for model in sorted(idle, key=lambda m: m.used_at):
-            model.put_out()
+            model.unload()
             self._evictions.inc()
             log.info("version.evicted", digest=model.digest, bytes=model.memory)
             excess -= model.memory
@@ -86,15 +93,15 @@ class MemoryManager:
                 return
 
     async def _load(self, model: LoadedModel) -> None:
-        fresh = await self._shelf.fresh(model.digest)
-        model.take(fresh)
+        fresh = await self._package_cache.load_fresh(model.digest)
+        model.adopt_engine(fresh)
         model.used_at = time.monotonic()
         log.info("version.loaded", digest=model.digest, bytes=model.memory)
-        self.make_room()
+        self.evict()
 
-    def _may_go(self, model: LoadedModel) -> bool:
+    def _may_be_evicted(self, model: LoadedModel) -> bool:
         return model.is_in_memory and not model.callers and not self.has_traffic(model)
 
     def has_traffic(self, model: LoadedModel) -> bool:
         """Whether a route sends calls to it, or is about to."""
-        return any(model.digest in held for held in self._held.values())
+        return any(model.digest in pinned for pinned in self._pinned.values())

@@ -29,19 +29,19 @@ class PackageCache:
             shutil.rmtree(torn, ignore_errors=True)
 
     async def get(self, digest: str) -> LoadedModel:
-        """The warmed model; any LoopwrightError says why there is none."""
+        """The warmed model of a package; any LoopwrightError says why there is none."""
         if model := self._loaded.get(digest):
             return model
-        model = self._loaded[digest] = await self.fresh(digest)
+        model = self._loaded[digest] = await self.load_fresh(digest)
         return model
 
-    async def fresh(self, digest: str) -> LoadedModel:
+    async def load_fresh(self, digest: str) -> LoadedModel:
         """As `get`, opened and warmed anew."""
         directory = await self._package(digest)
         return await asyncio.to_thread(load, directory, digest, self._isolation)
 
-    def loaded(self) -> list[LoadedModel]:
-        """All that somebody holds."""
+    def loaded_models(self) -> list[LoadedModel]:
+        """The models that somebody still refers to."""
         return list(self._loaded.values())
 
     async def prune(self, keep: Collection[str]) -> None:

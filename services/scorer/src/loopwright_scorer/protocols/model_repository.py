@@ -16,18 +16,18 @@ class ModelRepository:
     """The repository is the routes: a model is there when a deployment brought it.
 
     What has no traffic can be unloaded, `bank@3`, and loaded again; with no version it is meant
-    as a whole. Without `residence` everything stays.
+    as a whole. Without `memory` everything stays.
     """
 
     def __init__(
         self,
         routes: Routes,
-        follower: RouteReconciler | None = None,
-        residence: MemoryManager | None = None,
+        reconciler: RouteReconciler | None = None,
+        memory: MemoryManager | None = None,
     ) -> None:
         self._routes = routes
-        self._follower = follower
-        self._residence = residence
+        self._reconciler = reconciler
+        self._memory = memory
 
     def index(self, *, only_ready: bool) -> list[dict[str, str]]:
         """Every version with its state, and why it is not ready."""
@@ -37,7 +37,7 @@ class ModelRepository:
             for version in sorted(route.versions)
         ]
         ready = [entry for entry in known if entry["state"] == _READY]
-        return ready if only_ready else known + self._unready()
+        return ready if only_ready else known + self._not_loaded()
 
     async def load(self, name: str, parameters: object = None) -> None:
         """Have it in memory; NotFoundError where no route has it.
@@ -48,21 +48,21 @@ class ModelRepository:
             raise InvalidError(
                 "parameters: what is loaded comes from the registry by a deployment; give none"
             )
-        for arm in self._meant(name):
-            if self._residence is not None:
-                await self._residence.load(arm.model)
+        for arm in self._arms_named(name):
+            if self._memory is not None:
+                await self._memory.load_on_request(arm.model)
 
     async def unload(self, name: str) -> None:
         """Put it out of memory until it is loaded; RefusedError where it has traffic."""
-        arms = self._meant(name)
-        if self._residence is None or any(self._residence.has_traffic(arm.model) for arm in arms):
+        arms = self._arms_named(name)
+        if self._memory is None or any(self._memory.has_traffic(arm.model) for arm in arms):
             raise RefusedError(
                 f"{name}: its route serves it; deploy another version or undo this one"
             )
         for arm in arms:
-            self._residence.unload(arm.model)
+            self._memory.unload_on_request(arm.model)
 
-    def _meant(self, name: str) -> list[ServedArm]:
+    def _arms_named(self, name: str) -> list[ServedArm]:
         """The version named by number or alias, or all of the model."""
         address = parse_address(name)
         route = self._routes.route(address.model)
@@ -70,8 +70,8 @@ class ModelRepository:
             return list(route.versions.values())
         return [route.known(address.alias)]
 
-    def _unready(self) -> list[dict[str, str]]:
-        reports = self._follower.report() if self._follower else []
+    def _not_loaded(self) -> list[dict[str, str]]:
+        reports = self._reconciler.served_routes() if self._reconciler else []
         return [
             {
                 "name": self._name(report.model_id),

@@ -18,18 +18,18 @@ _LARGEST_BATCH = 900_000
 
 @dataclass(slots=True)
 class RecordStream:
-    """One model's batches in this epoch; rows were `dropped`, of which the bus was `told`."""
+    """One model's batches in this epoch; the bus knows `reported` of its `dropped` rows."""
 
     model_id: str
     model: str
     sequence: int = 0
     dropped: int = 0
-    told: int = 0
+    reported: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SealedBatch:
-    """A batch with its identity, ready to send as often as it takes; it tells of `dropped` rows."""
+    """A batch with its identity, ready to send as often as it takes; it reports `dropped` rows."""
 
     record: Outgoing
     rows: int

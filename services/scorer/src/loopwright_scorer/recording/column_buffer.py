@@ -40,20 +40,20 @@ class ColumnBuffer:
         self.rows = 0
         self.size = 0
         """Bytes of the buffer that its calls take."""
-        if not self._takes(parts):
+        if not self._fits(parts):
             raise ShapeMismatchError
         self.columns = len(ENVELOPE) + sum(stack.width for stack in self._stacks)
-        self._put(calls, parts)
+        self._append(calls, parts)
 
-    def add(self, calls: Sequence[CallRecord]) -> bool:
+    def append(self, calls: Sequence[CallRecord]) -> bool:
         """False where their arrays are not of the types and shapes of those before.
 
         UnlikeError where they are not even among themselves.
         """
         parts = self._parts(calls)
-        if not self._takes(parts):
+        if not self._fits(parts):
             return False
-        self._put(calls, parts)
+        self._append(calls, parts)
         return True
 
     def table(self, digests: Digests) -> LoggedRows:
@@ -81,10 +81,10 @@ class ColumnBuffer:
         answers = self._outputs.parts(rows, joined(outputs)) if outputs else []
         return [*inputs, *((answer,) for answer in answers)]
 
-    def _takes(self, parts: Sequence[Sequence[np.ndarray]]) -> bool:
+    def _fits(self, parts: Sequence[Sequence[np.ndarray]]) -> bool:
         return all(map(ArrayStack.takes, self._stacks, parts))
 
-    def _put(self, calls: Sequence[CallRecord], parts: Sequence[Sequence[np.ndarray]]) -> None:
+    def _append(self, calls: Sequence[CallRecord], parts: Sequence[Sequence[np.ndarray]]) -> None:
         for stack, part in zip(self._stacks, parts, strict=True):
             stack.add(part)
         for name in self._inputs.large:
@@ -104,13 +104,13 @@ class ColumnBuffer:
         self.size += sum(call.size for call in calls)
 
     def _envelope(self, calls: np.ndarray, counts: np.ndarray) -> list[pa.Array]:
-        """`calls`: of each row the call, by its place."""
+        """`calls`: of each row the call, by its position."""
         starts = np.repeat(np.cumsum(counts) - counts, counts)
-        places = pa.array(np.arange(len(calls)) - starts).cast(pa.string())
+        positions = pa.array(np.arange(len(calls)) - starts).cast(pa.string())
         rows = pa.array(calls)
         ids = pa.array(self._ids, pa.string())
         return [
-            pc.binary_join_element_wise(ids.take(rows), places, "."),
+            pc.binary_join_element_wise(ids.take(rows), positions, "."),
             _per_call(self._request_ids, rows),
             pa.array(np.repeat(np.array(self._micros), counts)).cast(ENVELOPE.field("time").type),
             pa.repeat(pa.scalar(self.kind.version, pa.int32()), self.rows),
@@ -125,49 +125,49 @@ class ColumnBuffer:
 
 
 class ColumnBuffers:
-    """The pages of the next batches, and which of them still take calls."""
+    """The column buffers of the next batches, and which of them are still open."""
 
     def __init__(self) -> None:
-        self._pages: list[ColumnBuffer] = []
+        self._buffers: list[ColumnBuffer] = []
         self._open: dict[tuple[RecordedArm, bool], ColumnBuffer] = {}
 
-    def write(self, records: Sequence[CallRecord]) -> list[CallRecord]:
-        """Those that cannot be kept are returned: what an answer is made of may be anything."""
+    def append(self, records: Sequence[CallRecord]) -> list[CallRecord]:
+        """Copy the records; those that cannot be kept are returned, as answers may be anything."""
         lost: list[CallRecord] = []
         alike: dict[tuple[RecordedArm, bool], list[CallRecord]] = {}
         for record in records:
-            alike.setdefault(record.page, []).append(record)
+            alike.setdefault(record.buffer_key, []).append(record)
         for calls in alike.values():
             try:
-                self._put(calls)
+                self._append(calls)
             except Exception:  # noqa: BLE001 - they are not alike, or one of them cannot be kept
-                lost += [call for call in calls if not self._is_put_alone(call)]
+                lost += [call for call in calls if not self._is_appended_alone(call)]
         return lost
 
-    def take(self) -> list[ColumnBuffer]:
-        """All of them, of which none takes calls any more."""
-        pages, self._pages, self._open = self._pages, [], {}
-        return pages
+    def drain(self) -> list[ColumnBuffer]:
+        """All buffers, of which none is open any more."""
+        buffers, self._buffers, self._open = self._buffers, [], {}
+        return buffers
 
-    def _put(self, calls: Sequence[CallRecord]) -> None:
-        page = self._open.get(calls[0].page)
-        if page is None or not page.add(calls):
-            page = self._open[calls[0].page] = ColumnBuffer(calls)
-            self._pages.append(page)
+    def _append(self, calls: Sequence[CallRecord]) -> None:
+        buffer = self._open.get(calls[0].buffer_key)
+        if buffer is None or not buffer.append(calls):
+            buffer = self._open[calls[0].buffer_key] = ColumnBuffer(calls)
+            self._buffers.append(buffer)
 
-    def _is_put_alone(self, call: CallRecord) -> bool:
+    def _is_appended_alone(self, call: CallRecord) -> bool:
         try:
-            self._put([call])
+            self._append([call])
         except Exception as error:  # noqa: BLE001 - as above
             log.error("recorder.not-kept", model=call.kind.model, error=type(error).__name__)
             return False
         return True
 
 
-def tables(pages: Iterable[ColumnBuffer], digests: Digests) -> list[LoggedRows]:
-    """The pages' rows, those with the same columns together, in the order of their times."""
+def tables(buffers: Iterable[ColumnBuffer], digests: Digests) -> list[LoggedRows]:
+    """The buffers' rows, those with the same columns together, in the order of their times."""
     alike: list[list[LoggedRows]] = []
-    for rows in (page.table(digests) for page in pages):
+    for rows in (buffer.table(digests) for buffer in buffers):
         for others in alike:
             if rows.redacted == others[0].redacted and rows.table.schema == others[0].table.schema:
                 others.append(rows)

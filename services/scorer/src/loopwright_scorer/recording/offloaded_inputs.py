@@ -18,7 +18,7 @@ _SECONDS = 2.0
 
 
 class InputOffloader:
-    """Puts the large inputs of calls into the store, one `.npy` for each call and input."""
+    """Offloads the large inputs of calls to the store, one `.npy` for each call and input."""
 
     def __init__(self, store: ArtifactStore, registry: CollectorRegistry) -> None:
         self._store = store
@@ -31,8 +31,8 @@ class InputOffloader:
             f"loopwright_inference_arrays_{name}", f"Large inputs {what}.", registry=registry
         )
 
-    async def put(self, wanted: Sequence[LargeInput]) -> dict[tuple[str, str], str]:
-        """Digests by prediction id and input; those that could not be kept are left out."""
+    async def offload(self, wanted: Sequence[LargeInput]) -> dict[tuple[str, str], str]:
+        """Store the inputs; digests of those stored, by prediction id and input."""
         found: dict[tuple[str, str], str] = {}
         try:
             async with asyncio.timeout(_SECONDS):

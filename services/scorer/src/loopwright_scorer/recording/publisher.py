@@ -1,4 +1,4 @@
-"""Records to the bus in order; while it does not take them they wait on disk."""
+"""Publishes records to the bus in order; while it does not take them they wait on disk."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,30 +12,33 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_scorer.recording.spill import SpillDirectory
 
-_PATIENCE_SECONDS = 5.0
-_HURRY_SECONDS = 0.5
-_REST_SECONDS = 0.5
+_TIMEOUT_SECONDS = 5.0
+_STOPPING_SECONDS = 0.5
+_PAUSE_SECONDS = 0.5
 log = structlog.get_logger()
 
 
 class BatchPublisher:
-    """Nothing new overtakes what waits on disk; a record may arrive twice, with the same id."""
+    """Publishes sealed batches; nothing overtakes what waits on disk.
+
+    A record may arrive twice, with the same id.
+    """
 
     def __init__(self, bus: EventBus, spill: SpillDirectory, waiting: Gauge) -> None:
         self._bus = bus
         self._spill = spill
         self._waiting = waiting
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._spilled = asyncio.Event()
         self._spilled.set()  # an earlier process may have left something
-        self._away = False
-        self._patience = _PATIENCE_SECONDS
+        self._is_bus_down = False
+        self._timeout = _TIMEOUT_SECONDS
         self._publishing: asyncio.Timeout | None = None
 
     @property
     def is_clear(self) -> bool:
         """Whether the bus took the last record and none waits on disk."""
-        return not self._away and not self._spill
+        return not self._is_bus_down and not self._spill
 
     async def publish(self, records: Sequence[Outgoing]) -> bool:
         """Whether the bus has them now; if not, spill them."""
@@ -43,8 +46,8 @@ class BatchPublisher:
 
     async def spill(self, record: Outgoing) -> bool:
         """Keep it on disk until the bus takes it; False where there is no room."""
-        async with self._turn:
-            kept = await asyncio.to_thread(self._spill.put, record)
+        async with self._lock:
+            kept = await asyncio.to_thread(self._spill.append, record)
             self._waiting.set(len(self._spill))
         self._spilled.set()
         return kept
@@ -59,35 +62,35 @@ class BatchPublisher:
                     failpoint("scorer.resent")
                     await self._drop_oldest()
                 else:
-                    await asyncio.sleep(_REST_SECONDS)
+                    await asyncio.sleep(_PAUSE_SECONDS)
 
-    def hurry(self) -> None:
+    def shorten_timeout(self) -> None:
         """The process ends: from now on what does not leave at once is spilled."""
-        self._patience = _HURRY_SECONDS
+        self._timeout = _STOPPING_SECONDS
         if self._publishing is not None:
-            self._publishing.reschedule(asyncio.get_running_loop().time() + _HURRY_SECONDS)
+            self._publishing.reschedule(asyncio.get_running_loop().time() + _STOPPING_SECONDS)
 
     async def _oldest(self) -> Outgoing | None:
-        async with self._turn:
+        async with self._lock:
             record = await asyncio.to_thread(self._spill.oldest)
             self._waiting.set(len(self._spill))
         return record
 
     async def _drop_oldest(self) -> None:
-        async with self._turn:
+        async with self._lock:
             await asyncio.to_thread(self._spill.drop_oldest)
             self._waiting.set(len(self._spill))
 
     async def _publish(self, records: Sequence[Outgoing]) -> bool:
         try:
-            async with asyncio.timeout(self._patience) as self._publishing:
+            async with asyncio.timeout(self._timeout) as self._publishing:
                 await self._bus.publish(records)
         except (UnavailableError, TimeoutError) as error:
-            if not self._away:
-                log.warning("recorder.bus-away", error=str(error) or "no answer in time")
-            self._away = True
+            if not self._is_bus_down:
+                log.warning("recorder.bus-unavailable", error=str(error) or "no answer in time")
+            self._is_bus_down = True
             return False
         finally:
             self._publishing = None
-        self._away = False
+        self._is_bus_down = False
         return True

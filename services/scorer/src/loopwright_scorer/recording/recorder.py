@@ -1,8 +1,8 @@
 """Inference records on their way out: buffered, sealed into batches, published or spilled.
 
-An answer only appends a reference; the rows of some calls are then written to pages together.
-Every sealed batch has the next sequence number of its (replica, epoch, model) and keeps its event
-id, so a gap is a loss and a repeat is told as one.
+An answer only appends a reference; the rows of some calls are then copied into column buffers
+together. Every sealed batch has the next sequence number of its (replica, epoch, model) and keeps
+its event id, so a gap is a loss and a repeat is recognized as one.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ from loopwright_scorer.routing.canary_counters import ReplicaIdentity
 from loopwright_scorer.routing.record_policy import RecordedArm, is_kept
 
 log = structlog.get_logger()
-_AT_A_TIME = 32
+_CALLS_AT_A_TIME = 32
 """Calls that are written together: one by one, between answers, would take several times that."""
-_HERE_BYTES, _HERE_COLUMNS = 4 << 20, 256
+_INLINE_BYTES, _INLINE_COLUMNS = 4 << 20, 256
 """What is sealed between answers, within some 2 ms: a thread would ask for its turn a hundred
 times, which costs answers more (docs/decisions/0007)."""
 _ROW_BYTES = 100
@@ -39,7 +39,7 @@ _ROW_BYTES = 100
 
 
 class RecordingMetrics:
-    """What became of scored rows."""
+    """Counters of what became of scored rows."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.logged = self._rows(registry, "logged", "published at once")
@@ -58,37 +58,37 @@ class RecordingMetrics:
 
 
 class Recorder:
-    """Takes records without waiting; `run` sends them, `stop` sends the rest and the end marks.
+    """Keeps records without waiting; `run` sends them, `stop` sends the rest and the end marks.
 
     What does not leave then is spilled for the next process.
     """
 
     def __init__(
         self,
-        sender: BatchPublisher,
+        publisher: BatchPublisher,
         replica: ReplicaIdentity,
         metrics: RecordingMetrics,
-        large: InputOffloader,
+        offloader: InputOffloader,
         *,
         every: float,
         rows: int,
         budget: RecordBudget,
     ) -> None:
         """`every` in seconds."""
-        self._sender = sender
+        self._publisher = publisher
         self._replica = replica
         self._metrics = metrics
-        self._large = large
+        self._offloader = offloader
         self._every = every
         self._rows = rows
         self._budget = budget
         self._unwritten: list[CallRecord] = []
-        self._pages = ColumnBuffers()
+        self._buffers = ColumnBuffers()
         self._waiting_rows = 0
         self._left_out = 0
         self._streams: dict[str, RecordStream] = {}
         self._full = asyncio.Event()
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     def append(self, record: CallRecord) -> None:
         """Keep the record unless it is not sampled; what exceeds the budget is dropped."""
@@ -98,12 +98,12 @@ class Recorder:
             self._left_out += rows
             return
         record.size += rows * _ROW_BYTES
-        if not self._budget.take(record.size, record.micros):
+        if not self._budget.reserve(record.size, record.micros):
             self._drop(self._stream(record.kind), rows)
             return
         self._unwritten.append(record)
         self._waiting_rows += rows
-        if len(self._unwritten) >= _AT_A_TIME:
+        if len(self._unwritten) >= _CALLS_AT_A_TIME:
             self._write()
         if self._waiting_rows >= self._rows:
             self._full.set()
@@ -118,73 +118,75 @@ class Recorder:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send or spill everything taken so far, and tell of what was dropped."""
-        async with self._turn:
+        """Send or spill everything appended so far, and report what was dropped."""
+        async with self._lock:
             self._write()
-            self._budget.look(time.monotonic(), time.thread_time())
-            pages = self._pages.take()
+            self._budget.refill_when_idle(time.monotonic(), time.thread_time())
+            buffers = self._buffers.drain()
             self._waiting_rows = 0
             self._full.clear()
-            await self._send(await self._seal(pages))
-            self._budget.give_back(sum(page.size for page in pages))
+            await self._send(await self._seal(buffers))
+            self._budget.release(sum(buffer.size for buffer in buffers))
             self._metrics.left_out.inc(self._left_out)
             self._left_out = 0
-            if self._sender.is_clear:
-                untold = [s for s in self._streams.values() if s.dropped > s.told]
+            if self._publisher.is_clear:
+                unreported = [s for s in self._streams.values() if s.dropped > s.reported]
                 await self._send(
-                    [seal_batch(self._replica, stream, empty_rows()) for stream in untold]
+                    [seal_batch(self._replica, stream, empty_rows()) for stream in unreported]
                 )
 
     async def stop(self) -> None:
         """Send the rest and mark the end of every stream, within a few seconds."""
-        self._sender.hurry()
+        self._publisher.shorten_timeout()
         await self.flush()
-        async with self._turn:
+        async with self._lock:
             streams = self._streams.values()
             await self._send(
                 [seal_batch(self._replica, each, empty_rows(), last=True) for each in streams]
             )
 
     def _write(self) -> None:
-        """Put what was appended on pages."""
+        """Copy what was appended into column buffers."""
         records, self._unwritten = self._unwritten, []
-        for call in self._pages.write(records):
-            self._budget.give_back(call.size)
+        for call in self._buffers.append(records):
+            self._budget.release(call.size)
             self._drop(self._stream(call.kind), call.rows)
 
-    async def _seal(self, pages: Sequence[ColumnBuffer]) -> list[SealedBatch]:
+    async def _seal(self, buffers: Sequence[ColumnBuffer]) -> list[SealedBatch]:
         by_model: dict[str, list[ColumnBuffer]] = {}
-        for page in pages:
-            by_model.setdefault(page.kind.model_id, []).append(page)
+        for buffer in buffers:
+            by_model.setdefault(buffer.kind.model_id, []).append(buffer)
         sealed: list[SealedBatch] = []
         for own in by_model.values():
             await asyncio.sleep(0)  # answers go first
-            digests = await self._large.put([large for page in own for large in page.large])
+            digests = await self._offloader.offload(
+                [large for buffer in own for large in buffer.large]
+            )
             sealed += await self._batches(self._stream(own[0].kind), own, digests)
         failpoint("scorer.sealed")
         return sealed
 
     async def _batches(
-        self, stream: RecordStream, pages: Sequence[ColumnBuffer], digests: Digests
+        self, stream: RecordStream, buffers: Sequence[ColumnBuffer], digests: Digests
     ) -> list[SealedBatch]:
         """What cannot be sealed is dropped: records never end what they are records of."""
         try:
-            if _is_quick(pages):
-                sealed, lost = self._cut(stream, pages, digests)
+            if _is_small(buffers):
+                sealed, lost = self._cut(stream, buffers, digests)
             else:
-                sealed, lost = await asyncio.to_thread(self._cut, stream, pages, digests)
+                sealed, lost = await asyncio.to_thread(self._cut, stream, buffers, digests)
         except Exception as error:  # noqa: BLE001 - a column may hold what Arrow does not take
             log.error("recorder.not-sealed", model=stream.model, error=type(error).__name__)
-            sealed, lost = [], sum(page.rows for page in pages)
+            sealed, lost = [], sum(buffer.rows for buffer in buffers)
         self._drop(stream, lost)
         return sealed
 
     def _cut(
-        self, stream: RecordStream, pages: Sequence[ColumnBuffer], digests: Digests
+        self, stream: RecordStream, buffers: Sequence[ColumnBuffer], digests: Digests
     ) -> tuple[list[SealedBatch], int]:
         """Sealed batches, and how many rows are each too large for one."""
         sealed, lost = [], 0
-        for rows in tables(pages, digests):
+        for rows in tables(buffers, digests):
             for part in split_table(rows.table, self._rows):
                 if part.num_rows > 1 or fits_record(part):
                     sealed.append(
@@ -197,32 +199,32 @@ class Recorder:
     async def _send(self, sealed: Sequence[SealedBatch]) -> None:
         if not sealed:
             return
-        if await self._sender.publish([batch.record for batch in sealed]):
+        if await self._publisher.publish([batch.record for batch in sealed]):
             self._metrics.logged.inc(sum(batch.rows for batch in sealed))
-            self._tell(sealed)
+            self._mark_reported(sealed)
             return
         for batch in sealed:
-            if await self._sender.spill(batch.record):
+            if await self._publisher.spill(batch.record):
                 self._metrics.spilled.inc(batch.rows)
-                self._tell([batch])
+                self._mark_reported([batch])
             else:
                 self._drop(batch.stream, batch.rows)
 
     @staticmethod
-    def _tell(sealed: Sequence[SealedBatch]) -> None:
+    def _mark_reported(sealed: Sequence[SealedBatch]) -> None:
         for batch in sealed:
-            batch.stream.told = max(batch.stream.told, batch.dropped)
+            batch.stream.reported = max(batch.stream.reported, batch.dropped)
 
     def _drop(self, stream: RecordStream, rows: int) -> None:
         stream.dropped += rows
         self._metrics.dropped.inc(rows)
 
-    def _stream(self, kind: RecordedArm) -> RecordStream:
-        if (stream := self._streams.get(kind.model_id)) is None:
-            stream = self._streams[kind.model_id] = RecordStream(kind.model_id, kind.model)
+    def _stream(self, arm: RecordedArm) -> RecordStream:
+        if (stream := self._streams.get(arm.model_id)) is None:
+            stream = self._streams[arm.model_id] = RecordStream(arm.model_id, arm.model)
         return stream
 
 
-def _is_quick(pages: Sequence[ColumnBuffer]) -> bool:
-    columns = sum(page.columns for page in pages)
-    return columns <= _HERE_COLUMNS and sum(page.size for page in pages) <= _HERE_BYTES
+def _is_small(buffers: Sequence[ColumnBuffer]) -> bool:
+    columns = sum(buffer.columns for buffer in buffers)
+    return columns <= _INLINE_COLUMNS and sum(buffer.size for buffer in buffers) <= _INLINE_BYTES

@@ -1,4 +1,4 @@
-"""What is kept of calls until it is logged, and the tables that are logged."""
+"""Records of calls until they are logged, and the tables that are logged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.routing.record_policy import RecordedArm
 
 Digests = Mapping[tuple[str, str], str]
-"""Of large inputs, by prediction id and name of the input."""
+"""Digests of large inputs, by prediction id and name of the input."""
 
 
 @dataclass(slots=True)
@@ -33,8 +33,8 @@ class CallRecord:
         return self.scored.inputs.rows
 
     @property
-    def page(self) -> tuple[RecordedArm, bool]:
-        """Calls with the same one may be on a page: failed ones have no outputs."""
+    def buffer_key(self) -> tuple[RecordedArm, bool]:
+        """Calls with the same key share a column buffer: failed ones have no outputs."""
         return self.kind, self.scored.outputs is None
 
 

@@ -32,7 +32,7 @@ class SpillDirectory:
     def __len__(self) -> int:
         return len(self._files)
 
-    def put(self, record: Outgoing) -> bool:
+    def append(self, record: Outgoing) -> bool:
         """Keep a record for later; False when the limit or the disk does not allow it."""
         body = _packed(record)
         if self._size + len(body) > self._limit:
@@ -72,11 +72,11 @@ def _packed(record: Outgoing) -> bytes:
 
 
 def _unpacked(body: bytes) -> Outgoing:
-    head, separator, value = body.partition(b"\n")
+    line, separator, value = body.partition(b"\n")
     if not separator:
         raise ValueError("no head")
-    told = json.loads(head)
-    return Outgoing(told["topic"], told["key"], told["headers"], value)
+    head = json.loads(line)
+    return Outgoing(head["topic"], head["key"], head["headers"], value)
 
 
 def _write(path: Path, body: bytes) -> None:

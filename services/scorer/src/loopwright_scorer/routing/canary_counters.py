@@ -1,4 +1,4 @@
-"""What the deployer judges by: cumulative counters per route revision and version."""
+"""The counters that the deployer judges a canary by: cumulative per route revision and version."""
 
 import asyncio
 from bisect import bisect_left
@@ -34,7 +34,7 @@ def latency_bucket(seconds: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaIdentity:
-    """Who counts: a scorer process, and this run of it."""
+    """The identity of who counts: a scorer process, and this run of it."""
 
     name: str
     epoch: str
@@ -57,24 +57,24 @@ class ArmCounters:
     scores: list[int] = field(default_factory=lambda: [0] * _SCORE_BINS)
     tripped: str | None = None
 
-    def answered(self, seconds: float, rows: int, score: np.ndarray | None) -> None:
+    def count_answer(self, seconds: float, rows: int, score: np.ndarray | None) -> None:
         """`score` only where it lies in [0, 1]."""
-        self._called(seconds)
+        self._count_call(seconds)
         self.rows += rows
         if score is None:
             return
         if rows == 1:
             self.scores[min(int(score[0] * _SCORE_BINS), _SCORE_BINS - 1)] += 1
         else:
-            places = np.clip(score * _SCORE_BINS, 0, _SCORE_BINS - 1).astype(int)
-            counts = np.bincount(places, minlength=_SCORE_BINS).tolist()
+            bins = np.clip(score * _SCORE_BINS, 0, _SCORE_BINS - 1).astype(int)
+            counts = np.bincount(bins, minlength=_SCORE_BINS).tolist()
             self.scores = list(map(add, self.scores, counts))
 
-    def failed(self, seconds: float) -> None:
-        self._called(seconds)
+    def count_error(self, seconds: float) -> None:
+        self._count_call(seconds)
         self.errors += 1
 
-    def _called(self, seconds: float) -> None:
+    def _count_call(self, seconds: float) -> None:
         self.calls += 1
         self.latency[latency_bucket(seconds)] += 1
 
@@ -88,7 +88,7 @@ class CounterPublisher:
         self._changed: set[ArmCounters] = set()
         self._urgent = asyncio.Event()
 
-    def note(self, counters: ArmCounters, *, urgent: bool = False) -> None:
+    def mark_changed(self, counters: ArmCounters, *, urgent: bool = False) -> None:
         self._changed.add(counters)
         if urgent:
             self._urgent.set()
@@ -111,7 +111,7 @@ class CounterPublisher:
             await self._bus.publish([_record(counters, self._replica) for counters in changed])
         except UnavailableError as error:
             self._changed |= changed
-            log.warning("measurements.waiting", error=str(error))
+            log.warning("counters.not-published", error=str(error))
 
 
 def _record(counters: ArmCounters, replica: ReplicaIdentity) -> Outgoing:

@@ -20,13 +20,13 @@ class Heartbeat:
     """Publishes `replica-reported`; what cannot leave now is overtaken by the next report."""
 
     def __init__(
-        self, bus: EventBus, replica: ReplicaIdentity, follower: RouteReconciler, every: float
+        self, bus: EventBus, replica: ReplicaIdentity, reconciler: RouteReconciler, every: float
     ) -> None:
         """`every` in seconds."""
         self._bus = bus
         self._replica = replica
-        self._follower = follower
-        self._changed = follower.changed
+        self._reconciler = reconciler
+        self._changed = reconciler.changed
         self._every = every
 
     async def run(self) -> None:
@@ -39,7 +39,7 @@ class Heartbeat:
             except TimeoutError:
                 pass
 
-    async def leave(self) -> None:
+    async def deregister(self) -> None:
         """Take this replica off the table, so that nobody waits for its acknowledgement."""
         await self._publish(Outgoing(ReplicaReported.topic, self._replica.name, {}, b""))
 
@@ -49,7 +49,7 @@ class Heartbeat:
             epoch=self._replica.epoch,
             environment=self._replica.environment,
             at=clock.now(),
-            routes=self._follower.report(),
+            routes=self._reconciler.served_routes(),
         )
         return new_event(report, key=self._replica.name, subject=f"replicas/{self._replica.name}")
 
@@ -57,4 +57,4 @@ class Heartbeat:
         try:
             await self._bus.publish([record])
         except UnavailableError as error:
-            log.warning("replica.not-reported", error=str(error))
+            log.warning("heartbeat.failed", error=str(error))

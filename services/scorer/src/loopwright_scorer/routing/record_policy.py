@@ -1,4 +1,4 @@
-"""What is kept of calls: whose they are, which of them, and nothing that is redacted."""
+"""The record policy of a route: which calls are recorded, and what of them is redacted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _RANGE = float(1 << 32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedArm:
-    """What the recorded calls of an arm have in common under one revision of its route."""
+    """An arm whose calls are recorded: what its records have in common under one revision."""
 
     model_id: str
     model: str
@@ -27,7 +27,10 @@ class RecordedArm:
 
 
 def is_kept(policy: RecordPolicy, prediction_id: str) -> bool:
-    """The same for the answers of all arms to one call, since they share its UUID."""
+    """Whether the call is in the policy's sample.
+
+    The same for the answers of all arms to one call, since they share its UUID.
+    """
     share = policy.sample
     return share >= 1 or int(prediction_id[_RANDOM], 16) < share * _RANGE
 

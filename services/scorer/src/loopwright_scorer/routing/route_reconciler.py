@@ -1,4 +1,4 @@
-"""Following `routes-changed`: load, verify and warm every arm, and only then swap."""
+"""Reconciles the served routes with `routes-changed`: load, verify and warm, and only then swap."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,10 @@ _RETRY_SECONDS = 5.0
 
 @dataclass(slots=True)
 class LoadFailures:
-    """Why versions could not be loaded: of their own, or for as long as something is away."""
+    """Why versions could not be loaded, by version.
+
+    `problems` are their own, `waiting` what passes once something that is away is back.
+    """
 
     problems: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
@@ -32,63 +35,63 @@ class LoadFailures:
     def __bool__(self) -> bool:
         return bool(self.problems or self.waiting)
 
-    def add(self, version: int, error: LoopwrightError) -> None:
+    def record(self, version: int, error: LoopwrightError) -> None:
         passes = isinstance(error, UnavailableError)
         (self.waiting if passes else self.problems)[str(version)] = str(error)
 
 
-_NONE = LoadFailures()
+_NO_FAILURES = LoadFailures()
 
 
 class RouteReconciler:
-    """Brings `routes` in line with the table, and remembers it on disk for the next start."""
+    """Brings `routes` in line with the table, and persists it on disk for the next start."""
 
     def __init__(
         self,
         routes: Routes,
-        shelf: PackageCache,
-        residence: MemoryManager,
+        package_cache: PackageCache,
+        memory: MemoryManager,
         directory: Path,
         environment: str,
     ) -> None:
         self._routes = routes
-        self._shelf = shelf
-        self._residence = residence
+        self._package_cache = package_cache
+        self._memory = memory
         self._directory = directory
         self._prefix = f"{environment}/"
-        self._is_leaving = False
-        self._reasons: dict[str, LoadFailures] = {}
-        self._seen: set[str] = set()
-        self._wanted: dict[str, set[str]] = {}
-        self._patience = LoadBackoff()
-        self._under_way: dict[str, tuple[int, asyncio.Task[None]]] = {}
+        self._is_draining = False
+        self._failures: dict[str, LoadFailures] = {}
+        self._known: set[str] = set()
+        self._referenced: dict[str, set[str]] = {}
+        self._backoff = LoadBackoff()
+        self._applying: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self.changed = routes.changed
-        self.settled = asyncio.Event()
+        self.synced = asyncio.Event()
         """Set once there is something to serve, or the whole table has been read."""
         directory.mkdir(parents=True, exist_ok=True)
 
-    def leave(self) -> None:
+    def start_draining(self) -> None:
         """From now on the replica tells whoever asks to send no more calls."""
-        self._is_leaving = True
+        self._is_draining = True
 
-    async def unready(self) -> str | None:
+    async def not_ready_reason(self) -> str | None:
         """Why no calls should be sent here, yet or any more."""
-        if self._is_leaving:
+        if self._is_draining:
             return "the scorer is stopping"
-        return None if self.settled.is_set() else "the routes have not been read yet"
+        return None if self.synced.is_set() else "the routes have not been read yet"
 
-    def report(self) -> list[ServedRoute]:
+    def served_routes(self) -> list[ServedRoute]:
         """Per model the revision served, and why a newer one is not."""
         served = {route.model_id: route for route in self._routes.all()}
         return [
             ServedRoute(
                 model_id=model_id,
                 revision=served[model_id].revision if model_id in served else 0,
-                problems=self._reasons.get(model_id, _NONE).problems,
-                waiting=self._reasons.get(model_id, _NONE).waiting,
+                problems=self._failures.get(model_id, _NO_FAILURES).problems,
+                waiting=self._failures.get(model_id, _NO_FAILURES).waiting,
                 tripped=served[model_id].tripped() if model_id in served else {},
             )
-            for model_id in sorted(served.keys() | self._reasons.keys())
+            for model_id in sorted(served.keys() | self._failures.keys())
         ]
 
     async def restore(self) -> None:
@@ -99,9 +102,9 @@ class RouteReconciler:
             except LoopwrightError as error:
                 log.warning("route.not-restored", path=str(path), error=str(error))
         if self._routes.all():
-            self.settled.set()
+            self.synced.set()
 
-    async def follow(self, reader: TableReader[RoutesChanged]) -> None:
+    async def run(self, reader: TableReader[RoutesChanged]) -> None:
         """Until cancelled; what could not be loaded is tried again, sooner or later.
 
         Each model goes by itself: a package that takes minutes keeps no other waiting.
@@ -109,55 +112,55 @@ class RouteReconciler:
         await self.restore()
         async with asyncio.TaskGroup() as group:
             while True:
-                if await self._is_due(reader):
+                if await self._wait_until_due(reader):
                     reader.changed.clear()
-                    await self._take(reader.rows, group)
-                if reader.ready.is_set() and not self._under_way:
-                    self.settled.set()
-                    await self._tidy()
+                    await self._reconcile(reader.rows, group)
+                if reader.ready.is_set() and not self._applying:
+                    self.synced.set()
+                    await self._collect_garbage()
 
-    async def _is_due(self, reader: TableReader[RoutesChanged]) -> bool:
+    async def _wait_until_due(self, reader: TableReader[RoutesChanged]) -> bool:
         """Once a change has come or time has passed; False when all under way has ended."""
         changed = asyncio.ensure_future(reader.changed.wait())
-        tasks = [task for _, task in self._under_way.values()]
+        tasks = [task for _, task in self._applying.values()]
         await asyncio.wait(
             {changed, *tasks}, timeout=_RETRY_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
         is_due = changed.done() or not any(task.done() for task in tasks)
         changed.cancel()
-        self._under_way = {
-            model_id: each for model_id, each in self._under_way.items() if not each[1].done()
+        self._applying = {
+            model_id: each for model_id, each in self._applying.items() if not each[1].done()
         }
         return is_due
 
-    async def _take(
+    async def _reconcile(
         self, rows: Mapping[str, Event[RoutesChanged]], group: asyncio.TaskGroup
     ) -> None:
         """Begin to serve the table's rows of this environment, and no model whose row has gone."""
         ours = {key: row.data for key, row in rows.items() if key.startswith(self._prefix)}
-        for key in self._seen - ours.keys():
+        for key in self._known - ours.keys():
             await self._remove(key.removeprefix(self._prefix))
-        self._seen = set(ours)
+        self._known = set(ours)
         for data in ours.values():
-            self._begin(data, group)
+            self._start_applying(data, group)
 
-    def _begin(self, data: RoutesChanged, group: asyncio.TaskGroup) -> None:
+    def _start_applying(self, data: RoutesChanged, group: asyncio.TaskGroup) -> None:
         """A newer revision takes the place of one whose packages are still being loaded."""
-        revision, _ = self._under_way.get(data.model_id, (0, None))
+        revision, _ = self._applying.get(data.model_id, (0, None))
         if revision >= data.revision:
             return
-        self._stop(data.model_id)
-        self._under_way[data.model_id] = (data.revision, group.create_task(self.apply(data)))
+        self._cancel(data.model_id)
+        self._applying[data.model_id] = (data.revision, group.create_task(self.apply(data)))
 
-    def _stop(self, model_id: str) -> None:
-        _, task = self._under_way.pop(model_id, (0, None))
+    def _cancel(self, model_id: str) -> None:
+        _, task = self._applying.pop(model_id, (0, None))
         if task is not None:
             task.cancel()
 
-    async def _tidy(self) -> None:
-        wanted: set[str] = set().union(*self._wanted.values())
-        self._patience.forget(wanted)
-        await self._shelf.prune(wanted)
+    async def _collect_garbage(self) -> None:
+        referenced: set[str] = set().union(*self._referenced.values())
+        self._backoff.retain(referenced)
+        await self._package_cache.prune(referenced)
 
     async def apply(self, data: RoutesChanged) -> None:
         """Load, then swap; a route with a damaged arm is never served and says why."""
@@ -165,48 +168,48 @@ class RouteReconciler:
         if served and served.revision >= data.revision:
             return
         digests = {arm.digest for arm in (*data.arms, *data.kept)}
-        self._wanted.setdefault(data.model_id, set()).update(digests)
+        self._referenced.setdefault(data.model_id, set()).update(digests)
         live = {arm.digest for arm in data.arms}
-        self._residence.hold(data.model_id, live)
-        arms, reasons = await self._load(data, data.arms)
-        self._note(data.model_id, reasons)
-        if reasons:
+        self._memory.pin(data.model_id, live)
+        arms, failures = await self._load(data, data.arms)
+        self._record_failures(data.model_id, failures)
+        if failures:
             return
         kept, _ = await self._load(data, data.kept)
-        await self._remember(data)
+        await self._persist(data)
         failpoint("scorer.loaded")
         self._routes.install(assemble(data, {**kept, **arms}))
-        self._wanted[data.model_id] = digests
-        self._residence.hold_only(data.model_id, live)
+        self._referenced[data.model_id] = digests
+        self._memory.pin_only(data.model_id, live)
         log.info("route.served", model=data.model, revision=data.revision)
 
     async def _load(
         self, data: RoutesChanged, arms: Sequence[Arm]
     ) -> tuple[dict[int, LoadedModel], LoadFailures]:
-        loaded, reasons = {}, LoadFailures()
+        loaded, failures = {}, LoadFailures()
         for arm in arms:
-            if why := self._patience.refusal(arm.digest):
-                reasons.problems[str(arm.version)] = why
+            if why := self._backoff.refusal(arm.digest):
+                failures.problems[str(arm.version)] = why
                 continue
             try:
-                model = loaded[arm.version] = await self._shelf.get(arm.digest)
+                model = loaded[arm.version] = await self._package_cache.get(arm.digest)
                 if arm in data.arms:
-                    await self._residence.load(model)
-                self._residence.make_room()
+                    await self._memory.load_on_request(model)
+                self._memory.evict()
             except LoopwrightError as error:
-                self._patience.failed(arm.digest, error)
-                reasons.add(arm.version, error)
+                self._backoff.record_failure(arm.digest, error)
+                failures.record(arm.version, error)
                 log.warning(
                     "version.not-loaded", model=data.model, version=arm.version, why=str(error)
                 )
-        return loaded, reasons
+        return loaded, failures
 
-    def _note(self, model_id: str, reasons: LoadFailures) -> None:
-        if reasons != self._reasons.get(model_id, _NONE):
-            self._reasons[model_id] = reasons
+    def _record_failures(self, model_id: str, failures: LoadFailures) -> None:
+        if failures != self._failures.get(model_id, _NO_FAILURES):
+            self._failures[model_id] = failures
             self._routes.changed.set()
 
-    async def _remember(self, data: RoutesChanged) -> None:
+    async def _persist(self, data: RoutesChanged) -> None:
         """For a restart without the bus; a full disk keeps no route from being served."""
         path = self._path(data.model_id)
         temporary = path.with_suffix(f".{data.revision}")
@@ -214,14 +217,14 @@ class RouteReconciler:
             await asyncio.to_thread(temporary.write_bytes, data.to_bytes())
             await asyncio.to_thread(temporary.rename, path)
         except OSError as error:
-            log.warning("route.not-remembered", model=data.model, error=str(error))
+            log.warning("route.not-persisted", model=data.model, error=str(error))
 
     async def _remove(self, model_id: str) -> None:
-        self._stop(model_id)
+        self._cancel(model_id)
         self._routes.remove(model_id)
-        self._reasons.pop(model_id, None)
-        self._wanted.pop(model_id, None)
-        self._residence.hold_only(model_id, ())
+        self._failures.pop(model_id, None)
+        self._referenced.pop(model_id, None)
+        self._memory.pin_only(model_id, ())
         await asyncio.to_thread(self._path(model_id).unlink, missing_ok=True)
 
     def _path(self, model_id: str) -> Path:
