@@ -27,7 +27,7 @@ from loopwright_common.database.delivery_tables import inbox, outbox, positions
 from loopwright_common.database.dialect import upsert
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_common.ids import new_id
 from loopwright_common.observability.metrics import Metrics
@@ -72,7 +72,7 @@ class Bench:
             batch=100,
             sharing=sharing,
         )
-        relay = Relay(self.database, bus, Metrics())
+        relay = OutboxRelay(self.database, bus, Metrics())
         tasks = [asyncio.create_task(run()) for run in (relay.run, consumer.run)]
         try:
             yield

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import uvloop
 
-from loopwright_common.bus.sqlite.log import SqliteLog
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.cloudevents.codec import OutgoingRecord
 
 _BATCH = 700_000
 _PAUSE = 0.25
@@ -53,7 +53,9 @@ class Round:
     waits: Sequence[float]
 
 
-async def measure(log: SqliteLog, busy: Busy, seconds: float, record: Outgoing | None) -> Round:
+async def measure(
+    log: SqliteBus, busy: Busy, seconds: float, record: OutgoingRecord | None
+) -> Round:
     began, cpu, done = time.perf_counter(), time.process_time(), busy.done
     waits: list[float] = []
     while time.perf_counter() - began < seconds:
@@ -67,9 +69,9 @@ async def measure(log: SqliteLog, busy: Busy, seconds: float, record: Outgoing |
 
 
 async def run(rounds: int, seconds: float) -> None:
-    record = Outgoing("inference-logged", "key", {"ce_id": "1"}, os.urandom(_BATCH))
+    record = OutgoingRecord("inference-logged", "key", {"ce_id": "1"}, os.urandom(_BATCH))
     with tempfile.TemporaryDirectory() as directory:
-        log = await SqliteLog.open(Path(directory))
+        log = await SqliteBus.open(Path(directory))
         busy = Busy()
         work = asyncio.create_task(busy.work())
         pairs = [

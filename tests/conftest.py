@@ -15,8 +15,8 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import structlog  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-from loopwright_common.bus.sqlite.log import SqliteLog  # noqa: E402
-from loopwright_common.storage.filesystem import DirectoryStore  # noqa: E402
+from loopwright_common.bus.sqlite.log import SqliteBus  # noqa: E402
+from loopwright_common.storage.filesystem import FilesystemStore  # noqa: E402
 from tests.crash_shares import share_of  # noqa: E402
 from tests.engines import kafka_url, postgres_server, postgres_url  # noqa: E402
 from tests.holding import watching  # noqa: E402
@@ -77,12 +77,12 @@ async def watched(request: pytest.FixtureRequest) -> AsyncGenerator[None, None]:
 
 
 @pytest.fixture
-async def bus(tmp_path: Path, watched: None) -> AsyncGenerator[SqliteLog, None]:
-    log = await SqliteLog.open(tmp_path / "bus")
+async def bus(tmp_path: Path, watched: None) -> AsyncGenerator[SqliteBus, None]:
+    log = await SqliteBus.open(tmp_path / "bus")
     yield log
     await log.close()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> DirectoryStore:
-    return DirectoryStore(tmp_path / "artifacts")
+def store(tmp_path: Path) -> FilesystemStore:
+    return FilesystemStore(tmp_path / "artifacts")

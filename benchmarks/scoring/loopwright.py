@@ -55,11 +55,11 @@ async def _route(model: Model, directory: Path, url: str, *, recorded: bool) -> 
     from loopwright_common.deploy_policy import RecordPolicy
     from loopwright_common.events import Arm, RoutesChanged
     from loopwright_common.process.bus_factory import open_bus
-    from loopwright_common.storage.filesystem import DirectoryStore
+    from loopwright_common.storage.filesystem import FilesystemStore
     from loopwright_common.storage.package import store_package
     from loopwright_scorer.new_event import new_event
 
-    store = DirectoryStore(directory / "artifacts")
+    store = FilesystemStore(directory / "artifacts")
     digest = await store_package(store, model.serving)
     data = RoutesChanged(
         environment="production",

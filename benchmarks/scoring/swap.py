@@ -27,7 +27,7 @@ from benchmarks.scoring.running import Running, free_ports, running, scratch
 from benchmarks.scoring.servers import LOOPWRIGHT, SERVERS, Command
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.serving.spec import SPEC_FILE
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 
 _SERVICE = Path(__file__).parent / "services" / "swapping.py"
@@ -114,7 +114,7 @@ class Swapper:
         return asyncio.run(self._run(stop))
 
     async def _run(self, stop: threading.Event) -> int:
-        store = DirectoryStore(self._place / "artifacts")
+        store = FilesystemStore(self._place / "artifacts")
         digests = [await store_package(store, package) for package in self._packages]
         first = self._revision
         while not stop.is_set():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.events import CodeChanged
 from loopwright_common.process import runtime
@@ -37,7 +37,7 @@ def port() -> int:
 
 @asynccontextmanager
 async def registry(
-    bus: SqliteLog, database_url: str, tmp_path: Path, port: int
+    bus: SqliteBus, database_url: str, tmp_path: Path, port: int
 ) -> AsyncGenerator[None, None]:
     settings = RegistrySettings(
         database_url=database_url, artifacts_url=f"file://{tmp_path}/artifacts", port=port
@@ -80,14 +80,14 @@ async def complaint(process: Process) -> str:
     return (await process.stderr.readline()).decode().strip()
 
 
-async def say(bus: SqliteLog, *commits: str) -> None:
+async def say(bus: SqliteBus, *commits: str) -> None:
     for commit in commits:
         data = CodeChanged(repository="bank", ref="refs/heads/main", commit=commit, author="a@x")
         await bus.publish([encode(happened(data, f"event-{commit}", 0, "repositories/bank"))])
 
 
 async def test_each_event_is_a_line_and_none_is_lost_or_repeated_over_a_restart(
-    bus: SqliteLog, database_url: str, tmp_path: Path, port: int
+    bus: SqliteBus, database_url: str, tmp_path: Path, port: int
 ) -> None:
     async with tail(port, "--after", "0") as following:
         away = await complaint(following)
@@ -108,7 +108,7 @@ async def test_each_event_is_a_line_and_none_is_lost_or_repeated_over_a_restart(
 
 
 async def test_as_json_each_line_is_the_event_and_only_those_asked_for_come(
-    bus: SqliteLog, database_url: str, tmp_path: Path, port: int
+    bus: SqliteBus, database_url: str, tmp_path: Path, port: int
 ) -> None:
     async with registry(bus, database_url, tmp_path, port):
         await say(bus, "c1")
@@ -122,7 +122,7 @@ async def test_as_json_each_line_is_the_event_and_only_those_asked_for_come(
 
 @pytest.mark.parametrize("options", [("--type", "nonsense"), ("--after", "99")])
 async def test_what_the_registry_refuses_ends_with_its_reason(
-    bus: SqliteLog, database_url: str, tmp_path: Path, port: int, options: tuple[str, ...]
+    bus: SqliteBus, database_url: str, tmp_path: Path, port: int, options: tuple[str, ...]
 ) -> None:
     async with registry(bus, database_url, tmp_path, port):
         url = {"LOOPWRIGHT_URL_REGISTRY": f"http://127.0.0.1:{port}"}

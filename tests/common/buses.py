@@ -12,7 +12,7 @@ from loopwright_common.bus.interface import (
     TopicPartition,
     from_start,
 )
-from loopwright_common.cloudevents.codec import Outgoing, Record
+from loopwright_common.cloudevents.codec import OutgoingRecord, Record
 from loopwright_common.errors import UnavailableError
 from loopwright_common.process.bus_factory import open_bus
 
@@ -32,11 +32,11 @@ class BusPlace:
         return await open_bus(self.url, self.prefix)
 
 
-def record(key: str, value: bytes, topic: str = TOPIC) -> Outgoing:
-    return Outgoing(topic, key, {"ce_id": key}, value)
+def record(key: str, value: bytes, topic: str = TOPIC) -> OutgoingRecord:
+    return OutgoingRecord(topic, key, {"ce_id": key}, value)
 
 
-def numbered(count: int, keys: int = 5, first: int = 0) -> list[Outgoing]:
+def numbered(count: int, keys: int = 5, first: int = 0) -> list[OutgoingRecord]:
     return [record(f"key-{n % keys}", str(n).encode()) for n in range(first, first + count)]
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 
 from loopwright_common.bus.interface import EventBus, Subscription
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery_api.dead_letters import delivery_router
+from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import CodeChanged, Event
 from loopwright_common.observability.metrics import Metrics
@@ -40,7 +40,7 @@ class Person:
 @asynccontextmanager
 async def person_at(database: Database, *consumers: Consumer) -> AsyncGenerator[Person, None]:
     app = create_app("probe", Metrics(), delivery_readiness(database, consumers))
-    app.include_router(delivery_router(database, consumers))
+    app.include_router(create_delivery_router(database, consumers))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         yield Person(http)
@@ -66,8 +66,8 @@ async def look(consumer: Consumer, subscription: Subscription) -> None:
     await consumer._is_stuck(subscription.assigned())
 
 
-def junk(number: int) -> Outgoing:
-    return Outgoing("code-changed", f"junk-{number}", {}, b"\xffjunk")
+def junk(number: int) -> OutgoingRecord:
+    return OutgoingRecord("code-changed", f"junk-{number}", {}, b"\xffjunk")
 
 
 class Faulty:

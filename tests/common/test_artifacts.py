@@ -9,7 +9,7 @@ import pytest
 
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError, UnavailableError
 from loopwright_common.storage.artifact_store import ArtifactStore, digest_of, open_store
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import (
     PackageFile,
     fetch_package,
@@ -45,7 +45,7 @@ class Place:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "directory":
         directory = tmp_path / "artifacts"
-        return Place(DirectoryStore(directory), directory, None)
+        return Place(FilesystemStore(directory), directory, None)
     server: S3Server = request.getfixturevalue("s3_server")
     return Place(open_store(f"s3://{BUCKET}/prefix"), tmp_path, server)
 
@@ -121,7 +121,7 @@ async def test_what_killed_uploads_left_is_swept_after_a_day(tmp_path: Path) -> 
         (incoming / name).write_bytes(b"half")
     os.utime(incoming / "old", (0, 0))
 
-    DirectoryStore(tmp_path / "artifacts")
+    FilesystemStore(tmp_path / "artifacts")
 
     assert [path.name for path in incoming.iterdir()] == ["new"]
 

@@ -8,7 +8,7 @@ import pytest
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus, Positions, TopicPartition, from_start
 from loopwright_common.bus.topics import partition_of, topic_of
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.errors import InvalidError, TooLargeError
 from tests.common.buses import (
     TABLE,
@@ -56,7 +56,7 @@ async def test_a_key_lies_in_the_same_partition_on_every_bus(any_bus: EventBus) 
 async def test_a_record_arrives_as_it_was_sent(any_bus: EventBus) -> None:
     headers = {"ce_id": "1", "ce_subject": "models/größe", "empty": ""}
     before = clock.now() - timedelta(milliseconds=1)
-    await any_bus.publish([Outgoing(TOPIC, "schlüssel", headers, bytes(range(256)))])
+    await any_bus.publish([OutgoingRecord(TOPIC, "schlüssel", headers, bytes(range(256)))])
 
     (found,) = await read_everything(any_bus)
 

@@ -18,7 +18,7 @@ from loopwright_common.storage.captured_dataset import (
     materialise,
     table_to_bytes,
 )
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def scored(*ids: str, **columns: Sequence[object]) -> pa.Table:
 
 
 async def pin(
-    store: DirectoryStore, tables: list[pa.Table], labels: list[bytes], rows: int | None = None
+    store: FilesystemStore, tables: list[pa.Table], labels: list[bytes], rows: int | None = None
 ) -> str:
     """Keep the files and their manifest; returns its digest."""
     files = []
@@ -62,12 +62,12 @@ def at(second: int) -> datetime:
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> DirectoryStore:
-    return DirectoryStore(tmp_path / "artifacts")
+def artifacts(tmp_path: Path) -> FilesystemStore:
+    return FilesystemStore(tmp_path / "artifacts")
 
 
 async def test_without_a_digest_the_table_is_empty_with_its_columns(
-    artifacts: DirectoryStore, tmp_path: Path
+    artifacts: FilesystemStore, tmp_path: Path
 ) -> None:
     assert await materialise(artifacts, None, tmp_path) == 0
 
@@ -77,7 +77,7 @@ async def test_without_a_digest_the_table_is_empty_with_its_columns(
 
 
 async def test_rows_come_in_time_order_whatever_the_order_of_files(
-    artifacts: DirectoryStore, tmp_path: Path
+    artifacts: FilesystemStore, tmp_path: Path
 ) -> None:
     digest = await pin(artifacts, [scored("p5.0", "p9.0"), scored("p1.0", "p7.0")], [])
 
@@ -88,7 +88,7 @@ async def test_rows_come_in_time_order_whatever_the_order_of_files(
 
 
 async def test_the_latest_label_of_an_id_wins_whatever_the_order_of_files(
-    artifacts: DirectoryStore, tmp_path: Path
+    artifacts: FilesystemStore, tmp_path: Path
 ) -> None:
     late = labels_to_bytes(["p1.0"], "prediction", ["yes"], at(9))
     early = labels_to_bytes(["p1.0", "p2.0"], "prediction", ["no", "no"], at(1))
@@ -102,7 +102,7 @@ async def test_the_latest_label_of_an_id_wins_whatever_the_order_of_files(
 
 
 async def test_a_label_by_request_id_reaches_its_row(
-    artifacts: DirectoryStore, tmp_path: Path
+    artifacts: FilesystemStore, tmp_path: Path
 ) -> None:
     digest = await pin(
         artifacts,
@@ -130,7 +130,7 @@ async def test_a_label_by_request_id_reaches_its_row(
     ],
 )
 async def test_labels_keep_their_type_where_they_agree_on_one(
-    artifacts: DirectoryStore, tmp_path: Path, given: list[object], expected: list[object]
+    artifacts: FilesystemStore, tmp_path: Path, given: list[object], expected: list[object]
 ) -> None:
     said = labels_to_bytes(["p1.0", "p2.0"], "prediction", given, at(1))  # type: ignore[arg-type]
     digest = await pin(artifacts, [scored("p1.0", "p2.0")], [said])
@@ -141,7 +141,7 @@ async def test_labels_keep_their_type_where_they_agree_on_one(
 
 
 async def test_files_of_versions_with_other_inputs_share_one_table(
-    artifacts: DirectoryStore, tmp_path: Path
+    artifacts: FilesystemStore, tmp_path: Path
 ) -> None:
     old = scored("p1.0", **{"input.age": [30]})
     columns: dict[str, Sequence[object]] = {"input.age": [31.5], "input.job": ["clerk"]}
@@ -156,7 +156,7 @@ async def test_files_of_versions_with_other_inputs_share_one_table(
 
 
 async def test_a_manifest_that_promises_other_rows_is_refused_and_nothing_is_written(
-    artifacts: DirectoryStore, tmp_path: Path
+    artifacts: FilesystemStore, tmp_path: Path
 ) -> None:
     digest = await pin(artifacts, [scored("p1.0")], [], rows=2)
 
@@ -167,14 +167,14 @@ async def test_a_manifest_that_promises_other_rows_is_refused_and_nothing_is_wri
 
 
 async def test_an_artifact_that_is_no_manifest_is_refused(
-    artifacts: DirectoryStore, tmp_path: Path
+    artifacts: FilesystemStore, tmp_path: Path
 ) -> None:
     blob = await artifacts.put(b"{}")
     with pytest.raises(CorruptError, match="not a captured manifest"):
         await materialise(artifacts, blob.digest, tmp_path)
 
 
-async def test_a_missing_file_is_named(artifacts: DirectoryStore, tmp_path: Path) -> None:
+async def test_a_missing_file_is_named(artifacts: FilesystemStore, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no artifact sha256:0000"):
         await materialise(artifacts, "sha256:" + "0" * 64, tmp_path)
 

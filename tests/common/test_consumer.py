@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, outbox, parked
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.consumer import Consumer, Handlers, Patience, Prepared
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.inbox import BoundTwoPhaseHandler, Handlers
+from loopwright_common.delivery.retry_policy import RetryPolicy
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import CodeChanged, Event
 from loopwright_common.observability.metrics import Metrics
@@ -30,7 +32,7 @@ STRANGE = {
 }
 
 
-def code_changed(key: str, number: int, event_id: str | None = None) -> Outgoing:
+def code_changed(key: str, number: int, event_id: str | None = None) -> OutgoingRecord:
     data = CodeChanged(repository=key, ref="refs/heads/main", commit=str(number))
     identity = event_id or f"{key}-{number}"
     return codec.encode(
@@ -62,7 +64,7 @@ async def rows(database: Database, table: sa.Table) -> Sequence[sa.Row[tuple[obj
         return (await connection.execute(sa.select(table))).all()
 
 
-async def test_a_redelivered_event_has_one_effect(database: Database, bus: SqliteLog) -> None:
+async def test_a_redelivered_event_has_one_effect(database: Database, bus: SqliteBus) -> None:
     await bus.publish([code_changed("a", 1), code_changed("a", 1)])
 
     await handle_all(service.consumer(database, bus), bus)
@@ -71,20 +73,22 @@ async def test_a_redelivered_event_has_one_effect(database: Database, bus: Sqlit
 
 
 async def test_effects_emitted_events_and_position_commit_together(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     await bus.publish([code_changed("a", 1)])
     await handle_all(service.consumer(database, bus), bus)
 
     emitted = await rows(database, outbox)
     assert [row.aggregatetype for row in emitted] == ["retrain-requested"]
-    cause = codec.decode(Outgoing("retrain-requested", "a", emitted[0].headers, emitted[0].payload))
+    cause = codec.decode(
+        OutgoingRecord("retrain-requested", "a", emitted[0].headers, emitted[0].payload)
+    )
     assert cause.causes == ("a-1",)
     assert cause.chain_id == "a-1"
 
 
 async def test_a_restarted_consumer_goes_on_where_it_stopped(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     await bus.publish([code_changed("a", 1)])
     await handle_all(service.consumer(database, bus), bus)
@@ -96,7 +100,7 @@ async def test_a_restarted_consumer_goes_on_where_it_stopped(
 
 
 async def test_only_the_failing_key_waits_and_keeps_its_order(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     faults = [True, True]
 
@@ -121,7 +125,7 @@ async def test_only_the_failing_key_waits_and_keeps_its_order(
 
 
 async def test_a_record_that_keeps_failing_goes_to_the_dead_letters_with_its_reason(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     async def always_failing(event: Event[CodeChanged], uow: UnitOfWork) -> None:
         raise ValueError("no such luck")
@@ -145,9 +149,9 @@ async def test_a_record_that_keeps_failing_goes_to_the_dead_letters_with_its_rea
     ],
 )  # fmt: skip
 async def test_bytes_that_are_no_event_are_buried_and_the_partition_continues(
-    database: Database, bus: SqliteLog, headers: dict[str, str], value: bytes, reason: str
+    database: Database, bus: SqliteBus, headers: dict[str, str], value: bytes, reason: str
 ) -> None:
-    await bus.publish([Outgoing("code-changed", "a", headers, value), code_changed("a", 2)])
+    await bus.publish([OutgoingRecord("code-changed", "a", headers, value), code_changed("a", 2)])
 
     await handle_all(service.consumer(database, bus), bus)
 
@@ -157,10 +161,10 @@ async def test_bytes_that_are_no_event_are_buried_and_the_partition_continues(
 
 
 async def test_an_event_that_breaks_its_schema_names_the_field(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     good = code_changed("a", 1)
-    await bus.publish([Outgoing(good.topic, good.key, good.headers, b'{"repository": "a"}')])
+    await bus.publish([OutgoingRecord(good.topic, good.key, good.headers, b'{"repository": "a"}')])
 
     await handle_all(service.consumer(database, bus), bus)
 
@@ -169,10 +173,10 @@ async def test_an_event_that_breaks_its_schema_names_the_field(
 
 
 async def test_a_consumer_stops_rather_than_empty_the_topic(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
-    await bus.publish([Outgoing("code-changed", str(n), {}, b"junk") for n in range(10)])
-    impatient = Patience(delays=(0.01,), poison_limit=3)
+    await bus.publish([OutgoingRecord("code-changed", str(n), {}, b"junk") for n in range(10)])
+    impatient = RetryPolicy(delays=(0.01,), poison_limit=3)
     consumer = Consumer(
         "probe.worker", HANDLERS, database, bus, Metrics(), batch=1, patience=impatient
     )
@@ -184,7 +188,7 @@ async def test_a_consumer_stops_rather_than_empty_the_topic(
     assert len(await rows(database, dead_letters)) == 3
 
 
-async def test_two_members_of_a_group_share_the_work(database: Database, bus: SqliteLog) -> None:
+async def test_two_members_of_a_group_share_the_work(database: Database, bus: SqliteBus) -> None:
     first, second = service.consumer(database, bus), service.consumer(database, bus)
     one = await bus.subscribe("g", ["code-changed"], first._load_positions)
     two = await bus.subscribe("g", ["code-changed"], second._load_positions)
@@ -201,7 +205,7 @@ async def test_two_members_of_a_group_share_the_work(database: Database, bus: Sq
 
 
 async def test_a_prepared_handler_works_outside_the_transaction(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     async def prepare(event: Event[CodeChanged]) -> int:
         return len(await effects(database)) + int(event.data.commit)
@@ -210,7 +214,9 @@ async def test_a_prepared_handler_works_outside_the_transaction(
         await uow.connection.execute(sa.insert(service.EFFECTS).values(key=event.key, number=value))
 
     await bus.publish([code_changed("a", 41)])
-    await handle_all(service.consumer(database, bus, {CodeChanged: Prepared(prepare, apply)}), bus)
+    await handle_all(
+        service.consumer(database, bus, {CodeChanged: BoundTwoPhaseHandler(prepare, apply)}), bus
+    )
 
     assert await effects(database) == [Effect("a", 41)]
 
@@ -235,7 +241,7 @@ async def effects_after(
 
     with tempfile.TemporaryDirectory() as place:
         database = await service.open_database(f"sqlite:///{place}")
-        bus = await SqliteLog.open(Path(place))
+        bus = await SqliteBus.open(Path(place))
         await bus.publish([code_changed(key, number) for key, number in deliveries])
         consumer = Consumer(
             "probe.worker", HANDLERS, database, bus, Metrics(), batch=batch, sharing=sharing
@@ -250,7 +256,7 @@ async def effects_after(
 
 
 async def test_what_a_handler_logs_names_its_event_and_chain(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     seen: list[dict[str, object]] = []
 

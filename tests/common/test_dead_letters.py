@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, outbox
 from loopwright_common.delivery.consumer import Consumer
@@ -16,7 +16,7 @@ from tests.common.probe.service import Effect, effects
 from tests.common.test_consumer import code_changed, handle_all, rows
 
 
-def failing(database: Database, bus: SqliteLog) -> tuple[Consumer, Faulty]:
+def failing(database: Database, bus: SqliteBus) -> tuple[Consumer, Faulty]:
     """A consumer whose handler raises ValueError for key `bad`."""
     faulty = Faulty(ValueError("no such luck"))
     faulty.down = {"bad"}
@@ -29,7 +29,7 @@ async def only_letter(person: Person) -> str:
 
 
 async def test_the_list_goes_on_where_it_stopped_whatever_dies_meanwhile(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     await bus.publish([junk(number) for number in range(5)])
     consumer = service.consumer(database, bus)
@@ -49,7 +49,7 @@ async def test_the_list_goes_on_where_it_stopped_whatever_dies_meanwhile(
 
 
 async def test_a_dead_letter_shows_its_record_and_what_happened_to_it(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer, _ = failing(database, bus)
     good = code_changed("bad", 1)
@@ -71,7 +71,7 @@ async def test_a_dead_letter_shows_its_record_and_what_happened_to_it(
 
 
 async def test_a_replayed_event_has_its_effect_once_and_keeps_its_id(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer, faulty = failing(database, bus)
     await bus.publish([code_changed("bad", 1), code_changed("good", 2)])
@@ -94,7 +94,7 @@ async def test_a_replayed_event_has_its_effect_once_and_keeps_its_id(
 
 
 async def test_what_fails_again_after_its_replay_is_dead_again_and_no_poison(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer, _ = failing(database, bus)
     consumer._outcomes._poison_limit = 2
@@ -114,7 +114,7 @@ async def test_what_fails_again_after_its_replay_is_dead_again_and_no_poison(
 
 
 async def test_all_of_a_consumer_and_topic_are_replayed_in_their_order(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer, faulty = failing(database, bus)
     await bus.publish([code_changed("bad", number) for number in range(4)])
@@ -133,7 +133,7 @@ async def test_all_of_a_consumer_and_topic_are_replayed_in_their_order(
 
 
 async def test_a_discarded_letter_stays_in_the_history_with_who_and_why(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer = service.consumer(database, bus)
     await bus.publish([junk(1)])
@@ -163,8 +163,8 @@ def reason_for(path: str) -> dict[str, str]:
     return {"reason": "gone"} if path.endswith("discard") else {}
 
 
-async def test_the_letter_on_the_bus_tells_its_origin(database: Database, bus: SqliteLog) -> None:
-    await bus.publish([Outgoing("code-changed", "a", {"ce_id": "1"}, b"junk")])
+async def test_the_letter_on_the_bus_tells_its_origin(database: Database, bus: SqliteBus) -> None:
+    await bus.publish([OutgoingRecord("code-changed", "a", {"ce_id": "1"}, b"junk")])
     await handle_all(service.consumer(database, bus), bus)
 
     (kept,) = await rows(database, dead_letters)

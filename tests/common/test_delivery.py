@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import inbox, outbox
-from loopwright_common.delivery.outbox_relay import Relay
-from loopwright_common.delivery_api.dead_letters import delivery_router
+from loopwright_common.delivery.outbox_relay import OutboxRelay
+from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.errors import TooLargeError, UnavailableError
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.runtime import delivery_readiness
@@ -24,7 +24,7 @@ from tests.common.test_consumer import code_changed, handle_all, rows
 def client_of(database: Database, bus: EventBus) -> httpx.AsyncClient:
     consumers = [service.consumer(database, bus)]
     app = create_app("probe", Metrics(), delivery_readiness(database, consumers))
-    app.include_router(delivery_router(database, consumers))
+    app.include_router(create_delivery_router(database, consumers))
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
@@ -38,7 +38,7 @@ async def test_an_event_too_large_for_its_topic_is_refused_before_it_commits(
 
 
 async def test_a_relay_that_falls_behind_makes_its_service_unready(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     await service.tell(database, "a", 1)
     async with client_of(database, bus) as client:
@@ -47,7 +47,7 @@ async def test_a_relay_that_falls_behind_makes_its_service_unready(
             long_ago = clock.now() - timedelta(minutes=1)
             await uow.connection.execute(sa.update(outbox).values(created_at=long_ago))
         unready = await client.get("/readyz")
-        await Relay(database, bus, Metrics()).publish_some()
+        await OutboxRelay(database, bus, Metrics()).publish_some()
         ready = await client.get("/readyz")
 
     assert unready.status_code == 503
@@ -56,11 +56,11 @@ async def test_a_relay_that_falls_behind_makes_its_service_unready(
 
 
 async def test_the_relay_forgets_what_was_published_and_claimed_long_ago(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     await bus.publish([code_changed("a", 1)])
     await handle_all(service.consumer(database, bus), bus)
-    relay = Relay(database, bus, Metrics())
+    relay = OutboxRelay(database, bus, Metrics())
     await relay.publish_some()
     async with database.unit_of_work() as uow:
         ages = clock.now() - timedelta(days=400)
@@ -74,11 +74,11 @@ async def test_the_relay_forgets_what_was_published_and_claimed_long_ago(
 
 
 async def test_a_bus_that_is_away_leaves_events_for_later(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     await service.tell(database, "a", 1)
     await bus.work(lambda log: log.exec_driver_sql("ALTER TABLE log RENAME TO away"))
-    relay = Relay(database, bus, Metrics())
+    relay = OutboxRelay(database, bus, Metrics())
     with pytest.raises(UnavailableError, match="no such table"):
         await relay.publish_some()
 

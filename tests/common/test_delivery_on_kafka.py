@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, inbox, outbox, parked
-from loopwright_common.delivery.consumer import Consumer, Handlers
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.inbox import Handlers
 from loopwright_common.events import CodeChanged
 from loopwright_common.observability.metrics import Metrics
 from tests.common.buses import GROUP, BusPlace

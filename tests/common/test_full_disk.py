@@ -11,10 +11,10 @@ import sqlalchemy as sa
 import structlog
 from structlog.testing import capture_logs
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, outbox, parked
-from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.errors import UnavailableError
 from loopwright_common.observability.logs import Unfailing
 from loopwright_common.observability.metrics import Metrics
@@ -84,7 +84,7 @@ async def test_a_database_at_its_limit_changes_nothing(database: Database) -> No
 
 @on_sqlite
 async def test_a_consumer_waits_for_space_and_then_handles_each_event_once(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     await bus.publish([code_changed("a", 1), code_changed("a", 2)])
     consumer = asyncio.create_task(service.consumer(database, bus).run())
@@ -103,9 +103,9 @@ async def test_a_consumer_waits_for_space_and_then_handles_each_event_once(
 
 
 async def test_a_full_event_log_leaves_events_in_the_outbox(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
-    relay = Relay(database, bus, Metrics())
+    relay = OutboxRelay(database, bus, Metrics())
     await service.tell(database, "a", 1)
     with full_disk(), pytest.raises(UnavailableError, match="event log"):
         await relay.publish_some()

@@ -6,12 +6,13 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from loopwright_common import clock
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import inbox, outbox, parked
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.consumer import Consumer, Patience
-from loopwright_common.delivery.partition_ownership import DisplacedError
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.partition_ownership import FencedError
+from loopwright_common.delivery.retry_policy import RetryPolicy
 from loopwright_common.events import CodeChanged
 from loopwright_common.observability.metrics import Metrics
 from tests.common.delivering import Faulty, catch_up, joined, look, person_at
@@ -26,7 +27,7 @@ async def forget_effects(uow: UnitOfWork) -> None:
     await uow.connection.execute(sa.delete(EFFECTS))
 
 
-def rebuildable(database: Database, bus: SqliteLog) -> Consumer:
+def rebuildable(database: Database, bus: SqliteBus) -> Consumer:
     return Consumer("probe.worker", service.HANDLERS, database, bus, Metrics(),
                     reset=forget_effects)  # fmt: skip
 
@@ -39,7 +40,7 @@ async def lose_one(database: Database) -> None:
         await uow.connection.execute(sa.delete(outbox))
 
 
-async def test_a_reread_fills_holes_and_repeats_nothing(database: Database, bus: SqliteLog) -> None:
+async def test_a_reread_fills_holes_and_repeats_nothing(database: Database, bus: SqliteBus) -> None:
     consumer = service.consumer(database, bus)
     await bus.publish([code_changed("a", number) for number in range(4)])
     async with joined(consumer, bus) as member, person_at(database, consumer) as person:
@@ -56,7 +57,7 @@ async def test_a_reread_fills_holes_and_repeats_nothing(database: Database, bus:
 
 
 async def test_a_reread_begins_at_a_time_or_an_offset_and_never_ahead(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer = service.consumer(database, bus)
     await bus.publish([code_changed("a", 0), code_changed("a", 1)])
@@ -82,7 +83,7 @@ async def test_a_reread_begins_at_a_time_or_an_offset_and_never_ahead(
 
 
 async def test_a_running_consumer_takes_up_a_reread_at_once(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer = service.consumer(database, bus)
     running = asyncio.create_task(consumer.run())
@@ -106,7 +107,7 @@ async def until(database: Database, wanted: int) -> None:
 
 
 async def test_a_rebuild_derives_the_same_state_and_emits_nothing_again(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer = rebuildable(database, bus)
     await bus.publish([code_changed("a", number) for number in range(4)])
@@ -128,12 +129,12 @@ async def test_a_rebuild_derives_the_same_state_and_emits_nothing_again(
 
 
 async def test_a_rebuild_waits_for_parked_records_and_for_a_consumer_that_allows_it(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     store = Faulty()
     store.down = {"bad"}
     waiting = Consumer("probe.worker", {CodeChanged: store.on_code_changed}, database, bus,
-                       Metrics(), patience=Patience((60,)), reset=forget_effects)  # fmt: skip
+                       Metrics(), patience=RetryPolicy((60,)), reset=forget_effects)  # fmt: skip
     await bus.publish([code_changed("bad", 1), code_changed("a", 0)])
     await handle_all(waiting, bus)
     async with person_at(database, waiting) as person:
@@ -148,7 +149,7 @@ async def test_a_rebuild_waits_for_parked_records_and_for_a_consumer_that_allows
 
 
 async def test_what_a_member_has_in_hand_while_it_is_set_back_is_dropped(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer = rebuildable(database, bus)
     await bus.publish([code_changed("a", number) for number in range(4)])
@@ -156,7 +157,7 @@ async def test_what_a_member_has_in_hand_while_it_is_set_back_is_dropped(
         await consumer._handle(await member.fetch(2, 0))
         in_hand = await member.fetch(2, 0)
         await person.post("/v1/consumers/probe.worker/rebuild")
-        with suppress(DisplacedError):
+        with suppress(FencedError):
             await consumer._handle(in_hand)
         assert await effects(database) == []
         await look(consumer, member)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.database import Database
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from tests.common.probe import service
 from tests.common.test_consumer import code_changed
 from tests.holding import watching
@@ -31,9 +31,9 @@ async def faults_of(database: Database, within: Callable[[], Awaitable[object]])
 
 
 async def test_a_wait_a_thread_or_another_store_within_a_transaction_is_seen(
-    database: Database, store: DirectoryStore, tmp_path: Path
+    database: Database, store: FilesystemStore, tmp_path: Path
 ) -> None:
-    bus = await SqliteLog.open(tmp_path)
+    bus = await SqliteBus.open(tmp_path)
     other = await service.open_database(f"sqlite:///{tmp_path}")
 
     async def a_while() -> None:

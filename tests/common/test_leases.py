@@ -9,12 +9,12 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.leases import (
     Lease,
     LeaseLostError,
+    acquire,
     confirm,
-    holdings,
-    keeping,
+    keep_renewed,
+    lease_holders,
     release,
     renew,
-    take,
 )
 from tests.common.probe import service
 from tests.common.probe.service import effects
@@ -26,7 +26,7 @@ ENDED = timedelta()
 
 async def taken(database: Database, length: timedelta = timedelta(minutes=1)) -> Lease | None:
     async with database.unit_of_work() as uow:
-        return await take(uow, "job", length)
+        return await acquire(uow, "job", length)
 
 
 async def lease_of(database: Database, length: timedelta = timedelta(minutes=1)) -> Lease:
@@ -97,7 +97,7 @@ async def test_nobody_takes_a_lease_between_its_confirmation_and_the_commit(
 
 
 async def test_a_kept_lease_outlives_its_length_and_is_free_at_the_end(database: Database) -> None:
-    async with keeping(database, await lease_of(database, SHORT), SHORT):
+    async with keep_renewed(database, await lease_of(database, SHORT), SHORT):
         await asyncio.sleep(1.2 * SHORT.total_seconds())
         assert await taken(database) is None
 
@@ -107,22 +107,22 @@ async def test_a_kept_lease_outlives_its_length_and_is_free_at_the_end(database:
 async def test_who_loses_a_kept_lease_is_interrupted(database: Database) -> None:
     async def work() -> None:
         lease = await lease_of(database, SHORT)
-        async with asyncio.timeout(120), keeping(database, lease, SHORT):
+        async with asyncio.timeout(120), keep_renewed(database, lease, SHORT):
             async with database.unit_of_work() as uow:
                 await release(uow, lease)
-                assert await take(uow, "job")
+                assert await acquire(uow, "job")
             await asyncio.Event().wait()
 
     with pytest.raises(LeaseLostError):
         await work()
 
     async with database.read() as connection:
-        assert "job" in await holdings(connection, ["job"])
+        assert "job" in await lease_holders(connection, ["job"])
 
 
 async def test_what_fails_while_a_lease_is_kept_is_told_as_it_is(database: Database) -> None:
     with pytest.raises(ValueError, match="no such luck"):
-        async with keeping(database, await lease_of(database)):
+        async with keep_renewed(database, await lease_of(database)):
             raise ValueError("no such luck")
 
     assert await taken(database)

@@ -7,15 +7,16 @@ import sqlalchemy as sa
 
 from loopwright_common import clock
 from loopwright_common.bus.interface import Subscription
-from loopwright_common.bus.sqlite.log import SqliteLog
-from loopwright_common.bus.topics import partition_of, places_of, topic_of
-from loopwright_common.cloudevents.codec import Outgoing, Record
+from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.topics import partition_of, partitions_of, topic_of
+from loopwright_common.cloudevents.codec import OutgoingRecord, Record
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import parked, positions
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.consumer import Consumer, Handlers
-from loopwright_common.delivery.partition_ownership import DisplacedError
-from loopwright_common.delivery.retry_queue import Parking
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.inbox import Handlers
+from loopwright_common.delivery.partition_ownership import FencedError
+from loopwright_common.delivery.retry_queue import RetryQueue
 from loopwright_common.events import CodeChanged, Event
 from loopwright_common.observability.metrics import Metrics
 from tests.common.delivering import Faulty, catch_up, joined
@@ -27,7 +28,7 @@ ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 
 
 async def test_a_member_that_was_displaced_moves_nothing_back_and_repeats_nothing(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     old, new = service.consumer(database, bus), service.consumer(database, bus)
     await bus.publish([code_changed("a", number) for number in range(3)])
@@ -38,20 +39,20 @@ async def test_a_member_that_was_displaced_moves_nothing_back_and_repeats_nothin
     reached = await rows(database, positions)
 
     async with joined(old, bus):
-        with pytest.raises(DisplacedError, match="another member goes on"):
+        with pytest.raises(FencedError, match="another member goes on"):
             await old._handle(in_hand)
 
     assert await rows(database, positions) == reached
     assert await effects(database) == [Effect("a", number) for number in range(3)]
 
 
-async def apart(member: Consumer, bus: SqliteLog) -> Subscription:
+async def apart(member: Consumer, bus: SqliteBus) -> Subscription:
     """In a group of its own, so that nobody tells it of the others."""
     return await bus.subscribe(f"group-{id(member)}", member.topics, member._load_positions)
 
 
 async def test_two_members_that_both_think_they_own_everything_do_each_event_once_in_order(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     members = [service.consumer(database, bus) for _ in range(2)]
     seats = [await apart(member, bus) for member in members]
@@ -73,7 +74,7 @@ async def test_two_members_that_both_think_they_own_everything_do_each_event_onc
 
 @ON_POSTGRESQL
 async def test_two_members_with_the_same_record_at_once_do_it_once(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     """The second waits for the first's claim, and for its end; one of them stores the position."""
     both_in = asyncio.Barrier(2)
@@ -98,7 +99,7 @@ async def test_two_members_with_the_same_record_at_once_do_it_once(
 
 
 async def test_what_one_member_parked_its_successor_retries_in_order(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     store = Faulty()
     store.down = {"bad"}
@@ -122,7 +123,7 @@ async def test_what_one_member_parked_its_successor_retries_in_order(
 
 
 async def test_a_member_leaves_the_parked_records_of_others_alone(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     store = Faulty()
     store.down = {f"k{number}" for number in range(9)}
@@ -147,14 +148,14 @@ async def test_a_member_leaves_the_parked_records_of_others_alone(
 
 
 async def test_many_parked_keys_are_looked_at_a_few_at_a_time(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
-    consumer, parking = service.consumer(database, bus), Parking("probe.worker")
+    consumer, parking = service.consumer(database, bus), RetryQueue("probe.worker")
     async with database.unit_of_work() as uow:
         for number in range(110):
             await parking.add(uow, record(code_changed(f"k{number}", number)), 1, "away")
     async with database.read() as connection:
-        heads = await parking.heads(connection, places_of(["code-changed"]))
+        heads = await parking.heads(connection, partitions_of(["code-changed"]))
     async with joined(consumer, bus) as member:
         await catch_up(consumer, member)
 
@@ -162,14 +163,14 @@ async def test_many_parked_keys_are_looked_at_a_few_at_a_time(
     assert len(await effects(database)) == 110
 
 
-def record(outgoing: Outgoing) -> Record:
+def record(outgoing: OutgoingRecord) -> Record:
     partition = partition_of(topic_of(outgoing.topic), outgoing.key)
     return Record(outgoing.topic, partition, 1, outgoing.key, outgoing.headers, outgoing.value,
                   clock.now())  # fmt: skip
 
 
 @ON_POSTGRESQL
-async def test_a_deadlock_is_redone_and_parks_nothing(database: Database, bus: SqliteLog) -> None:
+async def test_a_deadlock_is_redone_and_parks_nothing(database: Database, bus: SqliteBus) -> None:
     faults = ["40P01", "40001"]
 
     async def unlucky(event: Event[CodeChanged], uow: UnitOfWork) -> None:
@@ -188,7 +189,7 @@ async def test_a_deadlock_is_redone_and_parks_nothing(database: Database, bus: S
 
 
 async def test_partitions_are_handled_side_by_side_each_in_its_order(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     consumer = Consumer("probe.worker", service.HANDLERS, database, bus, Metrics(), sharing=False)
     await bus.publish([code_changed(f"k{number % 7}", number) for number in range(60)])

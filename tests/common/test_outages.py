@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
 from loopwright.engines import Postgres
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from tests.common.replicas import cut_all, replicas, verdict_on
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -22,7 +22,7 @@ on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 
 @on_postgresql
 async def test_connections_cut_in_a_loop_lose_and_repeat_nothing(
-    database_url: str, postgres_server: str, bus: SqliteLog
+    database_url: str, postgres_server: str, bus: SqliteBus
 ) -> None:
     name, cuts = make_url(database_url).database or "", 0
     with capture_logs():
@@ -53,7 +53,7 @@ def server() -> Generator[Postgres, None, None]:
 async def test_a_server_that_restarts_loses_and_repeats_nothing(
     how: str, server: Postgres, tmp_path: Path
 ) -> None:
-    bus = await SqliteLog.open(tmp_path / "bus")
+    bus = await SqliteBus.open(tmp_path / "bus")
     with capture_logs():
         async with replicas(server.url, bus) as (one, other):
             for _ in range(2):

@@ -4,12 +4,13 @@ import asyncio
 
 import sqlalchemy as sa
 
-from loopwright_common.bus.sqlite.log import SqliteLog
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, parked
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.consumer import Consumer, Patience
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.retry_policy import RetryPolicy
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import CodeChanged, Event
 from loopwright_common.observability.metrics import Metrics
@@ -32,7 +33,7 @@ class Store:
 
 
 async def test_a_passing_fault_is_waited_out_longer_than_any_patience(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     store = Store(failures=20)
     await bus.publish([code_changed("a", 1), code_changed("a", 2)])
@@ -45,7 +46,7 @@ async def test_a_passing_fault_is_waited_out_longer_than_any_patience(
 
 
 async def test_what_waited_behind_a_parked_record_is_handled_at_once(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     store = Store(failures=2)
     consumer = service.consumer(database, bus, {CodeChanged: store.on_code_changed})
@@ -62,10 +63,10 @@ async def test_what_waited_behind_a_parked_record_is_handled_at_once(
 
 
 async def test_a_stopped_consumer_leaves_the_rest_of_its_batch(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
-    await bus.publish([Outgoing("code-changed", "a", {}, b"junk") for _ in range(10)])
-    impatient = Patience(delays=(0.01,), poison_limit=3)
+    await bus.publish([OutgoingRecord("code-changed", "a", {}, b"junk") for _ in range(10)])
+    impatient = RetryPolicy(delays=(0.01,), poison_limit=3)
     consumer = Consumer("probe.worker", HANDLERS, database, bus, Metrics(), patience=impatient)
 
     async with asyncio.timeout(60):
@@ -78,7 +79,7 @@ async def test_a_stopped_consumer_leaves_the_rest_of_its_batch(
 
 
 async def test_a_repeated_record_behind_a_parked_one_has_no_second_effect(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     store = Store(failures=2)
     await bus.publish([code_changed("a", 1), code_changed("a", 2), code_changed("a", 1)])

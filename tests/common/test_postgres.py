@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from loopwright.engines import Postgres
 from loopwright_common.database.database import Database
-from loopwright_common.database.postgres import passes
+from loopwright_common.database.postgres import is_transient
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.runtime import delivery_readiness
@@ -58,7 +58,7 @@ async def test_a_value_that_the_driver_refuses_is_no_passing_fault(database: Dat
         too_large = sa.insert(EFFECTS).values(key="a", number=1 << 40)
         with pytest.raises(DBAPIError, match="out of int32 range") as refused:
             await connection.execute(too_large)
-    assert not passes(refused.value)
+    assert not is_transient(refused.value)
 
 
 async def test_two_that_wait_for_each_other_cost_one_of_them_a_repetition(

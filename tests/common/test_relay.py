@@ -10,11 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteLog
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import outbox
-from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.errors import TooLargeError, UnavailableError
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
@@ -59,9 +59,9 @@ async def test_of_one_key_the_second_waits_until_the_first_has_committed(
 
 @on_postgresql
 async def test_keys_that_commit_in_another_order_than_they_began_are_all_published(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
-    relay = Relay(database, bus, Metrics())
+    relay = OutboxRelay(database, bus, Metrics())
     async with telling(database, "early", 1):
         await service.tell(database, "late", 2)
         assert await relay.publish_some() == 1
@@ -88,7 +88,7 @@ async def test_transactions_that_tell_of_the_same_keys_crosswise_do_not_deadlock
 class WatchedLog:
     """A log that is slow, and knows how many publish to it at the same time."""
 
-    def __init__(self, log: SqliteLog) -> None:
+    def __init__(self, log: SqliteBus) -> None:
         self._log = log
         self._publishing = 0
         self.most = 0
@@ -96,7 +96,7 @@ class WatchedLog:
     def __getattr__(self, name: str) -> object:
         return getattr(self._log, name)
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         self._publishing += 1
         self.most = max(self.most, self._publishing)
         await asyncio.sleep(0.005)
@@ -106,7 +106,7 @@ class WatchedLog:
 
 @on_postgresql
 async def test_of_several_replicas_one_at_a_time_publishes_and_nothing_is_published_twice(
-    database_url: str, bus: SqliteLog
+    database_url: str, bus: SqliteBus
 ) -> None:
     watched = WatchedLog(bus)
     async with replicas(database_url, watched) as made:  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ async def test_of_several_replicas_one_at_a_time_publishes_and_nothing_is_publis
 
 @on_postgresql
 async def test_a_replica_takes_over_from_one_that_hangs_with_its_connection_cut(
-    database_url: str, bus: SqliteLog
+    database_url: str, bus: SqliteBus
 ) -> None:
     one = await service.open_database(database_url)
     other = await service.open_database(database_url)
@@ -128,9 +128,9 @@ async def test_a_replica_takes_over_from_one_that_hangs_with_its_connection_cut(
     async with one.alone("relay") as held:
         await cut_the_connection_of(held)
         async with asyncio.timeout(60), other.alone("relay") as database:
-            assert await Relay(other, bus, Metrics()).publish_some(database) == 1
+            assert await OutboxRelay(other, bus, Metrics()).publish_some(database) == 1
         with pytest.raises(UnavailableError, match="held the lock"):
-            await Relay(one, bus, Metrics()).publish_some(held)
+            await OutboxRelay(one, bus, Metrics()).publish_some(held)
 
     assert await told(bus) == ["a"]
     assert await service.waiting(one) == 0
@@ -147,23 +147,23 @@ async def cut_the_connection_of(database: Database) -> None:
 class Choosy:
     """A bus that takes no record of one key."""
 
-    def __init__(self, log: SqliteLog) -> None:
+    def __init__(self, log: SqliteBus) -> None:
         self._log = log
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         if any(record.key == "poison" for record in records):
             raise TooLargeError("the broker takes no record so large")
         await self._log.publish(records)
 
 
 async def test_a_record_that_the_bus_refuses_shows_in_readiness_and_metrics(
-    database: Database, bus: SqliteLog, monkeypatch: pytest.MonkeyPatch
+    database: Database, bus: SqliteBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "_RELAY_LAG", timedelta())
     for number, key in enumerate(["a", "b", "poison", "c"]):
         await service.tell(database, key, number)
     metrics = Metrics()
-    relay = Relay(database, Choosy(bus), metrics)  # type: ignore[arg-type]
+    relay = OutboxRelay(database, Choosy(bus), metrics)  # type: ignore[arg-type]
     with capture_logs():
         running = asyncio.create_task(relay.run())
         await until(lambda: is_waiting(database, 2))

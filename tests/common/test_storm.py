@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from loopwright_common.bus.interface import EventBus, LoadPositions, Positions, Subscription
 from loopwright_common.bus.topics import all_topics
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.process.declare_topics import ensure_topics
@@ -38,9 +38,9 @@ class Thrice:
 
     def __init__(self, inner: EventBus) -> None:
         self._inner = inner
-        self._before: Sequence[Outgoing] = ()
+        self._before: Sequence[OutgoingRecord] = ()
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         await self._inner.publish([*records, *records, *self._before])
         self._before = records
 

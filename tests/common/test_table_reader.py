@@ -4,11 +4,11 @@ from loopwright_common import clock
 from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.events import Event, RoutesChanged
 
 
-def routes(key: str, revision: int) -> Outgoing:
+def routes(key: str, revision: int) -> OutgoingRecord:
     data = RoutesChanged(
         environment="production", model_id=key, model=key, revision=revision, arms=[]
     )
@@ -39,8 +39,8 @@ async def test_a_lower_revision_never_replaces_a_higher_one(any_bus: EventBus) -
 
 
 async def test_an_empty_record_removes_its_row_and_junk_is_skipped(any_bus: EventBus) -> None:
-    junk = Outgoing("routes-changed", "a", {}, b"junk")
-    await any_bus.publish([routes("a", 1), junk, Outgoing("routes-changed", "a", {}, b"")])
+    junk = OutgoingRecord("routes-changed", "a", {}, b"junk")
+    await any_bus.publish([routes("a", 1), junk, OutgoingRecord("routes-changed", "a", {}, b"")])
 
     assert (await read(any_bus)).rows == {}
 

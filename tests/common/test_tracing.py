@@ -7,7 +7,7 @@ import pytest
 
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
-from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.observability import tracing
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.web.app import create_app
@@ -53,7 +53,7 @@ async def test_a_trace_goes_on_through_outbox_bus_and_handler(
     with tracing.span("probe", "commit", PARENT):
         await service.tell(database, "a", 1)
     consumer = service.consumer(database, bus)
-    relay = Relay(database, bus, Metrics())
+    relay = OutboxRelay(database, bus, Metrics())
     await relay.publish_some()
     subscription = await bus.subscribe("probe.worker", consumer.topics, consumer._load_positions)
     while not await service.effects(database):

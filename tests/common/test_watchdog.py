@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from prometheus_client import generate_latest
 
 from loopwright_common.bus.interface import LoadPositions, Subscription
-from loopwright_common.bus.sqlite.log import SqliteLog, SqliteSubscription
+from loopwright_common.bus.sqlite.log import SqliteBus, SqliteSubscription
 from loopwright_common.cloudevents.codec import Record
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.delivery import consumer as consumers
-from loopwright_common.delivery.consumer import Consumer, Patience
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.retry_policy import RetryPolicy
 from loopwright_common.events import CodeChanged, Event
 from loopwright_common.observability.metrics import Metrics
 from tests.common.delivering import Faulty, joined, junk, look, person_at
@@ -32,7 +33,7 @@ class Deaf(SqliteSubscription):
         return []
 
 
-class Unlucky(SqliteLog):
+class Unlucky(SqliteBus):
     """A bus whose first member is deaf."""
 
     joined = 0
@@ -48,13 +49,13 @@ class Unlucky(SqliteLog):
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> Patience:
+def hasty(monkeypatch: pytest.MonkeyPatch) -> RetryPolicy:
     monkeypatch.setattr(consumers, "_LOOK_SECONDS", 0.05)
-    return Patience(standstill=0.1, rebuild=0.6)
+    return RetryPolicy(standstill=0.1, rebuild=0.6)
 
 
 async def test_a_consumer_that_stands_still_is_unready_and_then_begun_anew(
-    database: Database, bus: SqliteLog, hasty: Patience
+    database: Database, bus: SqliteBus, hasty: RetryPolicy
 ) -> None:
     bus.__class__ = Unlucky
     consumer = Consumer("probe.worker", service.HANDLERS, database, bus, Metrics(), patience=hasty)
@@ -88,7 +89,7 @@ async def stop(task: asyncio.Task[None]) -> None:
 
 
 async def test_a_stopped_consumer_rolls_back_what_it_has_in_hand(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     inside = asyncio.Event()
 
@@ -109,12 +110,12 @@ async def test_a_stopped_consumer_rolls_back_what_it_has_in_hand(
 
 
 async def test_metrics_and_the_list_tell_what_waits_where(
-    database: Database, bus: SqliteLog
+    database: Database, bus: SqliteBus
 ) -> None:
     store, metrics = Faulty(), Metrics()
     store.down = {"bad"}
     consumer = Consumer("probe.worker", {CodeChanged: store.on_code_changed}, database, bus,
-                        metrics, patience=Patience(delays=(60,)))  # fmt: skip
+                        metrics, patience=RetryPolicy(delays=(60,)))  # fmt: skip
     await bus.publish(
         [code_changed("bad", 1), code_changed("bad", 2), code_changed("a", 3), junk(1)]
     )

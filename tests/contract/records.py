@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.events import EVENTS, INFERENCE_LOGGED, Event, type_of
 from loopwright_common.ids import new_id
@@ -19,31 +19,31 @@ _LIFE = (
 )
 
 
-def golden(topic: str) -> Outgoing:
+def golden(topic: str) -> OutgoingRecord:
     """A record that every reader of the topic must understand."""
     if topic == INFERENCE_LOGGED:
         return _inference()
     body = (GOLDEN / f"{topic}.v1.json").read_bytes()
     headers = {"content-type": "application/cloudevents+json"}
-    return Outgoing(topic, json.loads(body)["partitionkey"], headers, body)
+    return OutgoingRecord(topic, json.loads(body)["partitionkey"], headers, body)
 
 
-def every_golden() -> list[Outgoing]:
+def every_golden() -> list[OutgoingRecord]:
     """One of every topic, in the order of a version's life where that matters."""
     others = [event.topic for event in EVENTS.values() if event.topic not in _LIFE]
     return [golden(topic) for topic in (*_LIFE, *others)]
 
 
-def undecodable(topic: str) -> Outgoing:
-    return Outgoing(topic, "key", {"content-type": "image/png"}, b"\x89PNG\x00\xff")
+def undecodable(topic: str) -> OutgoingRecord:
+    return OutgoingRecord(topic, "key", {"content-type": "image/png"}, b"\x89PNG\x00\xff")
 
 
-def schema_breaking(topic: str) -> Outgoing:
-    return Outgoing(topic, "key", _headers(type_of(topic)), b"{}")
+def schema_breaking(topic: str) -> OutgoingRecord:
+    return OutgoingRecord(topic, "key", _headers(type_of(topic)), b"{}")
 
 
-def of_unknown_type(topic: str) -> Outgoing:
-    return Outgoing(topic, "key", _headers(f"dev.loopwright.{topic}.v99"), b"{}")
+def of_unknown_type(topic: str) -> OutgoingRecord:
+    return OutgoingRecord(topic, "key", _headers(f"dev.loopwright.{topic}.v99"), b"{}")
 
 
 def _headers(type: str) -> dict[str, str]:
@@ -57,7 +57,7 @@ def _headers(type: str) -> dict[str, str]:
     }
 
 
-def _inference() -> Outgoing:
+def _inference() -> OutgoingRecord:
     batch = InferenceLogged.from_bytes((GOLDEN / "inference-logged.v1.arrow").read_bytes())
     told = codec.decode(golden("ground-truth-logged"))
     event = Event(

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from loopwright_common import clock
 from loopwright_common.cloudevents import codec, event_schemas
-from loopwright_common.cloudevents.codec import Outgoing
-from loopwright_common.cloudevents.event_summaries import sentence
+from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.cloudevents.event_summaries import summarize
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.errors import UndecodableError
 from loopwright_common.events import EVENTS, TOPICS, Event, EventData
@@ -20,9 +20,9 @@ SCHEMAS = Path(__file__).parents[2] / "docs" / "events"
 EVERY_EVENT = pytest.mark.parametrize("event", list(EVENTS.values()), ids=lambda event: event.topic)
 
 
-def golden(topic: str) -> Outgoing:
+def golden(topic: str) -> OutgoingRecord:
     headers = {"content-type": "application/cloudevents+json"}
-    return Outgoing(topic, "key", headers, (GOLDEN / f"{topic}.v1.json").read_bytes())
+    return OutgoingRecord(topic, "key", headers, (GOLDEN / f"{topic}.v1.json").read_bytes())
 
 
 @EVERY_EVENT
@@ -30,7 +30,7 @@ def test_a_golden_record_reads_and_writes_to_the_same_data(event: type[EventData
     decoded = codec.decode(golden(event.topic))
 
     assert isinstance(decoded.data, event)
-    written = codec.structured(codec.encode(decoded))
+    written = codec.to_structured(codec.encode(decoded))
     stored = json.loads(golden(event.topic).value)
     assert written == {**stored, "partitionkey": "key"}
 
@@ -140,7 +140,7 @@ def test_binary_mode_carries_every_attribute() -> None:
 def test_every_event_that_is_archived_has_a_summary() -> None:
     """`loopwright events list` and `why` would show a blank line for one without."""
     archived = {name for name, topic in TOPICS.items() if topic.archived}
-    summaries = {topic: sentence(json.loads(golden(topic).value)) for topic in archived}
+    summaries = {topic: summarize(json.loads(golden(topic).value)) for topic in archived}
     assert [topic for topic, text in summaries.items() if not text] == []
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from loopwright.embedded import composed
 from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, parked
 from loopwright_common.delivery.consumer import Consumer
@@ -44,7 +44,7 @@ class Readers:
     def bus(self) -> EventBus:
         return self.consumers[0]._bus
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         """And let every reader come to the end."""
         await self.bus.publish(records)
         for consumer in self.consumers:
@@ -74,7 +74,7 @@ async def readers(tmp_path: Path) -> AsyncGenerator[Readers, None]:
         )
 
 
-async def watched_publish(readers: Readers, records: Sequence[Outgoing]) -> Watch:
+async def watched_publish(readers: Readers, records: Sequence[OutgoingRecord]) -> Watch:
     with watching() as watch:
         await asyncio.create_task(readers.publish(records))
     return watch

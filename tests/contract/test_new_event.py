@@ -4,10 +4,10 @@ from collections.abc import Generator
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.cloudevents import event_schemas
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import EVENTS, TOPICS, Event, EventData
 from loopwright_common.observability.metrics import Metrics
 from tests.common.delivering import catch_up, joined
@@ -31,7 +31,7 @@ def rebooked() -> Generator[type[EventData], None, None]:
 
 
 async def test_a_new_event_is_emitted_published_and_handled(
-    rebooked: type[EventData], database_url: str, bus: SqliteLog
+    rebooked: type[EventData], database_url: str, bus: SqliteBus
 ) -> None:
     heard: list[object] = []
 
@@ -42,7 +42,7 @@ async def test_a_new_event_is_emitted_published_and_handled(
     fact = rebooked.model_validate({"flight": "LH 1"})
     async with database.unit_of_work() as uow:
         await uow.emit(fact, key="LH 1", subject="flights/LH 1")
-    await Relay(database, bus, Metrics()).publish_some()
+    await OutboxRelay(database, bus, Metrics()).publish_some()
     consumer = service.consumer(database, bus, {rebooked: on_rebooked})
     async with joined(consumer, bus) as subscription:
         await catch_up(consumer, subscription)

@@ -13,7 +13,7 @@ from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import ReplicaReported
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_deployer.controller import DeploymentController
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord
@@ -36,7 +36,7 @@ def staging_runner(
         outage_limit=outage_limit,
         may_unpickle=lambda _model: False,
     )
-    return StagingRunner(options, DirectoryStore(directory / "artifacts"), checks)
+    return StagingRunner(options, FilesystemStore(directory / "artifacts"), checks)
 
 
 @asynccontextmanager

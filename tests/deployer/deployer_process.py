@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from loopwright_common import clock
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
@@ -35,20 +35,20 @@ async def main(place: Path, database_url: str, artifacts: str) -> None:
         port=0,
     )
     async with AsyncExitStack() as stack:
-        bus = await SqliteLog.open(place / "log")
+        bus = await SqliteBus.open(place / "log")
         database = await Database.open(database_url, "deployer", MIGRATIONS)
         service = await build(settings, bus, stack)
         service.loops.append(partial(_serve_all, database, bus))
         await run_until(asyncio.Event(), [service])
 
 
-async def _serve_all(database: Database, bus: SqliteLog) -> None:
+async def _serve_all(database: Database, bus: SqliteBus) -> None:
     while True:
         await _serve(database, bus)
         await asyncio.sleep(0.1)
 
 
-async def _serve(database: Database, bus: SqliteLog) -> None:
+async def _serve(database: Database, bus: SqliteBus) -> None:
     async with database.unit_of_work() as uow:
         rows = await RouteRevisions(uow.connection).all()
         for told in [told for row in rows for told in _measured(row)]:

@@ -11,7 +11,7 @@ import httpx
 
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.process.runtime import Service
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.main import build as build_deployer
 from loopwright_deployer.settings import DeployerSettings
@@ -27,7 +27,7 @@ class DeployerHarness:
     """What people and callers reach: the deployer's API and the scorer's."""
 
     bus: EventBus
-    store: DirectoryStore
+    store: FilesystemStore
     package: Path
     api: httpx.AsyncClient
     scorer: httpx.AsyncClient
@@ -81,7 +81,7 @@ class DeployerHarness:
 
 @asynccontextmanager
 async def running_harness(
-    place: Path, bus: EventBus, store: DirectoryStore, package: Path
+    place: Path, bus: EventBus, store: FilesystemStore, package: Path
 ) -> AsyncGenerator[DeployerHarness, None]:
     """Both services, running until the end."""
     urls: dict[str, Any] = {

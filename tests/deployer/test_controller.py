@@ -11,7 +11,7 @@ from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import ServedRoute, ServingMeasured
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord
@@ -169,7 +169,7 @@ async def test_a_version_that_waits_for_its_store_is_waited_for(
 async def test_a_damaged_package_is_rejected_with_the_reason(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    blob = await DirectoryStore(tmp_path / "artifacts").put(b'{"files": []}')
+    blob = await FilesystemStore(tmp_path / "artifacts").put(b'{"files": []}')
     stored = next((tmp_path / "artifacts" / "sha256").rglob(blob.digest[7:]))
     stored.write_bytes(b"damaged")
     await lead_to(database, 1, DeploymentState.RECEIVED, digest=blob.digest)

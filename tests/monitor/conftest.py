@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.main import MIGRATIONS
 from tests.monitor import crash_process
 from tests.monitor.house import House
@@ -22,7 +22,7 @@ from tests.monitor.together import Pair
 
 @pytest.fixture
 async def house(
-    database_url: str, bus: SqliteLog, store: DirectoryStore
+    database_url: str, bus: SqliteBus, store: FilesystemStore
 ) -> AsyncGenerator[House, None]:
     async with AsyncExitStack() as stack:
         yield await House.open(stack, database_url, bus, store)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.storage.captured_dataset import materialise
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from tests.monitor.house import House
 
 ROWS = 1024
@@ -34,9 +34,9 @@ async def main(directory: Path) -> None:
 
 
 async def open_house(directory: Path, stack: AsyncExitStack) -> House:
-    bus = await SqliteLog.open(directory / "bus")
+    bus = await SqliteBus.open(directory / "bus")
     stack.push_async_callback(bus.close)
-    store = DirectoryStore(directory / "store")
+    store = FilesystemStore(directory / "store")
     return await House.open(stack, f"sqlite:///{directory}", bus, store, batch=3)
 
 

@@ -16,7 +16,7 @@ from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLo
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, parked
 from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import (
     Dataset,
     DeploymentFinished,
@@ -57,7 +57,7 @@ class House:
     def __init__(self, database: Database, bus: EventBus, store: ArtifactStore, batch: int):
         self.database, self.bus, self.store = database, bus, store
         metrics, wakes = Metrics(), Wakes()
-        self.relay = Relay(database, bus, metrics)
+        self.relay = OutboxRelay(database, bus, metrics)
         self.consumers = {
             name: Consumer(f"monitor.{name}", handlers, database, bus, metrics, batch=batch)
             for name, handlers in {

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from loopwright_common import clock
-from loopwright_common.bus.sqlite.log import SqliteLog
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.metrics import MOST_FEATURES, MonitorMetrics
 from loopwright_monitor.worker import forget_before, show_metrics
 from tests.monitor.house import House
@@ -63,9 +63,9 @@ async def test_undrifted_rows_shadows_and_failures_are_no_drift(
 
 
 async def opened(directory: Path, stack: AsyncExitStack, batch: int = 32) -> House:
-    bus = await SqliteLog.open(directory / "bus")
+    bus = await SqliteBus.open(directory / "bus")
     stack.push_async_callback(bus.close)
-    store = DirectoryStore(directory / "store")
+    store = FilesystemStore(directory / "store")
     return await House.open(stack, f"sqlite:///{directory}", bus, store, batch)
 
 

@@ -57,7 +57,7 @@ async def test_a_profile_whose_builder_died_is_built_by_another(
     await one.promote()
     await one.consume("lifecycle")
     async with one.database.unit_of_work() as uow:
-        assert await leases.take(uow, "profile/m1/1")
+        assert await leases.acquire(uow, "profile/m1/1")
     await reference_from_dataset.build_wanted(two.database, two.store)
     assert (await two.get("/v1/models/bank"))["profile"]["state"] == "wanted"
 

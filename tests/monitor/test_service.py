@@ -8,15 +8,15 @@ import httpx
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.bus.sqlite.log import SqliteLog
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.main import build
 from loopwright_monitor.settings import MonitorSettings
 from tests.monitor.house import House
 
 
 async def test_a_running_monitor_tells_drift_and_serves_its_api(
-    tmp_path: Path, bus: SqliteLog, store: DirectoryStore
+    tmp_path: Path, bus: SqliteBus, store: FilesystemStore
 ) -> None:
     async with AsyncExitStack() as stack:
         others = await House.open(stack, f"sqlite:///{tmp_path / 'others'}", bus, store)

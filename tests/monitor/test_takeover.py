@@ -18,7 +18,7 @@ from loopwright.ports import free_ports
 from loopwright_common.bus.topics import all_topics
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.watched.repository import Model, Models, Versions
 from tests.common.probe.service import waiting
 from tests.monitor.crash_process import ROWS, outcome_of, say_champion, say_rows
@@ -101,7 +101,7 @@ async def world(
         stack.push_async_callback(bus.close)
         stack.callback(monitors.stop)
         yield (
-            await House.open(stack, postgres_url, bus, DirectoryStore(tmp_path / "store")),
+            await House.open(stack, postgres_url, bus, FilesystemStore(tmp_path / "store")),
             monitors,
         )
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import httpx
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import Cause
-from loopwright_common.delivery.consumer import Consumer, Handlers
-from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.inbox import Handlers
+from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import Event, EventData
 from loopwright_common.observability.metrics import Metrics
 
@@ -123,9 +124,9 @@ def happened(
 class World:
     """The bus around a registry: others say things, and one of its consumers hears them."""
 
-    def __init__(self, database: Database, bus: SqliteLog, name: str, handlers: Handlers) -> None:
+    def __init__(self, database: Database, bus: SqliteBus, name: str, handlers: Handlers) -> None:
         self._bus = bus
-        self._relay = Relay(database, bus, Metrics())
+        self._relay = OutboxRelay(database, bus, Metrics())
         self._consumer = Consumer(name, handlers, database, bus, Metrics())
         self._name = name
         self._topics = sorted({payload.topic for payload in handlers})

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
-from loopwright_common.database.connections import Connections, create_engine
+from loopwright_common.database.connections import ConnectionPool, create_engine
 from loopwright_common.database.database import Database
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_registry.archive.domain import FeedLimits
 from loopwright_registry.archive.feed import Feed
 from loopwright_registry.main import MIGRATIONS, build_app
@@ -74,14 +74,14 @@ def migrated_url(database_url: str, migrated: Path) -> str:
 
 @pytest.fixture
 async def database(migrated_url: str) -> AsyncGenerator[Database, None]:
-    opened = Database(Connections(create_engine(migrated_url, "registry")), "registry")
+    opened = Database(ConnectionPool(create_engine(migrated_url, "registry")), "registry")
     yield opened
     await opened.close()
 
 
 @pytest.fixture
 async def client(
-    database: Database, store: DirectoryStore
+    database: Database, store: FilesystemStore
 ) -> AsyncGenerator[httpx.AsyncClient, None]:
     call = Call(database, store, largest_upload=LARGEST_UPLOAD)
     app = build_app(call, Feed(database, FeedLimits()), Metrics(), {"artifacts": store.check})

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
 from loopwright_common.events import (
@@ -39,7 +39,7 @@ COMMIT = CodeChanged(
 
 
 @pytest.fixture
-def world(database: Database, bus: SqliteLog) -> World:
+def world(database: Database, bus: SqliteBus) -> World:
     return World(database, bus, "registry.archive", handlers(Feed(database, FeedLimits())))
 
 
@@ -93,7 +93,7 @@ async def test_a_redelivered_event_is_archived_once(
 
 
 async def test_what_only_a_newer_producer_knows_is_kept(
-    client: httpx.AsyncClient, world: World, bus: SqliteLog
+    client: httpx.AsyncClient, world: World, bus: SqliteBus
 ) -> None:
     known = encode(commit())
     body = {**json.loads(known.value), "reviewed_by": "b@x"}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from tests.registry.builders import FILES, call, packaged_run, register, send, upload
 from tests.registry.conftest import LARGEST_UPLOAD
 
@@ -78,7 +78,7 @@ async def test_a_listing_is_relative_and_leaves_out_the_size_of_directories(
 
 
 async def test_a_damaged_file_is_never_given_out_as_good(
-    client: httpx.AsyncClient, store: DirectoryStore
+    client: httpx.AsyncClient, store: FilesystemStore
 ) -> None:
     run_id = await packaged_run(client)
     await register(client, run_id)
@@ -102,7 +102,7 @@ async def test_a_sealed_package_cannot_be_written(client: httpx.AsyncClient) -> 
 
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_a_file_over_the_limit_is_refused_and_nothing_of_it_is_kept(
-    client: httpx.AsyncClient, store: DirectoryStore, streamed: bool
+    client: httpx.AsyncClient, store: FilesystemStore, streamed: bool
 ) -> None:
     content = b"x" * (LARGEST_UPLOAD + 1)
 
@@ -133,7 +133,7 @@ async def test_a_path_is_either_a_file_or_a_directory(
 
 
 @contextmanager
-def away(store: DirectoryStore) -> Generator[None, None, None]:
+def away(store: FilesystemStore) -> Generator[None, None, None]:
     """Nothing can be written: a file lies where new bytes are collected."""
     incoming = store._root / "incoming"
     aside = incoming.rename(store._root / "aside")
@@ -144,7 +144,7 @@ def away(store: DirectoryStore) -> Generator[None, None, None]:
 
 
 async def test_while_the_store_is_away_uploads_wait_and_nothing_is_half_done(
-    client: httpx.AsyncClient, store: DirectoryStore
+    client: httpx.AsyncClient, store: FilesystemStore
 ) -> None:
     run_id = await packaged_run(client)
     at = f"{FILES}/0/{run_id}/artifacts/late.txt"
@@ -170,7 +170,7 @@ async def test_while_the_store_is_away_uploads_wait_and_nothing_is_half_done(
 
 
 async def test_a_file_that_the_store_lost_is_told_before_anything_is_sent(
-    client: httpx.AsyncClient, store: DirectoryStore
+    client: httpx.AsyncClient, store: FilesystemStore
 ) -> None:
     await upload(client, "0/r/artifacts/file", "x")
     shutil.rmtree(store._root / "sha256")

@@ -5,7 +5,7 @@ from itertools import permutations
 import httpx
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import (
     Arm,
@@ -21,7 +21,7 @@ from tests.registry.test_sealing import emitted
 
 
 @pytest.fixture
-def deployer(database: Database, bus: SqliteLog) -> World:
+def deployer(database: Database, bus: SqliteBus) -> World:
     return World(database, bus, "registry.lifecycle", handlers("production"))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import DeploymentPromoted
 from loopwright_registry.versions.handlers import handlers
@@ -118,7 +118,7 @@ async def test_names_taken_at_once_have_one_owner(client: httpx.AsyncClient) -> 
 
 
 async def test_two_members_of_the_group_agree_on_the_champion(
-    client: httpx.AsyncClient, database: Database, bus: SqliteLog
+    client: httpx.AsyncClient, database: Database, bus: SqliteBus
 ) -> None:
     run_id = await packaged_run(client)
     for _ in range(3):

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import UnitOfWork
@@ -44,7 +44,7 @@ def drift(number: int) -> Event[EventData]:
 
 @asynccontextmanager
 async def running(
-    bus: SqliteLog, tmp_path: Path, database_url: str, **given: Any
+    bus: SqliteBus, tmp_path: Path, database_url: str, **given: Any
 ) -> AsyncGenerator[Client, None]:
     """A whole replica and a client of it."""
     settings = RegistrySettings(
@@ -63,7 +63,7 @@ async def running(
 
 
 @pytest.fixture
-async def serve(bus: SqliteLog, tmp_path: Path, migrated_url: str) -> AsyncGenerator[Serve, None]:
+async def serve(bus: SqliteBus, tmp_path: Path, migrated_url: str) -> AsyncGenerator[Serve, None]:
     """Starts replicas that share bus and database."""
     async with AsyncExitStack() as stack:
 
@@ -118,7 +118,7 @@ async def archived(client: Client, count: int) -> list[dict[str, Any]]:
         await asyncio.sleep(0.02)
 
 
-async def test_a_stream_tells_what_was_and_what_comes(serve: Serve, bus: SqliteLog) -> None:
+async def test_a_stream_tells_what_was_and_what_comes(serve: Serve, bus: SqliteBus) -> None:
     client = await serve()
     await bus.publish([encode(commit(n)) for n in range(120)])
     listed = await archived(client, 120)
@@ -137,7 +137,7 @@ async def test_a_stream_tells_what_was_and_what_comes(serve: Serve, bus: SqliteL
 
 
 async def test_without_a_place_a_stream_begins_now_and_can_be_taken_up_there(
-    serve: Serve, bus: SqliteLog
+    serve: Serve, bus: SqliteBus
 ) -> None:
     client = await serve()
     await bus.publish([encode(commit(0))])
@@ -153,7 +153,7 @@ async def test_without_a_place_a_stream_begins_now_and_can_be_taken_up_there(
     assert ids([found]) == ["e1"]
 
 
-async def test_a_stream_of_some_types_leaves_out_the_others(serve: Serve, bus: SqliteLog) -> None:
+async def test_a_stream_of_some_types_leaves_out_the_others(serve: Serve, bus: SqliteBus) -> None:
     client = await serve()
     await bus.publish([encode(commit(0)), encode(drift(0)), encode(commit(1))])
     await archived(client, 3)
@@ -169,7 +169,7 @@ async def test_a_stream_of_some_types_leaves_out_the_others(serve: Serve, bus: S
 
 
 async def test_a_cut_reader_loses_and_repeats_nothing_while_events_flow(
-    serve: Serve, bus: SqliteLog
+    serve: Serve, bus: SqliteBus
 ) -> None:
     client = await serve()
     count, seen, last_id = 300, list[str](), "0"
@@ -193,7 +193,7 @@ async def test_a_cut_reader_loses_and_repeats_nothing_while_events_flow(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_a_reader_goes_from_replica_to_replica(serve: Serve, bus: SqliteLog) -> None:
+async def test_a_reader_goes_from_replica_to_replica(serve: Serve, bus: SqliteBus) -> None:
     """A SQLite file has one replica."""
     clients = [await serve(), await serve()]
     await bus.publish([encode(commit(number)) for number in range(60)])
@@ -310,7 +310,7 @@ async def test_a_silence_is_broken_by_heartbeats(serve: Serve) -> None:
 
 
 async def test_a_stream_ends_when_the_service_stops(
-    bus: SqliteLog, tmp_path: Path, migrated_url: str
+    bus: SqliteBus, tmp_path: Path, migrated_url: str
 ) -> None:
     following, first = asyncio.Event(), list[dict[str, str]]()
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.process import runtime
 from loopwright_registry.main import build
 from loopwright_registry.settings import RegistrySettings
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-async def url(tmp_path: Path, bus: SqliteLog, database_url: str) -> AsyncGenerator[str, None]:
+async def url(tmp_path: Path, bus: SqliteBus, database_url: str) -> AsyncGenerator[str, None]:
     """Where a whole registry listens, relay and consumers included."""
     settings = RegistrySettings(
         database_url=database_url, artifacts_url=f"file://{tmp_path}/artifacts", port=free_port()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import outbox
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import fetch_package
 from tests.registry.builders import (
     CAUSE,
@@ -38,7 +38,7 @@ async def emitted(database: Database, topic: str = "model-registered") -> list[d
 
 
 async def test_a_sealed_version_is_announced_with_its_package(
-    client: httpx.AsyncClient, database: Database, store: DirectoryStore, tmp_path: Path
+    client: httpx.AsyncClient, database: Database, store: FilesystemStore, tmp_path: Path
 ) -> None:
     run_id = await packaged_run(client)
 

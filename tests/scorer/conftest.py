@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.storage.filesystem import FilesystemStore
 from tests.scorer import packages
 from tests.scorer.harness import ScorerHarness
 
@@ -26,6 +26,6 @@ def package_dirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def harness(
-    bus: SqliteLog, store: DirectoryStore, tmp_path: Path, package_dirs: dict[str, Path]
+    bus: SqliteBus, store: FilesystemStore, tmp_path: Path, package_dirs: dict[str, Path]
 ) -> ScorerHarness:
     return ScorerHarness(bus, store, tmp_path, package_dirs)

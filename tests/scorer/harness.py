@@ -13,7 +13,7 @@ from loopwright_common.bus.interface import EventBus, from_start
 from loopwright_common.cloudevents import codec
 from loopwright_common.events import Arm, Payload, RoutesChanged
 from loopwright_common.process.runtime import Service
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_scorer.main import build
 from loopwright_scorer.new_event import new_event
@@ -48,7 +48,7 @@ class ScorerHarness:
     """Everything around a replica, and the replica when one runs."""
 
     bus: EventBus
-    store: DirectoryStore
+    store: FilesystemStore
     directory: Path
     package_dirs: dict[str, Path]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-from loopwright_common.process.runtime import Server, Service
+from loopwright_common.process.runtime import Service, _Server
 from tests.scorer.harness import MODEL, Columns, infer_body
 
 INFER = f"/v2/models/{MODEL}/infer"
@@ -32,7 +32,7 @@ async def listening(service: Service, keep_alive: int = 5) -> AsyncGenerator["Li
         timeout_graceful_shutdown=2,
         timeout_keep_alive=keep_alive,
     )
-    server = Server(config)
+    server = _Server(config)
     serving = asyncio.create_task(server.serve())
     await server.listening.wait()
     listener = Listener(server.servers[0].sockets[0].getsockname()[1])

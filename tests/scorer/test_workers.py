@@ -18,7 +18,7 @@ from loopwright_common.bus.topics import all_topics
 from loopwright_common.ids import new_id
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_scorer.workers import run
 from tests.scorer.harness import MODEL, ROW, ScorerHarness, eventually, infer_body
 
@@ -79,7 +79,7 @@ async def calls_by_worker(port: int) -> Counter[str]:
 
 async def test_workers_share_a_port_and_are_kept_alive(
     kafka_url: str,
-    store: DirectoryStore,
+    store: FilesystemStore,
     tmp_path: Path,
     package_dirs: dict[str, Path],
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from tests.trainer.harness import FILES, RecordingRegistry, TrainerHarness, Upstream, running
 
 
@@ -23,7 +23,7 @@ def registry() -> RecordingRegistry:
 
 @pytest.fixture
 async def trainer(
-    tmp_path: Path, bus: SqliteLog, registry: RecordingRegistry, database_url: str
+    tmp_path: Path, bus: SqliteBus, registry: RecordingRegistry, database_url: str
 ) -> AsyncGenerator[TrainerHarness, None]:
     async with running(tmp_path, bus, registry, database_url=database_url) as trainer:
         yield trainer

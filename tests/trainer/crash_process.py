@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_trainer.main import MIGRATIONS, assemble
 from loopwright_trainer.runs.domain import Repository
@@ -25,7 +25,7 @@ from tests.trainer.harness import settings_for
 async def drive(directory: Path, registry: str, url: str) -> None:
     database_url = os.environ["LOOPWRIGHT_DATABASE_URL"]
     settings = settings_for(directory, database_url=database_url, lease_seconds=2)
-    bus = await SqliteLog.open(directory / "bus")
+    bus = await SqliteBus.open(directory / "bus")
     database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
     async with httpx.AsyncClient(base_url=registry) as client:
         service = assemble(settings, bus, database, TrackingClient(client))

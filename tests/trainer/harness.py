@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.process.runtime import Service
 from loopwright_trainer.main import MIGRATIONS, assemble
@@ -305,7 +305,7 @@ async def running(
             await database.close()
 
 
-async def events(bus: SqliteLog, topic: str, count: int = 1) -> list[dict[str, Any]]:
+async def events(bus: SqliteBus, topic: str, count: int = 1) -> list[dict[str, Any]]:
     """Payloads of a topic in order, once the relay has published so many; a repeat is none."""
     import json
 

@@ -3,7 +3,7 @@ from typing import Any
 
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.delivery.handlers import BoundBy, TwoPhaseHandler, bind
-from loopwright_common.delivery.inbox import Prepared
+from loopwright_common.delivery.inbox import BoundTwoPhaseHandler
 from loopwright_common.events import AliasChanged, CodeChanged, Event
 
 
@@ -44,7 +44,7 @@ async def test_a_handler_in_two_parts_prepares_outside_the_transaction_and_appli
     seen = Seen()
     bound: Any = bind(HANDLERS, seen)[AliasChanged]
 
-    assert type(bound) is Prepared
+    assert type(bound) is BoundTwoPhaseHandler
     value = await bound.prepare(event)
     await bound.apply(event, value, uow)
 

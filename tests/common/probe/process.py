@@ -9,7 +9,7 @@ import asyncio
 import sys
 from contextlib import suppress
 
-from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.bus_factory import open_bus
 from tests.common.probe import service
@@ -27,7 +27,7 @@ async def main(database_url: str, bus_url: str, prefix: str, wanted: int) -> Non
     bus = await open_bus(bus_url, prefix)
     database = await service.open_database(database_url)
     loops = [
-        asyncio.create_task(Relay(database, bus, Metrics()).run()),
+        asyncio.create_task(OutboxRelay(database, bus, Metrics()).run()),
         asyncio.create_task(service.consumer(database, bus).run()),
     ]
     for key, number in facts(wanted):

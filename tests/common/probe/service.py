@@ -12,13 +12,15 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import inbox, outbox
 from loopwright_common.database.dialect import upsert
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.consumer import Consumer, Handlers, Patience
+from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.inbox import Handlers
+from loopwright_common.delivery.retry_policy import RetryPolicy
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_common.observability.metrics import Metrics
 
 VERSIONS = Path(__file__).parent / "versions"
 EFFECTS = sa.table("effects", sa.column("position"), sa.column("key"), sa.column("number"))
-HASTY = Patience(delays=(0.01, 0.01, 0.01), poison_limit=1000)
+HASTY = RetryPolicy(delays=(0.01, 0.01, 0.01), poison_limit=1000)
 
 
 class Effect(NamedTuple):

@@ -11,7 +11,7 @@ from loopwright_common import clock
 from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
-from loopwright_common.delivery.outbox_relay import Relay
+from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import ReplicaReported, ServedRoute
 from loopwright_common.observability.metrics import Metrics
 from loopwright_deployer.canary.acknowledgement import SILENT_AFTER, PublishedRevision, missed_by
@@ -57,7 +57,7 @@ async def test_a_route_that_a_replica_missed_is_told_again(
     await lead_to(database, 1, DeploymentState.PROMOTED)
     async with database.unit_of_work() as uow:
         await uow.connection.execute(sa.update(routes).values(changed_at=LONG_AGO))
-    relay = asyncio.create_task(Relay(database, bus, Metrics()).run())
+    relay = asyncio.create_task(OutboxRelay(database, bus, Metrics()).run())
     await publish(bus, replica(ServedRoute(model_id=MODEL_ID, revision=0)), "r1")
     await replicas.ready.wait()
     while "r1" not in replicas.rows:  # noqa: ASYNC110

@@ -136,7 +136,7 @@ async def test_what_is_wished_during_a_step_is_kept(
 ) -> None:
     seen = await lead_to(database, 1, DeploymentState.RECEIVED)
     async with database.unit_of_work() as uow:
-        lease = await leases.take(uow, lease_name(seen.deployment.id))
+        lease = await leases.acquire(uow, lease_name(seen.deployment.id))
         told = AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=1, by="ada")
         await operator_actions.request_champion(uow, "production", told)
     assert lease is not None
@@ -154,11 +154,11 @@ async def test_a_deployer_that_was_away_too_long_changes_nothing(
     seen = await lead_to(database, 1, DeploymentState.RECEIVED)
     name = lease_name(seen.deployment.id)
     async with database.unit_of_work() as uow:
-        lost = await leases.take(uow, name, timedelta(milliseconds=1))
+        lost = await leases.acquire(uow, name, timedelta(milliseconds=1))
     await asyncio.sleep(0.01)
     async with database.unit_of_work() as uow:
         assert lost is not None
-        assert await leases.take(uow, name) is not None
+        assert await leases.acquire(uow, name) is not None
 
     steps = steps_of(database, bus, tmp_path, lost)
     with pytest.raises(LeaseLostError):
@@ -219,7 +219,9 @@ async def test_people_learn_who_works_on_a_deployment_and_when_another_will(
 
     async def told(remaining: float) -> str:
         async with database.unit_of_work() as uow:
-            lease = await leases.take(uow, lease_name(deployment.id), timedelta(seconds=remaining))
+            lease = await leases.acquire(
+                uow, lease_name(deployment.id), timedelta(seconds=remaining)
+            )
         shown = (await api.get(f"/v1/deployments/{deployment.id}")).json()["why"]
         assert lease is not None
         async with database.unit_of_work() as uow:

@@ -11,7 +11,7 @@ import pytest
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import BEING_STAGED, Deployment, DeploymentState
@@ -51,7 +51,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Index, N
 async def receive(database: Database, tmp_path: Path, *requirements: str) -> None:
     """Register version 1, of a module that nobody has here."""
     source = ploughed(tmp_path / "source", *requirements)
-    digest = await store_package(DirectoryStore(tmp_path / "artifacts"), source)
+    digest = await store_package(FilesystemStore(tmp_path / "artifacts"), source)
     await lead_to(database, 1, DeploymentState.RECEIVED, digest=digest)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from tests.deployer.builders import COLUMNS, graph_of, onnx_package, pipeline
 from tests.deployer.harness import DeployerHarness, running_harness
 
@@ -22,7 +22,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def harness(
-    tmp_path: Path, bus: EventBus, store: DirectoryStore, package: Path
+    tmp_path: Path, bus: EventBus, store: FilesystemStore, package: Path
 ) -> AsyncGenerator[DeployerHarness, None]:
     """Version 1 is champion."""
     async with running_harness(tmp_path, bus, store, package) as harness:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
 from loopwright_deployer.main import build as build_deployer
@@ -135,7 +135,7 @@ async def running(place: Path) -> AsyncGenerator[tuple[Service, Service, Service
     scoring = ScorerSettings(port=free_port(), grpc_port=0, cache_dir=place / "cache", **urls)
     stop, started = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        bus = await SqliteLog.open(place / "bus")
+        bus = await SqliteBus.open(place / "bus")
         stack.push_async_callback(bus.close)
         services = (
             await build_registry(RegistrySettings(port=free_port(), **urls), bus, stack),

@@ -14,7 +14,7 @@ from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.events import RoutesChanged, ServedRoute, ServingMeasured
 from loopwright_common.process.runtime import Service
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.main import build
 from loopwright_deployer.settings import DeployerSettings
@@ -40,7 +40,7 @@ class Running:
     service: Service
     bus: EventBus
     api: httpx.AsyncClient
-    store: DirectoryStore
+    store: FilesystemStore
     directory: Path
 
     async def register(self, version: int, **changes: Any) -> None:
@@ -97,7 +97,7 @@ async def acknowledge(bus: EventBus, routes: TableReader[RoutesChanged]) -> None
 
 @pytest.fixture
 async def running(
-    tmp_path: Path, database_url: str, bus: EventBus, store: DirectoryStore
+    tmp_path: Path, database_url: str, bus: EventBus, store: FilesystemStore
 ) -> AsyncGenerator[Running, None]:
     settings = DeployerSettings(
         database_url=database_url,

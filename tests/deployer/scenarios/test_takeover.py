@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from loopwright_common.database import leases
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import outbox
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.ownership import lease_name
@@ -80,7 +80,7 @@ class House:
             assert process.poll() is None or process.returncode == -signal.SIGKILL
             name = lease_name(self.record.deployment.id)
             async with self.database.read() as connection:
-                holding = (await leases.holdings(connection, [name])).get(name)
+                holding = (await leases.lease_holders(connection, [name])).get(name)
             return holding is not None and holding.holder.endswith(f"/{process.pid}")
 
         return has_the_lease
@@ -121,7 +121,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def harness(
-    tmp_path: Path, database_url: str, database: Database, store: DirectoryStore, package: Path
+    tmp_path: Path, database_url: str, database: Database, store: FilesystemStore, package: Path
 ) -> AsyncGenerator[House, None]:
     """Version 1 is champion, version 2 is registered."""
     digest = await store_package(store, package)

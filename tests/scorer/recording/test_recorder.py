@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLogged
 from loopwright_common.errors import UnavailableError
 from loopwright_scorer.models.loaded_model import ModelResult
@@ -42,7 +42,7 @@ class FailingBus:
     def __getattr__(self, name: str) -> object:
         return getattr(self._bus, name)
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         if self.away and any(record.topic == InferenceLogged.topic for record in records):
             raise UnavailableError("the bus is away")
         await self._bus.publish(records)

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from loopwright_common.bus.interface import from_start
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.bus.topics import all_topics
 from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import Outgoing, Record
+from loopwright_common.cloudevents.codec import OutgoingRecord, Record
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.watched.repository import Model, Models
 from tests.engines import MortalKafka
 from tests.monitor.house import House
@@ -47,8 +47,8 @@ class Outage:
 @pytest.fixture(params=["sqlite", "kafka"])
 async def outage(
     request: pytest.FixtureRequest,
-    bus: SqliteLog,
-    store: DirectoryStore,
+    bus: SqliteBus,
+    store: FilesystemStore,
     tmp_path: Path,
     package_dirs: dict[str, Path],
 ) -> AsyncGenerator[Outage]:
@@ -99,11 +99,11 @@ def by_number(records: list[Record]) -> dict[int, InferenceLogged]:
 async def monitored(records: list[Record], directory: Path) -> Model:
     """What a monitor finds in the records, as they came."""
     async with AsyncExitStack() as stack:
-        log = await SqliteLog.open(directory / "log")
+        log = await SqliteBus.open(directory / "log")
         stack.push_async_callback(log.close)
-        store = DirectoryStore(directory / "store")
+        store = FilesystemStore(directory / "store")
         house = await House.open(stack, f"sqlite:///{directory / 'database'}", log, store)
-        await log.publish([Outgoing(r.topic, r.key, r.headers, r.value) for r in records])
+        await log.publish([OutgoingRecord(r.topic, r.key, r.headers, r.value) for r in records])
         await house.consume("detect")
         async with house.database.read() as connection:
             model = await Models(connection).get(MODEL_ID)

@@ -11,7 +11,7 @@ from typing import cast
 
 import httpx
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from tests.scorer.harness import ROW, ScorerHarness, eventually
 from tests.scorer.listening import Listener
@@ -46,7 +46,7 @@ async def test_every_accepted_request_is_answered_and_recorded_and_the_end_is_cl
     harness: ScorerHarness, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     own = tmp_path / "own"
-    harness.bus = await SqliteLog.open(own / "bus")
+    harness.bus = await SqliteBus.open(own / "bus")
     await harness.route(1, await harness.arm(1, "low"))
     await harness.bus.close()
     there = Listener(unused_tcp_port)
@@ -70,7 +70,7 @@ async def test_every_accepted_request_is_answered_and_recorded_and_the_end_is_cl
     for client in there.clients:
         client.close()
 
-    harness.bus = await SqliteLog.open(own / "bus")
+    harness.bus = await SqliteBus.open(own / "bus")
     batches = cast(list[InferenceLogged], await harness.events(InferenceLogged.topic))
     await harness.bus.close()
     assert status == 0

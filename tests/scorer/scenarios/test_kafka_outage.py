@@ -11,7 +11,7 @@ from loopwright_common.bus.topics import all_topics
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from tests.engines import MortalKafka
 from tests.scorer.harness import ROW, Replica, ScorerHarness, eventually
 
@@ -29,7 +29,7 @@ async def broker(tmp_path: Path) -> AsyncGenerator[MortalKafka, None]:
 
 @pytest.fixture
 async def far(
-    broker: MortalKafka, store: DirectoryStore, tmp_path: Path, package_dirs: dict[str, Path]
+    broker: MortalKafka, store: FilesystemStore, tmp_path: Path, package_dirs: dict[str, Path]
 ) -> AsyncGenerator[ScorerHarness, None]:
     bus = await open_bus(broker.url)
     yield ScorerHarness(bus, store, tmp_path, package_dirs)

@@ -2,12 +2,12 @@
 
 import json
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from tests.trainer.harness import RecordingRegistry, TrainerHarness, Upstream, events, stages
 
 
 async def test_a_commit_becomes_a_registered_version(
-    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry, bus: SqliteLog
+    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry, bus: SqliteBus
 ) -> None:
     run = await trainer.add(upstream)
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import uvicorn
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from tests.trainer.harness import FILES, RecordingRegistry, Upstream, events, until
 
 FAILPOINTS = [
@@ -123,7 +123,7 @@ async def survive(
     assert run["status"] == "succeeded", run["why"]
     assert [version["tags"]["loopwright.run"] for version in registry.versions] == [run["id"]]
     assert len(registry.runs) == 1, "the tracking run is found again"
-    bus = await SqliteLog.open(tmp_path / "bus")
+    bus = await SqliteBus.open(tmp_path / "bus")
     told = [await events(bus, topic) for topic in ("training-finished", "code-changed")]
     await bus.close()
     assert [len(each) for each in told] == [1, 1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from tests.trainer.harness import (
     PIPELINE,
     TRAIN,
@@ -18,7 +18,7 @@ CHECKED = PIPELINE + "checks: ['echo looking; exit 3']\n"
 
 
 async def test_a_failing_stage_says_which_command_and_how(
-    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry, bus: SqliteLog
+    trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry, bus: SqliteBus
 ) -> None:
     upstream.commit({"train.py": "print('on my way'); raise SystemExit(7)"})
     run = await trainer.add(upstream)
@@ -138,7 +138,7 @@ async def test_a_lost_answer_does_not_register_twice(
 
 
 async def test_a_running_run_is_cancelled_with_its_processes(
-    trainer: TrainerHarness, upstream: Upstream, bus: SqliteLog
+    trainer: TrainerHarness, upstream: Upstream, bus: SqliteBus
 ) -> None:
     upstream.commit({"prepare.py": "import time; time.sleep(60)"})
     await trainer.post("/v1/repositories", name="toy", url=str(upstream.path))

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.delivery_tables import outbox
 from tests.trainer.harness import (
     PREPARE,
@@ -39,7 +39,7 @@ DONE = "Path('done.txt').write_text('done')\n"
 
 @pytest.fixture
 async def api(
-    tmp_path: Path, bus: SqliteLog, registry: RecordingRegistry, database_url: str
+    tmp_path: Path, bus: SqliteBus, registry: RecordingRegistry, database_url: str
 ) -> AsyncGenerator[TrainerHarness, None]:
     """A replica that answers requests and does no runs."""
     given = {"database_url": database_url, "directory": tmp_path / "api"}

@@ -1,8 +1,8 @@
 """What a run takes from the world: changed paths, captured rows, a person's request."""
 
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.storage.captured_dataset import Manifest
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from tests.trainer.harness import PIPELINE, TRAIN, TrainerHarness, Upstream, events, stages, why
 
 CAPTURED = PIPELINE.replace("base.txt]\n    params", "base.txt, data/captured]\n    params")
@@ -10,7 +10,7 @@ PATHS = 'triggers: {code: {paths: ["**/*.py"]}}\n'
 
 
 async def test_a_change_outside_the_trigger_paths_is_skipped_and_not_announced(
-    trainer: TrainerHarness, upstream: Upstream, bus: SqliteLog
+    trainer: TrainerHarness, upstream: Upstream, bus: SqliteBus
 ) -> None:
     upstream.commit({"loopwright.yaml": PIPELINE + PATHS})
     await trainer.add(upstream)
@@ -24,7 +24,7 @@ async def test_a_change_outside_the_trigger_paths_is_skipped_and_not_announced(
 
 
 async def test_captured_rows_are_an_input_known_by_their_manifest(
-    trainer: TrainerHarness, upstream: Upstream, store: DirectoryStore
+    trainer: TrainerHarness, upstream: Upstream, store: FilesystemStore
 ) -> None:
     check = "import pathlib\nassert pathlib.Path('data/captured/captured.parquet').exists()\n"
     upstream.commit(
@@ -43,7 +43,7 @@ async def test_captured_rows_are_an_input_known_by_their_manifest(
 
 
 async def test_a_request_by_a_person_starts_one_run(
-    trainer: TrainerHarness, upstream: Upstream, bus: SqliteLog
+    trainer: TrainerHarness, upstream: Upstream, bus: SqliteBus
 ) -> None:
     await trainer.add(upstream)
     asked = await trainer.post("/v1/runs", repository="toy", by="ada", why="to be sure")

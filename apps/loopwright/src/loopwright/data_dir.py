@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from loopwright_common.errors import ConflictError
-from loopwright_common.process.directory_lock import held
+from loopwright_common.process.directory_lock import exclusive_directory
 
 
 class Engine(StrEnum):
@@ -25,7 +25,7 @@ class Engine(StrEnum):
 @contextmanager
 def locked(data_dir: Path, engine: Engine = Engine.EMBEDDED) -> Generator[None, None, None]:
     """Hold the directory; ConflictError when another process holds it or another engine made it."""
-    with held(data_dir, "`loopwright up`", "stop it or give another --data-dir"):
+    with exclusive_directory(data_dir, "`loopwright up`", "stop it or give another --data-dir"):
         made_by = engine_of(data_dir) or engine
         if made_by is not engine:
             raise ConflictError(

@@ -13,7 +13,7 @@ from typing import TypedDict
 from loopwright.data_dir import locked
 from loopwright.output import greet
 from loopwright.ports import check_ports, service_urls
-from loopwright_common.bus.sqlite.log import SqliteLog
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.observability import logs, tracing
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
@@ -46,7 +46,7 @@ def main(data_dir: Path) -> None:
 async def composed(data_dir: Path) -> AsyncGenerator[list[Service], None]:
     """The services, built but not yet running."""
     async with AsyncExitStack() as stack:
-        bus = await SqliteLog.open(data_dir)
+        bus = await SqliteBus.open(data_dir)
         stack.push_async_callback(bus.close)
         yield await _build(data_dir, bus, stack)
 
@@ -57,7 +57,7 @@ async def _serve(data_dir: Path) -> None:
         await runtime.run(services, started=lambda: greet(data_dir, urls))
 
 
-async def _build(data_dir: Path, bus: SqliteLog, stack: AsyncExitStack) -> list[Service]:
+async def _build(data_dir: Path, bus: SqliteBus, stack: AsyncExitStack) -> list[Service]:
     from loopwright_deployer import main as deployer
     from loopwright_deployer.settings import DeployerSettings
     from loopwright_monitor import main as monitor

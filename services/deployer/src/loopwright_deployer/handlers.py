@@ -5,7 +5,7 @@ from collections.abc import Callable
 import structlog
 
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
-from loopwright_common.delivery.consumer import Handlers
+from loopwright_common.delivery.inbox import Handlers
 from loopwright_common.events import (
     AliasChanged,
     Event,

@@ -8,7 +8,7 @@ from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery_api.dead_letters import delivery_router
+from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.events import ReplicaReported
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
@@ -43,7 +43,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
         Consumer("deployer.measures", lifecycle.measured(), database, bus, metrics),
     ]
     app = create_app("deployer", metrics, delivery_readiness(database, consumers), settings.hosts)
-    app.include_router(delivery_router(database, consumers))
+    app.include_router(create_delivery_router(database, consumers))
     app.include_router(create_router(database, settings.environment, worker.wake, lease))
     return Service(
         name="deployer",

@@ -53,10 +53,10 @@ class Reconciler:
         `again` tells that something may have changed. LeaseLostError once another may take over.
         """
         async with self._database.unit_of_work() as uow:
-            lease = await leases.take(uow, lease_name(deployment_id), self._length)
+            lease = await leases.acquire(uow, lease_name(deployment_id), self._length)
         if lease is None:
             return False
-        async with leases.keeping(self._database, lease, self._length):
+        async with leases.keep_renewed(self._database, lease, self._length):
             await self._step_on(deployment_id, self._steps(lease), again)
         return True
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from loopwright_common.database.leases import LEASE
-from loopwright_common.process.directory_lock import held
+from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.settings import ServiceSettings
 
 
@@ -36,4 +36,4 @@ class DeployerSettings(ServiceSettings):
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another deployer has it."""
         remedy = "set LOOPWRIGHT_DEPLOYER_WORK_DIR to a directory of this deployer's own"
-        return held(self.work_dir, "deployer", remedy)
+        return exclusive_directory(self.work_dir, "deployer", remedy)

@@ -2,7 +2,7 @@
 
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.consumer import Handler, Handlers, Prepared
+from loopwright_common.delivery.inbox import BoundTwoPhaseHandler, Handler, Handlers
 from loopwright_common.events import (
     DeploymentEvent,
     DeploymentFinished,
@@ -49,7 +49,7 @@ def capture_handlers(store: ArtifactStore, wakes: Wakes) -> Handlers:
         uow.after_commit.append(wakes.review.set)
 
     return {
-        InferenceLogged: Prepared(keep, record),
+        InferenceLogged: BoundTwoPhaseHandler(keep, record),
         GroundTruthLogged: on_ground_truth_logged,
     }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery_api.dead_letters import delivery_router
+from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
@@ -39,7 +39,7 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     consumers = [lifecycle, detect, capture]
     readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
     app = create_app("monitor", metrics, readiness, settings.hosts)
-    app.include_router(delivery_router(database, consumers))
+    app.include_router(create_delivery_router(database, consumers))
     app.include_router(router_for(database, store))
     return Service(
         name="monitor",

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery_api.dead_letters import delivery_router
+from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
@@ -67,7 +67,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
     ]
     readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
     app = build_app(call, feed, metrics, readiness, settings.hosts)
-    app.include_router(delivery_router(database, consumers))
+    app.include_router(create_delivery_router(database, consumers))
     return Service(
         name="registry",
         app=app,

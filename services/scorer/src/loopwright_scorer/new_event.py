@@ -2,12 +2,14 @@
 
 from loopwright_common import clock
 from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.events import Event, Payload
 from loopwright_common.ids import new_id, new_traceparent
 
 
-def new_event(data: Payload, *, key: str, subject: str, event_id: str | None = None) -> Outgoing:
+def new_event(
+    data: Payload, *, key: str, subject: str, event_id: str | None = None
+) -> OutgoingRecord:
     """The record of a new event; its id is fixed here, so sending it again repeats nothing."""
     event_id = event_id or new_id()
     return codec.encode(

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from loopwright_common.process.directory_lock import held
+from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.settings import ServiceSettings
 from loopwright_scorer.isolated.limits import WorkerLimits
 
@@ -92,4 +92,4 @@ class ScorerSettings(ServiceSettings):
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another scorer has it."""
         remedy = "set LOOPWRIGHT_SCORER_CACHE_DIR to a directory of this scorer's own"
-        return held(self.cache_dir, "scorer", remedy)
+        return exclusive_directory(self.cache_dir, "scorer", remedy)

@@ -9,7 +9,7 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer
 from loopwright_common.delivery.handlers import bind
-from loopwright_common.delivery_api.dead_letters import delivery_router
+from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.observability import tracing
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
@@ -61,7 +61,7 @@ def assemble(
     app = create_app(
         settings.service, metrics, delivery_readiness(database, consumers), settings.hosts
     )
-    app.include_router(delivery_router(database, consumers))
+    app.include_router(create_delivery_router(database, consumers))
     app.include_router(create_router(context, poller, wake=worker.wake, cancel=worker.cancel))
     app.include_router(cache_router(context))
     return Service(

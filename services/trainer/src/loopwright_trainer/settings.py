@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 from sqlalchemy.engine import make_url
 
-from loopwright_common.process.directory_lock import held
+from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.settings import ServiceSettings
 
 _UNSHARED_LEASE = timedelta(minutes=5)
@@ -46,4 +46,4 @@ class TrainerSettings(ServiceSettings):
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another trainer has it."""
         remedy = "set LOOPWRIGHT_TRAINER_DIRECTORY to a directory of this trainer's own"
-        return held(self.work_directory, "trainer", remedy)
+        return exclusive_directory(self.work_directory, "trainer", remedy)

@@ -5,7 +5,7 @@ from pathlib import Path
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import Check
-from loopwright_common.storage.filesystem import DirectoryStore
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.staging.checks.base import StagingContext, verdict_of
@@ -33,7 +33,7 @@ async def test_an_added_check_has_its_say_in_the_verdict_of_a_staged_deployment(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
     package = onnx_package(tmp_path / "package", graph_of(pipeline()), COLUMNS)
-    digest = await store_package(DirectoryStore(tmp_path / "artifacts"), package)
+    digest = await store_package(FilesystemStore(tmp_path / "artifacts"), package)
     await lead_to(database, 1, DeploymentState.RECEIVED, digest=digest, format="onnx")
     async with working(database, bus, tmp_path, checks=(*CHECKS, FairnessCheck())):
         record = await until(database, 1, DeploymentState.REJECTED, DeploymentState.PROMOTING)

@@ -10,7 +10,7 @@ import typer
 from loopwright.client import PAGE, Services
 from loopwright.following import Follower
 from loopwright.output import Column, Json, Limit, clock_time, console, errors, show_items
-from loopwright_common.cloudevents.event_summaries import sentence
+from loopwright_common.cloudevents.event_summaries import summarize
 from loopwright_common.events import topic_of
 
 app = typer.Typer(no_args_is_help=True, help="Events.")
@@ -18,7 +18,7 @@ COLUMNS: list[Column] = [
     "position",
     "time",
     ("event", lambda event: topic_of(event["type"])),
-    ("says", sentence),
+    ("says", summarize),
 ]
 
 
@@ -72,6 +72,6 @@ def _show(event: Mapping[str, Any], *, as_json: bool) -> None:
         clock_time(event["time"]),
         topic_of(event["type"]),
         event.get("subject", ""),
-        sentence(event),
+        summarize(event),
     ]
     console.print("  ".join(parts).rstrip(), markup=False, highlight=False)

@@ -10,7 +10,7 @@ from rich.tree import Tree
 from loopwright.cli.models import split
 from loopwright.client import Services
 from loopwright.output import Json, clock_time, console, show_json
-from loopwright_common.cloudevents.event_summaries import sentence
+from loopwright_common.cloudevents.event_summaries import summarize
 from loopwright_common.events import topic_of
 
 
@@ -47,6 +47,6 @@ def causes_of(event: Mapping[str, Any]) -> list[str]:
 
 
 def _line(event: Mapping[str, Any]) -> str:
-    said = event.get("sentence") or sentence(event)
+    said = event.get("sentence") or summarize(event)
     when = clock_time(event.get("time"))
     return f"[dim]{when}[/] [cyan]{topic_of(event['type'])}[/] {escape(said)}"

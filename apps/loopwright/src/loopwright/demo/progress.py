@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from loopwright.demo.watch import Told
-from loopwright_common.cloudevents.event_summaries import sentence
+from loopwright_common.cloudevents.event_summaries import summarize
 
 _PLAIN_EVERY = 10.0
 _QUIET = frozenset({"alias-changed"})
@@ -43,7 +43,7 @@ class Progress:
 
     def event(self, event: Told) -> None:
         if event.topic not in _QUIET:
-            says = escape(sentence(event.event))
+            says = escape(summarize(event.event))
             self.console.print(
                 f"[dim]{self._clock()}[/] [cyan]{event.topic:21}[/] {says}", soft_wrap=True
             )

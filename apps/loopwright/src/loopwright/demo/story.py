@@ -9,7 +9,7 @@ from loopwright.data_dir import Engine
 from loopwright.demo.reigns import Period, by_champion, by_rows, period
 from loopwright.demo.served import Served
 from loopwright.demo.watch import Told
-from loopwright_common.cloudevents.event_summaries import sentence
+from loopwright_common.cloudevents.event_summaries import summarize
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def _scenes(events: Sequence[Told], served: Served, started: datetime) -> list[S
             seconds=(event.time - started).total_seconds(),
             row=served.rows_before(event.time),
             topic=event.topic,
-            says=sentence(event.event),
+            says=summarize(event.event),
             because=", ".join(_causes(event, by_id, started)),
         )
         for event in sorted(events, key=lambda event: event.time)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from loopwright_common.cloudevents.codec import Outgoing, Record
+from loopwright_common.cloudevents.codec import OutgoingRecord, Record
 
 
 class TopicPartition(NamedTuple):
@@ -46,7 +46,7 @@ class Subscription(Protocol):
 class EventBus(Protocol):
     """Durable, partitioned, ordered by key; publishing returns once the records are kept."""
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         """Keep all records, in order; UnavailableError leaves it open how many were kept."""
         ...
 

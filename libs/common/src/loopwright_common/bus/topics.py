@@ -5,7 +5,7 @@ from datetime import timedelta
 from zlib import crc32
 
 from loopwright_common.bus.interface import TopicPartition
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.errors import InvalidError, TooLargeError
 from loopwright_common.events import TOPICS, Topic
 
@@ -45,7 +45,7 @@ def partition_of(topic: Topic, key: str) -> int:
     return crc32(key.encode()) % topic.partitions
 
 
-def places_of(topics: Iterable[str]) -> list[TopicPartition]:
+def partitions_of(topics: Iterable[str]) -> list[TopicPartition]:
     """Every partition of the topics."""
     return [
         TopicPartition(name, partition)
@@ -54,7 +54,7 @@ def places_of(topics: Iterable[str]) -> list[TopicPartition]:
     ]
 
 
-def refuse_too_large(record: Outgoing) -> None:
+def refuse_too_large(record: OutgoingRecord) -> None:
     topic = topic_of(record.topic)
     if len(record.value) > topic.largest_record:
         raise TooLargeError(

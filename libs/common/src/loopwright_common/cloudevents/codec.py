@@ -20,7 +20,7 @@ _REQUIRED = ("id", "source", "type", "specversion")
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingRecord:
     """Bytes on their way to a topic."""
 
     topic: str
@@ -42,7 +42,7 @@ class Record:
     time: datetime
 
 
-def encode(event: Event[Payload]) -> Outgoing:
+def encode(event: Event[Payload]) -> OutgoingRecord:
     """The event as a record in CloudEvents binary mode."""
     headers = {
         "ce_specversion": "1.0",
@@ -58,10 +58,10 @@ def encode(event: Event[Payload]) -> Outgoing:
     }
     if event.causes:
         headers["ce_causes"] = " ".join(event.causes)
-    return Outgoing(event.data.topic, event.key, headers, event.data.to_bytes())
+    return OutgoingRecord(event.data.topic, event.key, headers, event.data.to_bytes())
 
 
-def decode(record: Record | Outgoing) -> Event[Payload]:
+def decode(record: Record | OutgoingRecord) -> Event[Payload]:
     """The event in a record; `UndecodableError` says what is wrong with it."""
     attributes, body = _attributes(record)
     if missing := [name for name in _REQUIRED if not attributes.get(name)]:
@@ -96,7 +96,7 @@ def _payload_of(event_type: str) -> type[Payload] | None:
     return InferenceLogged if topic == InferenceLogged.topic else EVENTS.get(topic)
 
 
-def structured(record: Received) -> dict[str, Any]:
+def to_structured(record: Received) -> dict[str, Any]:
     """The record as a structured-mode CloudEvent, for HTTP and SSE."""
     attributes, body = _attributes(record)
     content_type = attributes.pop("datacontenttype", "application/json")

@@ -10,7 +10,7 @@ _MOST = 5
 """Metrics or features named in one sentence."""
 
 
-def sentence(event: Mapping[str, Any]) -> str:
+def summarize(event: Mapping[str, Any]) -> str:
     """What a structured CloudEvent says; empty where its topic has no sentence."""
     tell, data = _SENTENCES.get(topic_of(str(event["type"]))), event.get("data")
     return tell(data) if tell and isinstance(data, Mapping) else ""
@@ -49,7 +49,7 @@ def _version_deleted(data: Data) -> str:
 def _validated(data: Data) -> str:
     failed = [check for check in data["checks"] if check["verdict"] in ("failed", "inconclusive")]
     if failed:
-        told = "; ".join(f"{c['name']} {c['verdict']}: {c['sentence']}" for c in failed)
+        told = "; ".join(f"{c['name']} {c['verdict']}: {c['summarize']}" for c in failed)
         return f"{_version(data)} in {data['environment']}: {told}"
     verdict = "passed" if data["passed"] else "did not pass"
     count = sum(check["verdict"] == "passed" for check in data["checks"])
@@ -83,7 +83,7 @@ def _routes_changed(data: Data) -> str:
 
 
 def _drift(data: Data) -> str:
-    features = [feature.get("sentence") or feature["name"] for feature in data["features"]]
+    features = [feature.get("summarize") or feature["name"] for feature in data["features"]]
     more = f" and {len(features) - _MOST} more" if len(features) > _MOST else ""
     told = f": {'; '.join(features[:_MOST])}{more}" if features else ""
     seen = f"since row {data['since']['row']:,}, seen after {data['rows_seen']:,} rows"

@@ -58,7 +58,7 @@ _ONE_CONNECTION: Mapping[str, Any] = {
 }
 
 
-class Connections:
+class ConnectionPool:
     """Of one engine. A caller cancelled while one opens leaves none behind.
 
     A connection that nobody closes would keep its file locked.
@@ -94,7 +94,7 @@ class Connections:
             yield connection
 
     @asynccontextmanager
-    async def alone(self, name: str) -> AsyncGenerator["Connections", None]:
+    async def alone(self, name: str) -> AsyncGenerator["ConnectionPool", None]:
         """The one connection that holds the lock `name`; each of its statements commits by itself.
 
         The lock ends with the connection, whatever ends it. PostgreSQL only.
@@ -105,7 +105,7 @@ class Connections:
                 number = func.hashtextextended(name, 0)
                 await connection.execute(select(func.pg_advisory_lock(number)))
                 await connection.rollback()
-                yield _Held(self._engine, connection)
+                yield _PinnedConnection(self._engine, connection)
                 await connection.execute(select(func.pg_advisory_unlock(number)))
             except BaseException:
                 await connection.invalidate()
@@ -135,7 +135,7 @@ class Connections:
         return task
 
 
-class _Held(Connections):
+class _PinnedConnection(ConnectionPool):
     """A single connection that stays open, without a transaction in between."""
 
     def __init__(self, engine: AsyncEngine, connection: AsyncConnection) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
 from loopwright_common.database import postgres
-from loopwright_common.database.connections import Connections, create_engine
+from loopwright_common.database.connections import ConnectionPool, create_engine
 from loopwright_common.database.delivery_tables import leases, positions
 from loopwright_common.database.dialect import lock_until_commit, upsert
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
@@ -27,7 +27,7 @@ _LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_tim
 class Database:
     """Hands out units of work; `outbox_filled` wakes the relay after a commit that emitted."""
 
-    def __init__(self, connections: Connections, service: str) -> None:
+    def __init__(self, connections: ConnectionPool, service: str) -> None:
         self._connections = connections
         self.service = service
         self.migrated: list[str] = []
@@ -46,7 +46,7 @@ class Database:
         schema per service, parameters as in `postgres`). Raises InvalidError when it is neither,
         UnavailableError when the database cannot be reached or is locked.
         """
-        database = cls(Connections(create_engine(url, service)), service)
+        database = cls(ConnectionPool(create_engine(url, service)), service)
         try:
             async with database._connections.begin() as connection:
                 await _prepare(connection, service)
@@ -122,7 +122,7 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if not postgres.passes(error):
+            if not postgres.is_transient(error):
                 raise
             self.fault = f"database of {self.service}: {error.orig}"
             raise UnavailableError(self.fault) from error
@@ -142,7 +142,9 @@ def _not_opened(url: str, service: str, error: DBAPIError) -> str:
     if url.startswith("sqlite"):
         return said
     setting = f"LOOPWRIGHT_{service.upper()}_DATABASE_URL or LOOPWRIGHT_DATABASE_URL"
-    return f"{said} (PostgreSQL at {postgres.place_of(make_url(url))}; start it, or mend {setting})"
+    return (
+        f"{said} (PostgreSQL at {postgres.address_of(make_url(url))}; start it, or mend {setting})"
+    )
 
 
 def migrate(connection: Connection, versions: Path, name: str) -> list[str]:

@@ -5,7 +5,7 @@ Outbox columns follow Debezium's outbox router, so that change data capture can 
 
 import sqlalchemy as sa
 
-from loopwright_common.database.dialect import Moment
+from loopwright_common.database.dialect import UtcDateTime
 
 metadata = sa.MetaData()
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -20,8 +20,8 @@ outbox = sa.Table(
     sa.Column("type", sa.String(255), nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("published_at", Moment),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("published_at", UtcDateTime),
     sa.Index(
         "outbox_unpublished",
         "position",
@@ -34,7 +34,7 @@ inbox = sa.Table(
     metadata,
     sa.Column("consumer", sa.String(255), primary_key=True),
     sa.Column("event_id", sa.String(255), primary_key=True),
-    sa.Column("handled_at", Moment, nullable=False),
+    sa.Column("handled_at", UtcDateTime, nullable=False),
     # A rebuild handles events again, under a new generation; `first` says in which one they spoke.
     sa.Column("generation", sa.Integer, nullable=False, default=0),
     sa.Column("first", sa.Integer, nullable=False, default=0),
@@ -48,7 +48,7 @@ positions = sa.Table(
     sa.Column("next_offset", sa.BigInteger, nullable=False),
     sa.Column("owner", sa.String(64), nullable=False, default=""),
     sa.Column("generation", sa.Integer, nullable=False, default=0),
-    sa.Column("handled_at", Moment),
+    sa.Column("handled_at", UtcDateTime),
 )
 parked = sa.Table(
     "parked",
@@ -61,11 +61,11 @@ parked = sa.Table(
     sa.Column("key", sa.String(255), nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
-    sa.Column("time", Moment, nullable=False),
+    sa.Column("time", UtcDateTime, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     # Only the first of a key is due; the others wait for it, so that finding what is due is cheap.
-    sa.Column("due_at", Moment),
-    sa.Column("first_failed_at", Moment, nullable=False),
+    sa.Column("due_at", UtcDateTime),
+    sa.Column("first_failed_at", UtcDateTime, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Index("parked_key", "consumer", "topic", "key", "position"),
     sa.Index("parked_due", "consumer", "due_at"),
@@ -81,16 +81,16 @@ dead_letters = sa.Table(
     sa.Column("key", sa.String(255), nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
-    sa.Column("time", Moment, nullable=False),
+    sa.Column("time", UtcDateTime, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("code_version", sa.String(64), nullable=False),
-    sa.Column("first_failed_at", Moment, nullable=False),
-    sa.Column("failed_at", Moment, nullable=False),
+    sa.Column("first_failed_at", UtcDateTime, nullable=False),
+    sa.Column("failed_at", UtcDateTime, nullable=False),
     # `dead`, `replayed` or `discarded`; who decided that, when and why.
     sa.Column("state", sa.String(16), nullable=False, default="dead"),
     sa.Column("burials", sa.Integer, nullable=False, default=1),
-    sa.Column("decided_at", Moment),
+    sa.Column("decided_at", UtcDateTime),
     sa.Column("decided_by", sa.String(255)),
     sa.Column("reason", sa.Text),
     sa.Index("dead_letters_listed", "state", "failed_at", "id"),
@@ -101,5 +101,5 @@ leases = sa.Table(
     sa.Column("name", sa.String(255), primary_key=True),
     sa.Column("token", sa.String(64), nullable=False),
     sa.Column("holder", sa.String(255), nullable=False),
-    sa.Column("until", Moment, nullable=False),
+    sa.Column("until", UtcDateTime, nullable=False),
 )

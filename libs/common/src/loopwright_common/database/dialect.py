@@ -24,7 +24,7 @@ _LOCK = text(
 )
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """An aware time in UTC; SQLite itself forgets the zone."""
 
     impl = DateTime(timezone=True)
@@ -43,7 +43,7 @@ async def lock_until_commit(connection: AsyncConnection, names: Sequence[str]) -
         await connection.execute(_LOCK, {"names": sorted(names)})
 
 
-def among(
+def in_values(
     connection: AsyncConnection, column: ColumnElement[int], values: Sequence[int]
 ) -> ColumnElement[bool]:
     """`column IN values`, on PostgreSQL as one statement to prepare, however many there are."""

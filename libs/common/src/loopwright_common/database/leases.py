@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common import clock
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import leases
-from loopwright_common.database.dialect import Moment
+from loopwright_common.database.dialect import UtcDateTime
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, UnavailableError
 from loopwright_common.ids import new_id
@@ -43,7 +43,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class LeaseHolder:
     """A lease in the hands of `holder` (host/pid); without a renewal it ends after `remaining`.
 
     A lease that has ended without being taken anew has less than nothing remaining.
@@ -54,7 +54,7 @@ class Holding:
     remaining: timedelta
 
 
-async def take(uow: UnitOfWork, name: str, length: timedelta = LEASE) -> Lease | None:
+async def acquire(uow: UnitOfWork, name: str, length: timedelta = LEASE) -> Lease | None:
     """The lease, or None while another holds it."""
     dialect = sqlite if uow.connection.dialect.name == "sqlite" else postgresql
     now, until = _moment(uow.connection), _moment(uow.connection, length)
@@ -93,15 +93,17 @@ async def release(uow: UnitOfWork, lease: Lease) -> None:
     await uow.connection.execute(sa.delete(leases).where(*mine))
 
 
-async def holdings(connection: AsyncConnection, names: Sequence[str]) -> dict[str, Holding]:
+async def lease_holders(
+    connection: AsyncConnection, names: Sequence[str]
+) -> dict[str, LeaseHolder]:
     """Who has or last had which of the leases; those free or never taken are left out."""
     columns = (leases.c.name, leases.c.holder, leases.c.until, _moment(connection).label("now"))
     rows = (await connection.execute(sa.select(*columns).where(leases.c.name.in_(names)))).all()
-    return {row.name: Holding(row.holder, row.until, row.until - row.now) for row in rows}
+    return {row.name: LeaseHolder(row.holder, row.until, row.until - row.now) for row in rows}
 
 
 @asynccontextmanager
-async def keeping(
+async def keep_renewed(
     database: Database, lease: Lease, length: timedelta = LEASE
 ) -> AsyncGenerator[None, None]:
     """Renew the lease while the body runs, and release it at the end.
@@ -151,5 +153,5 @@ def _moment(
 ) -> sa.ColumnElement[datetime]:
     """`later` from now by the database's clock; SQLite's one process has one clock anyway."""
     if connection.dialect.name == "sqlite":
-        return sa.literal(clock.now() + later, Moment)
-    return sa.func.clock_timestamp(type_=Moment) + sa.literal(later, sa.Interval)
+        return sa.literal(clock.now() + later, UtcDateTime)
+    return sa.func.clock_timestamp(type_=UtcDateTime) + sa.literal(later, sa.Interval)

@@ -84,7 +84,7 @@ def create_engine(url: URL, schema: str) -> AsyncEngine:
     return engine
 
 
-def passes(error: DBAPIError) -> bool:
+def is_transient(error: DBAPIError) -> bool:
     """Whether the same transaction may succeed later."""
     if isinstance(error, OperationalError) or error.connection_invalidated:
         return True
@@ -92,7 +92,7 @@ def passes(error: DBAPIError) -> bool:
     return state is not None and state.startswith(_PASSING)
 
 
-def place_of(url: URL) -> str:
+def address_of(url: URL) -> str:
     """Where it is, without the password."""
     host = url.host or url.query.get("host", "localhost")
     return f"{host}:{url.port or 5432}/{url.database or ''}"

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
 from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.database.dialect import lock_until_commit
 from loopwright_common.errors import TooLargeError
@@ -94,7 +94,7 @@ class UnitOfWork:
         self.send(event.id, outgoing, outgoing.headers["ce_type"], event.time)
         return event
 
-    def send(self, record_id: str, outgoing: Outgoing, kind: str, moment: datetime) -> None:
+    def send(self, record_id: str, outgoing: OutgoingRecord, kind: str, moment: datetime) -> None:
         """Publish these bytes with this transaction; `kind` is the type to count them under."""
         self._outgoing.append(
             {

@@ -19,16 +19,18 @@ from loopwright_common.bus.interface import EventBus, Positions, Subscription, T
 from loopwright_common.cloudevents.codec import Record
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.consumer_stats import Outcomes
-from loopwright_common.delivery.executor import Handling
-from loopwright_common.delivery.inbox import Handler, Handlers, Prepared
-from loopwright_common.delivery.partition_ownership import DisplacedError, after, place_of
-from loopwright_common.delivery.retry_policy import Patience
-from loopwright_common.delivery.stall_detector import Standing, Watchdog, standing
+from loopwright_common.delivery.consumer_stats import ConsumerStats
+from loopwright_common.delivery.executor import RecordExecutor
+from loopwright_common.delivery.inbox import Handlers
+from loopwright_common.delivery.partition_ownership import (
+    FencedError,
+    partition_of,
+    positions_after,
+)
+from loopwright_common.delivery.retry_policy import RetryPolicy
+from loopwright_common.delivery.stall_detector import ConsumerStatus, StallDetector, read_status
 from loopwright_common.errors import UnavailableError
 from loopwright_common.observability.metrics import Metrics
-
-__all__ = ["Consumer", "Handler", "Handlers", "Patience", "Prepared", "Reset"]
 
 _LOOK_SECONDS = 5.0
 _CLOSING_SECONDS = 5.0
@@ -53,10 +55,10 @@ class Consumer:
         *,
         batch: int = 32,
         sharing: bool = True,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         reset: Reset | None = None,
     ) -> None:
-        patience = patience or Patience()
+        patience = patience or RetryPolicy()
         self.name = name
         self.topics = sorted({payload.topic for payload in handlers})
         self.reset = reset
@@ -65,9 +67,9 @@ class Consumer:
         self._metrics = metrics
         self._batch = batch
         self._sharing = sharing
-        self._outcomes = Outcomes(name, metrics, patience.poison_limit)
-        self._handling = Handling(name, handlers, database, patience, self._outcomes)
-        self._watchdog = Watchdog(name, metrics, patience)
+        self._outcomes = ConsumerStats(name, metrics, patience.poison_limit)
+        self._handling = RecordExecutor(name, handlers, database, patience, self._outcomes)
+        self._watchdog = StallDetector(name, metrics, patience)
         self._look_now = asyncio.Event()
         self._must_reload = False
 
@@ -84,8 +86,8 @@ class Consumer:
         """A person has changed positions or parked records: notice it at once."""
         self._look_now.set()
 
-    async def standing(self) -> Standing:
-        return await standing(self._database, self._bus, self.name, self.topics)
+    async def standing(self) -> ConsumerStatus:
+        return await read_status(self._database, self._bus, self.name, self.topics)
 
     async def positions_at(self, topic: str, moment: datetime) -> Positions:
         """Where the records from that time on begin."""
@@ -147,7 +149,7 @@ class Consumer:
             self._outcomes.paused(error)
             await asyncio.sleep(1)
             return 0
-        except DisplacedError as error:
+        except FencedError as error:
             log.info("consumer.displaced", consumer=self.name, why=str(error))
             self._must_reload = True
             return 0
@@ -166,7 +168,7 @@ class Consumer:
         if not self._handling.in_parallel:
             await self._handling.singly(records)
             return
-        by_place = groupby(sorted(records, key=place_of), key=place_of)
+        by_place = groupby(sorted(records, key=partition_of), key=partition_of)
         try:
             async with asyncio.TaskGroup() as group:
                 for _, lane in by_place:
@@ -176,7 +178,7 @@ class Consumer:
 
     async def _acknowledge(self, subscription: Subscription, records: Sequence[Record]) -> None:
         if self.stopped is None:
-            await subscription.acknowledge(after(records))
+            await subscription.acknowledge(positions_after(records))
 
     # ---- positions -------------------------------------------------------------------------
 

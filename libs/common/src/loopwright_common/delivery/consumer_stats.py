@@ -7,7 +7,7 @@ import structlog
 
 from loopwright_common import clock
 from loopwright_common.cloudevents.codec import Record
-from loopwright_common.delivery.inbox import Ready
+from loopwright_common.delivery.inbox import DecodedRecord
 from loopwright_common.delivery.retry_policy import described
 from loopwright_common.observability.metrics import Metrics
 
@@ -15,7 +15,7 @@ _GRACE_SECONDS = 10.0
 log = structlog.get_logger()
 
 
-class Outcomes:
+class ConsumerStats:
     """Of one member; `stopped` says why it gave up on itself."""
 
     def __init__(self, consumer: str, metrics: Metrics, poison_limit: int) -> None:
@@ -26,7 +26,7 @@ class Outcomes:
         self._poisoned = 0
         self._paused: tuple[float, str] | None = None
 
-    def handled(self, work: Iterable[Ready]) -> None:
+    def handled(self, work: Iterable[DecodedRecord]) -> None:
         self._poisoned, moment = 0, clock.now()
         took = self._metrics.event_end_to_end.labels(self._consumer)
         for ready in work:

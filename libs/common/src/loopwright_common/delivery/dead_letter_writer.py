@@ -10,14 +10,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.cloudevents.codec import Outgoing, Record
+from loopwright_common.cloudevents.codec import OutgoingRecord, Record
 from loopwright_common.database.delivery_tables import dead_letters
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.delivery.retry_policy import described
 from loopwright_common.ids import derived_id
 
 
-async def bury(
+async def dead_letter(
     uow: UnitOfWork,
     consumer: str,
     record: Record,
@@ -70,7 +70,7 @@ async def _keep(connection: AsyncConnection, row: Mapping[str, Any]) -> int | No
 
 def _publish(uow: UnitOfWork, record: Record, row: Mapping[str, Any], burials: int) -> None:
     topic = f"{row['consumer']}.dead-letters"
-    letter = Outgoing(topic, record.key, _with_origin(record, row), record.value)
+    letter = OutgoingRecord(topic, record.key, _with_origin(record, row), record.value)
     letter_id = row["id"] if burials == 1 else derived_id(row["id"], burials)
     uow.send(letter_id, letter, "dead-letter", row["failed_at"])
 

@@ -15,7 +15,7 @@ from loopwright_common import clock
 from loopwright_common.cloudevents.codec import Record
 from loopwright_common.database.delivery_tables import dead_letters
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.retry_queue import Parking
+from loopwright_common.delivery.retry_queue import RetryQueue
 from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
 
 _AT_ONCE = 500
@@ -44,7 +44,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
+class DeadLetterContents:
     """What the record of a dead letter holds."""
 
     headers: Mapping[str, str]
@@ -53,7 +53,7 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Which:
+class DeadLetterFilter:
     """Which dead letters: all that is not None must match."""
 
     consumer: str | None = None
@@ -61,8 +61,8 @@ class Which:
     state: str | None = None
 
 
-async def listed(
-    connection: AsyncConnection, which: Which, most: int, after: str | None
+async def list_dead_letters(
+    connection: AsyncConnection, which: DeadLetterFilter, most: int, after: str | None
 ) -> list[DeadLetter]:
     """The newest first, from behind the letter with the cursor `after`."""
     columns = [dead_letters.c[field.name] for field in fields(DeadLetter)]
@@ -78,7 +78,7 @@ def cursor_of(letter: DeadLetter) -> str:
     return f"{clock.to_text(letter.failed_at)}_{letter.id}"
 
 
-async def get(connection: AsyncConnection, id: str) -> tuple[DeadLetter, Contents]:
+async def get(connection: AsyncConnection, id: str) -> tuple[DeadLetter, DeadLetterContents]:
     """The letter whose id begins so; NotFoundError, or ConflictError if several do."""
     query = sa.select(dead_letters).where(dead_letters.c.id.startswith(id, autoescape=True))
     found = (await connection.execute(query.limit(2))).mappings().all()
@@ -87,10 +87,12 @@ async def get(connection: AsyncConnection, id: str) -> tuple[DeadLetter, Content
     if len(found) > 1:
         raise ConflictError(f"several dead letters begin with {id}; give more of the id")
     (row,) = found
-    kept, held = ([field.name for field in fields(kind)] for kind in (DeadLetter, Contents))
+    described, contents = (
+        [field.name for field in fields(kind)] for kind in (DeadLetter, DeadLetterContents)
+    )
     return (
-        DeadLetter(**{name: row[name] for name in kept}),
-        Contents(**{name: row[name] for name in held}),
+        DeadLetter(**{name: row[name] for name in described}),
+        DeadLetterContents(**{name: row[name] for name in contents}),
     )
 
 
@@ -101,11 +103,11 @@ async def replay(uow: UnitOfWork, id: str, by: str) -> DeadLetter:
     await _decide(uow, letter, "replayed", by, None)
     record = Record(letter.topic, letter.partition, letter.offset, letter.key, held.headers,
                     held.value, held.time)  # fmt: skip
-    await Parking(letter.consumer).add(uow, record, 0, f"replayed by {by}")
+    await RetryQueue(letter.consumer).add(uow, record, 0, f"replayed by {by}")
     return (await get(uow.connection, letter.id))[0]
 
 
-async def replay_some(uow: UnitOfWork, which: Which, by: str, until: datetime) -> int:
+async def replay_some(uow: UnitOfWork, which: DeadLetterFilter, by: str, until: datetime) -> int:
     """Replay those that died before `until`, in the order of their topics; 0 when there is none."""
     await uow.lock("dead-letters")
     place = (dead_letters.c.topic, dead_letters.c.partition, dead_letters.c.offset)
@@ -140,7 +142,7 @@ async def _decide(
         )
 
 
-def _matching(which: Which) -> list[sa.ColumnElement[bool]]:
+def _matching(which: DeadLetterFilter) -> list[sa.ColumnElement[bool]]:
     named = {
         dead_letters.c.consumer: which.consumer,
         dead_letters.c.topic: which.topic,

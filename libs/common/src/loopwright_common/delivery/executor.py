@@ -16,17 +16,17 @@ from loopwright_common.cloudevents.codec import Record
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.delivery import inbox
-from loopwright_common.delivery.consumer_stats import Outcomes
-from loopwright_common.delivery.dead_letter_writer import bury
-from loopwright_common.delivery.inbox import Handlers, Ready
+from loopwright_common.delivery.consumer_stats import ConsumerStats
+from loopwright_common.delivery.dead_letter_writer import dead_letter
+from loopwright_common.delivery.inbox import DecodedRecord, Handlers
 from loopwright_common.delivery.partition_ownership import (
-    DisplacedError,
-    Ownership,
-    after,
-    place_of,
+    FencedError,
+    PartitionOwnership,
+    partition_of,
+    positions_after,
 )
-from loopwright_common.delivery.retry_policy import Patience, described, is_of_database
-from loopwright_common.delivery.retry_queue import Parking, Waiting
+from loopwright_common.delivery.retry_policy import RetryPolicy, described, is_database_fault
+from loopwright_common.delivery.retry_queue import ParkedRecord, RetryQueue
 from loopwright_common.errors import UnavailableError, UndecodableError
 from loopwright_common.failpoints import failpoint
 
@@ -37,18 +37,18 @@ _MOST_RETRIES = 500
 log = structlog.get_logger()
 
 
-class Handling:
-    """What one member does with the records of its partitions; DisplacedError when it lost one."""
+class RecordExecutor:
+    """What one member does with the records of its partitions; FencedError when it lost one."""
 
     def __init__(
         self,
         consumer: str,
         handlers: Handlers,
         database: Database,
-        patience: Patience,
-        outcomes: Outcomes,
+        patience: RetryPolicy,
+        outcomes: ConsumerStats,
     ) -> None:
-        self.ownership = Ownership(consumer)
+        self.ownership = PartitionOwnership(consumer)
         self.may_have_parked = True
         self.in_parallel = False
         """Whether the database runs several transactions at once."""
@@ -57,7 +57,7 @@ class Handling:
         self._database = database
         self._patience = patience
         self._outcomes = outcomes
-        self._parking = Parking(consumer)
+        self._parking = RetryQueue(consumer)
 
     async def take(self, places: AbstractSet[TopicPartition]) -> Positions:
         """Take partitions over, with what their former owner parked."""
@@ -72,7 +72,7 @@ class Handling:
         try:
             work = [await inbox.prepare(record, self._handlers) for record in records]
             await self._do(work)
-        except DisplacedError:
+        except FencedError:
             raise
         except Exception as error:  # noqa: BLE001  (redone singly, where it is decided upon)
             log.debug("consumer.redone-singly", consumer=self._consumer, error=repr(error))
@@ -95,27 +95,29 @@ class Handling:
     async def _handle(self, record: Record, *, blameless: bool) -> None:
         try:
             await self._do([await inbox.prepare(record, self._handlers)])
-        except DisplacedError:
+        except FencedError:
             raise
         except UndecodableError as error:
             await self._bury(record, error)
         except Exception as error:
-            if blameless and is_of_database(error):
+            if blameless and is_database_fault(error):
                 raise
             await self._park(record, error)
 
-    async def _do(self, work: Sequence[Ready]) -> None:
+    async def _do(self, work: Sequence[DecodedRecord]) -> None:
         async with self._database.unit_of_work() as uow:
             waiting = await self._append_behind_parked(uow, work)
             now = [ready for ready in work if ready not in waiting]
             await inbox.apply(uow, self._consumer, self.ownership.generation, now)
-            await self.ownership.store(uow, after(ready.record for ready in work))
+            await self.ownership.store(uow, positions_after(ready.record for ready in work))
             failpoint(f"{self._consumer}.handled")
         self._outcomes.handled(now)
         for ready in waiting:
             self._outcomes.waits(ready.record)
 
-    async def _append_behind_parked(self, uow: UnitOfWork, work: Sequence[Ready]) -> list[Ready]:
+    async def _append_behind_parked(
+        self, uow: UnitOfWork, work: Sequence[DecodedRecord]
+    ) -> list[DecodedRecord]:
         """Keep the order of a key: while an earlier record waits, later ones wait behind it."""
         if not self.may_have_parked:
             return []
@@ -128,15 +130,15 @@ class Handling:
 
     async def _bury(self, record: Record, error: Exception) -> None:
         async with self._database.unit_of_work() as uow:
-            is_new = await bury(uow, self._consumer, record, error, attempts=1)
-            await self.ownership.store(uow, after([record]))
+            is_new = await dead_letter(uow, self._consumer, record, error, attempts=1)
+            await self.ownership.store(uow, positions_after([record]))
         self._outcomes.buried(record, error, is_new=is_new)
 
     async def _park(self, record: Record, error: Exception) -> None:
         async with self._database.unit_of_work() as uow:
             delay = self._patience.delay(1)
             await self._parking.add(uow, record, 1, described(error), delay)
-            await self.ownership.store(uow, after([record]))
+            await self.ownership.store(uow, positions_after([record]))
         self.may_have_parked = True
         self._outcomes.parked(record, error)
 
@@ -165,24 +167,24 @@ class Handling:
         self.may_have_parked |= bool(heads)
         return sum([await self._retry(head) for head in heads if head.is_due()])
 
-    async def _retry(self, waiting: Waiting) -> bool:
+    async def _retry(self, waiting: ParkedRecord) -> bool:
         try:
             ready = await inbox.prepare(waiting.record, self._handlers)
             async with self._database.unit_of_work() as uow:
                 await inbox.apply(uow, self._consumer, self.ownership.generation, [ready])
                 await self._parking.remove(uow, waiting)
-                await self.ownership.confirm(uow, place_of(waiting.record))
-        except DisplacedError:
+                await self.ownership.confirm(uow, partition_of(waiting.record))
+        except FencedError:
             raise
         except Exception as error:
-            if is_of_database(error):
+            if is_database_fault(error):
                 raise
             await self._retry_failed(waiting, error)
             return False
         self._outcomes.handled([ready])
         return True
 
-    async def _retry_failed(self, waiting: Waiting, error: Exception) -> None:
+    async def _retry_failed(self, waiting: ParkedRecord, error: Exception) -> None:
         attempts = waiting.attempts + 1
         if not self._patience.gives_up(error, attempts):
             delay = self._patience.delay(attempts)
@@ -190,8 +192,14 @@ class Handling:
                 await self._parking.postpone(uow, waiting, attempts, described(error), delay)
             return
         async with self._database.unit_of_work() as uow:
-            is_new = await bury(uow, self._consumer, waiting.record, error, attempts=attempts,
-                                first_failed_at=waiting.first_failed_at)  # fmt: skip
+            is_new = await dead_letter(
+                uow,
+                self._consumer,
+                waiting.record,
+                error,
+                attempts=attempts,
+                first_failed_at=waiting.first_failed_at,
+            )
             await self._parking.remove(uow, waiting)
-            await self.ownership.confirm(uow, place_of(waiting.record))
+            await self.ownership.confirm(uow, partition_of(waiting.record))
         self._outcomes.buried(waiting.record, error, is_new=is_new)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.inbox import Handler, Handlers, Prepared
+from loopwright_common.delivery.inbox import BoundTwoPhaseHandler, Handler, Handlers
 from loopwright_common.events import Event, Payload
 
 C = TypeVar("C")
@@ -38,7 +38,9 @@ def bind(handlers: BoundBy[C], context: C) -> Handlers:
     return {payload: _bound(handler, context) for payload, handler in handlers.items()}
 
 
-def _bound(handler: ContextHandler[C] | TwoPhaseHandler[C], context: C) -> Handler | Prepared:
+def _bound(
+    handler: ContextHandler[C] | TwoPhaseHandler[C], context: C
+) -> Handler | BoundTwoPhaseHandler:
     if not isinstance(handler, TwoPhaseHandler):
 
         async def handle(event: Event[Any], uow: UnitOfWork) -> None:
@@ -49,7 +51,7 @@ def _bound(handler: ContextHandler[C] | TwoPhaseHandler[C], context: C) -> Handl
     async def apply(event: Event[Any], value: Any, uow: UnitOfWork) -> None:
         await handler.apply(event, value, uow, context)
 
-    return Prepared(partial(_prepared, handler, context), apply)
+    return BoundTwoPhaseHandler(partial(_prepared, handler, context), apply)
 
 
 async def _prepared(handler: TwoPhaseHandler[C], context: C, event: Event[Any]) -> Any:

@@ -26,18 +26,18 @@ Handler = Callable[[Event[Any], UnitOfWork], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class BoundTwoPhaseHandler:
     """A handler in two parts: `prepare` works outside the transaction, `apply` inside it."""
 
     prepare: Callable[[Event[Any]], Awaitable[Any]]
     apply: Callable[[Event[Any], Any, UnitOfWork], Awaitable[None]]
 
 
-Handlers = Mapping[type[Payload], Handler | Prepared]
+Handlers = Mapping[type[Payload], Handler | BoundTwoPhaseHandler]
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class DecodedRecord:
     """A decoded record with what is left to do for it inside the transaction."""
 
     record: Record
@@ -45,17 +45,19 @@ class Ready:
     run: Callable[[UnitOfWork], Awaitable[None]]
 
 
-async def prepare(record: Record, handlers: Handlers) -> Ready:
+async def prepare(record: Record, handlers: Handlers) -> DecodedRecord:
     """UndecodableError when the record is no event we know."""
     event = codec.decode(record)
     handler = handlers[type(event.data)]
-    if not isinstance(handler, Prepared):
-        return Ready(record, event, lambda uow: handler(event, uow))
+    if not isinstance(handler, BoundTwoPhaseHandler):
+        return DecodedRecord(record, event, lambda uow: handler(event, uow))
     value = await handler.prepare(event)
-    return Ready(record, event, lambda uow: handler.apply(event, value, uow))
+    return DecodedRecord(record, event, lambda uow: handler.apply(event, value, uow))
 
 
-async def apply(uow: UnitOfWork, consumer: str, generation: int, work: Sequence[Ready]) -> None:
+async def apply(
+    uow: UnitOfWork, consumer: str, generation: int, work: Sequence[DecodedRecord]
+) -> None:
     """Do, in order, what was not done in this generation."""
     first = await _claim(uow, consumer, generation, [ready.event.id for ready in work])
     for ready in work:
@@ -66,7 +68,7 @@ async def apply(uow: UnitOfWork, consumer: str, generation: int, work: Sequence[
         await _run(uow, consumer, ready)
 
 
-async def _run(uow: UnitOfWork, consumer: str, ready: Ready) -> None:
+async def _run(uow: UnitOfWork, consumer: str, ready: DecodedRecord) -> None:
     event, topic = ready.event, ready.record.topic
     said = {"messaging.destination.name": topic, "messaging.message.id": event.id,
             "messaging.consumer.group.name": consumer}  # fmt: skip

@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import inbox, outbox
-from loopwright_common.database.dialect import among
+from loopwright_common.database.dialect import in_values
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import TOPICS
 from loopwright_common.failpoints import failpoint
@@ -37,7 +37,7 @@ _CLAIMS_KEPT = 2 * max(topic.retention for topic in TOPICS.values())
 log = structlog.get_logger()
 
 
-class Relay:
+class OutboxRelay:
     """Publishes what its service emitted; at least once, in order per key and topic."""
 
     def __init__(self, database: Database, bus: EventBus, metrics: Metrics) -> None:
@@ -94,7 +94,9 @@ class Relay:
                 await self.forget(database)
 
     async def _publish(self, database: Database, rows: Sequence[sa.Row[Any]]) -> None:
-        outgoing = [Outgoing(r.aggregatetype, r.aggregateid, r.headers, r.payload) for r in rows]
+        outgoing = [
+            OutgoingRecord(r.aggregatetype, r.aggregateid, r.headers, r.payload) for r in rows
+        ]
         try:
             await self._bus.publish(outgoing)
         except BaseException:
@@ -103,7 +105,7 @@ class Relay:
         self._singly = max(0, self._singly - 1)
         failpoint(f"{self._database.service}.published")
         async with database.unit_of_work() as uow:
-            these = among(uow.connection, outbox.c.position, [row.position for row in rows])
+            these = in_values(uow.connection, outbox.c.position, [row.position for row in rows])
             marked = sa.update(outbox).where(these).values(published_at=clock.now())
             await uow.connection.execute(marked)
         failpoint(f"{self._database.service}.marked")
@@ -122,7 +124,7 @@ class Relay:
             return
         self._measure_at = time.monotonic() + _MEASURE_SECONDS
         async with self._database.read() as connection:
-            count, self._oldest = await unpublished(connection)
+            count, self._oldest = await count_unpublished(connection)
         self._metrics.outbox_pending.set(count)
 
     def _age(self) -> float:
@@ -140,7 +142,7 @@ class Relay:
             await uow.connection.execute(sa.delete(inbox).where(claimed))
 
 
-async def unpublished(connection: AsyncConnection) -> tuple[int, datetime | None]:
+async def count_unpublished(connection: AsyncConnection) -> tuple[int, datetime | None]:
     """How many events wait for the relay, and when the first of them was emitted."""
     query = sa.select(sa.func.count(), sa.func.min(outbox.c.created_at))
     count, oldest = (await connection.execute(query.where(outbox.c.published_at.is_(None)))).one()

@@ -25,11 +25,11 @@ _KEY = ["consumer", "topic", "partition"]
 _PLACE = (positions.c.topic, positions.c.partition)
 
 
-class DisplacedError(LoopwrightError):
+class FencedError(LoopwrightError):
     """A partition is in other hands, or was set back: nothing in hand may be finished."""
 
 
-class Ownership:
+class PartitionOwnership:
     """One member's hold on its partitions."""
 
     def __init__(self, consumer: str) -> None:
@@ -54,7 +54,7 @@ class Ownership:
         return {TopicPartition(*row[:2]): row.next_offset for row in found if row.next_offset}
 
     async def store(self, uow: UnitOfWork, reached: Positions) -> None:
-        """Move forward, in the transaction that did the work; DisplacedError if others did."""
+        """Move forward, in the transaction that did the work; FencedError if others did."""
         moment = clock.now()
         rows = [
             self._row(place, offset) | {"handled_at": moment}
@@ -63,17 +63,17 @@ class Ownership:
         moving = _moving(uow.connection.dialect.name)
         moved = await uow.connection.execute(moving, rows if len(rows) > 1 else rows[0])
         if len(moved.all()) < len(rows):
-            raise DisplacedError(f"{self.consumer}: another member goes on from here")
+            raise FencedError(f"{self.consumer}: another member goes on from here")
 
     async def confirm(self, uow: UnitOfWork, place: TopicPartition) -> None:
-        """DisplacedError unless the partition is held; nobody takes it before this commits."""
+        """FencedError unless the partition is held; nobody takes it before this commits."""
         held = sa.select(positions.c.owner).where(
             positions.c.consumer == self.consumer,
             positions.c.topic == place.topic,
             positions.c.partition == place.partition,
         )
         if await uow.connection.scalar(held.with_for_update(read=True)) != self._token:
-            raise DisplacedError(f"{self.consumer}: {place} is in other hands")
+            raise FencedError(f"{self.consumer}: {place} is in other hands")
 
     def is_lost(self, owners: dict[TopicPartition, str], mine: AbstractSet[TopicPartition]) -> bool:
         """Whether somebody else took, or set back, one of these partitions."""
@@ -89,13 +89,13 @@ class Ownership:
         }
 
 
-def place_of(record: Record) -> TopicPartition:
+def partition_of(record: Record) -> TopicPartition:
     return TopicPartition(record.topic, record.partition)
 
 
-def after(records: Iterable[Record]) -> dict[TopicPartition, int]:
+def positions_after(records: Iterable[Record]) -> dict[TopicPartition, int]:
     """Where each partition goes on once these are done."""
-    return {place_of(record): record.offset + 1 for record in records}
+    return {partition_of(record): record.offset + 1 for record in records}
 
 
 @cache

@@ -8,7 +8,7 @@ from loopwright_common.errors import UnavailableError, UndecodableError
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often a failing record is tried, and when a consumer gives up on itself; in seconds."""
 
     delays: tuple[float, ...] = (0.2, 1, 5, 15, 60)
@@ -30,7 +30,7 @@ class Patience:
         return isinstance(error, UndecodableError) or attempts > len(self.delays)
 
 
-def is_of_database(error: Exception) -> bool:
+def is_database_fault(error: Exception) -> bool:
     """Whether our own database failed (away, a deadlock): the record itself is not to blame."""
     return isinstance(error, UnavailableError) and isinstance(error.__cause__, DBAPIError)
 

@@ -21,7 +21,7 @@ _AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class ParkedRecord:
     """The first record of its key; those of the same key behind it wait for it."""
 
     position: int
@@ -34,7 +34,7 @@ class Waiting:
         return self.due_at <= clock.now()
 
 
-class Parking:
+class RetryQueue:
     """The parked records of one consumer."""
 
     def __init__(self, consumer: str) -> None:
@@ -76,7 +76,7 @@ class Parking:
 
     async def heads(
         self, connection: AsyncConnection, places: Collection[TopicPartition]
-    ) -> list[Waiting]:
+    ) -> list[ParkedRecord]:
         """The first of the keys in these partitions, those due soonest; not all if many."""
         here = sa.tuple_(parked.c.topic, parked.c.partition).in_(sorted(places))
         query = (
@@ -88,7 +88,7 @@ class Parking:
         return [_waiting(row) for row in await connection.execute(query)]
 
     async def postpone(
-        self, uow: UnitOfWork, waiting: Waiting, attempts: int, error: str, delay: float
+        self, uow: UnitOfWork, waiting: ParkedRecord, attempts: int, error: str, delay: float
     ) -> None:
         """Due again after `delay` seconds."""
         due_at = clock.now() + timedelta(seconds=delay)
@@ -98,7 +98,7 @@ class Parking:
             .values(attempts=attempts, due_at=due_at, error=error)
         )
 
-    async def remove(self, uow: UnitOfWork, waiting: Waiting) -> None:
+    async def remove(self, uow: UnitOfWork, waiting: ParkedRecord) -> None:
         """It is the turn of the next one of its key."""
         await self._lock(uow, waiting.record)
         gone = sa.delete(parked).where(parked.c.position == waiting.position)
@@ -136,8 +136,8 @@ def count_keys(consumer: str) -> sa.ScalarSelect[int]:
     return query.scalar_subquery()
 
 
-def _waiting(row: sa.Row[tuple[object, ...]]) -> Waiting:
-    return Waiting(
+def _waiting(row: sa.Row[tuple[object, ...]]) -> ParkedRecord:
+    return ParkedRecord(
         row.position,
         Record(row.topic, row.partition, row.offset, row.key, row.headers, row.value, row.time),
         row.attempts,

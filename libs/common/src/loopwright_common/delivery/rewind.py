@@ -19,7 +19,7 @@ from loopwright_common.errors import ConflictError, RefusedError
 
 
 @dataclass(frozen=True, slots=True)
-class SetBack:
+class OffsetReset:
     """A partition that is read again, from one offset up to where it was and beyond."""
 
     place: TopicPartition
@@ -35,14 +35,14 @@ async def stored_positions(connection: AsyncConnection, consumer: str) -> Positi
 
 async def reread(
     uow: UnitOfWork, consumer: str, targets: Mapping[TopicPartition, int]
-) -> list[SetBack]:
+) -> list[OffsetReset]:
     """Read again from these offsets; what was handled has no second effect.
 
     A position never moves forward by this: that would lose events.
     """
     held = await _hold(uow, consumer)
     back = [
-        SetBack(place, held[place], offset)
+        OffsetReset(place, held[place], offset)
         for place, offset in sorted(targets.items())
         if offset < held.get(place, 0)
     ]
@@ -59,7 +59,7 @@ async def reread(
     return back
 
 
-async def rebuild(uow: UnitOfWork, consumer: Consumer) -> list[SetBack]:
+async def rebuild(uow: UnitOfWork, consumer: Consumer) -> list[OffsetReset]:
     """Clear what the consumer derived from its topics, and read them again from their start.
 
     All is handled once more, in a new generation; what was handled before emits nothing.
@@ -84,7 +84,7 @@ async def rebuild(uow: UnitOfWork, consumer: Consumer) -> list[SetBack]:
         .values(next_offset=0, owner="", generation=generation)
     )
     await consumer.reset(uow)
-    return [SetBack(place, offset, 0) for place, offset in sorted(held.items()) if offset]
+    return [OffsetReset(place, offset, 0) for place, offset in sorted(held.items()) if offset]
 
 
 async def _hold(uow: UnitOfWork, consumer: str) -> dict[TopicPartition, int]:

@@ -12,12 +12,12 @@ from loopwright_common.bus.interface import EventBus, Positions, TopicPartition
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import positions
 from loopwright_common.delivery import dead_letters, retry_queue
-from loopwright_common.delivery.retry_policy import Patience
+from loopwright_common.delivery.retry_policy import RetryPolicy
 from loopwright_common.observability.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ConsumerStatus:
     """How far a consumer is, whichever members got it there."""
 
     reached: Positions
@@ -33,9 +33,9 @@ class Standing:
         return {place: max(end - self.reached.get(place, 0), 0) for place, end in self.ends.items()}
 
 
-async def standing(
+async def read_status(
     database: Database, bus: EventBus, consumer: str, topics: Sequence[str]
-) -> Standing:
+) -> ConsumerStatus:
     """As the database and the bus have it now; UnavailableError when one of them is away."""
     ends = await bus.ends(topics)
     query = sa.select(positions).where(positions.c.consumer == consumer)
@@ -43,7 +43,7 @@ async def standing(
     async with database.read() as connection:
         rows = {TopicPartition(r.topic, r.partition): r for r in await connection.execute(query)}
         parked_keys, dead = (await connection.execute(counts)).one()
-    return Standing(
+    return ConsumerStatus(
         reached={place: row.next_offset for place, row in rows.items()},
         ends=ends,
         owners={place: row.owner for place, row in rows.items()},
@@ -54,10 +54,10 @@ async def standing(
     )
 
 
-class Watchdog:
+class StallDetector:
     """Shows where one member stands, and knows since when a partition of its own stands still."""
 
-    def __init__(self, consumer: str, metrics: Metrics, patience: Patience) -> None:
+    def __init__(self, consumer: str, metrics: Metrics, patience: RetryPolicy) -> None:
         self.trouble: str | None = None
         self._consumer = consumer
         self._metrics = metrics
@@ -69,7 +69,7 @@ class Watchdog:
         self._still_since = {}
         self.trouble = None
 
-    def judge(self, seen: Standing, mine: AbstractSet[TopicPartition]) -> bool:
+    def judge(self, seen: ConsumerStatus, mine: AbstractSet[TopicPartition]) -> bool:
         """Whether the member stands still for so long that it should join its group anew.
 
         One that holds no partition answers for all: perhaps it has fallen out of its group.
@@ -91,7 +91,7 @@ class Watchdog:
             )
         return still > self._patience.rebuild
 
-    def _show(self, seen: Standing) -> None:
+    def _show(self, seen: ConsumerStatus) -> None:
         for place, left in seen.lag().items():
             labels = (self._consumer, place.topic, str(place.partition))
             self._metrics.consumer_lag.labels(*labels).set(left)

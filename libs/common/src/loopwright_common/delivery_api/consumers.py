@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from loopwright_common.bus.interface import TopicPartition
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery.rewind import SetBack, rebuild, reread, stored_positions
+from loopwright_common.delivery.rewind import OffsetReset, rebuild, reread, stored_positions
 from loopwright_common.errors import InvalidError, NotFoundError
 
 
@@ -39,7 +39,7 @@ class ConsumerOut(BaseModel):
     partitions: list[PartitionOut]
 
 
-class ConsumersOut(BaseModel):
+class ConsumerListOut(BaseModel):
     items: list[ConsumerOut]
     next: None = None
 
@@ -62,18 +62,18 @@ class RereadIn(BaseModel):
         return self
 
 
-class SetBackOut(BaseModel):
+class OffsetResetOut(BaseModel):
     topic: str
     partition: int
     was: int
     now: int
 
 
-class WentBackOut(BaseModel):
+class RewoundOut(BaseModel):
     """What is read again; members take it up within seconds."""
 
     consumer: str
-    set_back: list[SetBackOut]
+    set_back: list[OffsetResetOut]
 
 
 def add_consumer_routes(
@@ -82,12 +82,12 @@ def add_consumer_routes(
     named = {consumer.name: consumer for consumer in consumers}
 
     @router.get("/consumers")
-    async def list_consumers() -> ConsumersOut:
+    async def list_consumers() -> ConsumerListOut:
         """Where every consumer of this service stands."""
-        return ConsumersOut(items=[await _shown(consumer) for consumer in consumers])
+        return ConsumerListOut(items=[await _shown(consumer) for consumer in consumers])
 
     @router.post("/consumers/{name}/reread")
-    async def reread_topic(name: str, wanted: RereadIn) -> WentBackOut:
+    async def reread_topic(name: str, wanted: RereadIn) -> RewoundOut:
         """Read records again: holes are filled, and nothing handled before is repeated."""
         consumer = _known(named, name)
         if wanted.topic not in consumer.topics:
@@ -99,7 +99,7 @@ def add_consumer_routes(
         return _went_back(consumer, back)
 
     @router.post("/consumers/{name}/rebuild")
-    async def rebuild_consumer(name: str) -> WentBackOut:
+    async def rebuild_consumer(name: str) -> RewoundOut:
         """Build its state anew from all that its topics hold; nothing is emitted twice."""
         consumer = _known(named, name)
         async with database.unit_of_work() as uow:
@@ -125,10 +125,10 @@ async def _targets(
     return dict.fromkeys((place for place in stored if place.topic == wanted.topic), 0)
 
 
-def _went_back(consumer: Consumer, back: Sequence[SetBack]) -> WentBackOut:
+def _went_back(consumer: Consumer, back: Sequence[OffsetReset]) -> RewoundOut:
     consumer.look_now()
-    moved = [SetBackOut(**each.place._asdict(), was=each.was, now=each.now) for each in back]
-    return WentBackOut(consumer=consumer.name, set_back=moved)
+    moved = [OffsetResetOut(**each.place._asdict(), was=each.was, now=each.now) for each in back]
+    return RewoundOut(consumer=consumer.name, set_back=moved)
 
 
 async def _shown(consumer: Consumer) -> ConsumerOut:

@@ -12,7 +12,7 @@ from loopwright_common import clock
 from loopwright_common.database.database import Database
 from loopwright_common.delivery import dead_letters, retry_queue
 from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery.dead_letters import Contents, DeadLetter, Which
+from loopwright_common.delivery.dead_letters import DeadLetter, DeadLetterContents, DeadLetterFilter
 from loopwright_common.delivery_api.consumers import add_consumer_routes
 from loopwright_common.web.app import PROBLEMS
 
@@ -80,7 +80,7 @@ class DiscardIn(BaseModel):
     by: Name
 
 
-def delivery_router(database: Database, consumers: Sequence[Consumer] = ()) -> APIRouter:
+def create_delivery_router(database: Database, consumers: Sequence[Consumer] = ()) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["delivery"], responses=PROBLEMS)
     _add_reading(router, database)
     _add_deciding(router, database, consumers)
@@ -98,9 +98,11 @@ def _add_reading(router: APIRouter, database: Database) -> None:
         state: State = "dead",
     ) -> DeadLettersOut:
         """Newest first; `next` is the `after` of the following page."""
-        which = Which(consumer=consumer, topic=topic, state=None if state == "any" else state)
+        which = DeadLetterFilter(
+            consumer=consumer, topic=topic, state=None if state == "any" else state
+        )
         async with database.read() as connection:
-            found = await dead_letters.listed(connection, which, limit + 1, after)
+            found = await dead_letters.list_dead_letters(connection, which, limit + 1, after)
             waiting = await retry_queue.count_records(connection)
         items = [DeadLetterOut.model_validate(letter) for letter in found[:limit]]
         following = dead_letters.cursor_of(found[limit - 1]) if len(found) > limit else None
@@ -122,7 +124,7 @@ def _add_deciding(router: APIRouter, database: Database, consumers: Sequence[Con
     @router.post("/dead-letters/replay")
     async def replay_dead_letters(wanted: ReplaySomeIn) -> ReplayedOut:
         """Let the consumer handle them once more; one that fails again is dead again."""
-        which = Which(consumer=wanted.consumer, topic=wanted.topic)
+        which = DeadLetterFilter(consumer=wanted.consumer, topic=wanted.topic)
         until, replayed, some = clock.now(), 0, 1
         while some:
             async with database.unit_of_work() as uow:
@@ -147,7 +149,7 @@ def _add_deciding(router: APIRouter, database: Database, consumers: Sequence[Con
         return DeadLetterOut.model_validate(letter)
 
 
-def _whole(letter: DeadLetter, held: Contents) -> WholeDeadLetterOut:
+def _whole(letter: DeadLetter, held: DeadLetterContents) -> WholeDeadLetterOut:
     text, encoded = _text(held.value), None
     if text is None:
         encoded = base64.b64encode(held.value).decode()

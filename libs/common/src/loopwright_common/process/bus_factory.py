@@ -13,9 +13,9 @@ async def open_bus(url: str, prefix: str = "") -> EventBus:
     asked anything yet: a broker that is away is waited for where it is needed.
     """
     if url.startswith("sqlite:///"):
-        from loopwright_common.bus.sqlite.log import SqliteLog
+        from loopwright_common.bus.sqlite.log import SqliteBus
 
-        return await SqliteLog.open(Path(url.removeprefix("sqlite:///")))
+        return await SqliteBus.open(Path(url.removeprefix("sqlite:///")))
     if url.startswith("kafka://"):
         from loopwright_common.bus.kafka import Cluster, KafkaBus
 

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from loopwright_common.bus.kafka import Cluster, declare
+from loopwright_common.bus.kafka import Cluster, declare_topics
 from loopwright_common.bus.topics import all_topics
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.events import Topic
@@ -22,7 +22,7 @@ async def ensure_topics(url: str, prefix: str = "", topics: Sequence[Topic] | No
     if not url.startswith("kafka://"):
         return 0
     cluster = Cluster.parse(url, prefix)
-    return await declare(cluster, all_topics() if topics is None else topics)
+    return await declare_topics(cluster, all_topics() if topics is None else topics)
 
 
 def main() -> None:

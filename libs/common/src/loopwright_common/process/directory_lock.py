@@ -10,7 +10,7 @@ from loopwright_common.errors import ConflictError, UnavailableError
 
 
 @contextmanager
-def held(directory: Path, holder: str, remedy: str) -> Generator[None, None, None]:
+def exclusive_directory(directory: Path, holder: str, remedy: str) -> Generator[None, None, None]:
     """Make the directory and hold it until the block or this process ends.
 
     ConflictError while another `holder` has it, UnavailableError when nothing can be written there;

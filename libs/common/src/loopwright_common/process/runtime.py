@@ -24,7 +24,7 @@ from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery.outbox_relay import Relay, unpublished
+from loopwright_common.delivery.outbox_relay import OutboxRelay, count_unpublished
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.observability import logs, tracing
 from loopwright_common.observability.metrics import Metrics
@@ -68,7 +68,7 @@ class Service:
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
 
-class Server(uvicorn.Server):
+class _Server(uvicorn.Server):
     """uvicorn without its own signal handling: several run on one loop."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -223,7 +223,7 @@ def delivery_readiness(database: Database, consumers: Sequence[Consumer]) -> Rea
 
     async def relay_keeps_up() -> str | None:
         async with database.read() as connection:
-            count, oldest = await unpublished(connection)
+            count, oldest = await count_unpublished(connection)
         if oldest is None or clock.now() - oldest < _RELAY_LAG:
             return None
         why = f": {database.outbox_fault}" if database.outbox_fault else ""
@@ -240,7 +240,7 @@ def delivery_loops(
     database: Database, bus: EventBus, metrics: Metrics, consumers: Sequence[Consumer]
 ) -> list[Callable[[], Awaitable[None]]]:
     """The relay and the consumers of a service."""
-    return [Relay(database, bus, metrics).run, *(consumer.run for consumer in consumers)]
+    return [OutboxRelay(database, bus, metrics).run, *(consumer.run for consumer in consumers)]
 
 
 def _listening(service: Service) -> socket.socket:
@@ -270,9 +270,9 @@ def _socket(service: Service) -> socket.socket:
     return listening
 
 
-def _server(service: Service) -> Server:
+def _server(service: Service) -> _Server:
     traced = tracing.is_configured(service.name)
-    return Server(
+    return _Server(
         uvicorn.Config(
             tracing.TraceRequests(service.app, service.name) if traced else service.app,
             host=service.host,

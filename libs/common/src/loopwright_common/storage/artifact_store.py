@@ -73,9 +73,9 @@ def open_store(url: str) -> ArtifactStore:
     """The store at `file:///DIRECTORY` or `s3://BUCKET/PREFIX`."""
     scheme, separator, place = url.partition("://")
     if scheme == "file" and separator:
-        from loopwright_common.storage.filesystem import DirectoryStore
+        from loopwright_common.storage.filesystem import FilesystemStore
 
-        return DirectoryStore(Path(place))
+        return FilesystemStore(Path(place))
     if scheme == "s3" and place:
         from loopwright_common.storage.s3 import S3Store
 

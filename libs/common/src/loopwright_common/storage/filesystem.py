@@ -25,7 +25,7 @@ from loopwright_common.storage.artifact_store import (
 _ABANDONED_SECONDS = 24 * 3600
 
 
-class DirectoryStore:
+class FilesystemStore:
     """`ArtifactStore` in a directory: temporary name, fsync, rename, fsync of the directory."""
 
     def __init__(self, root: Path) -> None:

@@ -37,7 +37,7 @@ def package_digest(files: Sequence[PackageFile]) -> str:
     return digest_of(manifest_of(files))
 
 
-def files_in(manifest: bytes) -> list[PackageFile]:
+def parse_manifest(manifest: bytes) -> list[PackageFile]:
     """The files a manifest lists; CorruptError when it is no manifest."""
     try:
         entries = json.loads(manifest)["files"]
@@ -61,7 +61,7 @@ async def store_package(store: ArtifactStore, directory: Path) -> str:
 
 async def fetch_package(store: ArtifactStore, digest: str, directory: Path) -> list[PackageFile]:
     """Write the verified package into `directory`; CorruptError if any byte is not as sealed."""
-    files = files_in(await store.get(digest))
+    files = parse_manifest(await store.get(digest))
     fetches = [store.fetch(file.digest, directory / file.path) for file in files]
     # All have ended before one's error is told: none writes on into a directory given up.
     for outcome in await asyncio.gather(*fetches, return_exceptions=True):

@@ -9,13 +9,13 @@ _TIME = "time"
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class ParquetStats:
     rows: int
     first: datetime | None
     last: datetime | None
 
 
-def extent_of(source: Path | BinaryIO) -> Extent:
+def read_parquet_stats(source: Path | BinaryIO) -> ParquetStats:
     """Of a Parquet file; ArrowException or OSError when it is none. Reads the column: use a thread.
 
     Without a `time` column of timestamps, or with no time in it, the ends are None.
@@ -24,7 +24,7 @@ def extent_of(source: Path | BinaryIO) -> Extent:
 
     file = parquet.ParquetFile(source)
     first, last = _range(file)
-    return Extent(file.metadata.num_rows, first, last)
+    return ParquetStats(file.metadata.num_rows, first, last)
 
 
 def _range(file: Any) -> tuple[datetime | None, datetime | None]:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
 from loopwright_common.database import leases
-from loopwright_common.database.leases import Holding
+from loopwright_common.database.leases import LeaseHolder
 from loopwright_deployer.deployments.domain import AUTOMATIC
 from loopwright_deployer.deployments.repository import DeploymentRecord
 
@@ -33,7 +33,7 @@ async def describe_owners(
     return {one: describe_owner(holding, length) for one, holding in held.items()}
 
 
-def describe_owner(holding: Holding, length: timedelta) -> str:
+def describe_owner(holding: LeaseHolder, length: timedelta) -> str:
     """A lease of `length` is renewed four times in it; two missed renewals are silence."""
     if holding.remaining > length / 2:
         return f"the deployer {holding.holder} works on it"
@@ -46,7 +46,7 @@ def describe_owner(holding: Holding, length: timedelta) -> str:
 
 async def _holdings(
     connection: AsyncConnection, deployment_ids: Sequence[str]
-) -> dict[str, Holding]:
+) -> dict[str, LeaseHolder]:
     names = {lease_name(one): one for one in deployment_ids}
-    found = await leases.holdings(connection, list(names))
+    found = await leases.lease_holders(connection, list(names))
     return {names[name]: holding for name, holding in found.items()}

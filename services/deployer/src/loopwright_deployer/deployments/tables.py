@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from loopwright_common.database.dialect import Moment
+from loopwright_common.database.dialect import UtcDateTime
 
 metadata = sa.MetaData()
 
@@ -27,12 +27,12 @@ deployments = sa.Table(
     sa.Column("previous", sa.Integer),
     sa.Column("serving_digest", sa.String(80)),
     sa.Column("serving_format", sa.String(64)),
-    sa.Column("deadline", Moment),
-    sa.Column("failing_since", Moment),
-    sa.Column("retry_at", Moment),
-    sa.Column("state_since", Moment, nullable=False),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("promoted_at", Moment),
+    sa.Column("deadline", UtcDateTime),
+    sa.Column("failing_since", UtcDateTime),
+    sa.Column("retry_at", UtcDateTime),
+    sa.Column("state_since", UtcDateTime, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("promoted_at", UtcDateTime),
     sa.Column("registered", sa.JSON, nullable=False),
     sa.Column("cause", sa.JSON, nullable=False),
     sa.Column("checks", sa.JSON, nullable=False),
@@ -64,7 +64,7 @@ steps = sa.Table(
     sa.Column("state", sa.String(32), nullable=False),
     sa.Column("why", sa.Text, nullable=False),
     sa.Column("by", sa.String(255)),
-    sa.Column("at", Moment, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )
 routes = sa.Table(
     "routes",
@@ -76,7 +76,7 @@ routes = sa.Table(
     sa.Column("arms", sa.JSON, nullable=False),
     sa.Column("kept", sa.JSON, nullable=False),
     sa.Column("routing_key", sa.String(255)),
-    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
     sa.Column("aliases", sa.JSON),
     sa.Column("record", sa.JSON),
 )

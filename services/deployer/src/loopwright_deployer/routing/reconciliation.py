@@ -8,7 +8,7 @@ import structlog
 from loopwright_common import clock
 from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
@@ -64,7 +64,9 @@ class RouteReconciliation:
         self._suspects = silent
         for replica in gone:
             log.info("replica.silent", replica=replica)
-        await self._bus.publish([Outgoing(ReplicaReported.topic, one, {}, b"") for one in gone])
+        await self._bus.publish(
+            [OutgoingRecord(ReplicaReported.topic, one, {}, b"") for one in gone]
+        )
 
     async def _repeat_if_missed(self, row: RouteRow) -> None:
         wanted = PublishedRevision(

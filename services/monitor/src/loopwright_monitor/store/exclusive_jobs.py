@@ -20,11 +20,11 @@ async def alone(database: Database, name: str, job: Callable[[Lease], Awaitable[
     only UnavailableError, which would meet them too, is raised.
     """
     async with database.unit_of_work() as uow:
-        lease = await leases.take(uow, name)
+        lease = await leases.acquire(uow, name)
     if lease is None:
         return
     try:
-        async with leases.keeping(database, lease):
+        async with leases.keep_renewed(database, lease):
             await job(lease)
     except LeaseLostError as error:
         log.warning("job.lost", job=name, error=str(error))

@@ -2,11 +2,11 @@
 
 import sqlalchemy as sa
 
-from loopwright_common.database.dialect import Moment
+from loopwright_common.database.dialect import UtcDateTime
 
 metadata = sa.MetaData()
 _Id = sa.String(255)
-_Time = Moment()
+_Time = UtcDateTime()
 _Position = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 models = sa.Table(

@@ -28,7 +28,7 @@ class Archive:
         Whoever calls holds the archive's lock, so that positions become visible in their order:
         else a reader would pass by one whose transaction commits later than the next one's.
         """
-        body = codec.structured(event.received or codec.encode(event))
+        body = codec.to_structured(event.received or codec.encode(event))
         data = body.get("data", {})
         row = {
             "id": event.id,

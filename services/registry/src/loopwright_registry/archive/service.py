@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.cloudevents.event_summaries import sentence
+from loopwright_common.cloudevents.event_summaries import summarize
 from loopwright_registry.archive.domain import ArchivedEvent, Told
 from loopwright_registry.archive.repository import Archive
 from loopwright_registry.models.domain import subject_of
@@ -56,6 +56,6 @@ def _told(event: ArchivedEvent) -> Told:
         type=event.topic,
         time=event.time,
         subject=event.subject,
-        sentence=sentence(event.body) or event.topic.replace("-", " "),
+        sentence=summarize(event.body) or event.topic.replace("-", " "),
         causes=event.causes,
     )

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from loopwright_common.database.database import Database
 from loopwright_common.errors import ConflictError, CorruptError, NotFoundError
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import files_in
+from loopwright_common.storage.package import parse_manifest
 from loopwright_common.web.app import PROBLEMS
 from loopwright_registry.mlflow.paging import page_of
 from loopwright_registry.models.domain import ModelVersion, Seal
@@ -119,7 +119,7 @@ def _add_version(routes: APIRouter, database: Database, store: ArtifactStore) ->
 
 async def _verified(store: ArtifactStore, seal: Seal) -> VerifiedOut:
     try:
-        files = files_in(await store.get(seal.digest))
+        files = parse_manifest(await store.get(seal.digest))
     except (CorruptError, NotFoundError) as error:
         return VerifiedOut(digest=seal.digest, files=0, verified=False, problems=[str(error)])
     checked = [(file.path, file.digest) for file in files]

@@ -19,7 +19,7 @@ from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage.artifact_store import ArtifactStore, Blob
 from loopwright_common.storage.package import PackageFile, manifest_of
-from loopwright_common.storage.parquet_stats import extent_of
+from loopwright_common.storage.parquet_stats import read_parquet_stats
 from loopwright_registry.artifacts.domain import SCHEME, artifact_path
 from loopwright_registry.artifacts.repository import Artifacts
 from loopwright_registry.logged_models.domain import LoggedModel
@@ -190,7 +190,7 @@ def _measured(content: bytes) -> dict[str, Any]:
     import pyarrow as pa
 
     try:
-        extent = extent_of(io.BytesIO(content))
+        extent = read_parquet_stats(io.BytesIO(content))
     except pa.ArrowException as error:
         raise InvalidError(f"a dataset artifact is no readable Parquet file: {error}") from None
     return {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.ids import derived_id
 from loopwright_scorer.new_event import new_event
@@ -31,7 +31,7 @@ class RecordStream:
 class SealedBatch:
     """A batch with its identity, ready to send as often as it takes; it reports `dropped` rows."""
 
-    record: Outgoing
+    record: OutgoingRecord
     rows: int
     stream: RecordStream
     dropped: int

@@ -7,7 +7,7 @@ import structlog
 from prometheus_client import Gauge
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_scorer.recording.spill import SpillDirectory
@@ -40,11 +40,11 @@ class BatchPublisher:
         """Whether the bus took the last record and none waits on disk."""
         return not self._is_bus_down and not self._spill
 
-    async def publish(self, records: Sequence[Outgoing]) -> bool:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> bool:
         """Whether the bus has them now; if not, spill them."""
         return not self._spill and await self._publish(records)
 
-    async def spill(self, record: Outgoing) -> bool:
+    async def spill(self, record: OutgoingRecord) -> bool:
         """Keep it on disk until the bus takes it; False where there is no room."""
         async with self._lock:
             kept = await asyncio.to_thread(self._spill.append, record)
@@ -70,7 +70,7 @@ class BatchPublisher:
         if self._publishing is not None:
             self._publishing.reschedule(asyncio.get_running_loop().time() + _STOPPING_SECONDS)
 
-    async def _oldest(self) -> Outgoing | None:
+    async def _oldest(self) -> OutgoingRecord | None:
         async with self._lock:
             record = await asyncio.to_thread(self._spill.oldest)
             self._waiting.set(len(self._spill))
@@ -81,7 +81,7 @@ class BatchPublisher:
             await asyncio.to_thread(self._spill.drop_oldest)
             self._waiting.set(len(self._spill))
 
-    async def _publish(self, records: Sequence[Outgoing]) -> bool:
+    async def _publish(self, records: Sequence[OutgoingRecord]) -> bool:
         try:
             async with asyncio.timeout(self._timeout) as self._publishing:
                 await self._bus.publish(records)

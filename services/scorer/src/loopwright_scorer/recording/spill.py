@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 
 log = structlog.get_logger()
 _SUFFIX = ".batch"
@@ -32,7 +32,7 @@ class SpillDirectory:
     def __len__(self) -> int:
         return len(self._files)
 
-    def append(self, record: Outgoing) -> bool:
+    def append(self, record: OutgoingRecord) -> bool:
         """Keep a record for later; False when the limit or the disk does not allow it."""
         body = _packed(record)
         if self._size + len(body) > self._limit:
@@ -49,7 +49,7 @@ class SpillDirectory:
         self._size += len(body)
         return True
 
-    def oldest(self) -> Outgoing | None:
+    def oldest(self) -> OutgoingRecord | None:
         """The record to send next; files that do not read are put aside."""
         while self._files:
             try:
@@ -66,17 +66,17 @@ class SpillDirectory:
         path.unlink(missing_ok=True)
 
 
-def _packed(record: Outgoing) -> bytes:
+def _packed(record: OutgoingRecord) -> bytes:
     head = {"topic": record.topic, "key": record.key, "headers": dict(record.headers)}
     return json.dumps(head).encode() + b"\n" + record.value
 
 
-def _unpacked(body: bytes) -> Outgoing:
+def _unpacked(body: bytes) -> OutgoingRecord:
     line, separator, value = body.partition(b"\n")
     if not separator:
         raise ValueError("no head")
     head = json.loads(line)
-    return Outgoing(head["topic"], head["key"], head["headers"], value)
+    return OutgoingRecord(head["topic"], head["key"], head["headers"], value)
 
 
 def _write(path: Path, body: bytes) -> None:

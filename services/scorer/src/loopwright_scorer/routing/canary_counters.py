@@ -10,7 +10,7 @@ import numpy as np
 import structlog
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ServingMeasured
 from loopwright_scorer.new_event import new_event
@@ -114,7 +114,7 @@ class CounterPublisher:
             log.warning("counters.not-published", error=str(error))
 
 
-def _record(counters: ArmCounters, replica: ReplicaIdentity) -> Outgoing:
+def _record(counters: ArmCounters, replica: ReplicaIdentity) -> OutgoingRecord:
     measured = ServingMeasured(
         environment=replica.environment,
         model_id=counters.model_id,

@@ -6,7 +6,7 @@ import structlog
 
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_scorer.new_event import new_event
@@ -41,9 +41,9 @@ class Heartbeat:
 
     async def deregister(self) -> None:
         """Take this replica off the table, so that nobody waits for its acknowledgement."""
-        await self._publish(Outgoing(ReplicaReported.topic, self._replica.name, {}, b""))
+        await self._publish(OutgoingRecord(ReplicaReported.topic, self._replica.name, {}, b""))
 
-    def _report(self) -> Outgoing:
+    def _report(self) -> OutgoingRecord:
         report = ReplicaReported(
             replica=self._replica.name,
             epoch=self._replica.epoch,
@@ -53,7 +53,7 @@ class Heartbeat:
         )
         return new_event(report, key=self._replica.name, subject=f"replicas/{self._replica.name}")
 
-    async def _publish(self, record: Outgoing) -> None:
+    async def _publish(self, record: OutgoingRecord) -> None:
         try:
             await self._bus.publish([record])
         except UnavailableError as error:

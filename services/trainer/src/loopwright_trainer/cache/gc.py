@@ -13,7 +13,7 @@ from loopwright_common import clock
 from loopwright_common.database.database import Database
 from loopwright_common.errors import CorruptError, NotFoundError
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import files_in
+from loopwright_common.storage.package import parse_manifest
 from loopwright_trainer.runs.domain import Output, StepEntry
 from loopwright_trainer.runs.repository import StepEntries
 
@@ -83,7 +83,7 @@ async def _size(store: ArtifactStore, output: Output) -> int | None:
     if output.kind == "file":
         return await store.size(output.digest)
     try:
-        files = files_in(await store.get(output.digest))
+        files = parse_manifest(await store.get(output.digest))
     except (NotFoundError, CorruptError):
         return None
     sizes = [await store.size(file.digest) for file in files]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import files_in, manifest_of
+from loopwright_common.storage.package import manifest_of, parse_manifest
 from loopwright_trainer.git.tree import Tree
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.pipelines.stage_order import inside
@@ -58,7 +58,7 @@ class RunResult:
 
     async def _part(self, whole: Output, path: str) -> Output:
         name = path.removeprefix(f"{whole.path}/")
-        files = files_in(await self.store.get(whole.digest))
+        files = parse_manifest(await self.store.get(whole.digest))
         for file in files:
             if file.path == name:
                 return Output(path=path, kind="file", digest=file.digest)

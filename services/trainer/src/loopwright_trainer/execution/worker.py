@@ -104,7 +104,7 @@ class RunWorker:
         """Bring a run to its end, unless another trainer takes it over or the database is away."""
         lease = RunLease(self._database, claim.lease, self._lease_length)
         try:
-            async with leases.keeping(self._database, claim.lease, self._lease_length):
+            async with leases.keep_renewed(self._database, claim.lease, self._lease_length):
                 run = claim.run
                 traceparent = Cause.from_json(dict(run.cause)).traceparent
                 with tracing.span("trainer", f"run {run.pipeline or run.repository}", traceparent):

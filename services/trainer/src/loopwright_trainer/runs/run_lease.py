@@ -62,7 +62,7 @@ async def claim_next_run(
 
 
 async def _lease(uow: UnitOfWork, run: PipelineRun, length: timedelta) -> Lease | None:
-    return await leases.take(uow, f"run/{run.id}", length)
+    return await leases.acquire(uow, f"run/{run.id}", length)
 
 
 async def _started(uow: UnitOfWork, run: PipelineRun) -> PipelineRun:

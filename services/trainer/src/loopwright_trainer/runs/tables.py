@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from loopwright_common.database.dialect import Moment
+from loopwright_common.database.dialect import UtcDateTime
 
 metadata = sa.MetaData()
 _WAITING = "status = 'queued' AND retry_of IS NULL"
@@ -18,7 +18,7 @@ repositories = sa.Table(
     sa.Column("branches", sa.JSON(none_as_null=True)),
     sa.Column("captured", sa.String(80)),
     sa.Column("problem", sa.Text),
-    sa.Column("added_at", Moment, nullable=False),
+    sa.Column("added_at", UtcDateTime, nullable=False),
 )
 runs = sa.Table(
     "runs",
@@ -42,9 +42,9 @@ runs = sa.Table(
     sa.Column("model", sa.String(100)),
     sa.Column("version", sa.Integer),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("started_at", Moment),
-    sa.Column("finished_at", Moment),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
     sa.Index("runs_by_repository", "repository", "id"),
     sa.Index("runs_by_status", "status", "id"),
     sa.Index(
@@ -95,6 +95,6 @@ step_entries = sa.Table(
     sa.Column("outputs", sa.JSON, nullable=False),
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
-    sa.Column("kept_at", Moment, nullable=False),
+    sa.Column("kept_at", UtcDateTime, nullable=False),
     sa.Index("step_entries_by_stage", "repository", "stage", "kept_at"),
 )

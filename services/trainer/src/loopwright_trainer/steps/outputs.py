@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loopwright_common.errors import CorruptError, InvalidError, LoopwrightError, NotFoundError
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import fetch_package, files_in, store_package
+from loopwright_common.storage.package import fetch_package, parse_manifest, store_package
 from loopwright_trainer.runs.domain import Output
 
 
@@ -63,7 +63,7 @@ def numeric_leaves(content: bytes, file: str) -> dict[str, float]:
 async def _verify(store: ArtifactStore, output: Output) -> None:
     digests = [output.digest]
     if output.kind == "directory":
-        digests = [file.digest for file in files_in(await store.get(output.digest))]
+        digests = [file.digest for file in parse_manifest(await store.get(output.digest))]
     for digest in digests:
         async for _ in store.stream(digest):
             pass

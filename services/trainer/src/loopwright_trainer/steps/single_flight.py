@@ -20,10 +20,10 @@ async def hold_step(run: RunLease, key: str, on_wait: OnWait) -> AsyncGenerator[
     """
     while True:
         async with run.transaction() as uow:
-            lease = await leases.take(uow, f"step/{key}", run.length)
+            lease = await leases.acquire(uow, f"step/{key}", run.length)
         if lease:
             break
         await on_wait()
         await asyncio.sleep(_POLL_SECONDS)
-    async with leases.keeping(run.database, lease, run.length):
+    async with leases.keep_renewed(run.database, lease, run.length):
         yield

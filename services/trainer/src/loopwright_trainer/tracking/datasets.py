@@ -7,20 +7,22 @@ from pathlib import Path
 from loopwright_common.clock import to_text
 from loopwright_common.errors import InvalidError
 from loopwright_common.storage import parquet_stats as extents
-from loopwright_common.storage.parquet_stats import Extent
+from loopwright_common.storage.parquet_stats import ParquetStats
 
 
-def extent_of(path: Path, name: str) -> Extent:
+def extent_of(path: Path, name: str) -> ParquetStats:
     """Rows and time range of a Parquet file; InvalidError when it is none. Use a thread."""
     from pyarrow import ArrowException
 
     try:
-        return extents.extent_of(path)
+        return extents.read_parquet_stats(path)
     except (ArrowException, OSError) as error:
         raise InvalidError(f"{name} is no Parquet file: {error}", field=name) from None
 
 
-def dataset_summary(extent: Extent, target: str | None, taken_at: datetime) -> Mapping[str, object]:
+def dataset_summary(
+    extent: ParquetStats, target: str | None, taken_at: datetime
+) -> Mapping[str, object]:
     """The dataset as the tag `loopwright.datasets` tells it.
 
     Where no row has a time, none can be later than the moment the dataset was taken.

@@ -10,7 +10,7 @@ from pathlib import Path
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import PackageFile, files_in
+from loopwright_common.storage.package import PackageFile, parse_manifest
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.runs.domain import Output
 from loopwright_trainer.tracking.client import Body, TrackingClient, TrackingRun
@@ -95,7 +95,7 @@ async def _create_version(
 
 async def _files(candidate: VersionCandidate, store: ArtifactStore) -> list[PackageFile]:
     """Every file to upload, by its path among the run's artifacts."""
-    manifest = files_in(await store.get(candidate.package.digest))
+    manifest = parse_manifest(await store.get(candidate.package.digest))
     files = [file._replace(path=f"{PACKAGE_PATH}/{file.path}") for file in manifest]
     for role, output in candidate.datasets.items():
         size = await store.size(output.digest) or 0

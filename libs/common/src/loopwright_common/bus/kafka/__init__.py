@@ -7,6 +7,6 @@ not come back after a fault is replaced.
 
 from loopwright_common.bus.kafka.bus import KafkaBus
 from loopwright_common.bus.kafka.cluster import Cluster
-from loopwright_common.bus.kafka.topic_admin import declare
+from loopwright_common.bus.kafka.topic_admin import declare_topics
 
-__all__ = ["Cluster", "KafkaBus", "declare"]
+__all__ = ["Cluster", "KafkaBus", "declare_topics"]

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from loopwright_common.bus.interface import LoadPositions, Positions, Subscription
 from loopwright_common.bus.kafka.cluster import Cluster
-from loopwright_common.bus.kafka.consumer import asking
-from loopwright_common.bus.kafka.producer import Publisher
+from loopwright_common.bus.kafka.consumer import metadata_consumer
+from loopwright_common.bus.kafka.producer import KafkaProducer
 from loopwright_common.bus.kafka.subscription import KafkaSubscription
-from loopwright_common.bus.kafka.topic_admin import check
-from loopwright_common.bus.topics import dead_letters_of, places_of, refuse_too_large, topic_of
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.bus.kafka.topic_admin import check_topics
+from loopwright_common.bus.topics import dead_letters_of, partitions_of, refuse_too_large, topic_of
+from loopwright_common.cloudevents.codec import OutgoingRecord
 
 
 class KafkaBus:
@@ -22,11 +22,11 @@ class KafkaBus:
         # While a broker is away it writes dozens of lines a second; ours say so once.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         self._cluster = cluster
-        self._publisher = Publisher(cluster)
+        self._publisher = KafkaProducer(cluster)
         self._subscriptions: set[KafkaSubscription] = set()
         self._checked: set[str] = set()
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         if not records:
             return
         for record in records:
@@ -45,16 +45,16 @@ class KafkaBus:
 
     async def ends(self, topics: Sequence[str]) -> Positions:
         await self._check(topics)
-        places = [self._cluster.there(place) for place in places_of(topics)]
-        async with self._cluster.reached(), asking(self._cluster) as consumer:
+        places = [self._cluster.there(place) for place in partitions_of(topics)]
+        async with self._cluster.reached(), metadata_consumer(self._cluster) as consumer:
             ends = await consumer.end_offsets(places)
         return {self._cluster.here(place): end for place, end in ends.items() if end > 0}
 
     async def positions_at(self, topics: Sequence[str], moment: datetime) -> Positions:
         await self._check(topics)
-        places = [self._cluster.there(place) for place in places_of(topics)]
+        places = [self._cluster.there(place) for place in partitions_of(topics)]
         milliseconds = int(moment.timestamp() * 1000)
-        async with self._cluster.reached(), asking(self._cluster) as consumer:
+        async with self._cluster.reached(), metadata_consumer(self._cluster) as consumer:
             found = await consumer.offsets_for_times(dict.fromkeys(places, milliseconds))
             ends = await consumer.end_offsets(places)
         return {
@@ -69,5 +69,5 @@ class KafkaBus:
     async def _check(self, topics: Iterable[str]) -> None:
         """That the topics are there as declared, once for each."""
         if unknown := sorted(set(topics) - self._checked):
-            await check(self._cluster, [topic_of(name) for name in unknown])
+            await check_topics(self._cluster, [topic_of(name) for name in unknown])
             self._checked.update(unknown)

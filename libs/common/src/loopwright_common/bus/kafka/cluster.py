@@ -23,7 +23,7 @@ _SERVER = re.compile(r"[^\s:,/]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
 _PREFIX = re.compile(r"[a-zA-Z0-9._-]{0,100}")
 
 
-class Client(Protocol):
+class _Client(Protocol):
     """One of aiokafka's."""
 
     def start(self) -> Coroutine[Any, Any, None]: ...
@@ -93,7 +93,7 @@ class Cluster:
             raise UnavailableError(f"{self}: {described(error)}") from error
 
 
-async def start(client: Client) -> None:
+async def start(client: _Client) -> None:
     """Start it, to the end also for a caller who is cancelled, who may then stop it.
 
     Cancelled while it waits for its first answer a client would leave that connection open.

@@ -12,7 +12,7 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from loopwright_common.bus.kafka.cluster import Cluster, start
-from loopwright_common.bus.topics import places_of
+from loopwright_common.bus.topics import partitions_of
 
 SILENCE_SECONDS = 20.0
 _JOIN_SECONDS = 45.0
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 _stopping: set[asyncio.Task[None]] = set()
 
 
-class Member:
+class KafkaConsumer:
     """A consumer with an assignment that may change at any await.
 
     `changes` grows with each change; what was fetched under another number is not to be used.
@@ -40,7 +40,7 @@ class Member:
         """Ask for a share of the topics, or without a group take all of them."""
         await start(self.consumer)
         if self.settled:
-            self.consumer.assign([self._cluster.there(place) for place in places_of(topics)])
+            self.consumer.assign([self._cluster.there(place) for place in partitions_of(topics)])
         else:
             names = [self._cluster.name(topic) for topic in topics]
             self.consumer.subscribe(names, listener=_Listener(self))
@@ -94,7 +94,7 @@ class Member:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: KafkaConsumer) -> None:
         self._member = member
 
     def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002
@@ -105,7 +105,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 @contextlib.asynccontextmanager
-async def asking(cluster: Cluster) -> AsyncGenerator[AIOKafkaConsumer, None]:
+async def metadata_consumer(cluster: Cluster) -> AsyncGenerator[AIOKafkaConsumer, None]:
     """A consumer for a question about offsets."""
     consumer = _consumer(cluster, None)
     try:

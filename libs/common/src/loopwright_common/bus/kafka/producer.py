@@ -13,7 +13,7 @@ from loopwright_common import clock
 from loopwright_common.bus.interface import TopicPartition
 from loopwright_common.bus.kafka.cluster import CLOSE_SECONDS, Cluster, start
 from loopwright_common.bus.topics import partition_of, topic_of
-from loopwright_common.cloudevents.codec import Outgoing
+from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.errors import UnavailableError
 
 PUBLISH_SECONDS = 30.0
@@ -21,7 +21,7 @@ _BATCH_BYTES = 256 << 10
 log = structlog.get_logger()
 
 
-class Publisher:
+class KafkaProducer:
     """One idempotent producer at a time; one that failed is dropped with what it still held.
 
     Whoever published then publishes again, and consumers tell the repeated records by their ids.
@@ -33,9 +33,9 @@ class Publisher:
         self._starting = asyncio.Lock()
         self._dropped: set[asyncio.Task[None]] = set()
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         """Return once all are kept; UnavailableError leaves it open how many are."""
-        by_place: dict[TopicPartition, list[Outgoing]] = {}
+        by_place: dict[TopicPartition, list[OutgoingRecord]] = {}
         for record in records:
             partition = partition_of(topic_of(record.topic), record.key)
             by_place.setdefault(TopicPartition(record.topic, partition), []).append(record)
@@ -79,7 +79,7 @@ class Publisher:
             return self._producer
 
     async def _send(
-        self, producer: AIOKafkaProducer, place: TopicPartition, records: Sequence[Outgoing]
+        self, producer: AIOKafkaProducer, place: TopicPartition, records: Sequence[OutgoingRecord]
     ) -> None:
         """Batch by batch: the next is sent once the one before is kept, or the order may break."""
         topic, waiting = self._cluster.name(place.topic), list(reversed(records))
@@ -100,7 +100,7 @@ class Publisher:
             task.add_done_callback(self._dropped.discard)
 
 
-def _append(batch: Any, record: Outgoing, compacted: bool) -> bool:
+def _append(batch: Any, record: OutgoingRecord, compacted: bool) -> bool:
     """Whether it found room; a batch that is empty takes a record of any size."""
     tombstone = compacted and not record.value
     added = batch.append(

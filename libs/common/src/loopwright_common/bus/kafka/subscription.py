@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from loopwright_common.bus.interface import LoadPositions, Positions, TopicPartition
 from loopwright_common.bus.kafka.cluster import CLOSE_SECONDS, Cluster, described
-from loopwright_common.bus.kafka.consumer import Member
+from loopwright_common.bus.kafka.consumer import KafkaConsumer
 from loopwright_common.cloudevents.codec import Record
 from loopwright_common.errors import UnavailableError
 
@@ -34,7 +34,7 @@ class KafkaSubscription:
         self._group = group
         self._topics = topics
         self._load_positions = load_positions
-        self._member: Member | None = None
+        self._member: KafkaConsumer | None = None
         self._replaced = 0
         self._taken_up = -1
         self._places: dict[TopicPartition, int] = {}
@@ -89,8 +89,8 @@ class KafkaSubscription:
 
     # ---- the member --------------------------------------------------------------------------
 
-    async def _join(self) -> Member:
-        member = Member(self._cluster, self._group)
+    async def _join(self) -> KafkaConsumer:
+        member = KafkaConsumer(self._cluster, self._group)
         try:
             async with self._cluster.reached():
                 await member.start(self._topics)
@@ -100,7 +100,7 @@ class KafkaSubscription:
         self._member, self._taken_up, self._failed_commits = member, -1, 0
         return member
 
-    def _replace(self, member: Member, why: str) -> UnavailableError:
+    def _replace(self, member: KafkaConsumer, why: str) -> UnavailableError:
         """Take another at the next fetch; the error to raise until then."""
         self._member = None
         self._replaced += 1
@@ -109,10 +109,10 @@ class KafkaSubscription:
                     why=why, times=self._replaced)  # fmt: skip
         return UnavailableError(f"{self._cluster}: {why}")
 
-    def _knows_places_of(self, member: Member) -> bool:
+    def _knows_places_of(self, member: KafkaConsumer) -> bool:
         return member.settled and self._taken_up == member.changes
 
-    async def _take_up_assignment(self, member: Member) -> None:
+    async def _take_up_assignment(self, member: KafkaConsumer) -> None:
         while member.settled and self._taken_up != member.changes:
             changes = member.changes
             share = {self._cluster.here(place) for place in member.consumer.assignment()}
@@ -126,7 +126,7 @@ class KafkaSubscription:
                 self._places, self._taken_up = places, changes
 
     async def _places_in_log(
-        self, member: Member, share: set[TopicPartition], stored: Positions
+        self, member: KafkaConsumer, share: set[TopicPartition], stored: Positions
     ) -> dict[TopicPartition, int]:
         """Where to go on; a position that the log no longer or never had starts over, told."""
         there = [self._cluster.there(place) for place in share]
@@ -146,7 +146,7 @@ class KafkaSubscription:
 
     # ---- records -----------------------------------------------------------------------------
 
-    async def _read(self, member: Member, most: int, wait: float) -> list[Record]:
+    async def _read(self, member: KafkaConsumer, most: int, wait: float) -> list[Record]:
         known = self._knows_places_of(member)
         if self._failed_commits >= _MOST_FAILED_COMMITS:
             raise self._replace(member, "the group takes no positions from it")

@@ -21,7 +21,7 @@ _REMEDY = "run `python -m loopwright_common.process.declare_topics`"
 log = structlog.get_logger()
 
 
-async def declare(cluster: Cluster, topics: Sequence[Topic]) -> int:
+async def declare_topics(cluster: Cluster, topics: Sequence[Topic]) -> int:
     """Create what is missing, set what differs; returns how many changed.
 
     InvalidError names a topic with another number of partitions: keys would change their places.
@@ -36,7 +36,7 @@ async def declare(cluster: Cluster, topics: Sequence[Topic]) -> int:
         return len(missing) + await _set(admin, cluster, present)
 
 
-async def check(cluster: Cluster, topics: Sequence[Topic]) -> None:
+async def check_topics(cluster: Cluster, topics: Sequence[Topic]) -> None:
     """UnavailableError for a topic that is missing, InvalidError for one of other partitions."""
     async with cluster.reached(), _admin(cluster) as admin:
         there = await _partitions(admin)

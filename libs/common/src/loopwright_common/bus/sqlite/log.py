@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError
 
 from loopwright_common.bus.interface import LoadPositions, Positions, Subscription, TopicPartition
 from loopwright_common.bus.sqlite.table import expired, log, metadata, row_of
-from loopwright_common.bus.topics import places_of
-from loopwright_common.cloudevents.codec import Outgoing, Record
+from loopwright_common.bus.topics import partitions_of
+from loopwright_common.cloudevents.codec import OutgoingRecord, Record
 from loopwright_common.database.connections import create_thread_engine
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import TOPICS, Topic
@@ -32,7 +32,7 @@ _PRUNE_SECONDS = 3600.0
 _logger = structlog.get_logger()
 
 
-class SqliteLog:
+class SqliteBus:
     """`EventBus` in one file, for the one process that holds it.
 
     A thread of its own does each piece of work whole: in steps, each would have to wait its turn
@@ -47,7 +47,7 @@ class SqliteLog:
         self._ends: dict[str, int] = {}
 
     @classmethod
-    async def open(cls, directory: Path) -> "SqliteLog":
+    async def open(cls, directory: Path) -> "SqliteBus":
         """UnavailableError where the file cannot be used, as when another process holds it."""
         opened = cls(directory)
         try:
@@ -78,7 +78,7 @@ class SqliteLog:
         except DBAPIError as error:
             raise UnavailableError(f"event log: {error.orig}") from error
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
+    async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         if not records:
             return
         rows = [row_of(record) for record in records]
@@ -124,7 +124,7 @@ class SqliteLog:
         rows = await self.work(lambda connection: connection.execute(query).all())
         after = self.end(topics) + 1
         found = {TopicPartition(topic, partition): first for topic, partition, first in rows}
-        return {place: found.get(place, after) for place in places_of(topics)}
+        return {place: found.get(place, after) for place in partitions_of(topics)}
 
     async def prune(self) -> int:
         """Apply retention and compaction; returns how many records went."""
@@ -193,7 +193,7 @@ class SqliteSubscription:
 
     def __init__(
         self,
-        log: SqliteLog,
+        log: SqliteBus,
         group: str | None,
         topics: Sequence[str],
         load_positions: LoadPositions,
@@ -206,7 +206,7 @@ class SqliteSubscription:
         self._places: dict[TopicPartition, int] | None = None
 
     def partitions(self) -> set[TopicPartition]:
-        return set(places_of(self.topics))
+        return set(partitions_of(self.topics))
 
     def assign(self, share: set[TopicPartition]) -> None:
         if share != self._assigned:

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 
 from loopwright_common import clock
 from loopwright_common.bus.topics import partition_of, refuse_too_large, topic_of
-from loopwright_common.cloudevents.codec import Outgoing
-from loopwright_common.database.dialect import Moment
+from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.database.dialect import UtcDateTime
 from loopwright_common.events import Topic
 
 metadata = sa.MetaData()
@@ -18,14 +18,14 @@ log = sa.Table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("headers", sa.JSON, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
-    sa.Column("time", Moment, nullable=False),
+    sa.Column("time", UtcDateTime, nullable=False),
     sa.Index("log_place", "topic", "partition", "position"),
     sa.Index("log_key", "topic", "key", "position"),
     sqlite_autoincrement=True,
 )
 
 
-def row_of(record: Outgoing) -> dict[str, object]:
+def row_of(record: OutgoingRecord) -> dict[str, object]:
     refuse_too_large(record)
     return {
         "topic": record.topic,
