@@ -123,7 +123,8 @@ class Replica:
 
     def slow_down(self, seconds: float) -> None:
         """Let version 1 be expected to take so long for a call."""
-        routes = self.service.app._others._app.state.routes  # type: ignore[attr-defined]
+        protocols = self.service.app._protocols  # type: ignore[attr-defined]
+        routes = next(each._routes for each in protocols if hasattr(each, "_routes"))
         routes.route(MODEL).versions[1].model.call_seconds = seconds
 
     async def revision(self) -> int | None:

@@ -20,7 +20,8 @@ from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
 from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
-from loopwright_scorer import api
+from loopwright_scorer.api import create_router
+from loopwright_scorer.feedback import FeedbackPublisher
 from loopwright_scorer.http_server.connections import ConnectionLimits
 from loopwright_scorer.http_server.dispatcher import ProtocolRouter
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
@@ -96,7 +97,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     repository = ModelRepository(routes, reconciler, memory_manager)
     request_limits = _request_limits(settings)
     app = create_app("scorer", metrics, {"routes": reconciler.not_ready_reason}, settings.hosts)
-    api.attach(app, api.FeedbackPublisher(bus, routes, ids), routes, reconciler)
+    app.include_router(create_router(FeedbackPublisher(bus, routes, ids), routes, reconciler))
     worker_metrics = MultiprocessMetrics(app, metrics.registry, cache)
     protocols = http_protocols(scoring, reconciler.not_ready_reason, ledger, repository)
     router = ProtocolRouter(
