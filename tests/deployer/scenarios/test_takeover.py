@@ -168,7 +168,7 @@ async def test_a_deployer_that_wakes_after_the_takeover_changes_nothing(harness:
     with asleep(sleeper):
         other = harness.start("other")
         await until(harness.works(other))
-    await until(harness.said("sleeper", "deployer.lets-go"))
+    await until(harness.said("sleeper", "deployer.released"))
     await until(harness.is_promoted)
 
     assert await harness.story() == JOURNEY

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -19,6 +20,7 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.leases import LEASE, LeaseLostError
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
+from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_deployer.deployments.domain import AWAITS_PERSON, BEING_STAGED
 from loopwright_deployer.deployments.ownership import owned
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
@@ -28,14 +30,14 @@ from loopwright_deployer.staging.runner import StagingRunner
 log = structlog.get_logger()
 _POLL_SECONDS = 1.0
 _IDLE_SECONDS = 2.0
-"""Spare processes start when nothing has been going on for so long, also after a start."""
+"""Warm processes start when nothing has been going on for so long, also after a start."""
 _MAX_BEING_STAGED = 2
 """One is packaged while another is staged; more are left for other replicas to take."""
 
 
 @dataclass(frozen=True, slots=True)
 class _RunningTask:
-    """A task on one deployment, told to look `again` when something may have changed."""
+    """A task on one deployment; `again` tells it that something may have changed."""
 
     task: asyncio.Task[None]
     again: asyncio.Event
@@ -56,7 +58,7 @@ class DeploymentController:
         self._replicas = replicas
         self._reconciler = Reconciler(database, staging, replicas, lease)
         self._changed = asyncio.Event()
-        self._work: dict[str, _RunningTask] = {}
+        self._running: dict[str, _RunningTask] = {}
         self._busy_at = time.monotonic()
 
     def wake(self) -> None:
@@ -69,31 +71,26 @@ class DeploymentController:
         # A verdict before the replicas' reports are read would call them all silent.
         await self._replicas.ready.wait()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_replicas())
-            while True:
-                self._changed.clear()
-                await self._poll(group)
-                await self._sleep()
+            group.create_task(self._wake_on_reports())
+            # Deadlines, silent replicas and what other deployers did come without a wake.
+            poll = partial(self._poll, group)
+            await work_on_wake(self._changed, poll, name="deployer", every=_POLL_SECONDS)
 
     async def _poll(self, group: asyncio.TaskGroup) -> None:
         """A task for every deployment that is free, and none for one that has ended."""
-        try:
-            async with self._database.read() as connection:
-                records = await Deployments(connection).in_flight()
-                ids = [record.deployment.id for record in records]
-                taken = await owned(connection, ids)
-        except UnavailableError as error:
-            log.warning("deployer.paused", error=str(error))
-            return
-        for gone in self._work.keys() - set(ids):
-            self._work.pop(gone).task.cancel()
-            log.info("deployer.lets-go", deployment=gone, why="it has ended")
-        for work in self._work.values():
-            work.again.set()
+        async with self._database.read() as connection:
+            records = await Deployments(connection).in_flight()
+            ids = [record.deployment.id for record in records]
+            taken = await owned(connection, ids)
+        for ended in self._running.keys() - set(ids):
+            self._running.pop(ended).task.cancel()
+            log.info("deployer.released", deployment=ended, why="it has ended")
+        for running in self._running.values():
+            running.again.set()
         for record in self._free(records, taken):
             again = asyncio.Event()
             task = group.create_task(self._work_on(record, again))
-            self._work[record.deployment.id] = _RunningTask(task, again)
+            self._running[record.deployment.id] = _RunningTask(task, again)
         if any(_needs_work(record) for record in records):
             self._busy_at = time.monotonic()
         elif time.monotonic() - self._busy_at > _IDLE_SECONDS:
@@ -104,9 +101,9 @@ class DeploymentController:
         now = clock.now()
         due = [record for record in records if not record.deployment.is_postponed(now)]
         long = [r.deployment.id for r in due if r.deployment.state in BEING_STAGED]
-        waiting = [one for one in long if one not in taken and one not in self._work]
-        room = _MAX_BEING_STAGED - sum(one in self._work for one in long)
-        others = taken | self._work.keys() | set(waiting[max(room, 0) :])
+        waiting = [one for one in long if one not in taken and one not in self._running]
+        room = _MAX_BEING_STAGED - sum(one in self._running for one in long)
+        others = taken | self._running.keys() | set(waiting[max(room, 0) :])
         return [record for record in due if record.deployment.id not in others]
 
     async def _work_on(self, record: DeploymentRecord, again: asyncio.Event) -> None:
@@ -117,26 +114,18 @@ class DeploymentController:
             else:
                 moved = await self._reconciler.reconcile(deployment.id, again)
         except (LeaseLostError, UnavailableError) as error:
-            log.warning("deployer.lets-go", deployment=deployment.id, why=str(error))
+            log.warning("deployer.released", deployment=deployment.id, why=str(error))
         except Exception:
-            # Whatever it is, another look comes, and must not find the other deployments stopped.
+            # Whatever it is, another poll comes, and must not find the other deployments stopped.
             log.exception("deployer.failed", deployment=deployment.id)
         finally:
-            work = self._work.get(deployment.id)
-            if work is not None and work.task is asyncio.current_task():
-                del self._work[deployment.id]
+            running = self._running.get(deployment.id)
+            if running is not None and running.task is asyncio.current_task():
+                del self._running[deployment.id]
             if moved:
                 self.wake()
 
-    async def _sleep(self) -> None:
-        """Deadlines, silent replicas and what other deployers did come without a wake."""
-        try:
-            async with asyncio.timeout(_POLL_SECONDS):
-                await self._changed.wait()
-        except TimeoutError:
-            return
-
-    async def _watch_replicas(self) -> None:
+    async def _wake_on_reports(self) -> None:
         while True:
             await self._replicas.changed.wait()
             self._replicas.changed.clear()

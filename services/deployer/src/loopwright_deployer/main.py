@@ -8,6 +8,7 @@ from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.handlers import bind
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.events import ReplicaReported
 from loopwright_common.observability.metrics import Metrics
@@ -17,7 +18,7 @@ from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
 from loopwright_deployer.controller import DeploymentController
-from loopwright_deployer.handlers import Lifecycle
+from loopwright_deployer.handlers import COUNTER_HANDLERS, LIFECYCLE_HANDLERS, DeployerContext
 from loopwright_deployer.routing.reconciliation import RouteReconciliation
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.staging.runner import StagingOptions, StagingRunner
@@ -35,16 +36,17 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)
     lease = timedelta(seconds=settings.lease_seconds)
-    worker = DeploymentController(database, staging, replicas, lease)
+    controller = DeploymentController(database, staging, replicas, lease)
     reconciliation = RouteReconciliation(database, bus, replicas)
-    lifecycle = Lifecycle(settings.environment, worker.wake)
+    context = DeployerContext(settings.environment, controller.wake)
+    lifecycle, counters = bind(LIFECYCLE_HANDLERS, context), bind(COUNTER_HANDLERS, context)
     consumers = [
-        Consumer("deployer.lifecycle", lifecycle.handlers(), database, bus, metrics),
-        Consumer("deployer.measures", lifecycle.measured(), database, bus, metrics),
+        Consumer("deployer.lifecycle", lifecycle, database, bus, metrics),
+        Consumer("deployer.measures", counters, database, bus, metrics),
     ]
     app = create_app("deployer", metrics, delivery_readiness(database, consumers), settings.hosts)
     app.include_router(create_delivery_router(database, consumers))
-    app.include_router(create_router(database, settings.environment, worker.wake, lease))
+    app.include_router(create_router(database, settings.environment, controller.wake, lease))
     return Service(
         name="deployer",
         app=app,
@@ -54,7 +56,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
         loops=[
             *delivery_loops(database, bus, metrics, consumers),
             replicas.run,
-            worker.run,
+            controller.run,
             reconciliation.run,
         ],
     )

@@ -154,7 +154,9 @@ async def _start_new_attempt(
     """A new attempt of a version whose deployment has ended, straight to champion once staged."""
     old = record.deployment
     if old.state is DeploymentState.REJECTED and not old.staged:
-        log.warning("deployer.refused", version=old.subject, request=str(request), why=old.why)
+        log.warning(
+            "deployer.alias-refused", version=old.subject, request=str(request), why=old.why
+        )
         return
     fresh = service.new_record(record.registered, old.environment, record.cause, old.attempt + 1)
     deployment = replace(

@@ -90,9 +90,9 @@ class Reconciler:
         except LeaseLostError:
             raise
         except ConflictError as error:
-            log.info("deployer.overtaken", deployment=deployment.id, why=str(error))
+            log.info("deployer.conflict", deployment=deployment.id, why=str(error))
         except (UnavailableError, NotFoundError, TimeoutError) as error:
-            log.warning("deployer.retries", deployment=deployment.id, error=repr(error))
+            log.warning("deployer.step-retried", deployment=deployment.id, error=repr(error))
             await self._rest(steps, record, str(error) or "a call took too long")
         except Exception as error:
             # One deployment that cannot go on must not stop the others.

@@ -1,4 +1,4 @@
-"""What the deployer's API takes and gives."""
+"""Bodies of the requests and answers of the deployer's API."""
 
 from datetime import datetime
 
@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.events import Arm, Check
 from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.plan import plan
 from loopwright_deployer.deployments.repository import DeploymentRecord, HistoryEntry
 from loopwright_deployer.routing.routes import RouteRow
 
@@ -92,21 +93,33 @@ class PlanOut(BaseModel):
     steps: list[PlannedStepOut]
 
 
-def deployment_out(record: DeploymentRecord, owners: str | None) -> DeploymentOut:
-    return DeploymentOut.model_validate(_fields(record, owners))
+def deployment_out(record: DeploymentRecord, owner: str | None) -> DeploymentOut:
+    return DeploymentOut.model_validate(_fields(record, owner))
 
 
-def deployment_detail(
-    record: DeploymentRecord, story: list[HistoryEntry], row: RouteRow | None, owners: str | None
+def deployment_detail_out(
+    record: DeploymentRecord, history: list[HistoryEntry], row: RouteRow | None, owner: str | None
 ) -> DeploymentDetailOut:
     steps = [
         DeploymentStepOut(number=s.number, state=s.state, why=s.why, by=s.by, at=s.at)
-        for s in story
+        for s in history
     ]
     route = route_out(row) if row else None
     return DeploymentDetailOut.model_validate(
-        {**_fields(record, owners), "policy": record.policy, "steps": steps, "route": route}
+        {**_fields(record, owner), "policy": record.policy, "steps": steps, "route": route}
     )
+
+
+def plan_out(
+    record: DeploymentRecord, history: list[HistoryEntry], champion: int | None
+) -> PlanOut:
+    """The states to come beside the `champion`'s version, and which of them are done."""
+    done = {entry.state for entry in history}
+    steps = [
+        PlannedStepOut(state=step.state, sentence=step.sentence, done=step.state in done)
+        for step in plan(record.policy, champion)
+    ]
+    return PlanOut(deployment_id=record.deployment.id, steps=steps)
 
 
 def route_out(row: RouteRow) -> RouteOut:
@@ -122,7 +135,7 @@ def route_out(row: RouteRow) -> RouteOut:
     )
 
 
-def _fields(record: DeploymentRecord, owners: str | None) -> dict[str, object]:
+def _fields(record: DeploymentRecord, owner: str | None) -> dict[str, object]:
     deployment = record.deployment
     shared = set(DeploymentOut.model_fields) & set(type(deployment).__slots__)
     canary = (
@@ -131,7 +144,7 @@ def _fields(record: DeploymentRecord, owners: str | None) -> dict[str, object]:
     )
     return {
         **{name: getattr(deployment, name) for name in shared},
-        "why": "; ".join(part for part in (deployment.why, deployment.waits, owners) if part),
+        "why": "; ".join(part for part in (deployment.why, deployment.waits, owner) if part),
         "canary_step": deployment.step if canary else None,
         "checks": list(record.checks),
         "report": record.report,

@@ -16,22 +16,15 @@ from loopwright_common.database import leases
 from loopwright_common.database.database import Database
 from loopwright_common.database.leases import Lease
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
+from loopwright_common.errors import CorruptError, InvalidError
 from loopwright_common.events import Check, ReplicaReported
 from loopwright_common.failpoints import failpoint
-from loopwright_deployer.canary.acknowledgement import (
-    Acknowledgement,
-    PublishedRevision,
-    acknowledgement,
-)
-from loopwright_deployer.canary.counters import CanaryCounters
-from loopwright_deployer.canary.decisions import CanaryEvidence, decide_canary
-from loopwright_deployer.canary.sequential_tests import count_step, sum_counters
+from loopwright_deployer.canary.decisions import CanaryDecision, decide_canary
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.routing import route_revisions, transitions
-from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
+from loopwright_deployer.routing.evidence import acknowledgement_of, collect_evidence
 from loopwright_deployer.staging.redaction import require_redacted_inputs
 from loopwright_deployer.staging.runner import StagingRunner
 from loopwright_deployer.staging.warm_processes import TransientError
@@ -116,7 +109,7 @@ class DeploymentSteps:
         return True
 
     async def _postpone(self, record: DeploymentRecord, fault: str) -> bool:
-        log.warning("deployer.postpones", deployment=record.deployment.id, error=fault)
+        log.warning("deployer.postponed", deployment=record.deployment.id, error=fault)
         async with self._writing(record) as (uow, current):
             await service.postpone(uow, current, fault, self._staging.outage_limit)
         return True
@@ -134,9 +127,7 @@ class DeploymentSteps:
         return True
 
     async def _judge(self, record: DeploymentRecord) -> bool:
-        decision = decide_canary(
-            record.policy, record.deployment.step, await self._evidence(record)
-        )
+        decision = await self._decide(record)
         if decision.action == "wait":
             return await self.explain_wait(record, decision.why)
         async with self._writing(record) as (uow, current):
@@ -155,9 +146,7 @@ class DeploymentSteps:
         """A paused canary keeps its share, so it is still taken out when it fails."""
         if record.deployment.paused_from is not DeploymentState.CANARY:
             return False
-        decision = decide_canary(
-            record.policy, record.deployment.step, await self._evidence(record)
-        )
+        decision = await self._decide(record)
         if decision.action != "roll-back":
             return False
         async with self._writing(record) as (uow, current):
@@ -166,10 +155,8 @@ class DeploymentSteps:
         return True
 
     async def _await_acknowledgement(self, record: DeploymentRecord) -> bool:
-        deployment = record.deployment
         async with self._database.read() as connection:
-            row = await RouteRevisions(connection).get(deployment.environment, deployment.model_id)
-        answer = self._acknowledgement(record, row)
+            answer = await acknowledgement_of(connection, record, self._replicas)
         if not (answer.complete or answer.problem):
             return await self.explain_wait(record, answer.why)
         async with self._writing(record) as (uow, current):
@@ -179,36 +166,10 @@ class DeploymentSteps:
                 await transitions.roll_back(uow, current, answer.problem)
         return True
 
-    async def _evidence(self, record: DeploymentRecord) -> CanaryEvidence:
-        """What the canary's judge goes by; it holds as long as the deployment has not moved."""
-        deployment = record.deployment
-        place = (deployment.environment, deployment.model_id)
+    async def _decide(self, record: DeploymentRecord) -> CanaryDecision:
         async with self._database.read() as connection:
-            row = await RouteRevisions(connection).get(*place)
-            revisions = await RouteRevisions(connection).revisions_of(deployment.id)
-            champion = await Deployments(connection).champion(*place)
-            counters = await CanaryCounters(connection).of_model(*place)
-        other = champion.deployment.version if champion else 0
-        return CanaryEvidence(
-            steps=[count_step(counters, r, deployment.version, other) for r in revisions],
-            warm_up=sum_counters(v for key, v in counters.items() if key.version == other),
-            acknowledgement=self._acknowledgement(record, row),
-            deadline=deployment.deadline,
-            now=clock.now(),
-        )
-
-    def _acknowledgement(self, record: DeploymentRecord, row: RouteRow | None) -> Acknowledgement:
-        if row is None:
-            raise NotFoundError(f"no route of {record.deployment.model}")
-        wanted = PublishedRevision(
-            row.environment,
-            row.model_id,
-            row.route.revision,
-            row.changed_at,
-            record.deployment.version,
-        )
-        reports = [event.data for event in self._replicas.rows.values()]
-        return acknowledgement(wanted, reports, clock.now())
+            evidence = await collect_evidence(connection, record, self._replicas)
+        return decide_canary(record.policy, record.deployment.step, evidence)
 
     async def explain_wait(self, record: DeploymentRecord, waits: str) -> bool:
         """Note what the deployment waits for; False, since it has not moved."""

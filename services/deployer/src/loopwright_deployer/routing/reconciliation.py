@@ -10,8 +10,8 @@ from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
-from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
+from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_deployer.canary.acknowledgement import (
     LOADING_TIME,
     PublishedRevision,
@@ -42,12 +42,9 @@ class RouteReconciliation:
     async def run(self) -> None:
         """Until cancelled."""
         await self._replicas.ready.wait()
-        while True:
-            try:
-                await self.reconcile_once()
-            except UnavailableError as error:
-                log.warning("reconciliation.paused", error=str(error))
-            await asyncio.sleep(_EVERY_SECONDS)
+        await work_on_wake(
+            asyncio.Event(), self.reconcile_once, name="deployer.routes", every=_EVERY_SECONDS
+        )
 
     async def reconcile_once(self) -> None:
         await self._forget_silent()
