@@ -13,8 +13,7 @@ import uvicorn
 
 from loopwright_common.serving.spec import ServingSpec, Tensor
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
-from loopwright_scorer.inference.call_recorder import CallRecorder
-from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.call_recorder import CallRecorder, CallStats
 from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
 from loopwright_scorer.inference.service import InferenceService
@@ -73,11 +72,11 @@ def serving_grpc(routes: Routes, *, largest: int = 1 << 20, seconds: float = 5) 
     port: Future[int] = Future()
 
     async def serve() -> None:
-        ledger = CallStats(routes)
+        stats = CallStats(routes)
         scoring = InferenceService(
-            routes, PredictionIds(b"k" * 32), InferenceExecutor(64), CallRecorder(routes, ledger)
+            routes, PredictionIds(b"k" * 32), InferenceExecutor(64), CallRecorder(routes, stats)
         )
-        inference = GrpcInferenceService(scoring, _is_ready, ledger, ModelRepository(routes))
+        inference = GrpcInferenceService(scoring, _is_ready, stats, ModelRepository(routes))
         server = GrpcServer(inference, RequestLimits(largest, 2 * largest, seconds))
         port.set_result(server.listen("127.0.0.1", 0))
         running = asyncio.create_task(server.run())

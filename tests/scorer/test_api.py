@@ -43,7 +43,7 @@ async def test_forged_and_foreign_ids_are_told(harness: ScorerHarness) -> None:
     async with harness.replica() as replica:
         known = await predicted(harness, replica)
         forged = known[:-8] + "00000000"
-        foreign = IDS.seal(new_id(), 1, "m-1")
+        foreign = IDS.issue(new_id(), 1, "m-1")
         answer = await give(replica, ids=[forged, foreign, "x", known], labels=[1, 1, 1, True])
 
     told = answer.json()
@@ -111,7 +111,7 @@ async def test_without_the_bus_feedback_is_not_acknowledged(
 
 @given(st.integers(1, 10**9 - 1), st.integers(0, 9_999_999))
 def test_ids_survive_a_round_trip(version: int, row: int) -> None:
-    sealed = IDS.seal(new_id(), version, "m-1")
+    sealed = IDS.issue(new_id(), version, "m-1")
 
     assert IDS.row_id(f"{sealed}.{row}", "m-1") == f"{sealed}.{row}"
     assert IDS.row_id(f"{sealed}.{row}", "m-2") is None

@@ -218,7 +218,7 @@ def test_a_pickle_of_two_labels_answers_them_without_probabilities(tmp_path: Pat
 
     spec = packed(source, GRANTED)
     served = load(tmp_path / "target", "", IsolationConfig(tmp_path / "isolated"))
-    outputs = served.predict(example_of(served.spec, served.plan)).outputs
+    outputs = served.predict(example_of(served.spec, served.signature)).outputs
 
     assert (spec.targets, spec.classes) == (2, [[0, 1], [0, 1]])
     assert outputs is not None

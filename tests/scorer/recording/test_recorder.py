@@ -14,8 +14,8 @@ from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLogged
 from loopwright_common.errors import UnavailableError
 from loopwright_scorer.models.loaded_model import ModelResult
-from loopwright_scorer.recording.budget import RecordBudget
 from loopwright_scorer.recording.column_buffer import ColumnBuffers, tables
+from loopwright_scorer.recording.record_buffer import RecordBudget
 from loopwright_scorer.recording.records import CallRecord
 from loopwright_scorer.routing.record_policy import RecordedArm
 from loopwright_scorer.tensors.inputs import ModelInputs

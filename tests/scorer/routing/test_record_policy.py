@@ -11,7 +11,8 @@ import pytest
 from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import UnavailableError
 from loopwright_common.ids import new_id
-from loopwright_scorer.routing.record_policy import is_kept, redacted_error
+from loopwright_scorer.recording.record_buffer import is_kept
+from loopwright_scorer.routing.record_policy import redacted_error
 from tests.scorer import packages
 from tests.scorer.harness import MODEL, ROW, Replica, ScorerHarness, eventually
 from tests.scorer.packages import BREAKS_AT

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from loopwright_common.errors import NotFoundError
 from loopwright_common.events import RoutesChanged
 from loopwright_scorer.models.loaded_model import LoadedModel, load
+from loopwright_scorer.routing.circuit_breaker import TRIP_AFTER, CircuitBreaker
 from loopwright_scorer.routing.routes import Route, assemble
 from loopwright_scorer.routing.traffic_split import (
-    TRIP_AFTER,
-    CircuitBreaker,
     TrafficShare,
     fallback_version,
     hash_position,
@@ -81,9 +80,9 @@ def test_the_heaviest_other_arm_stands_in() -> None:
 def test_only_consecutive_errors_open_the_circuit() -> None:
     circuit = CircuitBreaker()
     for _ in range(TRIP_AFTER - 1):
-        assert not circuit.failed(2, "boom")
-    circuit.succeeded()
-    assert not circuit.failed(2, "boom")
+        assert not circuit.record_error(2, "boom")
+    circuit.record_success()
+    assert not circuit.record_error(2, "boom")
     assert circuit.opened is None
 
 

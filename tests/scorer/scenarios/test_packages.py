@@ -48,10 +48,10 @@ def assert_close(found: np.ndarray | None, expected: Any) -> None:
 
 def _given(model: LoadedModel, rows: Any) -> dict[str, GivenTensor]:
     if not isinstance(rows, pd.DataFrame):
-        put = model.plan.inputs[0]
+        put = model.signature.inputs[0]
         return {put.name: GivenTensor(put.datatype, rows.shape, rows.ravel())}
     given = {}
-    for put in model.plan.inputs:
+    for put in model.signature.inputs:
         values = [None if pd.isna(value) else value for value in rows[put.name].tolist()]
         given[put.name] = GivenTensor(put.datatype, (len(values),), values)
     return given
@@ -184,7 +184,7 @@ def test_images_are_served_in_the_type_of_the_signature(dtype: str, tmp_path: Pa
 
     answer = found.answer(images)
 
-    put = found.model.plan.inputs[0]
+    put = found.model.signature.inputs[0]
     assert (put.datatype, put.shape) == (
         {"uint8": "UINT8", "float32": "FP32"}[dtype],
         (-1, 28, 28, 1),

@@ -27,8 +27,8 @@ from loopwright_scorer.http_server.dispatcher import ProtocolRouter
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
 from loopwright_scorer.http_server.multiprocess_metrics import MultiprocessMetrics
 from loopwright_scorer.http_server.protocols import http_protocols
-from loopwright_scorer.inference.call_recorder import CallRecorder
-from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.call_metrics import CallMetrics
+from loopwright_scorer.inference.call_recorder import CallRecorder, CallStats
 from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds, load_key, shared_key
 from loopwright_scorer.inference.service import InferenceService
@@ -38,9 +38,9 @@ from loopwright_scorer.models.memory_manager import MemoryManager
 from loopwright_scorer.models.package_cache import PackageCache
 from loopwright_scorer.protocols.model_repository import ModelRepository
 from loopwright_scorer.protocols.request import RequestLimits
-from loopwright_scorer.recording.budget import RecordBudget
 from loopwright_scorer.recording.offloaded_inputs import InputOffloader
 from loopwright_scorer.recording.publisher import BatchPublisher
+from loopwright_scorer.recording.record_buffer import RecordBudget
 from loopwright_scorer.recording.recorder import Recorder, RecordingMetrics
 from loopwright_scorer.recording.spill import SpillDirectory
 from loopwright_scorer.routing.canary_counters import CounterPublisher, ReplicaIdentity
@@ -88,18 +88,22 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     )
     counter_publisher = CounterPublisher(bus, replica)
     ids = PredictionIds(_key(settings))
-    compute = InferenceExecutor(settings.queue_limit, memory_manager.load, metrics.registry)
-    ledger = CallStats(routes)
-    metrics.registry.register(ledger)
-    accounts = CallRecorder(routes, ledger, counter_publisher, recorder)
-    shadows = ShadowScoring(compute, accounts, ids, metrics.registry, buffer=settings.shadow_buffer)
-    scoring = InferenceService(routes, ids, compute, accounts, shadows)
+    executor = InferenceExecutor(settings.queue_limit, memory_manager.load, metrics.registry)
+    call_stats = CallStats(routes)
+    metrics.registry.register(CallMetrics(call_stats))
+    call_recorder = CallRecorder(routes, call_stats, counter_publisher, recorder.buffer)
+    shadows = ShadowScoring(
+        executor, call_recorder, ids, metrics.registry, buffer=settings.shadow_buffer
+    )
+    inference_service = InferenceService(routes, ids, executor, call_recorder, shadows)
     repository = ModelRepository(routes, reconciler, memory_manager)
     request_limits = _request_limits(settings)
     app = create_app("scorer", metrics, {"routes": reconciler.not_ready_reason}, settings.hosts)
     app.include_router(create_router(FeedbackPublisher(bus, routes, ids), routes, reconciler))
     worker_metrics = MultiprocessMetrics(app, metrics.registry, cache)
-    protocols = http_protocols(scoring, reconciler.not_ready_reason, ledger, repository)
+    protocols = http_protocols(
+        inference_service, reconciler.not_ready_reason, call_stats, repository
+    )
     router = ProtocolRouter(
         protocols,
         worker_metrics,
@@ -137,7 +141,9 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         from loopwright_scorer.protocols.v2.grpc import GrpcInferenceService
         from loopwright_scorer.protocols.v2.grpc_server import attach
 
-        inference = GrpcInferenceService(scoring, reconciler.not_ready_reason, ledger, repository)
+        inference = GrpcInferenceService(
+            inference_service, reconciler.not_ready_reason, call_stats, repository
+        )
         stack.push_async_callback(attach(service, inference, request_limits, port).stop)
     return service
 

@@ -24,8 +24,7 @@ from loopwright_common.web.app import create_app
 from loopwright_scorer.http_server.dispatcher import ProtocolRouter
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
 from loopwright_scorer.http_server.protocols import http_protocols
-from loopwright_scorer.inference.call_recorder import CallRecorder
-from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.call_recorder import CallRecorder, CallStats
 from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
 from loopwright_scorer.inference.service import InferenceService
@@ -86,10 +85,12 @@ def fixed_route(name: str, version: int, loaded: LoadedModel) -> Route:
 
 def create_staging_app(routes: Routes) -> ProtocolRouter:
     """The inference protocols in front of routes that never change; nothing is recorded."""
-    ledger = CallStats(routes)
+    call_stats = CallStats(routes)
     ids = PredictionIds(secrets.token_bytes(32))
-    scoring = InferenceService(routes, ids, InferenceExecutor(_QUEUE), CallRecorder(routes, ledger))
-    protocols = http_protocols(scoring, _is_ready, ledger, ModelRepository(routes))
+    inference_service = InferenceService(
+        routes, ids, InferenceExecutor(_QUEUE), CallRecorder(routes, call_stats)
+    )
+    protocols = http_protocols(inference_service, _is_ready, call_stats, ModelRepository(routes))
     limits = RequestLimits(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS, _LARGEST_BODY)
     return ProtocolRouter(protocols, create_app("staging scorer", Metrics(), {}), limits)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.call_recorder import CallStats
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.base import InferenceProtocol
 from loopwright_scorer.protocols.mlflow.http import MlflowProtocol
@@ -15,12 +15,12 @@ from loopwright_scorer.protocols.v2.http import OpenInference
 def http_protocols(
     scoring: InferenceService,
     unready: Callable[[], Awaitable[str | None]],
-    ledger: CallStats,
+    stats: CallStats,
     repository: ModelRepository,
 ) -> list[InferenceProtocol]:
     """Of several that claim a path the first has it."""
     return [
-        OpenInference(scoring, unready, ledger, repository),
+        OpenInference(scoring, unready, stats, repository),
         V1Protocol(scoring),
         OpenApiProtocol(scoring.routes),
         MlflowProtocol(scoring),

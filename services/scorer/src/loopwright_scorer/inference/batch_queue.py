@@ -1,4 +1,4 @@
-"""Who waits for a model, and who of them is computed next."""
+"""The calls that wait for a model, and which of them are computed next."""
 
 import asyncio
 import time
@@ -16,25 +16,25 @@ _BATCH_SECONDS = 0.1
 
 @dataclass(slots=True, eq=False)
 class PendingCall:
-    """A call; what has begun is finished, and counts as evidence of its version."""
+    """A call that waits; one that has begun is finished, and counts as evidence of its version."""
 
     inputs: ModelInputs
     deadline: float
     """On the monotonic clock."""
     done: asyncio.Future[ModelResult]
     since: int = 0
-    """When it joined the line, in ns."""
+    """When it was appended to the queue, in ns."""
     has_begun: bool = False
 
-    def give_up(self, error: Exception) -> bool:
-        """Whether it was still time for that."""
+    def abandon(self, error: Exception) -> bool:
+        """End it with an error; False where it was too late for that."""
         if self.has_begun or self.done.done():
             return False
         self.done.set_exception(error)
         return True
 
     def settle(self, result: ModelResult | BaseException, began: int) -> None:
-        """Computed since `began`, in ns; who has been cancelled does not hear of it."""
+        """Give the result, computed since `began` (ns), to who waits, unless that was cancelled."""
         if self.done.done():
             return
         if isinstance(result, BaseException):
@@ -46,24 +46,24 @@ class PendingCall:
 
 @dataclass(slots=True)
 class BatchQueue:
-    """Those who wait for a model; `calls` counts those in its batch too."""
+    """The calls that wait for one model; `calls` counts those in its batch too."""
 
     waiting: deque[PendingCall] = field(default_factory=deque)
     calls: int = 0
-    is_served: bool = False
+    is_drained: bool = False
 
-    def join(self, each: PendingCall) -> None:
+    def append(self, each: PendingCall) -> None:
         each.since = time.perf_counter_ns()
         self.waiting.append(each)
 
-    def leave(self, each: PendingCall) -> None:
-        """What has not begun is not kept for a batch to come."""
+    def discard(self, each: PendingCall) -> None:
+        """Drop a call, unless it has begun, so that no batch to come has it."""
         if not each.has_begun:
             with suppress(ValueError):
                 self.waiting.remove(each)
 
     def next_batch(self, model: LoadedModel) -> list[PendingCall]:
-        """What begins now; nothing when nobody waits."""
+        """The calls that begin now; none when none waits."""
         batch: list[PendingCall] = []
         rows = 0
         while self.waiting:
@@ -72,7 +72,7 @@ class BatchQueue:
                 break
             self.waiting.popleft()
             if time.monotonic() > each.deadline:
-                each.give_up(deadline_exceeded())
+                each.abandon(deadline_exceeded())
             if each.done.done():
                 continue
             each.has_begun = True

@@ -1,21 +1,35 @@
-"""What is kept of a call: counts for the judge, totals for metrics, and its inference record."""
+"""What is kept of a call: counts of its version, evidence for a canary, and its record."""
 
 import time
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 import structlog
 
-from loopwright_scorer.inference.call_stats import CallStats, CallTiming, Slot
 from loopwright_scorer.models.loaded_model import ModelResult
-from loopwright_scorer.recording.recorder import Recorder
+from loopwright_scorer.recording.record_buffer import RecordBuffer
 from loopwright_scorer.recording.records import CallRecord
-from loopwright_scorer.routing.canary_counters import CounterPublisher
+from loopwright_scorer.routing.canary_counters import LATENCY_EDGES, CounterPublisher
 from loopwright_scorer.routing.record_policy import redacted_error
 from loopwright_scorer.routing.routes import Route, Routes, ServedArm
 
 log = structlog.get_logger()
+Slot = Literal["live", "shadow", "named"]
+"""`named`: the caller asked for this version, so the route had no say."""
 _RECORD_OVERHEAD = 500
 """Bytes of a record beside the request's own."""
+
+
+@dataclass(slots=True)
+class CallTiming:
+    """When the steps of one call ended, in nanoseconds of the monotonic clock."""
+
+    started: int
+    read: int
+    computed: int
+    written: int
 
 
 @dataclass(slots=True)
@@ -25,64 +39,149 @@ class CompletedCall:
     route: Route
     arm: ServedArm
     slot: Slot
-    scored: ModelResult
-    spent: CallTiming
+    result: ModelResult
+    timing: CallTiming
     prediction_id: str
     request_id: str | None
     size: int
 
 
+@dataclass(slots=True)
+class VersionStats:
+    """Nanoseconds are sums over `calls`, of which `errors` failed; `rows` were answered."""
+
+    calls: int = 0
+    errors: int = 0
+    rows: int = 0
+    failed_ns: int = 0
+    answered_ns: int = 0
+    queued_ns: int = 0
+    read_ns: int = 0
+    computed_ns: int = 0
+    written_ns: int = 0
+    last: float = 0.0
+    """Unix time of the last call."""
+    latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_EDGES) + 1))
+    """Calls by latency: of those in `LATENCY_EDGES` the first edge that is not below it."""
+
+    def count(self, result: ModelResult, timing: CallTiming) -> None:
+        whole = timing.written - timing.started
+        self.calls += 1
+        self.last = time.time()
+        self.latency[bisect_left(LATENCY_EDGES, whole / 1e9)] += 1
+        if result.outputs is None:
+            self.errors += 1
+            self.failed_ns += whole
+            return
+        self.rows += result.inputs.rows
+        self.answered_ns += whole
+        self.queued_ns += result.queued_ns
+        self.read_ns += timing.read - timing.started
+        self.computed_ns += timing.computed - timing.read - result.queued_ns
+        self.written_ns += timing.written - timing.computed
+
+
+class CallStats:
+    """Counts of calls by model, version and slot; those of a version go when no route names it."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._stats: dict[tuple[str, int, Slot], VersionStats] = {}
+        self._refused: dict[str, int] = {}
+
+    def of(self, model: str, version: int, slot: Slot) -> VersionStats:
+        key = (model, version, slot)
+        if (stats := self._stats.get(key)) is None:
+            stats = self._stats[key] = VersionStats()
+        return stats
+
+    def requested(self, model: str, version: int) -> VersionStats:
+        """All that callers asked of a version, whoever chose it."""
+        return _sum([self.of(model, version, "live"), self.of(model, version, "named")])
+
+    def count_refused(self, model: str) -> None:
+        """Count a request that was the caller's fault."""
+        self._refused[model] = self._refused.get(model, 0) + 1
+
+    def items(self) -> Iterator[tuple[tuple[str, int, Slot], VersionStats]]:
+        """By model, version and slot, of the versions that are served."""
+        served = {(r.model, version) for r in self._routes.all() for version in r.versions}
+        for key in [key for key in self._stats if key[:2] not in served]:
+            del self._stats[key]
+        yield from self._stats.items()
+
+    def refused(self) -> Iterator[tuple[str, int]]:
+        """By model, of the models that are served."""
+        for model in self._refused.keys() - {route.model for route in self._routes.all()}:
+            del self._refused[model]
+        yield from self._refused.items()
+
+
 class CallRecorder:
-    """Without measurements and recorder (staging) only totals are kept."""
+    """Keeps what is to be kept of each call; without `counters` and `records` only statistics."""
 
     def __init__(
         self,
         routes: Routes,
-        ledger: CallStats,
-        measurements: CounterPublisher | None = None,
-        recorder: Recorder | None = None,
+        stats: CallStats,
+        counters: CounterPublisher | None = None,
+        records: RecordBuffer | None = None,
     ) -> None:
         self._routes = routes
-        self._ledger = ledger
-        self._measurements = measurements
-        self._recorder = recorder
+        self._stats = stats
+        self._counters = counters
+        self._records = records
 
-    def refused(self, route: Route) -> None:
+    def record_refused(self, route: Route) -> None:
         """The request was the caller's fault."""
-        self._ledger.refused(route.model)
+        self._stats.count_refused(route.model)
 
-    def enter(self, done: CompletedCall) -> None:
+    def record(self, call: CompletedCall) -> None:
         """A version that the caller named is no evidence, and its rows are no sample of traffic."""
-        self._ledger.of(done.route.model, done.arm.version, done.slot).add(done.scored, done.spent)
-        if done.slot == "named":
+        self._stats.of(call.route.model, call.arm.version, call.slot).count(
+            call.result, call.timing
+        )
+        if call.slot == "named":
             return
-        if self._measurements is not None:
-            self._measure(done, self._measurements)
-        if self._recorder is not None:
-            size = done.size + _RECORD_OVERHEAD
-            micros = time.time_ns() // 1000
-            self._recorder.append(
+        if self._counters is not None:
+            self._count(call, self._counters)
+        if self._records is not None:
+            self._records.append(
                 CallRecord(
-                    done.arm.kind, done.prediction_id, done.request_id, micros, done.scored, size
+                    call.arm.kind,
+                    call.prediction_id,
+                    call.request_id,
+                    time.time_ns() // 1000,
+                    call.result,
+                    call.size + _RECORD_OVERHEAD,
                 )
             )
 
-    def _measure(self, done: CompletedCall, measurements: CounterPublisher) -> None:
-        arm, scored = done.arm, done.scored
-        seconds = (done.spent.written - done.spent.started) / 1e9
-        if scored.outputs is not None:
-            arm.circuit.succeeded()
-            is_classifier = scored.outputs.prediction is None
-            score = scored.outputs.score() if is_classifier else None
-            arm.counters.count_answer(seconds, scored.inputs.rows, score)
-        else:
-            arm.counters.count_error(seconds)
-            if done.slot == "live" and done.route.canary(arm):
-                self._trip(arm, redacted_error(done.route.record, scored.error or ""))
-        measurements.mark_changed(arm.counters, urgent=scored.outputs is None)
+    def _count(self, call: CompletedCall, counters: CounterPublisher) -> None:
+        arm, outputs = call.arm, call.result.outputs
+        seconds = (call.timing.written - call.timing.started) / 1e9
+        if outputs is None:
+            if call.slot == "live" and call.route.canary(arm):
+                self._count_canary_error(
+                    arm, redacted_error(call.route.record, call.result.error or "")
+                )
+            counters.count_error(arm.counters, seconds)
+            return
+        if arm.circuit.errors:
+            arm.circuit.record_success()
+        score = outputs.score() if outputs.prediction is None else None  # a classifier's
+        counters.count_answer(arm.counters, seconds, call.result.inputs.rows, score)
 
-    def _trip(self, arm: ServedArm, error: str) -> None:
-        if arm.circuit.failed(arm.version, error):
+    def _count_canary_error(self, arm: ServedArm, error: str) -> None:
+        if arm.circuit.record_error(arm.version, error):
             arm.counters.tripped = arm.circuit.opened
             log.error("arm.tripped", version=arm.version, why=arm.circuit.opened)
             self._routes.changed.set()
+
+
+def _sum(parts: Sequence[VersionStats]) -> VersionStats:
+    whole = VersionStats(last=max(part.last for part in parts))
+    for each in fields(VersionStats):
+        if each.type is int:
+            setattr(whole, each.name, sum(getattr(part, each.name) for part in parts))
+    return whole

@@ -23,11 +23,6 @@ class InferenceCall:
     routing_key: str | None = None
     request_id: str | None = None
 
-    @property
-    def is_routed(self) -> bool:
-        """Whether the route chooses who answers."""
-        return self.version is None and self.alias is None
-
 
 @dataclass(slots=True)
 class InferenceResult:

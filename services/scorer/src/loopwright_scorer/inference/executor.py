@@ -1,4 +1,4 @@
-"""Where answers are computed: at once on the event loop, or, when that would block, in a thread.
+"""Where answers are computed that would block the event loop: in a thread, one batch a model.
 
 A model computes one batch at a time. Calls that come meanwhile wait, and what has come when it is
 free goes as the next batch: batches form under load and never by waiting.
@@ -25,146 +25,136 @@ Disconnection = Callable[[], Awaitable[object]]
 """Returns once the caller has gone; cancelled when that is of no interest any more."""
 LOOP_BYTES = 256 << 10
 """Bodies up to this size are read, and answers to them written, on the event loop."""
-_LOOP_SECONDS = 0.003
-"""Calls expected to take longer are computed in a thread."""
-_MOST_THREADS = 64
+_THREADS_LIMIT = 64
 """Models that compute at the same time: threads of their own, so that one that hangs holds none."""
 
 
 class InferenceExecutor:
-    """Computes for all models of a replica; at most `queue` calls wait.
+    """Computes for all models of a replica what is enqueued; at most `queue` calls wait.
 
-    One model's take no more places than are left, so that others find some when it hangs.
+    One model's calls take no more places than are left, so that others find some when it hangs.
     """
 
     def __init__(
         self,
         queue: int,
-        bring: Callable[[LoadedModel], Awaitable[None]] | None = None,
+        load: Callable[[LoadedModel], Awaitable[None]] | None = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
-        """`bring` puts a model into memory that is not there."""
-        self._room = self._queue = queue
-        self._bring = bring
-        self._lines: dict[int, BatchQueue] = {}
+        """`load` puts a model into memory that is not there."""
+        self._free = self._queue = queue
+        self._load = load
+        self._queues: dict[int, BatchQueue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(_MOST_THREADS, "compute")
+        self._threads = ThreadPoolExecutor(_THREADS_LIMIT, "compute")
         Gauge(
             "loopwright_compute_waiting",
             "Calls that wait for a model or are computed in a thread.",
             registry=registry,
-        ).set_function(lambda: self._queue - self._room)
+        ).set_function(lambda: self._queue - self._free)
         self._abandoned = Counter(
             "loopwright_calls_abandoned",
             "Calls whose callers had gone before computing them began.",
             registry=registry,
         )
 
-    def at_once(
-        self, model: LoadedModel, inputs: ModelInputs, within: float = _LOOP_SECONDS
-    ) -> ModelResult | None:
-        """The answer where it takes no more seconds; None where `later` has to be asked."""
-        if model.seconds(inputs.rows) > within:
-            return None
-        return model.predict(inputs)
-
-    async def later(
+    async def enqueue(
         self,
         model: LoadedModel,
         inputs: ModelInputs,
         deadline: float,
-        gone: Disconnection | None = None,
+        disconnected: Disconnection | None = None,
     ) -> ModelResult:
         """OverloadedError when too many wait; where computing has not begun, DeadlineError past
-        `deadline` (monotonic) and GoneError once `gone` returns.
+        `deadline` (monotonic) and GoneError once `disconnected` returns.
         """
-        line = self._line_of(model)
+        queue = self._queue_of(model)
         each = PendingCall(inputs, deadline, asyncio.get_running_loop().create_future())
-        self._room -= 1
-        line.calls += 1
+        self._free -= 1
+        queue.calls += 1
         model.callers += 1
         try:
-            with self._giving_up(each, gone):
-                await self._bring_in(model, each)
+            with self._abandoning(each, disconnected):
+                await self._load_model(model, each)
                 if not each.done.done():
-                    self._enter(line, model, each)
+                    self._append(queue, model, each)
                 return await each.done
         finally:
-            line.leave(each)
+            queue.discard(each)
             model.callers -= 1
-            line.calls -= 1
-            self._room += 1
-            self._forget(model, line)
+            queue.calls -= 1
+            self._free += 1
+            self._forget(model, queue)
             del each  # An error in it leads here by its trace: a circle, which would keep inputs.
 
-    def _line_of(self, model: LoadedModel) -> BatchQueue:
-        line = self._lines.get(id(model)) or BatchQueue()
-        if line.calls >= self._room:
+    def _queue_of(self, model: LoadedModel) -> BatchQueue:
+        queue = self._queues.get(id(model)) or BatchQueue()
+        if queue.calls >= self._free:
             raise OverloadedError(
-                f"{line.calls} calls wait for this model, and {self._room} of {self._queue} places"
+                f"{queue.calls} calls wait for this model, and {self._free} of {self._queue} places"
                 " are left; come again, add workers or replicas, or raise"
                 " LOOPWRIGHT_SCORER_QUEUE_LIMIT"
             )
-        self._lines[id(model)] = line
-        return line
+        self._queues[id(model)] = queue
+        return queue
 
     @contextmanager
-    def _giving_up(self, each: PendingCall, gone: Disconnection | None) -> Iterator[None]:
+    def _abandoning(self, each: PendingCall, disconnected: Disconnection | None) -> Iterator[None]:
         """Meanwhile the call is given up at its deadline and when its caller has gone."""
         ends: list[asyncio.TimerHandle | asyncio.Task[None]] = []
         if each.deadline < math.inf:
             left = each.deadline - time.monotonic()
             ends.append(
-                asyncio.get_running_loop().call_later(left, each.give_up, deadline_exceeded())
+                asyncio.get_running_loop().call_later(left, each.abandon, deadline_exceeded())
             )
-        if gone is not None:
-            ends.append(asyncio.create_task(self._abandon(each, gone)))
+        if disconnected is not None:
+            ends.append(asyncio.create_task(self._abandon(each, disconnected)))
         try:
             yield
         finally:
             for end in ends:
                 end.cancel()
 
-    async def _abandon(self, each: PendingCall, gone: Disconnection) -> None:
-        await gone()
-        if each.give_up(ClientDisconnectedError()):
+    async def _abandon(self, each: PendingCall, disconnected: Disconnection) -> None:
+        await disconnected()
+        if each.abandon(ClientDisconnectedError()):
             self._abandoned.inc()
 
-    async def _bring_in(self, model: LoadedModel, each: PendingCall) -> None:
-        if model.is_in_memory or self._bring is None:
+    async def _load_model(self, model: LoadedModel, each: PendingCall) -> None:
+        if model.is_in_memory or self._load is None:
             return
-        coming = asyncio.ensure_future(self._bring(model))
-        either: Sequence[asyncio.Future[Any]] = (coming, each.done)
+        loading = asyncio.ensure_future(self._load(model))
+        either: Sequence[asyncio.Future[Any]] = (loading, each.done)
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                await coming
+            if loading.done():
+                await loading
         finally:
-            coming.cancel()
+            loading.cancel()
 
-    def _enter(self, line: BatchQueue, model: LoadedModel, each: PendingCall) -> None:
-        line.join(each)
-        if not line.is_served:
-            line.is_served = True
-            task = asyncio.create_task(self._serve(model, line))
+    def _append(self, queue: BatchQueue, model: LoadedModel, each: PendingCall) -> None:
+        queue.append(each)
+        if not queue.is_drained:
+            queue.is_drained = True
+            task = asyncio.create_task(self._serve(model, queue))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, model: LoadedModel, line: BatchQueue) -> None:
+    async def _serve(self, model: LoadedModel, queue: BatchQueue) -> None:
         """Until nobody waits; it holds the model, also for callers that have gone."""
         model.callers += 1
-        while batch := line.next_batch(model):
+        while batch := queue.next_batch(model):
             began = time.perf_counter_ns()
             results = await self._in_thread(model, [each.inputs for each in batch])
             for each, result in zip(batch, results, strict=True):
                 each.settle(result, began)
         model.callers -= 1
-        line.is_served = False
-        self._forget(model, line)
+        queue.is_drained = False
+        self._forget(model, queue)
 
-    def _forget(self, model: LoadedModel, line: BatchQueue) -> None:
-        if not line.calls and not line.is_served:
-            self._lines.pop(id(model), None)
+    def _forget(self, model: LoadedModel, queue: BatchQueue) -> None:
+        if not queue.calls and not queue.is_drained:
+            self._queues.pop(id(model), None)
 
     async def _in_thread(
         self, model: LoadedModel, parts: Sequence[ModelInputs]
@@ -184,11 +174,11 @@ def _compute(model: LoadedModel, parts: Sequence[ModelInputs]) -> list[ModelResu
         except (LoopwrightError, ShapeMismatchError):
             together = None
         if together is not None and together.outputs is not None:
-            return _apart(parts, together)
-    return [_alone(model, part) for part in parts]
+            return _split(parts, together)
+    return [_predict_one(model, part) for part in parts]
 
 
-def _apart(
+def _split(
     parts: Sequence[ModelInputs], together: ModelResult
 ) -> list[ModelResult | BaseException]:
     assert together.outputs is not None  # noqa: S101  (asked before)
@@ -200,7 +190,7 @@ def _apart(
     return scored
 
 
-def _alone(model: LoadedModel, part: ModelInputs) -> ModelResult | BaseException:
+def _predict_one(model: LoadedModel, part: ModelInputs) -> ModelResult | BaseException:
     try:
         return model.predict(part)
     except LoopwrightError as error:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.inference.call_stats import CallStats, VersionStats
+from loopwright_scorer.inference.call_recorder import CallStats, VersionStats
 from loopwright_scorer.routing.routes import Route, ServedArm
 from loopwright_scorer.tensors.signature import ColumnSignature
 from loopwright_scorer.tensors.tensors import TensorType
@@ -40,7 +40,7 @@ def describe(route: Route, arm: ServedArm, *, matrix: bool = False) -> dict[str,
         "name": route.model,
         "versions": [str(version) for version in sorted(route.versions)],
         "platform": platform(arm),
-        "inputs": _tensors([_matrix(arm)] if matrix else arm.model.plan.inputs),
+        "inputs": _tensors([_matrix(arm)] if matrix else arm.model.signature.inputs),
         "outputs": _tensors(arm.model.outputs),
         "parameters": parameters,
     }
@@ -58,19 +58,19 @@ def configuration(route: Route, arm: ServedArm) -> dict[str, object]:
         "platform": platform(arm),
         "backend": platform(arm).partition("_")[0],
         "max_batch_size": 0,
-        "input": _configured(arm.model.plan.inputs),
+        "input": _configured(arm.model.signature.inputs),
         "output": _configured(arm.model.outputs),
         "version_policy": {"specific": {"versions": sorted(route.versions)}},
     }
 
 
 def statistics(
-    routes: Iterable[Route], ledger: CallStats, version: int | None = None
+    routes: Iterable[Route], stats: CallStats, version: int | None = None
 ) -> dict[str, object]:
     """Counts and nanoseconds since a version was loaded; of one version where it is given."""
     return {
         "model_stats": [
-            _counted(route.model, each, ledger.asked(route.model, each))
+            _counted(route.model, each, stats.requested(route.model, each))
             for route in routes
             for each in sorted(route.versions)
             if version in (None, each)
@@ -105,7 +105,7 @@ def _sum(count: int, nanoseconds: int) -> dict[str, int]:
 
 
 def _matrix(arm: ServedArm) -> TensorType:
-    plan = arm.model.plan
+    plan = arm.model.signature
     if not isinstance(plan, ColumnSignature):
         return plan.inputs[0]
     if plan.matrix is None:

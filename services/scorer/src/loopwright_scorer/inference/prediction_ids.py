@@ -25,7 +25,7 @@ class PredictionIds:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def seal(self, unique: str, version: int, model_id: str) -> str:
+    def issue(self, unique: str, version: int, model_id: str) -> str:
         """The id of a request answered by a version; `unique` is a UUIDv7."""
         return f"{unique}-v{version}-{self._mac(unique, version, model_id)}"
 
@@ -45,9 +45,9 @@ class PredictionIds:
         return _FORM.fullmatch(text) is not None
 
     def _mac(self, unique: str, version: int, model_id: str) -> str:
-        told = f"{model_id}|{unique}|{version}".encode()
+        covered = f"{model_id}|{unique}|{version}".encode()
         # Keyed BLAKE2 is a MAC by itself (RFC 7693), at a third of what HMAC costs.
-        return blake2b(told, key=self._key, digest_size=4).hexdigest()
+        return blake2b(covered, key=self._key, digest_size=4).hexdigest()
 
 
 def shared_key(text: str) -> bytes:

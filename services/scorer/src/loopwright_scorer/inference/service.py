@@ -1,4 +1,4 @@
-"""Answering a call: read, choose the arm, compute, write, and account for it.
+"""Answering a call: read, choose the arm, compute, write, and record it.
 
 Protocols sit in front of this and fix only the shape of requests and answers.
 """
@@ -9,12 +9,17 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from uuid_utils import uuid7
+
 from loopwright_common.errors import InvalidError
-from loopwright_common.ids import new_id
 from loopwright_scorer.errors import ModelFailedError
 from loopwright_scorer.inference.batch_queue import deadline_exceeded
-from loopwright_scorer.inference.call_recorder import CallRecorder, CompletedCall
-from loopwright_scorer.inference.call_stats import CallTiming, Slot
+from loopwright_scorer.inference.call_recorder import (
+    CallRecorder,
+    CallTiming,
+    CompletedCall,
+    Slot,
+)
 from loopwright_scorer.inference.codec import (
     InferenceCall,
     InferenceCodec,
@@ -39,91 +44,100 @@ class InferenceService:
         self,
         routes: Routes,
         ids: PredictionIds,
-        compute: InferenceExecutor,
-        accounts: CallRecorder,
+        executor: InferenceExecutor,
+        recorder: CallRecorder,
         shadows: ShadowScoring | None = None,
     ) -> None:
         self.routes = routes
         self._ids = ids
-        self._compute = compute
-        self._accounts = accounts
+        self._executor = executor
+        self._recorder = recorder
         self._shadows = shadows
 
     async def infer(
-        self, call: InferenceCall, exchange: InferenceCodec[R], gone: Disconnection | None = None
+        self,
+        call: InferenceCall,
+        codec: InferenceCodec[R],
+        disconnected: Disconnection | None = None,
     ) -> InferenceResponse[R]:
         """InvalidError, NotFoundError and UnsupportedError are the caller's fault; OverloadedError,
         DeadlineError and ModelFailedError are not.
 
-        Once `gone` returns, a call that waits for its version is given up as GoneError.
+        Once `disconnected` returns, a call that waits for its version is given up as GoneError.
         """
-        run = _Run(self.routes.route(call.model), call)
-        do = _here if call.size <= LOOP_BYTES else asyncio.to_thread
+        run = _CallRun(self.routes.route(call.model), call)
+        do = _inline if call.size <= LOOP_BYTES else asyncio.to_thread
         try:
-            await do(run.read, exchange)
+            await do(run.read, codec)
             model, inputs = run.arm.model, run.inputs
-            scored = self._compute.at_once(model, inputs)
-            run.take(scored or await self._compute.later(model, inputs, run.deadline, gone))
-            content = await do(run.write, exchange)
+            result = model.predict_inline(inputs)
+            if result is None:
+                result = await self._executor.enqueue(model, inputs, run.deadline, disconnected)
+            run.finish(result)
+            content = await do(run.write, codec)
         except InvalidError:
-            self._accounts.refused(run.route)
+            self._recorder.record_refused(run.route)
             raise
         return self._close(run, content)
 
     def infer_inline(
-        self, call: InferenceCall, exchange: InferenceCodec[R]
+        self, call: InferenceCall, codec: InferenceCodec[R]
     ) -> InferenceResponse[R] | None:
         """As `infer`, where nothing has to be waited for; None where something has."""
-        run = _Run(self.routes.route(call.model), call)
+        run = _CallRun(self.routes.route(call.model), call)
         try:
-            run.read(exchange)
-            scored = self._compute.at_once(run.arm.model, run.inputs)
-            if scored is None:
+            run.read(codec)
+            result = run.arm.model.predict_inline(run.inputs)
+            if result is None:
                 return None
-            run.take(scored)
-            content = run.write(exchange)
+            run.finish(result)
+            content = run.write(codec)
         except InvalidError:
-            self._accounts.refused(run.route)
+            self._recorder.record_refused(run.route)
             raise
         return self._close(run, content)
 
-    def _close(self, run: "_Run", content: R | None) -> InferenceResponse[R]:
-        """Account for the call and show it to shadow arms."""
+    def _close(self, run: "_CallRun", content: R | None) -> InferenceResponse[R]:
+        """Record the call and show it to shadow arms."""
         route, arm, call = run.route, run.arm, run.call
-        spent = CallTiming(run.started, run.has_read, run.computed, time.perf_counter_ns())
-        prediction_id = self._ids.seal(run.unique, arm.version, route.model_id)
-        slot: Slot = "live" if call.is_routed else "named"
-        if slot == "named":
+        timing = CallTiming(run.started, run.has_read, run.computed, time.perf_counter_ns())
+        prediction_id = self._ids.issue(run.unique, arm.version, route.model_id)
+        is_named = call.version is not None or call.alias is not None
+        slot: Slot = "named" if is_named else "live"
+        if is_named:
             arm.model.used_at = time.monotonic()
         request_id = call.request_id or run.request.id
-        self._accounts.enter(
-            CompletedCall(route, arm, slot, run.scored, spent, prediction_id, request_id, call.size)
+        self._recorder.record(
+            CompletedCall(
+                route, arm, slot, run.result, timing, prediction_id, request_id, call.size
+            )
         )
-        if route.shadows and slot == "live" and self._shadows is not None:
-            self._shadows.offer(ShadowCall(route, run.request, run.unique, request_id, call.size))
+        if route.shadows and not is_named and self._shadows is not None:
+            self._shadows.enqueue(ShadowCall(route, run.request, run.unique, request_id, call.size))
         if content is None:
             raise ModelFailedError(
-                f"version {arm.version} of {call.model} failed: {run.scored.error}"
+                f"version {arm.version} of {call.model} failed: {run.result.error}"
             )
         return InferenceResponse(content, prediction_id, arm.version)
 
 
-class _Run:
+class _CallRun:
     """A call on its way. Its steps touch nothing shared, so they may run in a thread."""
 
     def __init__(self, route: Route, call: InferenceCall) -> None:
         self.started = time.perf_counter_ns()
-        self.unique = new_id()
+        self.unique = str(uuid7())
+        """What the ids of all arms' answers to this call have in common."""
         self.route = route
         self.call = call
         self.request: InferenceRequest
         self.arm: ServedArm
-        self.scored: ModelResult
+        self.result: ModelResult
 
-    def read(self, exchange: InferenceCodec[object]) -> None:
-        self.request = request = exchange.read()
-        self.arm = _arm(self.route, self.call, request, self.unique)
-        self.inputs = self.arm.model.plan.read(request)
+    def read(self, codec: InferenceCodec[object]) -> None:
+        self.request = request = codec.read()
+        self.arm = _select_arm(self.route, self.call, request, self.unique)
+        self.inputs = self.arm.model.signature.read(request)
         self.has_read = time.perf_counter_ns()
         if request.timeout is not None and time.monotonic() > self.deadline:
             raise deadline_exceeded()
@@ -134,25 +148,28 @@ class _Run:
         timeout = self.request.timeout
         return math.inf if timeout is None else self.started / 1e9 + timeout
 
-    def take(self, scored: ModelResult) -> None:
-        self.scored = scored
+    def finish(self, result: ModelResult) -> None:
+        self.result = result
         self.computed = time.perf_counter_ns()
 
-    def write(self, exchange: InferenceCodec[R]) -> R | None:
+    def write(self, codec: InferenceCodec[R]) -> R | None:
         """None where the version failed."""
-        outputs = self.scored.outputs
+        outputs = self.result.outputs
         if outputs is None:
             return None
-        return exchange.write(
-            InferenceResult(self.route, self.arm, self.request, self.scored.inputs, outputs)
+        return codec.write(
+            InferenceResult(self.route, self.arm, self.request, self.result.inputs, outputs)
         )
 
 
-async def _here(function: Callable[..., T], *arguments: object) -> T:
+async def _inline(function: Callable[..., T], *arguments: object) -> T:
     return function(*arguments)
 
 
-def _arm(route: Route, call: InferenceCall, request: InferenceRequest, unique: str) -> ServedArm:
+def _select_arm(
+    route: Route, call: InferenceCall, request: InferenceRequest, unique: str
+) -> ServedArm:
+    """The version or alias that the caller named; else the route's choice for its routing key."""
     if call.version is not None:
         return route.arm_of(call.version)
     if call.alias is not None:

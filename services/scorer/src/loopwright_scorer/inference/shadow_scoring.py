@@ -11,8 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from loopwright_common.errors import LoopwrightError
 from loopwright_scorer.errors import OverloadedError
-from loopwright_scorer.inference.call_recorder import CallRecorder, CompletedCall
-from loopwright_scorer.inference.call_stats import CallTiming
+from loopwright_scorer.inference.call_recorder import CallRecorder, CallTiming, CompletedCall
 from loopwright_scorer.inference.executor import LOOP_BYTES, InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
 from loopwright_scorer.routing.record_policy import redacted_error
@@ -36,7 +35,7 @@ class ShadowCall:
 
 
 @dataclass(slots=True)
-class _Line:
+class _ShadowQueue:
     """The calls that wait for one model's shadow arms."""
 
     waiting: deque[ShadowCall] = field(default_factory=deque)
@@ -46,24 +45,24 @@ class _Line:
 class ShadowScoring:
     """Calls wait in a buffer of bounded size; what finds no room is dropped and counted.
 
-    One model's take no more than is left, so that others find some when a shadow arm hangs.
+    One model's calls take no more than is left, so that others find some when a shadow arm hangs.
     """
 
     def __init__(
         self,
-        compute: InferenceExecutor,
-        accounts: CallRecorder,
+        executor: InferenceExecutor,
+        recorder: CallRecorder,
         ids: PredictionIds,
         registry: CollectorRegistry,
         *,
         buffer: int,
     ) -> None:
         """`buffer`: bytes of requests that may wait."""
-        self._compute = compute
-        self._accounts = accounts
+        self._executor = executor
+        self._recorder = recorder
         self._ids = ids
-        self._room = buffer
-        self._lines: dict[str, _Line] = {}
+        self._free = buffer
+        self._queues: dict[str, _ShadowQueue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped = Counter(
             "loopwright_shadow_dropped",
@@ -72,20 +71,20 @@ class ShadowScoring:
             registry=registry,
         )
 
-    def offer(self, answered: ShadowCall) -> None:
+    def enqueue(self, answered: ShadowCall) -> None:
         model_id = answered.route.model_id
-        line = self._lines.get(model_id) or _Line()
-        if line.size + answered.size > self._room:
+        queue = self._queues.get(model_id) or _ShadowQueue()
+        if queue.size + answered.size > self._free:
             self._drop(answered)
             return
-        if model_id not in self._lines:
-            self._lines[model_id] = line
-            task = asyncio.create_task(self._serve(model_id, line))
+        if model_id not in self._queues:
+            self._queues[model_id] = queue
+            task = asyncio.create_task(self._serve(model_id, queue))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._room -= answered.size
-        line.size += answered.size
-        line.waiting.append(answered)
+        self._free -= answered.size
+        queue.size += answered.size
+        queue.waiting.append(answered)
 
     async def run(self) -> None:
         """Until cancelled, and all that waits with it."""
@@ -95,16 +94,16 @@ class ShadowScoring:
             for task in self._tasks:
                 task.cancel()
 
-    async def _serve(self, model_id: str, line: _Line) -> None:
+    async def _serve(self, model_id: str, queue: _ShadowQueue) -> None:
         """Until nothing waits. What is computed keeps its room."""
-        while line.waiting:
+        while queue.waiting:
             await asyncio.sleep(0)  # live calls go first
-            answered = line.waiting.popleft()
+            answered = queue.waiting.popleft()
             for arm in answered.route.shadows:
                 await self._shadow(arm, answered)
-            self._room += answered.size
-            line.size -= answered.size
-        del self._lines[model_id]
+            self._free += answered.size
+            queue.size -= answered.size
+        del self._queues[model_id]
 
     def _drop(self, answered: ShadowCall) -> None:
         self._dropped.labels(answered.route.model).inc()
@@ -123,22 +122,24 @@ class ShadowScoring:
     async def _score(self, arm: ServedArm, answered: ShadowCall) -> None:
         started = time.perf_counter_ns()
         if answered.size > LOOP_BYTES:
-            inputs = await asyncio.to_thread(arm.model.plan.read, answered.request)
+            inputs = await asyncio.to_thread(arm.model.signature.read, answered.request)
         else:
-            inputs = arm.model.plan.read(answered.request)
+            inputs = arm.model.signature.read(answered.request)
         read = time.perf_counter_ns()
-        scored = self._compute.at_once(arm.model, inputs, _LOOP_SECONDS)
-        if scored is None:
-            scored = await self._compute.later(arm.model, inputs, math.inf)
+        result = arm.model.predict_inline(inputs, _LOOP_SECONDS)
+        if result is None:
+            result = await self._executor.enqueue(arm.model, inputs, math.inf)
         computed = time.perf_counter_ns()
-        self._accounts.enter(
+        self._recorder.record(
             CompletedCall(
                 route=answered.route,
                 arm=arm,
                 slot="shadow",
-                scored=scored,
-                spent=CallTiming(started, read, computed, computed),
-                prediction_id=self._ids.seal(answered.unique, arm.version, answered.route.model_id),
+                result=result,
+                timing=CallTiming(started, read, computed, computed),
+                prediction_id=self._ids.issue(
+                    answered.unique, arm.version, answered.route.model_id
+                ),
                 request_id=answered.request_id,
                 size=answered.size,
             )

@@ -20,6 +20,8 @@ from loopwright_scorer.tensors.signature import CompiledSignature, compile_signa
 from loopwright_scorer.tensors.tensors import InferenceRequest, ModelOutputs, TensorType
 
 log = structlog.get_logger()
+INLINE_SECONDS = 0.003
+"""Calls expected to take longer are not computed on the event loop."""
 _WARM_CALLS = 5
 _WARM_ROWS = 64
 _PAGE = resource.getpagesize()
@@ -47,7 +49,7 @@ class LoadedModel:
 
     digest: str
     spec: ServingSpec
-    plan: CompiledSignature
+    signature: CompiledSignature
     runtime: ModelRuntime | None
     outputs: Sequence[TensorType]
     call_seconds: float = math.inf
@@ -79,13 +81,21 @@ class LoadedModel:
         """How long an answer is expected to take."""
         return self.call_seconds + rows * self.row_seconds
 
+    def predict_inline(
+        self, inputs: ModelInputs, within: float = INLINE_SECONDS
+    ) -> ModelResult | None:
+        """The answer, where it is expected within so many seconds; else None: enqueue the call."""
+        if self.call_seconds + inputs.rows * self.row_seconds > within:
+            return None
+        return self.predict(inputs)
+
     def score(self, request: InferenceRequest) -> ModelResult:
         """InvalidError when the request is at fault; the model's own failures are in `error`."""
-        return self.predict(self.plan.read(request))
+        return self.predict(self.signature.read(request))
 
     def predict(self, inputs: ModelInputs) -> ModelResult:
         """As `score`, of rows that have been read."""
-        assert self.runtime is not None  # noqa: S101  (the executor has loaded it)
+        assert self.runtime is not None  # noqa: S101  (whoever enqueued has loaded it)
         try:
             outputs = self.runtime.predict(inputs)
         except LoopwrightError:
@@ -105,22 +115,22 @@ def load(directory: Path, digest: str, isolation: IsolationConfig | None = None)
     before = _resident()
     try:
         spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
-        plan = compile_signature(spec)
-        runtime = open_runtime(directory, spec, plan, isolation)
+        signature = compile_signature(spec)
+        runtime = open_runtime(directory, spec, signature, isolation)
     except LoopwrightError:
         raise
     except (OSError, ValidationError) as error:
         raise InvalidError(f"{SPEC_FILE}: {error}") from None
     except Exception as error:
         raise InvalidError(f"cannot open the package: {type(error).__name__}: {error}") from error
-    model = _warmed(LoadedModel(digest, spec, plan, runtime, runtime.outputs))
+    model = _warmed(LoadedModel(digest, spec, signature, runtime, runtime.outputs))
     model.memory = max(_resident() - before, _size(directory)) + _worker_memory(runtime)
     return model
 
 
 def _warmed(model: LoadedModel) -> LoadedModel:
     """Answer the example some times, and say what an answer costs."""
-    example = example_of(model.spec, model.plan)
+    example = example_of(model.spec, model.signature)
     one = _fastest(model, example)
     if one is None:
         return model

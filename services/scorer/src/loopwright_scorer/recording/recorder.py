@@ -20,22 +20,18 @@ from loopwright_scorer.recording.batches import (
     seal_batch,
     split_table,
 )
-from loopwright_scorer.recording.budget import RecordBudget
-from loopwright_scorer.recording.column_buffer import ColumnBuffer, ColumnBuffers, tables
+from loopwright_scorer.recording.column_buffer import ColumnBuffer, tables
 from loopwright_scorer.recording.offloaded_inputs import InputOffloader
 from loopwright_scorer.recording.publisher import BatchPublisher
-from loopwright_scorer.recording.records import CallRecord, Digests, LoggedRows, empty_rows
+from loopwright_scorer.recording.record_buffer import RecordBudget, RecordBuffer
+from loopwright_scorer.recording.records import Digests, LoggedRows, empty_rows
 from loopwright_scorer.routing.canary_counters import ReplicaIdentity
-from loopwright_scorer.routing.record_policy import RecordedArm, is_kept
+from loopwright_scorer.routing.record_policy import RecordedArm
 
 log = structlog.get_logger()
-_CALLS_AT_A_TIME = 32
-"""Calls that are written together: one by one, between answers, would take several times that."""
 _INLINE_BYTES, _INLINE_COLUMNS = 4 << 20, 256
 """What is sealed between answers, within some 2 ms: a thread would ask for its turn a hundred
 times, which costs answers more (docs/decisions/0007)."""
-_ROW_BYTES = 100
-"""What a row takes in the buffer beside the request it came with."""
 
 
 class RecordingMetrics:
@@ -58,7 +54,7 @@ class RecordingMetrics:
 
 
 class Recorder:
-    """Keeps records without waiting; `run` sends them, `stop` sends the rest and the end marks.
+    """Sends what its `buffer` takes: `run` all the time, `stop` the rest and the end marks.
 
     What does not leave then is spilled for the next process.
     """
@@ -81,38 +77,16 @@ class Recorder:
         self._offloader = offloader
         self._every = every
         self._rows = rows
-        self._budget = budget
-        self._unwritten: list[CallRecord] = []
-        self._buffers = ColumnBuffers()
-        self._waiting_rows = 0
-        self._left_out = 0
+        self.buffer = RecordBuffer(budget, rows, self._drop_of)
+        """What takes the records of calls."""
         self._streams: dict[str, RecordStream] = {}
-        self._full = asyncio.Event()
         self._lock = asyncio.Lock()
-
-    def append(self, record: CallRecord) -> None:
-        """Keep the record unless it is not sampled; what exceeds the budget is dropped."""
-        if not (rows := record.rows):
-            return
-        if not is_kept(record.kind.policy, record.prediction_id):
-            self._left_out += rows
-            return
-        record.size += rows * _ROW_BYTES
-        if not self._budget.reserve(record.size, record.micros):
-            self._drop(self._stream(record.kind), rows)
-            return
-        self._unwritten.append(record)
-        self._waiting_rows += rows
-        if len(self._unwritten) >= _CALLS_AT_A_TIME:
-            self._write()
-        if self._waiting_rows >= self._rows:
-            self._full.set()
 
     async def run(self) -> None:
         while True:
             try:
                 async with asyncio.timeout(self._every):
-                    await self._full.wait()
+                    await self.buffer.full.wait()
             except TimeoutError:
                 pass
             await self.flush()
@@ -120,15 +94,12 @@ class Recorder:
     async def flush(self) -> None:
         """Send or spill everything appended so far, and report what was dropped."""
         async with self._lock:
-            self._write()
-            self._budget.refill_when_idle(time.monotonic(), time.thread_time())
-            buffers = self._buffers.drain()
-            self._waiting_rows = 0
-            self._full.clear()
+            self.buffer.budget.refill_when_idle(time.monotonic(), time.thread_time())
+            buffers = self.buffer.drain()
             await self._send(await self._seal(buffers))
-            self._budget.release(sum(buffer.size for buffer in buffers))
-            self._metrics.left_out.inc(self._left_out)
-            self._left_out = 0
+            self.buffer.budget.release(sum(buffer.size for buffer in buffers))
+            self._metrics.left_out.inc(self.buffer.left_out)
+            self.buffer.left_out = 0
             if self._publisher.is_clear:
                 unreported = [s for s in self._streams.values() if s.dropped > s.reported]
                 await self._send(
@@ -144,13 +115,6 @@ class Recorder:
             await self._send(
                 [seal_batch(self._replica, each, empty_rows(), last=True) for each in streams]
             )
-
-    def _write(self) -> None:
-        """Copy what was appended into column buffers."""
-        records, self._unwritten = self._unwritten, []
-        for call in self._buffers.append(records):
-            self._budget.release(call.size)
-            self._drop(self._stream(call.kind), call.rows)
 
     async def _seal(self, buffers: Sequence[ColumnBuffer]) -> list[SealedBatch]:
         by_model: dict[str, list[ColumnBuffer]] = {}
@@ -218,6 +182,9 @@ class Recorder:
     def _drop(self, stream: RecordStream, rows: int) -> None:
         stream.dropped += rows
         self._metrics.dropped.inc(rows)
+
+    def _drop_of(self, arm: RecordedArm, rows: int) -> None:
+        self._drop(self._stream(arm), rows)
 
     def _stream(self, arm: RecordedArm) -> RecordStream:
         if (stream := self._streams.get(arm.model_id)) is None:

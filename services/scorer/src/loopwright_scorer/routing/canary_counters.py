@@ -21,15 +21,10 @@ LATENCY_EDGES = [
     for power in range(-5, 1)
     for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 ] + [10.0]
-"""Upper bounds in seconds, about ten a decade and round, so that a judge's limit is an edge."""
+"""Upper bounds in seconds, about ten a decade and round, so that a limit on latency is an edge."""
 _SCORE_BINS = 10
 _EVERY_SECONDS = 1.0
 _LEAST_SECONDS = 0.05
-
-
-def latency_bucket(seconds: float) -> int:
-    """Where a latency is counted: the first edge that is not below it."""
-    return bisect_left(LATENCY_EDGES, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +71,7 @@ class ArmCounters:
 
     def _count_call(self, seconds: float) -> None:
         self.calls += 1
-        self.latency[latency_bucket(seconds)] += 1
+        self.latency[bisect_left(LATENCY_EDGES, seconds)] += 1
 
 
 class CounterPublisher:
@@ -88,10 +83,18 @@ class CounterPublisher:
         self._changed: set[ArmCounters] = set()
         self._urgent = asyncio.Event()
 
-    def mark_changed(self, counters: ArmCounters, *, urgent: bool = False) -> None:
+    def count_answer(
+        self, counters: ArmCounters, seconds: float, rows: int, score: np.ndarray | None
+    ) -> None:
+        """Count an answered call; `score` [rows] only where it lies in [0, 1]."""
+        counters.count_answer(seconds, rows, score)
         self._changed.add(counters)
-        if urgent:
-            self._urgent.set()
+
+    def count_error(self, counters: ArmCounters, seconds: float) -> None:
+        """Count a server error, and publish the counts at once."""
+        counters.count_error(seconds)
+        self._changed.add(counters)
+        self._urgent.set()
 
     async def run(self) -> None:
         while True:

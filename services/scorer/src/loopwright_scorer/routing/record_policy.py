@@ -1,4 +1,4 @@
-"""The record policy of a route: which calls are recorded, and what of them is redacted."""
+"""The record policy of a route: whose calls are recorded, and what of them is redacted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,6 @@ from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_scorer.tensors.tensors import TensorType
 
 WHOLE = RecordPolicy()
-_RANDOM = slice(28, 36)
-"""The last 32 random bits of the UUIDv7 that a prediction id begins with, in hex."""
-_RANGE = float(1 << 32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,15 +21,6 @@ class RecordedArm:
     inputs: Sequence[TensorType]
     outputs: Sequence[TensorType]
     policy: RecordPolicy = WHOLE
-
-
-def is_kept(policy: RecordPolicy, prediction_id: str) -> bool:
-    """Whether the call is in the policy's sample.
-
-    The same for the answers of all arms to one call, since they share its UUID.
-    """
-    share = policy.sample
-    return share >= 1 or int(prediction_id[_RANDOM], 16) < share * _RANGE
 
 
 def redacted_error(policy: RecordPolicy, error: str) -> str:

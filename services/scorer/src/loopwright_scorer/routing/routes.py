@@ -11,8 +11,9 @@ from loopwright_common.events import RoutesChanged
 from loopwright_scorer.models.loaded_model import LoadedModel
 from loopwright_scorer.routing import traffic_split
 from loopwright_scorer.routing.canary_counters import ArmCounters
+from loopwright_scorer.routing.circuit_breaker import CircuitBreaker
 from loopwright_scorer.routing.record_policy import WHOLE, RecordedArm
-from loopwright_scorer.routing.traffic_split import CircuitBreaker, TrafficShare
+from loopwright_scorer.routing.traffic_split import TrafficShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,6 @@ def _served(
 ) -> ServedArm:
     counters = ArmCounters(data.model_id, data.model, data.revision, version, role)
     kind = RecordedArm(
-        data.model_id, data.model, version, role, model.plan.inputs, model.outputs, record
+        data.model_id, data.model, version, role, model.signature.inputs, model.outputs, record
     )
     return ServedArm(version, model, counters, kind)

@@ -1,12 +1,8 @@
-"""Which arm answers, and when a replica stops sending to one: pure rules."""
+"""Which arm answers a routing key: pure rules."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
-
-TRIP_AFTER = 5
-"""Consecutive server errors after which a replica stops sending to a canary arm."""
 
 
 class TrafficShare(NamedTuple):
@@ -43,22 +39,3 @@ def select_version(shares: Sequence[TrafficShare], at: float) -> int:
 def fallback_version(shares: Sequence[TrafficShare], closed: int) -> int:
     """The version that answers in place of a tripped one: the heaviest of the others."""
     return max((s for s in shares if s.version != closed), key=lambda s: s.weight).version
-
-
-@dataclass(slots=True)
-class CircuitBreaker:
-    """Counts consecutive server errors of one arm; once open it stays open for its route."""
-
-    failures: int = 0
-    opened: str | None = None
-
-    def failed(self, version: int, error: str) -> bool:
-        """Count a server error; True when this one opens the circuit."""
-        self.failures += 1
-        if self.failures < TRIP_AFTER or self.opened:
-            return False
-        self.opened = f"version {version}: {self.failures} server errors in a row, last: {error}"
-        return True
-
-    def succeeded(self) -> None:
-        self.failures = 0

@@ -96,7 +96,7 @@ class MlflowProtocol:
         if media is None:
             return self._invocation(address, headers, body)
         address = address or self._meant(headers)
-        inputs = address.find(self._routes)[1].model.plan.inputs
+        inputs = address.find(self._routes)[1].model.signature.inputs
         asked = wanted(headers)
         write_as = table_reply(asked) if asked else predictions
         exchange = await unpacked(body, media, inputs, write_as)

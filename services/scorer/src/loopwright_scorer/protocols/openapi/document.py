@@ -62,8 +62,8 @@ class _Row:
     """The example's first row, in the forms of the protocols."""
 
     def __init__(self, model: LoadedModel) -> None:
-        example = example_of(model.spec, model.plan)
-        self._inputs: Sequence[TensorType] = model.plan.inputs
+        example = example_of(model.spec, model.signature)
+        self._inputs: Sequence[TensorType] = model.signature.inputs
         self._columns, self._tensor = model.spec.columns, model.spec.tensor
         self._cells = {name: _cells(array[:1]) for name, array in example.arrays.items()}
 

@@ -15,7 +15,7 @@ from grpc.aio import ServicerContext
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_scorer.errors import UnsupportedError
-from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.call_recorder import CallStats
 from loopwright_scorer.inference.codec import InferenceCall, InferenceResponse
 from loopwright_scorer.inference.executor import LOOP_BYTES
 from loopwright_scorer.inference.metadata import configuration, describe, statistics
@@ -43,13 +43,13 @@ class GrpcInferenceService:
         self,
         scoring: InferenceService,
         unready: Callable[[], Awaitable[str | None]],
-        ledger: CallStats,
+        stats: CallStats,
         repository: ModelRepository,
     ) -> None:
         self._scoring = scoring
         self._routes = scoring.routes
         self._unready = unready
-        self._ledger = ledger
+        self._stats = stats
         self._repository = repository
         self._calls: Mapping[str, tuple[type[Message], Callable[[Any], Awaitable[Message]]]] = {
             "ServerLive": (pb.ServerLiveRequest, self._server_live),
@@ -137,11 +137,11 @@ class GrpcInferenceService:
         self, asked: pb.ModelStatisticsRequest
     ) -> pb.ModelStatisticsResponse:
         if not asked.name:
-            found = statistics(self._routes.all(), self._ledger)
+            found = statistics(self._routes.all(), self._stats)
         else:
             route, arm = self._find(asked.name, asked.version)
             is_named = asked.version or "@" in asked.name
-            found = statistics([route], self._ledger, arm.version if is_named else None)
+            found = statistics([route], self._stats, arm.version if is_named else None)
         return _filled(pb.ModelStatisticsResponse(), found)
 
     async def _index(self, asked: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:

@@ -12,7 +12,7 @@ import orjson
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_scorer.errors import UnsupportedError
-from loopwright_scorer.inference.call_stats import CallStats
+from loopwright_scorer.inference.call_recorder import CallStats
 from loopwright_scorer.inference.codec import InferenceCodec
 from loopwright_scorer.inference.metadata import configuration, describe, statistics
 from loopwright_scorer.inference.service import InferenceService
@@ -56,13 +56,13 @@ class OpenInference:
         self,
         scoring: InferenceService,
         unready: Callable[[], Awaitable[str | None]],
-        ledger: CallStats,
+        stats: CallStats,
         repository: ModelRepository,
     ) -> None:
         self._scoring = scoring
         self._routes = scoring.routes
         self._unready = unready
-        self._ledger = ledger
+        self._stats = stats
         self._repository = repository
 
     fast_endings = ("/infer",)
@@ -95,7 +95,7 @@ class OpenInference:
         body = await request.body()
         exchange: InferenceCodec[Reply]
         if media := media_of(request.headers):
-            inputs = address.find(self._routes)[1].model.plan.inputs
+            inputs = address.find(self._routes)[1].model.signature.inputs
             exchange = await unpacked(body, media, inputs, _answer_in(request.headers, media))
         else:
             exchange = V2JsonCodec(body, _json_length(request.headers))
@@ -114,7 +114,7 @@ class OpenInference:
                 return json_reply(configuration(route, arm))
             case _:
                 named = None if address.version is None and address.alias is None else arm.version
-                return json_reply(statistics([route], self._ledger, named))
+                return json_reply(statistics([route], self._stats, named))
 
     async def _server(self, request: HttpRequest, action: str) -> Reply:
         if action.startswith("repository/"):
@@ -129,7 +129,7 @@ class OpenInference:
                 reason = await self._unready()
                 return self.refuse(503, reason) if reason else json_reply({"ready": True})
             case _:
-                return json_reply(statistics(self._routes.all(), self._ledger))
+                return json_reply(statistics(self._routes.all(), self._stats))
 
     async def _of_repository(self, request: HttpRequest, action: str) -> Reply:
         request.require_method("POST")
