@@ -53,13 +53,16 @@ class HeaderCache:
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[int, FastHandler]] = {}
 
-    def find(self, data: bytes) -> tuple[FastHandler, bytes] | None:
-        """What answers, and the body, where `data` is a whole request with a known head."""
+    def answer(self, data: bytes) -> tuple[bool, Reply | None]:
+        """Whether `data` is a whole request with a known head, and its answer.
+
+        A known one without an answer has to wait for something: it has to go through ASGI.
+        """
         end = data.find(_HEAD_END) + len(_HEAD_END)
         found = self._known.get(data[:end])
         if found is None or len(data) - end != found[0]:
-            return None
-        return found[1], data[end:]
+            return False, None
+        return True, found[1](data[end:])
 
     def remember(self, data: bytes, size: int, handler: FastHandler) -> None:
         """`data` is what came for a request whose body has `size` bytes.

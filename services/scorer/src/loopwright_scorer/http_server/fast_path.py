@@ -28,6 +28,8 @@ class FastPathProtocol(HardenedHttpProtocol):
     """Whether that is known of the request that is parsed."""
     _chunk = b""
     """The bytes that are parsed, where a request begins with them."""
+    _is_resting = False
+    """Whether the last request was answered here, and nothing has come since."""
     _answered_at = 0.0
 
     @classmethod
@@ -36,10 +38,11 @@ class FastPathProtocol(HardenedHttpProtocol):
         return type("FastPathProtocol", (cls,), {"limiting_router": router})
 
     def data_received(self, data: bytes) -> None:
-        if self._began is None and self._is_idle():
+        if self._is_resting:
             if self._is_answered(data):
                 return
             self._chunk = data
+        self._is_resting = False
         super().data_received(data)
         self._chunk, self._has_to_wait = b"", False
         # What will not be whole soon is refused early there, where it has to be.
@@ -47,6 +50,7 @@ class FastPathProtocol(HardenedHttpProtocol):
             self._fall_back(self._parts)
 
     def on_message_begin(self) -> None:
+        self._is_resting = False
         self._began = self.loop.time()
         self.url = b""
         self.expect_100_continue = False
@@ -91,13 +95,9 @@ class FastPathProtocol(HardenedHttpProtocol):
         """Whether it was a request with a known head that could be answered at once."""
         if not isinstance(self.app, ProtocolRouter) or not self._may_begin():
             return False
-        found = self.app.header_cache.find(data)
-        if found is None:
-            return False
-        handler, body = found
-        reply = handler(body)
+        is_known, reply = self.app.header_cache.answer(data)
         if reply is None:
-            self._has_to_wait = True
+            self._has_to_wait = is_known
             return False
         self._reply(reply, keep=not self._is_stopping)
         return True
@@ -156,6 +156,7 @@ class FastPathProtocol(HardenedHttpProtocol):
 
     def _await_next(self) -> None:
         """Wait for the next request; a timer for each would cost more than a look at the clock."""
+        self._is_resting = True
         self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
         if self.timeout_keep_alive_task is None:
