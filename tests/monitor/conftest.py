@@ -16,16 +16,16 @@ from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.main import MIGRATIONS
 from tests.monitor import crash_process
-from tests.monitor.house import House
-from tests.monitor.together import Pair
+from tests.monitor.harness import MonitorHarness
+from tests.monitor.replicas import Pair
 
 
 @pytest.fixture
-async def house(
+async def harness(
     database_url: str, bus: SqliteBus, store: FilesystemStore
-) -> AsyncGenerator[House, None]:
+) -> AsyncGenerator[MonitorHarness, None]:
     async with AsyncExitStack() as stack:
-        yield await House.open(stack, database_url, bus, store)
+        yield await MonitorHarness.open(stack, database_url, bus, store)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def pair(
     async with AsyncExitStack() as stack:
         database = await Database.open(database_url, "monitor", MIGRATIONS)
         stack.push_async_callback(database.close)
-        yield House(database, bus, store, 3), House(database, bus, store, 3)
+        yield MonitorHarness(database, bus, store, 3), MonitorHarness(database, bus, store, 3)
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +47,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         await crash_process.main(directory)
         async with AsyncExitStack() as stack:
-            house = await crash_process.open_house(directory, stack)
-            return await crash_process.outcome_of(house, directory / "out")
+            harness = await crash_process.open_harness(directory, stack)
+            return await crash_process.outcome_of(harness, directory / "out")
 
     with asyncio.Runner() as runner:
         return runner.run(run())

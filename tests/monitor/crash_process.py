@@ -17,7 +17,7 @@ import pyarrow as pa
 from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.storage.captured_dataset import materialise
 from loopwright_common.storage.filesystem import FilesystemStore
-from tests.monitor.house import House
+from tests.monitor.harness import MonitorHarness
 
 ROWS = 1024
 BATCH = 128
@@ -25,51 +25,51 @@ BATCH = 128
 
 async def main(directory: Path) -> None:
     async with AsyncExitStack() as stack:
-        house = await open_house(directory, stack)
+        harness = await open_harness(directory, stack)
         if not (directory / "said").exists():
-            await say_everything(house)
+            await say_everything(harness)
             (directory / "said").touch()
         for _ in range(2):
-            await house.settle()
+            await harness.settle()
 
 
-async def open_house(directory: Path, stack: AsyncExitStack) -> House:
+async def open_harness(directory: Path, stack: AsyncExitStack) -> MonitorHarness:
     bus = await SqliteBus.open(directory / "bus")
     stack.push_async_callback(bus.close)
     store = FilesystemStore(directory / "store")
-    return await House.open(stack, f"sqlite:///{directory}", bus, store, batch=3)
+    return await MonitorHarness.open(stack, f"sqlite:///{directory}", bus, store, batch=3)
 
 
-async def say_everything(house: House) -> None:
+async def say_everything(harness: MonitorHarness) -> None:
     rng = np.random.default_rng(0)
-    await say_champion(house, rng)
-    await say_rows(house, rng)
+    await say_champion(harness, rng)
+    await say_rows(harness, rng)
 
 
-async def say_champion(house: House, rng: np.random.Generator) -> None:
-    await house.register(pa.table({"age": rng.normal(size=2000), "y": ["no"] * 2000}))
-    await house.promote()
+async def say_champion(harness: MonitorHarness, rng: np.random.Generator) -> None:
+    await harness.register(pa.table({"age": rng.normal(size=2000), "y": ["no"] * 2000}))
+    await harness.promote()
 
 
-async def say_rows(house: House, rng: np.random.Generator) -> None:
+async def say_rows(harness: MonitorHarness, rng: np.random.Generator) -> None:
     """Rows that have drifted, with their labels."""
     for _ in range(ROWS // BATCH):
-        ids = await house.score({"age": rng.normal(2.0, size=BATCH).tolist()})
-        await house.label(ids, ["no"] * BATCH)
+        ids = await harness.score({"age": rng.normal(2.0, size=BATCH).tolist()})
+        await harness.label(ids, ["no"] * BATCH)
 
 
-async def outcome_of(house: House, directory: Path) -> dict[str, Any]:
+async def outcome_of(harness: MonitorHarness, directory: Path) -> dict[str, Any]:
     """What the world sees of it: rows, labels, and events by id."""
-    shown = await house.get("/v1/models/bank")
-    pinned = await house.post("/v1/captured/bank/manifest")
-    told = await house.told("drift-detected", "retrain-requested")
+    shown = await harness.get("/v1/models/bank")
+    pinned = await harness.post("/v1/captured/bank/manifest")
+    told = await harness.told("drift-detected", "retrain-requested")
     return {
-        "rows": await materialise(house.store, pinned["digest"], directory),
+        "rows": await materialise(harness.store, pinned["digest"], directory),
         "seen": shown["rows_seen"],
         "labelled": shown["labelled"],
         "measured": shown["performance"][0]["labelled"],
         "told": sorted({event.id for event in told}),
-        "state": await house.state_of("inputs"),
+        "state": await harness.state_of("inputs"),
     }
 
 

@@ -23,9 +23,9 @@ from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import FilesystemStore
-from loopwright_monitor.watched.repository import Model, Models
+from loopwright_monitor.watched.repository import WatchedModel, WatchedModels
 from tests.engines import MortalKafka
-from tests.monitor.house import House
+from tests.monitor.harness import MonitorHarness
 from tests.scorer.harness import MODEL_ID, ROW, Replica, ScorerHarness, eventually
 from tests.scorer.recording.test_recorder import cut
 
@@ -96,17 +96,17 @@ def by_number(records: list[Record]) -> dict[int, InferenceLogged]:
     return {batch.sequence: batch for batch in told if isinstance(batch, InferenceLogged)}
 
 
-async def monitored(records: list[Record], directory: Path) -> Model:
+async def monitored(records: list[Record], directory: Path) -> WatchedModel:
     """What a monitor finds in the records, as they came."""
     async with AsyncExitStack() as stack:
         log = await SqliteBus.open(directory / "log")
         stack.push_async_callback(log.close)
         store = FilesystemStore(directory / "store")
-        house = await House.open(stack, f"sqlite:///{directory / 'database'}", log, store)
+        house = await MonitorHarness.open(stack, f"sqlite:///{directory / 'database'}", log, store)
         await log.publish([OutgoingRecord(r.topic, r.key, r.headers, r.value) for r in records])
         await house.consume("detect")
         async with house.database.read() as connection:
-            model = await Models(connection).get(MODEL_ID)
+            model = await WatchedModels(connection).get(MODEL_ID)
     assert model is not None
     return model
 

@@ -426,6 +426,10 @@ class Since(BaseModel):
     time: Timestamp | None = None
 
 
+DriftKind = Literal["data", "prediction", "concept", "quality"]
+"""What drifted: the inputs, the scores, how they relate to the labels, or the data's quality."""
+
+
 class DriftDetected(EventData):
     """The inputs, predictions or losses of the champion left its reference."""
 
@@ -434,7 +438,7 @@ class DriftDetected(EventData):
     model: str
     version: int
     episode: str
-    kind: Literal["data", "prediction", "concept", "quality"]
+    kind: DriftKind
     features: list[DriftingFeature]
     since: Since
     rows_seen: int

@@ -10,25 +10,30 @@ from loopwright_common.errors import NotFoundError
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.web.app import PROBLEMS
 from loopwright_monitor.captures import snapshot
-from loopwright_monitor.captures.repository import Captures, Manifests, Performances
+from loopwright_monitor.captures.repository import CaptureFiles, Manifests, Performances
 from loopwright_monitor.drift import service as drift
-from loopwright_monitor.episodes.repository import Decided, Decisions, Episode, Episodes
+from loopwright_monitor.episodes.repository import (
+    Episode,
+    Episodes,
+    RecordedDecision,
+    RecordedDecisions,
+)
 from loopwright_monitor.schemas import (
     CapturedOut,
+    CaptureFileOut,
     DecisionOut,
     DecisionPage,
     EpisodeOut,
     EpisodePage,
     EvidenceOut,
-    FileOut,
     GapsOut,
     ManifestOut,
     ModelNames,
-    ModelOut,
     PerformanceOut,
     ProfileOut,
+    WatchedModelOut,
 )
-from loopwright_monitor.watched.repository import Model, Models, Versions
+from loopwright_monitor.watched.repository import WatchedModel, WatchedModels, WatchedVersions
 
 ModelName = Annotated[str, Path(min_length=1, max_length=255)]
 ModelFilter = Annotated[str | None, Query(max_length=255)]
@@ -36,7 +41,7 @@ After = Annotated[int | None, Query(ge=1, le=2**62)]
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 
-def router_for(database: Database, store: ArtifactStore) -> APIRouter:
+def create_router(database: Database, store: ArtifactStore) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=PROBLEMS)
     router.include_router(_watching(database))
     router.include_router(_captured(database, store))
@@ -49,10 +54,10 @@ def _watching(database: Database) -> APIRouter:
     @router.get("/models", tags=["drift"])
     async def list_models() -> ModelNames:
         async with database.read() as connection:
-            return ModelNames(items=await Models(connection).names())
+            return ModelNames(items=await WatchedModels(connection).names())
 
     @router.get("/models/{model}", tags=["drift"])
-    async def show_model(model: ModelName) -> ModelOut:
+    async def show_model(model: ModelName) -> WatchedModelOut:
         return await _model_out(database, await _named(database, model))
 
     @router.get("/episodes", tags=["drift"])
@@ -71,7 +76,7 @@ def _watching(database: Database) -> APIRouter:
     ) -> DecisionPage:
         """Newest first: asked, waits, told only, closed, or a person is needed."""
         async with database.read() as connection:
-            found = await Decisions(connection).page(model, after, limit)
+            found = await RecordedDecisions(connection).page(model, after, limit)
         items = [DecisionOut.of(each) for each in found]
         return DecisionPage(items=items, next=_further(found, limit))
 
@@ -85,14 +90,14 @@ def _captured(database: Database, store: ArtifactStore) -> APIRouter:
     async def show_captured(model: ModelName) -> CapturedOut:
         known = await _named(database, model)
         async with database.read() as connection:
-            files = await Captures(connection, known.model_id).all()
+            files = await CaptureFiles(connection, known.model_id).all()
             newest = await Manifests(connection, known.model_id).newest()
         return CapturedOut(
             model=known.model,
             rows=known.captured,
             labelled=known.labelled,
             newest=ManifestOut.of(newest) if newest else None,
-            files=[FileOut.of(file) for file in files],
+            files=[CaptureFileOut.of(file) for file in files],
         )
 
     @router.post("/{model}/manifest", status_code=201)
@@ -104,13 +109,13 @@ def _captured(database: Database, store: ArtifactStore) -> APIRouter:
     return router
 
 
-def _further(found: Sequence[Episode | Decided], limit: int) -> str | None:
+def _further(found: Sequence[Episode | RecordedDecision], limit: int) -> str | None:
     return str(found[-1].position) if len(found) == limit else None
 
 
-async def _named(database: Database, model: str) -> Model:
+async def _named(database: Database, model: str) -> WatchedModel:
     async with database.read() as connection:
-        found = await Models(connection).named(model)
+        found = await WatchedModels(connection).named(model)
     if found is None:
         raise NotFoundError(
             f"no model {model!r} is known to the monitor: it learns of a model when a version is "
@@ -119,18 +124,18 @@ async def _named(database: Database, model: str) -> Model:
     return found
 
 
-async def _model_out(database: Database, model: Model) -> ModelOut:
+async def _model_out(database: Database, model: WatchedModel) -> WatchedModelOut:
     async with database.read() as connection:
         version = (
-            await Versions(connection).get(model.model_id, model.champion)
+            await WatchedVersions(connection).get(model.model_id, model.champion)
             if model.champion is not None
             else None
         )
-        watched = await drift.watched(connection, version) if version else None
+        watched = await drift.compare_with_reference(connection, version) if version else None
         performances = await Performances(connection, model.model_id).all()
         unclosed = await Episodes(connection).unclosed(model.model_id)
     detector = watched.detector if watched else None
-    return ModelOut(
+    return WatchedModelOut(
         model_id=model.model_id,
         model=model.model,
         champion=model.champion,

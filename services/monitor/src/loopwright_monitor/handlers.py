@@ -17,36 +17,38 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_monitor.captures import capture_writer
 from loopwright_monitor.captures import service as captures
-from loopwright_monitor.captures.capture_writer import Kept
+from loopwright_monitor.captures.capture_writer import CapturedBatch
 from loopwright_monitor.drift import service as drift
 from loopwright_monitor.references import reference_from_dataset
 from loopwright_monitor.retraining import request_tracking
-from loopwright_monitor.signals import Wakes
+from loopwright_monitor.signals import WakeSignals
 
 
-def detect_handlers(wakes: Wakes) -> Handlers:
+def detect_handlers(signals: WakeSignals) -> Handlers:
     async def on_inference_logged(event: Event[InferenceLogged], uow: UnitOfWork) -> None:
-        learnt = await drift.watch(uow, event.data)
+        learnt = await drift.learn_batch(uow, event.data)
         if learnt.alarms:
             failpoint("monitor.alarm")
-            uow.after_commit.append(wakes.review.set)
+            uow.after_commit.append(signals.review.set)
         if learnt.collected:
-            uow.after_commit.append(wakes.profiles.set)
+            uow.after_commit.append(signals.profiles.set)
 
     return {InferenceLogged: on_inference_logged}
 
 
-def capture_handlers(store: ArtifactStore, wakes: Wakes) -> Handlers:
-    async def keep(event: Event[InferenceLogged]) -> Kept | None:
-        return await capture_writer.keep(store, event)
+def capture_handlers(store: ArtifactStore, signals: WakeSignals) -> Handlers:
+    async def keep(event: Event[InferenceLogged]) -> CapturedBatch | None:
+        return await capture_writer.write_capture(store, event)
 
-    async def record(event: Event[InferenceLogged], kept: Kept | None, uow: UnitOfWork) -> None:
-        await captures.record(event, kept, uow)
-        uow.after_commit.append(wakes.review.set)
+    async def record(
+        event: Event[InferenceLogged], kept: CapturedBatch | None, uow: UnitOfWork
+    ) -> None:
+        await captures.record_capture(event, kept, uow)
+        uow.after_commit.append(signals.review.set)
 
     async def on_ground_truth_logged(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
-        await captures.label(event, uow)
-        uow.after_commit.append(wakes.review.set)
+        await captures.record_labels(event, uow)
+        uow.after_commit.append(signals.review.set)
 
     return {
         InferenceLogged: BoundTwoPhaseHandler(keep, record),
@@ -54,20 +56,20 @@ def capture_handlers(store: ArtifactStore, wakes: Wakes) -> Handlers:
     }
 
 
-def lifecycle_handlers(wakes: Wakes, environment: str) -> Handlers:
+def lifecycle_handlers(signals: WakeSignals, environment: str) -> Handlers:
     """Of deployments, only those in this environment change what is watched."""
 
     async def on_model_registered(event: Event[ModelRegistered], uow: UnitOfWork) -> None:
-        await reference_from_dataset.registered(uow, event.data)
-        uow.after_commit.append(wakes.profiles.set)
+        await reference_from_dataset.register_version(uow, event.data)
+        uow.after_commit.append(signals.profiles.set)
 
     async def on_training_finished(event: Event[TrainingFinished], uow: UnitOfWork) -> None:
         await request_tracking.run_finished(uow, event)
-        uow.after_commit.append(wakes.review.set)
+        uow.after_commit.append(signals.review.set)
 
     async def on_deployment_finished(event: Event[DeploymentFinished], uow: UnitOfWork) -> None:
         await request_tracking.deployment_finished(uow, event)
-        uow.after_commit.append(wakes.review.set)
+        uow.after_commit.append(signals.review.set)
 
     return {
         ModelRegistered: on_model_registered,
@@ -81,7 +83,7 @@ def lifecycle_handlers(wakes: Wakes, environment: str) -> Handlers:
 async def on_deployment_promoted(event: Event[DeploymentPromoted], uow: UnitOfWork) -> None:
     data = event.data
     why = f"version {data.version} took over"
-    await request_tracking.crown(uow, data, data.version, why, event.time)
+    await request_tracking.champion_changed(uow, data, data.version, why, event.time)
 
 
 async def on_deployment_rolled_back(event: Event[DeploymentRolledBack], uow: UnitOfWork) -> None:
@@ -89,7 +91,7 @@ async def on_deployment_rolled_back(event: Event[DeploymentRolledBack], uow: Uni
     data = event.data
     if data.previous is not None:
         why = f"version {data.version} was rolled back, version {data.previous} serves again"
-        await request_tracking.crown(uow, data, data.previous, why, event.time)
+        await request_tracking.champion_changed(uow, data, data.previous, why, event.time)
 
 
 def _within(environment: str, handle: Handler) -> Handler:

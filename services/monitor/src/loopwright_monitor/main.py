@@ -13,7 +13,7 @@ from loopwright_common.process.runtime import Service, delivery_loops, delivery_
 from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_monitor import worker
-from loopwright_monitor.api import router_for
+from loopwright_monitor.api import create_router
 from loopwright_monitor.handlers import (
     capture_handlers,
     detect_handlers,
@@ -21,7 +21,7 @@ from loopwright_monitor.handlers import (
 )
 from loopwright_monitor.metrics import MonitorMetrics
 from loopwright_monitor.settings import MonitorSettings
-from loopwright_monitor.signals import Wakes
+from loopwright_monitor.signals import WakeSignals
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 
@@ -30,17 +30,21 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     database = await Database.open(settings.database_url, "monitor", MIGRATIONS)
     stack.push_async_callback(database.close)
     store = open_store(settings.artifacts_url)
-    metrics, wakes = Metrics(), Wakes()
+    metrics, signals = Metrics(), WakeSignals()
     lifecycle = Consumer(
-        "monitor.lifecycle", lifecycle_handlers(wakes, settings.environment), database, bus, metrics
+        "monitor.lifecycle",
+        lifecycle_handlers(signals, settings.environment),
+        database,
+        bus,
+        metrics,
     )
-    detect = Consumer("monitor.detect", detect_handlers(wakes), database, bus, metrics)
-    capture = Consumer("monitor.capture", capture_handlers(store, wakes), database, bus, metrics)
+    detect = Consumer("monitor.detect", detect_handlers(signals), database, bus, metrics)
+    capture = Consumer("monitor.capture", capture_handlers(store, signals), database, bus, metrics)
     consumers = [lifecycle, detect, capture]
     readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
     app = create_app("monitor", metrics, readiness, settings.hosts)
     app.include_router(create_delivery_router(database, consumers))
-    app.include_router(router_for(database, store))
+    app.include_router(create_router(database, store))
     return Service(
         name="monitor",
         app=app,
@@ -50,8 +54,8 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
         loops=[
             *delivery_loops(database, bus, metrics, [lifecycle, detect]),
             worker.once_preloaded(capture.run),
-            worker.profile_loop(database, store, wakes),
-            worker.review_loop(database, store, wakes, settings.run_patience),
+            worker.profile_loop(database, store, signals),
+            worker.review_loop(database, store, signals, settings.run_timeout),
             worker.measure_loop(database, MonitorMetrics(metrics.registry), settings.measure_every),
             worker.prune_loop(database, settings.label_horizon),
         ],

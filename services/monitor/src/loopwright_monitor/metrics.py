@@ -3,8 +3,8 @@
 from prometheus_client import CollectorRegistry, Gauge
 
 from loopwright_monitor.detectors.betting import GROUPS
-from loopwright_monitor.detectors.e_detector import Detector
-from loopwright_monitor.watched.repository import Model
+from loopwright_monitor.detectors.e_process import EvidenceProcess
+from loopwright_monitor.watched.repository import WatchedModel
 
 MOST_FEATURES = 20
 """Of each model and group, the features with most evidence are shown."""
@@ -36,7 +36,7 @@ class MonitorMetrics:
         """Forget which features were shown: others may have more evidence now."""
         self._evidence.clear()
 
-    def show(self, model: Model, detector: Detector | None) -> None:
+    def show(self, model: WatchedModel, detector: EvidenceProcess | None) -> None:
         for name, gauge in self._totals.items():
             gauge.labels(model.model).set(getattr(model, name))
         if detector is None:

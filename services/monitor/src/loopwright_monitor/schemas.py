@@ -6,12 +6,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from loopwright_monitor.captures.performance import Performance
-from loopwright_monitor.captures.repository import Capture, Pinned
+from loopwright_monitor.captures.repository import CaptureFile, PinnedManifest
 from loopwright_monitor.detectors.betting import GROUPS
-from loopwright_monitor.detectors.evidence import Evidence
+from loopwright_monitor.detectors.evidence import FeatureEvidence
 from loopwright_monitor.drift import service as drift
-from loopwright_monitor.episodes.repository import Decided, Episode
-from loopwright_monitor.watched.repository import Model, Version
+from loopwright_monitor.episodes.repository import Episode, RecordedDecision
+from loopwright_monitor.watched.repository import WatchedModel, WatchedVersion
 
 
 class ProfileOut(BaseModel):
@@ -24,7 +24,7 @@ class ProfileOut(BaseModel):
     notes: list[str] = []
 
     @classmethod
-    def of(cls, version: Version, watched: drift.Watched | None) -> "ProfileOut":
+    def of(cls, version: WatchedVersion, watched: drift.ReferenceComparison | None) -> "ProfileOut":
         told = cls(digest=version.profile, state=version.profile_state, why=version.profile_why)
         if watched is None:
             return told
@@ -50,7 +50,7 @@ class EvidenceOut(BaseModel):
     sentence: str
 
     @classmethod
-    def of(cls, group: str, found: Evidence) -> "EvidenceOut":
+    def of(cls, group: str, found: FeatureEvidence) -> "EvidenceOut":
         return cls(
             feature=found.name,
             group=group,
@@ -61,7 +61,7 @@ class EvidenceOut(BaseModel):
         )
 
     @classmethod
-    def all(cls, watched: drift.Watched | None) -> "list[EvidenceOut]":
+    def all(cls, watched: drift.ReferenceComparison | None) -> "list[EvidenceOut]":
         if watched is None or watched.detector is None:
             return []
         detector = watched.detector
@@ -101,7 +101,7 @@ class GapsOut(BaseModel):
     note: str | None
 
     @classmethod
-    def of(cls, model: Model) -> "GapsOut":
+    def of(cls, model: WatchedModel) -> "GapsOut":
         return cls(
             missed_batches=model.missed,
             dropped_rows=model.dropped,
@@ -144,7 +144,7 @@ class EpisodeOut(BaseModel):
         )
 
 
-class ModelOut(BaseModel):
+class WatchedModelOut(BaseModel):
     model_id: str
     model: str
     champion: int | None
@@ -178,7 +178,7 @@ class DecisionOut(BaseModel):
     sentence: str
 
     @classmethod
-    def of(cls, decided: Decided) -> "DecisionOut":
+    def of(cls, decided: RecordedDecision) -> "DecisionOut":
         return cls(
             model=decided.model,
             episode=decided.episode,
@@ -201,11 +201,11 @@ class ManifestOut(BaseModel):
     at: datetime
 
     @classmethod
-    def of(cls, pinned: Pinned) -> "ManifestOut":
+    def of(cls, pinned: PinnedManifest) -> "ManifestOut":
         return cls(digest=pinned.digest, rows=pinned.rows, labelled=pinned.labelled, at=pinned.at)
 
 
-class FileOut(BaseModel):
+class CaptureFileOut(BaseModel):
     digest: str
     rows: int
     first: datetime
@@ -213,7 +213,7 @@ class FileOut(BaseModel):
     source: str
 
     @classmethod
-    def of(cls, file: Capture) -> "FileOut":
+    def of(cls, file: CaptureFile) -> "CaptureFileOut":
         return cls(
             digest=file.digest,
             rows=file.rows,
@@ -228,4 +228,4 @@ class CapturedOut(BaseModel):
     rows: int
     labelled: int
     newest: ManifestOut | None
-    files: list[FileOut]
+    files: list[CaptureFileOut]

@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Wakes:
+class WakeSignals:
     """Signals to the workers; they look by themselves now and then, so a lost one does no harm."""
 
     def __init__(self) -> None:

@@ -13,13 +13,13 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_monitor.captures.label_repository import prune
 from loopwright_monitor.drift import service as drift
-from loopwright_monitor.drift.gap_tracker import Arrivals
+from loopwright_monitor.drift.gap_tracker import GapTracker
 from loopwright_monitor.metrics import MonitorMetrics
 from loopwright_monitor.references import reference_from_dataset, reference_from_traffic
 from loopwright_monitor.retraining import service as retraining
-from loopwright_monitor.signals import Wakes
+from loopwright_monitor.signals import WakeSignals
 from loopwright_monitor.store import locks
-from loopwright_monitor.watched.repository import Models, Versions
+from loopwright_monitor.watched.repository import WatchedModels, WatchedVersions
 
 log = structlog.get_logger()
 _LOOK_EVERY = 5.0
@@ -28,23 +28,23 @@ _REST = 0.5
 
 
 def profile_loop(
-    database: Database, store: ArtifactStore, wakes: Wakes
+    database: Database, store: ArtifactStore, signals: WakeSignals
 ) -> Callable[[], Awaitable[None]]:
     async def build() -> None:
         await reference_from_dataset.build_wanted(database, store)
         await reference_from_traffic.build_collected(database)
 
     async def build_profiles() -> None:
-        await _whenever(wakes.profiles, build)
+        await _whenever(signals.profiles, build)
 
     return build_profiles
 
 
 def review_loop(
-    database: Database, store: ArtifactStore, wakes: Wakes, patience: timedelta
+    database: Database, store: ArtifactStore, signals: WakeSignals, run_timeout: timedelta
 ) -> Callable[[], Awaitable[None]]:
     async def review_episodes() -> None:
-        await _whenever(wakes.review, lambda: retraining.review(database, store, patience))
+        await _whenever(signals.review, lambda: retraining.review(database, store, run_timeout))
 
     return review_episodes
 
@@ -52,21 +52,21 @@ def review_loop(
 def prune_loop(database: Database, horizon: timedelta) -> Callable[[], Awaitable[None]]:
     async def forget_old_scores() -> None:
         while True:
-            await forget_before(database, clock.now() - horizon)
+            await prune_before(database, clock.now() - horizon)
             await asyncio.sleep(3600)
 
     return forget_old_scores
 
 
-async def forget_before(database: Database, moment: datetime) -> None:
+async def prune_before(database: Database, at: datetime) -> None:
     """What labels that come now are not joined with any more, model by model."""
     async with database.read() as connection:
-        found = await Models(connection).all()
+        found = await WatchedModels(connection).all()
     for model in found:
         async with database.unit_of_work() as uow:
             await uow.lock(locks.capturing(model.model_id), locks.detecting(model.model_id))
-            await prune(uow.connection, model.model_id, moment)
-            await Arrivals(uow.connection).forget(model.model_id, moment)
+            await prune(uow.connection, model.model_id, at)
+            await GapTracker(uow.connection).forget_before(model.model_id, at)
 
 
 def measure_loop(
@@ -84,9 +84,9 @@ async def show_metrics(database: Database, metrics: MonitorMetrics) -> None:
     """Set every figure to what the database says now."""
     found = []
     async with database.read() as connection:
-        for model in await Models(connection).all():
+        for model in await WatchedModels(connection).all():
             version = (
-                await Versions(connection).get(model.model_id, model.champion)
+                await WatchedVersions(connection).get(model.model_id, model.champion)
                 if model.champion is not None
                 else None
             )

@@ -14,7 +14,7 @@ from loopwright_common.events import Event
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.captured_dataset import ROW_COLUMNS, table_to_bytes
-from loopwright_monitor.captures.label_repository import Score, can_be_found
+from loopwright_monitor.captures.label_repository import ScoredRow, can_be_found
 from loopwright_monitor.captures.performance import Task
 from loopwright_monitor.watched.streams import live_rows
 
@@ -26,26 +26,28 @@ PROBABILITIES = OUTPUT + "probabilities"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CapturedBatch:
     """A batch's live rows, in the store under `digest`; readers see them once a row names it."""
 
     digest: str
-    rows: list[Score]
+    rows: list[ScoredRow]
 
 
-async def keep(store: ArtifactStore, event: Event[InferenceLogged]) -> Kept | None:
+async def write_capture(
+    store: ArtifactStore, event: Event[InferenceLogged]
+) -> CapturedBatch | None:
     """Write and sync the batch's live rows; None where it has none."""
     batch = event.data
     rows = live_rows(batch.table)
     if rows.num_rows == 0:
         return None
     body, scores = await asyncio.to_thread(_kept, batch, rows)
-    digest = await _put_patiently(store, body)
+    digest = await _put_when_available(store, body)
     failpoint("monitor.captured-file")
-    return Kept(digest, scores)
+    return CapturedBatch(digest, scores)
 
 
-async def _put_patiently(store: ArtifactStore, body: bytes) -> str:
+async def _put_when_available(store: ArtifactStore, body: bytes) -> str:
     """The digest; while the store is away, all that is logged waits on the bus.
 
     Set aside one by one, it would fill the database instead.
@@ -60,7 +62,7 @@ async def _put_patiently(store: ArtifactStore, body: bytes) -> str:
             delay = min(2 * delay, _LONGEST_DELAY)
 
 
-def _kept(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[Score]]:
+def _kept(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[ScoredRow]]:
     """The rows as a capture file, and what joining labels needs of them."""
     columns = {**{name: rows[name] for name in rows.column_names}}
     columns["model"] = pa.array([batch.model] * rows.num_rows, pa.string())
@@ -69,7 +71,7 @@ def _kept(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[Score]]:
     return table_to_bytes(kept), _scores(rows)
 
 
-def _scores(rows: pa.Table) -> list[Score]:
+def _scores(rows: pa.Table) -> list[ScoredRow]:
     nothing = [None] * rows.num_rows
     names = set(rows.column_names)
     score = rows[SCORE].cast(pa.float64()).to_pylist() if SCORE in names else nothing
@@ -82,7 +84,9 @@ def _scores(rows: pa.Table) -> list[Score]:
         rows["time"].to_pylist(),
     )
     return [
-        Score(id_, request, version, time, value, None if said is None else json.dumps(said), task)
+        ScoredRow(
+            id_, request, version, time, value, None if said is None else json.dumps(said), task
+        )
         for id_, request, version, time, value, said in zip(*columns, score, predicted, strict=True)
     ]
 

@@ -22,7 +22,7 @@ def can_be_found(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ReportedLabel:
     """A label said for a prediction or request id; `label` is JSON, None takes it back."""
 
     id: str
@@ -39,7 +39,7 @@ class Labels:
         self._connection = connection
         self._model_id = model_id
 
-    async def add(self, said: Sequence[Said], joined: set[str]) -> None:
+    async def add(self, said: Sequence[ReportedLabel], joined: set[str]) -> None:
         """`joined` are the ids whose rows are known."""
         rows = [
             {"model_id": self._model_id, "id": each.id, "kind": each.kind, "label": each.label,
@@ -49,9 +49,9 @@ class Labels:
         if rows:
             await self._connection.execute(sa.insert(labels), rows)
 
-    async def take_waiting(self, kind: str, ids: Iterable[str]) -> list[Said]:
+    async def join_waiting(self, kind: str, ids: Iterable[str]) -> list[ReportedLabel]:
         """Labels that came before their rows, oldest first; they count as joined afterwards."""
-        found: list[Said] = []
+        found: list[ReportedLabel] = []
         for chunk in _chunks(ids):
             which = (
                 labels.c.joined.is_(False),
@@ -64,7 +64,7 @@ class Labels:
                 await self._connection.execute(sa.update(labels).where(*which).values(joined=True))
         return found
 
-    async def unfiled(self) -> list[Said]:
+    async def unfiled(self) -> list[ReportedLabel]:
         """Labels in no label file yet, oldest first."""
         return await self._said(labels.c.model_id == self._model_id, labels.c.filed.is_(False))
 
@@ -83,16 +83,16 @@ class Labels:
         rows = (await self._connection.execute(query.order_by(label_files.c.position))).all()
         return [LabelFile(*row) for row in rows]
 
-    async def _said(self, *which: sa.ColumnElement[bool]) -> list[Said]:
+    async def _said(self, *which: sa.ColumnElement[bool]) -> list[ReportedLabel]:
         query = sa.select(
             labels.c.id, labels.c.kind, labels.c.label, labels.c.at, labels.c.position
         )
         query = query.where(*which).order_by(labels.c.position)
-        return [Said(*row) for row in (await self._connection.execute(query)).all()]
+        return [ReportedLabel(*row) for row in (await self._connection.execute(query)).all()]
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ScoredRow:
     """What a version answered for a row, kept until its label is too late to count."""
 
     prediction_id: str
@@ -105,7 +105,7 @@ class Score:
     label: str | None = None
     label_at: datetime | None = None
 
-    def labelled(self, label: str | None, at: datetime) -> "Score":
+    def labelled(self, label: str | None, at: datetime) -> "ScoredRow":
         return replace(self, label=label, label_at=at)
 
 
@@ -122,12 +122,12 @@ _SCORE = (
 )
 
 
-class Scores:
+class ScoredRows:
     def __init__(self, connection: AsyncConnection, model_id: str) -> None:
         self._connection = connection
         self._model_id = model_id
 
-    async def add(self, rows: Sequence[Score]) -> None:
+    async def add(self, rows: Sequence[ScoredRow]) -> None:
         """Keep the rows; a prediction id that is there already stays as it is."""
         values = [
             {"prediction_id": row.prediction_id, "request_id": row.request_id,
@@ -139,16 +139,16 @@ class Scores:
         statement = dialect.insert(scores).on_conflict_do_nothing(index_elements=["prediction_id"])
         await self._connection.execute(statement, values)
 
-    async def of(self, kind: str, ids: Iterable[str]) -> list[Score]:
+    async def of(self, kind: str, ids: Iterable[str]) -> list[ScoredRow]:
         """The rows of these prediction or request ids."""
         column = scores.c.prediction_id if kind == "prediction" else scores.c.request_id
-        found: list[Score] = []
+        found: list[ScoredRow] = []
         for chunk in _chunks(ids):
             query = sa.select(*_SCORE).where(column.in_(chunk), scores.c.model_id == self._model_id)
-            found += [Score(*row) for row in (await self._connection.execute(query)).all()]
+            found += [ScoredRow(*row) for row in (await self._connection.execute(query)).all()]
         return found
 
-    async def label(self, rows: Sequence[Score]) -> None:
+    async def label(self, rows: Sequence[ScoredRow]) -> None:
         if not rows:
             return
         statement = (

@@ -11,7 +11,7 @@ _LEAST = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class LabelledScore:
     """A prediction and the label that came for it (both as JSON text)."""
 
     score: float
@@ -33,7 +33,9 @@ class Performance:
     label_sum: float = 0.0
     score_sum: float = 0.0
 
-    def plus(self, rows: Iterable[Scored], positive: str | None, sign: int = 1) -> "Performance":
+    def plus(
+        self, rows: Iterable[LabelledScore], positive: str | None, sign: int = 1
+    ) -> "Performance":
         """With the rows learnt, or forgotten for sign -1 (their labels were corrected)."""
         truths = [
             (truth, row.score) for row in rows if (truth := self._truth(row, positive)) is not None
@@ -50,7 +52,7 @@ class Performance:
             self.score_sum + sign * sum(score for _, score in truths),
         )
 
-    def losses(self, rows: Iterable[Scored], positive: str | None) -> list[float]:
+    def losses(self, rows: Iterable[LabelledScore], positive: str | None) -> list[float]:
         """What each row adds to `loss_sum`, in order; rows that cannot be compared are left out."""
         truths = [(self._truth(row, positive), row.score) for row in rows]
         return [_loss(self.task, truth, score) for truth, score in truths if truth is not None]
@@ -66,7 +68,7 @@ class Performance:
     def brier(self) -> float | None:
         return self.mean(self.brier_sum) if self.task == "binary" else None
 
-    def _truth(self, row: Scored, positive: str | None) -> float | None:
+    def _truth(self, row: LabelledScore, positive: str | None) -> float | None:
         """What the score should have been; None for a label that cannot be compared."""
         if self.task == "regression":
             value = json.loads(row.label)
@@ -89,10 +91,10 @@ LOSS_NAMES: Mapping[Task, str] = {
 
 def same_label(one: str, other: str | None) -> bool:
     """Labels in JSON compared by what they say: `1`, `1.0` and `"1"` are one label."""
-    return other is not None and plain(json.loads(one)) == plain(json.loads(other))
+    return other is not None and as_plain_text(json.loads(one)) == as_plain_text(json.loads(other))
 
 
-def plain(label: object) -> str:
+def as_plain_text(label: object) -> str:
     """A label as plain text."""
     if isinstance(label, bool):
         return str(label).lower()

@@ -14,7 +14,7 @@ from loopwright_monitor.store.tables import captures, manifests, performance
 
 
 @dataclass(frozen=True, slots=True)
-class Capture:
+class CaptureFile:
     """A kept Parquet file of scored rows; `source` is replica, epoch and sequence of its batch."""
 
     digest: str
@@ -28,19 +28,19 @@ class Capture:
         return RowFile(self.digest, self.rows, to_text(self.first), to_text(self.last))
 
 
-class Captures:
+class CaptureFiles:
     """Row files of a model; a merged one stands in for the small ones it was made of."""
 
     def __init__(self, connection: AsyncConnection, model_id: str) -> None:
         self._connection = connection
         self._model_id = model_id
 
-    async def add(self, capture: Capture) -> None:
+    async def add(self, capture: CaptureFile) -> None:
         row = {"model_id": self._model_id, "digest": capture.digest, "rows": capture.rows,
                "first": capture.first, "last": capture.last, "source": capture.source}  # fmt: skip
         await self._connection.execute(sa.insert(captures).values(row))
 
-    async def all(self) -> list[Capture]:
+    async def all(self) -> list[CaptureFile]:
         query = (
             sa.select(
                 captures.c.digest,
@@ -53,9 +53,9 @@ class Captures:
             .where(captures.c.model_id == self._model_id, captures.c.merged.is_(False))
             .order_by(captures.c.position)
         )
-        return [Capture(*row) for row in (await self._connection.execute(query)).all()]
+        return [CaptureFile(*row) for row in (await self._connection.execute(query)).all()]
 
-    async def merge(self, below: int, until: int, merged: Capture) -> None:
+    async def merge(self, below: int, until: int, merged: CaptureFile) -> None:
         """Files of fewer rows than `below`, up to the position `until`, are in `merged` now."""
         small = (
             captures.c.model_id == self._model_id,
@@ -83,7 +83,7 @@ class Performances:
         rows = (await self._connection.execute(query.order_by(performance.c.version))).mappings()
         return {row["version"]: _performance(row) for row in rows}
 
-    async def put(self, version: int, now: Performance) -> None:
+    async def save(self, version: int, now: Performance) -> None:
         sums = {
             "labelled": now.labelled,
             "loss_sum": now.loss_sum,
@@ -96,7 +96,7 @@ class Performances:
 
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
+class PinnedManifest:
     """A manifest in the store; `trained` ones went out with a retrain request."""
 
     digest: str
@@ -111,7 +111,7 @@ class Manifests:
         self._connection = connection
         self._model_id = model_id
 
-    async def add(self, pinned: Pinned) -> None:
+    async def add(self, pinned: PinnedManifest) -> None:
         row = {"model_id": self._model_id, "digest": pinned.digest, "rows": pinned.rows,
                "labelled": pinned.labelled, "at": pinned.at, "trained": pinned.trained}  # fmt: skip
         await self._connection.execute(sa.insert(manifests).values(row))
@@ -122,7 +122,7 @@ class Manifests:
         query = query.where(manifests.c.model_id == self._model_id)
         return int((await self._connection.scalar(query)) or 0)
 
-    async def newest(self, *, trained: bool = False) -> Pinned | None:
+    async def newest(self, *, trained: bool = False) -> PinnedManifest | None:
         query = sa.select(
             manifests.c.digest,
             manifests.c.rows,
@@ -133,7 +133,7 @@ class Manifests:
         if trained:
             query = query.where(manifests.c.trained.is_(True))
         row = (await self._connection.execute(query.order_by(manifests.c.position.desc()))).first()
-        return None if row is None else Pinned(*row)
+        return None if row is None else PinnedManifest(*row)
 
 
 def _performance(row: sa.RowMapping) -> Performance:

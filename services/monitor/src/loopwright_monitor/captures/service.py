@@ -7,47 +7,49 @@ from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import UndecodableError
 from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasured
-from loopwright_monitor.captures.capture_writer import Kept
+from loopwright_monitor.captures.capture_writer import CapturedBatch
 from loopwright_monitor.captures.label_repository import (
     Labels,
-    Said,
-    Score,
-    Scores,
+    ReportedLabel,
+    ScoredRow,
+    ScoredRows,
     can_be_found,
 )
-from loopwright_monitor.captures.performance import LOSS_NAMES, Performance, Scored
-from loopwright_monitor.captures.repository import Capture, Captures, Performances
-from loopwright_monitor.drift import concept
+from loopwright_monitor.captures.performance import LOSS_NAMES, LabelledScore, Performance
+from loopwright_monitor.captures.repository import CaptureFile, CaptureFiles, Performances
+from loopwright_monitor.drift import loss_stream
 from loopwright_monitor.store import locks
-from loopwright_monitor.watched.repository import Models, Versions
+from loopwright_monitor.watched.repository import WatchedModels, WatchedVersions
 
 MEASURED_EVERY = 500
 
 
-async def record(event: Event[InferenceLogged], kept: Kept | None, uow: UnitOfWork) -> None:
+async def record_capture(
+    event: Event[InferenceLogged], kept: CapturedBatch | None, uow: UnitOfWork
+) -> None:
     """Add the file to the model's rows, and join labels that came before them."""
     if kept is None:
         return
     batch, rows = event.data, kept.rows
     await uow.lock(locks.capturing(batch.model_id))
-    models = Models(uow.connection)
+    models = WatchedModels(uow.connection)
     await models.ensure(batch.model_id, batch.model)
     times = [row.time for row in rows]
     source = f"{batch.replica}/{batch.epoch}/{batch.sequence}"
-    capture = Capture(kept.digest, len(rows), min(times), max(times), source)
-    await Captures(uow.connection, batch.model_id).add(capture)
-    await Scores(uow.connection, batch.model_id).add(rows)
+    capture = CaptureFile(kept.digest, len(rows), min(times), max(times), source)
+    await CaptureFiles(uow.connection, batch.model_id).add(capture)
+    await ScoredRows(uow.connection, batch.model_id).add(rows)
     await models.count_kept(batch.model_id, captured=len(rows))
     waiting = Labels(uow.connection, batch.model_id)
-    early = await waiting.take_waiting("prediction", (row.prediction_id for row in rows))
-    early += await waiting.take_waiting(
+    early = await waiting.join_waiting("prediction", (row.prediction_id for row in rows))
+    early += await waiting.join_waiting(
         "request", (row.request_id for row in rows if row.request_id)
     )
     if early:
         await _join(uow, batch.model_id, batch.model, early)
 
 
-async def label(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
+async def record_labels(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
     """Keep the labels, join those whose rows are known and measure the versions they concern."""
     data = event.data
     if len(data.ids) != len(data.labels):
@@ -57,18 +59,20 @@ async def label(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
     if wrong := next((each for each in data.ids if not can_be_found(each)), None):
         raise UndecodableError(f"{data.topic}: ids: {wrong[:64]!r} is longer than any id given")
     said = [
-        Said(each, data.id_kind, None if value is None else json.dumps(value), data.at)
+        ReportedLabel(each, data.id_kind, None if value is None else json.dumps(value), data.at)
         for each, value in zip(data.ids, data.labels, strict=True)
     ]
     await uow.lock(locks.capturing(data.model_id))
-    await Models(uow.connection).ensure(data.model_id, data.model)
+    await WatchedModels(uow.connection).ensure(data.model_id, data.model)
     joined = await _join(uow, data.model_id, data.model, said)
     await Labels(uow.connection, data.model_id).add(said, joined)
 
 
-async def _join(uow: UnitOfWork, model_id: str, model: str, said: Sequence[Said]) -> set[str]:
+async def _join(
+    uow: UnitOfWork, model_id: str, model: str, said: Sequence[ReportedLabel]
+) -> set[str]:
     """Write the labels to their rows; returns the ids that have rows."""
-    scores = Scores(uow.connection, model_id)
+    scores = ScoredRows(uow.connection, model_id)
     joined: set[str] = set()
     for kind in ("prediction", "request"):
         mine = [each for each in said if each.kind == kind]
@@ -82,13 +86,15 @@ async def _join(uow: UnitOfWork, model_id: str, model: str, said: Sequence[Said]
     return joined
 
 
-def _id(row: Score, kind: str) -> str:
+def _id(row: ScoredRow, kind: str) -> str:
     return row.prediction_id if kind == "prediction" else row.request_id or ""
 
 
-def _changes(kind: str, said: Sequence[Said], rows: Sequence[Score]) -> list[tuple[Score, Score]]:
+def _changes(
+    kind: str, said: Sequence[ReportedLabel], rows: Sequence[ScoredRow]
+) -> list[tuple[ScoredRow, ScoredRow]]:
     """Rows before and after their newest label, in the order in which they were scored."""
-    newest: dict[str, Said] = {}
+    newest: dict[str, ReportedLabel] = {}
     for each in said:
         if each.id not in newest or each.at >= newest[each.id].at:
             newest[each.id] = each
@@ -101,12 +107,12 @@ def _changes(kind: str, said: Sequence[Said], rows: Sequence[Score]) -> list[tup
 
 
 async def _measure(
-    uow: UnitOfWork, model_id: str, model: str, changes: Sequence[tuple[Score, Score]]
+    uow: UnitOfWork, model_id: str, model: str, changes: Sequence[tuple[ScoredRow, ScoredRow]]
 ) -> None:
     if not changes:
         return
     gained = sum((now.label is not None) - (before.label is not None) for before, now in changes)
-    await Models(uow.connection).count_kept(model_id, labelled=gained)
+    await WatchedModels(uow.connection).count_kept(model_id, labelled=gained)
     performances = Performances(uow.connection, model_id)
     for version in sorted({before.version for before, _ in changes}):
         mine = [pair for pair in changes if pair[0].version == version]
@@ -114,35 +120,37 @@ async def _measure(
         old = await performances.get(version, mine[0][0].task)
         now = old.plus(_scored(before for before, _ in mine), positive, -1)
         now = now.plus(_scored(after for _, after in mine), positive)
-        await performances.put(version, now)
+        await performances.save(version, now)
         fresh = _scored(after for before, after in mine if before.label is None)
         name = LOSS_NAMES[now.task]
-        await concept.learn(uow, model_id, version, name, now.losses(fresh, positive))
-        if _worth_telling(old.labelled, now.labelled):
-            await _tell(uow, model_id, model, version, now)
+        await loss_stream.learn_losses(uow, model_id, version, name, now.losses(fresh, positive))
+        if _is_reporting_point(old.labelled, now.labelled):
+            await _report(uow, model_id, model, version, now)
 
 
 async def _positive(uow: UnitOfWork, model_id: str, version: int) -> str | None:
     """The class whose probability the score of a binary version is, where its data told."""
-    found = await Versions(uow.connection).get(model_id, version)
+    found = await WatchedVersions(uow.connection).get(model_id, version)
     classes = found.classes if found else None
     return classes[-1] if classes and len(classes) == 2 else None
 
 
-def _scored(rows: Iterable[Score]) -> list[Scored]:
+def _scored(rows: Iterable[ScoredRow]) -> list[LabelledScore]:
     return [
-        Scored(row.score, row.predicted, row.label)
+        LabelledScore(row.score, row.predicted, row.label)
         for row in rows
         if row.label is not None and row.score is not None
     ]
 
 
-def _worth_telling(before: int, now: int) -> bool:
+def _is_reporting_point(before: int, now: int) -> bool:
     """Each time a count of labels is reached, so that replays tell the same."""
     return now // MEASURED_EVERY > before // MEASURED_EVERY or before < 100 <= now
 
 
-async def _tell(uow: UnitOfWork, model_id: str, model: str, version: int, now: Performance) -> None:
+async def _report(
+    uow: UnitOfWork, model_id: str, model: str, version: int, now: Performance
+) -> None:
     data = PerformanceMeasured(
         model_id=model_id,
         model=model,

@@ -22,10 +22,15 @@ from loopwright_common.storage.captured_dataset import (
     read_rows,
     table_to_bytes,
 )
-from loopwright_monitor.captures.label_repository import Labels, Said
-from loopwright_monitor.captures.repository import Capture, Captures, Manifests, Pinned
+from loopwright_monitor.captures.label_repository import Labels, ReportedLabel
+from loopwright_monitor.captures.repository import (
+    CaptureFile,
+    CaptureFiles,
+    Manifests,
+    PinnedManifest,
+)
 from loopwright_monitor.store import locks
-from loopwright_monitor.watched.repository import Model, Models
+from loopwright_monitor.watched.repository import WatchedModel, WatchedModels
 
 MERGE_FROM = 16
 """Small files are merged once there are so many."""
@@ -34,7 +39,7 @@ SMALL = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SnapshotPlan:
     """A manifest in the store with what its transaction has to note.
 
     `basis` is the position of the manifest before it: with another one, this one is out of date.
@@ -42,25 +47,25 @@ class Plan:
 
     model_id: str
     basis: int
-    pinned: Pinned
+    pinned: PinnedManifest
     captures_until: int
-    merger: Capture | None
+    merger: CaptureFile | None
     labels: LabelFile | None
     labels_until: int
 
 
-async def pin(database: Database, store: ArtifactStore, model_id: str) -> Pinned:
+async def pin(database: Database, store: ArtifactStore, model_id: str) -> PinnedManifest:
     """Pin what is captured by now; NotFoundError for a model that nothing is known of."""
     while True:
         plan = await prepare(database, store, model_id, trained=False)
         async with database.unit_of_work() as uow:
-            if await settle(uow, plan):
+            if await commit(uow, plan):
                 return plan.pinned
 
 
 async def prepare(
     database: Database, store: ArtifactStore, model_id: str, *, trained: bool
-) -> Plan:
+) -> SnapshotPlan:
     """Put everything in the store; NotFoundError for a model that nothing is known of."""
     found = await _found(database, model_id)
     merged, merger = await _merge(store, found.captures)
@@ -73,10 +78,10 @@ async def prepare(
     )
     blob = await store.put(manifest.to_bytes())
     failpoint("monitor.manifest-file")
-    return Plan(
+    return SnapshotPlan(
         model_id=model_id,
         basis=found.basis,
-        pinned=Pinned(blob.digest, manifest.rows, manifest.labelled, clock.now(), trained),
+        pinned=PinnedManifest(blob.digest, manifest.rows, manifest.labelled, clock.now(), trained),
         captures_until=merged[-1].position if merged else 0,
         merger=merger,
         labels=filed,
@@ -84,14 +89,14 @@ async def prepare(
     )
 
 
-async def settle(uow: UnitOfWork, plan: Plan) -> bool:
+async def commit(uow: UnitOfWork, plan: SnapshotPlan) -> bool:
     """Make the pinned files the model's files; False where others were pinned meanwhile."""
     await uow.lock(locks.capturing(plan.model_id))
     manifests = Manifests(uow.connection, plan.model_id)
     if await manifests.last_position() != plan.basis:
         return False
     if plan.merger is not None:
-        captures = Captures(uow.connection, plan.model_id)
+        captures = CaptureFiles(uow.connection, plan.model_id)
         await captures.merge(SMALL, plan.captures_until, plan.merger)
     if plan.labels is not None:
         await Labels(uow.connection, plan.model_id).file(plan.labels_until, plan.labels)
@@ -103,30 +108,32 @@ async def settle(uow: UnitOfWork, plan: Plan) -> bool:
 class _Found:
     """All of a model that a manifest is made of, as it was at one moment."""
 
-    model: Model
+    model: WatchedModel
     basis: int
-    captures: Sequence[Capture]
-    unfiled: Sequence[Said]
+    captures: Sequence[CaptureFile]
+    unfiled: Sequence[ReportedLabel]
     files: Sequence[LabelFile]
 
 
 async def _found(database: Database, model_id: str) -> _Found:
     async with database.unit_of_work() as uow:
         await uow.lock(locks.capturing(model_id))
-        model = await Models(uow.connection).get(model_id)
+        model = await WatchedModels(uow.connection).get(model_id)
         if model is None:
             raise NotFoundError(f"no model {model_id}")
         labels = Labels(uow.connection, model_id)
         return _Found(
             model=model,
             basis=await Manifests(uow.connection, model_id).last_position(),
-            captures=await Captures(uow.connection, model_id).all(),
+            captures=await CaptureFiles(uow.connection, model_id).all(),
             unfiled=await labels.unfiled(),
             files=await labels.files(),
         )
 
 
-def _manifest(model: Model, captures: Sequence[Capture], labels: Sequence[LabelFile]) -> Manifest:
+def _manifest(
+    model: WatchedModel, captures: Sequence[CaptureFile], labels: Sequence[LabelFile]
+) -> Manifest:
     return Manifest(
         model_id=model.model_id,
         model=model.model,
@@ -138,15 +145,15 @@ def _manifest(model: Model, captures: Sequence[Capture], labels: Sequence[LabelF
 
 
 async def _merge(
-    store: ArtifactStore, captures: Sequence[Capture]
-) -> tuple[list[Capture], Capture | None]:
+    store: ArtifactStore, captures: Sequence[CaptureFile]
+) -> tuple[list[CaptureFile], CaptureFile | None]:
     small = [capture for capture in captures if capture.rows < SMALL]
     if len(small) < MERGE_FROM:
         return [], None
     bodies = [await store.get(capture.digest) for capture in small]
     body = await asyncio.to_thread(lambda: table_to_bytes(read_rows(bodies)))
     blob = await store.put(body)
-    return small, Capture(
+    return small, CaptureFile(
         digest=blob.digest,
         rows=sum(capture.rows for capture in small),
         first=min(capture.first for capture in small),
@@ -155,7 +162,7 @@ async def _merge(
     )
 
 
-async def _file(store: ArtifactStore, said: Sequence[Said]) -> LabelFile | None:
+async def _file(store: ArtifactStore, said: Sequence[ReportedLabel]) -> LabelFile | None:
     if not said:
         return None
     columns = {

@@ -23,7 +23,7 @@ _LEAST_DEVIATION = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Risen:
+class LossRise:
     """The mean loss before and after, and the labelled row from which on it is the latter."""
 
     before: float
@@ -33,7 +33,7 @@ class Risen:
 
 
 @dataclass(slots=True)
-class Losses:
+class LossHistory:
     """What is known of a version's losses; `window` holds the standardised blocks."""
 
     rows: int = 0
@@ -43,7 +43,7 @@ class Losses:
     window: list[float] = field(default_factory=list)
     told: bool = False
 
-    def learn(self, losses: Iterable[float]) -> Risen | None:
+    def learn(self, losses: Iterable[float]) -> LossRise | None:
         """Learn them in order; tells once that the losses have risen."""
         found = None
         for loss in losses:
@@ -70,10 +70,10 @@ class Losses:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, body: str) -> "Losses":
+    def from_json(cls, body: str) -> "LossHistory":
         return cls(**json.loads(body))
 
-    def _close_block(self) -> Risen | None:
+    def _close_block(self) -> LossRise | None:
         self.window.append(self.block / math.sqrt(BLOCK))
         self.block = 0.0
         if not _changed(self.window):
@@ -86,7 +86,7 @@ class Losses:
             return None
         self.told = True
         unit = self.deviation / math.sqrt(BLOCK)
-        return Risen(
+        return LossRise(
             before=self.mean + before * unit,
             after=self.mean + after * unit,
             since_row=self.rows - len(self.window) * BLOCK,

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from loopwright_monitor.detectors.profile import QUALITY, Feature, Floats, Profile, Watch
+from loopwright_monitor.detectors.profile import QUALITY, Feature, Floats, Indicator, Profile
 
 EFFECTS = (0.02, 0.05, 0.12, 0.30)
 KINDS = 3
@@ -22,11 +22,11 @@ class Bets:
     """The bets of a profile, flat and ordered by stream; a stream is a feature within a group."""
 
     features: tuple[Feature, ...]
-    watches: tuple[Watch, ...]
+    indicators: tuple[Indicator, ...]
     streams: tuple[tuple[Group, int], ...]
     starts: npt.NDArray[np.intp]
     sizes: Floats
-    watch_of: npt.NDArray[np.intp]
+    indicator_of: npt.NDArray[np.intp]
     when_had: Floats
     when_not: Floats
     log_threshold: float
@@ -37,10 +37,10 @@ class Bets:
         return [place for place, (of, _) in enumerate(self.streams) if of == group]
 
 
-def lay_bets(profile: Profile) -> Bets:
+def build_bets(profile: Profile) -> Bets:
     """Every bet that can be won; a side without room for any effect has none."""
-    watches = [watch for feature in profile.features for watch in feature.watches]
-    owner = [at for at, feature in enumerate(profile.features) for _ in feature.watches]
+    indicators = [indicator for feature in profile.features for indicator in feature.indicators]
+    owner = [at for at, feature in enumerate(profile.features) for _ in feature.indicators]
     streams: list[tuple[Group, int]] = []
     starts: list[int] = []
     flat: list[tuple[int, float, float]] = []
@@ -48,9 +48,9 @@ def lay_bets(profile: Profile) -> Bets:
         for number in range(len(profile.features)):
             bets = [
                 (place, *ratio)
-                for place, watch in enumerate(watches)
-                if owner[place] == number and (watch.what in QUALITY) == (group == "quality")
-                for ratio in _ratios(watch)
+                for place, indicator in enumerate(indicators)
+                if owner[place] == number and (indicator.what in QUALITY) == (group == "quality")
+                for ratio in _ratios(indicator)
             ]
             if bets:
                 streams.append((group, number))
@@ -59,11 +59,11 @@ def lay_bets(profile: Profile) -> Bets:
     lnr = np.array([[had, lacked] for _, had, lacked in flat], dtype=np.float64).reshape(-1, 2)
     return Bets(
         features=profile.features,
-        watches=tuple(watches),
+        indicators=tuple(indicators),
         streams=tuple(streams),
         starts=np.array(starts, np.intp),
         sizes=np.diff([*starts, len(flat)]).astype(np.float64),
-        watch_of=np.array([place for place, _, _ in flat], np.intp),
+        indicator_of=np.array([place for place, _, _ in flat], np.intp),
         when_had=lnr[:, 0].copy(),
         when_not=lnr[:, 1].copy(),
         log_threshold=math.log(max(profile.false_alarm_rows / profile.block_rows, 1.0) * KINDS),
@@ -72,19 +72,19 @@ def lay_bets(profile: Profile) -> Bets:
     )
 
 
-def _ratios(watch: Watch) -> list[tuple[float, float]]:
+def _ratios(indicator: Indicator) -> list[tuple[float, float]]:
     """Log-likelihood ratios of a row with and without the indicator, one pair per bet.
 
     Quality is only bet to get worse: fewer missing values are no fault.
     """
-    sides = (1.0,) if watch.what in QUALITY else (1.0, -1.0)
+    sides = (1.0,) if indicator.what in QUALITY else (1.0, -1.0)
     found = []
     for side in sides:
-        edge = watch.share + side * watch.tolerance
+        edge = indicator.share + side * indicator.tolerance
         for effect in EFFECTS:
             bet = edge + side * effect
             if 0 < edge < 1 and 0 < bet < 1:
-                had = math.log(bet / edge) / watch.dispersion
-                lacked = math.log((1 - bet) / (1 - edge)) / watch.dispersion
+                had = math.log(bet / edge) / indicator.dispersion
+                lacked = math.log((1 - bet) / (1 - edge)) / indicator.dispersion
                 found.append((had, lacked))
     return found

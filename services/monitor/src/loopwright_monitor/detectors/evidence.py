@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loopwright_monitor.detectors.profile import Floats, Watch, What
+from loopwright_monitor.detectors.profile import Floats, Indicator, IndicatorKind
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class FeatureEvidence:
     """What is held against one feature: `evidence` is the natural log of its e-value."""
 
     name: str
@@ -37,7 +37,7 @@ def log_mean(values: Floats) -> float:
     return float(np.logaddexp.reduce(values)) - math.log(len(values))
 
 
-_WORDS: dict[What, str] = {
+_WORDS: dict[IndicatorKind, str] = {
     "other": " in rare levels",
     "broken": " not a finite number",
     "unseen": " with an unseen level",
@@ -45,19 +45,19 @@ _WORDS: dict[What, str] = {
 }
 
 
-def sentence_of(name: str, watch: Watch, after: float) -> str:
+def sentence_of(name: str, indicator: Indicator, after: float) -> str:
     """What changed, from what to what."""
-    return f"{name}{_described(watch)} {_percent(watch.share)} -> {_percent(after)}"
+    return f"{name}{_described(indicator)} {_percent(indicator.share)} -> {_percent(after)}"
 
 
-def _described(watch: Watch) -> str:
-    if watch.what == "cut":
-        return f" <= {watch.value:g}"
-    if watch.what == "level":
-        return f"={watch.value}"
-    if watch.what in ("below", "above"):
-        return f" {watch.what} {watch.value:g}"
-    return _WORDS[watch.what]
+def _described(indicator: Indicator) -> str:
+    if indicator.what == "cut":
+        return f" <= {indicator.value:g}"
+    if indicator.what == "level":
+        return f"={indicator.value}"
+    if indicator.what in ("below", "above"):
+        return f" {indicator.what} {indicator.value:g}"
+    return _WORDS[indicator.what]
 
 
 def _percent(share: float) -> str:

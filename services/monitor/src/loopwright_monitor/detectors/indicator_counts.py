@@ -3,10 +3,10 @@
 import numpy as np
 import pyarrow as pa
 
-from loopwright_monitor.detectors.profile import QUALITY, Counts, Feature, Floats, What
+from loopwright_monitor.detectors.profile import QUALITY, Counts, Feature, Floats, IndicatorKind
 
 
-def tally(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
+def count_indicators(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
     """Per indicator: rows that have it, and rows it was asked of.
 
     Quality is asked of every row; cuts and levels only of present, known values, so that broken
@@ -17,9 +17,11 @@ def tally(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
     return _tally_levels(feature, column)
 
 
-def tally_missing(feature: Feature, rows: int) -> tuple[Counts, Counts]:
+def count_missing_column(feature: Feature, rows: int) -> tuple[Counts, Counts]:
     """What `tally` says of `rows` rows that lack the column."""
-    return tally(feature, pa.nulls(rows, pa.string() if feature.kind != "number" else pa.float64()))
+    return count_indicators(
+        feature, pa.nulls(rows, pa.string() if feature.kind != "number" else pa.float64())
+    )
 
 
 def _tally_numbers(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
@@ -27,7 +29,7 @@ def _tally_numbers(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
     known = np.isfinite(values)
     finite = values if known.all() else values[known]
     missing = len(column) - broken - len(finite)
-    cuts = np.array([w.value for w in feature.watches if w.what == "cut"], dtype=np.float64)
+    cuts = np.array([w.value for w in feature.indicators if w.what == "cut"], dtype=np.float64)
     places = np.searchsorted(cuts, finite, side="left")
     at_most = np.cumsum(np.bincount(places, minlength=len(cuts) + 1))[:-1]
     quality = {
@@ -36,13 +38,15 @@ def _tally_numbers(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
         "below": _beyond(feature, "below", finite),
         "above": _beyond(feature, "above", finite),
     }
-    rest = [quality[watch.what] for watch in feature.watches if watch.what in QUALITY]
+    rest = [
+        quality[indicator.what] for indicator in feature.indicators if indicator.what in QUALITY
+    ]
     asked = [len(finite)] * len(cuts) + [len(column)] * len(rest)
     return np.array([*at_most, *rest], np.int64), np.array(asked, np.int64)
 
 
-def _beyond(feature: Feature, side: What, finite: Floats) -> int:
-    bound = next((float(w.value or 0.0) for w in feature.watches if w.what == side), 0.0)
+def _beyond(feature: Feature, side: IndicatorKind, finite: Floats) -> int:
+    bound = next((float(w.value or 0.0) for w in feature.indicators if w.what == side), 0.0)
     return int(np.count_nonzero(finite < bound if side == "below" else finite > bound))
 
 
@@ -53,15 +57,16 @@ def _tally_levels(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
         minlength=len(encoded.dictionary),
     )
     seen = dict(zip(encoded.dictionary.to_pylist(), counts.tolist(), strict=True))
-    levels = {str(w.value) for w in feature.watches if w.what == "level"}
+    levels = {str(w.value) for w in feature.indicators if w.what == "level"}
     other = sum(seen.get(level, 0) for level in feature.rare)
     known = sum(seen.get(level, 0) for level in levels) + other
     present = len(column) - column.null_count
     whole = {"other": other, "missing": column.null_count, "unseen": present - known}
     had = [
-        seen.get(str(w.value), 0) if w.what == "level" else whole[w.what] for w in feature.watches
+        seen.get(str(w.value), 0) if w.what == "level" else whole[w.what]
+        for w in feature.indicators
     ]
-    asked = [len(column) if w.what in QUALITY else known for w in feature.watches]
+    asked = [len(column) if w.what in QUALITY else known for w in feature.indicators]
     return np.array(had, np.int64), np.array(asked, np.int64)
 
 

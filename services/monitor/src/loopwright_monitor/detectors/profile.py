@@ -15,18 +15,18 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-What = Literal["cut", "level", "other", "missing", "broken", "below", "above", "unseen"]
-Kind = Literal["number", "category", "text"]
-QUALITY: frozenset[What] = frozenset({"missing", "broken", "below", "above", "unseen"})
+IndicatorKind = Literal["cut", "level", "other", "missing", "broken", "below", "above", "unseen"]
+FeatureKind = Literal["number", "category", "text"]
+QUALITY: frozenset[IndicatorKind] = frozenset({"missing", "broken", "below", "above", "unseen"})
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class Indicator:
     """One indicator: `share` of reference rows, `tolerance` around it, `dispersion` >= 1."""
 
-    what: What
+    what: IndicatorKind
     value: float | str | None
     share: float
     tolerance: float
@@ -41,8 +41,8 @@ class Feature:
     """
 
     name: str
-    kind: Kind
-    watches: tuple[Watch, ...]
+    kind: FeatureKind
+    indicators: tuple[Indicator, ...]
     rare: tuple[str, ...] = ()
 
 
@@ -58,7 +58,11 @@ class Profile:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """The stored form, of which `digest` is the name; an indicator is called a watch in it."""
+        body = asdict(self)
+        for feature in body["features"]:
+            feature["watches"] = feature.pop("indicators")
+        return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, body: str) -> "Profile":
@@ -67,7 +71,7 @@ class Profile:
             Feature(
                 name=f["name"],
                 kind=f["kind"],
-                watches=tuple(Watch(**watch) for watch in f["watches"]),
+                indicators=tuple(Indicator(**indicator) for indicator in f["watches"]),
                 rare=tuple(f["rare"]),
             )
             for f in told.pop("features")
@@ -100,8 +104,10 @@ def widened(profile: Profile, factors: Mapping[str, float]) -> Profile:
 
 
 def _widened(feature: Feature, factor: float) -> Feature:
-    watches = tuple(
-        watch if watch.what in QUALITY else replace(watch, tolerance=watch.tolerance * factor)
-        for watch in feature.watches
+    indicators = tuple(
+        indicator
+        if indicator.what in QUALITY
+        else replace(indicator, tolerance=indicator.tolerance * factor)
+        for indicator in feature.indicators
     )
-    return replace(feature, watches=watches)
+    return replace(feature, indicators=indicators)

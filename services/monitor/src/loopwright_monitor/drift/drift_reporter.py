@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import DriftDetected, DriftingFeature, Since
 from loopwright_common.ids import derived_id
-from loopwright_monitor.arrow_time import moment_of
+from loopwright_monitor.arrow_time import datetime_of
 from loopwright_monitor.detectors.betting import Bets
-from loopwright_monitor.detectors.e_detector import Alarm, Detector
-from loopwright_monitor.detectors.evidence import Evidence
+from loopwright_monitor.detectors.e_process import EvidenceProcess, ThresholdCrossing
+from loopwright_monitor.detectors.evidence import FeatureEvidence
 from loopwright_monitor.episodes.repository import Episode, Episodes
-from loopwright_monitor.watched.streams import Stream
+from loopwright_monitor.watched.streams import WatchedStream
 
 
-async def tell(uow: UnitOfWork, stream: Stream, detector: Detector, alarm: Alarm) -> None:
+async def report_drift(
+    uow: UnitOfWork, stream: WatchedStream, detector: EvidenceProcess, alarm: ThresholdCrossing
+) -> None:
     """Open an episode and say `drift-detected`, once: both ids follow from profile and block."""
     kind = stream.kinds[0 if alarm.group == "data" else 1]
     if kind is None:
@@ -53,13 +55,13 @@ def guarantee(bets: Bets, rows: int) -> str:
         f"While every share stays within its tolerance, an alarm comes after {rows:,} rows "
         "on average or later, however often one looks"
     )
-    most = max((watch.dispersion for watch in bets.watches), default=1.0)
+    most = max((indicator.dispersion for indicator in bets.indicators), default=1.0)
     if most <= 1:
         return said
     return f"{said}; evidence is tempered by the reference's over-dispersion (up to {most:.0f})"
 
 
-def _told(evidence: Evidence) -> DriftingFeature:
+def _told(evidence: FeatureEvidence) -> DriftingFeature:
     return DriftingFeature(
         name=evidence.name,
         evidence=round(evidence.evidence, 4),
@@ -70,6 +72,6 @@ def _told(evidence: Evidence) -> DriftingFeature:
     )
 
 
-def _since(features: Sequence[Evidence]) -> Since:
+def _since(features: Sequence[FeatureEvidence]) -> Since:
     first = features[0]
-    return Since(row=first.since_row, time=moment_of(first.since_time))
+    return Since(row=first.since_row, time=datetime_of(first.since_time))

@@ -10,11 +10,11 @@ from loopwright_common import clock
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.database.dialect import upsert
 from loopwright_monitor.store.tables import arrivals
-from loopwright_monitor.watched.repository import Models, began_another
+from loopwright_monitor.watched.repository import WatchedModels, has_later_epoch
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class ReplicaProgress:
     """The number expected next, how many rows the replica had to drop, whether it has stopped."""
 
     next: int = 0
@@ -25,19 +25,19 @@ class Arrival:
         """Batches skipped before this one; -1 where it fills a gap."""
         return sequence - self.next if sequence >= self.next else -1
 
-    def after(self, batch: InferenceLogged) -> "Arrival":
-        return Arrival(
+    def after(self, batch: InferenceLogged) -> "ReplicaProgress":
+        return ReplicaProgress(
             max(self.next, batch.sequence + 1),
             max(self.dropped, batch.dropped),
             self.ended or batch.last,
         )
 
 
-class Arrivals:
+class GapTracker:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def note(self, batch: InferenceLogged) -> None:
+    async def record_batch(self, batch: InferenceLogged) -> None:
         """Count what is missing before the batch; once per batch."""
         before = await self._get(batch)
         now = before.after(batch)
@@ -46,23 +46,23 @@ class Arrivals:
         await upsert(self._connection, arrivals, row, update=tuple(told))
         missed, dropped = before.missed(batch.sequence), now.dropped - before.dropped
         if missed or dropped:
-            models = Models(self._connection)
+            models = WatchedModels(self._connection)
             await models.count_seen(batch.model_id, missed=missed, dropped=dropped)
 
-    async def forget(self, model_id: str, before: datetime) -> None:
+    async def forget_before(self, model_id: str, before: datetime) -> None:
         """The model's epochs that are over and have not been heard of since.
 
         One that only had nothing to say goes on where it was.
         """
         old = (arrivals.c.model_id == model_id, arrivals.c.heard_at < before)
-        over = sa.or_(arrivals.c.ended, began_another())
+        over = sa.or_(arrivals.c.ended, has_later_epoch())
         await self._connection.execute(sa.delete(arrivals).where(*old, over))
 
-    async def _get(self, batch: InferenceLogged) -> Arrival:
+    async def _get(self, batch: InferenceLogged) -> ReplicaProgress:
         query = sa.select(arrivals.c.next, arrivals.c.dropped, arrivals.c.ended).where(
             arrivals.c.model_id == batch.model_id,
             arrivals.c.replica == batch.replica,
             arrivals.c.epoch == batch.epoch,
         )
         row = (await self._connection.execute(query)).first()
-        return Arrival(*row) if row else Arrival()
+        return ReplicaProgress(*row) if row else ReplicaProgress()

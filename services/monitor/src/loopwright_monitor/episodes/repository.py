@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.database.dialect import upsert
 from loopwright_common.database.unit_of_work import Cause
-from loopwright_common.events import DriftDetected, Event, Payload
+from loopwright_common.events import DriftDetected, DriftKind, Event, Payload
+from loopwright_monitor.episodes.retraining_policy import RetrainingDecision
 from loopwright_monitor.store.tables import decisions, episodes, outcomes, requests
-from loopwright_monitor.watched.retraining_policy import Decision, Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Episode:
     model_id: str
     model: str
     version: int
-    kind: Kind
+    kind: DriftKind
     opened_at: datetime
     cause: Cause
     features: list[dict[str, Any]]
@@ -84,9 +84,9 @@ class Episodes:
         query = sa.select(episodes).where(*which).order_by(episodes.c.position)
         return [_episode(row) for row in (await self._connection.execute(query)).mappings()]
 
-    async def page(self, model: str | None, before: int | None, most: int) -> list[Episode]:
+    async def page(self, model: str | None, before: int | None, limit: int) -> list[Episode]:
         """Newest first, below the position `before`."""
-        query = sa.select(episodes).order_by(episodes.c.position.desc()).limit(most)
+        query = sa.select(episodes).order_by(episodes.c.position.desc()).limit(limit)
         if model is not None:
             query = query.where(episodes.c.model == model)
         if before is not None:
@@ -110,7 +110,7 @@ class Episodes:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RetrainingRequest:
     """A retraining asked for by `event`; `captured` rows were kept of the model by then.
 
     `version` is what it registered, once its run has said so.
@@ -129,7 +129,7 @@ class Request:
     ended_why: str | None
 
 
-class Requests:
+class RetrainingRequests:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
@@ -145,40 +145,40 @@ class Requests:
         }
         await self._connection.execute(sa.insert(requests).values(row))
 
-    async def since(self, model_id: str, moment: datetime) -> int:
+    async def count_since(self, model_id: str, start: datetime) -> int:
         query = sa.select(sa.func.count()).select_from(requests)
-        query = query.where(requests.c.model_id == model_id, requests.c.at >= moment)
+        query = query.where(requests.c.model_id == model_id, requests.c.at >= start)
         return int((await self._connection.scalar(query)) or 0)
 
-    async def latest(self, model_id: str) -> Request | None:
+    async def latest(self, model_id: str) -> RetrainingRequest | None:
         query = sa.select(requests).where(requests.c.model_id == model_id)
         query = query.order_by(requests.c.position.desc()).limit(1)
         row = (await self._connection.execute(query)).first()
-        return None if row is None else Request(*row)
+        return None if row is None else RetrainingRequest(*row)
 
-    async def in_flight(self, pipeline: str | None = None) -> list[Request]:
+    async def in_flight(self, pipeline: str | None = None) -> list[RetrainingRequest]:
         query = sa.select(requests).where(requests.c.ended_at.is_(None))
         if pipeline is not None:
             query = query.where(requests.c.pipeline == pipeline)
-        return [Request(*row) for row in (await self._connection.execute(query)).all()]
+        return [RetrainingRequest(*row) for row in (await self._connection.execute(query)).all()]
 
-    async def unanswered(self, asked_before: datetime) -> list[Request]:
+    async def unanswered(self, asked_before: datetime) -> list[RetrainingRequest]:
         """Requests of before then whose runs have not said how they ended."""
         silent = (requests.c.ended_at.is_(None), requests.c.version.is_(None))
         query = sa.select(requests).where(*silent, requests.c.at < asked_before)
-        return [Request(*row) for row in (await self._connection.execute(query)).all()]
+        return [RetrainingRequest(*row) for row in (await self._connection.execute(query)).all()]
 
-    async def set_version(self, request: Request, version: int) -> None:
+    async def set_version(self, request: RetrainingRequest, version: int) -> None:
         this = requests.c.position == request.position
         await self._connection.execute(sa.update(requests).where(this).values(version=version))
 
-    async def end(self, request: Request, at: datetime, why: str) -> None:
+    async def end(self, request: RetrainingRequest, at: datetime, why: str) -> None:
         this = requests.c.position == request.position
         ended = {"ended_at": at, "ended_why": why}
         await self._connection.execute(sa.update(requests).where(this).values(ended))
 
 
-class Outcomes:
+class DeploymentOutcomes:
     """How deployments ended: their word may come before that of the run that made the version."""
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -196,7 +196,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class RecordedDecision:
     """A decision as it was written down."""
 
     position: int
@@ -209,11 +209,11 @@ class Decided:
     sentence: str
 
 
-class Decisions:
+class RecordedDecisions:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, episode: Episode, decision: Decision, at: datetime) -> None:
+    async def add(self, episode: Episode, decision: RetrainingDecision, at: datetime) -> None:
         row = {
             "model_id": episode.model_id,
             "model": episode.model,
@@ -230,14 +230,16 @@ class Decisions:
         query = query.order_by(decisions.c.position.desc()).limit(1)
         return cast(str | None, await self._connection.scalar(query))
 
-    async def page(self, model: str | None, before: int | None, most: int) -> list[Decided]:
+    async def page(
+        self, model: str | None, before: int | None, limit: int
+    ) -> list[RecordedDecision]:
         """Newest first, below the position `before`."""
-        query = sa.select(decisions).order_by(decisions.c.position.desc()).limit(most)
+        query = sa.select(decisions).order_by(decisions.c.position.desc()).limit(limit)
         if model is not None:
             query = query.where(decisions.c.model == model)
         if before is not None:
             query = query.where(decisions.c.position < before)
-        return [Decided(*row) for row in (await self._connection.execute(query)).all()]
+        return [RecordedDecision(*row) for row in (await self._connection.execute(query)).all()]
 
 
 def _episode(row: Any) -> Episode:

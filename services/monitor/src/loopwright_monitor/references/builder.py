@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from loopwright_monitor.detectors.betting import lay_bets
-from loopwright_monitor.detectors.e_detector import Detector
+from loopwright_monitor.detectors.betting import build_bets
+from loopwright_monitor.detectors.e_process import EvidenceProcess
 from loopwright_monitor.detectors.evidence import log_mean
 from loopwright_monitor.detectors.profile import Profile, Strictness, widened
-from loopwright_monitor.references.indicators import build
+from loopwright_monitor.references.indicators import measure_profile
 
 CALM = 3.0
 """How far, in nats, the replayed quarter must stay below the alarm."""
@@ -23,14 +23,14 @@ def build_reference(
     """The profile of a time-ordered table, widened until its last quarter raises no alarm."""
     split = table.num_rows - table.num_rows // 4
     earlier, later = table.slice(0, split), table.slice(split)
-    trial = build(earlier, names, strict, source)
+    trial = measure_profile(earlier, names, strict, source)
     factors: dict[str, float] = {}
     for _ in range(MOST_STEPS):
         offender = _offender(widened(trial, factors), later)
         if offender is None:
             break
         factors[offender] = factors.get(offender, 1.0) * STEP
-    return widened(build(table, names, strict, source), factors)
+    return widened(measure_profile(table, names, strict, source), factors)
 
 
 def _offender(profile: Profile, later: pa.Table) -> str | None:
@@ -38,8 +38,8 @@ def _offender(profile: Profile, later: pa.Table) -> str | None:
 
     Quality is left out: what the last quarter holds is within the ranges and levels of the whole.
     """
-    bets = lay_bets(profile)
-    detector = Detector(bets)
+    bets = build_bets(profile)
+    detector = EvidenceProcess(bets)
     times = np.zeros(bets.block_rows, np.int64)
     for start in range(0, later.num_rows - bets.block_rows + 1, bets.block_rows):
         detector.update(later.slice(start, bets.block_rows), times)

@@ -7,8 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loopwright_monitor.detectors.indicator_counts import numbers_of, tally, texts_of
-from loopwright_monitor.detectors.profile import QUALITY, Feature, Profile, Strictness, Watch, What
+from loopwright_monitor.detectors.indicator_counts import count_indicators, numbers_of, texts_of
+from loopwright_monitor.detectors.profile import (
+    QUALITY,
+    Feature,
+    Indicator,
+    IndicatorKind,
+    Profile,
+    Strictness,
+)
 
 CUTS = 15
 LEVELS = 24
@@ -17,7 +24,9 @@ TOLERANCE_DEVIATIONS = 3.0
 QUALITY_CHANGE = 0.01
 
 
-def build(table: pa.Table, names: Sequence[str], strict: Strictness, source: str) -> Profile:
+def measure_profile(
+    table: pa.Table, names: Sequence[str], strict: Strictness, source: str
+) -> Profile:
     """Profile the columns `names` of a time-ordered table; columns of other types are noted."""
     features, notes = [], []
     for name in names:
@@ -53,19 +62,19 @@ def _shape(name: str, column: pa.Array) -> Feature | None:
 def _number(name: str, column: pa.Array) -> Feature:
     values, _ = numbers_of(column)
     finite = values[np.isfinite(values)]
-    watches = [_unmeasured("missing"), _unmeasured("broken")]
+    indicators = [_unmeasured("missing"), _unmeasured("broken")]
     if len(finite):
         low, high = float(finite.min()), float(finite.max())
         steps = np.arange(1, CUTS + 1) / (CUTS + 1)
         cuts = np.unique(np.quantile(finite, steps, method="inverted_cdf"))
         inner = [float(cut) for cut in cuts if cut < high] or [high]
-        watches = [
+        indicators = [
             *(_unmeasured("cut", cut) for cut in inner),
-            *watches,
+            *indicators,
             _unmeasured("below", low),
             _unmeasured("above", high),
         ]
-    return Feature(name, "number", tuple(watches))
+    return Feature(name, "number", tuple(indicators))
 
 
 def _category(name: str, column: pa.Array) -> Feature:
@@ -78,34 +87,34 @@ def _category(name: str, column: pa.Array) -> Feature:
         return Feature(name, "text", (_unmeasured("missing"),))
     common = [level for level, _ in pairs[:LEVELS]]
     rare = tuple(sorted(level for level, _ in pairs[LEVELS:]))
-    watches = [*(_unmeasured("level", level) for level in common)]
+    indicators = [*(_unmeasured("level", level) for level in common)]
     if rare:
-        watches.append(_unmeasured("other"))
-    watches += [_unmeasured("missing"), _unmeasured("unseen")]
-    return Feature(name, "category", tuple(watches), rare)
+        indicators.append(_unmeasured("other"))
+    indicators += [_unmeasured("missing"), _unmeasured("unseen")]
+    return Feature(name, "category", tuple(indicators), rare)
 
 
-def _unmeasured(what: What, value: float | str | None = None) -> Watch:
-    return Watch(what, value, 0.0, 0.0, 1.0)
+def _unmeasured(what: IndicatorKind, value: float | str | None = None) -> Indicator:
+    return Indicator(what, value, 0.0, 0.0, 1.0)
 
 
 def _measured(shape: Feature, column: pa.ChunkedArray, strict: Strictness) -> Feature:
     whole = column.combine_chunks()
     size = _measuring_block(len(whole), strict.block_rows)
     starts = range(0, len(whole) - size + 1, size)
-    blocks = [tally(shape, whole.slice(start, size)) for start in starts]
-    had, asked = tally(shape, whole)
-    watches = []
-    for place, watch in enumerate(shape.watches):
+    blocks = [count_indicators(shape, whole.slice(start, size)) for start in starts]
+    had, asked = count_indicators(shape, whole)
+    indicators = []
+    for place, indicator in enumerate(shape.indicators):
         rows = int(asked[place])
         share = int(had[place]) / rows if rows else 0.0
         parts = [(int(h[place]), int(a[place])) for h, a in blocks if a[place]]
         dispersion = _dispersion(parts, share)
-        least = QUALITY_CHANGE if watch.what in QUALITY else strict.smallest_change
+        least = QUALITY_CHANGE if indicator.what in QUALITY else strict.smallest_change
         noise = (dispersion * share * (1 - share) / rows) ** 0.5 if rows else 0.0
         tolerance = max(least, TOLERANCE_DEVIATIONS * noise)
-        watches.append(Watch(watch.what, watch.value, share, tolerance, dispersion))
-    return replace(shape, watches=tuple(watches))
+        indicators.append(Indicator(indicator.what, indicator.value, share, tolerance, dispersion))
+    return replace(shape, indicators=tuple(indicators))
 
 
 def _measuring_block(rows: int, block_rows: int) -> int:

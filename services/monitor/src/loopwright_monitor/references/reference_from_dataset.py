@@ -24,20 +24,20 @@ from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.builder import build_reference
 from loopwright_monitor.references.state_repository import Profiles
 from loopwright_monitor.store import exclusive_jobs
-from loopwright_monitor.watched.repository import Models, Version, Versions
+from loopwright_monitor.watched.repository import WatchedModels, WatchedVersion, WatchedVersions
 
 log = structlog.get_logger()
 _MOST_CLASSES = 100
 _NOT_INPUTS = frozenset({"time", "prediction_id", "request_id", "label", "label_time"})
 
 
-async def registered(uow: UnitOfWork, data: ModelRegistered) -> None:
+async def register_version(uow: UnitOfWork, data: ModelRegistered) -> None:
     """Know the version from now on; its profile is a job."""
     training = next((each for each in data.datasets if each.role == "training"), None)
     policy, complaint = _policy(data.monitor)
-    await Models(uow.connection).ensure(data.model_id, data.model)
-    await Versions(uow.connection).add(
-        Version(
+    await WatchedModels(uow.connection).ensure(data.model_id, data.model)
+    await WatchedVersions(uow.connection).add(
+        WatchedVersion(
             model_id=data.model_id,
             model=data.model,
             version=data.version,
@@ -55,15 +55,19 @@ async def registered(uow: UnitOfWork, data: ModelRegistered) -> None:
 async def build_wanted(database: Database, store: ArtifactStore) -> None:
     """Build every profile that is wanted; a dataset that cannot be used leaves its reason."""
     async with database.read() as connection:
-        wanted = await Versions(connection).wanting_profile()
+        wanted = await WatchedVersions(connection).wanting_profile()
     for version in wanted:
         name = f"profile/{version.model_id}/{version.version}"
-        await exclusive_jobs.alone(database, name, partial(_build, database, store, version))
+        await exclusive_jobs.run_exclusively(
+            database, name, partial(_build, database, store, version)
+        )
 
 
-async def _build(database: Database, store: ArtifactStore, wanted: Version, lease: Lease) -> None:
+async def _build(
+    database: Database, store: ArtifactStore, wanted: WatchedVersion, lease: Lease
+) -> None:
     async with database.read() as connection:
-        version = await Versions(connection).get(wanted.model_id, wanted.version)
+        version = await WatchedVersions(connection).get(wanted.model_id, wanted.version)
     if version is None or version.profile_state != "wanted":
         return  # another monitor was faster
     try:
@@ -75,7 +79,7 @@ async def _build(database: Database, store: ArtifactStore, wanted: Version, leas
     async with database.unit_of_work() as uow:
         await confirm(uow, lease)
         await Profiles(uow.connection).add(profile.digest, profile.to_json())
-        versions = Versions(uow.connection)
+        versions = WatchedVersions(uow.connection)
         why = version.why_ready(profile.source)
         await versions.set_profile(version, "ready", why, profile.digest)
         await versions.set_classes(version, classes)
@@ -83,19 +87,21 @@ async def _build(database: Database, store: ArtifactStore, wanted: Version, leas
              features=len(profile.features), rows=profile.rows)  # fmt: skip
 
 
-async def _collect_instead(database: Database, version: Version, reason: str, lease: Lease) -> None:
+async def _collect_instead(
+    database: Database, version: WatchedVersion, reason: str, lease: Lease
+) -> None:
     log.warning("profile.not-built", model=version.model, version=version.version, why=reason)
     async with database.unit_of_work() as uow:
         await confirm(uow, lease)
-        await Versions(uow.connection).set_profile(version, "collecting", reason)
+        await WatchedVersions(uow.connection).set_profile(version, "collecting", reason)
 
 
-async def _read(store: ArtifactStore, version: Version) -> tuple[Profile, list[str] | None]:
+async def _read(store: ArtifactStore, version: WatchedVersion) -> tuple[Profile, list[str] | None]:
     body = await store.get(version.training or "")
     return await asyncio.to_thread(_profiled, version, body)
 
 
-def _profiled(version: Version, body: bytes) -> tuple[Profile, list[str] | None]:
+def _profiled(version: WatchedVersion, body: bytes) -> tuple[Profile, list[str] | None]:
     try:
         table = pq.read_table(BytesIO(body))
     except (pa.ArrowException, OSError) as error:
@@ -108,7 +114,7 @@ def _profiled(version: Version, body: bytes) -> tuple[Profile, list[str] | None]
     return build_reference(table, names, version.strictness, source), _classes(version, table)
 
 
-def _columns(version: Version, table: pa.Table) -> list[str]:
+def _columns(version: WatchedVersion, table: pa.Table) -> list[str]:
     """The dataset's columns that are inputs of the version."""
     left_out = _NOT_INPUTS | {version.target}
     names = [name for name in table.column_names if name not in left_out]
@@ -123,7 +129,7 @@ def _columns(version: Version, table: pa.Table) -> list[str]:
     return names
 
 
-def _classes(version: Version, table: pa.Table) -> list[str] | None:
+def _classes(version: WatchedVersion, table: pa.Table) -> list[str] | None:
     """A classifier's classes as JSON, sorted as scikit-learn sorts them; None where unclear."""
     if version.target is None or version.target not in table.column_names:
         return None

@@ -15,30 +15,35 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.leases import Lease, confirm
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.failpoints import failpoint
-from loopwright_monitor.detectors.betting import lay_bets
-from loopwright_monitor.detectors.e_detector import Detector
+from loopwright_monitor.detectors.betting import build_bets
+from loopwright_monitor.detectors.e_process import EvidenceProcess
 from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.builder import build_reference
-from loopwright_monitor.references.state_repository import Body, Detectors, FirstRows, Profiles
+from loopwright_monitor.references.state_repository import (
+    CollectedRows,
+    DetectorStates,
+    FirstRows,
+    Profiles,
+)
 from loopwright_monitor.store import exclusive_jobs, locks
-from loopwright_monitor.watched.repository import Version, Versions
-from loopwright_monitor.watched.streams import INPUTS, Stream
+from loopwright_monitor.watched.repository import WatchedVersion, WatchedVersions
+from loopwright_monitor.watched.streams import INPUTS, WatchedStream
 
 ENOUGH = 2048
 """Live rows that make a reference."""
 
 
-async def collect(uow: UnitOfWork, stream: Stream, rows: pa.Table) -> bool:
+async def collect(uow: UnitOfWork, stream: WatchedStream, rows: pa.Table) -> bool:
     """Keep the rows; returns whether there are enough for a reference now."""
-    body = Body(stream.model.rows, rows.num_rows, _to_ipc(rows))
-    return await FirstRows(uow.connection, *stream.place).add(body) >= ENOUGH
+    body = CollectedRows(stream.model.rows, rows.num_rows, _to_ipc(rows))
+    return await FirstRows(uow.connection, *stream.key).add(body) >= ENOUGH
 
 
 @dataclass(frozen=True, slots=True)
-class Waited:
+class WaitingRows:
     """Rows that came before their stream's reference was there, oldest first."""
 
-    bodies: Sequence[Body]
+    bodies: Sequence[CollectedRows]
 
     @property
     def tables(self) -> list[pa.Table]:
@@ -49,8 +54,8 @@ class Waited:
         return self.bodies[0].start if self.bodies else otherwise
 
 
-async def take_waiting(uow: UnitOfWork, stream: Stream) -> Waited:
-    return Waited(await FirstRows(uow.connection, *stream.place).take())
+async def pop_waiting(uow: UnitOfWork, stream: WatchedStream) -> WaitingRows:
+    return WaitingRows(await FirstRows(uow.connection, *stream.key).pop_all())
 
 
 async def build_collected(database: Database) -> None:
@@ -59,7 +64,7 @@ async def build_collected(database: Database) -> None:
         places = await FirstRows.enough(connection, ENOUGH)
     for place in places:
         name = "/".join(str(part) for part in ("first-rows", *place))
-        await exclusive_jobs.alone(database, name, partial(_build, database, place))
+        await exclusive_jobs.run_exclusively(database, name, partial(_build, database, place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +78,12 @@ class _Made:
 async def _build(database: Database, place: tuple[str, int, str], lease: Lease) -> None:
     model_id, number, name = place
     async with database.read() as connection:
-        found = await Versions(connection).get(model_id, number)
+        found = await WatchedVersions(connection).get(model_id, number)
         first = await _first_enough(FirstRows(connection, *place))
     if first is None:
         return
     # Rows may come before the registration of their version is heard of.
-    version = found or Version(model_id=model_id, model="", version=number)
+    version = found or WatchedVersion(model_id=model_id, model="", version=number)
     made = await asyncio.to_thread(_made, version, first)
     failpoint("monitor.first-rows")
     async with database.unit_of_work() as uow:
@@ -87,13 +92,13 @@ async def _build(database: Database, place: tuple[str, int, str], lease: Lease) 
         rows = FirstRows(uow.connection, *place)
         if await _first_enough(rows) != first:
             return
-        left = _joined(await rows.take()).slice(ENOUGH)
+        left = _joined(await rows.pop_all()).slice(ENOUGH)
         if left.num_rows:
-            await rows.add(Body(made.origin, left.num_rows, _to_ipc(left)))
+            await rows.add(CollectedRows(made.origin, left.num_rows, _to_ipc(left)))
         await _start(uow, version, name, made)
 
 
-async def _first_enough(rows: FirstRows) -> list[Body] | None:
+async def _first_enough(rows: FirstRows) -> list[CollectedRows] | None:
     """The bodies that hold the stream's first `ENOUGH` rows.
 
     None where a reference is made of none of them any more: since the stream was found to have
@@ -101,7 +106,7 @@ async def _first_enough(rows: FirstRows) -> list[Body] | None:
     """
     if not await rows.are_enough(ENOUGH):
         return None
-    first: list[Body] = []
+    first: list[CollectedRows] = []
     for body in await rows.all():
         first.append(body)
         if sum(each.rows for each in first) >= ENOUGH:
@@ -109,26 +114,26 @@ async def _first_enough(rows: FirstRows) -> list[Body] | None:
     return None
 
 
-async def _start(uow: UnitOfWork, version: Version, name: str, made: _Made) -> None:
+async def _start(uow: UnitOfWork, version: WatchedVersion, name: str, made: _Made) -> None:
     """The stream is compared with its reference from here on."""
     profile = made.profile
     await Profiles(uow.connection).add(profile.digest, profile.to_json())
-    detector = Detector(lay_bets(profile), origin=made.origin)
+    detector = EvidenceProcess(build_bets(profile), origin=made.origin)
     place = (version.model_id, version.version, name)
-    await Detectors(uow.connection).save(*place, (profile.digest, detector.to_bytes()))
+    await DetectorStates(uow.connection).save(*place, (profile.digest, detector.to_bytes()))
     if name == INPUTS:
         why = version.why_ready(profile.source)
-        await Versions(uow.connection).set_profile(version, "ready", why, profile.digest)
+        await WatchedVersions(uow.connection).set_profile(version, "ready", why, profile.digest)
 
 
-def _made(version: Version, bodies: list[Body]) -> _Made:
+def _made(version: WatchedVersion, bodies: list[CollectedRows]) -> _Made:
     rows = _joined(bodies).slice(0, ENOUGH)
     names = [name for name in rows.column_names if name != "time"]
     source = f"the first {rows.num_rows:,} live rows of version {version.version}"
     return _Made(build_reference(rows, names, version.strictness, source), _origin(bodies))
 
 
-def _origin(bodies: list[Body]) -> int:
+def _origin(bodies: list[CollectedRows]) -> int:
     """Where in the model's rows the first row after the reference stands."""
     before = 0
     for body in bodies:
@@ -138,7 +143,7 @@ def _origin(bodies: list[Body]) -> int:
     return 0
 
 
-def _joined(bodies: Sequence[Body]) -> pa.Table:
+def _joined(bodies: Sequence[CollectedRows]) -> pa.Table:
     """The rows of at least one body; a column whose types do not go together becomes text."""
     tables = [_from_ipc(body.body) for body in bodies]
     mixed = _mixed_columns([table.schema for table in tables])

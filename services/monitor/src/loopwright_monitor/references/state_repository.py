@@ -21,7 +21,7 @@ class Profiles:
         return (await self._connection.execute(query)).scalar()
 
 
-class Detectors:
+class DetectorStates:
     """State per (model, version, stream): `inputs` of the champion, `score` of every version."""
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -69,7 +69,7 @@ class LossStates:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class CollectedRows:
     """Collected rows as Arrow; before them the model had seen `start` rows."""
 
     start: int
@@ -85,19 +85,19 @@ class FirstRows:
         self._key = {"model_id": model_id, "version": version, "stream": stream}
         self._place = _place(first_rows, model_id, version, stream)
 
-    async def add(self, body: Body) -> int:
+    async def add(self, body: CollectedRows) -> int:
         """Keep the rows; returns how many there are now."""
         await self._connection.execute(sa.insert(first_rows).values({**self._key, **asdict(body)}))
         total = sa.select(sa.func.sum(first_rows.c.rows)).where(*self._place)
         return int((await self._connection.scalar(total)) or 0)
 
-    async def all(self) -> list[Body]:
+    async def all(self) -> list[CollectedRows]:
         """Oldest first."""
         columns = (first_rows.c.start, first_rows.c.rows, first_rows.c.body)
         query = sa.select(*columns).where(*self._place).order_by(first_rows.c.position)
-        return [Body(*row) for row in (await self._connection.execute(query)).all()]
+        return [CollectedRows(*row) for row in (await self._connection.execute(query)).all()]
 
-    async def take(self) -> list[Body]:
+    async def pop_all(self) -> list[CollectedRows]:
         """All of them, oldest first; they are gone afterwards."""
         found = await self.all()
         if found:

@@ -10,15 +10,20 @@ from loopwright_common.events import (
     Event,
     TrainingFinished,
 )
-from loopwright_monitor.episodes.repository import Decisions, Episodes, Outcomes, Requests
-from loopwright_monitor.references.state_repository import Detectors, LossStates
+from loopwright_monitor.episodes.repository import (
+    DeploymentOutcomes,
+    Episodes,
+    RecordedDecisions,
+    RetrainingRequests,
+)
+from loopwright_monitor.episodes.retraining_policy import RetrainingDecision
+from loopwright_monitor.references.state_repository import DetectorStates, LossStates
 from loopwright_monitor.store import locks
-from loopwright_monitor.watched.repository import Models
-from loopwright_monitor.watched.retraining_policy import Decision
+from loopwright_monitor.watched.repository import WatchedModels
 from loopwright_monitor.watched.streams import INPUTS
 
 
-async def crown(
+async def champion_changed(
     uow: UnitOfWork, data: DeploymentEvent, version: int, why: str, at: datetime
 ) -> None:
     """Another champion: its own profile is watched from here on, and open episodes are over.
@@ -27,24 +32,26 @@ async def crown(
     """
     model_id = data.model_id
     await uow.lock(*locks.everything(model_id))
-    models = Models(uow.connection)
+    models = WatchedModels(uow.connection)
     known = await models.ensure(model_id, data.model)
     if known.champion_at is not None and at < known.champion_at:
         return
-    await models.crown(model_id, version, at)
+    await models.set_champion(model_id, version, at)
     if known.champion == version:
         return
-    await Detectors(uow.connection).forget(model_id, INPUTS)
+    await DetectorStates(uow.connection).forget(model_id, INPUTS)
     await LossStates(uow.connection).forget(model_id)
-    moment = clock.now()
-    for episode in await Episodes(uow.connection).close(model_id, moment, why):
-        await Decisions(uow.connection).add(episode, Decision("closed", "promoted", why), moment)
+    now = clock.now()
+    for episode in await Episodes(uow.connection).close(model_id, now, why):
+        await RecordedDecisions(uow.connection).add(
+            episode, RetrainingDecision("closed", "promoted", why), now
+        )
 
 
 async def run_finished(uow: UnitOfWork, event: Event[TrainingFinished]) -> None:
     """A run that answers a request ended: its version's deployment decides, or there is none."""
     data = event.data
-    requests = Requests(uow.connection)
+    requests = RetrainingRequests(uow.connection)
     models = {request.model_id for request in await requests.in_flight(data.pipeline)}
     await uow.lock(*(locks.deciding(model_id) for model_id in models))
     for request in await requests.in_flight(data.pipeline):
@@ -56,7 +63,7 @@ async def run_finished(uow: UnitOfWork, event: Event[TrainingFinished]) -> None:
             await requests.end(request, clock.now(), why)
             continue
         await requests.set_version(request, data.version)
-        told = await Outcomes(uow.connection).get(request.model_id, data.version)
+        told = await DeploymentOutcomes(uow.connection).get(request.model_id, data.version)
         if told is not None:
             await requests.end(request, clock.now(), told)
 
@@ -66,17 +73,17 @@ async def deployment_finished(uow: UnitOfWork, event: Event[DeploymentFinished])
     data = event.data
     why = f"the deployment of version {data.version} ended as {data.outcome}: {data.why}"
     await uow.lock(locks.deciding(data.model_id))
-    await Outcomes(uow.connection).add(data.model_id, data.version, why)
-    requests = Requests(uow.connection)
+    await DeploymentOutcomes(uow.connection).add(data.model_id, data.version, why)
+    requests = RetrainingRequests(uow.connection)
     for request in await requests.in_flight():
         ours = request.model_id == data.model_id
         if ours and (request.version == data.version or request.chain_id == event.chain_id):
             await requests.end(request, clock.now(), why)
 
 
-async def give_up(uow: UnitOfWork, asked_before: datetime) -> None:
+async def end_unanswered(uow: UnitOfWork, asked_before: datetime) -> None:
     """End the requests whose runs have not reported since then; their episodes may ask again."""
-    requests = Requests(uow.connection)
+    requests = RetrainingRequests(uow.connection)
     models = {request.model_id for request in await requests.unanswered(asked_before)}
     await uow.lock(*(locks.deciding(model_id) for model_id in models))
     episodes = {each.id: each for each in await Episodes(uow.connection).unclosed()}
@@ -87,5 +94,5 @@ async def give_up(uow: UnitOfWork, asked_before: datetime) -> None:
         )
         await requests.end(request, clock.now(), why)
         if episode := episodes.get(request.episode):
-            decision = Decision("waits", "timed-out", why)
-            await Decisions(uow.connection).add(episode, decision, clock.now())
+            decision = RetrainingDecision("waits", "timed-out", why)
+            await RecordedDecisions(uow.connection).add(episode, decision, clock.now())

@@ -13,42 +13,52 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_monitor.captures import snapshot
 from loopwright_monitor.captures.repository import Manifests
-from loopwright_monitor.episodes.repository import Decisions, Episode, Episodes, Requests
+from loopwright_monitor.episodes.repository import (
+    Episode,
+    Episodes,
+    RecordedDecisions,
+    RetrainingRequests,
+)
+from loopwright_monitor.episodes.retraining_policy import (
+    EpisodeSituation,
+    RetrainingDecision,
+    RetrainingTrigger,
+    decide,
+)
 from loopwright_monitor.retraining import request_tracking
 from loopwright_monitor.store import exclusive_jobs, locks
-from loopwright_monitor.watched.repository import Models, Version, Versions
-from loopwright_monitor.watched.retraining_policy import Decision, Situation, Trigger, decide
+from loopwright_monitor.watched.repository import WatchedModels, WatchedVersion, WatchedVersions
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class EpisodeOutlook:
     """An open episode with all that decides about it."""
 
     episode: Episode
-    version: Version
-    situation: Situation
+    version: WatchedVersion
+    situation: EpisodeSituation
     captured: int
 
     @property
-    def decision(self) -> Decision:
+    def decision(self) -> RetrainingDecision:
         return decide(self.situation)
 
 
-async def review(database: Database, store: ArtifactStore, patience: timedelta) -> None:
+async def review(database: Database, store: ArtifactStore, run_timeout: timedelta) -> None:
     """Decide anew about every open episode, and ask where it is time.
 
-    A request whose run has not reported within `patience` counts as failed.
+    A request whose run has not reported within `run_timeout` counts as failed.
     """
     async with database.read() as connection:
         found = await Episodes(connection).unclosed()
-        overdue = await Requests(connection).unanswered(clock.now() - patience)
+        overdue = await RetrainingRequests(connection).unanswered(clock.now() - run_timeout)
     if overdue:
         async with database.unit_of_work() as uow:
-            await request_tracking.give_up(uow, clock.now() - patience)
+            await request_tracking.end_unanswered(uow, clock.now() - run_timeout)
     for episode in found:
         if await _is_time(database, episode):
             ask = partial(_pin_and_ask, database, store, episode)
-            await exclusive_jobs.alone(database, f"episode/{episode.id}", ask)
+            await exclusive_jobs.run_exclusively(database, f"episode/{episode.id}", ask)
 
 
 async def _is_time(database: Database, episode: Episode) -> bool:
@@ -72,28 +82,28 @@ async def _pin_and_ask(
         await uow.lock(locks.deciding(episode.model_id), locks.capturing(episode.model_id))
         latest = await _outlook(uow, episode)
         is_time = latest is not None and latest.decision.verdict == "asked"
-        if latest is not None and is_time and await snapshot.settle(uow, plan):
+        if latest is not None and is_time and await snapshot.commit(uow, plan):
             await _ask(uow, latest, plan.pinned.digest)
 
 
-async def _outlook(uow: UnitOfWork, asking: Episode) -> Outlook | None:
+async def _outlook(uow: UnitOfWork, asking: Episode) -> EpisodeOutlook | None:
     """None when the episode has been closed, or another of its model speaks for it."""
     unclosed = await Episodes(uow.connection).unclosed(asking.model_id)
     episode = next((each for each in unclosed if each.id == asking.id), None)
     if episode is None or _speaker(unclosed, episode).id != asking.id:
         return None
-    model = await Models(uow.connection).get(episode.model_id)
-    version = await Versions(uow.connection).get(episode.model_id, episode.version)
+    model = await WatchedModels(uow.connection).get(episode.model_id)
+    version = await WatchedVersions(uow.connection).get(episode.model_id, episode.version)
     trained = await Manifests(uow.connection, episode.model_id).newest(trained=True)
-    requests = Requests(uow.connection)
+    requests = RetrainingRequests(uow.connection)
     last = await requests.latest(episode.model_id)
-    moment = clock.now()
+    now = clock.now()
     captured = model.captured if model else 0
-    version = version or Version(
+    version = version or WatchedVersion(
         model_id=episode.model_id, model=episode.model, version=episode.version
     )
-    situation = Situation(
-        now=moment,
+    situation = EpisodeSituation(
+        now=now,
         kind=episode.kind,
         pipeline=version.pipeline,
         trigger=_trigger(version),
@@ -101,10 +111,10 @@ async def _outlook(uow: UnitOfWork, asking: Episode) -> Outlook | None:
         new_labels=(model.labelled if model else 0) - (trained.labelled if trained else 0),
         rows_since=captured - (last.captured if last else 0),
         last_request_at=last.at if last else None,
-        requests_today=await requests.since(episode.model_id, moment - timedelta(days=1)),
+        requests_today=await requests.count_since(episode.model_id, now - timedelta(days=1)),
         in_flight=last is not None and last.ended_at is None,
     )
-    return Outlook(episode, version, situation, captured)
+    return EpisodeOutlook(episode, version, situation, captured)
 
 
 def _speaker(unclosed: list[Episode], episode: Episode) -> Episode:
@@ -114,14 +124,16 @@ def _speaker(unclosed: list[Episode], episode: Episode) -> Episode:
     return next(each for each in unclosed if each.kind != "quality")
 
 
-def _trigger(version: Version) -> Trigger | None:
+def _trigger(version: WatchedVersion) -> RetrainingTrigger | None:
     drift = version.policy.drift
     if drift is None:
         return None
-    return Trigger(drift.min_new_labels, drift.cooldown.rows, drift.cooldown.time, drift.per_day)
+    return RetrainingTrigger(
+        drift.min_new_labels, drift.cooldown.rows, drift.cooldown.time, drift.per_day
+    )
 
 
-async def _ask(uow: UnitOfWork, outlook: Outlook, captured: str) -> None:
+async def _ask(uow: UnitOfWork, outlook: EpisodeOutlook, captured: str) -> None:
     """Emit the request as a consequence of every drift event that it answers."""
     episode, decision, pipeline = outlook.episode, outlook.decision, outlook.version.pipeline
     if pipeline is None:
@@ -145,14 +157,14 @@ async def _ask(uow: UnitOfWork, outlook: Outlook, captured: str) -> None:
     )
     identity = f"retrain/{episode.id}/{episode.asks + 1}"
     event = await uow.emit(data, key=pipeline, subject=f"pipelines/{pipeline}", identity=identity)
-    await Requests(uow.connection).add(episode, event, outlook.captured)
+    await RetrainingRequests(uow.connection).add(episode, event, outlook.captured)
     await Episodes(uow.connection).count_ask([each.id for each in told])
     await _write_down(uow, episode, decision)
     failpoint("monitor.asked")
 
 
-async def _write_down(uow: UnitOfWork, episode: Episode, decision: Decision) -> None:
+async def _write_down(uow: UnitOfWork, episode: Episode, decision: RetrainingDecision) -> None:
     """Once per reason: figures that grow are no new decision."""
-    decisions = Decisions(uow.connection)
+    decisions = RecordedDecisions(uow.connection)
     if await decisions.latest_reason(episode.id) != decision.reason:
         await decisions.add(episode, decision, clock.now())

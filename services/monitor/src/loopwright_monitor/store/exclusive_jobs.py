@@ -12,7 +12,9 @@ from loopwright_common.errors import UnavailableError
 log = structlog.get_logger()
 
 
-async def alone(database: Database, name: str, job: Callable[[Lease], Awaitable[None]]) -> None:
+async def run_exclusively(
+    database: Database, name: str, job: Callable[[Lease], Awaitable[None]]
+) -> None:
     """Do the job unless another is at it; a job whose lease was lost leaves off.
 
     The job confirms the lease in each transaction in which it writes. One that fails is logged with

@@ -15,7 +15,7 @@ from loopwright_monitor.store.tables import arrivals, kept, models, seen, versio
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class WatchedModel:
     """A model: live `rows` seen, of those `captured`, of those `labelled`.
 
     `missed` logged batches never came, the replicas said they `dropped` so many rows, and
@@ -46,7 +46,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class WatchedVersion:
     """A registered version; `profile_state` is `wanted`, `ready` or `collecting` first rows."""
 
     model_id: str
@@ -73,7 +73,7 @@ class Version:
         return f"{self.profile_why}; {said}" if self.profile_why else said
 
 
-def began_another() -> sa.ColumnElement[bool]:
+def has_later_epoch() -> sa.ColumnElement[bool]:
     """Whether the replica of an epoch among the arrivals has begun another since."""
     later = arrivals.alias()
     return sa.exists().where(
@@ -87,7 +87,7 @@ def _unknown_tails() -> sa.ScalarSelect[int]:
     """Epochs that did not mark their end although their replica has begun another since."""
     query = sa.select(sa.func.count()).select_from(arrivals)
     return query.where(
-        arrivals.c.model_id == models.c.model_id, arrivals.c.ended.is_(False), began_another()
+        arrivals.c.model_id == models.c.model_id, arrivals.c.ended.is_(False), has_later_epoch()
     ).scalar_subquery()
 
 
@@ -108,32 +108,32 @@ _MODELS = sa.select(
 )
 
 
-class Models:
+class WatchedModels:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def ensure(self, model_id: str, model: str) -> Model:
+    async def ensure(self, model_id: str, model: str) -> WatchedModel:
         found = await self.get(model_id)
         if found is None:
             await upsert(self._connection, models, {"model_id": model_id, "model": model})
-        return found or Model(model_id, model)
+        return found or WatchedModel(model_id, model)
 
-    async def get(self, model_id: str) -> Model | None:
+    async def get(self, model_id: str) -> WatchedModel | None:
         return await self._one(models.c.model_id == model_id)
 
-    async def named(self, model: str) -> Model | None:
+    async def named(self, model: str) -> WatchedModel | None:
         """The model of that name; of several ids the latest promoted."""
         return await self._one(models.c.model == model)
 
-    async def all(self) -> list[Model]:
+    async def all(self) -> list[WatchedModel]:
         query = _MODELS.order_by(models.c.model_id)
-        return [Model(**row) for row in (await self._connection.execute(query)).mappings()]
+        return [WatchedModel(**row) for row in (await self._connection.execute(query)).mappings()]
 
     async def names(self) -> list[str]:
         found = await self._connection.scalars(sa.select(models.c.model).distinct())
         return sorted(found.all())
 
-    async def crown(self, model_id: str, version: int, at: datetime) -> None:
+    async def set_champion(self, model_id: str, version: int, at: datetime) -> None:
         await self._connection.execute(
             sa.update(models)
             .where(models.c.model_id == model_id)
@@ -154,17 +154,17 @@ class Models:
         if (await self._connection.execute(change)).rowcount == 0:
             await self._connection.execute(sa.insert(table).values(model_id=model_id, **more))
 
-    async def _one(self, which: sa.ColumnElement[bool]) -> Model | None:
+    async def _one(self, which: sa.ColumnElement[bool]) -> WatchedModel | None:
         query = _MODELS.where(which).order_by(models.c.champion_at.desc().nulls_last()).limit(1)
         row = (await self._connection.execute(query)).mappings().first()
-        return None if row is None else Model(**row)
+        return None if row is None else WatchedModel(**row)
 
 
-class Versions:
+class WatchedVersions:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, version: Version) -> None:
+    async def add(self, version: WatchedVersion) -> None:
         row = {
             "model_id": version.model_id,
             "version": version.version,
@@ -179,35 +179,35 @@ class Versions:
         }
         await upsert(self._connection, versions, row)
 
-    async def get(self, model_id: str, version: int) -> Version | None:
+    async def get(self, model_id: str, version: int) -> WatchedVersion | None:
         found = await self._where(versions.c.model_id == model_id, versions.c.version == version)
         return found[0] if found else None
 
-    async def wanting_profile(self) -> list[Version]:
+    async def wanting_profile(self) -> list[WatchedVersion]:
         return await self._where(versions.c.profile_state == "wanted")
 
     async def set_profile(
-        self, version: Version, state: str, why: str, digest: str | None = None
+        self, version: WatchedVersion, state: str, why: str, digest: str | None = None
     ) -> None:
         await self._change(version, profile_state=state, profile_why=why, profile=digest)
 
-    async def set_classes(self, version: Version, classes: list[str] | None) -> None:
+    async def set_classes(self, version: WatchedVersion, classes: list[str] | None) -> None:
         await self._change(version, classes=classes)
 
-    async def _change(self, version: Version, **values: Any) -> None:
+    async def _change(self, version: WatchedVersion, **values: Any) -> None:
         await self._connection.execute(
             sa.update(versions)
             .where(versions.c.model_id == version.model_id, versions.c.version == version.version)
             .values(**values)
         )
 
-    async def _where(self, *which: sa.ColumnElement[bool]) -> list[Version]:
+    async def _where(self, *which: sa.ColumnElement[bool]) -> list[WatchedVersion]:
         query = sa.select(versions).where(*which).order_by(versions.c.model_id, versions.c.version)
         return [_version(row) for row in (await self._connection.execute(query)).mappings()]
 
 
-def _version(row: Any) -> Version:
-    return Version(
+def _version(row: Any) -> WatchedVersion:
+    return WatchedVersion(
         model_id=row["model_id"],
         model=row["model"],
         version=row["version"],

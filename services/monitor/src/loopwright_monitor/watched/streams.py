@@ -6,30 +6,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loopwright_common.cloudevents.inference_logged import INPUT, SCORE
-from loopwright_monitor.watched.repository import Model, Version
-from loopwright_monitor.watched.retraining_policy import Kind
+from loopwright_common.events import DriftKind
+from loopwright_monitor.watched.repository import WatchedModel, WatchedVersion
 
 INPUTS, SCORES = "inputs", "score"
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class WatchedStream:
     """A watched stream: the champion's `inputs`, or the `score` of one version.
 
-    `untold` columns are left out of its rows on purpose.
+    `left_out` columns are left out of its rows on purpose.
     """
 
-    model: Model
-    version: Version
+    model: WatchedModel
+    version: WatchedVersion
     name: str
-    untold: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
 
     @property
-    def place(self) -> tuple[str, int, str]:
+    def key(self) -> tuple[str, int, str]:
         return (self.version.model_id, self.version.version, self.name)
 
     @property
-    def kinds(self) -> tuple[Kind, Kind | None]:
+    def kinds(self) -> tuple[DriftKind, DriftKind | None]:
         """What an alarm of the data and of the quality group is called; None: not watched."""
         return ("data", "quality") if self.name == INPUTS else ("prediction", None)
 

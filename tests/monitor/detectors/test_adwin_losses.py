@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from loopwright_monitor.detectors.adwin_losses import MOST_BLOCKS, Losses
-from tests.monitor.house import POLICY, House
+from loopwright_monitor.detectors.adwin_losses import MOST_BLOCKS, LossHistory
+from tests.monitor.harness import POLICY, MonitorHarness
 
 
 def log_losses(rows: int, seed: int, wrong: float = 0.1) -> npt.NDArray[np.float64]:
@@ -20,13 +20,13 @@ def log_losses(rows: int, seed: int, wrong: float = 0.1) -> npt.NDArray[np.float
 
 @pytest.mark.parametrize("seed", range(4))
 def test_losses_that_only_scatter_raise_no_alarm(seed: int) -> None:
-    assert Losses().learn(log_losses(50_000, seed).tolist()) is None
+    assert LossHistory().learn(log_losses(50_000, seed).tolist()) is None
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_rise_is_told_once_with_where_it_began(seed: int) -> None:
     stream = np.concatenate([log_losses(6000, seed), log_losses(3000, seed + 9, wrong=0.2)])
-    losses = Losses()
+    losses = LossHistory()
 
     risen = losses.learn(stream.tolist())
 
@@ -39,51 +39,51 @@ def test_a_rise_is_told_once_with_where_it_began(seed: int) -> None:
 
 def test_a_fall_is_no_drift() -> None:
     stream = np.concatenate([log_losses(6000, 1), log_losses(6000, 2, wrong=0.01)])
-    assert Losses().learn(stream.tolist()) is None
+    assert LossHistory().learn(stream.tolist()) is None
 
 
 def test_batches_and_restarts_change_neither_state_nor_what_is_told() -> None:
     stream = np.concatenate([log_losses(5000, 1), log_losses(3000, 2, wrong=0.25)]).tolist()
     found = set()
     for step in (1000, 37, 8000):
-        losses, told = Losses(), []
+        losses, told = LossHistory(), []
         for start in range(0, len(stream), step):
-            losses = Losses.from_json(losses.to_json())
+            losses = LossHistory.from_json(losses.to_json())
             told.append(losses.learn(stream[start : start + step]))
         found.add((losses.to_json(), *(risen for risen in told if risen)))
     assert len(found) == 1
 
 
 def test_the_state_is_bounded() -> None:
-    losses = Losses()
+    losses = LossHistory()
     losses.learn(log_losses(80_000, 1).tolist())
     assert len(losses.window) < MOST_BLOCKS
 
 
-async def labelled(house: House, seed: int, wrong: float) -> None:
+async def labelled(harness: MonitorHarness, seed: int, wrong: float) -> None:
     """Four batches of rows with their labels."""
     rng = np.random.default_rng(seed)
     for _ in range(4):
-        ids = await house.score({"age": rng.normal(size=512).tolist()}, [0.1] * 512)
+        ids = await harness.score({"age": rng.normal(size=512).tolist()}, [0.1] * 512)
         labels = np.where(rng.random(512) < wrong, "yes", "no")
-        await house.label(ids, labels.tolist())
-    await house.settle()
+        await harness.label(ids, labels.tolist())
+    await harness.settle()
 
 
-async def drifted(house: House, **monitor: Any) -> list[Any]:
+async def drifted(harness: MonitorHarness, **monitor: Any) -> list[Any]:
     training = pa.table(
         {"age": np.random.default_rng(0).normal(size=2000), "y": ["no", "yes"] * 1000}
     )
-    await house.register(training, monitor={**POLICY, **monitor})
-    await house.promote()
-    await house.settle()
-    await labelled(house, 1, wrong=0.1)
-    await labelled(house, 2, wrong=0.5)
-    return await house.told("drift-detected", "retrain-requested")
+    await harness.register(training, monitor={**POLICY, **monitor})
+    await harness.promote()
+    await harness.settle()
+    await labelled(harness, 1, wrong=0.1)
+    await labelled(harness, 2, wrong=0.5)
+    return await harness.told("drift-detected", "retrain-requested")
 
 
-async def test_a_champion_whose_losses_rise_is_told_and_retrained(house: House) -> None:
-    told, asked = await drifted(house)
+async def test_a_champion_whose_losses_rise_is_told_and_retrained(harness: MonitorHarness) -> None:
+    told, asked = await drifted(harness)
 
     assert (told.data.kind, told.data.features[0].name) == ("concept", "log loss")
     assert told.data.features[0].sentence.startswith("log loss 0.3")
@@ -91,5 +91,5 @@ async def test_a_champion_whose_losses_rise_is_told_and_retrained(house: House) 
     assert asked.causes == (told.id,)
 
 
-async def test_a_person_may_leave_losses_unwatched(house: House) -> None:
-    assert await drifted(house, concept="none") == []
+async def test_a_person_may_leave_losses_unwatched(harness: MonitorHarness) -> None:
+    assert await drifted(harness, concept="none") == []

@@ -18,25 +18,30 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from loopwright_monitor.detectors.betting import GROUPS, Bets, Group
-from loopwright_monitor.detectors.evidence import Evidence, discoveries, log_mean, sentence_of
-from loopwright_monitor.detectors.indicator_counts import tally, tally_missing
+from loopwright_monitor.detectors.evidence import (
+    FeatureEvidence,
+    discoveries,
+    log_mean,
+    sentence_of,
+)
+from loopwright_monitor.detectors.indicator_counts import count_indicators, count_missing_column
 from loopwright_monitor.detectors.profile import Counts, Floats
 
 Small = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class ThresholdCrossing:
     """The first crossing of a group: features by e-d-BH, rows and block of the detector's life."""
 
     group: Group
     block: int
     rows: int
-    features: tuple[Evidence, ...]
+    features: tuple[FeatureEvidence, ...]
 
 
 @dataclass(slots=True)
-class Detector:
+class EvidenceProcess:
     """State of all bets; results depend on the rows alone, never on how they were fetched.
 
     `reset` is the block in which a bet's present run of evidence began, `reset_time` its time.
@@ -57,19 +62,21 @@ class Detector:
     asked_since: Small = field(init=False)
 
     def __post_init__(self) -> None:
-        count, watches = len(self.bets.watch_of), len(self.bets.watches)
-        self.had, self.asked = np.zeros(watches, np.int64), np.zeros(watches, np.int64)
+        count, indicators = len(self.bets.indicator_of), len(self.bets.indicators)
+        self.had, self.asked = np.zeros(indicators, np.int64), np.zeros(indicators, np.int64)
         self.ratio, self.cusum = np.full(count, -np.inf), np.full(count, -np.inf)
         self.reset, self.reset_time = np.zeros(count, np.uint32), np.zeros(count, np.int64)
         self.had_since, self.asked_since = np.zeros(count, np.uint32), np.zeros(count, np.uint32)
 
-    def update(self, rows: pa.Table, times: Counts, untold: Collection[str] = ()) -> list[Alarm]:
+    def update(
+        self, rows: pa.Table, times: Counts, left_out: Collection[str] = ()
+    ) -> list[ThresholdCrossing]:
         """Learn the rows (columns by feature name, times in microseconds); alarms in order.
 
-        A feature without its column is missing, but nothing is learnt of those `untold`.
+        A feature without its column is missing, but nothing is learnt of those `left_out`.
         """
         alarms = []
-        names = [name for name in rows.column_names if name not in untold]
+        names = [name for name in rows.column_names if name not in left_out]
         columns = {name: rows[name].combine_chunks() for name in names}
         done = 0
         while done < rows.num_rows:
@@ -77,7 +84,7 @@ class Detector:
             if within == 0:
                 self.block_time = int(times[done])
             taken = min(self.bets.block_rows - within, rows.num_rows - done)
-            self._count(columns, untold, done, taken)
+            self._count(columns, left_out, done, taken)
             self.rows += taken
             done += taken
             if self.rows % self.bets.block_rows == 0:
@@ -85,7 +92,7 @@ class Detector:
                 alarms += self._new_alarms()
         return alarms
 
-    def evidence(self, group: Group) -> list[Evidence]:
+    def evidence(self, group: Group) -> list[FeatureEvidence]:
         """Every feature of the group, most evidence first."""
         if not len(self.bets.streams):
             return []
@@ -100,7 +107,7 @@ class Detector:
         return json.dumps(told, sort_keys=True).encode() + b"\n" + arrays
 
     @classmethod
-    def from_bytes(cls, bets: Bets, body: bytes) -> "Detector":
+    def from_bytes(cls, bets: Bets, body: bytes) -> "EvidenceProcess":
         head, _, tail = body.partition(b"\n")
         told = json.loads(head)
         detector = cls(bets, told["origin"], told["rows"], told["alarmed"], told["block_time"])
@@ -123,24 +130,24 @@ class Detector:
         )
 
     def _count(
-        self, columns: Mapping[str, pa.Array], untold: Collection[str], start: int, rows: int
+        self, columns: Mapping[str, pa.Array], left_out: Collection[str], start: int, rows: int
     ) -> None:
         at = 0
         for feature in self.bets.features:
-            place = slice(at, at + len(feature.watches))
-            at += len(feature.watches)
-            if feature.name in untold:
+            place = slice(at, at + len(feature.indicators))
+            at += len(feature.indicators)
+            if feature.name in left_out:
                 continue
             if feature.name in columns:
-                had, asked = tally(feature, columns[feature.name].slice(start, rows))
+                had, asked = count_indicators(feature, columns[feature.name].slice(start, rows))
             else:
-                had, asked = tally_missing(feature, rows)
+                had, asked = count_missing_column(feature, rows)
             self.had[place] += had
             self.asked[place] += asked
 
     def _close_block(self) -> None:
         bets = self.bets
-        had, asked = self.had[bets.watch_of], self.asked[bets.watch_of]
+        had, asked = self.had[bets.indicator_of], self.asked[bets.indicator_of]
         gain = had * bets.when_had + (asked - had) * bets.when_not
         anew = self.cusum <= 0
         self.reset[anew] = self.rows // bets.block_rows - 1
@@ -155,7 +162,7 @@ class Detector:
         self.had[:] = 0
         self.asked[:] = 0
 
-    def _new_alarms(self) -> list[Alarm]:
+    def _new_alarms(self) -> list[ThresholdCrossing]:
         waiting = [group for group in GROUPS if group not in self.alarmed]
         if not waiting or not len(self.bets.streams):
             return []
@@ -168,30 +175,30 @@ class Detector:
                 found.append(self._alarm(group, values))
         return found
 
-    def _alarm(self, group: Group, values: Floats) -> Alarm:
+    def _alarm(self, group: Group, values: Floats) -> ThresholdCrossing:
         places = sorted(self.bets.of_group(group), key=lambda place: -values[place])
         told = discoveries([float(values[place]) for place in places], self.bets.log_threshold)
         features = tuple(self._explain(place, float(values[place])) for place in places[:told])
-        return Alarm(group, self.rows // self.bets.block_rows, self.rows, features)
+        return ThresholdCrossing(group, self.rows // self.bets.block_rows, self.rows, features)
 
     def _stream_values(self) -> Floats:
         """Natural log of each stream's e-value: the mean over its bets."""
         sums: Floats = np.logaddexp.reduceat(self.ratio, self.bets.starts)
         return sums - np.log(self.bets.sizes)
 
-    def _explain(self, stream: int, value: float) -> Evidence:
+    def _explain(self, stream: int, value: float) -> FeatureEvidence:
         start, size = int(self.bets.starts[stream]), int(self.bets.sizes[stream])
         best = start + int(np.argmax(self.ratio[start : start + size]))
-        watch = self.bets.watches[int(self.bets.watch_of[best])]
+        indicator = self.bets.indicators[int(self.bets.indicator_of[best])]
         feature = self.bets.features[self.bets.streams[stream][1]]
         asked = int(self.asked_since[best])
-        after = int(self.had_since[best]) / asked if asked else watch.share
-        return Evidence(
+        after = int(self.had_since[best]) / asked if asked else indicator.share
+        return FeatureEvidence(
             name=feature.name,
             evidence=value if math.isfinite(value) else 0.0,
-            before=watch.share,
+            before=indicator.share,
             after=after,
-            sentence=sentence_of(feature.name, watch, after),
+            sentence=sentence_of(feature.name, indicator, after),
             since_row=self.origin + int(self.reset[best]) * self.bets.block_rows,
             since_time=int(self.reset_time[best]),
         )

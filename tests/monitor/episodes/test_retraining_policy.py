@@ -5,11 +5,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loopwright_monitor.watched.retraining_policy import Situation, Trigger, decide
+from loopwright_monitor.episodes.retraining_policy import (
+    EpisodeSituation,
+    RetrainingTrigger,
+    decide,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-TRIGGER = Trigger(min_new_labels=6000, cooldown_rows=6000, cooldown=timedelta(hours=1), per_day=4)
-READY = Situation(
+TRIGGER = RetrainingTrigger(
+    min_new_labels=6000, cooldown_rows=6000, cooldown=timedelta(hours=1), per_day=4
+)
+READY = EpisodeSituation(
     now=NOW,
     kind="data",
     pipeline="bank",

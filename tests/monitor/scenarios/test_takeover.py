@@ -19,10 +19,10 @@ from loopwright_common.bus.topics import all_topics
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import FilesystemStore
-from loopwright_monitor.watched.repository import Model, Models, Versions
+from loopwright_monitor.watched.repository import WatchedModel, WatchedModels, WatchedVersions
 from tests.common.probe.service import waiting
 from tests.monitor.crash_process import ROWS, outcome_of, say_champion, say_rows
-from tests.monitor.house import House
+from tests.monitor.harness import MonitorHarness
 
 FAILPOINTS = [
     "monitor.detect.handled:1",
@@ -82,9 +82,9 @@ class Monitors:
 
 
 @pytest.fixture
-async def world(
+async def killable(
     tmp_path: Path, kafka_url: str, postgres_url: str
-) -> AsyncGenerator[tuple[House, Monitors], None]:
+) -> AsyncGenerator[tuple[MonitorHarness, Monitors], None]:
     prefix = f"{uuid.uuid4().hex[:8]}."
     await ensure_topics(kafka_url, prefix, all_topics())
     settings = {
@@ -101,44 +101,49 @@ async def world(
         stack.push_async_callback(bus.close)
         stack.callback(monitors.stop)
         yield (
-            await House.open(stack, postgres_url, bus, FilesystemStore(tmp_path / "store")),
+            await MonitorHarness.open(
+                stack, postgres_url, bus, FilesystemStore(tmp_path / "store")
+            ),
             monitors,
         )
 
 
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
 async def test_a_monitor_that_is_killed_is_replaced_without_loss(
-    world: tuple[House, Monitors], failpoint: str, undisturbed: dict[str, Any], tmp_path: Path
+    killable: tuple[MonitorHarness, Monitors],
+    failpoint: str,
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
-    house, monitors = world
+    harness, monitors = killable
     for _ in range(2):
         monitors.start(failpoint)
     rng = np.random.default_rng(0)
 
-    await say_champion(house, rng)
-    await monitors.until(lambda: is_watched(house))
-    await say_rows(house, rng)
-    await monitors.until(lambda: is_done(house))
+    await say_champion(harness, rng)
+    await monitors.until(lambda: is_watched(harness))
+    await say_rows(harness, rng)
+    await monitors.until(lambda: is_done(harness))
 
     assert monitors.killed > 0
-    assert await outcome_of(house, tmp_path) == undisturbed
+    assert await outcome_of(harness, tmp_path) == undisturbed
 
 
-async def is_watched(house: House) -> bool:
-    async with house.database.read() as connection:
-        version = await Versions(connection).get("m1", 1)
-    model = await model_of(house)
+async def is_watched(harness: MonitorHarness) -> bool:
+    async with harness.database.read() as connection:
+        version = await WatchedVersions(connection).get("m1", 1)
+    model = await model_of(harness)
     ready = version is not None and version.profile_state == "ready"
     return ready and model is not None and model.champion == 1
 
 
-async def is_done(house: House) -> bool:
-    model = await model_of(house)
+async def is_done(harness: MonitorHarness) -> bool:
+    model = await model_of(harness)
     done = model is not None and model.rows == model.captured == model.labelled == ROWS
-    asked = done and bool(await house.told("retrain-requested"))
-    return asked and not await waiting(house.database)
+    asked = done and bool(await harness.told("retrain-requested"))
+    return asked and not await waiting(harness.database)
 
 
-async def model_of(house: House) -> Model | None:
-    async with house.database.read() as connection:
-        return await Models(connection).get("m1")
+async def model_of(harness: MonitorHarness) -> WatchedModel | None:
+    async with harness.database.read() as connection:
+        return await WatchedModels(connection).get("m1")

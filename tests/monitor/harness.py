@@ -33,7 +33,7 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.captured_dataset import table_to_bytes
 from loopwright_common.web.app import create_app
-from loopwright_monitor.api import router_for
+from loopwright_monitor.api import create_router
 from loopwright_monitor.handlers import (
     capture_handlers,
     detect_handlers,
@@ -41,9 +41,9 @@ from loopwright_monitor.handlers import (
 )
 from loopwright_monitor.main import MIGRATIONS
 from loopwright_monitor.references import reference_from_dataset, reference_from_traffic
-from loopwright_monitor.references.state_repository import Detectors
+from loopwright_monitor.references.state_repository import DetectorStates
 from loopwright_monitor.retraining import service as retraining
-from loopwright_monitor.signals import Wakes
+from loopwright_monitor.signals import WakeSignals
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY: dict[str, Any] = {
@@ -51,25 +51,25 @@ POLICY: dict[str, Any] = {
 }
 
 
-class House:
+class MonitorHarness:
     """One monitor on real files; `settle` handles all there is, as its loops would."""
 
     def __init__(self, database: Database, bus: EventBus, store: ArtifactStore, batch: int):
         self.database, self.bus, self.store = database, bus, store
-        metrics, wakes = Metrics(), Wakes()
+        metrics, signals = Metrics(), WakeSignals()
         self.relay = OutboxRelay(database, bus, metrics)
         self.consumers = {
             name: Consumer(f"monitor.{name}", handlers, database, bus, metrics, batch=batch)
             for name, handlers in {
-                "lifecycle": lifecycle_handlers(wakes, "production"),
-                "detect": detect_handlers(wakes),
-                "capture": capture_handlers(store, wakes),
+                "lifecycle": lifecycle_handlers(signals, "production"),
+                "detect": detect_handlers(signals),
+                "capture": capture_handlers(store, signals),
             }.items()
         }
         self.rows = 0
         self.sequence = 0
         self.dropped = 0
-        self.patience = timedelta(hours=1)
+        self.run_timeout = timedelta(hours=1)
 
     @classmethod
     async def open(
@@ -79,7 +79,7 @@ class House:
         bus: EventBus,
         store: ArtifactStore,
         batch: int = 32,
-    ) -> "House":
+    ) -> "MonitorHarness":
         database = await Database.open(database_url, "monitor", MIGRATIONS)
         stack.push_async_callback(database.close)
         return cls(database, bus, store, batch)
@@ -93,7 +93,7 @@ class House:
         await self.consume("detect")
         await reference_from_traffic.build_collected(self.database)
         await self.consume("capture")
-        await retraining.review(self.database, self.store, self.patience)
+        await retraining.review(self.database, self.store, self.run_timeout)
         while await self.relay.publish_some():
             pass
 
@@ -124,12 +124,12 @@ class House:
 
     def app(self) -> FastAPI:
         app = create_app("monitor", Metrics(), {})
-        app.include_router(router_for(self.database, self.store))
+        app.include_router(create_router(self.database, self.store))
         return app
 
     async def state_of(self, stream: str) -> bytes:
         async with self.database.read() as connection:
-            found = await Detectors(connection).load("m1", 1, stream)
+            found = await DetectorStates(connection).load("m1", 1, stream)
         return found[1] if found else b""
 
     async def parked(self) -> int:

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from loopwright_monitor.detectors.betting import lay_bets
-from loopwright_monitor.detectors.e_detector import Detector
+from loopwright_monitor.detectors.betting import build_bets
+from loopwright_monitor.detectors.e_process import EvidenceProcess
 from loopwright_monitor.detectors.evidence import discoveries
 from loopwright_monitor.detectors.profile import Profile, Strictness
 from loopwright_monitor.references.builder import build_reference
-from loopwright_monitor.references.indicators import build
+from loopwright_monitor.references.indicators import measure_profile
 
 STRICT = Strictness(smallest_change=0.02, false_alarm_rows=1_000_000, block_rows=256)
 
@@ -25,14 +25,14 @@ def normal(rows: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> pa.T
 
 
 def reference(rows: int = 20_000) -> Profile:
-    return build(normal(rows, 0), ["x"], STRICT, "test")
+    return measure_profile(normal(rows, 0), ["x"], STRICT, "test")
 
 
 def first_alarm(
     profile: Profile, stream: pa.Table, group: str = "data", step: int = 1024
 ) -> int | None:
     """Rows until the first alarm of the group."""
-    detector = Detector(lay_bets(profile))
+    detector = EvidenceProcess(build_bets(profile))
     for start in range(0, stream.num_rows, step):
         rows = stream.slice(start, step)
         for alarm in detector.update(rows, np.zeros(rows.num_rows, np.int64)):
@@ -70,7 +70,7 @@ def test_of_two_hundred_features_only_the_drifted_are_told() -> None:
     after = pa.table(
         {name: rng.normal(0.6 if i < 20 else 0.0, size=4096) for i, name in enumerate(names)}
     )
-    detector = Detector(lay_bets(build(before, names, STRICT, "test")))
+    detector = EvidenceProcess(build_bets(measure_profile(before, names, STRICT, "test")))
 
     alarms = detector.update(after, np.zeros(after.num_rows, np.int64))
 
@@ -81,10 +81,10 @@ def test_of_two_hundred_features_only_the_drifted_are_told() -> None:
 
 def test_the_alarm_says_what_changed_from_what_to_what_and_since_when() -> None:
     before = pa.table({"contact": (["cellular"] * 6 + ["unknown"] * 94) * 20})
-    profile = build(before, ["contact"], STRICT, "test")
+    profile = measure_profile(before, ["contact"], STRICT, "test")
     calm = pa.table({"contact": (["cellular"] * 6 + ["unknown"] * 94) * 26})
     after = pa.table({"contact": (["cellular"] * 7 + ["unknown"] * 9) * 60})
-    detector = Detector(lay_bets(profile), origin=100)
+    detector = EvidenceProcess(build_bets(profile), origin=100)
     detector.update(calm.slice(0, 2560), np.arange(2560))
 
     alarms = detector.update(after, np.arange(2560, 3520))
@@ -105,7 +105,7 @@ def test_the_alarm_says_what_changed_from_what_to_what_and_since_when() -> None:
 )
 def test_broken_numbers_are_a_matter_of_quality(column: list[object], sentence: str) -> None:
     before = pa.table({"x": np.linspace(0, 1, 4000)})
-    detector = Detector(lay_bets(build(before, ["x"], STRICT, "test")))
+    detector = EvidenceProcess(build_bets(measure_profile(before, ["x"], STRICT, "test")))
 
     alarms = detector.update(pa.table({"x": column}), np.zeros(512, np.int64))
 
@@ -114,7 +114,7 @@ def test_broken_numbers_are_a_matter_of_quality(column: list[object], sentence: 
 
 
 def test_a_column_that_no_longer_comes_is_missing() -> None:
-    detector = Detector(lay_bets(reference()))
+    detector = EvidenceProcess(build_bets(reference()))
     alarms = detector.update(pa.table({"other": [1.0] * 512}), np.zeros(512, np.int64))
     assert [(a.group, a.features[0].sentence) for a in alarms] == [
         ("quality", "x missing 0 % -> 100 %")
@@ -122,8 +122,8 @@ def test_a_column_that_no_longer_comes_is_missing() -> None:
 
 
 def test_a_column_left_out_on_purpose_says_nothing_however_long() -> None:
-    profile = build(normal(20_000, 0), ["x"], Strictness(0.05, 1000, 16), "test")
-    detector = Detector(lay_bets(profile))
+    profile = measure_profile(normal(20_000, 0), ["x"], Strictness(0.05, 1000, 16), "test")
+    detector = EvidenceProcess(build_bets(profile))
     rows = pa.table({"other": np.zeros(4000)})
 
     alarms = [detector.update(rows, np.zeros(4000, np.int64), ["x"]) for _ in range(10)]
@@ -135,7 +135,7 @@ def test_a_column_left_out_on_purpose_says_nothing_however_long() -> None:
 def test_unseen_levels_are_quality_and_no_drift_of_the_known_ones() -> None:
     before = pa.table({"job": ["a", "b"] * 2000})
     after = pa.table({"job": ["a", "b", "new"] * 500})
-    detector = Detector(lay_bets(build(before, ["job"], STRICT, "test")))
+    detector = EvidenceProcess(build_bets(measure_profile(before, ["job"], STRICT, "test")))
 
     alarms = detector.update(after, np.zeros(1500, np.int64))
 
@@ -147,10 +147,10 @@ def test_fetch_sizes_and_restarts_change_no_bit_of_the_state() -> None:
     times = np.arange(stream.num_rows)
     states, alarms = set(), set()
     for step in (1, 7, 500, 3000):
-        bets = lay_bets(Profile.from_json(profile.to_json()))
-        state, raised = Detector(bets).to_bytes(), []
+        bets = build_bets(Profile.from_json(profile.to_json()))
+        state, raised = EvidenceProcess(bets).to_bytes(), []
         for start in range(0, stream.num_rows, step):
-            detector = Detector.from_bytes(bets, state)
+            detector = EvidenceProcess.from_bytes(bets, state)
             raised += detector.update(stream.slice(start, step), times[start : start + step])
             state = detector.to_bytes()
         states.add(state)
@@ -159,7 +159,7 @@ def test_fetch_sizes_and_restarts_change_no_bit_of_the_state() -> None:
 
 
 def test_state_does_not_grow_with_the_rows() -> None:
-    detector = Detector(lay_bets(reference()))
+    detector = EvidenceProcess(build_bets(reference()))
     before = len(detector.to_bytes())
     detector.update(normal(50_000, 1), np.zeros(50_000, np.int64))
     assert len(detector.to_bytes()) < before + 100
@@ -199,8 +199,8 @@ def test_the_bank_drifts_and_its_shuffled_control_does_not(bank: pa.Table) -> No
 
 
 def test_over_dispersion_of_the_ordered_reference_tempers_the_evidence(bank: pa.Table) -> None:
-    ordered = build(bank.slice(0, 15_000), ["contact"], BANK, "test")
-    cellular = next(w for w in ordered.features[0].watches if w.value == "cellular")
+    ordered = measure_profile(bank.slice(0, 15_000), ["contact"], BANK, "test")
+    cellular = next(w for w in ordered.features[0].indicators if w.value == "cellular")
     assert cellular.dispersion > 100
     assert cellular.tolerance > BANK.smallest_change
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import DriftDetected, DriftingFeature, Since
 from loopwright_common.ids import derived_id
-from loopwright_monitor.detectors.adwin_losses import BLOCK, REFERENCE, Losses, Risen
+from loopwright_monitor.detectors.adwin_losses import BLOCK, REFERENCE, LossHistory, LossRise
 from loopwright_monitor.episodes.repository import Episode, Episodes
 from loopwright_monitor.references.state_repository import LossStates
-from loopwright_monitor.watched.repository import Models, Version, Versions
+from loopwright_monitor.watched.repository import WatchedModels, WatchedVersion, WatchedVersions
 
 GUARANTEE = (
     f"river's ADWIN on losses of {BLOCK} rows each, beside those of the first {REFERENCE:,} "
@@ -16,26 +16,26 @@ GUARANTEE = (
 )
 
 
-async def learn(
+async def learn_losses(
     uow: UnitOfWork, model_id: str, number: int, name: str, losses: Sequence[float]
 ) -> None:
     """Learn the losses `name` of a version's newly labelled rows, if it is the champion."""
-    model = await Models(uow.connection).get(model_id)
-    version = await Versions(uow.connection).get(model_id, number)
+    model = await WatchedModels(uow.connection).get(model_id)
+    version = await WatchedVersions(uow.connection).get(model_id, number)
     if model is None or version is None or model.champion != number or not losses:
         return
     if version.policy.concept == "none":
         return
     states = LossStates(uow.connection)
     stored = await states.load(model_id, number)
-    state = Losses.from_json(stored) if stored else Losses()
+    state = LossHistory.from_json(stored) if stored else LossHistory()
     risen = state.learn(losses)
     await states.save(model_id, number, state.to_json())
     if risen is not None:
-        await _tell(uow, version, name, risen)
+        await _report(uow, version, name, risen)
 
 
-async def _tell(uow: UnitOfWork, version: Version, name: str, risen: Risen) -> None:
+async def _report(uow: UnitOfWork, version: WatchedVersion, name: str, risen: LossRise) -> None:
     identity = f"{version.model_id}/{version.version}/concept/{risen.rows}"
     episodes = Episodes(uow.connection)
     if await episodes.is_known(episode := derived_id("episode", identity)):
@@ -58,7 +58,7 @@ async def _tell(uow: UnitOfWork, version: Version, name: str, risen: Risen) -> N
     await episodes.open(Episode.told(data, Cause.of(event), event.time))
 
 
-def _feature(name: str, risen: Risen) -> DriftingFeature:
+def _feature(name: str, risen: LossRise) -> DriftingFeature:
     return DriftingFeature(
         name=name,
         evidence=0.0,

@@ -18,22 +18,22 @@ from loopwright_monitor.episodes.repository import Episodes
 from loopwright_monitor.references import reference_from_dataset, reference_from_traffic
 from loopwright_monitor.retraining import service as retraining
 from loopwright_monitor.store.tables import captures, decisions, profiles
-from tests.monitor.house import House
-from tests.monitor.test_drift import inputs, opened
-from tests.monitor.together import Pair, together
+from tests.monitor.harness import MonitorHarness
+from tests.monitor.replicas import Pair, step_together
+from tests.monitor.scenarios.test_drift import inputs, opened
 
 
-async def count(house: House, query: sa.Select[Any]) -> int:
-    async with house.database.read() as connection:
+async def count(harness: MonitorHarness, query: sa.Select[Any]) -> int:
+    async with harness.database.read() as connection:
         return len((await connection.execute(query)).all())
 
 
-async def watched(house: House, training: pa.Table) -> None:
+async def watched(harness: MonitorHarness, training: pa.Table) -> None:
     """Version 1 serves, and its profile is built."""
-    await house.register(training)
-    await house.promote()
-    await house.consume("lifecycle")
-    await reference_from_dataset.build_wanted(house.database, house.store)
+    await harness.register(training)
+    await harness.promote()
+    await harness.consume("lifecycle")
+    await reference_from_dataset.build_wanted(harness.database, harness.store)
 
 
 async def test_a_profile_is_built_once(pair: Pair, training: pa.Table) -> None:
@@ -42,7 +42,8 @@ async def test_a_profile_is_built_once(pair: Pair, training: pa.Table) -> None:
     await one.consume("lifecycle")
     reading = Counting(one.store)
 
-    builds = [reference_from_dataset.build_wanted(house.database, reading) for house in (one, two)]  # type: ignore[arg-type]
+    build = reference_from_dataset.build_wanted
+    builds = [build(each.database, reading) for each in (one, two)]  # type: ignore[arg-type]
     await asyncio.gather(*builds)
 
     assert reading.reads == 1
@@ -110,49 +111,51 @@ def alone(tmp_path_factory: pytest.TempPathFactory, training: pa.Table) -> dict[
 
     async def run() -> dict[str, Any]:
         async with AsyncExitStack() as stack:
-            house = await opened(directory, stack)
-            await watched(house, training)
-            await say_stream(house)
+            harness = await opened(directory, stack)
+            await watched(harness, training)
+            await say_stream(harness)
             for name in ("detect", "capture"):
-                await house.consume(name)
-            return await outcome(house, directory / "out")
+                await harness.consume(name)
+            return await outcome(harness, directory / "out")
 
     return asyncio.run(run())
 
 
-async def say_stream(house: House) -> None:
+async def say_stream(harness: MonitorHarness) -> None:
     for seed in range(12):
-        ids = await house.score(inputs(100, cellular=0.6, seed=seed))
-        await house.label(ids, ["no"] * 100)
+        ids = await harness.score(inputs(100, cellular=0.6, seed=seed))
+        await harness.label(ids, ["no"] * 100)
 
 
-async def outcome(house: House, directory: Path) -> dict[str, Any]:
-    while await house.relay.publish_some():
+async def outcome(harness: MonitorHarness, directory: Path) -> dict[str, Any]:
+    while await harness.relay.publish_some():
         pass
-    shown = await house.get("/v1/models/bank")
-    pinned = await house.post("/v1/captured/bank/manifest")
+    shown = await harness.get("/v1/models/bank")
+    pinned = await harness.post("/v1/captured/bank/manifest")
     return {
-        "state": await house.state_of("inputs"),
-        "scores": await house.state_of("score"),
-        "told": [event.id for event in await house.told("drift-detected")],
+        "state": await harness.state_of("inputs"),
+        "scores": await harness.state_of("score"),
+        "told": [event.id for event in await harness.told("drift-detected")],
         "seen": shown["rows_seen"],
         "labelled": shown["labelled"],
-        "rows": await materialise(house.store, pinned["digest"], directory),
-        "files": await count(house, sa.select(captures)),
+        "rows": await materialise(harness.store, pinned["digest"], directory),
+        "files": await count(harness, sa.select(captures)),
     }
 
 
-async def by_one_and_another_that_joins(one: House, two: House, name: str) -> None:
+async def by_one_and_another_that_joins(
+    one: MonitorHarness, two: MonitorHarness, name: str
+) -> None:
     async with one.joined(name) as first:
         for _ in range(2):
             await one.consumers[name].step(first, wait=0)
         async with two.joined(name) as second:
-            await together((one, first), (two, second), name=name)
+            await step_together((one, first), (two, second), name=name)
 
 
-async def by_two_that_take_all(one: House, two: House, name: str) -> None:
+async def by_two_that_take_all(one: MonitorHarness, two: MonitorHarness, name: str) -> None:
     async with one.joined(name, "a") as first, two.joined(name, "b") as second:
-        await together((one, first), (two, second), name=name)
+        await step_together((one, first), (two, second), name=name)
 
 
 HANDLED = {
@@ -171,7 +174,7 @@ async def test_a_retraining_is_asked_for_once(pair: Pair, training: pa.Table) ->
 
     for _ in range(2):
         await asyncio.gather(
-            *(retraining.review(h.database, h.store, h.patience) for h in (one, two, one, two))
+            *(retraining.review(h.database, h.store, h.run_timeout) for h in (one, two, one, two))
         )
 
     while await one.relay.publish_some():
@@ -189,7 +192,7 @@ async def test_a_first_reference_is_made_once(pair: Pair) -> None:
         await one.score(inputs(256, seed=seed))
     await one.consume("detect")
 
-    builds = [reference_from_traffic.build_collected(house.database) for house in (one, two)]
+    builds = [reference_from_traffic.build_collected(harness.database) for harness in (one, two)]
     await asyncio.gather(*builds)
 
     await one.score(inputs(256, seed=99))

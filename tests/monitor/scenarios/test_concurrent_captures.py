@@ -13,8 +13,8 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.storage.captured_dataset import materialise
 from loopwright_monitor.captures import capture_writer, service, snapshot
 from loopwright_monitor.store.tables import label_files
-from tests.monitor.house import House
-from tests.monitor.together import Pair, together
+from tests.monitor.harness import MonitorHarness
+from tests.monitor.replicas import Pair, step_together
 
 Work = Callable[[UnitOfWork], Awaitable[None]]
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -31,10 +31,10 @@ async def test_rows_and_labels_that_come_at_once_are_joined(pair: Pair, first: s
     await one.label(ids, ["no"] * 4)
     [_, batch] = await one.told("inference-logged")
     [truth] = await one.told("ground-truth-logged")
-    kept = await capture_writer.keep(one.store, batch)
+    kept = await capture_writer.write_capture(one.store, batch)
     works: list[Work] = [
-        lambda uow: service.record(batch, kept, uow),
-        lambda uow: service.label(truth, uow),
+        lambda uow: service.record_capture(batch, kept, uow),
+        lambda uow: service.record_labels(truth, uow),
     ]
 
     await within_each_other(pair, works if first == "rows" else works[::-1])
@@ -54,18 +54,18 @@ async def test_no_label_is_left_out_by_a_manifest_pinned_before_its_transaction_
         await one.label([each], ["no"])
     early, late = await one.told("ground-truth-logged")
 
-    async def label_and_prepare() -> snapshot.Plan:
+    async def label_and_prepare() -> snapshot.SnapshotPlan:
         async with two.database.unit_of_work() as uow:
-            await service.label(late, uow)
+            await service.record_labels(late, uow)
         return await snapshot.prepare(two.database, two.store, "m1", trained=False)
 
     async with one.database.unit_of_work() as uow:
-        await service.label(early, uow)
+        await service.record_labels(early, uow)
         other = asyncio.create_task(label_and_prepare())
         await asyncio.sleep(0.3)
     plan = await other
     async with two.database.unit_of_work() as uow:
-        assert await snapshot.settle(uow, plan)
+        assert await snapshot.commit(uow, plan)
     await one.post("/v1/captured/bank/manifest")
 
     assert sum(await rows_of(one, label_files)) == 2
@@ -85,8 +85,8 @@ async def within_each_other(pair: Pair, works: Sequence[Work]) -> None:
     await second
 
 
-async def rows_of(house: House, table: sa.Table) -> list[int]:
-    async with house.database.read() as connection:
+async def rows_of(harness: MonitorHarness, table: sa.Table) -> list[int]:
+    async with harness.database.read() as connection:
         return list((await connection.scalars(sa.select(table.c.rows))).all())
 
 
@@ -102,7 +102,7 @@ async def test_of_two_manifests_made_at_once_the_later_is_made_anew(
     settled = []
     for plan in plans:
         async with two.database.unit_of_work() as uow:
-            settled.append(await snapshot.settle(uow, plan))
+            settled.append(await snapshot.commit(uow, plan))
 
     assert settled == [True, False]
     last = await two.post("/v1/captured/bank/manifest")
@@ -117,14 +117,14 @@ async def test_manifests_pinned_at_once_hold_each_row_and_label_once(
     for _ in range(20):
         await one.label(await one.score({"age": [30.0] * 5}), ["no"] * 5)
 
-    async def pin(house: House) -> None:
+    async def pin(harness: MonitorHarness) -> None:
         for _ in range(3):
-            await house.post("/v1/captured/bank/manifest")
+            await harness.post("/v1/captured/bank/manifest")
 
     await one.consume("lifecycle")
     async with one.joined("capture") as seat:
         await one.consumers["capture"].step(seat, wait=0)
-        await asyncio.gather(pin(one), pin(two), together((one, seat), name="capture"))
+        await asyncio.gather(pin(one), pin(two), step_together((one, seat), name="capture"))
 
     last = await one.post("/v1/captured/bank/manifest")
     assert (last["rows"], last["labelled"]) == (100, 100)

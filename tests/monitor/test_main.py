@@ -12,14 +12,14 @@ from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.main import build
 from loopwright_monitor.settings import MonitorSettings
-from tests.monitor.house import House
+from tests.monitor.harness import MonitorHarness
 
 
 async def test_a_running_monitor_tells_drift_and_serves_its_api(
     tmp_path: Path, bus: SqliteBus, store: FilesystemStore
 ) -> None:
     async with AsyncExitStack() as stack:
-        others = await House.open(stack, f"sqlite:///{tmp_path / 'others'}", bus, store)
+        others = await MonitorHarness.open(stack, f"sqlite:///{tmp_path / 'others'}", bus, store)
         settings = MonitorSettings(
             database_url=f"sqlite:///{tmp_path / 'own'}",
             artifacts_url=f"file://{tmp_path / 'artifacts'}",
@@ -51,8 +51,8 @@ async def until_ready(client: httpx.AsyncClient) -> None:
         await asyncio.sleep(0.05)
 
 
-async def until_told(house: House) -> None:
+async def until_told(harness: MonitorHarness) -> None:
     while True:
-        if await house.told("drift-detected"):
+        if await harness.told("drift-detected"):
             return
         await asyncio.sleep(0.05)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.monitor.crash_process import ROWS, main, open_house, outcome_of
+from tests.monitor.crash_process import ROWS, main, open_harness, outcome_of
 
 FAILPOINTS = [
     "monitor.profile-built:1",
@@ -37,7 +37,7 @@ def run(directory: Path, failpoint: str) -> subprocess.CompletedProcess[str]:
 
 async def outcome(directory: Path) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
-        return await outcome_of(await open_house(directory, stack), directory / "out")
+        return await outcome_of(await open_harness(directory, stack), directory / "out")
 
 
 async def test_without_a_kill_all_is_there(undisturbed: dict[str, Any]) -> None:

@@ -6,20 +6,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from loopwright_monitor.detectors.indicator_counts import tally
+from loopwright_monitor.detectors.indicator_counts import count_indicators
 from loopwright_monitor.detectors.profile import Feature, Profile, Strictness
-from loopwright_monitor.references.indicators import build
+from loopwright_monitor.references.indicators import measure_profile
 
 STRICT = Strictness(smallest_change=0.05, false_alarm_rows=1_000_000, block_rows=64)
 
 
 def profiled(column: object) -> Feature:
     table = pa.table({"x": column})
-    return build(table, ["x"], STRICT, "test").features[0]
+    return measure_profile(table, ["x"], STRICT, "test").features[0]
 
 
 def shares(feature: Feature) -> dict[tuple[str, object], float]:
-    return {(w.what, w.value): round(w.share, 3) for w in feature.watches}
+    return {(w.what, w.value): round(w.share, 3) for w in feature.indicators}
 
 
 def test_numbers_are_watched_at_their_quantiles_and_edges() -> None:
@@ -51,7 +51,7 @@ def test_missing_numbers_have_a_share_and_leave_the_cuts_alone() -> None:
 def test_texts_and_booleans_are_categories(column: pa.Array) -> None:
     feature = profiled(column)
     assert feature.kind == "category"
-    assert [w.share for w in feature.watches if w.what == "level"] == [0.5, 0.5]
+    assert [w.share for w in feature.indicators if w.what == "level"] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_rare_levels_share_one_indicator() -> None:
 
 def test_a_column_of_free_text_is_watched_for_missing_values_only() -> None:
     table = pa.table({"x": [f"text {i}" for i in range(2000)]})
-    profile = build(table, ["x"], STRICT, "test")
-    assert [w.what for w in profile.features[0].watches] == ["missing"]
+    profile = measure_profile(table, ["x"], STRICT, "test")
+    assert [w.what for w in profile.features[0].indicators] == ["missing"]
     assert "over 1000 levels" in profile.notes[0]
 
 
 def test_a_column_of_another_type_is_left_out_and_said_so() -> None:
     table = pa.table({"x": [[1, 2]] * 10, "y": [1.0] * 10})
-    profile = build(table, ["x", "y"], STRICT, "test")
+    profile = measure_profile(table, ["x", "y"], STRICT, "test")
     assert [feature.name for feature in profile.features] == ["y"]
     assert "x is not watched" in profile.notes[0]
 
@@ -98,14 +98,14 @@ def test_an_all_missing_column_expects_missing_values() -> None:
 
 def test_numbers_of_another_width_count_the_same() -> None:
     feature = profiled([1, 2, 3, 4] * 25)
-    whole, _ = tally(feature, pa.array([1, 2, 2, 4]))
-    floating, _ = tally(feature, pa.array([1.0, 2.0, 2.0, 4.0]))
+    whole, _ = count_indicators(feature, pa.array([1, 2, 2, 4]))
+    floating, _ = count_indicators(feature, pa.array([1.0, 2.0, 2.0, 4.0]))
     assert whole.tolist() == floating.tolist()
 
 
 def test_a_profile_survives_its_json_with_the_same_digest() -> None:
     table = pa.table({"x": np.arange(100.0), "c": ["a", None] * 50})
-    profile = build(table, ["x", "c"], STRICT, "test")
+    profile = measure_profile(table, ["x", "c"], STRICT, "test")
     again = Profile.from_json(profile.to_json())
     assert again == profile
     assert again.digest == profile.digest

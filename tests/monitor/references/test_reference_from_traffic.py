@@ -15,66 +15,66 @@ from loopwright_monitor.references import reference_from_traffic
 from loopwright_monitor.references.builder import build_reference
 from loopwright_monitor.store import exclusive_jobs
 from loopwright_monitor.store.tables import detectors
-from tests.monitor.house import House
+from tests.monitor.harness import MonitorHarness
 
 BUILD = "loopwright_monitor.references.reference_from_traffic.build_reference"
 ENOUGH = reference_from_traffic.ENOUGH
 Job = Callable[[Lease], Awaitable[None]]
 
 
-async def collected(house: House, version: int = 1, second: int = 0) -> None:
+async def collected(harness: MonitorHarness, version: int = 1, second: int = 0) -> None:
     """The version is the champion, and has answered enough rows for a reference."""
-    await house.register(None, version=version)
-    await house.promote(version, second=second)
-    await house.consume("lifecycle")
-    await answered(house, version)
+    await harness.register(None, version=version)
+    await harness.promote(version, second=second)
+    await harness.consume("lifecycle")
+    await answered(harness, version)
 
 
-async def answered(house: House, version: int = 1, mean: float = 0.0) -> None:
+async def answered(harness: MonitorHarness, version: int = 1, mean: float = 0.0) -> None:
     rng = np.random.default_rng(version)
     for _ in range(ENOUGH // 256):
-        await house.score({"age": rng.normal(mean, size=256).tolist()}, version=version)
-    await house.consume("detect")
+        await harness.score({"age": rng.normal(mean, size=256).tolist()}, version=version)
+    await harness.consume("detect")
 
 
-async def streams(house: House) -> set[tuple[int, str]]:
-    async with house.database.read() as connection:
+async def streams(harness: MonitorHarness) -> set[tuple[int, str]]:
+    async with harness.database.read() as connection:
         found = await connection.execute(sa.select(detectors.c.version, detectors.c.stream))
         return {(row.version, row.stream) for row in found}
 
 
 async def test_a_champion_that_takes_over_before_the_job_reads_leaves_nothing_to_build(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: MonitorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await collected(house)
-    alone = exclusive_jobs.alone
+    await collected(harness)
+    alone = exclusive_jobs.run_exclusively
     raised: list[BaseException] = []
 
     async def promoted_before(database: Database, name: str, job: Job) -> None:
-        await house.promote(2, second=10)
-        await house.consume("lifecycle")
+        await harness.promote(2, second=10)
+        await harness.consume("lifecycle")
         await alone(database, name, noting(job, raised))
 
-    monkeypatch.setattr(exclusive_jobs, "alone", promoted_before)
-    await reference_from_traffic.build_collected(house.database)
+    monkeypatch.setattr(exclusive_jobs, "run_exclusively", promoted_before)
+    await reference_from_traffic.build_collected(harness.database)
 
     assert raised == []
-    assert await streams(house) == {(1, "score")}
+    assert await streams(harness) == {(1, "score")}
 
 
 async def test_a_reference_is_made_of_the_rows_it_takes_away(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: MonitorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one is made, champions change twice and the stream collects enough rows anew."""
-    await collected(house)
+    await collected(harness)
     loop = asyncio.get_running_loop()
     done = set[str]()
 
     async def begin_anew() -> None:
-        await house.promote(2, second=10)
-        await house.promote(1, second=20)
-        await house.consume("lifecycle")
-        await answered(house, mean=9.0)
+        await harness.promote(2, second=10)
+        await harness.promote(1, second=20)
+        await harness.consume("lifecycle")
+        await answered(harness, mean=9.0)
 
     def build_amid_changes(rows: pa.Table, *arguments: Any) -> Any:
         if not done and "age" in rows.column_names:
@@ -83,43 +83,45 @@ async def test_a_reference_is_made_of_the_rows_it_takes_away(
         return build_reference(rows, *arguments)
 
     monkeypatch.setattr(BUILD, build_amid_changes)
-    await reference_from_traffic.build_collected(house.database)
-    assert (1, "inputs") not in await streams(house)
+    await reference_from_traffic.build_collected(harness.database)
+    assert (1, "inputs") not in await streams(harness)
 
-    await reference_from_traffic.build_collected(house.database)
-    await answered(house, mean=9.0)
+    await reference_from_traffic.build_collected(harness.database)
+    await answered(harness, mean=9.0)
     [evidence] = [
-        each for each in (await house.get("/v1/models/bank"))["evidence"] if each["group"] == "data"
+        each
+        for each in (await harness.get("/v1/models/bank"))["evidence"]
+        if each["group"] == "data"
     ]
     assert evidence["evidence"] < 1.0
 
 
 async def test_rows_whose_types_differ_between_versions_make_a_reference_of_text(
-    house: House,
+    harness: MonitorHarness,
 ) -> None:
-    await collected(house)
-    await house.score({"age": ["old", "young"]}, version=2)
-    await house.consume("detect")
-    await house.register(None, version=2)
-    await house.promote(2, second=10)
-    await house.consume("lifecycle")
+    await collected(harness)
+    await harness.score({"age": ["old", "young"]}, version=2)
+    await harness.consume("detect")
+    await harness.register(None, version=2)
+    await harness.promote(2, second=10)
+    await harness.consume("lifecycle")
     for start in range(0, 2 * ENOUGH, 256):
         age = [40] * 256 if start % 512 else ["old"] * 256
-        await house.score({"age": age}, version=2)
-    await house.consume("detect")
+        await harness.score({"age": age}, version=2)
+    await harness.consume("detect")
 
-    await reference_from_traffic.build_collected(house.database)
-    await answered(house, version=2)
+    await reference_from_traffic.build_collected(harness.database)
+    await answered(harness, version=2)
 
-    assert await house.dead_letters() == []
-    assert await house.parked() == 0
-    assert (await house.get("/v1/models/bank"))["profile"]["state"] == "ready"
+    assert await harness.dead_letters() == []
+    assert await harness.parked() == 0
+    assert (await harness.get("/v1/models/bank"))["profile"]["state"] == "ready"
 
 
 async def test_a_job_that_fails_leaves_the_others_their_turn(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: MonitorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await collected(house)
+    await collected(harness)
 
     def build_scores_only(rows: pa.Table, *arguments: Any) -> Any:
         if "age" in rows.column_names:
@@ -127,9 +129,9 @@ async def test_a_job_that_fails_leaves_the_others_their_turn(
         return build_reference(rows, *arguments)
 
     monkeypatch.setattr(BUILD, build_scores_only)
-    await reference_from_traffic.build_collected(house.database)
+    await reference_from_traffic.build_collected(harness.database)
 
-    assert await streams(house) == {(1, "score")}
+    assert await streams(harness) == {(1, "score")}
 
 
 def noting(job: Job, raised: list[BaseException]) -> Job:
