@@ -178,7 +178,7 @@ async def test_a_consumer_stops_rather_than_empty_the_topic(
     await bus.publish([OutgoingRecord("code-changed", str(n), {}, b"junk") for n in range(10)])
     impatient = RetryPolicy(delays=(0.01,), poison_limit=3)
     consumer = Consumer(
-        "probe.worker", HANDLERS, database, bus, Metrics(), batch=1, patience=impatient
+        "probe.worker", HANDLERS, database, bus, Metrics(), batch=1, retry_policy=impatient
     )
 
     async with asyncio.timeout(60):

@@ -97,7 +97,7 @@ async def test_what_fails_again_after_its_replay_is_dead_again_and_no_poison(
     database: Database, bus: SqliteBus
 ) -> None:
     consumer, _ = failing(database, bus)
-    consumer._outcomes._poison_limit = 2
+    consumer._stats._poison_limit = 2
     await bus.publish([code_changed("bad", 1)])
     await handle_all(consumer, bus, rounds=6)
     async with person_at(database, consumer) as person:

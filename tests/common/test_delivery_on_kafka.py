@@ -32,7 +32,7 @@ async def kafka(kafka_place: BusPlace) -> AsyncGenerator[EventBus, None]:
 
 def worker(database: Database, bus: EventBus, faulty: Faulty | None = None) -> Consumer:
     handlers: Handlers = {CodeChanged: (faulty or Faulty()).on_code_changed}
-    return Consumer(GROUP, handlers, database, bus, Metrics(), patience=HASTY,
+    return Consumer(GROUP, handlers, database, bus, Metrics(), retry_policy=HASTY,
                     reset=forget_effects)  # fmt: skip
 
 

@@ -134,7 +134,8 @@ async def test_a_rebuild_waits_for_parked_records_and_for_a_consumer_that_allows
     store = Faulty()
     store.down = {"bad"}
     waiting = Consumer("probe.worker", {CodeChanged: store.on_code_changed}, database, bus,
-                       Metrics(), patience=RetryPolicy((60,)), reset=forget_effects)  # fmt: skip
+                       Metrics(), retry_policy=RetryPolicy((60,)),
+                       reset=forget_effects)  # fmt: skip
     await bus.publish([code_changed("bad", 1), code_changed("a", 0)])
     await handle_all(waiting, bus)
     async with person_at(database, waiting) as person:

@@ -153,9 +153,9 @@ async def test_many_parked_keys_are_looked_at_a_few_at_a_time(
     consumer, parking = service.consumer(database, bus), RetryQueue("probe.worker")
     async with database.unit_of_work() as uow:
         for number in range(110):
-            await parking.add(uow, record(code_changed(f"k{number}", number)), 1, "away")
+            await parking.enqueue(uow, record(code_changed(f"k{number}", number)), 1, "away")
     async with database.read() as connection:
-        heads = await parking.heads(connection, partitions_of(["code-changed"]))
+        heads = await parking.next_due(connection, partitions_of(["code-changed"]))
     async with joined(consumer, bus) as member:
         await catch_up(consumer, member)
 

@@ -67,7 +67,7 @@ async def test_a_stopped_consumer_leaves_the_rest_of_its_batch(
 ) -> None:
     await bus.publish([OutgoingRecord("code-changed", "a", {}, b"junk") for _ in range(10)])
     impatient = RetryPolicy(delays=(0.01,), poison_limit=3)
-    consumer = Consumer("probe.worker", HANDLERS, database, bus, Metrics(), patience=impatient)
+    consumer = Consumer("probe.worker", HANDLERS, database, bus, Metrics(), retry_policy=impatient)
 
     async with asyncio.timeout(60):
         await consumer.run()

@@ -125,9 +125,9 @@ async def test_a_replica_takes_over_from_one_that_hangs_with_its_connection_cut(
     one = await service.open_database(database_url)
     other = await service.open_database(database_url)
     await service.tell(one, "a", 1)
-    async with one.alone("relay") as held:
+    async with one.advisory_lock("relay") as held:
         await cut_the_connection_of(held)
-        async with asyncio.timeout(60), other.alone("relay") as database:
+        async with asyncio.timeout(60), other.advisory_lock("relay") as database:
             assert await OutboxRelay(other, bus, Metrics()).publish_some(database) == 1
         with pytest.raises(UnavailableError, match="held the lock"):
             await OutboxRelay(one, bus, Metrics()).publish_some(held)

@@ -158,7 +158,7 @@ async def test_a_drain_that_fails_does_not_keep_the_others() -> None:
 
 STANDALONE = """
 import asyncio, os, signal, sys
-from loopwright_common import runtime
+from loopwright_common.process import runtime
 from loopwright_common.settings import ServiceSettings
 from tests.common.test_runtime import service
 
@@ -202,7 +202,7 @@ def test_a_process_ends_cleanly_when_told_and_with_a_clear_line_when_not(
 
 
 MIGRATING = """
-from loopwright_common import runtime
+from loopwright_common.process import runtime
 from loopwright_common.settings import ServiceSettings
 from tests.common.probe.service import VERSIONS
 

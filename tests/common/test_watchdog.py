@@ -50,15 +50,17 @@ class Unlucky(SqliteBus):
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> RetryPolicy:
-    monkeypatch.setattr(consumers, "_LOOK_SECONDS", 0.05)
-    return RetryPolicy(standstill=0.1, rebuild=0.6)
+    monkeypatch.setattr(consumers, "_CHECK_SECONDS", 0.05)
+    return RetryPolicy(stalled_after=0.1, rejoin_after=0.6)
 
 
 async def test_a_consumer_that_stands_still_is_unready_and_then_begun_anew(
     database: Database, bus: SqliteBus, hasty: RetryPolicy
 ) -> None:
     bus.__class__ = Unlucky
-    consumer = Consumer("probe.worker", service.HANDLERS, database, bus, Metrics(), patience=hasty)
+    consumer = Consumer(
+        "probe.worker", service.HANDLERS, database, bus, Metrics(), retry_policy=hasty
+    )
     await bus.publish([code_changed("a", 1)])
     async with person_at(database, consumer) as person:
         running = asyncio.create_task(consumer.run())
@@ -115,7 +117,7 @@ async def test_metrics_and_the_list_tell_what_waits_where(
     store, metrics = Faulty(), Metrics()
     store.down = {"bad"}
     consumer = Consumer("probe.worker", {CodeChanged: store.on_code_changed}, database, bus,
-                        metrics, patience=RetryPolicy(delays=(60,)))  # fmt: skip
+                        metrics, retry_policy=RetryPolicy(delays=(60,)))  # fmt: skip
     await bus.publish(
         [code_changed("bad", 1), code_changed("bad", 2), code_changed("a", 3), junk(1)]
     )

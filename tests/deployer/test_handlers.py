@@ -19,7 +19,7 @@ async def deliver(database: Database, bus: EventBus, *said: EventData, times: in
     context = DeployerContext("production", lambda: None)
     handlers = bind({**LIFECYCLE_HANDLERS, **COUNTER_HANDLERS}, context)
     patience = RetryPolicy(delays=(0.0, 0.0))
-    consumer = Consumer("deployer.test", handlers, database, bus, Metrics(), patience=patience)
+    consumer = Consumer("deployer.test", handlers, database, bus, Metrics(), retry_policy=patience)
     events = [event_of(data) for data in said]
     for _ in range(times):
         await bus.publish([encode(event) for event in events])

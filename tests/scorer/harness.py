@@ -94,7 +94,7 @@ class ScorerHarness:
         """A running replica, drained and stopped at the end."""
         async with AsyncExitStack() as stack:
             service = await build(self.settings(**changed), self.bus, stack)
-            for listen in service.on_starting:
+            for listen in service.before_start:
                 listen()
             loops = [asyncio.ensure_future(loop()) for loop in service.loops]
             transport = httpx.ASGITransport(service.app)

@@ -69,7 +69,7 @@ HANDLERS: Handlers = {CodeChanged: on_code_changed}
 
 
 def consumer(database: Database, bus: EventBus, handlers: Handlers = HANDLERS) -> Consumer:
-    return Consumer("probe.worker", handlers, database, bus, Metrics(), patience=HASTY)
+    return Consumer("probe.worker", handlers, database, bus, Metrics(), retry_policy=HASTY)
 
 
 async def count_effects(database: Database) -> int:

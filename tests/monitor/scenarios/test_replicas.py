@@ -105,7 +105,7 @@ async def test_who_handles_a_stream_changes_nothing(
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, training: pa.Table) -> dict[str, Any]:
+def advisory_lock(tmp_path_factory: pytest.TempPathFactory, training: pa.Table) -> dict[str, Any]:
     """What comes of the stream when one member handles all of it."""
     directory = tmp_path_factory.mktemp("alone")
 

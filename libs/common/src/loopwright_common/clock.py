@@ -7,9 +7,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def to_text(moment: datetime) -> str:
+def to_text(at: datetime) -> str:
     """RFC 3339 in UTC with microseconds and a `Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def from_text(text: str) -> datetime:

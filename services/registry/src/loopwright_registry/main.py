@@ -75,7 +75,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
         port=settings.port,
         metrics=metrics,
         loops=[*delivery_loops(database, bus, metrics, consumers), feed.watch],
-        on_stopping=[feed.stop],
+        before_shutdown=[feed.stop],
     )
 
 

@@ -118,8 +118,8 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         port=settings.port,
         metrics=metrics,
         http=FastPathProtocol.limited_by(router),
-        lingers=settings.drain_delay,
-        patience=_PATIENCE_SECONDS,
+        drain_delay=settings.drain_delay,
+        shutdown_grace=_PATIENCE_SECONDS,
         loops=[
             reader.run,
             partial(reconciler.run, reader),
@@ -129,7 +129,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
             counter_publisher.run,
             shadows.run,
         ],
-        on_stopping=[reconciler.start_draining],
+        before_shutdown=[reconciler.start_draining],
         on_stop=[recorder.stop, counter_publisher.publish, heartbeat.deregister],
     )
     if settings.worker is not None:

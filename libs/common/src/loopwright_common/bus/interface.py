@@ -19,8 +19,8 @@ LoadPositions = Callable[[set[TopicPartition]], Awaitable[Positions]]
 class Subscription(Protocol):
     """A member of a group (or, without a group, a reader of everything)."""
 
-    async def fetch(self, most: int, wait: float) -> list[Record]:
-        """Up to `most` records, in order per partition; empty after `wait` seconds without any.
+    async def fetch(self, limit: int, wait: float) -> list[Record]:
+        """Up to `limit` records, in order per partition; empty after `wait` seconds without any.
 
         When the assignment changes, positions are loaded anew before the next record is given.
         """
@@ -60,8 +60,8 @@ class EventBus(Protocol):
         """The offset after the last record of every partition that has any."""
         ...
 
-    async def positions_at(self, topics: Sequence[str], moment: datetime) -> Positions:
-        """For every partition the offset of its first record kept at or after `moment`.
+    async def positions_at(self, topics: Sequence[str], at: datetime) -> Positions:
+        """For every partition the offset of its first record kept at or after `at`.
 
         The offset after its last record where there is none.
         """

@@ -6,14 +6,14 @@ from typing import Any
 from loopwright_common.events import topic_of
 
 Data = Mapping[str, Any]
-_MOST = 5
+_LIMIT = 5
 """Metrics or features named in one sentence."""
 
 
 def summarize(event: Mapping[str, Any]) -> str:
     """What a structured CloudEvent says; empty where its topic has no sentence."""
-    tell, data = _SENTENCES.get(topic_of(str(event["type"]))), event.get("data")
-    return tell(data) if tell and isinstance(data, Mapping) else ""
+    write, data = _SUMMARIES.get(topic_of(str(event["type"]))), event.get("data")
+    return write(data) if write and isinstance(data, Mapping) else ""
 
 
 def _code_changed(data: Data) -> str:
@@ -32,7 +32,7 @@ def _training_finished(data: Data) -> str:
 def _model_registered(data: Data) -> str:
     text = f"{_version(data)} registered as {data['format']}"
     metrics = [f"{key} {value:.4g}" for key, value in sorted(data.get("metrics", {}).items())]
-    return f"{text}: {', '.join(metrics[:_MOST])}" if metrics else text
+    return f"{text}: {', '.join(metrics[:_LIMIT])}" if metrics else text
 
 
 def _alias_changed(data: Data) -> str:
@@ -49,8 +49,8 @@ def _version_deleted(data: Data) -> str:
 def _validated(data: Data) -> str:
     failed = [check for check in data["checks"] if check["verdict"] in ("failed", "inconclusive")]
     if failed:
-        told = "; ".join(f"{c['name']} {c['verdict']}: {c['summarize']}" for c in failed)
-        return f"{_version(data)} in {data['environment']}: {told}"
+        listed = "; ".join(f"{c['name']} {c['verdict']}: {c['sentence']}" for c in failed)
+        return f"{_version(data)} in {data['environment']}: {listed}"
     verdict = "passed" if data["passed"] else "did not pass"
     count = sum(check["verdict"] == "passed" for check in data["checks"])
     return f"{_version(data)} {verdict} {data['environment']}, {count} checks passed"
@@ -83,11 +83,11 @@ def _routes_changed(data: Data) -> str:
 
 
 def _drift(data: Data) -> str:
-    features = [feature.get("summarize") or feature["name"] for feature in data["features"]]
-    more = f" and {len(features) - _MOST} more" if len(features) > _MOST else ""
-    told = f": {'; '.join(features[:_MOST])}{more}" if features else ""
+    features = [feature.get("sentence") or feature["name"] for feature in data["features"]]
+    more = f" and {len(features) - _LIMIT} more" if len(features) > _LIMIT else ""
+    listed = f": {'; '.join(features[:_LIMIT])}{more}" if features else ""
     seen = f"since row {data['since']['row']:,}, seen after {data['rows_seen']:,} rows"
-    return f"{data['kind']} drift of {_version(data)} {seen}{told}"
+    return f"{data['kind']} drift of {_version(data)} {seen}{listed}"
 
 
 def _retrain(data: Data) -> str:
@@ -112,7 +112,7 @@ def _version(data: Data) -> str:
     return f"{data['model']} version {data['version']}"
 
 
-_SENTENCES: Mapping[str, Callable[[Data], str]] = {
+_SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "code-changed": _code_changed,
     "training-finished": _training_finished,
     "model-registered": _model_registered,

@@ -61,7 +61,7 @@ class InferenceLogged:
     redacted: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
-        told = {
+        fields = {
             "envelope": "1",
             "model_id": self.model_id,
             "model": self.model,
@@ -72,8 +72,8 @@ class InferenceLogged:
             "last": str(int(self.last)),
         }
         if self.redacted:
-            told["redacted"] = json.dumps(self.redacted)
-        table = self.table.replace_schema_metadata(told)
+            fields["redacted"] = json.dumps(self.redacted)
+        table = self.table.replace_schema_metadata(fields)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
@@ -84,20 +84,20 @@ class InferenceLogged:
         try:
             with pa.ipc.open_stream(body) as reader:
                 table = reader.read_all()
-            told = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+            fields = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
             for field in ENVELOPE:
                 if table.schema.field(field.name).type != field.type:
                     raise UndecodableError(f"{cls.topic}: {field.name}: not {field.type}")
             return cls(
-                model_id=told["model_id"],
-                model=told["model"],
-                replica=told["replica"],
-                epoch=told["epoch"],
-                sequence=int(told["sequence"]),
-                dropped=int(told["dropped"]),
-                last=told["last"] == "1",
+                model_id=fields["model_id"],
+                model=fields["model"],
+                replica=fields["replica"],
+                epoch=fields["epoch"],
+                sequence=int(fields["sequence"]),
+                dropped=int(fields["dropped"]),
+                last=fields["last"] == "1",
                 table=table,
-                redacted=tuple(map(str, json.loads(told.get("redacted", "[]")))),
+                redacted=tuple(map(str, json.loads(fields.get("redacted", "[]")))),
             )
         except (pa.ArrowException, KeyError, ValueError) as error:
             raise UndecodableError(f"{cls.topic}: not a version 1 Arrow batch: {error}") from None

@@ -66,12 +66,12 @@ class ConnectionPool:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._left: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self.shared = engine.dialect.name == "postgresql"
         """Whether other processes use the same database."""
 
     @asynccontextmanager
-    async def one(self) -> AsyncGenerator[AsyncConnection, None]:
+    async def connect(self) -> AsyncGenerator[AsyncConnection, None]:
         """A connection, closed at the end; what was not committed is rolled back.
 
         OperationalError when there is none to be had.
@@ -90,16 +90,16 @@ class ConnectionPool:
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncConnection, None]:
         """A transaction: committed on a clean exit, rolled back on any exception."""
-        async with self.one() as connection, connection.begin():
+        async with self.connect() as connection, connection.begin():
             yield connection
 
     @asynccontextmanager
-    async def alone(self, name: str) -> AsyncGenerator["ConnectionPool", None]:
+    async def advisory_lock(self, name: str) -> AsyncGenerator["ConnectionPool", None]:
         """The one connection that holds the lock `name`; each of its statements commits by itself.
 
         The lock ends with the connection, whatever ends it. PostgreSQL only.
         """
-        async with self.one() as connection:
+        async with self.connect() as connection:
             try:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
                 number = func.hashtextextended(name, 0)
@@ -113,7 +113,7 @@ class ConnectionPool:
 
     async def close(self) -> None:
         """Close them all, also those on their way back."""
-        await asyncio.gather(*self._left, return_exceptions=True)
+        await asyncio.gather(*self._closing, return_exceptions=True)
         await self._engine.dispose()
 
     async def _opened(self) -> AsyncConnection:
@@ -130,8 +130,8 @@ class ConnectionPool:
     def _leave(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do it to the end, whoever waits for it."""
         task = asyncio.create_task(work)
-        self._left.add(task)
-        task.add_done_callback(self._left.discard)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
         return task
 
 
@@ -143,7 +143,7 @@ class _PinnedConnection(ConnectionPool):
         self._connection = connection
 
     @asynccontextmanager
-    async def one(self) -> AsyncGenerator[AsyncConnection, None]:
+    async def connect(self) -> AsyncGenerator[AsyncConnection, None]:
         # The library would go on with another connection, which does not hold the lock.
         if self._connection.invalidated:
             lost = ConnectionError("the connection that held the lock was cut")

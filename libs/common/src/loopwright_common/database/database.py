@@ -27,8 +27,8 @@ _LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_tim
 class Database:
     """Hands out units of work; `outbox_filled` wakes the relay after a commit that emitted."""
 
-    def __init__(self, connections: ConnectionPool, service: str) -> None:
-        self._connections = connections
+    def __init__(self, pool: ConnectionPool, service: str) -> None:
+        self._pool = pool
         self.service = service
         self.migrated: list[str] = []
         """The migrations that ran when it was opened."""
@@ -48,7 +48,7 @@ class Database:
         """
         database = cls(ConnectionPool(create_engine(url, service)), service)
         try:
-            async with database._connections.begin() as connection:
+            async with database._pool.begin() as connection:
                 await _prepare(connection, service)
                 for versions, name in ((_DELIVERY, "delivery"), (migrations, service)):
                     database.migrated += await connection.run_sync(migrate, versions, name)
@@ -71,7 +71,7 @@ class Database:
         UnavailableError after a passing fault; when that met the commit itself, it may have been
         kept, so do again only what repeats without harm (as a consumer's inbox sees to).
         """
-        async with self._faults(), self._connections.begin() as connection:
+        async with self._faults(), self._pool.begin() as connection:
             uow = UnitOfWork(connection, f"loopwright/{self.service}", cause)
             yield uow
             await uow.fill_outbox()
@@ -86,22 +86,22 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[AsyncConnection, None]:
         """A connection for queries only."""
-        async with self._faults(), self._connections.one() as connection:
+        async with self._faults(), self._pool.connect() as connection:
             yield connection
 
     @asynccontextmanager
-    async def alone(self, name: str) -> AsyncGenerator["Database", None]:
+    async def advisory_lock(self, name: str) -> AsyncGenerator["Database", None]:
         """One process of this service at a time is within; the others wait for it.
 
         Work through the database given: on PostgreSQL it is the connection that holds the lock, so
         whoever loses the lock cannot write either, and each statement there commits by itself.
         SQLite has one process anyway.
         """
-        if not self._connections.shared:
+        if not self._pool.shared:
             yield self
             return
         lock = f"loopwright/{self.service}/{name}"
-        async with self._faults(), self._connections.alone(lock) as held:
+        async with self._faults(), self._pool.advisory_lock(lock) as held:
             yield Database(held, self.service)
 
     async def check(self) -> None:
@@ -115,7 +115,7 @@ class Database:
             await upsert(uow.connection, positions, row, update=("next_offset",))
 
     async def close(self) -> None:
-        await self._connections.close()
+        await self._pool.close()
 
     @asynccontextmanager
     async def _faults(self) -> AsyncGenerator[None, None]:

@@ -57,7 +57,7 @@ class LeaseHolder:
 async def acquire(uow: UnitOfWork, name: str, length: timedelta = LEASE) -> Lease | None:
     """The lease, or None while another holds it."""
     dialect = sqlite if uow.connection.dialect.name == "sqlite" else postgresql
-    now, until = _moment(uow.connection), _moment(uow.connection, length)
+    now, until = _database_time(uow.connection), _database_time(uow.connection, length)
     row = {"token": new_id(), "holder": f"{socket.gethostname()}/{os.getpid()}"}
     new = dialect.insert(leases).values(name=name, until=until, **row)
     taken = new.on_conflict_do_update(
@@ -81,7 +81,7 @@ async def renew(uow: UnitOfWork, lease: Lease, length: timedelta = LEASE) -> Non
     longer = (
         sa.update(leases)
         .where(leases.c.name == lease.name, leases.c.token == lease.token)
-        .values(until=_moment(uow.connection, length))
+        .values(until=_database_time(uow.connection, length))
     )
     if (await uow.connection.execute(longer)).rowcount != 1:
         raise LeaseLostError(f"{lease.name} is in other hands now")
@@ -97,7 +97,12 @@ async def lease_holders(
     connection: AsyncConnection, names: Sequence[str]
 ) -> dict[str, LeaseHolder]:
     """Who has or last had which of the leases; those free or never taken are left out."""
-    columns = (leases.c.name, leases.c.holder, leases.c.until, _moment(connection).label("now"))
+    columns = (
+        leases.c.name,
+        leases.c.holder,
+        leases.c.until,
+        _database_time(connection).label("now"),
+    )
     rows = (await connection.execute(sa.select(*columns).where(leases.c.name.in_(names)))).all()
     return {row.name: LeaseHolder(row.holder, row.until, row.until - row.now) for row in rows}
 
@@ -148,7 +153,7 @@ async def _keep_renewing(
     limit.reschedule(loop.time())
 
 
-def _moment(
+def _database_time(
     connection: AsyncConnection, later: timedelta = timedelta()
 ) -> sa.ColumnElement[datetime]:
     """`later` from now by the database's clock; SQLite's one process has one clock anyway."""

@@ -52,7 +52,7 @@ class UnitOfWork:
         self.connection = connection
         self.source = source
         self.emitted = 0
-        self.silent = False
+        self.suppress_emits = False
         """What is emitted while this holds has been told before, and stays here."""
         self.after_commit: list[Callable[[], None]] = []
         """Called once the changes can be seen by others, such as to wake a worker."""
@@ -86,7 +86,7 @@ class UnitOfWork:
         TooLargeError, rather than a row that the relay could never publish.
         """
         event = self._event(data, key, subject, identity)
-        if self.silent:
+        if self.suppress_emits:
             return event
         outgoing = codec.encode(event)
         if len(outgoing.value) > (most := TOPICS[data.topic].largest_record):
@@ -94,7 +94,7 @@ class UnitOfWork:
         self.send(event.id, outgoing, outgoing.headers["ce_type"], event.time)
         return event
 
-    def send(self, record_id: str, outgoing: OutgoingRecord, kind: str, moment: datetime) -> None:
+    def send(self, record_id: str, outgoing: OutgoingRecord, kind: str, at: datetime) -> None:
         """Publish these bytes with this transaction; `kind` is the type to count them under."""
         self._outgoing.append(
             {
@@ -104,7 +104,7 @@ class UnitOfWork:
                 "type": kind,
                 "payload": outgoing.value,
                 "headers": dict(outgoing.headers),
-                "created_at": moment,
+                "created_at": at,
             }
         )
         self.emitted += 1
@@ -130,11 +130,11 @@ class UnitOfWork:
             event_id = derived_id(self._scope, *cause.event_ids, data.topic, ordinal)
         else:
             event_id = new_id()
-        said = {"messaging.destination.name": data.topic, "messaging.message.id": event_id}
+        attributes = {"messaging.destination.name": data.topic, "messaging.message.id": event_id}
         parent = cause.traceparent if cause else None
         service = self.source.rpartition("/")[2]
         with tracing.span(
-            service, f"publish {data.topic}", parent, SpanKind.PRODUCER, said
+            service, f"publish {data.topic}", parent, SpanKind.PRODUCER, attributes
         ) as traceparent:
             pass
         return Event(

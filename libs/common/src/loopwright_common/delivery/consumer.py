@@ -32,7 +32,7 @@ from loopwright_common.delivery.stall_detector import ConsumerStatus, StallDetec
 from loopwright_common.errors import UnavailableError
 from loopwright_common.observability.metrics import Metrics
 
-_LOOK_SECONDS = 5.0
+_CHECK_SECONDS = 5.0
 _CLOSING_SECONDS = 5.0
 log = structlog.get_logger()
 Reset = Callable[[UnitOfWork], Awaitable[None]]
@@ -55,10 +55,10 @@ class Consumer:
         *,
         batch: int = 32,
         sharing: bool = True,
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
         reset: Reset | None = None,
     ) -> None:
-        patience = patience or RetryPolicy()
+        retry_policy = retry_policy or RetryPolicy()
         self.name = name
         self.topics = sorted({payload.topic for payload in handlers})
         self.reset = reset
@@ -67,31 +67,31 @@ class Consumer:
         self._metrics = metrics
         self._batch = batch
         self._sharing = sharing
-        self._outcomes = ConsumerStats(name, metrics, patience.poison_limit)
-        self._handling = RecordExecutor(name, handlers, database, patience, self._outcomes)
-        self._watchdog = StallDetector(name, metrics, patience)
-        self._look_now = asyncio.Event()
+        self._stats = ConsumerStats(name, metrics, retry_policy.poison_limit)
+        self._executor = RecordExecutor(name, handlers, database, retry_policy, self._stats)
+        self._stall_detector = StallDetector(name, metrics, retry_policy)
+        self._wake = asyncio.Event()
         self._must_reload = False
 
     @property
     def stopped(self) -> str | None:
         """Why it gave up on itself."""
-        return self._outcomes.stopped
+        return self._stats.stopped
 
     def trouble(self) -> str | None:
         """Why it does not get on; from memory, so that a probe costs nothing."""
-        return self._outcomes.trouble() or self._watchdog.trouble
+        return self._stats.trouble() or self._stall_detector.trouble
 
-    def look_now(self) -> None:
+    def wake(self) -> None:
         """A person has changed positions or parked records: notice it at once."""
-        self._look_now.set()
+        self._wake.set()
 
-    async def standing(self) -> ConsumerStatus:
+    async def status(self) -> ConsumerStatus:
         return await read_status(self._database, self._bus, self.name, self.topics)
 
-    async def positions_at(self, topic: str, moment: datetime) -> Positions:
+    async def positions_at(self, topic: str, at: datetime) -> Positions:
         """Where the records from that time on begin."""
-        return await self._bus.positions_at([topic], moment)
+        return await self._bus.positions_at([topic], at)
 
     # ---- running ---------------------------------------------------------------------------
 
@@ -114,24 +114,24 @@ class Consumer:
         """Until this member has to join its group anew."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._look_now.wait()
-            self._look_now.clear()
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
             if await self._is_stuck(subscription.assigned()):
-                log.error("consumer.rebuilt", consumer=self.name, why=self._watchdog.trouble)
-                self._watchdog.blind()
+                log.error("consumer.rebuilt", consumer=self.name, why=self._stall_detector.trouble)
+                self._stall_detector.reset()
                 return
 
     async def _is_stuck(self, mine: AbstractSet[TopicPartition]) -> bool:
         try:
-            seen = await self.standing()
+            seen = await self.status()
         except UnavailableError as error:
-            log.debug("consumer.not-seen", consumer=self.name, error=str(error))
-            self._watchdog.blind()
+            log.debug("consumer.status-unavailable", consumer=self.name, error=str(error))
+            self._stall_detector.reset()
             return False
-        self._must_reload |= self._handling.ownership.is_lost(seen.owners, mine)
-        self._handling.may_have_parked |= seen.parked_keys > 0
-        return self._watchdog.judge(seen, mine)
+        self._must_reload |= self._executor.ownership.is_lost(seen.owners, mine)
+        self._executor.may_have_parked |= seen.parked_keys > 0
+        return self._stall_detector.check(seen, mine)
 
     # ---- one fetch -------------------------------------------------------------------------
 
@@ -140,39 +140,39 @@ class Consumer:
         try:
             if self._must_reload:
                 await self._reload(subscription)
-            await self._handling.retry_parked(subscription.assigned())
+            await self._executor.retry_parked(subscription.assigned())
             records = await subscription.fetch(self._batch, wait)
             if records:
                 await self._handle(records)
                 await self._acknowledge(subscription, records)
         except UnavailableError as error:
-            self._outcomes.paused(error)
+            self._stats.paused(error)
             await asyncio.sleep(1)
             return 0
         except FencedError as error:
-            log.info("consumer.displaced", consumer=self.name, why=str(error))
+            log.info("consumer.fenced", consumer=self.name, why=str(error))
             self._must_reload = True
             return 0
-        self._outcomes.going()
+        self._stats.resumed()
         return len(records)
 
     async def _handle(self, records: Sequence[Record]) -> None:
         started = time.perf_counter()
         alone = len(records) == 1 or not self._sharing
-        if alone or not await self._handling.together(records):
-            await self._handle_singly(records)
+        if alone or not await self._executor.handle_batch(records):
+            await self._handle_each(records)
         self._metrics.event_handle.labels(self.name).observe(time.perf_counter() - started)
 
-    async def _handle_singly(self, records: Sequence[Record]) -> None:
+    async def _handle_each(self, records: Sequence[Record]) -> None:
         """Partitions side by side where the database can, each in its order."""
-        if not self._handling.in_parallel:
-            await self._handling.singly(records)
+        if not self._executor.in_parallel:
+            await self._executor.handle_each(records)
             return
-        by_place = groupby(sorted(records, key=partition_of), key=partition_of)
+        by_partition = groupby(sorted(records, key=partition_of), key=partition_of)
         try:
             async with asyncio.TaskGroup() as group:
-                for _, lane in by_place:
-                    group.create_task(self._handling.singly(list(lane)))
+                for _, lane in by_partition:
+                    group.create_task(self._executor.handle_each(list(lane)))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
@@ -182,20 +182,20 @@ class Consumer:
 
     # ---- positions -------------------------------------------------------------------------
 
-    async def _load_positions(self, places: set[TopicPartition]) -> Positions:
-        return await self._handling.take(places)
+    async def _load_positions(self, partitions: set[TopicPartition]) -> Positions:
+        return await self._executor.acquire(partitions)
 
     async def _reload(self, subscription: Subscription) -> None:
         """Drop what was fetched, and go on from what is stored."""
         mine = subscription.assigned()
         stored = await self._load_positions(set(mine))
-        for place in mine:
-            subscription.seek(place, stored.get(place, 0))
+        for partition in mine:
+            subscription.seek(partition, stored.get(partition, 0))
         self._must_reload = False
 
 
 async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Until one of them ends; the others are given a moment to roll back."""
+    """Until one of them ends; the others are given a while to roll back."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

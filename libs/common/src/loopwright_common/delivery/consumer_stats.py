@@ -27,13 +27,13 @@ class ConsumerStats:
         self._paused: tuple[float, str] | None = None
 
     def handled(self, work: Iterable[DecodedRecord]) -> None:
-        self._poisoned, moment = 0, clock.now()
+        self._poisoned, now = 0, clock.now()
         took = self._metrics.event_end_to_end.labels(self._consumer)
         for ready in work:
             self._count(ready.record, "handled")
-            took.observe((moment - ready.event.time).total_seconds())
+            took.observe((now - ready.event.time).total_seconds())
 
-    def waits(self, record: Record) -> None:
+    def blocked(self, record: Record) -> None:
         """Behind an earlier record of its key."""
         self._count(record, "parked")
 
@@ -42,7 +42,7 @@ class ConsumerStats:
         log.warning("consumer.parked", consumer=self._consumer, topic=record.topic, key=record.key,
                     offset=record.offset, error=repr(error), exc_info=error)  # fmt: skip
 
-    def buried(self, record: Record, error: Exception, *, is_new: bool) -> None:
+    def dead_lettered(self, record: Record, error: Exception, *, is_new: bool) -> None:
         """Only new dead letters are poison: a replayed one was tried by a person's wish."""
         self._count(record, "dead-letter")
         log.error("consumer.dead-letter", consumer=self._consumer, topic=record.topic,
@@ -61,7 +61,7 @@ class ConsumerStats:
         self._paused = (since, f"{self._consumer}: {error}")
         log.warning("consumer.paused", consumer=self._consumer, error=str(error))
 
-    def going(self) -> None:
+    def resumed(self) -> None:
         self._paused = None
         self._metrics.consumer_progress.labels(self._consumer).set_to_current_time()
 

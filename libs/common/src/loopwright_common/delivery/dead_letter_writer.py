@@ -31,7 +31,7 @@ async def dead_letter(
     False when it was a dead letter before: one that was replayed is dead again, one that was
     discarded stays so.
     """
-    moment = clock.now()
+    now = clock.now()
     row: dict[str, Any] = {
         "id": derived_id(consumer, record.topic, record.partition, record.offset),
         "consumer": consumer,
@@ -45,13 +45,13 @@ async def dead_letter(
         "attempts": attempts,
         "error": described(error),
         "code_version": version("loopwright-common"),
-        "first_failed_at": first_failed_at or moment,
-        "failed_at": moment,
+        "first_failed_at": first_failed_at or now,
+        "failed_at": now,
     }
-    burials = await _keep(uow.connection, row)
-    if burials is not None:
-        _publish(uow, record, row, burials)
-    return burials == 1
+    times = await _keep(uow.connection, row)
+    if times is not None:
+        _publish(uow, record, row, times)
+    return times == 1
 
 
 async def _keep(connection: AsyncConnection, row: Mapping[str, Any]) -> int | None:
@@ -68,10 +68,10 @@ async def _keep(connection: AsyncConnection, row: Mapping[str, Any]) -> int | No
     return found
 
 
-def _publish(uow: UnitOfWork, record: Record, row: Mapping[str, Any], burials: int) -> None:
+def _publish(uow: UnitOfWork, record: Record, row: Mapping[str, Any], times: int) -> None:
     topic = f"{row['consumer']}.dead-letters"
     letter = OutgoingRecord(topic, record.key, _with_origin(record, row), record.value)
-    letter_id = row["id"] if burials == 1 else derived_id(row["id"], burials)
+    letter_id = row["id"] if times == 1 else derived_id(row["id"], times)
     uow.send(letter_id, letter, "dead-letter", row["failed_at"])
 
 

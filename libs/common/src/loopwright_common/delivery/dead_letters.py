@@ -62,15 +62,15 @@ class DeadLetterFilter:
 
 
 async def list_dead_letters(
-    connection: AsyncConnection, which: DeadLetterFilter, most: int, after: str | None
+    connection: AsyncConnection, which: DeadLetterFilter, limit: int, after: str | None
 ) -> list[DeadLetter]:
     """The newest first, from behind the letter with the cursor `after`."""
     columns = [dead_letters.c[field.name] for field in fields(DeadLetter)]
     query = sa.select(*columns).where(*_matching(which))
     if after is not None:
-        query = query.where(sa.tuple_(*_place_of(after)) > _NEWEST_FIRST)
+        query = query.where(sa.tuple_(*_parse_cursor(after)) > _NEWEST_FIRST)
     newest = (dead_letters.c.failed_at.desc(), dead_letters.c.id.desc())
-    found = await connection.execute(query.order_by(*newest).limit(most))
+    found = await connection.execute(query.order_by(*newest).limit(limit))
     return [DeadLetter(**row) for row in found.mappings()]
 
 
@@ -103,18 +103,18 @@ async def replay(uow: UnitOfWork, id: str, by: str) -> DeadLetter:
     await _decide(uow, letter, "replayed", by, None)
     record = Record(letter.topic, letter.partition, letter.offset, letter.key, held.headers,
                     held.value, held.time)  # fmt: skip
-    await RetryQueue(letter.consumer).add(uow, record, 0, f"replayed by {by}")
+    await RetryQueue(letter.consumer).enqueue(uow, record, 0, f"replayed by {by}")
     return (await get(uow.connection, letter.id))[0]
 
 
 async def replay_some(uow: UnitOfWork, which: DeadLetterFilter, by: str, until: datetime) -> int:
     """Replay those that died before `until`, in the order of their topics; 0 when there is none."""
     await uow.lock("dead-letters")
-    place = (dead_letters.c.topic, dead_letters.c.partition, dead_letters.c.offset)
+    partition_order = (dead_letters.c.topic, dead_letters.c.partition, dead_letters.c.offset)
     query = sa.select(dead_letters.c.id).where(
         *_matching(which), dead_letters.c.state == "dead", dead_letters.c.failed_at < until
     )
-    found = (await uow.connection.scalars(query.order_by(*place).limit(_AT_ONCE))).all()
+    found = (await uow.connection.scalars(query.order_by(*partition_order).limit(_AT_ONCE))).all()
     for letter_id in found:
         await replay(uow, letter_id, by)
     return len(found)
@@ -151,10 +151,10 @@ def _matching(which: DeadLetterFilter) -> list[sa.ColumnElement[bool]]:
     return [column == value for column, value in named.items() if value is not None]
 
 
-def _place_of(cursor: str) -> tuple[sa.ColumnElement[datetime], sa.ColumnElement[str]]:
-    moment, _, letter_id = cursor.partition("_")
+def _parse_cursor(cursor: str) -> tuple[sa.ColumnElement[datetime], sa.ColumnElement[str]]:
+    timestamp, _, letter_id = cursor.partition("_")
     try:
-        failed_at = clock.from_text(moment)
+        failed_at = clock.from_text(timestamp)
     except ValueError:
         raise InvalidError(f"{cursor!r}: give the `next` of a page", field="after") from None
     return sa.literal(failed_at, dead_letters.c.failed_at.type), sa.literal(letter_id)

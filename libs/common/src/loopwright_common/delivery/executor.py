@@ -45,8 +45,8 @@ class RecordExecutor:
         consumer: str,
         handlers: Handlers,
         database: Database,
-        patience: RetryPolicy,
-        outcomes: ConsumerStats,
+        retry_policy: RetryPolicy,
+        stats: ConsumerStats,
     ) -> None:
         self.ownership = PartitionOwnership(consumer)
         self.may_have_parked = True
@@ -55,19 +55,19 @@ class RecordExecutor:
         self._consumer = consumer
         self._handlers = handlers
         self._database = database
-        self._patience = patience
-        self._outcomes = outcomes
-        self._parking = RetryQueue(consumer)
+        self._retry_policy = retry_policy
+        self._stats = stats
+        self._retry_queue = RetryQueue(consumer)
 
-    async def take(self, places: AbstractSet[TopicPartition]) -> Positions:
+    async def acquire(self, partitions: AbstractSet[TopicPartition]) -> Positions:
         """Take partitions over, with what their former owner parked."""
         async with self._database.unit_of_work() as uow:
-            stored = await self.ownership.take(uow, places)
+            stored = await self.ownership.acquire(uow, partitions)
             self.in_parallel = uow.connection.dialect.name != "sqlite"
         self.may_have_parked = True
         return stored
 
-    async def together(self, records: Sequence[Record]) -> bool:
+    async def handle_batch(self, records: Sequence[Record]) -> bool:
         """All in one transaction; False when one fails, and then none is done."""
         try:
             work = [await inbox.prepare(record, self._handlers) for record in records]
@@ -75,21 +75,21 @@ class RecordExecutor:
         except FencedError:
             raise
         except Exception as error:  # noqa: BLE001  (redone singly, where it is decided upon)
-            log.debug("consumer.redone-singly", consumer=self._consumer, error=repr(error))
+            log.debug("consumer.batch-split", consumer=self._consumer, error=repr(error))
             return False
         return True
 
-    async def singly(self, records: Sequence[Record]) -> None:
+    async def handle_each(self, records: Sequence[Record]) -> None:
         """In order, each in its own transaction; while the database is away, wait for it."""
         for record in records:
             failures = 0
-            while self._outcomes.stopped is None:
+            while self._stats.stopped is None:
                 try:
                     await self._handle(record, blameless=failures < _BLAMELESS)
                     break
                 except UnavailableError as error:
                     failures += 1
-                    self._outcomes.paused(error)
+                    self._stats.paused(error)
                     await asyncio.sleep(min(0.05 * 2**failures, 10))
 
     async def _handle(self, record: Record, *, blameless: bool) -> None:
@@ -98,7 +98,7 @@ class RecordExecutor:
         except FencedError:
             raise
         except UndecodableError as error:
-            await self._bury(record, error)
+            await self._dead_letter(record, error)
         except Exception as error:
             if blameless and is_database_fault(error):
                 raise
@@ -109,11 +109,13 @@ class RecordExecutor:
             waiting = await self._append_behind_parked(uow, work)
             now = [ready for ready in work if ready not in waiting]
             await inbox.apply(uow, self._consumer, self.ownership.generation, now)
-            await self.ownership.store(uow, positions_after(ready.record for ready in work))
+            await self.ownership.store_positions(
+                uow, positions_after(ready.record for ready in work)
+            )
             failpoint(f"{self._consumer}.handled")
-        self._outcomes.handled(now)
+        self._stats.handled(now)
         for ready in waiting:
-            self._outcomes.waits(ready.record)
+            self._stats.blocked(ready.record)
 
     async def _append_behind_parked(
         self, uow: UnitOfWork, work: Sequence[DecodedRecord]
@@ -122,25 +124,25 @@ class RecordExecutor:
         if not self.may_have_parked:
             return []
         records = [ready.record for ready in work]
-        held = await self._parking.held_keys(uow.connection, records)
+        held = await self._retry_queue.blocked_keys(uow.connection, records)
         waiting = [ready for ready in work if (ready.record.topic, ready.record.key) in held]
         for ready in waiting:
-            await self._parking.add(uow, ready.record, 0, "waits behind its key")
+            await self._retry_queue.enqueue(uow, ready.record, 0, "waits behind its key")
         return waiting
 
-    async def _bury(self, record: Record, error: Exception) -> None:
+    async def _dead_letter(self, record: Record, error: Exception) -> None:
         async with self._database.unit_of_work() as uow:
             is_new = await dead_letter(uow, self._consumer, record, error, attempts=1)
-            await self.ownership.store(uow, positions_after([record]))
-        self._outcomes.buried(record, error, is_new=is_new)
+            await self.ownership.store_positions(uow, positions_after([record]))
+        self._stats.dead_lettered(record, error, is_new=is_new)
 
     async def _park(self, record: Record, error: Exception) -> None:
         async with self._database.unit_of_work() as uow:
-            delay = self._patience.delay(1)
-            await self._parking.add(uow, record, 1, described(error), delay)
-            await self.ownership.store(uow, positions_after([record]))
+            delay = self._retry_policy.delay(1)
+            await self._retry_queue.enqueue(uow, record, 1, described(error), delay)
+            await self.ownership.store_positions(uow, positions_after([record]))
         self.may_have_parked = True
-        self._outcomes.parked(record, error)
+        self._stats.parked(record, error)
 
     # ---- parked keys -----------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class RecordExecutor:
         """Try what is due and then what waited behind it, while that goes well; not for long."""
         mine = mine & self.ownership.held
         left = _MOST_RETRIES
-        while left > 0 and mine and self.may_have_parked and self._outcomes.stopped is None:
+        while left > 0 and mine and self.may_have_parked and self._stats.stopped is None:
             went_well = await self._retry_due(mine)
             if not went_well:
                 return
@@ -160,7 +162,7 @@ class RecordExecutor:
         self.may_have_parked = False
         try:
             async with self._database.read() as connection:
-                heads = await self._parking.heads(connection, mine)
+                heads = await self._retry_queue.next_due(connection, mine)
         except BaseException:
             self.may_have_parked = True
             raise
@@ -172,7 +174,7 @@ class RecordExecutor:
             ready = await inbox.prepare(waiting.record, self._handlers)
             async with self._database.unit_of_work() as uow:
                 await inbox.apply(uow, self._consumer, self.ownership.generation, [ready])
-                await self._parking.remove(uow, waiting)
+                await self._retry_queue.remove(uow, waiting)
                 await self.ownership.confirm(uow, partition_of(waiting.record))
         except FencedError:
             raise
@@ -181,15 +183,15 @@ class RecordExecutor:
                 raise
             await self._retry_failed(waiting, error)
             return False
-        self._outcomes.handled([ready])
+        self._stats.handled([ready])
         return True
 
     async def _retry_failed(self, waiting: ParkedRecord, error: Exception) -> None:
         attempts = waiting.attempts + 1
-        if not self._patience.gives_up(error, attempts):
-            delay = self._patience.delay(attempts)
+        if not self._retry_policy.gives_up(error, attempts):
+            delay = self._retry_policy.delay(attempts)
             async with self._database.unit_of_work() as uow:
-                await self._parking.postpone(uow, waiting, attempts, described(error), delay)
+                await self._retry_queue.postpone(uow, waiting, attempts, described(error), delay)
             return
         async with self._database.unit_of_work() as uow:
             is_new = await dead_letter(
@@ -200,6 +202,6 @@ class RecordExecutor:
                 attempts=attempts,
                 first_failed_at=waiting.first_failed_at,
             )
-            await self._parking.remove(uow, waiting)
+            await self._retry_queue.remove(uow, waiting)
             await self.ownership.confirm(uow, partition_of(waiting.record))
-        self._outcomes.buried(waiting.record, error, is_new=is_new)
+        self._stats.dead_lettered(waiting.record, error, is_new=is_new)

@@ -64,18 +64,20 @@ async def apply(
         spoke_in = first.pop(ready.event.id, None)
         if spoke_in is None:
             continue
-        uow.silent = spoke_in < generation
+        uow.suppress_emits = spoke_in < generation
         await _run(uow, consumer, ready)
 
 
 async def _run(uow: UnitOfWork, consumer: str, ready: DecodedRecord) -> None:
     event, topic = ready.event, ready.record.topic
-    said = {"messaging.destination.name": topic, "messaging.message.id": event.id,
+    attributes = {"messaging.destination.name": topic, "messaging.message.id": event.id,
             "messaging.consumer.group.name": consumer}  # fmt: skip
     service = consumer.partition(".")[0]
     with (
         bound_contextvars(event_id=event.id, chain_id=event.chain_id),
-        tracing.span(service, f"process {topic}", event.traceparent, SpanKind.CONSUMER, said) as at,
+        tracing.span(
+            service, f"process {topic}", event.traceparent, SpanKind.CONSUMER, attributes
+        ) as at,
     ):
         uow.follow(Cause.of(event, at), consumer)
         await ready.run(uow)

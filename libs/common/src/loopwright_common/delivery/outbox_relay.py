@@ -46,7 +46,7 @@ class OutboxRelay:
         self._metrics = metrics
         self._forget_at = 0.0
         self._measure_at = 0.0
-        self._singly = 0
+        self._single_rows_left = 0
         self._oldest: datetime | None = None
         metrics.outbox_oldest_age.set_function(self._age)
 
@@ -73,23 +73,23 @@ class OutboxRelay:
         database = database or self._database
         waiting = sa.select(outbox).where(outbox.c.published_at.is_(None))
         async with database.read() as connection:
-            query = waiting.order_by(outbox.c.position).limit(self._most())
+            query = waiting.order_by(outbox.c.position).limit(self._batch_size())
             rows = (await connection.execute(query)).all()
         if rows:
             await self._publish(database, rows)
         return len(rows)
 
-    def _most(self) -> int:
+    def _batch_size(self) -> int:
         """After a failure row by row, so that those before the one that fails are marked."""
-        return 1 if self._singly else _BATCH
+        return 1 if self._single_rows_left else _BATCH
 
     async def _publish_all(self) -> None:
-        async with self._database.alone("relay") as database:
+        async with self._database.advisory_lock("relay") as database:
             more = True
             while more:
-                most = self._most()
+                limit = self._batch_size()
                 # What is emitted meanwhile wakes the relay once more.
-                more = await self.publish_some(database) == most
+                more = await self.publish_some(database) == limit
             if time.monotonic() >= self._forget_at:
                 await self.forget(database)
 
@@ -100,9 +100,9 @@ class OutboxRelay:
         try:
             await self._bus.publish(outgoing)
         except BaseException:
-            self._singly = _BATCH
+            self._single_rows_left = _BATCH
             raise
-        self._singly = max(0, self._singly - 1)
+        self._single_rows_left = max(0, self._single_rows_left - 1)
         failpoint(f"{self._database.service}.published")
         async with database.unit_of_work() as uow:
             these = in_values(uow.connection, outbox.c.position, [row.position for row in rows])

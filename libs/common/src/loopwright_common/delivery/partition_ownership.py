@@ -40,50 +40,50 @@ class PartitionOwnership:
         """What was taken last, and may have been lost since."""
         self._token = new_id()
 
-    async def take(
-        self, uow: UnitOfWork, places: AbstractSet[TopicPartition]
+    async def acquire(
+        self, uow: UnitOfWork, partitions: AbstractSet[TopicPartition]
     ) -> dict[TopicPartition, int]:
         """Take the partitions over; returns the stored positions of those that were begun."""
-        self.held = frozenset(places)
-        if not places:
+        self.held = frozenset(partitions)
+        if not partitions:
             return {}
-        taken = _taking(uow.connection.dialect.name)
-        rows = [self._row(place, 0) for place in sorted(places)]
+        taken = _acquire_statement(uow.connection.dialect.name)
+        rows = [self._row(partition, 0) for partition in sorted(partitions)]
         found = (await uow.connection.execute(taken, rows)).all()
         self.generation = max(row.generation for row in found)
         return {TopicPartition(*row[:2]): row.next_offset for row in found if row.next_offset}
 
-    async def store(self, uow: UnitOfWork, reached: Positions) -> None:
+    async def store_positions(self, uow: UnitOfWork, reached: Positions) -> None:
         """Move forward, in the transaction that did the work; FencedError if others did."""
-        moment = clock.now()
+        now = clock.now()
         rows = [
-            self._row(place, offset) | {"handled_at": moment}
-            for place, offset in sorted(reached.items())
+            self._row(partition, offset) | {"handled_at": now}
+            for partition, offset in sorted(reached.items())
         ]
-        moving = _moving(uow.connection.dialect.name)
+        moving = _advance_statement(uow.connection.dialect.name)
         moved = await uow.connection.execute(moving, rows if len(rows) > 1 else rows[0])
         if len(moved.all()) < len(rows):
             raise FencedError(f"{self.consumer}: another member goes on from here")
 
-    async def confirm(self, uow: UnitOfWork, place: TopicPartition) -> None:
+    async def confirm(self, uow: UnitOfWork, partition: TopicPartition) -> None:
         """FencedError unless the partition is held; nobody takes it before this commits."""
         held = sa.select(positions.c.owner).where(
             positions.c.consumer == self.consumer,
-            positions.c.topic == place.topic,
-            positions.c.partition == place.partition,
+            positions.c.topic == partition.topic,
+            positions.c.partition == partition.partition,
         )
         if await uow.connection.scalar(held.with_for_update(read=True)) != self._token:
-            raise FencedError(f"{self.consumer}: {place} is in other hands")
+            raise FencedError(f"{self.consumer}: {partition} is in other hands")
 
     def is_lost(self, owners: dict[TopicPartition, str], mine: AbstractSet[TopicPartition]) -> bool:
         """Whether somebody else took, or set back, one of these partitions."""
-        return any(owners.get(place, self._token) != self._token for place in mine)
+        return any(owners.get(partition, self._token) != self._token for partition in mine)
 
-    def _row(self, place: TopicPartition, offset: int) -> dict[str, Any]:
+    def _row(self, partition: TopicPartition, offset: int) -> dict[str, Any]:
         return {
             "consumer": self.consumer,
-            "topic": place.topic,
-            "partition": place.partition,
+            "topic": partition.topic,
+            "partition": partition.partition,
             "next_offset": offset,
             "owner": self._token,
         }
@@ -99,14 +99,14 @@ def positions_after(records: Iterable[Record]) -> dict[TopicPartition, int]:
 
 
 @cache
-def _taking(dialect: str) -> Any:
+def _acquire_statement(dialect: str) -> Any:
     new = _insert(dialect)
     taken = new.on_conflict_do_update(index_elements=_KEY, set_={"owner": new.excluded.owner})
     return taken.returning(*_PLACE, positions.c.next_offset, positions.c.generation)
 
 
 @cache
-def _moving(dialect: str) -> Any:
+def _advance_statement(dialect: str) -> Any:
     new = _insert(dialect)
     return new.on_conflict_do_update(
         index_elements=_KEY,

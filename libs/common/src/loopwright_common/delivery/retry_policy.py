@@ -14,9 +14,9 @@ class RetryPolicy:
     delays: tuple[float, ...] = (0.2, 1, 5, 15, 60)
     poison_limit: int = 50
     """Dead letters in a row after which the consumer stops instead of emptying the topic."""
-    standstill: float = 60.0
+    stalled_after: float = 60.0
     """Without progress for so long, while records wait, a consumer is unready."""
-    rebuild: float = 300.0
+    rejoin_after: float = 300.0
     """And after so long it joins its group anew."""
 
     def delay(self, attempts: int) -> float:

@@ -40,7 +40,7 @@ class RetryQueue:
     def __init__(self, consumer: str) -> None:
         self._consumer = consumer
 
-    async def held_keys(
+    async def blocked_keys(
         self, connection: AsyncConnection, records: Collection[Record]
     ) -> set[tuple[str, str]]:
         """Topic and key of those records whose key has one that waits."""
@@ -50,12 +50,12 @@ class RetryQueue:
         query = query.where(parked.c.consumer == self._consumer, sa.tuple_(*key).in_(wanted))
         return {(topic, key) for topic, key in await connection.execute(query)}
 
-    async def add(
+    async def enqueue(
         self, uow: UnitOfWork, record: Record, attempts: int, error: str, delay: float = 0
     ) -> None:
         """Behind all of its key; due after `delay` seconds if there is none."""
         await self._lock(uow, record)
-        moment = clock.now()
+        now = clock.now()
         waits = await uow.connection.scalar(self._first_of(record)) is not None
         await uow.connection.execute(
             sa.insert(parked).values(
@@ -68,17 +68,17 @@ class RetryQueue:
                 value=record.value,
                 time=record.time,
                 attempts=attempts,
-                due_at=None if waits else moment + timedelta(seconds=delay),
-                first_failed_at=moment,
+                due_at=None if waits else now + timedelta(seconds=delay),
+                first_failed_at=now,
                 error=error,
             )
         )
 
-    async def heads(
-        self, connection: AsyncConnection, places: Collection[TopicPartition]
+    async def next_due(
+        self, connection: AsyncConnection, partitions: Collection[TopicPartition]
     ) -> list[ParkedRecord]:
         """The first of the keys in these partitions, those due soonest; not all if many."""
-        here = sa.tuple_(parked.c.topic, parked.c.partition).in_(sorted(places))
+        here = sa.tuple_(parked.c.topic, parked.c.partition).in_(sorted(partitions))
         query = (
             sa.select(parked)
             .where(parked.c.consumer == self._consumer, parked.c.due_at.is_not(None), here)

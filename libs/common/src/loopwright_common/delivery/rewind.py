@@ -22,7 +22,7 @@ from loopwright_common.errors import ConflictError, RefusedError
 class OffsetReset:
     """A partition that is read again, from one offset up to where it was and beyond."""
 
-    place: TopicPartition
+    partition: TopicPartition
     was: int
     now: int
 
@@ -42,17 +42,17 @@ async def reread(
     """
     held = await _hold(uow, consumer)
     back = [
-        OffsetReset(place, held[place], offset)
-        for place, offset in sorted(targets.items())
-        if offset < held.get(place, 0)
+        OffsetReset(partition, held[partition], offset)
+        for partition, offset in sorted(targets.items())
+        if offset < held.get(partition, 0)
     ]
     for each in back:
         await uow.connection.execute(
             sa.update(positions)
             .where(
                 positions.c.consumer == consumer,
-                positions.c.topic == each.place.topic,
-                positions.c.partition == each.place.partition,
+                positions.c.topic == each.partition.topic,
+                positions.c.partition == each.partition.partition,
             )
             .values(next_offset=each.now, owner="")
         )
@@ -84,12 +84,14 @@ async def rebuild(uow: UnitOfWork, consumer: Consumer) -> list[OffsetReset]:
         .values(next_offset=0, owner="", generation=generation)
     )
     await consumer.reset(uow)
-    return [OffsetReset(place, offset, 0) for place, offset in sorted(held.items()) if offset]
+    return [
+        OffsetReset(partition, offset, 0) for partition, offset in sorted(held.items()) if offset
+    ]
 
 
 async def _hold(uow: UnitOfWork, consumer: str) -> dict[TopicPartition, int]:
     """The stored positions; nobody stores until this commits."""
-    place = (positions.c.topic, positions.c.partition)
-    query = sa.select(*place, positions.c.next_offset).where(positions.c.consumer == consumer)
-    rows = await uow.connection.execute(query.order_by(*place).with_for_update())
+    key = (positions.c.topic, positions.c.partition)
+    query = sa.select(*key, positions.c.next_offset).where(positions.c.consumer == consumer)
+    rows = await uow.connection.execute(query.order_by(*key).with_for_update())
     return {TopicPartition(topic, partition): offset for topic, partition, offset in rows}

@@ -30,7 +30,10 @@ class ConsumerStatus:
 
     def lag(self) -> dict[TopicPartition, int]:
         """Offsets left to read, of every partition that has any record."""
-        return {place: max(end - self.reached.get(place, 0), 0) for place, end in self.ends.items()}
+        return {
+            partition: max(end - self.reached.get(partition, 0), 0)
+            for partition, end in self.ends.items()
+        }
 
 
 async def read_status(
@@ -44,9 +47,9 @@ async def read_status(
         rows = {TopicPartition(r.topic, r.partition): r for r in await connection.execute(query)}
         parked_keys, dead = (await connection.execute(counts)).one()
     return ConsumerStatus(
-        reached={place: row.next_offset for place, row in rows.items()},
+        reached={partition: row.next_offset for partition, row in rows.items()},
         ends=ends,
-        owners={place: row.owner for place, row in rows.items()},
+        owners={partition: row.owner for partition, row in rows.items()},
         generation=max((row.generation for row in rows.values()), default=0),
         last_handled_at=max((r.handled_at for r in rows.values() if r.handled_at), default=None),
         parked_keys=parked_keys,
@@ -57,19 +60,19 @@ async def read_status(
 class StallDetector:
     """Shows where one member stands, and knows since when a partition of its own stands still."""
 
-    def __init__(self, consumer: str, metrics: Metrics, patience: RetryPolicy) -> None:
+    def __init__(self, consumer: str, metrics: Metrics, retry_policy: RetryPolicy) -> None:
         self.trouble: str | None = None
         self._consumer = consumer
         self._metrics = metrics
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._still_since: dict[tuple[TopicPartition, int], float] = {}
 
-    def blind(self) -> None:
+    def reset(self) -> None:
         """Bus or database could not be asked, so nothing is known of any standstill."""
         self._still_since = {}
         self.trouble = None
 
-    def judge(self, seen: ConsumerStatus, mine: AbstractSet[TopicPartition]) -> bool:
+    def check(self, seen: ConsumerStatus, mine: AbstractSet[TopicPartition]) -> bool:
         """Whether the member stands still for so long that it should join its group anew.
 
         One that holds no partition answers for all: perhaps it has fallen out of its group.
@@ -77,23 +80,23 @@ class StallDetector:
         self._show(seen)
         now = time.monotonic()
         waiting = {p: left for p, left in seen.lag().items() if left and (p in mine or not mine)}
-        held_up = {(place, seen.reached.get(place, 0)) for place in waiting}
+        held_up = {(partition, seen.reached.get(partition, 0)) for partition in waiting}
         self._still_since = {key: self._still_since.get(key, now) for key in held_up}
-        (place, _), since = min(
+        (partition, _), since = min(
             self._still_since.items(), key=lambda item: item[1], default=((None, 0), now)
         )
         still = now - since
         self.trouble = None
-        if place is not None and mine and still > self._patience.standstill:
+        if partition is not None and mine and still > self._retry_policy.stalled_after:
             self.trouble = (
-                f"{self._consumer}: no progress for {still:.0f} s, while {waiting[place]} offsets "
-                f"of {place.topic}/{place.partition} wait"
+                f"{self._consumer}: no progress for {still:.0f} s, while {waiting[partition]} "
+                f"offsets of {partition.topic}/{partition.partition} wait"
             )
-        return still > self._patience.rebuild
+        return still > self._retry_policy.rejoin_after
 
     def _show(self, seen: ConsumerStatus) -> None:
-        for place, left in seen.lag().items():
-            labels = (self._consumer, place.topic, str(place.partition))
+        for partition, left in seen.lag().items():
+            labels = (self._consumer, partition.topic, str(partition.partition))
             self._metrics.consumer_lag.labels(*labels).set(left)
         self._metrics.parked_keys.labels(self._consumer).set(seen.parked_keys)
         self._metrics.dlq_depth.labels(self._consumer).set(seen.dead_letters)

@@ -122,23 +122,28 @@ async def _targets(
         return {TopicPartition(wanted.topic, wanted.partition): wanted.offset}
     async with database.read() as connection:
         stored = await stored_positions(connection, consumer.name)
-    return dict.fromkeys((place for place in stored if place.topic == wanted.topic), 0)
+    return dict.fromkeys((partition for partition in stored if partition.topic == wanted.topic), 0)
 
 
 def _went_back(consumer: Consumer, back: Sequence[OffsetReset]) -> RewoundOut:
-    consumer.look_now()
-    moved = [OffsetResetOut(**each.place._asdict(), was=each.was, now=each.now) for each in back]
+    consumer.wake()
+    moved = [
+        OffsetResetOut(**each.partition._asdict(), was=each.was, now=each.now) for each in back
+    ]
     return RewoundOut(consumer=consumer.name, set_back=moved)
 
 
 async def _shown(consumer: Consumer) -> ConsumerOut:
-    seen = await consumer.standing()
+    seen = await consumer.status()
     lag = seen.lag()
     partitions = [
         PartitionOut(
-            **place._asdict(), position=seen.reached.get(place, 0), end=end, lag=lag[place]
+            **partition._asdict(),
+            position=seen.reached.get(partition, 0),
+            end=end,
+            lag=lag[partition],
         )
-        for place, end in sorted(seen.ends.items())
+        for partition, end in sorted(seen.ends.items())
     ]
     return ConsumerOut(
         name=consumer.name,

@@ -119,7 +119,7 @@ def _add_deciding(router: APIRouter, database: Database, consumers: Sequence[Con
     def notice(name: str) -> None:
         for consumer in consumers:
             if consumer.name == name:
-                consumer.look_now()
+                consumer.wake()
 
     @router.post("/dead-letters/replay")
     async def replay_dead_letters(wanted: ReplaySomeIn) -> ReplayedOut:

@@ -42,8 +42,8 @@ log = structlog.get_logger()
 class Service:
     """A service ready to run: `loops` run until cancelled, anew after an UnavailableError.
 
-    `on_starting` takes what it listens on beside `port`, before anything runs;
-    `on_stopping` ends answers that would go on for ever, before the server waits for them;
+    `before_start` takes what it listens on beside `port`, before anything runs;
+    `before_shutdown` ends answers that would go on for ever, before the server waits for them;
     `on_stop` drains once the server is down, while the loops still run.
     """
 
@@ -58,13 +58,13 @@ class Service:
     """Whether other processes listen there too, and the kernel deals connections out."""
     sockets: list[socket.socket] = field(default_factory=list)
     """Further sockets to serve on, already listening."""
-    lingers: float = 0.0
+    drain_delay: float = 0.0
     """Seconds that new requests are answered once told to stop, so that others look elsewhere."""
-    patience: float = 2.0
+    shutdown_grace: float = 2.0
     """Seconds that requests in flight may then take."""
     loops: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    on_starting: list[Callable[[], object]] = field(default_factory=list)
-    on_stopping: list[Callable[[], None]] = field(default_factory=list)
+    before_start: list[Callable[[], object]] = field(default_factory=list)
+    before_shutdown: list[Callable[[], None]] = field(default_factory=list)
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
 
@@ -178,7 +178,7 @@ class _Running:
     def __init__(self, service: Service, stack: contextlib.ExitStack) -> None:
         self._service = service
         self._socket = stack.enter_context(_listening(service))
-        for listen in service.on_starting:
+        for listen in service.before_start:
             listen()
         self._server = _server(service)
         self._tasks: list[asyncio.Task[None]] = []
@@ -193,9 +193,9 @@ class _Running:
 
     async def stop(self) -> None:
         """Answer what was asked, pass on what is held, and only then end the loops."""
-        for tell in self._service.on_stopping:
+        for tell in self._service.before_shutdown:
             tell()
-        await asyncio.sleep(self._service.lingers)
+        await asyncio.sleep(self._service.drain_delay)
         self._server.should_exit = True
         await asyncio.wait([self._serving])
         for drain in self._service.on_stop:
@@ -282,7 +282,7 @@ def _server(service: Service) -> _Server:
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=math.ceil(service.patience),
+            timeout_graceful_shutdown=math.ceil(service.shutdown_grace),
         )
     )
 

@@ -135,39 +135,39 @@ class _Reader:
             self._make(place, self._heap[place])
         return self._made[place]
 
-    def _make(self, place: int, told: dict[str, Any]) -> None:
-        (kind,) = told.keys() & _KINDS
+    def _make(self, place: int, fields: dict[str, Any]) -> None:
+        (kind,) = fields.keys() & _KINDS
         if kind in ("list", "set", "dict"):
             # There before its content, which may lead back to it.
             made = self._made[place] = _CONTAINERS[kind]()
-            self._fill(made, told[kind])
+            self._fill(made, fields[kind])
         elif kind in ("new", "call"):
-            self._construct(place, told)
+            self._construct(place, fields)
         else:
-            self._made[place] = self._finished(kind, told)
+            self._made[place] = self._finished(kind, fields)
 
-    def _finished(self, kind: str, told: dict[str, Any]) -> Any:
+    def _finished(self, kind: str, fields: dict[str, Any]) -> Any:
         """What has no content to be filled in later."""
         if kind == "name":
-            return _named(told["name"])
+            return _named(fields["name"])
         if kind == "method":
-            return _method(self.value(told["of"]), told["method"])
+            return _method(self.value(fields["of"]), fields["method"])
         if kind in ("array", "scalar"):
-            return _array(told, self.value)
-        return _CONTAINERS[kind](map(self.value, told[kind]))
+            return _array(fields, self.value)
+        return _CONTAINERS[kind](map(self.value, fields[kind]))
 
-    def _construct(self, place: int, told: dict[str, Any]) -> None:
-        made = _named(told.get("new") or told["call"])
-        arguments = [self.value(each) for each in told["arguments"]]
-        if not _may_make(made, "call" in told):
+    def _construct(self, place: int, fields: dict[str, Any]) -> None:
+        made = _named(fields.get("new") or fields["call"])
+        arguments = [self.value(each) for each in fields["arguments"]]
+        if not _may_make(made, "call" in fields):
             raise NotPlainError(f"{_kind(made)} {made!r} makes no state of river's")
-        new = made.__new__(made, *arguments) if "new" in told else made(*arguments)
+        new = made.__new__(made, *arguments) if "new" in fields else made(*arguments)
         self._made[place] = new
-        if told["state"] is not None:
-            _restore(new, self.value(told["state"]))
-        for item in told.get("items", ()):
+        if fields["state"] is not None:
+            _restore(new, self.value(fields["state"]))
+        for item in fields.get("items", ()):
             new.append(self.value(item))
-        self._fill(new, told.get("pairs", ()))
+        self._fill(new, fields.get("pairs", ()))
 
     def _fill(self, into: Any, content: Any) -> None:
         if isinstance(into, list):
@@ -199,16 +199,16 @@ def _name(value: Any) -> str:
     return f"{module}:{name}"
 
 
-def _named(told: str) -> Any:
-    module, _, name = told.partition(":")
+def _named(qualified: str) -> Any:
+    module, _, name = qualified.partition(":")
     if not (_is_river(module) or f"{module}.{name}" in _FOREIGN):
-        raise NotPlainError(f"{told} is not river's own")
+        raise NotPlainError(f"{qualified} is not river's own")
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
         # What a module of river's imports is not its own.
         if getattr(found, "__module__", None) != module:
-            raise NotPlainError(f"{told} is not river's own")
+            raise NotPlainError(f"{qualified} is not river's own")
     return found
 
 
@@ -218,16 +218,16 @@ def _method(of: Any, name: str) -> Any:
     return getattr(of, name)
 
 
-def _array(told: dict[str, Any], value: Any) -> Any:
+def _array(fields: dict[str, Any], value: Any) -> Any:
     import numpy as np
 
-    dtype = np.dtype(told["dtype"])
+    dtype = np.dtype(fields["dtype"])
     if dtype.kind not in "biuf":
         raise NotPlainError(f"an array of {dtype} is no array of numbers")
-    if "scalar" in told:
-        return dtype.type(value(told["scalar"]))
-    content = np.frombuffer(base64.b64decode(told["array"]), dtype)
-    return content.reshape(told["shape"], order=told["order"]).copy(order="K")
+    if "scalar" in fields:
+        return dtype.type(value(fields["scalar"]))
+    content = np.frombuffer(base64.b64decode(fields["array"]), dtype)
+    return content.reshape(fields["shape"], order=fields["order"]).copy(order="K")
 
 
 def _is_river(module: str) -> bool:

@@ -73,28 +73,30 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: its digest is the dataset's identity."""
-        told = {
+        fields = {
             "format": FORMAT,
             "from": min((file.first for file in self.files), default=None),
             "until": max((file.last for file in self.files), default=None),
             **asdict(self),
         }
-        return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, body: bytes) -> "Manifest":
         """CorruptError when the bytes are no manifest of this format."""
         try:
-            told = json.loads(body)
-            if told["format"] != FORMAT:
-                raise CorruptError(f"captured manifest of format {told['format']!r}, not {FORMAT}")
+            fields = json.loads(body)
+            if fields["format"] != FORMAT:
+                raise CorruptError(
+                    f"captured manifest of format {fields['format']!r}, not {FORMAT}"
+                )
             return cls(
-                model_id=told["model_id"],
-                model=told["model"],
-                files=tuple(RowFile(**file) for file in told["files"]),
-                labels=tuple(LabelFile(**file) for file in told["labels"]),
-                rows=told["rows"],
-                labelled=told["labelled"],
+                model_id=fields["model_id"],
+                model=fields["model"],
+                files=tuple(RowFile(**file) for file in fields["files"]),
+                labels=tuple(LabelFile(**file) for file in fields["labels"]),
+                rows=fields["rows"],
+                labelled=fields["labelled"],
             )
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptError(f"not a captured manifest: {error!r}") from None

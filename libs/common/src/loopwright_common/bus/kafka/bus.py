@@ -45,20 +45,20 @@ class KafkaBus:
 
     async def ends(self, topics: Sequence[str]) -> Positions:
         await self._check(topics)
-        places = [self._cluster.there(place) for place in partitions_of(topics)]
+        places = [self._cluster.to_kafka(place) for place in partitions_of(topics)]
         async with self._cluster.reached(), metadata_consumer(self._cluster) as consumer:
             ends = await consumer.end_offsets(places)
-        return {self._cluster.here(place): end for place, end in ends.items() if end > 0}
+        return {self._cluster.from_kafka(place): end for place, end in ends.items() if end > 0}
 
-    async def positions_at(self, topics: Sequence[str], moment: datetime) -> Positions:
+    async def positions_at(self, topics: Sequence[str], at: datetime) -> Positions:
         await self._check(topics)
-        places = [self._cluster.there(place) for place in partitions_of(topics)]
-        milliseconds = int(moment.timestamp() * 1000)
+        places = [self._cluster.to_kafka(place) for place in partitions_of(topics)]
+        milliseconds = int(at.timestamp() * 1000)
         async with self._cluster.reached(), metadata_consumer(self._cluster) as consumer:
             found = await consumer.offsets_for_times(dict.fromkeys(places, milliseconds))
             ends = await consumer.end_offsets(places)
         return {
-            self._cluster.here(place): found[place].offset if found[place] else end
+            self._cluster.from_kafka(place): found[place].offset if found[place] else end
             for place, end in ends.items()
         }
 

@@ -64,10 +64,10 @@ class Cluster:
     def name(self, topic: str) -> str:
         return self.prefix + topic
 
-    def there(self, place: TopicPartition) -> KafkaPartition:
+    def to_kafka(self, place: TopicPartition) -> KafkaPartition:
         return KafkaPartition(self.prefix + place.topic, place.partition)
 
-    def here(self, place: KafkaPartition) -> TopicPartition:
+    def from_kafka(self, place: KafkaPartition) -> TopicPartition:
         return TopicPartition(place.topic.removeprefix(self.prefix), place.partition)
 
     def record(self, received: ConsumerRecord) -> Record:

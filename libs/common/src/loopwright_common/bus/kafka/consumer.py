@@ -28,7 +28,7 @@ class KafkaConsumer:
 
     def __init__(self, cluster: Cluster, group: str | None) -> None:
         self._cluster = cluster
-        self.consumer = _consumer(cluster, group)
+        self.client = _new_client(cluster, group)
         self.changes = 0
         self.settled = group is None
         """Whether there is an assignment, and not one about to be taken away."""
@@ -38,26 +38,26 @@ class KafkaConsumer:
 
     async def start(self, topics: Sequence[str]) -> None:
         """Ask for a share of the topics, or without a group take all of them."""
-        await start(self.consumer)
+        await start(self.client)
         if self.settled:
-            self.consumer.assign([self._cluster.there(place) for place in partitions_of(topics)])
+            self.client.assign([self._cluster.to_kafka(place) for place in partitions_of(topics)])
         else:
             names = [self._cluster.name(topic) for topic in topics]
-            self.consumer.subscribe(names, listener=_Listener(self))
+            self.client.subscribe(names, listener=_Listener(self))
 
-    def change(self, settled: bool) -> None:
+    def assignment_changed(self, settled: bool) -> None:
         self.changes += 1
         self.settled = settled
         self._unsettled_at = time.monotonic()
         self._answers.clear()
 
-    async def poll(self, most: int, wait: float) -> list[ConsumerRecord]:
+    async def poll(self, limit: int, wait: float) -> list[ConsumerRecord]:
         """The next records, in order per partition; a position not in the log is a change."""
         started = time.monotonic()
         try:
             # The consumer waits without end for an assignment that is being made.
             async with asyncio.timeout(wait + 1):
-                found = await self.consumer.getmany(timeout_ms=int(wait * 1000), max_records=most)
+                found = await self.client.getmany(timeout_ms=int(wait * 1000), max_records=limit)
         except TimeoutError:
             found = {}
         except NoOffsetForPartitionError:
@@ -68,7 +68,7 @@ class KafkaConsumer:
         self._waited += time.monotonic() - started
         return [record for records in found.values() for record in records]
 
-    def silent(self) -> str | None:
+    def stall_reason(self) -> str | None:
         """Why this consumer seems to have stopped, as aiokafka's sometimes do without a word.
 
         Brokers answer every fetch within half a second, with or without records.
@@ -76,8 +76,8 @@ class KafkaConsumer:
         if not self.settled:
             waited = time.monotonic() - self._unsettled_at
             return "no assignment came" if waited > _JOIN_SECONDS else None
-        for place in self.consumer.assignment():
-            answer = self.consumer.last_poll_timestamp(place)
+        for place in self.client.assignment():
+            answer = self.client.last_poll_timestamp(place)
             last, since = self._answers.get(place, (None, self._waited))
             if answer != last or place not in self._answers:
                 self._answers[place] = (answer, self._waited)
@@ -87,27 +87,27 @@ class KafkaConsumer:
 
     def stop(self) -> "asyncio.Task[None]":
         """Leave the group and disconnect, in the background: it may take as long as a request."""
-        task = asyncio.create_task(_stop(self.consumer))
+        task = asyncio.create_task(_stop(self.client))
         _stopping.add(task)
         task.add_done_callback(_stopping.discard)
         return task
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, member: KafkaConsumer) -> None:
-        self._member = member
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
 
     def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002
-        self._member.change(settled=False)
+        self._consumer.assignment_changed(settled=False)
 
     def on_partitions_assigned(self, assigned: object) -> None:  # noqa: ARG002
-        self._member.change(settled=True)
+        self._consumer.assignment_changed(settled=True)
 
 
 @contextlib.asynccontextmanager
 async def metadata_consumer(cluster: Cluster) -> AsyncGenerator[AIOKafkaConsumer, None]:
     """A consumer for a question about offsets."""
-    consumer = _consumer(cluster, None)
+    consumer = _new_client(cluster, None)
     try:
         await start(consumer)
         yield consumer
@@ -115,7 +115,7 @@ async def metadata_consumer(cluster: Cluster) -> AsyncGenerator[AIOKafkaConsumer
         await _stop(consumer)
 
 
-def _consumer(cluster: Cluster, group: str | None) -> AIOKafkaConsumer:
+def _new_client(cluster: Cluster, group: str | None) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
         **cluster.client,
         group_id=None if group is None else cluster.name(group),

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class KafkaSubscription:
-    """A worker of a group, or a reader of everything; a member that stalls is replaced."""
+    """A worker of a group, or a reader of everything; a consumer that stalls is replaced."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class KafkaSubscription:
         self._group = group
         self._topics = topics
         self._load_positions = load_positions
-        self._member: KafkaConsumer | None = None
+        self._consumer: KafkaConsumer | None = None
         self._replaced = 0
         self._taken_up = -1
         self._places: dict[TopicPartition, int] = {}
@@ -43,32 +43,32 @@ class KafkaSubscription:
         self._failed_commits = 0
 
     def assigned(self) -> set[TopicPartition]:
-        member = self._member
-        return set(self._places) if member and self._knows_places_of(member) else set()
+        consumer = self._consumer
+        return set(self._places) if consumer and self._knows_places_of(consumer) else set()
 
-    async def fetch(self, most: int, wait: float) -> list[Record]:
-        member = self._member or await self._join()
+    async def fetch(self, limit: int, wait: float) -> list[Record]:
+        consumer = self._consumer or await self._join()
         deadline = time.monotonic() + wait
         while True:
-            await self._take_up_assignment(member)
-            records = await self._read(member, most, max(deadline - time.monotonic(), 0))
+            await self._take_up_assignment(consumer)
+            records = await self._read(consumer, limit, max(deadline - time.monotonic(), 0))
             if records or time.monotonic() >= deadline:
                 return records
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        if self._member is not None and partition in self.assigned():
-            self._member.consumer.seek(self._cluster.there(partition), offset)
+        if self._consumer is not None and partition in self.assigned():
+            self._consumer.client.seek(self._cluster.to_kafka(partition), offset)
             self._places[partition] = offset
 
     async def has_reached(self, ends: Positions) -> bool:
-        member = self._member
-        if member is None or not self._knows_places_of(member):
+        consumer = self._consumer
+        if consumer is None or not self._knows_places_of(consumer):
             return not ends
-        mine = [self._cluster.there(place) for place in ends.keys() & self._places.keys()]
-        wanted = [ends[self._cluster.here(place)] for place in mine]
+        mine = [self._cluster.to_kafka(place) for place in ends.keys() & self._places.keys()]
+        wanted = [ends[self._cluster.from_kafka(place)] for place in mine]
         try:
             async with self._cluster.reached():
-                there = [await member.consumer.position(place) for place in mine]
+                there = [await consumer.client.position(place) for place in mine]
         except UnavailableError:
             return False
         return all(position >= end for position, end in zip(there, wanted, strict=True))
@@ -83,59 +83,59 @@ class KafkaSubscription:
         if self._committing is not None:
             await asyncio.wait([self._committing], timeout=CLOSE_SECONDS)
             self._committing.cancel()
-        member, self._member = self._member, None
-        if member is not None:
-            await asyncio.wait([member.stop()], timeout=CLOSE_SECONDS)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await asyncio.wait([consumer.stop()], timeout=CLOSE_SECONDS)
 
-    # ---- the member --------------------------------------------------------------------------
+    # ---- the consumer --------------------------------------------------------------------------
 
     async def _join(self) -> KafkaConsumer:
-        member = KafkaConsumer(self._cluster, self._group)
+        consumer = KafkaConsumer(self._cluster, self._group)
         try:
             async with self._cluster.reached():
-                await member.start(self._topics)
+                await consumer.start(self._topics)
         except BaseException:
-            member.stop()
+            consumer.stop()
             raise
-        self._member, self._taken_up, self._failed_commits = member, -1, 0
-        return member
+        self._consumer, self._taken_up, self._failed_commits = consumer, -1, 0
+        return consumer
 
-    def _replace(self, member: KafkaConsumer, why: str) -> UnavailableError:
+    def _replace(self, consumer: KafkaConsumer, why: str) -> UnavailableError:
         """Take another at the next fetch; the error to raise until then."""
-        self._member = None
+        self._consumer = None
         self._replaced += 1
-        member.stop()
+        consumer.stop()
         log.warning("kafka.consumer-replaced", group=self._group, topics=list(self._topics),
                     why=why, times=self._replaced)  # fmt: skip
         return UnavailableError(f"{self._cluster}: {why}")
 
-    def _knows_places_of(self, member: KafkaConsumer) -> bool:
-        return member.settled and self._taken_up == member.changes
+    def _knows_places_of(self, consumer: KafkaConsumer) -> bool:
+        return consumer.settled and self._taken_up == consumer.changes
 
-    async def _take_up_assignment(self, member: KafkaConsumer) -> None:
-        while member.settled and self._taken_up != member.changes:
-            changes = member.changes
-            share = {self._cluster.here(place) for place in member.consumer.assignment()}
+    async def _take_up_assignment(self, consumer: KafkaConsumer) -> None:
+        while consumer.settled and self._taken_up != consumer.changes:
+            changes = consumer.changes
+            share = {self._cluster.from_kafka(place) for place in consumer.client.assignment()}
             stored = dict(await self._load_positions(share))
             if self._group is None:
                 stored |= self._places
-            places = await self._places_in_log(member, share, stored)
-            if changes == member.changes:
+            places = await self._places_in_log(consumer, share, stored)
+            if changes == consumer.changes:
                 for place, offset in places.items():
-                    member.consumer.seek(self._cluster.there(place), offset)
+                    consumer.client.seek(self._cluster.to_kafka(place), offset)
                 self._places, self._taken_up = places, changes
 
     async def _places_in_log(
-        self, member: KafkaConsumer, share: set[TopicPartition], stored: Positions
+        self, consumer: KafkaConsumer, share: set[TopicPartition], stored: Positions
     ) -> dict[TopicPartition, int]:
         """Where to go on; a position that the log no longer or never had starts over, told."""
-        there = [self._cluster.there(place) for place in share]
+        there = [self._cluster.to_kafka(place) for place in share]
         async with self._cluster.reached():
-            firsts = await member.consumer.beginning_offsets(there)
-            ends = await member.consumer.end_offsets(there)
+            firsts = await consumer.client.beginning_offsets(there)
+            ends = await consumer.client.end_offsets(there)
         places = {}
         for place in share:
-            first, end = (offsets[self._cluster.there(place)] for offsets in (firsts, ends))
+            first, end = (offsets[self._cluster.to_kafka(place)] for offsets in (firsts, ends))
             wanted = stored.get(place, 0)
             places[place] = wanted if first <= wanted <= end else first
             if wanted and wanted != places[place]:
@@ -146,17 +146,17 @@ class KafkaSubscription:
 
     # ---- records -----------------------------------------------------------------------------
 
-    async def _read(self, member: KafkaConsumer, most: int, wait: float) -> list[Record]:
-        known = self._knows_places_of(member)
+    async def _read(self, consumer: KafkaConsumer, limit: int, wait: float) -> list[Record]:
+        known = self._knows_places_of(consumer)
         if self._failed_commits >= _MOST_FAILED_COMMITS:
-            raise self._replace(member, "the group takes no positions from it")
+            raise self._replace(consumer, "the group takes no positions from it")
         try:
-            found = await member.poll(most, wait if known else min(wait, _UNSETTLED_SECONDS))
+            found = await consumer.poll(limit, wait if known else min(wait, _UNSETTLED_SECONDS))
         except KafkaError as error:
-            raise self._replace(member, described(error)) from error
-        if not found and (why := member.silent()):
-            raise self._replace(member, why)
-        if not (known and self._knows_places_of(member)):
+            raise self._replace(consumer, described(error)) from error
+        if not found and (why := consumer.stall_reason()):
+            raise self._replace(consumer, why)
+        if not (known and self._knows_places_of(consumer)):
             return []
         records = [self._cluster.record(each) for each in found]
         for record in records:
@@ -165,13 +165,13 @@ class KafkaSubscription:
 
     async def _commit(self) -> None:
         """A copy for lag tools; nobody waits for it and nothing depends on it."""
-        while self._done and self._member is not None:
+        while self._done and self._consumer is not None:
             done, self._done = self._done, {}
-            offsets = {self._cluster.there(p): done[p] for p in done.keys() & self.assigned()}
+            offsets = {self._cluster.to_kafka(p): done[p] for p in done.keys() & self.assigned()}
             try:
                 async with self._cluster.reached(_COMMIT_SECONDS):
                     if offsets:
-                        await self._member.consumer.commit(offsets)
+                        await self._consumer.client.commit(offsets)
                 self._failed_commits = 0
             except UnavailableError as error:
                 self._failed_commits += 1

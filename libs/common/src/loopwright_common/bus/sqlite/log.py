@@ -115,10 +115,10 @@ class SqliteBus:
         rows = await self.work(lambda connection: connection.execute(query).all())
         return {TopicPartition(topic, partition): last + 1 for topic, partition, last in rows}
 
-    async def positions_at(self, topics: Sequence[str], moment: datetime) -> Positions:
+    async def positions_at(self, topics: Sequence[str], at: datetime) -> Positions:
         query = (
             sa.select(log.c.topic, log.c.partition, sa.func.min(log.c.position))
-            .where(log.c.topic.in_(topics), log.c.time >= moment)
+            .where(log.c.topic.in_(topics), log.c.time >= at)
             .group_by(log.c.topic, log.c.partition)
         )
         rows = await self.work(lambda connection: connection.execute(query).all())
@@ -150,13 +150,13 @@ class SqliteBus:
             self._groups[group].remove(subscription)
             self._rebalance(group)
 
-    async def read(self, topics: Collection[str], start: int, most: int) -> list[Record]:
+    async def read(self, topics: Collection[str], start: int, limit: int) -> list[Record]:
         """Records of the topics from position `start` on, oldest first."""
         query = (
             sa.select(log)
             .where(log.c.position >= start, log.c.topic.in_(topics))
             .order_by(log.c.position)
-            .limit(most)
+            .limit(limit)
         )
         rows = await self.work(lambda connection: connection.execute(query).all())
         return [
@@ -215,12 +215,12 @@ class SqliteSubscription:
     def assigned(self) -> set[TopicPartition]:
         return self._assigned
 
-    async def fetch(self, most: int, wait: float) -> list[Record]:
+    async def fetch(self, limit: int, wait: float) -> list[Record]:
         places = await self._take_up_assignment()
         deadline = time.monotonic() + wait
         while True:
             end = self._log.end(self.topics)
-            records = await self._next(places, end, most)
+            records = await self._next(places, end, limit)
             if self._places is not places:
                 return []
             left = deadline - time.monotonic()
@@ -228,13 +228,13 @@ class SqliteSubscription:
                 return records
             await self._log.wait_past(self.topics, end, left)
 
-    async def _next(self, places: dict[TopicPartition, int], end: int, most: int) -> list[Record]:
+    async def _next(self, places: dict[TopicPartition, int], end: int, limit: int) -> list[Record]:
         """The next records of ours up to `end` or later; `places` moves past what was read."""
         while places and (start := min(places.values())) <= end:
-            read = await self._log.read(self.topics, start, most)
+            read = await self._log.read(self.topics, start, limit)
             mine = [r for r in read if r.offset >= places.get(_place(r), _NOWHERE)]
             # All was read in one order, so every partition has been read this far.
-            reached = read[-1].offset + 1 if len(read) == most else max(end + 1, _after(read))
+            reached = read[-1].offset + 1 if len(read) == limit else max(end + 1, _after(read))
             places.update({place: max(offset, reached) for place, offset in places.items()})
             if mine:
                 return mine

@@ -74,7 +74,7 @@ def attach(
 ) -> GrpcServer:
     """Let the service answer over gRPC too, on the same host."""
     server = GrpcServer(inference, limits, shares_port=service.shares_port)
-    service.on_starting.append(lambda: server.listen(service.host, port))
+    service.before_start.append(lambda: server.listen(service.host, port))
     service.loops.append(server.run)
     service.on_stop.insert(0, server.stop)
     return server
