@@ -8,7 +8,7 @@ class UnsupportedError(LoopwrightError):
     """A part of the protocol that is not served."""
 
 
-class MediaTypeError(LoopwrightError):
+class UnsupportedMediaTypeError(LoopwrightError):
     """A body of a type that the protocol does not take."""
 
 
@@ -44,7 +44,7 @@ RETRY_AFTER_SECONDS = 1
 _STATUS: dict[type[LoopwrightError], int] = {
     InvalidError: 400,
     UnsupportedError: 501,
-    MediaTypeError: 415,
+    UnsupportedMediaTypeError: 415,
     MethodNotAllowedError: 405,
     ModelFailedError: 500,
     DeadlineExceededError: 504,

@@ -139,12 +139,12 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         # We start processes by exec, where gRPC's handlers of forks have only complaints to make.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         from loopwright_scorer.protocols.v2.grpc import GrpcInferenceService
-        from loopwright_scorer.protocols.v2.grpc_server import attach
+        from loopwright_scorer.protocols.v2.grpc_server import attach_grpc
 
-        inference = GrpcInferenceService(
+        grpc_service = GrpcInferenceService(
             inference_service, reconciler.not_ready_reason, call_stats, repository
         )
-        stack.push_async_callback(attach(service, inference, request_limits, port).stop)
+        stack.push_async_callback(attach_grpc(service, grpc_service, request_limits, port).stop)
     return service
 
 

@@ -19,7 +19,9 @@ _LITTLE = {
 _LENGTH = struct.Struct("<I")
 
 
-def read(name: str, datatype: str, shape: tuple[int, ...], content: memoryview) -> GivenTensor:
+def decode_tensor(
+    name: str, datatype: str, shape: tuple[int, ...], content: memoryview
+) -> GivenTensor:
     """The tensor in `content`, numbers without copying; InvalidError where its size is wrong."""
     if datatype == "BYTES":
         return GivenTensor(datatype, shape, _texts(name, shape, content))
@@ -28,7 +30,7 @@ def read(name: str, datatype: str, shape: tuple[int, ...], content: memoryview) 
     return GivenTensor(datatype, shape, _numbers(name, datatype, shape, content))
 
 
-def write(array: np.ndarray) -> bytes:
+def encode_tensor(array: np.ndarray) -> bytes:
     """The tensor's bytes; what is no number is written as text."""
     if array.dtype != object:
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()

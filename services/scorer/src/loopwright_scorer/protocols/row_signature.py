@@ -22,14 +22,14 @@ class RowSignature:
     columns: Mapping[str, Column]
     tensor: Tensor | None = None
 
-    def kinds(self) -> Iterator[tuple[str, ValueType]]:
+    def value_types(self) -> Iterator[tuple[str, ValueType]]:
         return ((name, VALUE_TYPES[column.type]) for name, column in self.columns.items())
 
-    def given(self, columns: Mapping[str, Cells]) -> dict[str, GivenTensor]:
+    def tensors(self, columns: Mapping[str, Cells]) -> dict[str, GivenTensor]:
         """Columns under the types of the signature; InvalidError where none of them is known."""
         found = {
             name: GivenTensor(kind.datatype, (len(columns[name]),), columns[name])
-            for name, kind in self.kinds()
+            for name, kind in self.value_types()
             if name in columns
         }
         if not found:
@@ -54,12 +54,12 @@ def signature_of(routes: Routes, address: ModelAddress) -> RowSignature:
     return RowSignature(_columns([arm, *others]))
 
 
-def tensor_of(tensor: Tensor, array: np.ndarray) -> dict[str, GivenTensor]:
+def single_tensor(tensor: Tensor, array: np.ndarray) -> dict[str, GivenTensor]:
     """The model's one input; InvalidError where it has no rows."""
     if not array.size:
         raise InvalidError(f"input {tensor.name!r}: there are no rows", field=tensor.name)
-    given = GivenTensor(datatype_of(array.dtype), array.shape, array.ravel())
-    return {tensor.name: given}
+    named = GivenTensor(datatype_of(array.dtype), array.shape, array.ravel())
+    return {tensor.name: named}
 
 
 def _columns(arms: list[ServedArm]) -> dict[str, Column]:

@@ -10,7 +10,7 @@ from typing import Any
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.inference.codec import InferenceResult
 from loopwright_scorer.protocols.arrow import size_limits
-from loopwright_scorer.protocols.arrow.columns import columns_of, given_of
+from loopwright_scorer.protocols.arrow.columns import columns_of_tensors, tensors_of_table
 from loopwright_scorer.protocols.base import Reply
 from loopwright_scorer.protocols.request import Headers
 from loopwright_scorer.tensors.tensors import InferenceRequest, TensorType
@@ -23,13 +23,13 @@ _MARK = b"ARROW1"
 Write = Callable[[InferenceResult], Reply]
 
 
-def media_of(headers: Headers) -> str | None:
+def columnar_media_type(headers: Headers) -> str | None:
     """The columnar format of a body; None where it is another one."""
-    told = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
-    return told if told in COLUMNAR else None
+    media = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
+    return media if media in COLUMNAR else None
 
 
-def wanted(headers: Headers) -> str | None:
+def accepted_columnar_type(headers: Headers) -> str | None:
     """The columnar format that the answer is asked for in."""
     accepted = headers.get(b"accept", b"").decode("latin-1").split(",")
     named = (each.partition(";")[0].strip() for each in accepted)
@@ -48,11 +48,11 @@ class ColumnarCodec:
             raise self._found
         return self._found
 
-    def write(self, answered: InferenceResult) -> Reply:
-        return self._write_as(answered)
+    def write(self, result: InferenceResult) -> Reply:
+        return self._write_as(result)
 
 
-async def unpacked(
+async def read_columnar(
     body: bytes, media: str, inputs: Sequence[TensorType], write_as: Write
 ) -> ColumnarCodec:
     """Read in a thread, whatever the body's size: what is small when packed may be large.
@@ -69,7 +69,7 @@ def _read(body: bytes, media: str, inputs: Sequence[TensorType]) -> InferenceReq
         table = _READERS[media](memoryview(body))
         size_limits.check_size(table.num_rows, table.num_columns)
         table.validate(full=True)
-        return InferenceRequest(given_of(table, inputs))
+        return InferenceRequest(tensors_of_table(table, inputs))
     except InvalidError as error:
         return error
     except (pa.ArrowException, OSError, MemoryError, OverflowError) as error:
@@ -79,10 +79,10 @@ def _read(body: bytes, media: str, inputs: Sequence[TensorType]) -> InferenceReq
 def table_reply(media: str) -> Write:
     """Writes answers in a columnar format."""
 
-    def write(answered: InferenceResult) -> Reply:
+    def write(result: InferenceResult) -> Reply:
         import pyarrow as pa
 
-        table = pa.table(columns_of(answered.outputs.tensors(answered.request.outputs)))
+        table = pa.table(columns_of_tensors(result.outputs.tensors(result.request.outputs)))
         return Reply(200, _WRITERS[media](table), ((b"content-type", media.encode()),))
 
     return write

@@ -10,7 +10,7 @@ from loopwright_scorer.protocols.arrow import size_limits
 from loopwright_scorer.tensors.tensors import GivenTensor, OutputTensor, TensorType, datatype_of
 
 
-def given_of(table: Any, inputs: Sequence[TensorType]) -> dict[str, GivenTensor]:
+def tensors_of_table(table: Any, inputs: Sequence[TensorType]) -> dict[str, GivenTensor]:
     """One tensor per column, numbers without copying; InvalidError names a column not served.
 
     As many columns of numbers as a model's one matrix has become that matrix.
@@ -20,7 +20,7 @@ def given_of(table: Any, inputs: Sequence[TensorType]) -> dict[str, GivenTensor]
     names = table.column_names
     if len(set(names)) < len(names):
         raise InvalidError("a column's name is given twice; name each column once")
-    declared = {put.name: put.datatype for put in inputs}
+    declared = {tensor.name: tensor.datatype for tensor in inputs}
     given = {
         name: _tensor(name, _whole(column), declared.get(name, "BYTES"))
         for name, column in zip(names, table.columns, strict=True)
@@ -32,7 +32,7 @@ def given_of(table: Any, inputs: Sequence[TensorType]) -> dict[str, GivenTensor]
     return {only.name: GivenTensor("FP64", matrix.shape, matrix.ravel())}
 
 
-def columns_of(tensors: Sequence[OutputTensor]) -> dict[str, Any]:
+def columns_of_tensors(tensors: Sequence[OutputTensor]) -> dict[str, Any]:
     """What has several values per row is a list of fixed size."""
     import pyarrow as pa
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from loopwright_common.errors import InvalidError
 
-_MOST_BYTES = 1 << 28
-_MOST_VALUES = 1 << 25
+_BYTES_LIMIT = 1 << 28
+_VALUES_LIMIT = 1 << 25
 _RECORD_BATCH, _DICTIONARY_BATCH = "record batch", "dictionary"
 _SMALLER = "send it in several requests"
 
@@ -54,12 +54,13 @@ def check_parquet(metadata: Any) -> None:
 
 
 def check_size(rows: int, columns: int) -> None:
-    if rows * max(columns, 1) > _MOST_VALUES:
+    """InvalidError where a table of `rows` by `columns` values is too large."""
+    if rows * max(columns, 1) > _VALUES_LIMIT:
         raise InvalidError(f"{rows} rows of {columns} columns are too many: {_SMALLER}")
 
 
 def _check_bytes(size: int) -> None:
-    if size > _MOST_BYTES:
+    if size > _BYTES_LIMIT:
         raise InvalidError(f"the body unpacks to {size} bytes, which are too many: {_SMALLER}")
 
 
@@ -75,8 +76,8 @@ def _unpacked(message: Any) -> int:
     if listed is None:
         return 0
     start = listed + _number(metadata, listed, "<I")
-    places = struct.iter_unpack("<qq", metadata[start + 4 :][: 16 * _number(metadata, start, "<I")])
-    lengths = (_number(body, offset, "<q") for offset, length in places if length >= 8)
+    spans = struct.iter_unpack("<qq", metadata[start + 4 :][: 16 * _number(metadata, start, "<I")])
+    lengths = (_number(body, offset, "<q") for offset, length in spans if length >= 8)
     return sum(max(length, 0) for length in lengths)
 
 

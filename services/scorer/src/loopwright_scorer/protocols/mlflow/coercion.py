@@ -18,7 +18,7 @@ Cast = Callable[[str, ValueType, Cells], Cells]
 _ZONE = re.compile(r"[T ].*(Z|[+-]\d\d:?\d\d)$", re.IGNORECASE)
 
 
-def of_frame(name: str, kind: ValueType, cells: Cells) -> Cells:
+def coerce_dataframe_column(name: str, kind: ValueType, cells: Cells) -> Cells:
     """A dataframe's column; InvalidError for a number where text is wanted."""
     if _fits(kind, cells):
         return cells
@@ -31,7 +31,7 @@ def of_frame(name: str, kind: ValueType, cells: Cells) -> Cells:
     return _read(name, kind, cells)
 
 
-def of_array(name: str, kind: ValueType, cells: Cells) -> Cells:
+def coerce_array_column(name: str, kind: ValueType, cells: Cells) -> Cells:
     """A column of `instances` or `inputs`; a number is written out where text is wanted."""
     if _fits(kind, cells):
         return cells
@@ -42,7 +42,7 @@ def of_array(name: str, kind: ValueType, cells: Cells) -> Cells:
     return _read(name, kind, cells)
 
 
-def array_of(name: str, dtype: np.dtype, cells: object) -> np.ndarray:
+def nested_array(name: str, dtype: np.dtype, cells: object) -> np.ndarray:
     """Nested lists as one array; InvalidError where they are ragged or no numbers."""
     wide = np.dtype(np.float64) if dtype.kind == "f" else dtype
     return _array(name, wide, cells)
@@ -59,7 +59,7 @@ def _read(name: str, kind: ValueType, cells: Cells) -> Cells:
         raise InvalidError(f"input {name!r}: {wrong!r:.60} is no text", field=name)
     if kind.dtype.kind == "M":
         return _times(name, cells)
-    return _flat(name, array_of(name, kind.dtype, cells))
+    return _flat(name, nested_array(name, kind.dtype, cells))
 
 
 def _array(name: str, dtype: np.dtype, cells: object) -> np.ndarray:

@@ -27,7 +27,9 @@ def read_csv(body: bytes, signature: RowSignature) -> dict[str, Cells]:
         raise InvalidError("CSV has no tensors: send JSON with inputs or instances")
     texts = _texts(body)
     return {
-        name: _cells(name, kind, texts[name]) for name, kind in signature.kinds() if name in texts
+        name: _cells(name, kind, texts[name])
+        for name, kind in signature.value_types()
+        if name in texts
     }
 
 

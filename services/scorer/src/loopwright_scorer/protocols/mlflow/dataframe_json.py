@@ -10,7 +10,7 @@ from loopwright_scorer.protocols.row_signature import Cells
 Frame = dict[str, Cells]
 
 
-def of_records(rows: object, field: str) -> Frame:
+def from_records(rows: object, field: str) -> Frame:
     """From a list of objects; what one of them lacks is missing."""
     if not isinstance(rows, list):
         raise InvalidError(f"{field}: give a list of objects, one per row")
@@ -20,7 +20,7 @@ def of_records(rows: object, field: str) -> Frame:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def of_split(content: object) -> Frame:
+def from_split(content: object) -> Frame:
     """From columns and rows; a short row ends with missing values."""
     if not isinstance(content, dict) or "data" not in content:
         raise InvalidError('dataframe_split: give {"columns": [...], "data": [[...]]}')
@@ -32,7 +32,7 @@ def of_split(content: object) -> Frame:
     if index is not None and (not isinstance(index, list) or len(index) != len(rows)):
         raise InvalidError(f"dataframe_split: index: give a label for each of {len(rows)} rows")
     if rows and isinstance(rows[0], dict):
-        frame = of_records(rows, "dataframe_split")
+        frame = from_records(rows, "dataframe_split")
         return frame if names is None else {n: frame.get(n, [None] * len(rows)) for n in names}
     cells = _columns(rows)
     return _named(cells, names if rows or names is None else [])
@@ -58,14 +58,14 @@ def _columns(rows: list[object]) -> list[Cells]:
     return [list(column) for column in zip_longest(*listed)]
 
 
-def of_instances(rows: list[Any], field: str) -> Frame:
+def from_instances(rows: list[Any], field: str) -> Frame:
     """As `of_records`, where all rows must have the same names."""
     if not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
         raise InvalidError(f"{field}: every row must be an object with the same names")
-    return of_records(rows, field)
+    return from_records(rows, field)
 
 
-def of_columns(content: dict[str, object], field: str) -> Frame:
+def from_columns(content: dict[str, object], field: str) -> Frame:
     """From lists of one length by name; a value beside lists counts for all rows."""
     lengths = {len(column) for column in content.values() if isinstance(column, list)}
     if len(lengths) > 1:

@@ -7,20 +7,20 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from loopwright_common.errors import InvalidError, NotFoundError
-from loopwright_scorer.errors import MediaTypeError
+from loopwright_scorer.errors import UnsupportedMediaTypeError
 from loopwright_scorer.inference.codec import InferenceCall, InferenceCodec
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.arrow.codec import (
     COLUMNAR,
-    media_of,
+    accepted_columnar_type,
+    columnar_media_type,
+    read_columnar,
     table_reply,
-    unpacked,
-    wanted,
 )
 from loopwright_scorer.protocols.base import FastHandler, Reply, call_of, json_reply, with_id
 from loopwright_scorer.protocols.mlflow.invocations import CsvInvocationCodec, JsonInvocationCodec
 from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
-from loopwright_scorer.protocols.predictions import predictions
+from loopwright_scorer.protocols.predictions import predictions_reply
 from loopwright_scorer.protocols.request import Headers, HttpRequest
 from loopwright_scorer.protocols.row_signature import signature_of
 
@@ -71,16 +71,20 @@ class MlflowProtocol:
         if action == "invocations":
             request.require_method("POST")
             body = await request.body()
-            call, exchange = await self._invocation_of(address, request.headers, body)
-            return with_id(await self._scoring.infer(call, exchange, request.disconnected))
+            call, codec = await self._invocation_of(address, request.headers, body)
+            return with_id(await self._scoring.infer(call, codec, request.disconnected))
         request.require_method("GET")
         if address is not None or MODEL in request.headers or not self._routes.all():
-            (address or self._meant(request.headers)).find(self._routes)
+            (address or self._address_of(request.headers)).find(self._routes)
         return Reply(200, CONTRACT.encode() if action == "version" else b"\n", _PLAIN)
 
     def fast_handler(self, path: str, headers: Headers) -> FastHandler | None:
         address, action = parse_path(path)
-        if action != "invocations" or b"content-encoding" in headers or media_of(headers):
+        if (
+            action != "invocations"
+            or b"content-encoding" in headers
+            or columnar_media_type(headers)
+        ):
             return None
 
         def answer(body: bytes) -> Reply | None:
@@ -92,27 +96,27 @@ class MlflowProtocol:
     async def _invocation_of(
         self, address: ModelAddress | None, headers: Headers, body: bytes
     ) -> tuple[InferenceCall, InferenceCodec[Reply]]:
-        media = media_of(headers)
+        media = columnar_media_type(headers)
         if media is None:
             return self._invocation(address, headers, body)
-        address = address or self._meant(headers)
+        address = address or self._address_of(headers)
         inputs = address.find(self._routes)[1].model.signature.inputs
-        asked = wanted(headers)
-        write_as = table_reply(asked) if asked else predictions
-        exchange = await unpacked(body, media, inputs, write_as)
-        return call_of(headers, address, len(body)), exchange
+        accepted = accepted_columnar_type(headers)
+        write_as = table_reply(accepted) if accepted else predictions_reply
+        codec = await read_columnar(body, media, inputs, write_as)
+        return call_of(headers, address, len(body)), codec
 
     def _invocation(
         self, address: ModelAddress | None, headers: Headers, body: bytes
     ) -> tuple[InferenceCall, InferenceCodec[Reply]]:
-        address = address or self._meant(headers)
+        address = address or self._address_of(headers)
         media, signature = _media(headers), signature_of(self._routes, address)
         call = call_of(headers, address, len(body))
         if media == "text/csv":
             return call, CsvInvocationCodec(body, signature)
         return call, JsonInvocationCodec(body, signature)
 
-    def _meant(self, headers: Headers) -> ModelAddress:
+    def _address_of(self, headers: Headers) -> ModelAddress:
         """Whom a path at the root is for; InvalidError where that is open."""
         if named := headers.get(MODEL):
             return parse_address(named.decode("latin-1"))
@@ -152,7 +156,7 @@ def _media(headers: Headers) -> str:
     told = headers.get(b"content-type", b"").decode("latin-1")
     media, *parameters = [part.strip() for part in told.split(";")]
     if media not in _MEDIA or any(part.lower() != "charset=utf-8" for part in parameters):
-        raise MediaTypeError(
+        raise UnsupportedMediaTypeError(
             f"content-type {told!r:.200}: send one of {', '.join((*_MEDIA, *COLUMNAR))}, text in"
             " UTF-8 and without other parameters"
         )

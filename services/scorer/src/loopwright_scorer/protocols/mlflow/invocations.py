@@ -14,12 +14,11 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import Tensor
 from loopwright_scorer.inference.codec import InferenceResult
 from loopwright_scorer.protocols.base import Reply
-from loopwright_scorer.protocols.mlflow import coercion as casts
-from loopwright_scorer.protocols.mlflow import dataframe_json as frames
+from loopwright_scorer.protocols.mlflow import coercion, dataframe_json
 from loopwright_scorer.protocols.mlflow.csv import read_csv
 from loopwright_scorer.protocols.mlflow.dataframe_json import Frame
-from loopwright_scorer.protocols.predictions import predictions
-from loopwright_scorer.protocols.row_signature import RowSignature, tensor_of
+from loopwright_scorer.protocols.predictions import predictions_reply
+from loopwright_scorer.protocols.row_signature import RowSignature, single_tensor
 from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -37,13 +36,17 @@ class JsonInvocationCodec:
         form, content = _content(self._body)
         if self._signature.tensor is not None:
             return InferenceRequest(_tensor(self._signature.tensor, form, content))
-        cast = casts.of_frame if form.startswith("dataframe") else casts.of_array
+        cast = (
+            coercion.coerce_dataframe_column
+            if form.startswith("dataframe")
+            else coercion.coerce_array_column
+        )
         return InferenceRequest(
             _cast(self._signature, _frame(self._signature, form, content), cast)
         )
 
-    def write(self, answered: InferenceResult) -> Reply:
-        return predictions(answered)
+    def write(self, result: InferenceResult) -> Reply:
+        return predictions_reply(result)
 
 
 class CsvInvocationCodec:
@@ -55,11 +58,15 @@ class CsvInvocationCodec:
 
     def read(self) -> InferenceRequest:
         return InferenceRequest(
-            _cast(self._signature, read_csv(self._body, self._signature), casts.of_frame)
+            _cast(
+                self._signature,
+                read_csv(self._body, self._signature),
+                coercion.coerce_dataframe_column,
+            )
         )
 
-    def write(self, answered: InferenceResult) -> Reply:
-        return predictions(answered)
+    def write(self, result: InferenceResult) -> Reply:
+        return predictions_reply(result)
 
 
 def _content(body: bytes) -> tuple[str, Any]:
@@ -88,22 +95,22 @@ def _lenient(body: bytes) -> object:
         raise InvalidError(f"the body is not JSON: {error}") from None
 
 
-def _cast(signature: RowSignature, frame: Frame, cast: casts.Cast) -> dict[str, GivenTensor]:
-    kinds = signature.kinds()
-    return signature.given(
+def _cast(signature: RowSignature, frame: Frame, cast: coercion.Cast) -> dict[str, GivenTensor]:
+    kinds = signature.value_types()
+    return signature.tensors(
         {name: cast(name, kind, frame[name]) for name, kind in kinds if name in frame}
     )
 
 
 def _frame(signature: RowSignature, form: str, content: object) -> Frame:
     if form == "dataframe_split":
-        return frames.of_split(content)
+        return dataframe_json.from_split(content)
     if form == "dataframe_records":
-        return frames.of_records(content, form)
+        return dataframe_json.from_records(content, form)
     if isinstance(content, dict):
-        return frames.of_columns(content, form)
+        return dataframe_json.from_columns(content, form)
     if isinstance(content, list) and content and isinstance(content[0], dict):
-        read = frames.of_instances if form == "instances" else frames.of_records
+        read = dataframe_json.from_instances if form == "instances" else dataframe_json.from_records
         return read(content, form)
     if isinstance(content, list) and len(signature.columns) == 1:
         return {next(iter(signature.columns)): content}
@@ -114,12 +121,12 @@ def _tensor(tensor: Tensor, form: str, content: Any) -> dict[str, GivenTensor]:
     dtype = np.dtype(tensor.dtype)
     if form.startswith("dataframe"):
         frame = _frame(RowSignature({}, tensor), form, content)
-        return tensor_of(tensor, _framed(tensor, dtype, frame))
+        return single_tensor(tensor, _framed(tensor, dtype, frame))
     if isinstance(content, dict):
         content = content.get(tensor.name)
     elif form == "instances" and _has_names(content):
         content = [row.get(tensor.name) for row in content]
-    return tensor_of(tensor, casts.array_of(tensor.name, dtype, content))
+    return single_tensor(tensor, coercion.nested_array(tensor.name, dtype, content))
 
 
 def _has_names(rows: object) -> bool:
@@ -131,9 +138,9 @@ def _framed(tensor: Tensor, dtype: np.dtype, frame: Frame) -> np.ndarray:
     if tensor.name not in frame and len(frame) != 1:
         if tensor.shape != [len(frame)]:
             raise InvalidError(f"no input {tensor.name!r}: give it as a column of flat lists")
-        return casts.array_of(tensor.name, dtype, list(frame.values())).T
+        return coercion.nested_array(tensor.name, dtype, list(frame.values())).T
     cells = frame.get(tensor.name) or next(iter(frame.values()))
-    array = casts.array_of(tensor.name, dtype, cells)
+    array = coercion.nested_array(tensor.name, dtype, cells)
     if array.ndim > 2 or array.size != len(cells) * math.prod(tensor.shape):
         raise InvalidError(
             f"input {tensor.name!r}: give each row as a flat list of"

@@ -71,16 +71,16 @@ class _Row:
         schemas = self._values()
         inputs = {
             "type": "array",
-            "items": {"anyOf": [self._input(schemas, p) for p in self._inputs]},
+            "items": {"anyOf": [self._input(schemas, each) for each in self._inputs]},
         }
         example = [
             {
-                "name": put.name,
-                "shape": list(np.shape(self._cells[put.name])),
-                "datatype": put.datatype,
-                "data": self._cells[put.name],
+                "name": tensor.name,
+                "shape": list(np.shape(self._cells[tensor.name])),
+                "datatype": tensor.datatype,
+                "data": self._cells[tensor.name],
             }
-            for put in self._inputs
+            for tensor in self._inputs
         ]
         return _Request(_object({"inputs": inputs}), {"inputs": example})
 
@@ -100,33 +100,33 @@ class _Row:
             return {self._tensor.name: _value(self._inputs[0].datatype)}
         return {column.name: _column(column) for column in self._columns or []}
 
-    def _input(self, values: Mapping[str, Schema], put: TensorType) -> Schema:
+    def _input(self, values: Mapping[str, Schema], tensor: TensorType) -> Schema:
         data = (
-            {"type": "array", "items": values[put.name]}
-            if len(put.shape) == 1
+            {"type": "array", "items": values[tensor.name]}
+            if len(tensor.shape) == 1
             else {"type": "array"}
         )
         return _object(
             {
-                "name": {"const": put.name},
+                "name": {"const": tensor.name},
                 "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
-                "datatype": {"const": put.datatype},
+                "datatype": {"const": tensor.datatype},
                 "data": data,
             }
         )
 
 
-def _post(protocol: str, asked: _Request, answer: Schema, error: Mapping[str, Schema]) -> Schema:
+def _post(protocol: str, request: _Request, answer: Schema, error: Mapping[str, Schema]) -> Schema:
     problem = {
         "description": "What is wrong, and what to do.",
         "content": {"application/json": {"schema": _object(error)}},
     }
-    told = {"schema": asked.schema, "example": asked.example}
+    content = {"schema": request.schema, "example": request.example}
     return {
         "post": {
             "summary": protocol,
             "operationId": protocol.lower().replace(" ", "_"),
-            "requestBody": {"required": True, "content": {"application/json": told}},
+            "requestBody": {"required": True, "content": {"application/json": content}},
             "responses": {
                 "200": {
                     "description": "The answer to each row.",
@@ -189,7 +189,7 @@ def _nested(tensor: Tensor) -> Schema:
 
 
 def _cells(array: np.ndarray) -> list[Any]:
-    """As JSON has them: null where a value is missing."""
+    """Values as JSON has them: null where one is missing."""
     if array.dtype.kind == "M":
         texts = np.datetime_as_string(array).tolist()
         return [None if text == "NaT" else text for text in texts]

@@ -24,9 +24,14 @@ from loopwright_scorer.protocols.base import (
     with_id,
 )
 from loopwright_scorer.protocols.model_address import ModelAddress, parse_address
-from loopwright_scorer.protocols.predictions import predictions
+from loopwright_scorer.protocols.predictions import predictions_reply
 from loopwright_scorer.protocols.request import Headers, HttpRequest
-from loopwright_scorer.protocols.row_signature import Cells, RowSignature, signature_of, tensor_of
+from loopwright_scorer.protocols.row_signature import (
+    Cells,
+    RowSignature,
+    signature_of,
+    single_tensor,
+)
 from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 
 _PREFIX = "/v1/models/"
@@ -46,11 +51,11 @@ class V1Codec:
         if tensor is not None:
             return InferenceRequest(_tensor(tensor, field, given))
         return InferenceRequest(
-            self._signature.given(_columns(list(self._signature.columns), field, given))
+            self._signature.tensors(_columns(list(self._signature.columns), field, given))
         )
 
-    def write(self, answered: InferenceResult) -> Reply:
-        return predictions(answered)
+    def write(self, result: InferenceResult) -> Reply:
+        return predictions_reply(result)
 
 
 class V1Path(NamedTuple):
@@ -78,9 +83,9 @@ class V1Protocol:
         if verb == "predict":
             request.require_method("POST")
             body = await request.body()
-            exchange = self._codec(address, body)
+            codec = self._codec(address, body)
             call = call_of(request.headers, address, len(body))
-            return with_id(await self._scoring.infer(call, exchange, request.disconnected))
+            return with_id(await self._scoring.infer(call, codec, request.disconnected))
         request.require_method("GET")
         address.find(self._routes)
         return json_reply({"name": address.model, "ready": True})
@@ -160,4 +165,4 @@ def _tensor(tensor: Tensor, field: str, given: Any) -> dict[str, GivenTensor]:
         raise InvalidError(f"{field}: {error}") from None
     if array.dtype.kind not in "biuf":
         raise InvalidError(f"{field}: give nested lists of numbers")
-    return tensor_of(tensor, array)
+    return single_tensor(tensor, array)

@@ -37,18 +37,18 @@ M = TypeVar("M", bound=Message)
 
 
 class GrpcInferenceService:
-    """Answers the calls of the service."""
+    """The calls of `GRPCInferenceService`, answered by the inference service."""
 
     def __init__(
         self,
         scoring: InferenceService,
-        unready: Callable[[], Awaitable[str | None]],
+        not_ready_reason: Callable[[], Awaitable[str | None]],
         stats: CallStats,
         repository: ModelRepository,
     ) -> None:
         self._scoring = scoring
         self._routes = scoring.routes
-        self._unready = unready
+        self._not_ready_reason = not_ready_reason
         self._stats = stats
         self._repository = repository
         self._calls: Mapping[str, tuple[type[Message], Callable[[Any], Awaitable[Message]]]] = {
@@ -77,30 +77,30 @@ class GrpcInferenceService:
         self, message: pb.ModelInferRequest, size: int, context: Context
     ) -> pb.ModelInferResponse:
         address = parse_address(message.model_name, message.model_version or None)
-        told = {name: _text(value) for name, value in context.invocation_metadata() or ()}
+        metadata = {name: _text(value) for name, value in context.invocation_metadata() or ()}
         call = InferenceCall(
             address.model,
             size,
             address.version,
             address.alias,
-            told.get(_ROUTING_KEY) or None,
-            told.get(_REQUEST_ID) or None,
+            metadata.get(_ROUTING_KEY) or None,
+            metadata.get(_REQUEST_ID) or None,
         )
-        exchange = GrpcCodec(message, context.time_remaining())
-        answered = self._scoring.infer_inline(call, exchange) if size <= LOOP_BYTES else None
-        if answered is None:
-            answered = await self._infer_later(call, exchange)
-        context.set_trailing_metadata(((PREDICTION_ID, answered.prediction_id),))
-        answered.content.parameters[PREDICTION_ID].string_param = answered.prediction_id
-        return answered.content
+        codec = GrpcCodec(message, context.time_remaining())
+        response = self._scoring.infer_inline(call, codec) if size <= LOOP_BYTES else None
+        if response is None:
+            response = await self._infer_queued(call, codec)
+        context.set_trailing_metadata(((PREDICTION_ID, response.prediction_id),))
+        response.content.parameters[PREDICTION_ID].string_param = response.prediction_id
+        return response.content
 
-    async def _infer_later(
-        self, call: InferenceCall, exchange: GrpcCodec
+    async def _infer_queued(
+        self, call: InferenceCall, codec: GrpcCodec
     ) -> InferenceResponse[pb.ModelInferResponse]:
         """gRPC cancels what its client gave up; what a version is computing has to count."""
         gone = asyncio.Event()
-        task = asyncio.create_task(self._scoring.infer(call, exchange, gone.wait))
-        task.add_done_callback(_heard)
+        task = asyncio.create_task(self._scoring.infer(call, codec, gone.wait))
+        task.add_done_callback(_consume_exception)
         try:
             return await asyncio.shield(task)
         finally:
@@ -110,59 +110,59 @@ class GrpcInferenceService:
         return pb.ServerLiveResponse(live=True)
 
     async def _server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=await self._unready() is None)
+        return pb.ServerReadyResponse(ready=await self._not_ready_reason() is None)
 
     async def _server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(
             name="loopwright", version=version("loopwright-scorer"), extensions=EXTENSIONS
         )
 
-    async def _model_ready(self, asked: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+    async def _model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         """A model that is not there is not ready, and that is no error."""
         try:
-            self._find(asked.name, asked.version)
+            self._find(request.name, request.version)
         except NotFoundError:
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)
 
-    async def _model_metadata(self, asked: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-        found = describe(*self._find(asked.name, asked.version))
+    async def _model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        found = describe(*self._find(request.name, request.version))
         return _filled(pb.ModelMetadataResponse(), found)
 
-    async def _model_config(self, asked: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
-        found = configuration(*self._find(asked.name, asked.version))
+    async def _model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        found = configuration(*self._find(request.name, request.version))
         return _filled(pb.ModelConfigResponse(), {"config": found})
 
     async def _model_statistics(
-        self, asked: pb.ModelStatisticsRequest
+        self, request: pb.ModelStatisticsRequest
     ) -> pb.ModelStatisticsResponse:
-        if not asked.name:
+        if not request.name:
             found = statistics(self._routes.all(), self._stats)
         else:
-            route, arm = self._find(asked.name, asked.version)
-            is_named = asked.version or "@" in asked.name
+            route, arm = self._find(request.name, request.version)
+            is_named = request.version or "@" in request.name
             found = statistics([route], self._stats, arm.version if is_named else None)
         return _filled(pb.ModelStatisticsResponse(), found)
 
-    async def _index(self, asked: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
-        found = self._repository.index(only_ready=asked.ready)
+    async def _index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+        found = self._repository.index(only_ready=request.ready)
         return _filled(pb.RepositoryIndexResponse(), {"models": found})
 
-    async def _load(self, asked: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
-        await self._repository.load(asked.model_name, asked.parameters)
+    async def _load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+        await self._repository.load(request.model_name, request.parameters)
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(
-        self, asked: pb.RepositoryModelUnloadRequest
+        self, request: pb.RepositoryModelUnloadRequest
     ) -> pb.RepositoryModelUnloadResponse:
-        await self._repository.unload(asked.model_name)
+        await self._repository.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     def _find(self, name: str, version: str) -> tuple[Route, ServedArm]:
         return parse_address(name, version or None).find(self._routes)
 
 
-def _heard(task: asyncio.Task[Any]) -> None:
+def _consume_exception(task: asyncio.Task[Any]) -> None:
     """Its caller may have gone, and asyncio complains of errors that nobody takes."""
     if not task.cancelled():
         task.exception()

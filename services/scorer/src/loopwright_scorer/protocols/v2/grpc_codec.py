@@ -59,17 +59,17 @@ class GrpcCodec:
             min((each for each in timeouts if each is not None), default=None),
         )
 
-    def write(self, answered: InferenceResult) -> ModelInferResponse:
+    def write(self, result: InferenceResult) -> ModelInferResponse:
         answer = ModelInferResponse(
-            model_name=answered.route.model,
-            model_version=str(answered.arm.version),
-            id=answered.request.id or "",
+            model_name=result.route.model,
+            model_version=str(result.arm.version),
+            id=result.request.id or "",
         )
-        if answered.inputs.ignored:
-            answer.parameters["ignored_inputs"].string_param = ", ".join(answered.inputs.ignored)
-        for name, datatype, array in answered.outputs.tensors(answered.request.outputs):
+        if result.inputs.ignored:
+            answer.parameters["ignored_inputs"].string_param = ", ".join(result.inputs.ignored)
+        for name, datatype, array in result.outputs.tensors(result.request.outputs):
             answer.outputs.add(name=name, datatype=datatype, shape=array.shape)
-            answer.raw_output_contents.append(raw_tensors.write(array))
+            answer.raw_output_contents.append(raw_tensors.encode_tensor(array))
         return answer
 
     def _inputs(self) -> dict[str, GivenTensor]:
@@ -90,7 +90,9 @@ def _raw(tensor: _Input, content: bytes) -> GivenTensor:
             f"input {tensor.name!r}: give contents or raw_input_contents, not both",
             field=tensor.name,
         )
-    return raw_tensors.read(tensor.name, tensor.datatype, _shape(tensor), memoryview(content))
+    return raw_tensors.decode_tensor(
+        tensor.name, tensor.datatype, _shape(tensor), memoryview(content)
+    )
 
 
 def _typed(tensor: _Input) -> GivenTensor:
@@ -101,7 +103,7 @@ def _typed(tensor: _Input) -> GivenTensor:
 
 
 def _values(name: str, datatype: str, contents: InferTensorContents) -> list[Any]:
-    """Of the one field that the datatype has; none where it has none."""
+    """Values of the one field that the datatype has; none where it has none."""
     values = list(getattr(contents, _CONTENTS.get(datatype, ""), ()))
     if datatype != "BYTES":
         return values

@@ -69,7 +69,7 @@ class GrpcServer:
         await self._server.stop(_GRACE_SECONDS)
 
 
-def attach(
+def attach_grpc(
     service: Service, inference: GrpcInferenceService, limits: RequestLimits, port: int
 ) -> GrpcServer:
     """Let the service answer over gRPC too, on the same host."""
@@ -110,8 +110,8 @@ class _Methods(grpc.GenericRpcHandler):
                 await context.abort(code, str(error), pushback)
             except Exception as error:
                 log.error("protocol.failed", method=method, exc_info=error)
-                said = "an internal error; the scorer's log has the details"
-                await context.abort(grpc.StatusCode.INTERNAL, said)
+                message = "an internal error; the scorer's log has the details"
+                await context.abort(grpc.StatusCode.INTERNAL, message)
 
         return handle
 

@@ -16,7 +16,13 @@ from loopwright_scorer.inference.call_recorder import CallStats
 from loopwright_scorer.inference.codec import InferenceCodec
 from loopwright_scorer.inference.metadata import configuration, describe, statistics
 from loopwright_scorer.inference.service import InferenceService
-from loopwright_scorer.protocols.arrow.codec import Write, media_of, table_reply, unpacked, wanted
+from loopwright_scorer.protocols.arrow.codec import (
+    Write,
+    accepted_columnar_type,
+    columnar_media_type,
+    read_columnar,
+    table_reply,
+)
 from loopwright_scorer.protocols.base import (
     FastHandler,
     Reply,
@@ -77,7 +83,7 @@ class OpenInference:
         address, action = parse_path(path)
         if address is None or action != "infer":
             return None
-        if b"content-encoding" in headers or media_of(headers):
+        if b"content-encoding" in headers or columnar_media_type(headers):
             return None
         codec_of = partial(V2JsonCodec, json_length=_json_length(headers))
         return answering_inline(self._scoring, headers, address, codec_of)
@@ -93,14 +99,14 @@ class OpenInference:
     async def _infer(self, request: HttpRequest, address: ModelAddress) -> Reply:
         request.require_method("POST")
         body = await request.body()
-        exchange: InferenceCodec[Reply]
-        if media := media_of(request.headers):
+        codec: InferenceCodec[Reply]
+        if media := columnar_media_type(request.headers):
             inputs = address.find(self._routes)[1].model.signature.inputs
-            exchange = await unpacked(body, media, inputs, _answer_in(request.headers, media))
+            codec = await read_columnar(body, media, inputs, _answer_in(request.headers, media))
         else:
-            exchange = V2JsonCodec(body, _json_length(request.headers))
+            codec = V2JsonCodec(body, _json_length(request.headers))
         call = call_of(request.headers, address, len(body))
-        return with_id(await self._scoring.infer(call, exchange, request.disconnected))
+        return with_id(await self._scoring.infer(call, codec, request.disconnected))
 
     def _model(self, request: HttpRequest, address: ModelAddress, action: str) -> Reply:
         request.require_method("GET")
@@ -175,7 +181,7 @@ def _answer_in(headers: Headers, media: str) -> Write:
     """As the request asks, else in the format that it has itself."""
     if b"application/json" in headers.get(b"accept", b""):
         return V2JsonCodec(b"").write
-    return table_reply(wanted(headers) or media)
+    return table_reply(accepted_columnar_type(headers) or media)
 
 
 def _about() -> Reply:

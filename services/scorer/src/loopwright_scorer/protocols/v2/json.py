@@ -108,7 +108,7 @@ class V2JsonCodec:
         name, datatype, array = tensor
         told = {"name": name, "shape": array.shape, "datatype": datatype}
         if self._raw.get(name, self._all_raw):
-            tails.append(raw_tensors.write(array))
+            tails.append(raw_tensors.encode_tensor(array))
             return {**told, "parameters": {"binary_data_size": len(tails[-1])}}
         flat = array.ravel()
         return {**told, "data": flat.tolist() if array.dtype == object else flat}

@@ -35,7 +35,7 @@ def check_inputs(declared: Sequence[DeclaredTensor]) -> dict[str, GivenTensor]:
         shape = tuple(sizes) if isinstance(sizes, list) else ()
         check_tensor(name, datatype, shape)
         if isinstance(data, memoryview):
-            inputs[name] = raw_tensors.read(name, str(datatype), shape, data)
+            inputs[name] = raw_tensors.decode_tensor(name, str(datatype), shape, data)
         else:
             inputs[name] = filled(name, str(datatype), shape, data)
     return inputs
