@@ -1,7 +1,7 @@
 """From a commit to the champion that answers: how long the loop takes by itself.
 
 The pipeline has one stage that copies a committed ONNX package; each run is the first version of a
-new model, on a running system whose spare processes are warm. Prints seconds per part.
+new model, on a running system whose warm processes are ready. Prints seconds per part.
 
     python -m benchmarks.loop [RUNS] [--engine embedded|kafka]
 """

@@ -120,8 +120,8 @@ async def test_a_granted_pickle_is_described_by_its_own_process_and_staged(tmp_p
     assert spec.isolated is not None
     assert spec.isolated.requirements == ["scikit-learn", "pandas"]
     async with AsyncExitStack() as stack:
-        spare = WarmProcessPool(SCORER, tmp_path / "log")
-        scorer = staging_scorer(spare, tmp_path / "target", "bank", 1)
+        pool = WarmProcessPool(SCORER, tmp_path / "log")
+        scorer = staging_scorer(pool, tmp_path / "target", "bank", 1)
         url = await stack.enter_async_context(scorer)
         names = {"age": "INT64", "rate": "FP64", "job": "BYTES"}
         inputs = [

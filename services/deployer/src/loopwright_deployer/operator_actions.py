@@ -108,10 +108,10 @@ async def undo(
     """Back to the champion before this one, at once; whatever has a canary share is aborted."""
     deployments = Deployments(uow.connection)
     model_id = (await deployments.of_model_named(environment, model))[0].deployment.model_id
-    place = (environment, model_id)
-    await service.lock_model(uow, *place)
-    records = await deployments.of_model(*place)
-    former = [r for r in await deployments.champions(*place) if _may_be_restored(r)]
+    key = (environment, model_id)
+    await service.lock_model(uow, *key)
+    records = await deployments.of_model(*key)
+    former = [r for r in await deployments.champions(*key) if _may_be_restored(r)]
     champion = next((r for r in records if r.deployment.champion), None)
     if champion is None or not former:
         raise ConflictError(f"{model} has no former champion to go back to")
@@ -125,17 +125,17 @@ async def undo(
     return await transitions.emit_rolled_back(uow, undone, former[0].deployment.version)
 
 
-async def request_champion(uow: UnitOfWork, environment: str, told: AliasChanged) -> None:
+async def request_champion(uow: UnitOfWork, environment: str, alias: AliasChanged) -> None:
     """Somebody set the alias `champion`: promote that version under the platform's minimum.
 
     NotFoundError while the version has not been heard of, so that its event may still come.
     """
-    request = OperatorRequest(told.by, f"alias {CHAMPION} set to version {told.version}")
-    await service.lock_model(uow, environment, told.model_id)
-    records = await Deployments(uow.connection).of_model(environment, told.model_id)
-    mine = [r for r in records if r.deployment.version == told.version]
+    request = OperatorRequest(alias.by, f"alias {CHAMPION} set to version {alias.version}")
+    await service.lock_model(uow, environment, alias.model_id)
+    records = await Deployments(uow.connection).of_model(environment, alias.model_id)
+    mine = [r for r in records if r.deployment.version == alias.version]
     if not mine:
-        raise NotFoundError(f"{told.model} version {told.version} was never registered here")
+        raise NotFoundError(f"{alias.model} version {alias.version} was never registered here")
     record = mine[0]
     deployment = record.deployment
     if deployment.champion or deployment.state is DeploymentState.PROMOTING:

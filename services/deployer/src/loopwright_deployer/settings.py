@@ -1,4 +1,4 @@
-"""What the deployer is told."""
+"""Settings of the deployer."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +12,8 @@ from loopwright_common.settings import ServiceSettings
 
 
 class DeployerSettings(ServiceSettings):
+    """What an administrator sets of the deployer, beside what holds for every service."""
+
     service: ClassVar[str] = "deployer"
     port: int = 8003
     work_dir: Path = Path(".loopwright/deployer")
@@ -30,7 +32,7 @@ class DeployerSettings(ServiceSettings):
     """Models, with commas between, whose pickles are opened, in a process of their own."""
 
     def may_unpickle(self, model: str) -> bool:
-        """Whether an administrator has granted it."""
+        """Whether an administrator has granted that the pickles of this model be opened."""
         return bool(model) and model in {name.strip() for name in self.pickle_models.split(",")}
 
     def own_directory(self) -> AbstractContextManager[None]:

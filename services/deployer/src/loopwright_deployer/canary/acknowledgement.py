@@ -87,9 +87,11 @@ def _knows_less(route: ServedRoute | None, wanted: PublishedRevision) -> bool:
     )
 
 
-def _reason(wanted: PublishedRevision, told: Iterable[tuple[str, Mapping[str, str]]]) -> str | None:
+def _reason(
+    wanted: PublishedRevision, reported: Iterable[tuple[str, Mapping[str, str]]]
+) -> str | None:
     """The first that a replica has told of the version."""
-    for replica, by_version in told:
+    for replica, by_version in reported:
         if reason := by_version.get(str(wanted.version)):
             return f"replica {replica} cannot serve it: {reason}"
     return None

@@ -18,17 +18,23 @@ class CanaryCounters:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def merge(self, told: ServingMeasured) -> None:
+    async def merge(self, report: ServingMeasured) -> None:
         """Merge by maximum: loss, repetition and disorder of reports do no harm."""
-        counted = CounterKey(told.replica, told.epoch, told.revision, told.version)
-        place = {"environment": told.environment, "model_id": told.model_id, **counted._asdict()}
-        old = await self._locked(place)
+        counter_key = CounterKey(report.replica, report.epoch, report.revision, report.version)
+        key = {
+            "environment": report.environment,
+            "model_id": report.model_id,
+            **counter_key._asdict(),
+        }
+        old = await self._locked(key)
         if old is None:
-            if await upsert(self._connection, counters, {**place, **_values(_counter(told))}):
+            if await upsert(self._connection, counters, {**key, **_values(_counter(report))}):
                 return
-            old = await self._locked(place)
-        changed = sa.update(counters).where(*_same(place))
-        await self._connection.execute(changed.values(_values(merge_reports(old, _counter(told)))))
+            old = await self._locked(key)
+        changed = sa.update(counters).where(*_same(key))
+        await self._connection.execute(
+            changed.values(_values(merge_reports(old, _counter(report))))
+        )
 
     async def of_model(self, environment: str, model_id: str) -> dict[CounterKey, CallCounter]:
         query = sa.select(counters).where(
@@ -47,15 +53,15 @@ class CanaryCounters:
             )
         )
 
-    async def _locked(self, place: Mapping[str, Any]) -> CallCounter | None:
+    async def _locked(self, key: Mapping[str, Any]) -> CallCounter | None:
         """The counter, which nobody else changes until this commits."""
-        query = sa.select(counters).where(*_same(place)).with_for_update()
+        query = sa.select(counters).where(*_same(key)).with_for_update()
         row = (await self._connection.execute(query)).one_or_none()
         return _stored(row) if row else None
 
 
-def _same(place: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
-    return [counters.c[name] == value for name, value in place.items()]
+def _same(key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [counters.c[name] == value for name, value in key.items()]
 
 
 def _stored(row: sa.Row[Any]) -> CallCounter:
@@ -73,11 +79,11 @@ def _values(counter: CallCounter) -> dict[str, Any]:
     }
 
 
-def _counter(told: ServingMeasured) -> CallCounter:
+def _counter(report: ServingMeasured) -> CallCounter:
     return CallCounter(
-        told.calls,
-        told.errors,
-        tuple(told.latency_edges),
-        tuple(told.latency_counts),
-        told.tripped,
+        report.calls,
+        report.errors,
+        tuple(report.latency_edges),
+        tuple(report.latency_counts),
+        report.tripped,
     )

@@ -1,4 +1,4 @@
-"""What a route looks like in each state, and what a canary does next; pure decisions."""
+"""The arms of a route, and what a canary does next; pure decisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -67,13 +67,13 @@ def split_traffic(champion: ServedPackage, canary: ServedPackage, weight: float)
 def kept_arms(
     former: Sequence[ServedPackage],
     arms: Sequence[Arm],
-    most: int,
+    limit: int,
     named: Sequence[ServedPackage] = (),
 ) -> tuple[Arm, ...]:
     """What is loaded without live traffic: former champions, newest first, and what has a name."""
     routed = {arm.version for arm in arms}
     unique = {one.version: one for one in former if one.version not in routed}
-    loaded = dict(list(unique.items())[:most])
+    loaded = dict(list(unique.items())[:limit])
     loaded |= {one.version: one for one in named if one.version not in routed}
     return tuple(_arm(one, 0.0) for one in loaded.values())
 

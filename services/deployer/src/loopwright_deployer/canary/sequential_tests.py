@@ -1,7 +1,9 @@
-"""The canary's judge: sequential tests on counters, valid however often one looks.
+"""Sequential tests on the canary's counters, valid however often one looks.
 
 An e-value says how much the data speaks against "the canary is no worse than allowed"; rolling
-back when it reaches 1/alpha is wrong with probability at most alpha, at any time of looking.
+back when it reaches 1/alpha is wrong with probability at most alpha, at any time of looking
+(Ville's inequality, 1939). Each is a mixture of likelihood ratios (Robbins, 1970), as in the
+mixture SPRT of Johari et al. (arXiv:1512.04922), here of binomials under a Beta prior.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +17,7 @@ ERROR_ALPHA = 0.01
 LATENCY_ALPHA = 0.005
 SLOW_SHARE = 0.05
 SLOW_RATIO = 1.2
-_MOST = 1e12
+_MAX_E_VALUE = 1e12
 
 
 class CounterKey(NamedTuple):
@@ -40,7 +42,7 @@ class CallCounter:
 
 @dataclass(frozen=True, slots=True)
 class StepCounts:
-    """What the two arms did under one route revision."""
+    """Calls of the two arms under one route revision."""
 
     canary: CallCounter = field(default_factory=CallCounter)
     champion: CallCounter = field(default_factory=CallCounter)
@@ -82,7 +84,7 @@ def sum_counters(counters: Iterable[CallCounter]) -> CallCounter:
 def count_step(
     counters: Mapping[CounterKey, CallCounter], revision: int, canary: int, champion: int
 ) -> StepCounts:
-    """What both versions did under one revision, over all replicas."""
+    """Calls of both versions under one revision, over all replicas."""
     here = [(key, value) for key, value in counters.items() if key.revision == revision]
     return StepCounts(
         sum_counters(value for key, value in here if key.version == canary),
@@ -93,7 +95,11 @@ def count_step(
 def beta_binomial_log_e(
     successes: int, failures: int, p0: float, prior: tuple[float, float]
 ) -> float:
-    """Natural log of the e-value against p0: Beta mixture over the binomial likelihood."""
+    """Natural log of the e-value against the success probability `p0`.
+
+    E = B(a + s, b + f) / (B(a, b) p0^s (1 - p0)^f) with s `successes`, f `failures` and the Beta
+    prior (a, b): the likelihood mixed over the prior, by that under p0.
+    """
     a, b = prior
     return (
         _log_beta(a + successes, b + failures)
@@ -104,9 +110,11 @@ def beta_binomial_log_e(
 
 
 def error_log_e(step: StepCounts, ratio: float) -> float:
-    """Conditional on the errors seen, which arm they hit: load and time of day cancel.
+    """Natural log of the e-value of one step's errors against `ratio` times the champion's share.
 
-    0 where one arm has had no calls, or where the canary has no more than its allowed share.
+    Given how many errors there were, only which arm they hit counts, so load and time of day
+    cancel: with a canary share rho of the calls, p0 = rho r / (1 - rho + rho r), r = `ratio`, and
+    the prior is Beta(20 rho, 20 (1 - rho)). 0 where one arm has had no calls, or none failed.
     """
     calls = step.canary.calls + step.champion.calls
     errors, own = step.canary.errors + step.champion.errors, step.canary.errors
@@ -118,7 +126,10 @@ def error_log_e(step: StepCounts, ratio: float) -> float:
 
 
 def compare_errors(steps: Sequence[StepCounts], ratio: float) -> Check:
-    """Evidence of the steps multiplies; `failed` at 1/alpha with more errors than allowed."""
+    """The check `canary-errors`: `failed` at 1/ERROR_ALPHA with more errors than `ratio` allows.
+
+    The shares of traffic differ between steps, so each step has an e-value and they multiply.
+    """
     evidence = _clamped(sum(error_log_e(step, ratio) for step in steps))
     canary, champion = (
         sum_counters(s.canary for s in steps),
@@ -133,10 +144,12 @@ def compare_errors(steps: Sequence[StepCounts], ratio: float) -> Check:
 
 
 def compare_latency(steps: Sequence[StepCounts], warm_up: CallCounter, ratio: float) -> Check:
-    """How often the new version is slower than `ratio` times the champion's p95.
+    """The check `canary-latency`: how often a call takes over `ratio` times the champion's p95.
 
-    The limit is the histogram edge at or above that; the champion's own share above it in the same
-    steps raises what is allowed, so that a slow hour is not held against the new version.
+    Only calls beyond the limit count, so it holds for any distribution: p0 = 1.2 max(5 %, usual),
+    at most 0.5, with the prior Beta(2, 18). The limit is the histogram edge at or above that; the
+    champion's own share above it in the same steps is what is usual, so that a slow hour is not
+    held against the new version. `failed` at 1/LATENCY_ALPHA; `inconclusive` without a limit.
     """
     limit = latency_limit(warm_up, ratio)
     if limit is None:
@@ -179,10 +192,10 @@ def count_slower(counter: CallCounter, limit: float) -> int:
 def _check(name: str, log_e: float, alpha: float, worse: bool, calls: int, sentence: str) -> Check:
     value, limit = exp(log_e), 1 / alpha
     failed = worse and value >= limit
-    told = f"{sentence}; evidence against it {value:.3g} of {limit:g}"
+    explained = f"{sentence}; evidence against it {value:.3g} of {limit:g}"
     verdict = "failed" if failed else "passed" if calls else "inconclusive"
     return Check(
-        name=name, verdict=verdict, measured=value, limit=limit, unit="e-value", sentence=told
+        name=name, verdict=verdict, measured=value, limit=limit, unit="e-value", sentence=explained
     )
 
 
@@ -195,7 +208,7 @@ def _latency_unknown() -> Check:
 
 
 def _clamped(log_e: float) -> float:
-    return min(max(log_e, -log(_MOST)), log(_MOST))
+    return min(max(log_e, -log(_MAX_E_VALUE)), log(_MAX_E_VALUE))
 
 
 def _log_beta(a: float, b: float) -> float:

@@ -10,7 +10,7 @@ from loopwright_deployer.deployments.tables import aliases
 class ModelAliases:
     def __init__(self, connection: AsyncConnection, environment: str, model_id: str) -> None:
         self._connection = connection
-        self._place = {"environment": environment, "model_id": model_id}
+        self._model_key = {"environment": environment, "model_id": model_id}
 
     async def all(self) -> dict[str, int]:
         """Versions by alias, whether or not they can be served."""
@@ -24,8 +24,8 @@ class ModelAliases:
             gone = sa.delete(aliases).where(*self._mine(), aliases.c.alias == alias)
             await self._connection.execute(gone)
         else:
-            row = {**self._place, "alias": alias, "version": version}
+            row = {**self._model_key, "alias": alias, "version": version}
             await upsert(self._connection, aliases, row, update=("version",))
 
     def _mine(self) -> list[sa.ColumnElement[bool]]:
-        return [aliases.c[name] == value for name, value in self._place.items()]
+        return [aliases.c[name] == value for name, value in self._model_key.items()]

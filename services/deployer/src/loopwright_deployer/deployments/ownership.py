@@ -18,19 +18,19 @@ def lease_name(deployment_id: str) -> str:
 
 async def owned(connection: AsyncConnection, deployment_ids: Sequence[str]) -> set[str]:
     """Those that a deployer, this one or another, works on now."""
-    held = await _holdings(connection, deployment_ids)
-    return {one for one, holding in held.items() if holding.remaining > timedelta()}
+    holdings = await _holdings(connection, deployment_ids)
+    return {one for one, holding in holdings.items() if holding.remaining > timedelta()}
 
 
 async def describe_owners(
     connection: AsyncConnection, records: Sequence[DeploymentRecord], length: timedelta
 ) -> dict[str, str]:
-    """By deployment, who works on it; on SQLite there is but one deployer to tell of."""
+    """Who works on each deployment, by its id; on SQLite there is but one deployer to name."""
     if connection.dialect.name == "sqlite":
         return {}
     moving = [r.deployment.id for r in records if r.deployment.state in AUTOMATIC]
-    held = await _holdings(connection, moving)
-    return {one: describe_owner(holding, length) for one, holding in held.items()}
+    holdings = await _holdings(connection, moving)
+    return {one: describe_owner(holding, length) for one, holding in holdings.items()}
 
 
 def describe_owner(holding: LeaseHolder, length: timedelta) -> str:
@@ -48,5 +48,5 @@ async def _holdings(
     connection: AsyncConnection, deployment_ids: Sequence[str]
 ) -> dict[str, LeaseHolder]:
     names = {lease_name(one): one for one in deployment_ids}
-    found = await leases.lease_holders(connection, list(names))
-    return {names[name]: holding for name, holding in found.items()}
+    holders = await leases.lease_holders(connection, list(names))
+    return {names[name]: holding for name, holding in holders.items()}

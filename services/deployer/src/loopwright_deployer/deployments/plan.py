@@ -1,4 +1,4 @@
-"""What a deployment will go through, told before it does; pure."""
+"""What a deployment will go through, said before it does; pure."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

@@ -113,10 +113,10 @@ class Deployments:
         return [HistoryEntry(r.number, DeploymentState(r.state), r.why, r.by, r.at) for r in rows]
 
     async def get(self, deployment_id: str) -> DeploymentRecord:
-        found = await self._where(deployments.c.id == deployment_id)
-        if not found:
+        records = await self._where(deployments.c.id == deployment_id)
+        if not records:
             raise NotFoundError(f"no deployment {deployment_id}")
-        return found[0]
+        return records[0]
 
     async def in_flight(self) -> list[DeploymentRecord]:
         return await self._where(deployments.c.state.in_(sorted(IN_FLIGHT)))
@@ -129,12 +129,12 @@ class Deployments:
 
     async def of_model_named(self, environment: str, model: str) -> list[DeploymentRecord]:
         """As `of_model`; NotFoundError when nothing of that name was ever deployed."""
-        found = await self._where(
+        records = await self._where(
             deployments.c.environment == environment, deployments.c.model == model
         )
-        if not found:
+        if not records:
             raise NotFoundError(f"no deployment of a model {model!r}")
-        return found
+        return records
 
     async def page(
         self, model: str | None, state: DeploymentState | None, limit: int, skip: int

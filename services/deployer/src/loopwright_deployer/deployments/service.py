@@ -1,4 +1,4 @@
-"""Use cases of a deployment's life: received, moved on, told about, ended; none commits."""
+"""Use cases of a deployment's life, from its start to its end; none commits."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -157,8 +157,8 @@ async def finish_staging(
         moved = await _enter_staged(
             uow, judged, DeploymentState.VALIDATED, f"{passed} checks passed"
         )
-    told = await emit_event(uow, moved, _validation(moved, passed=not failed and not unclear))
-    return await emit_finished(uow, told, "rejected") if failed else told
+    followed = await emit_event(uow, moved, _validation(moved, passed=not failed and not unclear))
+    return await emit_finished(uow, followed, "rejected") if failed else followed
 
 
 async def reject(
@@ -194,7 +194,7 @@ async def supersede(uow: UnitOfWork, record: DeploymentRecord, newer: int) -> De
 async def emit_finished(
     uow: UnitOfWork, record: DeploymentRecord, outcome: Outcome
 ) -> DeploymentRecord:
-    """Tell how the deployment ended."""
+    """Emit how the deployment ended."""
     finished = DeploymentFinished(
         **event_fields(record.deployment),
         outcome=outcome,

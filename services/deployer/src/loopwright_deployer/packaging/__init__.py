@@ -1,4 +1,4 @@
-"""From a registered package to a serving package, in a process of its own.
+"""Packaging makes a serving package of a registered one, in a process of its own.
 
 A package is other people's data: it is opened here, never in the service. The outcome is the
 serving file and `loopwright.json` (`loopwright_common.serving.spec.ServingSpec`).

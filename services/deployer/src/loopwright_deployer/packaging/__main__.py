@@ -1,9 +1,9 @@
-"""`python -m loopwright_deployer.packaging JOB`, or `--spare`: import all while there is no job.
+"""`python -m loopwright_deployer.packaging JOB`, or `--warm`: import all while there is no job.
 
 A job is one JSON object, `{"source": DIR, "target": DIR, "digest": "sha256:...", "rows": FILE}`;
 the optional `rows` is Parquet to compare forms on, `grant` what an administrator allows. Prints one
 JSON line: `{"format", "why"}`, or with exit status 1 `{"error": "...", "transient": BOOL}`, where
-`transient` tells that the same job may succeed later. In spare mode the end of standard input ends
+`transient` tells that the same job may succeed later. With `--warm` the end of standard input ends
 the process.
 """
 
@@ -26,13 +26,13 @@ def main(arguments: list[str]) -> int:
     # Whatever a library prints must not be taken for the answer.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if arguments == ["--spare"]:
+    if arguments == ["--warm"]:
         _import_while_idle()
         line = sys.stdin.readline()
     else:
         line = arguments[0] if arguments else ""
     if not line.strip():
-        return 0 if arguments == ["--spare"] else 2
+        return 0 if arguments == ["--warm"] else 2
     answer = _answer(line)
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
@@ -40,13 +40,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _answer(line: str) -> dict[str, object]:
-    asked = json.loads(line)
+    fields = json.loads(line)
     job = PackagingJob(
-        source=Path(asked["source"]),
-        target=Path(asked["target"]),
-        digest=asked["digest"],
-        rows=Path(asked["rows"]) if asked.get("rows") else None,
-        grant=_grant(asked.get("grant") or {}),
+        source=Path(fields["source"]),
+        target=Path(fields["target"]),
+        digest=fields["digest"],
+        rows=Path(fields["rows"]) if fields.get("rows") else None,
+        grant=_grant(fields.get("grant") or {}),
     )
     try:
         spec = build_package(job)
@@ -55,11 +55,11 @@ def _answer(line: str) -> dict[str, object]:
     return {"format": spec.format, "why": spec.parity or f"serves {spec.file} as it is"}
 
 
-def _grant(told: dict[str, Any]) -> Grant:
-    environments = told.get("environments")
+def _grant(fields: dict[str, Any]) -> Grant:
+    environments = fields.get("environments")
     return Grant(
-        told.get("model", ""),
-        told.get("pickle", False),
+        fields.get("model", ""),
+        fields.get("pickle", False),
         Path(environments) if environments else None,
     )
 

@@ -13,7 +13,7 @@ from loopwright_deployer.packaging.onnx import graph
 from loopwright_deployer.packaging.onnx.graph import CompiledGraph
 from loopwright_deployer.packaging.onnx.parity import compare_forms
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource, read_source
-from loopwright_deployer.packaging.sources.native_model import Answers, NativeForm, NativeModel
+from loopwright_deployer.packaging.sources.native_model import ModelOutputs, NativeForm, NativeModel
 from loopwright_deployer.packaging.sources.sample_rows import (
     SampleRows,
     placeholder_row,
@@ -73,7 +73,7 @@ def _from_onnx(job: PackagingJob, source: PackageSource) -> ServingSpec:
 
 
 def _from_library(job: PackagingJob, source: PackageSource) -> ServingSpec:
-    """In the scorer's own process, where that is sure to have the modules."""
+    """A package of the scorer's own process, unless that may lack modules of the model."""
     try:
         return _from_native(job, source)
     except skops.ForeignTypesError as foreign:
@@ -112,10 +112,10 @@ def _open(source: PackageSource) -> NativeModel:
         raise InvalidError(f"{source.file.name} does not open: {_first_line(error)}") from error
 
 
-def _native_outputs(opened: NativeModel, rows: SampleRows) -> Answers:
+def _native_outputs(opened: NativeModel, rows: SampleRows) -> ModelOutputs:
     """The model's own, to compare with; of a made-up row where there are no others."""
     try:
-        return opened.answer(rows if len(rows) else placeholder_row(opened.columns, opened.tensor))
+        return opened.infer(rows if len(rows) else placeholder_row(opened.columns, opened.tensor))
     except Exception as error:
         if not len(rows):
             return {}  # it refuses what we made up
@@ -124,7 +124,7 @@ def _native_outputs(opened: NativeModel, rows: SampleRows) -> Answers:
         ) from error
 
 
-def _targets(answers: Answers) -> int:
+def _targets(answers: ModelOutputs) -> int:
     """Labels or predictions per row."""
     first = next(iter(answers.values()), None)
     return 1 if first is None or first.ndim < 2 else int(first.shape[1])
@@ -139,7 +139,7 @@ def _classes(opened: NativeModel, targets: int) -> Classes | list[Classes] | Non
 
 
 def _compile(
-    opened: NativeModel, answers: Answers, rows: SampleRows
+    opened: NativeModel, answers: ModelOutputs, rows: SampleRows
 ) -> tuple[CompiledGraph | None, str]:
     """The ONNX form, or None and why the model stays native."""
     if not len(rows):
@@ -163,18 +163,18 @@ def _compile(
 
 
 def _onnx_form(compiled: CompiledGraph) -> NativeForm:
-    told: dict[str, Any] = {
+    spec: dict[str, Any] = {
         "format": "onnx",
         "file": ONNX_FILE,
         "matrices": compiled.matrices,
         "output_names": compiled.output_names,
     }
-    return NativeForm(compiled.content, told)
+    return NativeForm(compiled.content, spec)
 
 
 def _native_form(opened: NativeModel, why: str) -> NativeForm:
     try:
-        return opened.keep()
+        return opened.native_form()
     except InvalidError as error:
         raise InvalidError(f"{error}, and: {why}") from None
 

@@ -83,20 +83,20 @@ def _describe(draft: ServingSpec, target: Path, grant: Grant) -> dict[str, Any]:
         )
     (target / SPEC_FILE).write_text(draft.model_dump_json(exclude_none=True))
     environments = str(grant.environments) if grant.environments else None
-    asked = json.dumps({"package": str(target), "environments": environments})
+    job = json.dumps({"package": str(target), "environments": environments})
     done = subprocess.run(
         _DESCRIBE,
-        input=asked.encode() + b"\n",
+        input=job.encode() + b"\n",
         stdout=subprocess.PIPE,
         preexec_fn=die_with_parent,
         check=False,
     )
     if not done.stdout:
         raise InvalidError(f"the package's process ended with status {done.returncode}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    if "error" in found:
-        raise (UnavailableError if found.get("transient") else InvalidError)(str(found["error"]))
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if "error" in answer:
+        raise (UnavailableError if answer.get("transient") else InvalidError)(str(answer["error"]))
     isolated = draft.isolated
-    where = "a process of its own" if not found.pop("own") else "an environment of its own"
+    where = "a process of its own" if not answer.pop("own") else "an environment of its own"
     assert isolated is not None  # noqa: S101  (it was given above)
-    return {**found, "parity": f"runs in {where}, opened by {isolated.loader}"}
+    return {**answer, "parity": f"runs in {where}, opened by {isolated.loader}"}

@@ -18,7 +18,7 @@ from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
 async def publish_route(
     uow: UnitOfWork, record: DeploymentRecord, arms: Sequence[Arm]
 ) -> RouteRevision:
-    """The next revision of the model's route, told in the same transaction."""
+    """The next revision of the model's route, emitted in the same transaction."""
     deployment = record.deployment
     old = await RouteRevisions(uow.connection).get(deployment.environment, deployment.model_id)
     row = await _next_revision(uow, record, old, arms, await _packages_by_alias(uow, deployment))
@@ -68,10 +68,10 @@ async def _next_revision(
     named: Mapping[str, ServedPackage],
 ) -> RouteRow:
     deployment = record.deployment
-    place = (deployment.environment, deployment.model_id)
-    former = [served_package(r) for r in await Deployments(uow.connection).champions(*place)]
+    model = (deployment.environment, deployment.model_id)
+    former = [served_package(r) for r in await Deployments(uow.connection).champions(*model)]
     return RouteRow(
-        *place,
+        *model,
         deployment.model,
         RouteRevision(
             old.route.revision + 1 if old else 1,
@@ -96,7 +96,7 @@ async def _save_and_emit(uow: UnitOfWork, row: RouteRow, cause: Cause) -> None:
 
 
 async def _emit(uow: UnitOfWork, row: RouteRow, identity: str | None = None) -> None:
-    told = RoutesChanged(
+    changed = RoutesChanged(
         environment=row.environment,
         model_id=row.model_id,
         model=row.model,
@@ -107,19 +107,19 @@ async def _emit(uow: UnitOfWork, row: RouteRow, identity: str | None = None) -> 
         aliases=dict(row.aliases),
         record=row.record,
     )
-    await uow.emit(told, key=row.key, subject=f"models/{row.model}", identity=identity)
+    await uow.emit(changed, key=row.key, subject=f"models/{row.model}", identity=identity)
 
 
 async def _packages_by_alias(uow: UnitOfWork, deployment: Deployment) -> dict[str, ServedPackage]:
     """Serving packages by alias; what staging has not let pass cannot be named."""
-    place = (deployment.environment, deployment.model_id)
-    versions = await ModelAliases(uow.connection, *place).all()
+    model = (deployment.environment, deployment.model_id)
+    versions = await ModelAliases(uow.connection, *model).all()
     if not versions:
         return {}
     staged = {
-        found.version: found.served
-        for record in await Deployments(uow.connection).of_model(*place)
-        if (found := record.deployment).staged and found.served
+        other.version: other.served
+        for record in await Deployments(uow.connection).of_model(*model)
+        if (other := record.deployment).staged and other.served
     }
     return {alias: staged[version] for alias, version in versions.items() if version in staged}
 

@@ -87,6 +87,6 @@ def _route_row(row: Row[Any]) -> RouteRow:
     arms = tuple(Arm.model_validate(arm) for arm in row.arms)
     others = tuple(Arm.model_validate(arm) for arm in row.kept)
     route = RouteRevision(row.revision, arms, others)
-    place = (row.environment, row.model_id, row.model)
+    names = (row.environment, row.model_id, row.model)
     record = RecordPolicy.model_validate(row.record) if row.record else None
-    return RouteRow(*place, route, row.routing_key, row.changed_at, row.aliases or {}, record)
+    return RouteRow(*names, route, row.routing_key, row.changed_at, row.aliases or {}, record)

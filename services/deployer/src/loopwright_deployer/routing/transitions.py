@@ -28,7 +28,7 @@ from loopwright_deployer.routing.routes import RouteRevisions
 
 
 async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
-    """From validated to the next gate: approval, the canary, or champion; False while it waits."""
+    """The next gate after staging: approval, the canary, or champion; False while it waits."""
     deployment, approval = record.deployment, record.policy.approval
     if isinstance(approval, ApprovalPolicy) and not (deployment.approved or deployment.forced):
         await _request_approval(uow, record, approval)
@@ -101,7 +101,7 @@ async def complete_promotion(uow: UnitOfWork, record: DeploymentRecord) -> None:
     now = clock.now()
     moved = transition(deployment, DeploymentState.PROMOTED, deployment.why, now)
     promoted = await save_state(uow, record, replace(moved, promoted_at=now))
-    told = await emit_event(
+    followed = await emit_event(
         uow,
         promoted,
         DeploymentPromoted(
@@ -111,7 +111,7 @@ async def complete_promotion(uow: UnitOfWork, record: DeploymentRecord) -> None:
             why=deployment.why,
         ),
     )
-    await emit_finished(uow, told, "promoted")
+    await emit_finished(uow, followed, "promoted")
 
 
 async def roll_back(
@@ -120,8 +120,8 @@ async def roll_back(
     """Out of traffic at once; the champion serves everything again."""
     moved = await advance(uow, record, DeploymentState.ROLLED_BACK, why)
     previous = await withdraw_traffic(uow, moved)
-    told = await emit_rolled_back(uow, moved, previous, checks)
-    await emit_finished(uow, told, "rolled-back")
+    followed = await emit_rolled_back(uow, moved, previous, checks)
+    await emit_finished(uow, followed, "rolled-back")
 
 
 async def withdraw_traffic(uow: UnitOfWork, record: DeploymentRecord) -> int | None:
@@ -156,14 +156,14 @@ async def _request_approval(
 ) -> None:
     until = clock.now() + policy.within
     why = f"waits for approval by {' or '.join(policy.roles)}"
-    asked = await advance(uow, record, DeploymentState.APPROVAL, why, deadline=until)
+    awaiting = await advance(uow, record, DeploymentState.APPROVAL, why, deadline=until)
     event = ApprovalRequested(
-        **event_fields(asked.deployment),
+        **event_fields(awaiting.deployment),
         roles=policy.roles,
         until=until,
         checks=list(record.checks),
     )
-    await emit_event(uow, asked, event)
+    await emit_event(uow, awaiting, event)
 
 
 async def _start_canary(

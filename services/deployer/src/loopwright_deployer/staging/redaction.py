@@ -6,11 +6,11 @@ from loopwright_deployer.deployments.repository import DeploymentRecord
 
 def require_redacted_inputs(record: DeploymentRecord) -> None:
     """InvalidError where a redacted name is none of the version's inputs, if those are known."""
-    told = (record.registered.signature or {}).get("inputs")
+    inputs = (record.registered.signature or {}).get("inputs")
     redacted = record.policy.record.redact
-    if not redacted or not isinstance(told, list):
+    if not redacted or not isinstance(inputs, list):
         return
-    names = [str(each.get("name") or "input") for each in told if isinstance(each, dict)]
+    names = [str(each.get("name") or "input") for each in inputs if isinstance(each, dict)]
     if unknown := [name for name in redacted if name not in names]:
         raise InvalidError(
             f"deploy.record.redact: {unknown[0]!r} is no input of the version; its inputs are "

@@ -1,6 +1,6 @@
-"""Subprocesses that packaging and staging run in, with a pre-imported spare of each.
+"""Subprocesses that packaging and staging run in, some of them started ahead.
 
-Imports take seconds, so a spare process has done them and waits for one JSON line on standard
+Imports take seconds, so a warm process has done them and waits for one JSON line on standard
 input. It ends when its standard input closes, and on Linux dies with this process even at work.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.process.subprocesses import die_with_parent
 
-PACKAGING = (sys.executable, "-m", "loopwright_deployer.packaging", "--spare")
+PACKAGING = (sys.executable, "-m", "loopwright_deployer.packaging", "--warm")
 SCORER = (sys.executable, "-m", "loopwright_scorer.staging_server")
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -95,7 +95,7 @@ async def send_job(process: asyncio.subprocess.Process, job: dict[str, Any], lim
 
 
 async def kill(process: asyncio.subprocess.Process) -> None:
-    """Free its memory at once: such a process holds nothing that is not in the store."""
+    """Kill the process and wait for its end: it holds nothing that is not in the store."""
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.wait()
@@ -103,7 +103,7 @@ async def kill(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def staging_scorer(
-    spare: WarmProcessPool,
+    pool: WarmProcessPool,
     package: Path,
     model: str,
     version: int,
@@ -115,7 +115,7 @@ async def staging_scorer(
 
     `environments` has those that packages run on which need other Python packages.
     """
-    process = await spare.acquire()
+    process = await pool.acquire()
     try:
         job: dict[str, Any] = {"package": str(package), "model": model, "version": version}
         if environments is not None:

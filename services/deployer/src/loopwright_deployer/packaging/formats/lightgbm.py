@@ -70,8 +70,8 @@ def _trees(
 
 def _objective(booster: Any) -> str:
     lines = booster.model_to_string(num_iteration=1).split("\n", 20)
-    told = next((line for line in lines if line.startswith("objective=")), "objective=")
-    return str(told.removeprefix("objective=").split(" ")[0])
+    objective = next((line for line in lines if line.startswith("objective=")), "objective=")
+    return str(objective.removeprefix("objective=").split(" ")[0])
 
 
 def _classes(booster: Any) -> Classes | None:
@@ -87,12 +87,12 @@ def _predicts(booster: Any) -> Predicts:
 def _categories(booster: Any, columns: Sequence[Column]) -> dict[int, Classes]:
     """LightGBM keeps the categories of pandas columns without saying of which columns."""
     known = booster.pandas_categorical or []
-    text = [place for place, column in enumerate(columns) if not are_numbers([column])]
-    told = sorted(booster.params.get("categorical_feature") or [])
-    places = next((found for found in (text, told) if len(found) == len(known)), None)
-    if places is None:
+    text = [index for index, column in enumerate(columns) if not are_numbers([column])]
+    named = sorted(booster.params.get("categorical_feature") or [])
+    indices = next((each for each in (text, named) if len(each) == len(known)), None)
+    if indices is None:
         raise InvalidError(
             "which columns have categories is not clear: make all categorical features pandas"
             " category columns of text"
         )
-    return dict(zip(places, known, strict=True))
+    return dict(zip(indices, known, strict=True))

@@ -10,7 +10,7 @@ from loopwright_common.serving.spec import Classes, Column, Tensor
 from loopwright_deployer.packaging.onnx import convert
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource
 from loopwright_deployer.packaging.sources.native_model import (
-    Answers,
+    ModelOutputs,
     NativeForm,
     NativeModel,
     Task,
@@ -61,23 +61,23 @@ def load_skops(source: PackageSource) -> tuple[Any, list[str]]:
     """
     import skops.io
 
-    found = set(skops.io.get_untrusted_types(file=source.file))
+    types = set(skops.io.get_untrusted_types(file=source.file))
     own = {name for name in os.environ.get(VARIABLE, "").split(",") if name}
-    if strange := sorted(found - set(TRUSTED) - set(COMPILED_ONLY) - own):
+    if strange := sorted(types - set(TRUSTED) - set(COMPILED_ONLY) - own):
         raise InvalidError(
             f"the package holds types that are not trusted: {', '.join(strange)}; "
             f"after a look at them, name them in {VARIABLE}, or log the model as onnx"
         )
     try:
-        return skops.io.load(source.file, trusted=sorted(found)), sorted(found)
+        return skops.io.load(source.file, trusted=sorted(types)), sorted(types)
     except ImportError as error:
-        _check_no_native_memory(found)
-        raise ForeignTypesError(sorted(found), str(error)) from None
+        _check_no_native_memory(types)
+        raise ForeignTypesError(sorted(types), str(error)) from None
 
 
 def open_skops(source: PackageSource) -> NativeModel:
     """InvalidError for a type that is not trusted, no signature, or a task that is not served."""
-    estimator, found = load_skops(source)
+    estimator, types = load_skops(source)
     columns, tensor = signature_of(
         source,
         getattr(estimator, "n_features_in_", None),
@@ -90,9 +90,9 @@ def open_skops(source: PackageSource) -> NativeModel:
         columns=columns,
         tensor=tensor,
         predicts="label" if task == "classifier" else "prediction",
-        answer=lambda rows: _answer(estimator, task, rows, columns, tensor),
+        infer=lambda rows: _answer(estimator, task, rows, columns, tensor),
         conversions=convert.conversions(estimator, task, columns, tensor),
-        keep=lambda: _kept(source, found),
+        native_form=lambda: _kept(source, types),
     )
 
 
@@ -102,7 +102,7 @@ def _answer(
     rows: SampleRows,
     columns: list[Column] | None,
     tensor: Tensor | None,
-) -> Answers:
+) -> ModelOutputs:
     inputs = native_inputs(rows, columns, tensor)
     if task == "regressor":
         return {"prediction": estimator.predict(inputs)}
@@ -112,13 +112,13 @@ def _answer(
     return answers
 
 
-def _kept(source: PackageSource, found: list[str]) -> NativeForm:
-    _check_no_native_memory(found)
-    if foreign := [name for name in found if name.split(".")[0] not in _SCORERS]:
-        raise ForeignTypesError(found, f"{', '.join(foreign)} is not of the scorer's own libraries")
+def _kept(source: PackageSource, types: list[str]) -> NativeForm:
+    _check_no_native_memory(types)
+    if foreign := [name for name in types if name.split(".")[0] not in _SCORERS]:
+        raise ForeignTypesError(types, f"{', '.join(foreign)} is not of the scorer's own libraries")
     return NativeForm(
         source.file.read_bytes(),
-        {"format": "sklearn-skops", "file": "model.skops", "trusted": found},
+        {"format": "sklearn-skops", "file": "model.skops", "trusted": types},
     )
 
 

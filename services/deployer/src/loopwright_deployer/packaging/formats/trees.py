@@ -9,8 +9,8 @@ from loopwright_common.serving.spec import Classes, Column, Tensor
 from loopwright_deployer.packaging.onnx.convert import MATRIX, Conversion, are_numbers
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource
 from loopwright_deployer.packaging.sources.native_model import (
-    Answers,
     ConvertedGraph,
+    ModelOutputs,
     NativeForm,
     NativeModel,
     Predicts,
@@ -32,7 +32,7 @@ class TreeModel:
     width: int
     names: list[str] | None
     categories: dict[int, Classes]
-    """By the feature's place; in the order of the codes that the trees know."""
+    """Categories by the index of the feature, in the order of the codes that the trees know."""
     classes: Classes | None
     predicts: Predicts
     content: bytes
@@ -55,9 +55,9 @@ def open_trees(source: PackageSource, trees: TreeModel) -> NativeModel:
         columns=columns,
         tensor=tensor,
         predicts=trees.predicts,
-        answer=lambda rows: _answer(trees, categories, native_inputs(rows, columns, tensor)),
+        infer=lambda rows: _answer(trees, categories, native_inputs(rows, columns, tensor)),
         conversions=_conversions(trees, columns, tensor),
-        keep=lambda: NativeForm(
+        native_form=lambda: NativeForm(
             trees.content, {"format": trees.kind, "file": trees.file, "categories": categories}
         ),
     )
@@ -88,7 +88,7 @@ def _no_number(column: Column) -> InvalidError:
     )
 
 
-def _answer(trees: TreeModel, categories: dict[str, Classes], inputs: Any) -> Answers:
+def _answer(trees: TreeModel, categories: dict[str, Classes], inputs: Any) -> ModelOutputs:
     import numpy as np
     import pandas as pd
 

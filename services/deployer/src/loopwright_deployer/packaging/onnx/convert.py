@@ -41,9 +41,9 @@ def _matrix(
 
     name = tensor.name if tensor else MATRIX
     shape = tensor.shape if tensor else [len(columns or ())]
-    put = (name, getattr(data_types, kind)([None, *shape]))
+    tensor_input = (name, getattr(data_types, kind)([None, *shape]))
     matrices = {MATRIX: [column.name for column in columns]} if columns else {}
-    return ConvertedGraph(_converted(estimator, task, [put]), matrices)
+    return ConvertedGraph(_converted(estimator, task, [tensor_input]), matrices)
 
 
 def _by_column(estimator: Any, task: Task, columns: list[Column]) -> ConvertedGraph:
@@ -57,8 +57,8 @@ def _by_column(estimator: Any, task: Task, columns: list[Column]) -> ConvertedGr
         "boolean": types.BooleanTensorType,
         "string": types.StringTensorType,
     }
-    puts = [(column.name, by_type[column.type]([None, 1])) for column in columns]
-    onnx_model = _converted(estimator, task, puts)
+    inputs = [(column.name, by_type[column.type]([None, 1])) for column in columns]
+    onnx_model = _converted(estimator, task, inputs)
     return ConvertedGraph(onnx_model, group_columns(onnx_model))
 
 

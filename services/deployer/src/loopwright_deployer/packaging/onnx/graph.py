@@ -78,13 +78,13 @@ def describe_graph(source: PackageSource) -> GraphDescription:
     )
 
 
-def compile_graph(converted: ConvertedGraph, wanted: Collection[str]) -> CompiledGraph:
-    """A converter's graph with the `wanted` outputs only; a converter gives them in our order."""
+def compile_graph(converted: ConvertedGraph, expected: Collection[str]) -> CompiledGraph:
+    """A converter's graph with the `expected` outputs only; a converter gives them in our order."""
     graph = converted.onnx_model.graph
     _without_zipmap(graph)
-    ours = [PREDICTION] if PREDICTION in wanted else [LABEL, PROBABILITIES]
+    ours = [PREDICTION] if PREDICTION in expected else [LABEL, PROBABILITIES]
     outputs = {
-        name: output for name, output in zip(ours, graph.output, strict=False) if name in wanted
+        name: output for name, output in zip(ours, graph.output, strict=False) if name in expected
     }
     kept = [_unsized(output) for output in outputs.values()]
     del graph.output[:]
@@ -132,15 +132,15 @@ def _inputs(
         if source.columns is not None and _is_matrix_of(inputs[0], source.columns):
             return source.columns, None, {inputs[0].name: [c.name for c in source.columns]}
         return None, _tensor(inputs[0], source.tensor), {}
-    wanted = {column.name: column for column in source.columns or ()}
-    if wanted and set(wanted) != {one.name for one in inputs}:
+    expected = {column.name: column for column in source.columns or ()}
+    if expected and set(expected) != {one.name for one in inputs}:
         raise InvalidError(
-            f"the signature names {', '.join(sorted(wanted))}, "
+            f"the signature names {', '.join(sorted(expected))}, "
             f"the ONNX graph {', '.join(sorted(one.name for one in inputs))}: make them agree"
         )
-    found = {one.name: _column(one) for one in inputs}
-    ordered = list(wanted) or list(found)
-    columns = [wanted.get(name, found[name]) for name in ordered]
+    by_name = {one.name: _column(one) for one in inputs}
+    ordered = list(expected) or list(by_name)
+    columns = [expected.get(name, by_name[name]) for name in ordered]
     return columns, None, group_columns(onnx_model)
 
 
@@ -162,13 +162,13 @@ def _column(value: Any) -> Column:
     return Column(name=value.name, type=_COLUMN_TYPES[_kind(value)])
 
 
-def _tensor(value: Any, told: Tensor | None) -> Tensor:
+def _tensor(value: Any, declared: Tensor | None) -> Tensor:
     """The graph's input, sent in the signature's type where it has the graph's shape."""
     shape = _shape(value)[1:]
     if _kind(value) not in _TENSOR_TYPES:
         raise InvalidError(f"ONNX input {value.name!r}: tensors of numbers are served")
-    if told is not None and len(told.shape) == len(shape):
-        return Tensor(name=value.name, dtype=told.dtype, shape=told.shape)
+    if declared is not None and len(declared.shape) == len(shape):
+        return Tensor(name=value.name, dtype=declared.dtype, shape=declared.shape)
     return Tensor(name=value.name, dtype=_TENSOR_TYPES[_kind(value)], shape=shape)
 
 

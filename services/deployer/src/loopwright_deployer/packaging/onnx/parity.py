@@ -6,14 +6,14 @@ import numpy as np
 
 from loopwright_common.serving.spec import Classes
 from loopwright_deployer.packaging.onnx.graph import LABEL, PREDICTION, PROBABILITIES, CompiledGraph
-from loopwright_deployer.packaging.sources.native_model import Answers
+from loopwright_deployer.packaging.sources.native_model import ModelOutputs
 from loopwright_deployer.packaging.sources.sample_rows import SampleRows, onnx_feed
 
 TOLERANCE = 1e-4
 
 
 def compare_forms(
-    native: Answers,
+    native: ModelOutputs,
     classes: Classes | list[Classes] | None,
     compiled: CompiledGraph,
     rows: SampleRows,
@@ -27,7 +27,7 @@ def compare_forms(
     return _classifier(native[PROBABILITIES], classes, answers, len(rows))
 
 
-def run_graph(compiled: CompiledGraph, rows: SampleRows) -> Answers:
+def run_graph(compiled: CompiledGraph, rows: SampleRows) -> ModelOutputs:
     """What the runtime makes of the rows; raises whatever it raises."""
     import onnxruntime
 
@@ -42,7 +42,7 @@ def run_graph(compiled: CompiledGraph, rows: SampleRows) -> Answers:
     return dict(zip(compiled.output_names, answers, strict=True))
 
 
-def _classifier(native: Any, classes: Any, compiled: Answers, count: int) -> tuple[bool, str]:
+def _classifier(native: Any, classes: Any, compiled: ModelOutputs, count: int) -> tuple[bool, str]:
     largest = float(np.abs(native - compiled[PROBABILITIES]).max())
     chosen = np.array(classes, dtype=object)[native.argmax(axis=1)]
     top = np.sort(native, axis=1)

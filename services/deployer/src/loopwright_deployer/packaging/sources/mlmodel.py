@@ -64,8 +64,8 @@ def read_source(directory: Path) -> PackageSource:
 
 
 def _classes(mlmodel: dict[str, Any], flavors: dict[str, Any]) -> list[Any] | None:
-    told = mlmodel.get("metadata") or {}
-    own = told.get("loopwright") if isinstance(told, dict) else None
+    metadata = mlmodel.get("metadata") or {}
+    own = metadata.get("loopwright") if isinstance(metadata, dict) else None
     named = (own or flavors.get("river") or {}).get("classes")
     return list(named) if named else None
 
@@ -105,11 +105,11 @@ def _example(
     directory: Path, mlmodel: dict[str, Any], columns: list[Column] | None, tensor: Tensor | None
 ) -> dict[str, list[Any]] | None:
     """A few example rows by input name; None where the package brings none."""
-    told = mlmodel.get("saved_input_example_info") or {}
-    if told.get("type") not in ("dataframe", "ndarray"):
+    info = mlmodel.get("saved_input_example_info") or {}
+    if info.get("type") not in ("dataframe", "ndarray"):
         return None
     try:
-        content = json.loads(_inside(directory, told["artifact_path"]).read_text())
+        content = json.loads(_inside(directory, info["artifact_path"]).read_text())
     except (ValueError, InvalidError):
         return None
     if tensor is not None:

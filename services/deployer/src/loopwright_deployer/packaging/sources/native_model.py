@@ -11,7 +11,7 @@ from loopwright_deployer.packaging.sources.sample_rows import SampleRows
 
 Task = Literal["classifier", "regressor"]
 Predicts = Literal["label", "chance", "probabilities", "prediction"]
-Answers = dict[str, Any]
+ModelOutputs = dict[str, Any]
 """`label` and `probabilities`, or `prediction`, as arrays with one entry per row."""
 
 
@@ -35,7 +35,7 @@ class NativeForm:
 class NativeModel:
     """A model that answers rows natively; `conversions` are tried in order.
 
-    `keep` gives the native form, and raises InvalidError where it may not be served so.
+    `native_form` raises InvalidError where it may not be served so.
     """
 
     task: Task
@@ -43,9 +43,9 @@ class NativeModel:
     columns: list[Column] | None
     tensor: Tensor | None
     predicts: Predicts
-    answer: Callable[[SampleRows], Answers]
+    infer: Callable[[SampleRows], ModelOutputs]
     conversions: Sequence[Callable[[], ConvertedGraph]]
-    keep: Callable[[], NativeForm]
+    native_form: Callable[[], NativeForm]
 
 
 def signature_of(

@@ -9,20 +9,20 @@ from loopwright_common.errors import InvalidError
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource
 
 _MLFLOW = ("mlflow", "mlflow-skinny")
-_NO_PLACE = "where packages come from is told to the deployer and the scorer, not by a package"
+_NO_INDEX = "where packages come from is told to the deployer and the scorer, not by a package"
 
 
 def required_packages(source: PackageSource) -> list[str]:
     """What must be installed to open it; InvalidError names a line that is no plain requirement."""
-    told = _told(source)
+    lines = _declared(source)
     if source.loader != "mlflow":
-        told = [one for one in told if canonicalize_name(Requirement(one).name) not in _MLFLOW]
-    names = {canonicalize_name(Requirement(one).name) for one in told}
+        lines = [one for one in lines if canonicalize_name(Requirement(one).name) not in _MLFLOW]
+    names = {canonicalize_name(Requirement(one).name) for one in lines}
     if source.loader in ("river", "skops") and source.loader not in names:
-        told.append(source.loader)
+        lines.append(source.loader)
     if source.loader != "river" and source.columns is not None and "pandas" not in names:
-        told.append("pandas")
-    return told
+        lines.append("pandas")
+    return lines
 
 
 def python_version(source: PackageSource) -> str | None:
@@ -31,7 +31,7 @@ def python_version(source: PackageSource) -> str | None:
     return ".".join(version.split(".")[:2]) or None
 
 
-def _told(source: PackageSource) -> list[str]:
+def _declared(source: PackageSource) -> list[str]:
     file = source.directory / "requirements.txt"
     if file.is_file():
         lines = file.read_text().splitlines()
@@ -45,10 +45,10 @@ def _checked(line: str) -> str:
     try:
         requirement = Requirement(line)
     except InvalidRequirement as error:
-        why = _NO_PLACE if line.startswith("-") else str(error).splitlines()[0]
+        why = _NO_INDEX if line.startswith("-") else str(error).splitlines()[0]
         raise InvalidError(f"requirements.txt: {line!r}: {why}") from None
     if requirement.url is not None:
-        raise InvalidError(f"requirements.txt: {line!r}: {_NO_PLACE}")
+        raise InvalidError(f"requirements.txt: {line!r}: {_NO_INDEX}")
     return str(requirement)
 
 

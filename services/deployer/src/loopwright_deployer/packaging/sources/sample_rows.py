@@ -7,7 +7,7 @@ from typing import Any
 
 from loopwright_common.serving.spec import Column, ColumnType, Tensor
 
-MOST = 500
+MAX_ROWS = 500
 _FRAME_TYPES: dict[ColumnType, str | None] = {
     "double": "float64",
     "float": "float32",
@@ -116,8 +116,8 @@ def _spread(parquet: Path | None, names: list[str]) -> dict[str, list[Any]]:
     if not set(names) <= set(pq.read_schema(parquet).names):
         return {}
     table = pq.read_table(parquet, columns=names)
-    stride = max(1, table.num_rows // MOST)
-    picked = table.take(list(range(0, table.num_rows, stride))[:MOST])
+    stride = max(1, table.num_rows // MAX_ROWS)
+    picked = table.take(list(range(0, table.num_rows, stride))[:MAX_ROWS])
     return {name: picked.column(name).to_pylist() for name in names}
 
 

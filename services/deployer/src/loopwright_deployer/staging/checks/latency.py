@@ -67,7 +67,7 @@ def _time_calls(
 
 
 def _limit(at_most: str, champion: Sequence[float] | np.ndarray) -> float | None:
-    """In seconds; None where it is relative to a champion that is not there."""
+    """The limit in seconds; None where it is relative to a champion that is not there."""
     if "champion" not in at_most:
         return float(at_most.removesuffix("s"))
     if not len(champion):

@@ -1,4 +1,4 @@
-"""Is the challenger's loss worse than the champion's? Paired, in time order, with a margin."""
+"""Paired losses of two versions on the same rows, compared with a margin of non-inferiority."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -43,7 +43,7 @@ def classifier_losses(metric: Metric, probabilities: Floats, truth: NDArray[np.i
 
 
 def regressor_losses(predictions: Floats, truth: Floats) -> Floats:
-    """Squared error per row."""
+    """Squared error per row, [n]; both arguments are [n]."""
     return np.asarray(np.square(predictions - truth), dtype=np.float64)
 
 
@@ -52,7 +52,9 @@ def compare_losses(
 ) -> LossComparison:
     """Losses of the same rows in time order; `passed` when the upper bound is below `margin`.
 
-    Neighbouring rows resemble each other, so whole blocks of about sqrt(n) rows are resampled.
+    Both are [n]. Neighbouring rows resemble each other, so the bound is the 95 % quantile of the
+    mean difference in 2,000 resamples of whole blocks of about sqrt(n) rows, wrapped around the end
+    (circular block bootstrap; Politis and Romano, 1992). Under 200 rows are `inconclusive`.
     """
     difference = challenger - champion
     rows = len(difference)
