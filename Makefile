@@ -37,8 +37,7 @@ up: setup
 	$(RUN) loopwright up
 
 test: engines
-	$(RUN) pytest -n 2 --dist loadgroup -m "not e2e and not crash" tests
-	$(RUN) pytest -n 2 --dist loadfile -m "e2e and not crash" tests
+	$(RUN) pytest -n 3 --dist loadgroup -m "not crash" tests
 
 test-crash: engines
 	$(RUN) pytest -n 2 --maxschedchunk 1 -m crash tests

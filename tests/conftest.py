@@ -20,6 +20,7 @@ from loopwright_common.storage.filesystem import FilesystemStore  # noqa: E402
 from tests.crash_shares import share_of  # noqa: E402
 from tests.engines import kafka_url, postgres_server, postgres_url  # noqa: E402
 from tests.holding import watching  # noqa: E402
+from tests.scheduling import make_scheduler, rank  # noqa: E402
 from tests.stores import s3_endpoint, s3_server  # noqa: E402
 
 __all__ = ["kafka_url", "postgres_server", "postgres_url", "s3_endpoint", "s3_server"]
@@ -48,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(item.nodeid))
     commit = config.getoption("--crash-share")
     if commit is None:
         return
@@ -55,6 +58,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = share_of(by_id, commit)
     config.hook.pytest_deselected(items=[by_id[i] for i in by_id if i not in set(chosen)])
     items[:] = [by_id[test] for test in chosen]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    return make_scheduler(config, log)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

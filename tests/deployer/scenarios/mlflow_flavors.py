@@ -17,7 +17,7 @@ import xgboost
 from mlflow.models import infer_signature
 from sklearn import linear_model, svm
 
-PAGE = Path(__file__).parents[2] / "docs" / "packages.md"
+PAGE = Path(__file__).parents[3] / "docs" / "packages.md"
 DRAW = np.random.default_rng(7)
 ROWS = pd.DataFrame({"a": DRAW.normal(size=80), "b": DRAW.normal(size=80)})
 CODED = ROWS.assign(job=pd.Categorical(DRAW.choice(["clerk", "nurse"], 80)))

@@ -25,7 +25,7 @@ from loopwright_scorer.main import build as build_scorer
 from loopwright_scorer.settings import ScorerSettings
 
 # All is done by the first test's fixture, which is worth doing once.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("kinds")]
+pytestmark = [pytest.mark.timeout(900)]
 
 CLIENT = Path(__file__).with_name("mlflow_flavors.py")
 GRANTED = "pickle,labels-only,function,tone"
