@@ -16,6 +16,7 @@ from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLo
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, parked
 from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.handlers import bind
 from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import (
     Dataset,
@@ -34,11 +35,7 @@ from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.captured_dataset import table_to_bytes
 from loopwright_common.web.app import create_app
 from loopwright_monitor.api import create_router
-from loopwright_monitor.handlers import (
-    capture_handlers,
-    detect_handlers,
-    lifecycle_handlers,
-)
+from loopwright_monitor.handlers import HANDLERS, MonitorContext
 from loopwright_monitor.main import MIGRATIONS
 from loopwright_monitor.references import reference_from_dataset, reference_from_traffic
 from loopwright_monitor.references.state_repository import DetectorStates
@@ -58,13 +55,12 @@ class MonitorHarness:
         self.database, self.bus, self.store = database, bus, store
         metrics, signals = Metrics(), WakeSignals()
         self.relay = OutboxRelay(database, bus, metrics)
+        context = MonitorContext(store, signals, "production")
         self.consumers = {
-            name: Consumer(f"monitor.{name}", handlers, database, bus, metrics, batch=batch)
-            for name, handlers in {
-                "lifecycle": lifecycle_handlers(signals, "production"),
-                "detect": detect_handlers(signals),
-                "capture": capture_handlers(store, signals),
-            }.items()
+            name.removeprefix("monitor."): Consumer(
+                name, bind(handlers, context), database, bus, metrics, batch=batch
+            )
+            for name, handlers in HANDLERS.items()
         }
         self.rows = 0
         self.sequence = 0
@@ -130,7 +126,7 @@ class MonitorHarness:
     async def state_of(self, stream: str) -> bytes:
         async with self.database.read() as connection:
             found = await DetectorStates(connection).load("m1", 1, stream)
-        return found[1] if found else b""
+        return found.state if found else b""
 
     async def parked(self) -> int:
         async with self.database.read() as connection:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from loopwright_common import clock
 from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.storage.filesystem import FilesystemStore
-from loopwright_monitor.metrics import MOST_FEATURES, MonitorMetrics
+from loopwright_monitor.metrics import MAX_FEATURES, MonitorMetrics
 from loopwright_monitor.worker import prune_before, show_metrics
 from tests.monitor.harness import MonitorHarness
 
@@ -270,4 +270,4 @@ async def test_metrics_show_rows_gaps_and_the_evidence_of_a_bounded_number_of_fe
 
     shown = generate_latest(registry).decode()
     assert 'loopwright_monitor_rows_seen{model="bank"} 512.0' in shown
-    assert shown.count("loopwright_drift_evidence{") == 2 * MOST_FEATURES
+    assert shown.count("loopwright_drift_evidence{") == 2 * MAX_FEATURES

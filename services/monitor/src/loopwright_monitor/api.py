@@ -11,7 +11,7 @@ from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.web.app import PROBLEMS
 from loopwright_monitor.captures import snapshot
 from loopwright_monitor.captures.repository import CaptureFiles, Manifests, Performances
-from loopwright_monitor.drift import service as drift
+from loopwright_monitor.drift.comparison import compare_with_reference
 from loopwright_monitor.episodes.repository import (
     Episode,
     Episodes,
@@ -43,14 +43,14 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 def create_router(database: Database, store: ArtifactStore) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=PROBLEMS)
-    router.include_router(_watching(database))
-    router.include_router(_captured(database, store))
+    _add_models(router, database)
+    _add_episodes(router, database)
+    _add_decisions(router, database)
+    _add_captured(router, database, store)
     return router
 
 
-def _watching(database: Database) -> APIRouter:
-    router = APIRouter()
-
+def _add_models(router: APIRouter, database: Database) -> None:
     @router.get("/models", tags=["drift"])
     async def list_models() -> ModelNames:
         async with database.read() as connection:
@@ -60,6 +60,8 @@ def _watching(database: Database) -> APIRouter:
     async def show_model(model: ModelName) -> WatchedModelOut:
         return await _model_out(database, await _named(database, model))
 
+
+def _add_episodes(router: APIRouter, database: Database) -> None:
     @router.get("/episodes", tags=["drift"])
     async def list_episodes(
         model: ModelFilter = None, after: After = None, limit: Limit = 100
@@ -68,8 +70,10 @@ def _watching(database: Database) -> APIRouter:
         async with database.read() as connection:
             found = await Episodes(connection).page(model, after, limit)
         items = [EpisodeOut.of(each) for each in found]
-        return EpisodePage(items=items, next=_further(found, limit))
+        return EpisodePage(items=items, next=_next(found, limit))
 
+
+def _add_decisions(router: APIRouter, database: Database) -> None:
     @router.get("/decisions", tags=["retraining"])
     async def list_decisions(
         model: ModelFilter = None, after: After = None, limit: Limit = 100
@@ -78,15 +82,11 @@ def _watching(database: Database) -> APIRouter:
         async with database.read() as connection:
             found = await RecordedDecisions(connection).page(model, after, limit)
         items = [DecisionOut.of(each) for each in found]
-        return DecisionPage(items=items, next=_further(found, limit))
-
-    return router
+        return DecisionPage(items=items, next=_next(found, limit))
 
 
-def _captured(database: Database, store: ArtifactStore) -> APIRouter:
-    router = APIRouter(prefix="/captured", tags=["captured"])
-
-    @router.get("/{model}")
+def _add_captured(router: APIRouter, database: Database, store: ArtifactStore) -> None:
+    @router.get("/captured/{model}", tags=["captured"])
     async def show_captured(model: ModelName) -> CapturedOut:
         known = await _named(database, model)
         async with database.read() as connection:
@@ -100,16 +100,14 @@ def _captured(database: Database, store: ArtifactStore) -> APIRouter:
             files=[CaptureFileOut.of(file) for file in files],
         )
 
-    @router.post("/{model}/manifest", status_code=201)
+    @router.post("/captured/{model}/manifest", status_code=201, tags=["captured"])
     async def pin_captured(model: ModelName) -> ManifestOut:
         """Pin what is captured by now; the digest means these rows and labels for ever."""
         known = await _named(database, model)
         return ManifestOut.of(await snapshot.pin(database, store, known.model_id))
 
-    return router
 
-
-def _further(found: Sequence[Episode | RecordedDecision], limit: int) -> str | None:
+def _next(found: Sequence[Episode | RecordedDecision], limit: int) -> str | None:
     return str(found[-1].position) if len(found) == limit else None
 
 
@@ -131,10 +129,10 @@ async def _model_out(database: Database, model: WatchedModel) -> WatchedModelOut
             if model.champion is not None
             else None
         )
-        watched = await drift.compare_with_reference(connection, version) if version else None
+        watched = await compare_with_reference(connection, version) if version else None
         performances = await Performances(connection, model.model_id).all()
         unclosed = await Episodes(connection).unclosed(model.model_id)
-    detector = watched.detector if watched else None
+    process = watched.process if watched else None
     return WatchedModelOut(
         model_id=model.model_id,
         model=model.model,
@@ -144,7 +142,7 @@ async def _model_out(database: Database, model: WatchedModel) -> WatchedModelOut
         labelled=model.labelled,
         gaps=GapsOut.of(model),
         profile=ProfileOut.of(version, watched) if version else None,
-        alarm_at=detector.bets.log_threshold if detector else None,
+        alarm_at=process.bets.log_threshold if process else None,
         evidence=EvidenceOut.all(watched),
         performance=[PerformanceOut.of(number, now) for number, now in performances.items()],
         episodes=[EpisodeOut.of(episode) for episode in unclosed],

@@ -1,10 +1,11 @@
 """What the monitor does on each event, as three consumers with positions of their own."""
 
+from dataclasses import dataclass
+
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.inbox import BoundTwoPhaseHandler, Handler, Handlers
+from loopwright_common.delivery.handlers import BoundBy, TwoPhaseHandler
 from loopwright_common.events import (
-    DeploymentEvent,
     DeploymentFinished,
     DeploymentPromoted,
     DeploymentRolledBack,
@@ -24,79 +25,108 @@ from loopwright_monitor.retraining import request_tracking
 from loopwright_monitor.signals import WakeSignals
 
 
-def detect_handlers(signals: WakeSignals) -> Handlers:
-    async def on_inference_logged(event: Event[InferenceLogged], uow: UnitOfWork) -> None:
-        learnt = await drift.learn_batch(uow, event.data)
-        if learnt.alarms:
-            failpoint("monitor.alarm")
-            uow.after_commit.append(signals.review.set)
-        if learnt.collected:
-            uow.after_commit.append(signals.profiles.set)
+@dataclass(frozen=True, slots=True)
+class MonitorContext:
+    """What the handlers need; deployments of other environments than `environment` are let be."""
 
-    return {InferenceLogged: on_inference_logged}
+    store: ArtifactStore
+    signals: WakeSignals
+    environment: str
 
 
-def capture_handlers(store: ArtifactStore, signals: WakeSignals) -> Handlers:
-    async def keep(event: Event[InferenceLogged]) -> CapturedBatch | None:
-        return await capture_writer.write_capture(store, event)
-
-    async def record(
-        event: Event[InferenceLogged], kept: CapturedBatch | None, uow: UnitOfWork
-    ) -> None:
-        await captures.record_capture(event, kept, uow)
-        uow.after_commit.append(signals.review.set)
-
-    async def on_ground_truth_logged(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
-        await captures.record_labels(event, uow)
-        uow.after_commit.append(signals.review.set)
-
-    return {
-        InferenceLogged: BoundTwoPhaseHandler(keep, record),
-        GroundTruthLogged: on_ground_truth_logged,
-    }
+async def on_inference_logged(
+    event: Event[InferenceLogged], uow: UnitOfWork, context: MonitorContext
+) -> None:
+    outcome = await drift.learn_batch(uow, event.data)
+    if outcome.alarms:
+        failpoint("monitor.alarm")
+        uow.after_commit.append(context.signals.review.set)
+    if outcome.collected:
+        uow.after_commit.append(context.signals.profiles.set)
 
 
-def lifecycle_handlers(signals: WakeSignals, environment: str) -> Handlers:
-    """Of deployments, only those in this environment change what is watched."""
-
-    async def on_model_registered(event: Event[ModelRegistered], uow: UnitOfWork) -> None:
-        await reference_from_dataset.register_version(uow, event.data)
-        uow.after_commit.append(signals.profiles.set)
-
-    async def on_training_finished(event: Event[TrainingFinished], uow: UnitOfWork) -> None:
-        await request_tracking.run_finished(uow, event)
-        uow.after_commit.append(signals.review.set)
-
-    async def on_deployment_finished(event: Event[DeploymentFinished], uow: UnitOfWork) -> None:
-        await request_tracking.deployment_finished(uow, event)
-        uow.after_commit.append(signals.review.set)
-
-    return {
-        ModelRegistered: on_model_registered,
-        TrainingFinished: on_training_finished,
-        DeploymentPromoted: _within(environment, on_deployment_promoted),
-        DeploymentRolledBack: _within(environment, on_deployment_rolled_back),
-        DeploymentFinished: _within(environment, on_deployment_finished),
-    }
+async def write_capture(
+    event: Event[InferenceLogged], context: MonitorContext
+) -> CapturedBatch | None:
+    return await capture_writer.write_capture(context.store, event)
 
 
-async def on_deployment_promoted(event: Event[DeploymentPromoted], uow: UnitOfWork) -> None:
+async def record_capture(
+    event: Event[InferenceLogged],
+    captured: CapturedBatch | None,
+    uow: UnitOfWork,
+    context: MonitorContext,
+) -> None:
+    await captures.record_capture(event, captured, uow)
+    uow.after_commit.append(context.signals.review.set)
+
+
+async def on_ground_truth_logged(
+    event: Event[GroundTruthLogged], uow: UnitOfWork, context: MonitorContext
+) -> None:
+    await captures.record_labels(event, uow)
+    uow.after_commit.append(context.signals.review.set)
+
+
+async def on_model_registered(
+    event: Event[ModelRegistered], uow: UnitOfWork, context: MonitorContext
+) -> None:
+    await reference_from_dataset.register_version(uow, event.data)
+    uow.after_commit.append(context.signals.profiles.set)
+
+
+async def on_training_finished(
+    event: Event[TrainingFinished], uow: UnitOfWork, context: MonitorContext
+) -> None:
+    await request_tracking.run_finished(uow, event)
+    uow.after_commit.append(context.signals.review.set)
+
+
+async def on_deployment_promoted(
+    event: Event[DeploymentPromoted], uow: UnitOfWork, context: MonitorContext
+) -> None:
     data = event.data
+    if data.environment != context.environment:
+        return
     why = f"version {data.version} took over"
     await request_tracking.champion_changed(uow, data, data.version, why, event.time)
 
 
-async def on_deployment_rolled_back(event: Event[DeploymentRolledBack], uow: UnitOfWork) -> None:
+async def on_deployment_rolled_back(
+    event: Event[DeploymentRolledBack], uow: UnitOfWork, context: MonitorContext
+) -> None:
     """A promotion undone; a canary taken back leaves the champion as it was."""
     data = event.data
-    if data.previous is not None:
-        why = f"version {data.version} was rolled back, version {data.previous} serves again"
-        await request_tracking.champion_changed(uow, data, data.previous, why, event.time)
+    if data.environment != context.environment or data.previous is None:
+        return
+    why = f"version {data.version} was rolled back, version {data.previous} serves again"
+    await request_tracking.champion_changed(uow, data, data.previous, why, event.time)
 
 
-def _within(environment: str, handle: Handler) -> Handler:
-    async def handle_ours(event: Event[DeploymentEvent], uow: UnitOfWork) -> None:
-        if event.data.environment == environment:
-            await handle(event, uow)
+async def on_deployment_finished(
+    event: Event[DeploymentFinished], uow: UnitOfWork, context: MonitorContext
+) -> None:
+    if event.data.environment != context.environment:
+        return
+    await request_tracking.deployment_finished(uow, event)
+    uow.after_commit.append(context.signals.review.set)
 
-    return handle_ours
+
+LIFECYCLE_HANDLERS: BoundBy[MonitorContext] = {
+    ModelRegistered: on_model_registered,
+    TrainingFinished: on_training_finished,
+    DeploymentPromoted: on_deployment_promoted,
+    DeploymentRolledBack: on_deployment_rolled_back,
+    DeploymentFinished: on_deployment_finished,
+}
+DETECT_HANDLERS: BoundBy[MonitorContext] = {InferenceLogged: on_inference_logged}
+CAPTURE_HANDLERS: BoundBy[MonitorContext] = {
+    InferenceLogged: TwoPhaseHandler(write_capture, record_capture),
+    GroundTruthLogged: on_ground_truth_logged,
+}
+HANDLERS: dict[str, BoundBy[MonitorContext]] = {
+    "monitor.lifecycle": LIFECYCLE_HANDLERS,
+    "monitor.detect": DETECT_HANDLERS,
+    "monitor.capture": CAPTURE_HANDLERS,
+}
+"""What each consumer does, by its name."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.delivery.handlers import bind
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
@@ -14,11 +15,7 @@ from loopwright_common.storage.artifact_store import open_store
 from loopwright_common.web.app import create_app
 from loopwright_monitor import worker
 from loopwright_monitor.api import create_router
-from loopwright_monitor.handlers import (
-    capture_handlers,
-    detect_handlers,
-    lifecycle_handlers,
-)
+from loopwright_monitor.handlers import HANDLERS, MonitorContext
 from loopwright_monitor.metrics import MonitorMetrics
 from loopwright_monitor.settings import MonitorSettings
 from loopwright_monitor.signals import WakeSignals
@@ -31,16 +28,12 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     stack.push_async_callback(database.close)
     store = open_store(settings.artifacts_url)
     metrics, signals = Metrics(), WakeSignals()
-    lifecycle = Consumer(
-        "monitor.lifecycle",
-        lifecycle_handlers(signals, settings.environment),
-        database,
-        bus,
-        metrics,
-    )
-    detect = Consumer("monitor.detect", detect_handlers(signals), database, bus, metrics)
-    capture = Consumer("monitor.capture", capture_handlers(store, signals), database, bus, metrics)
-    consumers = [lifecycle, detect, capture]
+    context = MonitorContext(store, signals, settings.environment)
+    consumers = [
+        Consumer(name, bind(handlers, context), database, bus, metrics)
+        for name, handlers in HANDLERS.items()
+    ]
+    lifecycle, detect, capture = consumers
     readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
     app = create_app("monitor", metrics, readiness, settings.hosts)
     app.include_router(create_delivery_router(database, consumers))

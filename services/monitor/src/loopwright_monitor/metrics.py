@@ -6,7 +6,7 @@ from loopwright_monitor.detectors.betting import GROUPS
 from loopwright_monitor.detectors.e_process import EvidenceProcess
 from loopwright_monitor.watched.repository import WatchedModel
 
-MOST_FEATURES = 20
+MAX_FEATURES = 20
 """Of each model and group, the features with most evidence are shown."""
 
 
@@ -36,14 +36,14 @@ class MonitorMetrics:
         """Forget which features were shown: others may have more evidence now."""
         self._evidence.clear()
 
-    def show(self, model: WatchedModel, detector: EvidenceProcess | None) -> None:
+    def show(self, model: WatchedModel, process: EvidenceProcess | None) -> None:
         for name, gauge in self._totals.items():
             gauge.labels(model.model).set(getattr(model, name))
-        if detector is None:
+        if process is None:
             return
-        self._alarm_at.labels(model.model).set(detector.bets.log_threshold)
+        self._alarm_at.labels(model.model).set(process.bets.log_threshold)
         for group in GROUPS:
-            for found in detector.evidence(group)[:MOST_FEATURES]:
+            for found in process.evidence(group)[:MAX_FEATURES]:
                 self._evidence.labels(model.model, group, found.name).set(found.evidence)
 
     @staticmethod

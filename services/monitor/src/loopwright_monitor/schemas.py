@@ -9,7 +9,7 @@ from loopwright_monitor.captures.performance import Performance
 from loopwright_monitor.captures.repository import CaptureFile, PinnedManifest
 from loopwright_monitor.detectors.betting import GROUPS
 from loopwright_monitor.detectors.evidence import FeatureEvidence
-from loopwright_monitor.drift import service as drift
+from loopwright_monitor.drift.comparison import ReferenceComparison
 from loopwright_monitor.episodes.repository import Episode, RecordedDecision
 from loopwright_monitor.watched.repository import WatchedModel, WatchedVersion
 
@@ -24,7 +24,7 @@ class ProfileOut(BaseModel):
     notes: list[str] = []
 
     @classmethod
-    def of(cls, version: WatchedVersion, watched: drift.ReferenceComparison | None) -> "ProfileOut":
+    def of(cls, version: WatchedVersion, watched: ReferenceComparison | None) -> "ProfileOut":
         told = cls(digest=version.profile, state=version.profile_state, why=version.profile_why)
         if watched is None:
             return told
@@ -61,11 +61,11 @@ class EvidenceOut(BaseModel):
         )
 
     @classmethod
-    def all(cls, watched: drift.ReferenceComparison | None) -> "list[EvidenceOut]":
-        if watched is None or watched.detector is None:
+    def all(cls, watched: ReferenceComparison | None) -> "list[EvidenceOut]":
+        if watched is None or watched.process is None:
             return []
-        detector = watched.detector
-        return [cls.of(group, found) for group in GROUPS for found in detector.evidence(group)]
+        process = watched.process
+        return [cls.of(group, found) for group in GROUPS for found in process.evidence(group)]
 
 
 class PerformanceOut(BaseModel):

@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from importlib import import_module
-
-import structlog
+from typing import Never
 
 from loopwright_common import clock
 from loopwright_common.database.database import Database
-from loopwright_common.errors import UnavailableError
+from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_monitor.captures.label_repository import prune
-from loopwright_monitor.drift import service as drift
+from loopwright_monitor.drift.comparison import champion_evidence
 from loopwright_monitor.drift.gap_tracker import GapTracker
 from loopwright_monitor.metrics import MonitorMetrics
 from loopwright_monitor.references import reference_from_dataset, reference_from_traffic
@@ -21,45 +21,37 @@ from loopwright_monitor.signals import WakeSignals
 from loopwright_monitor.store import locks
 from loopwright_monitor.watched.repository import WatchedModels, WatchedVersions
 
-log = structlog.get_logger()
-_LOOK_EVERY = 5.0
+_EVERY = 5.0
 _REST = 0.5
 """Seconds between two reviews at least, however many labels arrive."""
+_PRUNE_EVERY = 3600.0
+Loop = Callable[[], Awaitable[Never]]
 
 
-def profile_loop(
-    database: Database, store: ArtifactStore, signals: WakeSignals
-) -> Callable[[], Awaitable[None]]:
+def profile_loop(database: Database, store: ArtifactStore, signals: WakeSignals) -> Loop:
     async def build() -> None:
         await reference_from_dataset.build_wanted(database, store)
         await reference_from_traffic.build_collected(database)
 
-    async def build_profiles() -> None:
-        await _whenever(signals.profiles, build)
-
-    return build_profiles
+    return partial(work_on_wake, signals.profiles, build, name="profiles", every=_EVERY, rest=_REST)
 
 
 def review_loop(
     database: Database, store: ArtifactStore, signals: WakeSignals, run_timeout: timedelta
-) -> Callable[[], Awaitable[None]]:
-    async def review_episodes() -> None:
-        await _whenever(signals.review, lambda: retraining.review(database, store, run_timeout))
-
-    return review_episodes
+) -> Loop:
+    review = partial(retraining.review, database, store, run_timeout)
+    return partial(work_on_wake, signals.review, review, name="review", every=_EVERY, rest=_REST)
 
 
-def prune_loop(database: Database, horizon: timedelta) -> Callable[[], Awaitable[None]]:
-    async def forget_old_scores() -> None:
-        while True:
-            await prune_before(database, clock.now() - horizon)
-            await asyncio.sleep(3600)
+def prune_loop(database: Database, horizon: timedelta) -> Loop:
+    async def prune_old() -> None:
+        await prune_before(database, clock.now() - horizon)
 
-    return forget_old_scores
+    return partial(work_on_wake, asyncio.Event(), prune_old, name="prune", every=_PRUNE_EVERY)
 
 
 async def prune_before(database: Database, at: datetime) -> None:
-    """What labels that come now are not joined with any more, model by model."""
+    """Let go of what labels that come now are not joined with any more, model by model."""
     async with database.read() as connection:
         found = await WatchedModels(connection).all()
     for model in found:
@@ -69,15 +61,10 @@ async def prune_before(database: Database, at: datetime) -> None:
             await GapTracker(uow.connection).forget_before(model.model_id, at)
 
 
-def measure_loop(
-    database: Database, metrics: MonitorMetrics, every: timedelta
-) -> Callable[[], Awaitable[None]]:
-    async def measure() -> None:
-        while True:
-            await show_metrics(database, metrics)
-            await asyncio.sleep(every.total_seconds())
-
-    return measure
+def measure_loop(database: Database, metrics: MonitorMetrics, every: timedelta) -> Loop:
+    measure = partial(show_metrics, database, metrics)
+    seconds = every.total_seconds()
+    return partial(work_on_wake, asyncio.Event(), measure, name="metrics", every=seconds)
 
 
 async def show_metrics(database: Database, metrics: MonitorMetrics) -> None:
@@ -90,11 +77,11 @@ async def show_metrics(database: Database, metrics: MonitorMetrics) -> None:
                 if model.champion is not None
                 else None
             )
-            detector = await drift.champion_detector(connection, version) if version else None
-            found.append((model, detector))
+            evidence = await champion_evidence(connection, version) if version else None
+            found.append((model, evidence))
     metrics.begin()
-    for model, detector in found:
-        metrics.show(model, detector)
+    for model, evidence in found:
+        metrics.show(model, evidence)
 
 
 def once_preloaded(run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -106,19 +93,3 @@ def once_preloaded(run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable
         await run()
 
     return run_preloaded
-
-
-async def _whenever(wake: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
-    """Work at once, on every wake, and now and then; a passing fault waits for the next turn."""
-    while True:
-        wake.clear()
-        try:
-            await work()
-        except UnavailableError as error:
-            log.warning("worker.paused", error=str(error))
-        await asyncio.sleep(_REST)
-        try:
-            async with asyncio.timeout(_LOOK_EVERY):
-                await wake.wait()
-        except TimeoutError:
-            pass

@@ -12,12 +12,19 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from loopwright_monitor.detectors.base import Alarm, Batch, Detector, Update
+from loopwright_monitor.detectors.evidence import FeatureEvidence
+
 REFERENCE = 1024
 """Labelled rows that say which loss is usual."""
 BLOCK = 32
 DELTA = 1e-4
 """Tried on shuffled rows: no alarm in 900,000."""
 MOST_BLOCKS = 1024
+GUARANTEE = (
+    f"river's ADWIN on losses of {BLOCK} rows each, beside those of the first {REFERENCE:,} "
+    "labelled rows, in the order in which labels came: tried on shuffled rows, not guaranteed"
+)
 _LEAST_DEVIATION = 0.01
 """Of the mean: losses that never differ would make any change infinite."""
 
@@ -92,6 +99,39 @@ class LossHistory:
             since_row=self.rows - len(self.window) * BLOCK,
             rows=self.rows,
         )
+
+
+class AdwinLossDetector(Detector):
+    """Tells once that the mean loss of a version has risen, by ADWIN on its standardised blocks.
+
+    ADWIN is river's (Bifet and Gavalda, Learning from time-changing data with adaptive windowing,
+    2007). The state is `LossHistory` as JSON.
+    """
+
+    stream = "losses"
+
+    def update(self, state: bytes | None, batch: Batch) -> Update:
+        """Learn the losses, the one column of the batch."""
+        history = LossHistory.from_json(state.decode()) if state else LossHistory()
+        [name] = batch.rows.column_names
+        risen = history.learn(batch.rows[name].to_pylist())
+        alarms = () if risen is None else (_alarm(name, risen),)
+        return Update(history.to_json().encode(), alarms)
+
+
+def _alarm(name: str, risen: LossRise) -> Alarm:
+    evidence = FeatureEvidence(
+        name=name,
+        evidence=0.0,
+        before=risen.before,
+        after=risen.after,
+        sentence=(
+            f"{name} {risen.before:.3g} -> {risen.after:.3g} since labelled row {risen.since_row:,}"
+        ),
+        since_row=risen.since_row,
+        since_time=None,
+    )
+    return Alarm("concept", (evidence,), risen.rows, str(risen.rows), GUARANTEE)
 
 
 def _changed(window: list[float]) -> bool:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from loopwright_monitor.detectors.profile import QUALITY, Feature, Floats, Indicator, Profile
 
 EFFECTS = (0.02, 0.05, 0.12, 0.30)
-KINDS = 3
-"""Data, quality and prediction detectors share the budget of false alarms in equal parts."""
+GUARANTEED_KINDS = 3
+"""Alarms of data, quality and prediction share the budget of false alarms in equal parts."""
 
 Group = Literal["data", "quality"]
 GROUPS: tuple[Group, ...] = ("data", "quality")
@@ -66,7 +66,9 @@ def build_bets(profile: Profile) -> Bets:
         indicator_of=np.array([place for place, _, _ in flat], np.intp),
         when_had=lnr[:, 0].copy(),
         when_not=lnr[:, 1].copy(),
-        log_threshold=math.log(max(profile.false_alarm_rows / profile.block_rows, 1.0) * KINDS),
+        log_threshold=math.log(
+            max(profile.false_alarm_rows / profile.block_rows, 1.0) * GUARANTEED_KINDS
+        ),
         block_rows=profile.block_rows,
         digest=profile.digest,
     )

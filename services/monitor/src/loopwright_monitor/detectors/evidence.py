@@ -10,7 +10,12 @@ from loopwright_monitor.detectors.profile import Floats, Indicator, IndicatorKin
 
 @dataclass(frozen=True, slots=True)
 class FeatureEvidence:
-    """What is held against one feature: `evidence` is the natural log of its e-value."""
+    """What is held against one feature: `evidence` is the natural log of its e-value.
+
+    `before` and `after` are shares of rows (or mean losses), the latter since the row `since_row`
+    of the model, which came at `since_time` (microseconds since 1970; None where rows have none).
+    A detector without e-values gives an evidence of 0.
+    """
 
     name: str
     evidence: float
@@ -18,7 +23,7 @@ class FeatureEvidence:
     after: float
     sentence: str
     since_row: int
-    since_time: int
+    since_time: int | None
 
     @property
     def change(self) -> float:

@@ -9,7 +9,7 @@ and its over-dispersion, measured on block means of the time-ordered reference.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -81,6 +81,14 @@ class Profile:
     @property
     def digest(self) -> str:
         return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A stored profile; its digest alone tells it from another."""
+
+    digest: str
+    profile: Profile = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,6 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.leases import Lease, confirm
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.failpoints import failpoint
-from loopwright_monitor.detectors.betting import build_bets
-from loopwright_monitor.detectors.e_process import EvidenceProcess
 from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.builder import build_reference
 from loopwright_monitor.references.state_repository import (
@@ -24,6 +22,7 @@ from loopwright_monitor.references.state_repository import (
     DetectorStates,
     FirstRows,
     Profiles,
+    StoredState,
 )
 from loopwright_monitor.store import exclusive_jobs, locks
 from loopwright_monitor.watched.repository import WatchedVersion, WatchedVersions
@@ -39,23 +38,13 @@ async def collect(uow: UnitOfWork, stream: WatchedStream, rows: pa.Table) -> boo
     return await FirstRows(uow.connection, *stream.key).add(body) >= ENOUGH
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingRows:
-    """Rows that came before their stream's reference was there, oldest first."""
+async def pop_waiting(uow: UnitOfWork, stream: WatchedStream) -> list[tuple[int, pa.Table]]:
+    """Rows that came before their stream's reference was there, oldest first; they wait no more.
 
-    bodies: Sequence[CollectedRows]
-
-    @property
-    def tables(self) -> list[pa.Table]:
-        return [_from_ipc(body.body) for body in self.bodies]
-
-    def start(self, otherwise: int) -> int:
-        """Where in the model's rows the first of them stands."""
-        return self.bodies[0].start if self.bodies else otherwise
-
-
-async def pop_waiting(uow: UnitOfWork, stream: WatchedStream) -> WaitingRows:
-    return WaitingRows(await FirstRows(uow.connection, *stream.key).pop_all())
+    Each table is beside the count of the model's rows before it.
+    """
+    waiting = await FirstRows(uow.connection, *stream.key).pop_all()
+    return [(each.start, _from_ipc(each.body)) for each in waiting]
 
 
 async def build_collected(database: Database) -> None:
@@ -118,9 +107,8 @@ async def _start(uow: UnitOfWork, version: WatchedVersion, name: str, made: _Mad
     """The stream is compared with its reference from here on."""
     profile = made.profile
     await Profiles(uow.connection).add(profile.digest, profile.to_json())
-    detector = EvidenceProcess(build_bets(profile), origin=made.origin)
     place = (version.model_id, version.version, name)
-    await DetectorStates(uow.connection).save(*place, (profile.digest, detector.to_bytes()))
+    await DetectorStates(uow.connection).save(*place, StoredState(profile.digest, b""))
     if name == INPUTS:
         why = version.why_ready(profile.source)
         await WatchedVersions(uow.connection).set_profile(version, "ready", why, profile.digest)

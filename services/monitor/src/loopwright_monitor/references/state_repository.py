@@ -1,11 +1,17 @@
 """Every query about profiles, detector state and the rows that make a reference."""
 
+from collections import OrderedDict
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.database.dialect import upsert
+from loopwright_common.errors import NotFoundError
+from loopwright_monitor.detectors.base import CHAMPION_STREAMS
+from loopwright_monitor.detectors.profile import Profile, Reference
+from loopwright_monitor.detectors.registry import DETECTORS
 from loopwright_monitor.store.tables import detectors, first_rows, losses, profiles, versions
 
 
@@ -21,51 +27,80 @@ class Profiles:
         return (await self._connection.execute(query)).scalar()
 
 
+_references: OrderedDict[str, Reference] = OrderedDict()
+_MAX_REFERENCES = 64
+
+
+async def load_reference(connection: AsyncConnection, digest: str) -> Reference:
+    """The stored profile; a digest always means the same, so the latest used are kept at hand.
+
+    NotFoundError where no profile has the digest.
+    """
+    if digest not in _references:
+        body = await Profiles(connection).get(digest)
+        if body is None:
+            raise NotFoundError(f"no profile {digest}")
+        _references[digest] = Reference(digest, Profile.from_json(body))
+        while len(_references) > _MAX_REFERENCES:
+            _references.popitem(last=False)
+    return _references[digest]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """A detector's state beside the digest of its reference, "" where it needs none.
+
+    The state is empty until the first row is compared with the reference.
+    """
+
+    profile: str
+    state: bytes
+
+
 class DetectorStates:
-    """State per (model, version, stream): `inputs` of the champion, `score` of every version."""
+    """State per (model, version, detector); that of losses has a table of its own, as text."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def load(self, model_id: str, version: int, stream: str) -> tuple[str, bytes] | None:
-        """The profile's digest and the state."""
+    async def load(self, model_id: str, version: int, name: str) -> StoredState | None:
+        if name == losses.name:
+            query = sa.select(losses.c.state)
+            query = query.where(losses.c.model_id == model_id, losses.c.version == version)
+            text = (await self._connection.execute(query)).scalar()
+            return None if text is None else StoredState("", text.encode())
         query = sa.select(detectors.c.profile, detectors.c.state).where(
-            *_place(detectors, model_id, version, stream)
+            *_place(detectors, model_id, version, name)
         )
         row = (await self._connection.execute(query)).first()
-        return None if row is None else (row.profile, row.state)
+        return None if row is None else StoredState(row.profile, row.state)
 
-    async def save(
-        self, model_id: str, version: int, stream: str, state: tuple[str, bytes]
-    ) -> None:
-        row = {"model_id": model_id, "version": version, "stream": stream,
-               "profile": state[0], "state": state[1]}  # fmt: skip
+    async def save(self, model_id: str, version: int, name: str, stored: StoredState) -> None:
+        row: dict[str, Any] = {"model_id": model_id, "version": version}
+        if name == losses.name:
+            state = {**row, "state": stored.state.decode()}
+            await upsert(self._connection, losses, state, update=("state",))
+            return
+        row |= {"stream": name, **asdict(stored)}
         await upsert(self._connection, detectors, row, update=("profile", "state"))
 
-    async def forget(self, model_id: str, stream: str) -> None:
-        """The stream's state and rows of all versions."""
-        for table in (detectors, first_rows):
-            which = (table.c.model_id == model_id, table.c.stream == stream)
-            await self._connection.execute(sa.delete(table).where(*which))
+    async def delete(self, model_id: str, name: str) -> None:
+        """The detector's state of all versions."""
+        table = losses if name == losses.name else detectors
+        where = [table.c.model_id == model_id]
+        if table is detectors:
+            where.append(table.c.stream == name)
+        await self._connection.execute(sa.delete(table).where(*where))
 
 
-class LossStates:
-    """The state of each champion's losses, as JSON."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def load(self, model_id: str, version: int) -> str | None:
-        query = sa.select(losses.c.state)
-        query = query.where(losses.c.model_id == model_id, losses.c.version == version)
-        return (await self._connection.execute(query)).scalar()
-
-    async def save(self, model_id: str, version: int, state: str) -> None:
-        row = {"model_id": model_id, "version": version, "state": state}
-        await upsert(self._connection, losses, row, update=("state",))
-
-    async def forget(self, model_id: str) -> None:
-        await self._connection.execute(sa.delete(losses).where(losses.c.model_id == model_id))
+async def begin_anew(connection: AsyncConnection, model_id: str) -> None:
+    """Another champion: what its predecessors' streams have taught and collected is let go."""
+    states = DetectorStates(connection)
+    for name, detector in DETECTORS.items():
+        if detector.stream in CHAMPION_STREAMS:
+            await states.delete(model_id, name)
+    of_champion = (first_rows.c.model_id == model_id, first_rows.c.stream.in_(CHAMPION_STREAMS))
+    await connection.execute(sa.delete(first_rows).where(*of_champion))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,9 @@ from loopwright_monitor.episodes.repository import (
     RetrainingRequests,
 )
 from loopwright_monitor.episodes.retraining_policy import RetrainingDecision
-from loopwright_monitor.references.state_repository import DetectorStates, LossStates
+from loopwright_monitor.references.state_repository import begin_anew
 from loopwright_monitor.store import locks
 from loopwright_monitor.watched.repository import WatchedModels
-from loopwright_monitor.watched.streams import INPUTS
 
 
 async def champion_changed(
@@ -39,8 +38,7 @@ async def champion_changed(
     await models.set_champion(model_id, version, at)
     if known.champion == version:
         return
-    await DetectorStates(uow.connection).forget(model_id, INPUTS)
-    await LossStates(uow.connection).forget(model_id)
+    await begin_anew(uow.connection, model_id)
     now = clock.now()
     for episode in await Episodes(uow.connection).close(model_id, now, why):
         await RecordedDecisions(uow.connection).add(

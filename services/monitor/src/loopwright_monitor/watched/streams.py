@@ -6,22 +6,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loopwright_common.cloudevents.inference_logged import INPUT, SCORE
-from loopwright_common.events import DriftKind
+from loopwright_monitor.detectors.base import StreamName
 from loopwright_monitor.watched.repository import WatchedModel, WatchedVersion
 
-INPUTS, SCORES = "inputs", "score"
+INPUTS: StreamName = "inputs"
+SCORES: StreamName = "score"
+LOSSES: StreamName = "losses"
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedStream:
-    """A watched stream: the champion's `inputs`, or the `score` of one version.
+    """A watched stream: the champion's `inputs` or `losses`, or the `score` of one version.
 
     `left_out` columns are left out of its rows on purpose.
     """
 
     model: WatchedModel
     version: WatchedVersion
-    name: str
+    name: StreamName
     left_out: frozenset[str] = frozenset()
 
     @property
@@ -29,9 +31,9 @@ class WatchedStream:
         return (self.version.model_id, self.version.version, self.name)
 
     @property
-    def kinds(self) -> tuple[DriftKind, DriftKind | None]:
-        """What an alarm of the data and of the quality group is called; None: not watched."""
-        return ("data", "quality") if self.name == INPUTS else ("prediction", None)
+    def reference(self) -> str | None:
+        """The digest of the profile that its version came with; scores have none."""
+        return self.version.profile if self.name == INPUTS else None
 
 
 def live_rows(table: pa.Table) -> pa.Table:
