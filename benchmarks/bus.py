@@ -21,17 +21,12 @@ import sqlalchemy as sa
 
 from loopwright.engines import Kafka, Postgres
 from loopwright_common import clock
-from loopwright_common.bus.topics import all_topics
-from loopwright_common.database.database import Database
-from loopwright_common.database.delivery_tables import inbox, outbox, positions
-from loopwright_common.database.dialect import upsert
-from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery.outbox_relay import OutboxRelay
+from loopwright_common.bus import all_topics, open_bus
+from loopwright_common.database import Database, UnitOfWork, inbox, outbox, positions, upsert
+from loopwright_common.delivery import Consumer, OutboxRelay
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_common.ids import new_id
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 
 _KEYS = 100

@@ -20,7 +20,7 @@ from pathlib import Path
 import uvloop
 
 from loopwright_common.bus.sqlite.log import SqliteBus
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.cloudevents import OutgoingRecord
 
 _BATCH = 700_000
 _PAUSE = 0.25

@@ -27,8 +27,7 @@ from benchmarks.scoring.running import Running, free_ports, running, scratch
 from benchmarks.scoring.servers import LOOPWRIGHT, SERVERS, Command
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.serving.spec import SPEC_FILE
-from loopwright_common.storage.filesystem import FilesystemStore
-from loopwright_common.storage.package import store_package
+from loopwright_common.storage import FilesystemStore, store_package
 
 _SERVICE = Path(__file__).parent / "services" / "swapping.py"
 _SWAPS = 100

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError, UnavailableError
-from loopwright_common.storage.artifact_store import ArtifactStore, digest_of, open_store
+from loopwright_common.storage.artifact_store import ArtifactStore, digest_of
+from loopwright_common.storage.factory import open_store
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import (
     PackageFile,

@@ -32,7 +32,7 @@ FAILPOINTS = [
     "probe.worker.handled:2",
 ]
 SAMPLE = ("probe.committed:7", "probe.published:2", "probe.worker.handled:1")
-"""Of these alone the engines for many are tried in every test run."""
+"""The failpoints that every test run tries on Kafka and PostgreSQL too."""
 CASES = [
     *(pytest.param("embedded", each) for each in FAILPOINTS),
     *(

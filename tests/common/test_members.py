@@ -47,7 +47,7 @@ async def test_a_member_that_was_displaced_moves_nothing_back_and_repeats_nothin
 
 
 async def apart(member: Consumer, bus: SqliteBus) -> Subscription:
-    """In a group of its own, so that nobody tells it of the others."""
+    """A member in a group of its own, so that nobody tells it of the others."""
     return await bus.subscribe(f"group-{id(member)}", member.topics, member._load_positions)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from loopwright_common.bus.interface import EventBus
+from loopwright_common.bus import EventBus
 from loopwright_common.events import RoutesChanged
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.database.leases import LEASE
 from loopwright_common.web.app import PROBLEMS
 from loopwright_deployer import operator_actions

@@ -15,8 +15,8 @@ from functools import partial
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.bus.compacted_table import TableReader
-from loopwright_common.database.database import Database
+from loopwright_common.bus import TableReader
+from loopwright_common.database import Database
 from loopwright_common.database.leases import LEASE, LeaseLostError
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from loopwright_common.database.unit_of_work import Cause, UnitOfWork
-from loopwright_common.delivery.handlers import BoundBy
+from loopwright_common.database import Cause, UnitOfWork
+from loopwright_common.delivery import BoundBy
 from loopwright_common.events import (
     AliasChanged,
     Event,

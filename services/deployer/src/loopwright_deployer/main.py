@@ -4,17 +4,15 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
-from loopwright_common.bus.compacted_table import TableReader
-from loopwright_common.bus.interface import EventBus
-from loopwright_common.database.database import Database
-from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery.handlers import bind
+from loopwright_common.bus import EventBus, TableReader
+from loopwright_common.database import Database
+from loopwright_common.delivery import Consumer, bind
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.events import ReplicaReported
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
-from loopwright_common.storage.artifact_store import open_store
+from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
 from loopwright_deployer.controller import DeploymentController

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import AliasChanged
 from loopwright_deployer.deployments import service

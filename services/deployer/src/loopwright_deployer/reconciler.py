@@ -7,9 +7,8 @@ from datetime import timedelta
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.bus.compacted_table import TableReader
-from loopwright_common.database import leases
-from loopwright_common.database.database import Database
+from loopwright_common.bus import TableReader
+from loopwright_common.database import Database, leases
 from loopwright_common.database.leases import Lease, LeaseLostError
 from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError
 from loopwright_common.events import ReplicaReported

@@ -11,11 +11,9 @@ from dataclasses import replace
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.bus.compacted_table import TableReader
-from loopwright_common.database import leases
-from loopwright_common.database.database import Database
+from loopwright_common.bus import TableReader
+from loopwright_common.database import Database, UnitOfWork, leases
 from loopwright_common.database.leases import Lease
-from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import CorruptError, InvalidError
 from loopwright_common.events import Check, ReplicaReported
 from loopwright_common.failpoints import failpoint

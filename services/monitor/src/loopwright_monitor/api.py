@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import NotFoundError
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_common.web.app import PROBLEMS
 from loopwright_monitor.captures import snapshot
 from loopwright_monitor.captures.repository import CaptureFiles, Manifests, Performances

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from loopwright_common.cloudevents.inference_logged import InferenceLogged
-from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.handlers import BoundBy, TwoPhaseHandler
+from loopwright_common.cloudevents import InferenceLogged
+from loopwright_common.database import UnitOfWork
+from loopwright_common.delivery import BoundBy, TwoPhaseHandler
 from loopwright_common.events import (
     DeploymentFinished,
     DeploymentPromoted,
@@ -15,7 +15,7 @@ from loopwright_common.events import (
     TrainingFinished,
 )
 from loopwright_common.failpoints import failpoint
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_monitor.captures import capture_writer
 from loopwright_monitor.captures import service as captures
 from loopwright_monitor.captures.capture_writer import CapturedBatch

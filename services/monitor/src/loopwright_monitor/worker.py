@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import Never
 
 from loopwright_common import clock
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.process.worker_loop import work_on_wake
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_monitor.captures.label_repository import prune
 from loopwright_monitor.drift.comparison import champion_evidence
 from loopwright_monitor.drift.gap_tracker import GapTracker

@@ -7,15 +7,15 @@ from pathlib import Path
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
 
-from loopwright_common.bus.interface import EventBus
-from loopwright_common.database.database import Database
-from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.bus import EventBus
+from loopwright_common.database import Database
+from loopwright_common.delivery import Consumer
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
 from loopwright_common.settings import LOOPBACK
-from loopwright_common.storage.artifact_store import open_store
+from loopwright_common.storage import open_store
 from loopwright_common.web.app import Readiness, create_app
 from loopwright_registry.archive import api as events_api
 from loopwright_registry.archive import handlers as archive_handlers

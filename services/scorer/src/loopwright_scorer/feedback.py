@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from loopwright_common import clock
-from loopwright_common.bus.interface import EventBus
+from loopwright_common.bus import EventBus
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import GroundTruthLogged
 from loopwright_scorer.inference.prediction_ids import PredictionIds

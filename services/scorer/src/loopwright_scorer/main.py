@@ -10,15 +10,14 @@ from functools import partial
 import pyarrow as pa
 import uvloop
 
-from loopwright_common.bus.compacted_table import TableReader
-from loopwright_common.bus.interface import EventBus
+from loopwright_common.bus import EventBus, TableReader
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.events import RoutesChanged
 from loopwright_common.ids import new_id
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
-from loopwright_common.storage.artifact_store import open_store
+from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
 from loopwright_scorer.api import create_router
 from loopwright_scorer.feedback import FeedbackPublisher

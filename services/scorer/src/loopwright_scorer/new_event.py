@@ -1,8 +1,7 @@
 """Facts the scorer tells on its own account: each starts a chain of events."""
 
 from loopwright_common import clock
-from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.cloudevents import OutgoingRecord, codec
 from loopwright_common.events import Event, Payload
 from loopwright_common.ids import new_id, new_traceparent
 

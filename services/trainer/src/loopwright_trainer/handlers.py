@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from loopwright_common.database.unit_of_work import Cause, UnitOfWork
-from loopwright_common.delivery.handlers import BoundBy
+from loopwright_common.database import Cause, UnitOfWork
+from loopwright_common.delivery import BoundBy
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_trainer.runs.repository import Repositories
 from loopwright_trainer.runs.service import QUEUE_LOCK

@@ -10,7 +10,7 @@ import typer
 from loopwright.client import PAGE, Services
 from loopwright.following import Follower
 from loopwright.output import Column, Json, Limit, clock_time, console, errors, show_items
-from loopwright_common.cloudevents.event_summaries import summarize
+from loopwright_common.cloudevents import summarize
 from loopwright_common.events import topic_of
 
 app = typer.Typer(no_args_is_help=True, help="Events.")

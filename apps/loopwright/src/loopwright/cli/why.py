@@ -10,7 +10,7 @@ from rich.tree import Tree
 from loopwright.cli.models import split
 from loopwright.client import Services
 from loopwright.output import Json, clock_time, console, show_json
-from loopwright_common.cloudevents.event_summaries import summarize
+from loopwright_common.cloudevents import summarize
 from loopwright_common.events import topic_of
 
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from loopwright.demo.watch import Told
-from loopwright_common.cloudevents.event_summaries import summarize
+from loopwright_common.cloudevents import summarize
 
 _PLAIN_EVERY = 10.0
 _QUIET = frozenset({"alias-changed"})

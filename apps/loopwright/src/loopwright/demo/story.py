@@ -9,7 +9,7 @@ from loopwright.data_dir import Engine
 from loopwright.demo.reigns import Period, by_champion, by_rows, period
 from loopwright.demo.served import Served
 from loopwright.demo.watch import Told
-from loopwright_common.cloudevents.event_summaries import summarize
+from loopwright_common.cloudevents import summarize
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,39 @@
-"""The event bus: its interface, the topics on it, and compacted topics read as tables."""
+"""The event bus: its interface, the topics on it, and compacted topics read as tables.
+
+Nothing here imports a bus itself (aiokafka, SQLAlchemy) before `open_bus` opens it."""
+
+from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus.factory import open_bus
+from loopwright_common.bus.interface import (
+    EventBus,
+    LoadPositions,
+    Positions,
+    Subscription,
+    TopicPartition,
+    from_start,
+)
+from loopwright_common.bus.topics import (
+    CONSUMERS,
+    all_topics,
+    dead_letters_of,
+    partition_of,
+    partitions_of,
+    topic_of,
+)
+
+__all__ = [
+    "CONSUMERS",
+    "EventBus",
+    "LoadPositions",
+    "Positions",
+    "Subscription",
+    "TableReader",
+    "TopicPartition",
+    "all_topics",
+    "dead_letters_of",
+    "from_start",
+    "open_bus",
+    "partition_of",
+    "partitions_of",
+    "topic_of",
+]

@@ -8,8 +8,7 @@ from typing import Generic, TypeVar, cast
 import structlog
 
 from loopwright_common.bus.interface import EventBus, from_start
-from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import Record
+from loopwright_common.cloudevents import Record, codec
 from loopwright_common.errors import UnavailableError, UndecodableError
 from loopwright_common.events import Event, EventData
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from loopwright_common.cloudevents.codec import OutgoingRecord, Record
+from loopwright_common.cloudevents import OutgoingRecord, Record
 
 
 class TopicPartition(NamedTuple):

@@ -5,7 +5,7 @@ from datetime import timedelta
 from zlib import crc32
 
 from loopwright_common.bus.interface import TopicPartition
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.cloudevents import OutgoingRecord
 from loopwright_common.errors import InvalidError, TooLargeError
 from loopwright_common.events import TOPICS, Topic
 

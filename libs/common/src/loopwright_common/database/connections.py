@@ -59,7 +59,7 @@ _ONE_CONNECTION: Mapping[str, Any] = {
 
 
 class ConnectionPool:
-    """Of one engine. A caller cancelled while one opens leaves none behind.
+    """Connections of one database engine; a caller cancelled while one opens leaves none behind.
 
     A connection that nobody closes would keep its file locked.
     """
@@ -195,7 +195,7 @@ def _sqlite_engine(directory: Path, name: str) -> AsyncEngine:
 
 
 def _url(driver: str, directory: Path, name: str) -> str:
-    """Of a file in the directory, which is made."""
+    """The URL of the database file `name` in the directory, which is made."""
     directory.mkdir(parents=True, exist_ok=True)
     return f"{driver}:///{directory / name}.db"
 

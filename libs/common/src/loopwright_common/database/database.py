@@ -21,7 +21,7 @@ from loopwright_common.failpoints import failpoint
 _MIGRATIONS = Path(__file__).parents[1] / "migrations"
 _DELIVERY = _MIGRATIONS / "delivery"
 _LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-"""Of the session; a migration may take longer, and so may what it imports in between."""
+"""Limits of the session; a migration may take longer, and so may what it imports in between."""
 
 
 class Database:

@@ -10,8 +10,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.cloudevents import OutgoingRecord, codec
 from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.database.dialect import lock_until_commit
 from loopwright_common.errors import TooLargeError

@@ -15,10 +15,9 @@ from typing import Any
 
 import structlog
 
-from loopwright_common.bus.interface import EventBus, Positions, Subscription, TopicPartition
-from loopwright_common.cloudevents.codec import Record
-from loopwright_common.database.database import Database
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.bus import EventBus, Positions, Subscription, TopicPartition
+from loopwright_common.cloudevents import Record
+from loopwright_common.database import Database, UnitOfWork
 from loopwright_common.delivery.consumer_stats import ConsumerStats
 from loopwright_common.delivery.executor import RecordExecutor
 from loopwright_common.delivery.inbox import Handlers

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.cloudevents.codec import Record
+from loopwright_common.cloudevents import Record
 from loopwright_common.delivery.inbox import DecodedRecord
 from loopwright_common.delivery.retry_policy import described
 from loopwright_common.observability.metrics import Metrics
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class ConsumerStats:
-    """Of one member; `stopped` says why it gave up on itself."""
+    """What became of one member's records; `stopped` says why it gave up on itself."""
 
     def __init__(self, consumer: str, metrics: Metrics, poison_limit: int) -> None:
         self.stopped: str | None = None

@@ -10,9 +10,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.cloudevents.codec import OutgoingRecord, Record
-from loopwright_common.database.delivery_tables import dead_letters
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.cloudevents import OutgoingRecord, Record
+from loopwright_common.database import UnitOfWork, dead_letters
 from loopwright_common.delivery.retry_policy import described
 from loopwright_common.ids import derived_id
 

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.cloudevents.codec import Record
-from loopwright_common.database.delivery_tables import dead_letters
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.cloudevents import Record
+from loopwright_common.database import UnitOfWork, dead_letters
 from loopwright_common.delivery.retry_queue import RetryQueue
 from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
 

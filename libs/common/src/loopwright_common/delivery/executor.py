@@ -11,10 +11,9 @@ from collections.abc import Set as AbstractSet
 
 import structlog
 
-from loopwright_common.bus.interface import Positions, TopicPartition
-from loopwright_common.cloudevents.codec import Record
-from loopwright_common.database.database import Database
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.bus import Positions, TopicPartition
+from loopwright_common.cloudevents import Record
+from loopwright_common.database import Database, UnitOfWork
 from loopwright_common.delivery import inbox
 from loopwright_common.delivery.consumer_stats import ConsumerStats
 from loopwright_common.delivery.dead_letter_writer import dead_letter
@@ -80,7 +79,7 @@ class RecordExecutor:
         return True
 
     async def handle_each(self, records: Sequence[Record]) -> None:
-        """In order, each in its own transaction; while the database is away, wait for it."""
+        """Handle in order, each in its own transaction; while the database is away, wait for it."""
         for record in records:
             failures = 0
             while self._stats.stopped is None:

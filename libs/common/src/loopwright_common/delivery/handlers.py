@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import UnitOfWork
 from loopwright_common.delivery.inbox import BoundTwoPhaseHandler, Handler, Handlers
 from loopwright_common.events import Event, Payload
 

@@ -15,10 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from structlog.contextvars import bound_contextvars
 
 from loopwright_common import clock
-from loopwright_common.cloudevents import codec
-from loopwright_common.cloudevents.codec import Record
-from loopwright_common.database.delivery_tables import inbox
-from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.cloudevents import Record, codec
+from loopwright_common.database import Cause, UnitOfWork, inbox
 from loopwright_common.events import Event, Payload
 from loopwright_common.observability import tracing
 

@@ -17,11 +17,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import OutgoingRecord
-from loopwright_common.database.database import Database
-from loopwright_common.database.delivery_tables import inbox, outbox
-from loopwright_common.database.dialect import in_values
+from loopwright_common.bus import EventBus
+from loopwright_common.cloudevents import OutgoingRecord
+from loopwright_common.database import Database, in_values, inbox, outbox
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import TOPICS
 from loopwright_common.failpoints import failpoint
@@ -128,7 +126,7 @@ class OutboxRelay:
         self._metrics.outbox_pending.set(count)
 
     def _age(self) -> float:
-        """Of what waits longest, in seconds."""
+        """The age of the row that waits longest, in seconds."""
         return (clock.now() - self._oldest).total_seconds() if self._oldest else 0.0
 
     async def forget(self, database: Database | None = None) -> None:

@@ -14,10 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from loopwright_common import clock
-from loopwright_common.bus.interface import Positions, TopicPartition
-from loopwright_common.cloudevents.codec import Record
-from loopwright_common.database.delivery_tables import positions
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.bus import Positions, TopicPartition
+from loopwright_common.cloudevents import Record
+from loopwright_common.database import UnitOfWork, positions
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.ids import new_id
 

@@ -12,10 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.bus.interface import TopicPartition
-from loopwright_common.cloudevents.codec import Record
-from loopwright_common.database.delivery_tables import parked
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.bus import TopicPartition
+from loopwright_common.cloudevents import Record
+from loopwright_common.database import UnitOfWork, parked
 
 _AT_ONCE = 100
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.bus.interface import Positions, TopicPartition
-from loopwright_common.database.delivery_tables import positions
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.bus import Positions, TopicPartition
+from loopwright_common.database import UnitOfWork, positions
 from loopwright_common.delivery import retry_queue
 from loopwright_common.delivery.consumer import Consumer
 from loopwright_common.errors import ConflictError, RefusedError

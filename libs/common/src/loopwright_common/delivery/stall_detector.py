@@ -8,9 +8,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from loopwright_common.bus.interface import EventBus, Positions, TopicPartition
-from loopwright_common.database.database import Database
-from loopwright_common.database.delivery_tables import positions
+from loopwright_common.bus import EventBus, Positions, TopicPartition
+from loopwright_common.database import Database, positions
 from loopwright_common.delivery import dead_letters, retry_queue
 from loopwright_common.delivery.retry_policy import RetryPolicy
 from loopwright_common.observability.metrics import Metrics

@@ -7,9 +7,9 @@ from typing import Annotated, Self
 from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from loopwright_common.bus.interface import TopicPartition
-from loopwright_common.database.database import Database
-from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.bus import TopicPartition
+from loopwright_common.database import Database
+from loopwright_common.delivery import Consumer
 from loopwright_common.delivery.rewind import OffsetReset, rebuild, reread, stored_positions
 from loopwright_common.errors import InvalidError, NotFoundError
 

@@ -9,9 +9,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common import clock
-from loopwright_common.database.database import Database
-from loopwright_common.delivery import dead_letters, retry_queue
-from loopwright_common.delivery.consumer import Consumer
+from loopwright_common.database import Database
+from loopwright_common.delivery import Consumer, dead_letters, retry_queue
 from loopwright_common.delivery.dead_letters import DeadLetter, DeadLetterContents, DeadLetterFilter
 from loopwright_common.delivery_api.consumers import add_consumer_routes
 from loopwright_common.web.app import PROBLEMS

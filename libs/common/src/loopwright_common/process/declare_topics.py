@@ -8,8 +8,8 @@ import asyncio
 import os
 from collections.abc import Sequence
 
+from loopwright_common.bus import all_topics
 from loopwright_common.bus.kafka import Cluster, declare_topics
-from loopwright_common.bus.topics import all_topics
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.events import Topic
 

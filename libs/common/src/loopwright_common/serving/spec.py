@@ -67,7 +67,7 @@ class ServingSpec(BaseModel):
     matrices: dict[str, list[str]] = {}
     """ONNX inputs of shape [-1, k] by name: the k columns that each takes, in order."""
     categories: dict[str, Classes] = {}
-    """Of boosted trees: a column's categories in the order of the codes that the trees know."""
+    """For boosted trees: a column's categories in the order of the codes that the trees know."""
     output_names: dict[str, str] = {}
     trusted: list[str] = []
     isolated: IsolatedSpec | None = None

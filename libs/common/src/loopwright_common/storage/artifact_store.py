@@ -69,22 +69,6 @@ def location_of(digest: str) -> str:
     return f"sha256/{name[:2]}/{name}"
 
 
-def open_store(url: str) -> ArtifactStore:
-    """The store at `file:///DIRECTORY` or `s3://BUCKET/PREFIX`."""
-    scheme, separator, place = url.partition("://")
-    if scheme == "file" and separator:
-        from loopwright_common.storage.filesystem import FilesystemStore
-
-        return FilesystemStore(Path(place))
-    if scheme == "s3" and place:
-        from loopwright_common.storage.s3 import S3Store
-
-        return S3Store.at(place)
-    raise InvalidError(
-        f"{url!r}: give file:///DIRECTORY or s3://BUCKET/PREFIX", field="artifacts_url"
-    )
-
-
 async def chunks_of(content: bytes | Path | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     if isinstance(content, bytes):
         yield content

@@ -16,7 +16,9 @@ class ParquetStats:
 
 
 def read_parquet_stats(source: Path | BinaryIO) -> ParquetStats:
-    """Of a Parquet file; ArrowException or OSError when it is none. Reads the column: use a thread.
+    """Rows and times of a Parquet file; ArrowException or OSError when it is none.
+
+    Reads the `time` column whole: call it in a thread.
 
     Without a `time` column of timestamps, or with no time in it, the ends are None.
     """

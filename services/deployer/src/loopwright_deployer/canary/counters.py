@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database.dialect import upsert
+from loopwright_common.database import upsert
 from loopwright_common.events import ServingMeasured
 from loopwright_deployer.canary.sequential_tests import CallCounter, CounterKey, merge_reports
 from loopwright_deployer.deployments.tables import counters

@@ -10,8 +10,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database.dialect import upsert
-from loopwright_common.database.unit_of_work import Cause
+from loopwright_common.database import Cause, upsert
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import Check, ModelRegistered

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from loopwright_common import clock
-from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import (
     Check,

@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus import TableReader
 from loopwright_common.errors import NotFoundError
 from loopwright_common.events import ReplicaReported
 from loopwright_deployer.canary.acknowledgement import (

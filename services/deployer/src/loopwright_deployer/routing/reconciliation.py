@@ -6,10 +6,9 @@ from datetime import datetime
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.bus.compacted_table import TableReader
-from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import OutgoingRecord
-from loopwright_common.database.database import Database
+from loopwright_common.bus import EventBus, TableReader
+from loopwright_common.cloudevents import OutgoingRecord
+from loopwright_common.database import Database
 from loopwright_common.events import ReplicaReported
 from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_deployer.canary.acknowledgement import (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from loopwright_common import clock
-from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.failpoints import failpoint
 from loopwright_deployer.canary.counters import CanaryCounters

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database.dialect import upsert
+from loopwright_common.database import upsert
 from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import Arm

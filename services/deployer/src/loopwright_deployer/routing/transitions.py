@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loopwright_common import clock
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import UnitOfWork
 from loopwright_common.deploy_policy import ApprovalPolicy
 from loopwright_common.events import (
     ApprovalRequested,

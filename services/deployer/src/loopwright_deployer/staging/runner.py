@@ -15,8 +15,7 @@ from typing import Any
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import Check, Dataset
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import fetch_package, store_package
+from loopwright_common.storage import ArtifactStore, fetch_package, store_package
 from loopwright_deployer.deployments.domain import ServedPackage
 from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingCheck, StagingContext

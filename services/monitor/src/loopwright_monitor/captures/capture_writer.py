@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from loopwright_common.cloudevents.inference_logged import INPUT, OUTPUT, SCORE, InferenceLogged
+from loopwright_common.cloudevents import INPUT, OUTPUT, SCORE, InferenceLogged
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import Event
 from loopwright_common.failpoints import failpoint
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_common.storage.captured_dataset import ROW_COLUMNS, table_to_bytes
 from loopwright_monitor.captures.label_repository import ScoredRow, can_be_found
 from loopwright_monitor.captures.performance import Task

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.clock import to_text
-from loopwright_common.database.dialect import upsert
+from loopwright_common.database import upsert
 from loopwright_common.storage.captured_dataset import RowFile
 from loopwright_monitor.captures.performance import Performance, Task
 from loopwright_monitor.store.tables import captures, manifests, performance

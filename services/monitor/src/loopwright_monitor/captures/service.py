@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from loopwright_common.cloudevents.inference_logged import InferenceLogged
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.cloudevents import InferenceLogged
+from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import UndecodableError
 from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasured
 from loopwright_monitor.captures.capture_writer import CapturedBatch

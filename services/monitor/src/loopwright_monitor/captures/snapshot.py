@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from loopwright_common import clock
-from loopwright_common.database.database import Database
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import Database, UnitOfWork
 from loopwright_common.errors import NotFoundError
 from loopwright_common.failpoints import failpoint
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_common.storage.captured_dataset import (
     LABEL_SCHEMA,
     LabelFile,

@@ -1,6 +1,6 @@
 """Reporting drift: an episode is opened and `drift-detected` leaves with it."""
 
-from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.events import DriftDetected, DriftingFeature, Since
 from loopwright_common.ids import derived_id
 from loopwright_monitor.arrow_time import datetime_of

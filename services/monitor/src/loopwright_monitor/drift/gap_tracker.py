@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.cloudevents.inference_logged import InferenceLogged
-from loopwright_common.database.dialect import upsert
+from loopwright_common.cloudevents import InferenceLogged
+from loopwright_common.database import upsert
 from loopwright_monitor.store.tables import arrivals
 from loopwright_monitor.watched.repository import WatchedModels, has_later_epoch
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import UnitOfWork
 from loopwright_monitor.drift.service import learn_stream
 from loopwright_monitor.watched.repository import WatchedModels, WatchedVersions
 from loopwright_monitor.watched.streams import LOSSES, WatchedStream

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loopwright_common.cloudevents.inference_logged import SCORE, InferenceLogged
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.cloudevents import SCORE, InferenceLogged
+from loopwright_common.database import UnitOfWork
 from loopwright_monitor.detectors.base import Batch
 from loopwright_monitor.detectors.registry import DETECTORS
 from loopwright_monitor.drift.drift_reporter import report_drift

@@ -8,8 +8,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database.dialect import upsert
-from loopwright_common.database.unit_of_work import Cause
+from loopwright_common.database import Cause, upsert
 from loopwright_common.events import DriftDetected, DriftKind, Event, Payload
 from loopwright_monitor.episodes.retraining_policy import RetrainingDecision
 from loopwright_monitor.store.tables import decisions, episodes, outcomes, requests

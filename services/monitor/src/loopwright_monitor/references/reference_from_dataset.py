@@ -12,14 +12,13 @@ import pyarrow.parquet as pq
 import structlog
 from pydantic import ValidationError
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database, UnitOfWork
 from loopwright_common.database.leases import Lease, confirm
-from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.deploy_policy import MonitorPolicy
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
 from loopwright_common.events import Dataset, ModelRegistered
 from loopwright_common.failpoints import failpoint
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.builder import build_reference
 from loopwright_monitor.references.state_repository import Profiles

@@ -11,9 +11,8 @@ from functools import partial
 
 import pyarrow as pa
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database, UnitOfWork
 from loopwright_common.database.leases import Lease, confirm
-from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.failpoints import failpoint
 from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.builder import build_reference

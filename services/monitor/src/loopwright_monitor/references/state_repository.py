@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database.dialect import upsert
+from loopwright_common.database import upsert
 from loopwright_common.errors import NotFoundError
 from loopwright_monitor.detectors.base import CHAMPION_STREAMS
 from loopwright_monitor.detectors.profile import Profile, Reference

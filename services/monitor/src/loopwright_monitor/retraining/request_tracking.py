@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from loopwright_common import clock
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import UnitOfWork
 from loopwright_common.events import (
     DeploymentEvent,
     DeploymentFinished,

@@ -5,12 +5,11 @@ from datetime import timedelta
 from functools import partial
 
 from loopwright_common import clock
-from loopwright_common.database.database import Database
+from loopwright_common.database import Cause, Database, UnitOfWork
 from loopwright_common.database.leases import Lease, confirm
-from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import RetrainRequested
 from loopwright_common.failpoints import failpoint
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_monitor.captures import snapshot
 from loopwright_monitor.captures.repository import Manifests
 from loopwright_monitor.episodes.repository import (

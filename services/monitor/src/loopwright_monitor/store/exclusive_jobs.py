@@ -4,8 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from loopwright_common.database import leases
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database, leases
 from loopwright_common.database.leases import Lease, LeaseLostError
 from loopwright_common.errors import UnavailableError
 

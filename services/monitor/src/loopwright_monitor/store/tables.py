@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from loopwright_common.database.dialect import UtcDateTime
+from loopwright_common.database import UtcDateTime
 
 metadata = sa.MetaData()
 _Id = sa.String(255)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database.dialect import upsert
+from loopwright_common.database import upsert
 from loopwright_common.deploy_policy import MonitorPolicy
 from loopwright_monitor.detectors.profile import Strictness
 from loopwright_monitor.store.tables import arrivals, kept, models, seen, versions

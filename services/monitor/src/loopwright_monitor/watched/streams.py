@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loopwright_common.cloudevents.inference_logged import INPUT, SCORE
+from loopwright_common.cloudevents import INPUT, SCORE
 from loopwright_monitor.detectors.base import StreamName
 from loopwright_monitor.watched.repository import WatchedModel, WatchedVersion
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_registry.archive.domain import ArchivedEvent, FeedLimits, Wanted
 from loopwright_registry.archive.repository import Archive

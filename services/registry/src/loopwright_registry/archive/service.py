@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.cloudevents.event_summaries import summarize
+from loopwright_common.cloudevents import summarize
 from loopwright_registry.archive.domain import ArchivedEvent, Told
 from loopwright_registry.archive.repository import Archive
 from loopwright_registry.models.domain import subject_of

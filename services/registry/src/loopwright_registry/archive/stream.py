@@ -4,7 +4,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_common.web.app import problem
 from loopwright_registry.archive.domain import Wanted

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from loopwright_common.database.delivery_tables import BigId
+from loopwright_common.database import BigId
 from loopwright_registry.mlflow.columns import text
 
 metadata = sa.MetaData()

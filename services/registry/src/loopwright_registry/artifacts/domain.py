@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from loopwright_common.errors import InvalidError, RefusedError
-from loopwright_common.storage.package import PackageFile
+from loopwright_common.storage import PackageFile
 
 SCHEME = "mlflow-artifacts:"
 PACKAGES = "packages"

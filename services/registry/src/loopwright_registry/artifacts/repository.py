@@ -4,8 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import ConflictError, NotFoundError
-from loopwright_common.storage.artifact_store import Blob
-from loopwright_common.storage.package import PackageFile
+from loopwright_common.storage import Blob, PackageFile
 from loopwright_registry.artifacts.domain import package_root
 from loopwright_registry.artifacts.tables import artifact_files
 from loopwright_registry.mlflow.sql import Clause, insert_new, put

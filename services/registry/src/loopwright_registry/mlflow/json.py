@@ -14,10 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 
-from loopwright_common.database.database import Database
-from loopwright_common.database.unit_of_work import Cause
+from loopwright_common.database import Cause, Database
 from loopwright_common.errors import InvalidError, TooLargeError
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_registry.mlflow.domain import LARGEST_FLOAT, LARGEST_INTEGER, Metric, check_text
 
 CAUSE_HEADER = "loopwright-cause"

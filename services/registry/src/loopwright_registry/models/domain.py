@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.storage.package import PackageFile
+from loopwright_common.storage import PackageFile
 from loopwright_registry.mlflow.domain import Tags, check_length
 
 Role = Literal["training", "holdout"]

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.web.app import PROBLEMS
 from loopwright_registry.runs.domain import Attempt
 from loopwright_registry.runs.run_fencing import hold_run

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import ConflictError, RefusedError
 from loopwright_registry.mlflow.json import Call
 from loopwright_registry.runs.domain import Attempt

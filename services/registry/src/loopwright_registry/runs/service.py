@@ -6,7 +6,7 @@ What changes a run that exists is called by one that holds it (`attempts.writing
 from collections.abc import Sequence
 from uuid import uuid4
 
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import UnitOfWork
 from loopwright_registry.experiments.repository import Experiments
 from loopwright_registry.logged_models.repository import LoggedModels
 from loopwright_registry.mlflow.domain import Tags

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import ConflictError, CorruptError, NotFoundError
-from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import parse_manifest
+from loopwright_common.storage import ArtifactStore, parse_manifest
 from loopwright_common.web.app import PROBLEMS
 from loopwright_registry.mlflow.paging import page_of
 from loopwright_registry.models.domain import ModelVersion, Seal

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.delivery.inbox import Handlers
+from loopwright_common.database import UnitOfWork
+from loopwright_common.delivery import Handlers
 from loopwright_common.events import (
     DeploymentPromoted,
     DeploymentRolledBack,

@@ -3,7 +3,7 @@
 import json
 import math
 
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import ModelRegistered
 from loopwright_common.failpoints import failpoint

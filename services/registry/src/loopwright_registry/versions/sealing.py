@@ -14,12 +14,16 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.failpoints import failpoint
-from loopwright_common.storage.artifact_store import ArtifactStore, Blob
-from loopwright_common.storage.package import PackageFile, manifest_of
-from loopwright_common.storage.parquet_stats import read_parquet_stats
+from loopwright_common.storage import (
+    ArtifactStore,
+    Blob,
+    PackageFile,
+    manifest_of,
+    read_parquet_stats,
+)
 from loopwright_registry.artifacts.domain import SCHEME, artifact_path
 from loopwright_registry.artifacts.repository import Artifacts
 from loopwright_registry.logged_models.domain import LoggedModel

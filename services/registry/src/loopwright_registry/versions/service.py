@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from loopwright_common import clock
-from loopwright_common.database.unit_of_work import UnitOfWork
+from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import AliasChanged, VersionDeleted
 from loopwright_registry.models.domain import (

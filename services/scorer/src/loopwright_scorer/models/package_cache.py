@@ -8,8 +8,14 @@ from weakref import WeakValueDictionary
 
 from loopwright_common.errors import CorruptError, InvalidError
 from loopwright_common.ids import new_id
-from loopwright_common.storage.artifact_store import ArtifactStore, digest_of, hex_of
-from loopwright_common.storage.package import PackageFile, fetch_package, package_digest
+from loopwright_common.storage import (
+    ArtifactStore,
+    PackageFile,
+    digest_of,
+    fetch_package,
+    hex_of,
+    package_digest,
+)
 from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import LoadedModel, load
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from loopwright_common.cloudevents.codec import OutgoingRecord
-from loopwright_common.cloudevents.inference_logged import InferenceLogged
+from loopwright_common.cloudevents import InferenceLogged, OutgoingRecord
 from loopwright_common.ids import derived_id
 from loopwright_scorer.new_event import new_event
 from loopwright_scorer.recording.records import LoggedRows

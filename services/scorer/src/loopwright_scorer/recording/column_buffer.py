@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from loopwright_common.cloudevents.inference_logged import ENVELOPE
+from loopwright_common.cloudevents import ENVELOPE
 from loopwright_scorer.recording.columns import InputColumns, OutputColumns
 from loopwright_scorer.recording.records import CallRecord, Digests, LargeInput, LoggedRows
 from loopwright_scorer.routing.record_policy import RecordedArm, redacted_error

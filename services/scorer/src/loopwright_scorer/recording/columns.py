@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.cloudevents.inference_logged import INPUT, OUTPUT, SCORE
+from loopwright_common.cloudevents import INPUT, OUTPUT, SCORE
 from loopwright_scorer.tensors.inputs import ModelInputs
 from loopwright_scorer.tensors.tensors import (
     LABEL,

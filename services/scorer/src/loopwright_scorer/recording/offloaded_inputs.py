@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from loopwright_common.errors import LoopwrightError
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_scorer.recording.records import LargeInput
 
 log = structlog.get_logger()

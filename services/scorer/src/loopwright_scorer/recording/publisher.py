@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import structlog
 from prometheus_client import Gauge
 
-from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.bus import EventBus
+from loopwright_common.cloudevents import OutgoingRecord
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_scorer.recording.spill import SpillDirectory

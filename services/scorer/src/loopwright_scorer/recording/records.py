@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.cloudevents.inference_logged import ENVELOPE
+from loopwright_common.cloudevents import ENVELOPE
 from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.routing.record_policy import RecordedArm
 

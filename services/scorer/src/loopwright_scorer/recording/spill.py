@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.cloudevents import OutgoingRecord
 
 log = structlog.get_logger()
 _SUFFIX = ".batch"

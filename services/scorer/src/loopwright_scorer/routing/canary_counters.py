@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import structlog
 
-from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.bus import EventBus
+from loopwright_common.cloudevents import OutgoingRecord
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ServingMeasured
 from loopwright_scorer.new_event import new_event

@@ -5,8 +5,8 @@ import asyncio
 import structlog
 
 from loopwright_common import clock
-from loopwright_common.bus.interface import EventBus
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.bus import EventBus
+from loopwright_common.cloudevents import OutgoingRecord
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_scorer.new_event import new_event

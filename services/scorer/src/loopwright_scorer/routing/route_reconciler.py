@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from loopwright_common.bus.compacted_table import TableReader
+from loopwright_common.bus import TableReader
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, Event, RoutesChanged, ServedRoute
 from loopwright_common.failpoints import failpoint

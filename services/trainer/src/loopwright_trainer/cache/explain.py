@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import NotFoundError
 from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline

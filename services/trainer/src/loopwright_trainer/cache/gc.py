@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from loopwright_common import clock
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import CorruptError, NotFoundError
-from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import parse_manifest
+from loopwright_common.storage import ArtifactStore, parse_manifest
 from loopwright_trainer.runs.domain import Output, StepEntry
 from loopwright_trainer.runs.repository import StepEntries
 

@@ -3,7 +3,7 @@
 import json
 
 from loopwright_common import clock
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_trainer.execution.run_result import RunResult
 from loopwright_trainer.execution.tracking_session import TrackingSession

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopwright_common.database.database import Database
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.database import Database
+from loopwright_common.storage import ArtifactStore
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.steps.runner import StepRunner

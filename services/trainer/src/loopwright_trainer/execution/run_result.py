@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import manifest_of, parse_manifest
+from loopwright_common.storage import ArtifactStore, manifest_of, parse_manifest
 from loopwright_trainer.git.tree import Tree
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.pipelines.stage_order import inside

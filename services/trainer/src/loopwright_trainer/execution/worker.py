@@ -5,10 +5,8 @@ from datetime import timedelta
 
 import structlog
 
-from loopwright_common.database import leases
-from loopwright_common.database.database import Database
+from loopwright_common.database import Cause, Database, leases
 from loopwright_common.database.leases import LeaseLostError
-from loopwright_common.database.unit_of_work import Cause
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.observability import tracing

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database.dialect import upsert
+from loopwright_common.database import upsert
 from loopwright_trainer.runs.domain import (
     Output,
     PipelineRun,

@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from loopwright_common import clock
-from loopwright_common.database import leases
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database, UnitOfWork, leases
 from loopwright_common.database.leases import Lease
-from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.failpoints import failpoint
 from loopwright_trainer.runs.domain import PipelineRun, RunStatus
 from loopwright_trainer.runs.repository import PipelineRuns, Repositories

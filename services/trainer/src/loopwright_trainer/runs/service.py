@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from loopwright_common import clock
-from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import (
     CodeChanged,

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from loopwright_common.errors import CorruptError, NotFoundError, UnavailableError
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_trainer.runs.domain import StageRun, StageState
 from loopwright_trainer.steps.step import RunDirectory
 

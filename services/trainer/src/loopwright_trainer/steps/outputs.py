@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loopwright_common.errors import CorruptError, InvalidError, LoopwrightError, NotFoundError
-from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import fetch_package, parse_manifest, store_package
+from loopwright_common.storage import ArtifactStore, fetch_package, parse_manifest, store_package
 from loopwright_trainer.runs.domain import Output
 
 

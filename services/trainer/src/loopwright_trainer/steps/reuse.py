@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loopwright_common.database.database import Database
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.database import Database
+from loopwright_common.storage import ArtifactStore
 from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.runs.domain import StepEntry
 from loopwright_trainer.runs.repository import StepEntries

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from loopwright_common import clock
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.observability import tracing
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.runs.domain import StageRun, StageState, StepEntry
 from loopwright_trainer.runs.repository import StageRuns, StepEntries

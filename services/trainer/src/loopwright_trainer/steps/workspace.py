@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.storage.artifact_store import ArtifactStore
+from loopwright_common.storage import ArtifactStore
 from loopwright_trainer.git.tree import Tree, TreeEntry, digest_of_entries
 from loopwright_trainer.pipelines.params import ParamUse, narrowed, read_params, select_params
 from loopwright_trainer.pipelines.stage_order import inside, overlap

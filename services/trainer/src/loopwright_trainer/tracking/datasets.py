@@ -6,8 +6,7 @@ from pathlib import Path
 
 from loopwright_common.clock import to_text
 from loopwright_common.errors import InvalidError
-from loopwright_common.storage import parquet_stats as extents
-from loopwright_common.storage.parquet_stats import ParquetStats
+from loopwright_common.storage import ParquetStats, read_parquet_stats
 
 
 def extent_of(path: Path, name: str) -> ParquetStats:
@@ -15,7 +14,7 @@ def extent_of(path: Path, name: str) -> ParquetStats:
     from pyarrow import ArrowException
 
     try:
-        return extents.read_parquet_stats(path)
+        return read_parquet_stats(path)
     except (ArrowException, OSError) as error:
         raise InvalidError(f"{name} is no Parquet file: {error}", field=name) from None
 

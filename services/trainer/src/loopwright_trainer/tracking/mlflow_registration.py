@@ -9,8 +9,7 @@ from pathlib import Path
 
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
-from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.package import PackageFile, parse_manifest
+from loopwright_common.storage import ArtifactStore, PackageFile, parse_manifest
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.runs.domain import Output
 from loopwright_trainer.tracking.client import Body, TrackingClient, TrackingRun

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from loopwright_common.database.database import Database
+from loopwright_common.database import Database
 from loopwright_common.errors import (
     ConflictError,
     InvalidError,

@@ -6,9 +6,7 @@ Callers of `enqueue_...` hold the lock `QUEUE_LOCK` since before they read the r
 from dataclasses import dataclass, replace
 
 from loopwright_common import clock
-from loopwright_common.database.delivery_tables import inbox
-from loopwright_common.database.dialect import upsert
-from loopwright_common.database.unit_of_work import Cause, UnitOfWork
+from loopwright_common.database import Cause, UnitOfWork, inbox, upsert
 from loopwright_common.errors import ConflictError, InvalidError, NotFoundError
 from loopwright_common.events import CodeChanged, Event, Payload, RetrainRequested
 from loopwright_common.ids import new_id

@@ -12,7 +12,7 @@ from loopwright_common.bus.kafka.producer import KafkaProducer
 from loopwright_common.bus.kafka.subscription import KafkaSubscription
 from loopwright_common.bus.kafka.topic_admin import check_topics
 from loopwright_common.bus.topics import dead_letters_of, partitions_of, refuse_too_large, topic_of
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.cloudevents import OutgoingRecord
 
 
 class KafkaBus:

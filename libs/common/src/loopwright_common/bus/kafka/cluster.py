@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from loopwright_common.bus.interface import TopicPartition
-from loopwright_common.cloudevents.codec import Record
+from loopwright_common.cloudevents import Record
 from loopwright_common.errors import InvalidError, UnavailableError
 
 REQUEST_SECONDS = 20.0

@@ -13,7 +13,7 @@ from loopwright_common import clock
 from loopwright_common.bus.interface import TopicPartition
 from loopwright_common.bus.kafka.cluster import CLOSE_SECONDS, Cluster, start
 from loopwright_common.bus.topics import partition_of, topic_of
-from loopwright_common.cloudevents.codec import OutgoingRecord
+from loopwright_common.cloudevents import OutgoingRecord
 from loopwright_common.errors import UnavailableError
 
 PUBLISH_SECONDS = 30.0

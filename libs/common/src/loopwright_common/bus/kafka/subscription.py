@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from loopwright_common.bus.interface import LoadPositions, Positions, TopicPartition
 from loopwright_common.bus.kafka.cluster import CLOSE_SECONDS, Cluster, described
 from loopwright_common.bus.kafka.consumer import KafkaConsumer
-from loopwright_common.cloudevents.codec import Record
+from loopwright_common.cloudevents import Record
 from loopwright_common.errors import UnavailableError
 
 _COMMIT_SECONDS = 5.0

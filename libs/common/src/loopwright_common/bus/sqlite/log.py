@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from loopwright_common.bus.interface import LoadPositions, Positions, Subscription, TopicPartition
 from loopwright_common.bus.sqlite.table import expired, log, metadata, row_of
 from loopwright_common.bus.topics import partitions_of
-from loopwright_common.cloudevents.codec import OutgoingRecord, Record
-from loopwright_common.database.connections import create_thread_engine
+from loopwright_common.cloudevents import OutgoingRecord, Record
+from loopwright_common.database import create_thread_engine
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import TOPICS, Topic
 

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 
 from loopwright_common import clock
 from loopwright_common.bus.topics import partition_of, refuse_too_large, topic_of
-from loopwright_common.cloudevents.codec import OutgoingRecord
-from loopwright_common.database.dialect import UtcDateTime
+from loopwright_common.cloudevents import OutgoingRecord
+from loopwright_common.database import UtcDateTime
 from loopwright_common.events import Topic
 
 metadata = sa.MetaData()
