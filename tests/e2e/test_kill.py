@@ -14,7 +14,7 @@ from benchmarks import project
 
 from loopwright.client import PORTS
 from loopwright.data_dir import Engine
-from tests.e2e.house import House, data, traffic
+from tests.e2e.harness import SystemHarness, data, traffic
 from tests.stores import BUCKET
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -83,22 +83,22 @@ async def test_two_of_everything_on_a_bucket_lose_nothing_while_each_is_killed(
     project.commit(repository, "Copy the package")
     twice = dict.fromkeys(PORTS, 2)
     victims = [name for service in PORTS for name in (service, f"{service}-2")]
-    async with House(tmp_path, Engine.KAFKA, twice) as house:
+    async with SystemHarness(tmp_path, Engine.KAFKA, twice) as system:
         new = {"name": MODEL, "url": str(repository)}
-        await house.until("the repository is known", lambda: known(house, new))
-        await house.until("version 1 serves", lambda: promoted(house, 1))
-        async with traffic(house, MODEL):
+        await system.until("the repository is known", lambda: known(system, new))
+        await system.until("version 1 serves", lambda: promoted(system, 1))
+        async with traffic(system, MODEL):
             for version, victim in enumerate(victims, start=2):
                 (repository / "seed.txt").write_text(victim)
                 project.commit(repository, f"Kill {victim}")
                 await asyncio.sleep(version / 3)  # each amid something else
-                house.kill(victim)
-                await house.until(
+                system.kill(victim)
+                await system.until(
                     f"version {version} serves, {victim} killed",
-                    lambda version=version: promoted(house, version),  # type: ignore[misc]
+                    lambda version=version: promoted(system, version),  # type: ignore[misc]
                 )
-        assert house.killed == victims
-        await check_history(house, versions=len(victims) + 1)
+        assert system.killed == victims
+        await check_history(system, versions=len(victims) + 1)
 
 
 @pytest.mark.crash
@@ -117,78 +117,78 @@ async def complete_when_killed(place: Path, engine: Engine, failpoints: list[str
     """One commit per failpoint: the system dies there, starts again, and deploys the commit."""
     repository = project.write(place / "repository", MODEL)
     project.commit(repository, "Copy the package")
-    async with House(place, engine) as house:
+    async with SystemHarness(place, engine) as system:
         new = {"name": MODEL, "url": str(repository)}
-        await house.until("the repository is known", lambda: known(house, new))
-        await house.until("version 1 serves", lambda: promoted(house, 1))
-        async with traffic(house, MODEL):
+        await system.until("the repository is known", lambda: known(system, new))
+        await system.until("version 1 serves", lambda: promoted(system, 1))
+        async with traffic(system, MODEL):
             for version, failpoint in enumerate(failpoints, start=2):
-                await house.kill_at(failpoint)
+                await system.kill_at(failpoint)
                 (repository / "seed.txt").write_text(failpoint)
                 project.commit(repository, f"Die at {failpoint}")
-                await house.until(
+                await system.until(
                     f"killed at {failpoint}, version {version} serves",
-                    lambda version=version: served_after_kill(house, version, failpoints),  # type: ignore[misc]
+                    lambda version=version: served_after_kill(system, version, failpoints),  # type: ignore[misc]
                 )
-        assert house.killed == failpoints
-        await check_history(house, versions=len(failpoints) + 1)
+        assert system.killed == failpoints
+        await check_history(system, versions=len(failpoints) + 1)
 
 
-async def known(house: House, new: dict[str, str]) -> bool:
-    await house.post("trainer", "/v1/repositories", new)
-    listed = await house.get("trainer", "/v1/repositories")
+async def known(system: SystemHarness, new: dict[str, str]) -> bool:
+    await system.post("trainer", "/v1/repositories", new)
+    listed = await system.get("trainer", "/v1/repositories")
     return bool(listed and listed["items"])
 
 
-async def promoted(house: House, version: int) -> bool:
+async def promoted(system: SystemHarness, version: int) -> bool:
     return any(
-        data(event)["version"] == version for event in await house.events("deployment-promoted")
+        data(event)["version"] == version for event in await system.events("deployment-promoted")
     )
 
 
-async def served_after_kill(house: House, version: int, failpoints: list[str]) -> bool:
-    killed = len(house.killed) == version - 1 and house.killed == failpoints[: version - 1]
-    return killed and await promoted(house, version)
+async def served_after_kill(system: SystemHarness, version: int, failpoints: list[str]) -> bool:
+    killed = len(system.killed) == version - 1 and system.killed == failpoints[: version - 1]
+    return killed and await promoted(system, version)
 
 
-async def check_history(house: House, versions: int) -> None:
+async def check_history(system: SystemHarness, versions: int) -> None:
     """Nothing lost, nothing twice, one champion."""
     expected = Counter(range(1, versions + 1))
     # Topics arrive in no order between them.
     for topic in ("model-registered", "deployment-promoted", "deployment-finished"):
-        await house.until(
+        await system.until(
             f"every {topic} is there",
-            lambda topic=topic: told(house, topic, expected),  # type: ignore[misc]
+            lambda topic=topic: told(system, topic, expected),  # type: ignore[misc]
         )
-    await house.until("every run is there", lambda: succeeded(house, versions))
-    await house.until("the champion has its alias", lambda: is_champion(house, versions))
-    ids = Counter([event["id"] for topic in TOPICS for event in await house.events(topic)])
+    await system.until("every run is there", lambda: succeeded(system, versions))
+    await system.until("the champion has its alias", lambda: is_champion(system, versions))
+    ids = Counter([event["id"] for topic in TOPICS for event in await system.events(topic)])
     assert max(ids.values()) == 1
-    deployments = (await house.get("deployer", "/v1/deployments", limit=100))["items"]
+    deployments = (await system.get("deployer", "/v1/deployments", limit=100))["items"]
     assert [d["version"] for d in deployments if d["champion"]] == [versions]
-    await house.until("rows are captured with their labels", lambda: labelled(house))
+    await system.until("rows are captured with their labels", lambda: labelled(system))
 
 
-async def told(house: House, topic: str, versions: Counter[int]) -> bool:
+async def told(system: SystemHarness, topic: str, versions: Counter[int]) -> bool:
     """Once for each version; an AssertionError when one is told twice."""
-    found = Counter(data(event)["version"] for event in await house.events(topic))
+    found = Counter(data(event)["version"] for event in await system.events(topic))
     assert found <= versions, f"{topic}: {found}"
     return found == versions
 
 
-async def succeeded(house: House, runs: int) -> bool:
-    found = [data(event)["status"] for event in await house.events("training-finished")]
+async def succeeded(system: SystemHarness, runs: int) -> bool:
+    found = [data(event)["status"] for event in await system.events("training-finished")]
     assert set(found) <= {"succeeded"}
     return len(found) == runs
 
 
-async def is_champion(house: House, version: int) -> bool:
-    shown = await house.get("registry", f"/v1/models/{MODEL}/versions/{version}")
+async def is_champion(system: SystemHarness, version: int) -> bool:
+    shown = await system.get("registry", f"/v1/models/{MODEL}/versions/{version}")
     return bool(shown) and "champion" in str(shown["aliases"])
 
 
-async def labelled(house: House) -> bool:
-    captured = await house.get("monitor", f"/v1/captured/{MODEL}")
+async def labelled(system: SystemHarness) -> bool:
+    captured = await system.get("monitor", f"/v1/captured/{MODEL}")
     return bool(captured and captured["labelled"])
 
 

@@ -5,16 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
 
-from loopwright_common.bus.sqlite.log import SqliteBus
-from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
+from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.database.unit_of_work import Cause
-from loopwright_common.delivery.consumer import Consumer
-from loopwright_common.delivery.inbox import Handlers
-from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import Event, EventData
-from loopwright_common.observability.metrics import Metrics
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 API = "/api/2.0/mlflow"
@@ -121,23 +117,9 @@ def happened(
     )
 
 
-class World:
-    """The bus around a registry: others say things, and one of its consumers hears them."""
-
-    def __init__(self, database: Database, bus: SqliteBus, name: str, handlers: Handlers) -> None:
-        self._bus = bus
-        self._relay = OutboxRelay(database, bus, Metrics())
-        self._consumer = Consumer(name, handlers, database, bus, Metrics())
-        self._name = name
-        self._topics = sorted({payload.topic for payload in handlers})
-
-    async def says(self, *events: Event[EventData]) -> None:
-        await self._bus.publish([encode(event) for event in events])
-        while await self._relay.publish_some():
-            pass
-        subscription = await self._bus.subscribe(
-            self._name, self._topics, self._consumer._load_positions
-        )
-        while await self._consumer.step(subscription, wait=0.01):
-            pass
-        await subscription.close()
+async def emitted(database: Database, topic: str = "model-registered") -> list[dict[str, Any]]:
+    """Data and headers of what waits in the outbox."""
+    query = sa.select(outbox).where(outbox.c.aggregatetype == topic).order_by(outbox.c.position)
+    async with database.read() as connection:
+        rows = (await connection.execute(query)).all()
+    return [{**json.loads(row.payload), "headers": row.headers} for row in rows]

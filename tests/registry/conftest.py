@@ -4,21 +4,25 @@ import asyncio
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
+from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.connections import ConnectionPool, create_engine
 from loopwright_common.database.database import Database
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_registry.archive.domain import FeedLimits
-from loopwright_registry.archive.feed import Feed
+from loopwright_registry.archive.feed import EventFeed
 from loopwright_registry.main import MIGRATIONS, build_app
-from loopwright_registry.mlflow.json import Call
+from loopwright_registry.mlflow.json import MlflowContext
 from tests.engines import run_sql
+from tests.registry.harness import Client, Serve, running_replica
 
 LARGEST_UPLOAD = 4 << 20
 EMPTY = """
@@ -83,8 +87,30 @@ async def database(migrated_url: str) -> AsyncGenerator[Database, None]:
 async def client(
     database: Database, store: FilesystemStore
 ) -> AsyncGenerator[httpx.AsyncClient, None]:
-    call = Call(database, store, largest_upload=LARGEST_UPLOAD)
-    app = build_app(call, Feed(database, FeedLimits()), Metrics(), {"artifacts": store.check})
+    context = MlflowContext(database, store, largest_upload=LARGEST_UPLOAD)
+    app = build_app(
+        context, EventFeed(database, FeedLimits()), Metrics(), {"artifacts": store.check}
+    )
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as opened:
         yield opened
+
+
+@pytest.fixture
+async def serve(bus: SqliteBus, tmp_path: Path, migrated_url: str) -> AsyncGenerator[Serve, None]:
+    """Starts replicas that share bus and database."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**given: Any) -> Client:
+            return await stack.enter_async_context(
+                running_replica(bus, tmp_path, migrated_url, **given)
+            )
+
+        yield start
+
+
+@pytest.fixture
+async def url(tmp_path: Path, bus: SqliteBus, database_url: str) -> AsyncGenerator[str, None]:
+    """Where a whole registry listens, relay and consumers included."""
+    async with running_replica(bus, tmp_path, database_url) as client:
+        yield str(client.base_url).rstrip("/")

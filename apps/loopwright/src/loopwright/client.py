@@ -95,16 +95,16 @@ def complaint(service: str, answer: httpx.Response) -> str:
     try:
         body = answer.json()
         names = ("detail", "message", "error", "title")
-        said = _unready(body) or next((body[name] for name in names if body.get(name)), None)
+        reason = _unready(body) or next((body[name] for name in names if body.get(name)), None)
     except (ValueError, AttributeError):
-        said = None
-    return f"{service}: {said or answer.text[:200].strip() or answer.reason_phrase}"
+        reason = None
+    return f"{service}: {reason or answer.text[:200].strip() or answer.reason_phrase}"
 
 
 def _unready(body: Mapping[str, Any]) -> str:
     """What `/readyz` complains of."""
     checks = body.get("checks") or {}
-    return "; ".join(f"{name}: {said}" for name, said in checks.items() if said != "ok")
+    return "; ".join(f"{name}: {reason}" for name, reason in checks.items() if reason != "ok")
 
 
 def absent(service: str, base: str, error: Exception) -> str:

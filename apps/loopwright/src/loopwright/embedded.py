@@ -20,7 +20,7 @@ from loopwright_common.process.runtime import Service
 from loopwright_common.settings import ServiceSettings
 
 
-class Place(TypedDict):
+class ServicePaths(TypedDict):
     """Settings that hold for every service of one embedded system."""
 
     database_url: str
@@ -70,15 +70,15 @@ async def _build(data_dir: Path, bus: SqliteBus, stack: AsyncExitStack) -> list[
     from loopwright_trainer.settings import TrainerSettings
 
     stack.callback(tracing.shut_down)
-    place = _place(data_dir)
+    paths = _service_paths(data_dir)
     services = [
-        await registry.build(RegistrySettings(**place), bus, stack),
-        await trainer.build(TrainerSettings(**place), bus, stack),
-        await deployer.build(DeployerSettings(**place, work_dir=data_dir / "deployer"), bus, stack),
+        await registry.build(RegistrySettings(**paths), bus, stack),
+        await trainer.build(TrainerSettings(**paths), bus, stack),
+        await deployer.build(DeployerSettings(**paths, work_dir=data_dir / "deployer"), bus, stack),
         await scorer.build(
-            ScorerSettings(**place, cache_dir=data_dir / "scorer", replica="embedded"), bus, stack
+            ScorerSettings(**paths, cache_dir=data_dir / "scorer", replica="embedded"), bus, stack
         ),
-        await monitor.build(MonitorSettings(**place), bus, stack),
+        await monitor.build(MonitorSettings(**paths), bus, stack),
     ]
     for service in services:
         tracing.configure(service.name, _LogSettings().otlp_endpoint)
@@ -86,9 +86,9 @@ async def _build(data_dir: Path, bus: SqliteBus, stack: AsyncExitStack) -> list[
     return services
 
 
-def _place(data_dir: Path) -> Place:
+def _service_paths(data_dir: Path) -> ServicePaths:
     urls = service_urls()
-    return Place(
+    return ServicePaths(
         database_url=f"sqlite:///{data_dir}",
         bus_url=f"sqlite:///{data_dir}",
         artifacts_url=f"file://{data_dir / 'artifacts'}",

@@ -53,12 +53,12 @@ def show_one(item: Row, fields: Sequence[Column], *, as_json: bool) -> None:
             console.print(f"[bold]{_title(field):14}[/] {escape(text)}", highlight=False)
 
 
-def greet(data_dir: Path, places: Mapping[str, str]) -> None:
+def greet(data_dir: Path, addresses: Mapping[str, str]) -> None:
     """Say that the system is up, where its parts are, and what to do next."""
     console.print(f"[bold]{UP}[/], data in {data_dir}", soft_wrap=True)
-    width = max(len(name) for name in places) + 2
-    for name, place in places.items():
-        console.print(f"{name:{width}}{place}", markup=False, highlight=False)
+    width = max(len(name) for name in addresses) + 2
+    for name, address in addresses.items():
+        console.print(f"{name:{width}}{address}", markup=False, highlight=False)
     console.print(
         "next, in another terminal:\n"
         "  loopwright init bank && loopwright repositories add bank bank\n"

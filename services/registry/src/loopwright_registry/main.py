@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from loopwright_common.bus import EventBus
 from loopwright_common.database import Database
-from loopwright_common.delivery import Consumer
+from loopwright_common.delivery import Consumer, bind
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
@@ -17,32 +17,34 @@ from loopwright_common.process.runtime import Service, delivery_loops, delivery_
 from loopwright_common.settings import LOOPBACK
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import Readiness, create_app
-from loopwright_registry.archive import api as events_api
+from loopwright_registry.archive import api as archive_api
 from loopwright_registry.archive import handlers as archive_handlers
 from loopwright_registry.archive.domain import FeedLimits
-from loopwright_registry.archive.feed import Feed
+from loopwright_registry.archive.feed import EventFeed
 from loopwright_registry.mlflow.domain import check_text
-from loopwright_registry.mlflow.json import Call
-from loopwright_registry.mlflow_api import artifacts as artifacts_api
-from loopwright_registry.mlflow_api import experiments as experiments_api
-from loopwright_registry.mlflow_api import logged_models as logged_api
-from loopwright_registry.mlflow_api import models as models_api
-from loopwright_registry.mlflow_api import runs as runs_api
-from loopwright_registry.mlflow_api import versions
-from loopwright_registry.mlflow_api.app import mlflow_app
-from loopwright_registry.runs import api as runs_native_api
+from loopwright_registry.mlflow.json import MlflowContext
+from loopwright_registry.mlflow_api import (
+    artifacts,
+    experiments,
+    logged_models,
+    models,
+    runs,
+    versions,
+)
+from loopwright_registry.mlflow_api.app import create_mlflow_app
+from loopwright_registry.runs import api as runs_api
 from loopwright_registry.settings import RegistrySettings
-from loopwright_registry.versions import api
-from loopwright_registry.versions import handlers as models_handlers
+from loopwright_registry.versions import api as versions_api
+from loopwright_registry.versions import handlers as version_handlers
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 ENDPOINTS = (
-    *experiments_api.ENDPOINTS,
-    *runs_api.ENDPOINTS,
-    *logged_api.ENDPOINTS,
-    *models_api.ENDPOINTS,
+    *experiments.ENDPOINTS,
+    *runs.ENDPOINTS,
+    *logged_models.ENDPOINTS,
+    *models.ENDPOINTS,
     *versions.ENDPOINTS,
-    *artifacts_api.ENDPOINTS,
+    *artifacts.ENDPOINTS,
 )
 
 
@@ -51,14 +53,15 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
     stack.push_async_callback(database.close)
     store = open_store(settings.artifacts_url)
     metrics = Metrics()
-    feed = Feed(database, feed_limits(settings))
-    call = Call(database, store, largest_upload=settings.largest_upload)
-    lifecycle = models_handlers.handlers(settings.environment)
+    feed = EventFeed(database, feed_limits(settings))
+    context = MlflowContext(database, store, largest_upload=settings.largest_upload)
+    lifecycle = bind(version_handlers.HANDLERS, settings.environment)
+    archive = bind(archive_handlers.HANDLERS, feed)
     consumers = [
         Consumer("registry.lifecycle", lifecycle, database, bus, metrics),
         Consumer(
             "registry.archive",
-            archive_handlers.handlers(feed),
+            archive,
             database,
             bus,
             metrics,
@@ -66,7 +69,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
         ),
     ]
     readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
-    app = build_app(call, feed, metrics, readiness, settings.hosts)
+    app = build_app(context, feed, metrics, readiness, settings.hosts)
     app.include_router(create_delivery_router(database, consumers))
     return Service(
         name="registry",
@@ -74,22 +77,22 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
         host=settings.host,
         port=settings.port,
         metrics=metrics,
-        loops=[*delivery_loops(database, bus, metrics, consumers), feed.watch],
+        loops=[*delivery_loops(database, bus, metrics, consumers), feed.poll_other_replicas],
         before_shutdown=[feed.stop],
     )
 
 
 def feed_limits(settings: RegistrySettings) -> FeedLimits:
     return FeedLimits(
-        most=settings.streams,
+        max_followers=settings.streams,
         heartbeat=settings.stream_heartbeat_seconds,
         poll=settings.stream_poll_seconds,
     )
 
 
 def build_app(
-    call: Call,
-    feed: Feed,
+    context: MlflowContext,
+    feed: EventFeed,
     metrics: Metrics,
     readiness: Readiness,
     hosts: Collection[str] = LOOPBACK,
@@ -102,12 +105,12 @@ def build_app(
         return "OK"
 
     for router in (
-        api.router(call.database, call.store),
-        runs_native_api.router(call.database),
-        events_api.router(call.database, feed),
+        versions_api.create_router(context.database, context.store),
+        runs_api.create_router(context.database),
+        archive_api.create_router(context.database, feed),
     ):
         app.include_router(router, dependencies=[Depends(require_text)])
-    mlflow = mlflow_app(ENDPOINTS, artifacts_api.routes(call), call)
+    mlflow = create_mlflow_app(ENDPOINTS, artifacts.streaming_routes(context), context)
     app.mount("/api", mlflow)
     app.mount("/ajax-api", mlflow)
     return app

@@ -57,17 +57,17 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Forget results whose outputs are gone, that are too old, or that are too many."""
-    asked = {"older_than_seconds": _seconds(older_than), "keep": keep, "dry_run": dry_run}
+    limits = {"older_than_seconds": _seconds(older_than), "keep": keep, "dry_run": dry_run}
     with Services() as services:
-        done = services.post("trainer", "/v1/cache/gc", asked)
+        done = services.post("trainer", "/v1/cache/gc", limits)
     if as_json:
         show_json(done)
         return
     show_items(done["items"], DOOMED, as_json=False, none="nothing to forget")
     if done["items"]:
-        said = "would be forgotten" if dry_run else "forgotten"
+        outcome = "would be forgotten" if dry_run else "forgotten"
         freed, left = done["bytes_freed"], done["bytes_left"]
-        text = f"{len(done['items'])} {said}, {freed} bytes freed, {left} left: {done['left']}"
+        text = f"{len(done['items'])} {outcome}, {freed} bytes freed, {left} left: {done['left']}"
         console.print(text, markup=False, highlight=False)
 
 

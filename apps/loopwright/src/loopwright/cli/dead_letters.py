@@ -26,7 +26,7 @@ Topic = Annotated[str | None, typer.Option(help="Only of this topic.")]
 By = Annotated[str, typer.Option(help="Who decides.", default_factory=getpass.getuser)]
 
 
-class State(StrEnum):
+class DeadLetterState(StrEnum):
     DEAD = "dead"
     REPLAYED = "replayed"
     DISCARDED = "discarded"
@@ -37,7 +37,9 @@ class State(StrEnum):
 def list_(
     consumer: Consumer = None,
     topic: Topic = None,
-    state: Annotated[State, typer.Option(help="`dead`: nobody has decided yet.")] = State.DEAD,
+    state: Annotated[
+        DeadLetterState, typer.Option(help="`dead`: nobody has decided yet.")
+    ] = DeadLetterState.DEAD,
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:
@@ -84,11 +86,11 @@ def replay(
             letter = _found(services, id)
             path = f"/v1/dead-letters/{letter['id']}/replay"
             answer = services.post(letter["service"], path, {"by": by})
-            said = f"{letter['consumer']} handles {letter['id']} again"
+            text = f"{letter['consumer']} handles {letter['id']} again"
         else:
             answer = _replay_all(services, {"consumer": consumer, "topic": topic, "by": by})
-            said = f"{consumer} handles {answer['replayed']} dead letters again"
-    _tell(answer, f"{said}; those that fail again come back to the list", as_json=as_json)
+            text = f"{consumer} handles {answer['replayed']} dead letters again"
+    _show_outcome(answer, f"{text}; those that fail again come back to the list", as_json=as_json)
 
 
 @app.command()
@@ -103,17 +105,19 @@ def discard(
         letter = _found(services, id)
         path = f"/v1/dead-letters/{letter['id']}/discard"
         answer = services.post(letter["service"], path, {"reason": reason, "by": by})
-    _tell(answer, f"{letter['id']} is discarded; `list --state discarded` shows it", as_json)
+    _show_outcome(
+        answer, f"{letter['id']} is discarded; `list --state discarded` shows it", as_json
+    )
 
 
-def _replay_all(services: Services, wanted: dict[str, Any]) -> Any:
-    service = str(wanted["consumer"]).partition(".")[0]
+def _replay_all(services: Services, selection: dict[str, Any]) -> Any:
+    service = str(selection["consumer"]).partition(".")[0]
     if service not in PORTS:
         raise LoopwrightError(
-            f"{wanted['consumer']!r} is no consumer; they are named in `loopwright dead-letters "
+            f"{selection['consumer']!r} is no consumer; they are named in `loopwright dead-letters "
             "list`, such as registry.archive"
         )
-    return services.post(service, "/v1/dead-letters/replay", wanted)
+    return services.post(service, "/v1/dead-letters/replay", selection)
 
 
 def _found(services: Services, id: str) -> dict[str, Any]:
@@ -142,8 +146,8 @@ def _keeps_letters(services: Services, service: str) -> bool:
     return True
 
 
-def _tell(answer: Any, said: str, as_json: bool) -> None:
+def _show_outcome(answer: Any, text: str, as_json: bool) -> None:
     if as_json:
         show_json(answer)
     else:
-        console.print(said, markup=False)
+        console.print(text, markup=False)

@@ -173,5 +173,5 @@ def _tell(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
-    told = f"{found['model']} version {found['version']} is {found['state']}: {found['why']}"
-    console.print(told, markup=False)
+    text = f"{found['model']} version {found['version']} is {found['state']}: {found['why']}"
+    console.print(text, markup=False)

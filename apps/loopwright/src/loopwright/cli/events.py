@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from loopwright.client import PAGE, Services
-from loopwright.following import Follower
 from loopwright.output import Column, Json, Limit, clock_time, console, errors, show_items
+from loopwright.sse_client import EventStreamClient
 from loopwright_common.cloudevents import summarize
 from loopwright_common.events import topic_of
 
@@ -34,12 +34,12 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """The newest events, oldest first."""
-    wanted = {"type": type, "subject": subject, "model": model}
+    selection = {"type": type, "subject": subject, "model": model}
     with Services() as services:
         if after is None:
-            found = services.get("registry", "/v1/events", last=limit, **wanted)["items"]
+            found = services.get("registry", "/v1/events", last=limit, **selection)["items"]
         else:
-            found = services.items("registry", "/v1/events", limit, after=after, **wanted)
+            found = services.items("registry", "/v1/events", limit, after=after, **selection)
     show_items(found, COLUMNS, as_json=as_json, none="no events yet")
 
 
@@ -58,9 +58,9 @@ def tail(
     query = [("type", name) for name in type or ()]
     query += [("model", model)] if model is not None else []
     query += [("after", str(after))] if after is not None else []
-    follower = Follower(query, lambda text: errors.print(text, markup=False, style="yellow"))
+    client = EventStreamClient(query, lambda text: errors.print(text, markup=False, style="yellow"))
     with suppress(KeyboardInterrupt):
-        for event in follower.events():
+        for event in client.events():
             _show(event, as_json=as_json)
 
 

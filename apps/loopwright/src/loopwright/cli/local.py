@@ -18,7 +18,7 @@ Engines = Annotated[
         "kafka: each a process of its own, on a Kafka and a PostgreSQL from packages."
     ),
 ]
-_MOST_REPLICAS = 9
+_MAX_REPLICAS = 9
 DataDir = Annotated[Path, typer.Option(help="Where databases, events and artifacts are kept.")]
 
 
@@ -89,12 +89,12 @@ def doctor(data_dir: DataDir = Path(".loopwright"), as_json: Json = False) -> No
 def _counted(replicas: Sequence[str]) -> dict[str, int]:
     """How many of each service are wanted."""
     counts = {}
-    for wanted in replicas:
-        service, _, count = wanted.partition("=")
-        if service not in PORTS or not count.isdigit() or not 1 <= int(count) <= _MOST_REPLICAS:
+    for option in replicas:
+        service, _, count = option.partition("=")
+        if service not in PORTS or not count.isdigit() or not 1 <= int(count) <= _MAX_REPLICAS:
             known = ", ".join(PORTS)
             raise typer.BadParameter(
-                f"{wanted!r} is not SERVICE=COUNT with 1 to {_MOST_REPLICAS} of one of {known}",
+                f"{option!r} is not SERVICE=COUNT with 1 to {_MAX_REPLICAS} of one of {known}",
                 param_hint="--replicas",
             )
         counts[service] = int(count)

@@ -24,8 +24,8 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Watch a repository; its newest commit is run at once."""
-    place = Path(url).expanduser()
-    where = str(place.resolve()) if place.exists() else url
+    path = Path(url).expanduser()
+    where = str(path.resolve()) if path.exists() else url
     with Services() as services:
         added = services.post(
             "trainer", "/v1/repositories", {"name": name, "url": where, "branch": branch}
@@ -52,9 +52,9 @@ def changed(
 ) -> None:
     """Tell the trainer of a commit without waiting for the next look."""
     with Services() as services:
-        told = services.post("trainer", f"/v1/repositories/{name}/changed", {"commit": commit})
+        reported = services.post("trainer", f"/v1/repositories/{name}/changed", {"commit": commit})
     if as_json:
-        show_json(told)
+        show_json(reported)
     else:
         console.print(f"told the trainer that {name} changed", markup=False)
 

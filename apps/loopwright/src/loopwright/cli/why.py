@@ -47,6 +47,6 @@ def causes_of(event: Mapping[str, Any]) -> list[str]:
 
 
 def _line(event: Mapping[str, Any]) -> str:
-    said = event.get("sentence") or summarize(event)
+    text = event.get("sentence") or summarize(event)
     when = clock_time(event.get("time"))
-    return f"[dim]{when}[/] [cyan]{topic_of(event['type'])}[/] {escape(said)}"
+    return f"[dim]{when}[/] [cyan]{topic_of(event['type'])}[/] {escape(text)}"

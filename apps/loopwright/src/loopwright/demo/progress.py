@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from loopwright.demo.watch import Told
+from loopwright.demo.client.archive_watch import WatchedEvent
 from loopwright_common.cloudevents import summarize
 
 _PLAIN_EVERY = 10.0
@@ -37,24 +37,24 @@ class Progress:
         if self._status:
             self._status.stop()
 
-    def step(self, text: str) -> None:
+    def show_step(self, text: str) -> None:
         """Say what begins now."""
         self.console.print(f"[dim]{self._clock()}[/] {escape(text)}", soft_wrap=True)
 
-    def event(self, event: Told) -> None:
+    def show_event(self, event: WatchedEvent) -> None:
         if event.topic not in _QUIET:
-            says = escape(summarize(event.event))
+            text = escape(summarize(event.event))
             self.console.print(
-                f"[dim]{self._clock()}[/] [cyan]{event.topic:21}[/] {says}", soft_wrap=True
+                f"[dim]{self._clock()}[/] [cyan]{event.topic:21}[/] {text}", soft_wrap=True
             )
 
-    def line(self, text: Callable[[], str]) -> None:
+    def show_line(self, text: Callable[[], str]) -> None:
         """Renew the live line."""
         if self._status:
             self._status.update(escape(text()))
         elif time.monotonic() - self._printed >= _PLAIN_EVERY:
             self._printed = time.monotonic()
-            self.step(text())
+            self.show_step(text())
 
     def _clock(self) -> str:
         seconds = int(time.monotonic() - self._started)

@@ -13,13 +13,15 @@ from rich.console import Console
 
 from loopwright.client import complaint
 from loopwright.data_dir import Engine
-from loopwright.demo import calls, report, story, system
+from loopwright.demo import system
+from loopwright.demo.client import calls
+from loopwright.demo.client.archive_watch import ArchiveWatch
+from loopwright.demo.client.call_stream import CallStream
+from loopwright.demo.client.scoring_client import ScoringClient
 from loopwright.demo.progress import Progress
-from loopwright.demo.scoring import Scoring
-from loopwright.demo.statistics import log_losses
-from loopwright.demo.stream import Stream
+from loopwright.demo.story import report, story
+from loopwright.demo.story.statistics import log_losses
 from loopwright.demo.system import System
-from loopwright.demo.watch import Watch
 from loopwright.examples import Example, write_example
 from loopwright_common import clock
 from loopwright_common.errors import LoopwrightError, UnavailableError
@@ -32,56 +34,56 @@ _WIDTH = 160
 
 
 async def run(directory: Path, rows: int | None, engine: Engine) -> int:
-    """0 when the loop closed honestly, else 1 with the reason on the screen."""
+    """Run the demo: 0 when the loop closed honestly, else 1 with the reason on the screen."""
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH
     try:
         system.prepare(directory)
         with Progress(console) as progress:
-            told = await _live(directory, rows, engine, progress)
+            finished = await _live(directory, rows, engine, progress)
     except (LoopwrightError, BaseExceptionGroup) as error:
         if (reason := _reason(error)) is None:
             raise
         console.print(reason, style="red", markup=False)
         console.print(f"the system's log: {directory / 'loopwright.log'}", markup=False)
         return 1
-    report.show(told, console)
-    report.write(told, directory)
+    report.show(finished, console)
+    report.write(finished, directory)
     console.print(f"\nthe story stays in {directory / 'story.md'}", markup=False)
-    return 0 if told.judgement.passed else 1
+    return 0 if finished.judgement.passed else 1
 
 
 async def _live(
     directory: Path, rows: int | None, engine: Engine, progress: Progress
 ) -> story.Story:
     started = clock.now()
-    progress.step(f"starting {engine.described}")
+    progress.show_step(f"starting {engine.described}")
     limits = httpx.Limits(max_keepalive_connections=8, max_connections=16)
     async with (
-        system.running(directory, engine, progress.step) as running,
+        system.running(directory, engine, progress.show_step) as running,
         httpx.AsyncClient(timeout=30, limits=limits) as http,
     ):
-        watch = Watch(http, running.urls["registry"], progress.event)
+        watch = ArchiveWatch(http, running.urls["registry"], progress.show_event)
         await _add_repository(http, running, directory / "bank")
         await _until_first_version(watch, running, progress)
-        progress.step("version 1 serves; the bank starts to call its clients")
-        stream = Stream(
-            calls.load(rows), Scoring(http, running.urls["scorer"], MODEL), lambda: watch.busy
+        progress.show_step("version 1 serves; the bank starts to call its clients")
+        stream = CallStream(
+            calls.load(rows), ScoringClient(http, running.urls["scorer"], MODEL), lambda: watch.busy
         )
         background = Background(watch, running, stream, progress)
         await background.during(stream.run())
-        await watch.look()
-        return story.tell(watch.events, stream.served, started, watch.counted, engine)
+        await watch.read_new()
+        return story.build_story(watch.events, stream.served, started, watch.counted, engine)
 
 
 @dataclass(frozen=True, slots=True)
 class Background:
     """What goes on beside the stream: following events, the live line, a look at the child."""
 
-    watch: Watch
+    watch: ArchiveWatch
     system: System
-    stream: Stream
+    stream: CallStream
     progress: Progress
 
     async def during(self, work: Coroutine[Any, Any, None]) -> None:
@@ -93,27 +95,29 @@ class Background:
                 task.cancel()
 
     async def _show(self) -> None:
-        row, moment = 0, time.monotonic()
+        row, at = 0, time.monotonic()
         while True:
             await asyncio.sleep(0.5)
             self.system.check()
-            rate = (self.stream.answered - row) / (time.monotonic() - moment)
-            row, moment = self.stream.answered, time.monotonic()
-            self.progress.line(lambda rate=rate: self._line(rate))  # type: ignore[misc]
+            rate = (self.stream.answered - row) / (time.monotonic() - at)
+            row, at = self.stream.answered, time.monotonic()
+            self.progress.show_line(lambda rate=rate: self._line(rate))  # type: ignore[misc]
 
     def _line(self, rate: float) -> str:
         stream = self.stream
-        place = f"{stream.answered:,} of {len(stream.calls):,} calls, {rate:,.0f}/s"
-        return f"{place}; champion {self.watch.champion}; {self.watch.state}{self._losses()}"
+        position = f"{stream.answered:,} of {len(stream.calls):,} calls, {rate:,.0f}/s"
+        return f"{position}; champion {self.watch.champion}; {self.watch.state}{self._losses()}"
 
     def _losses(self) -> str:
         served = self.stream.served
-        (known,) = np.nonzero(np.isfinite(served.said) & np.isfinite(served.frozen))
+        (known,) = np.nonzero(
+            np.isfinite(served.probability) & np.isfinite(served.frozen_probability)
+        )
         rows = known[-_RECENT:]
         if len(rows) < _RECENT:
             return ""
-        ours = log_losses(served.yes[rows], served.said[rows]).mean()
-        frozen = log_losses(served.yes[rows], served.frozen[rows]).mean()
+        ours = log_losses(served.yes[rows], served.probability[rows]).mean()
+        frozen = log_losses(served.yes[rows], served.frozen_probability[rows]).mean()
         return f"; recent log loss {ours:.3f}, version 1 {frozen:.3f}"
 
 
@@ -125,12 +129,12 @@ async def _add_repository(http: httpx.AsyncClient, running: System, directory: P
         raise UnavailableError(complaint("trainer", answer))
 
 
-async def _until_first_version(watch: Watch, running: System, progress: Progress) -> None:
+async def _until_first_version(watch: ArchiveWatch, running: System, progress: Progress) -> None:
     """Wait until a champion serves; UnavailableError with the reason when none will."""
     until = time.monotonic() + _FIRST_VERSION_WITHIN
     while watch.champion is None:
         running.check()
-        await watch.look()
+        await watch.read_new()
         for event in watch.events:
             failed = event.topic == "training-finished" and event.data["status"] != "succeeded"
             refused = event.topic == "deployment-finished" and event.data["outcome"] != "promoted"
@@ -140,7 +144,7 @@ async def _until_first_version(watch: Watch, running: System, progress: Progress
             raise UnavailableError(
                 f"no version served within {_FIRST_VERSION_WITHIN:.0f} s; last: {watch.state}"
             )
-        progress.line(lambda: f"waiting for the first version; {watch.state}")
+        progress.show_line(lambda: f"waiting for the first version; {watch.state}")
         await asyncio.sleep(0.1)
 
 

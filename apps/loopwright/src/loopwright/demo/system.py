@@ -50,11 +50,11 @@ def prepare(directory: Path) -> None:
 
 @asynccontextmanager
 async def running(
-    directory: Path, engine: str = Engine.EMBEDDED, tell: Callable[[str], None] = lambda _: None
+    directory: Path, engine: str = Engine.EMBEDDED, report: Callable[[str], None] = lambda _: None
 ) -> AsyncGenerator[System, None]:
     """Start the system on free ports, wait until it is ready, and leave nothing behind.
 
-    `tell` hears each step of a start that takes longer.
+    `report` hears each step of a start that takes longer.
     """
     ports = free_ports(*PORTS, "scorer_grpc")
     urls = {name: f"http://127.0.0.1:{ports[name]}" for name in PORTS}
@@ -66,7 +66,7 @@ async def running(
     try:
         system = System(urls, log, process)
         if engine == Engine.KAFKA:
-            await _started(system, tell)
+            await _started(system, report)
         await _ready(system)
         yield system
     finally:
@@ -83,17 +83,17 @@ def _environment(ports: Mapping[str, int]) -> dict[str, str]:
     return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **threads, **own}
 
 
-async def _started(system: System, tell: Callable[[str], None]) -> None:
+async def _started(system: System, report: Callable[[str], None]) -> None:
     """Pass on what it says until it is up: it sets its own limits."""
-    said = 0
+    seen = 0
     while True:
         system.check()
         lines = system.log.read_text(errors="replace").splitlines()
-        for line in lines[said:]:
+        for line in lines[seen:]:
             if line.startswith(UP):
                 return
-            tell(line)
-        said = len(lines)
+            report(line)
+        seen = len(lines)
         await asyncio.sleep(0.1)
 
 

@@ -22,8 +22,8 @@ def examine(data_dir: Path) -> list[Finding]:
     except LoopwrightError as error:
         return [Finding("engines", "bad" if used else "well", f"for --engine kafka, {error}")]
     if used:
-        place = data_dir.absolute() / "engines"
-        broker, server = Kafka(place / "kafka"), Postgres(place / "postgresql")
+        path = data_dir.absolute() / "engines"
+        broker, server = Kafka(path / "kafka"), Postgres(path / "postgresql")
         found += [
             _answers("kafka", broker.address, lambda: _ask_kafka(broker)),
             _answers("postgresql", server.url, lambda: _ask_postgres(server)),
@@ -41,7 +41,7 @@ def _packages() -> Finding:
     )
 
 
-def _answers(name: str, place: str, ask: Callable[[], Coroutine[Any, Any, str]]) -> Finding:
+def _answers(name: str, address: str, ask: Callable[[], Coroutine[Any, Any, str]]) -> Finding:
     async def in_time() -> str:
         async with asyncio.timeout(_WITHIN):
             return await ask()
@@ -51,7 +51,7 @@ def _answers(name: str, place: str, ask: Callable[[], Coroutine[Any, Any, str]])
     except (LoopwrightError, OSError, TimeoutError) as error:
         why = str(error) or f"no answer within {_WITHIN:.0f} s"
         remedy = "start it with `loopwright up --engine kafka`"
-        return Finding(name, "bad", f"does not answer at {place} ({why}); {remedy}")
+        return Finding(name, "bad", f"does not answer at {address} ({why}); {remedy}")
 
 
 async def _ask_kafka(broker: Kafka) -> str:

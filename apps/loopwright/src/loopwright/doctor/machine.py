@@ -32,8 +32,8 @@ def _python() -> Finding:
 def _git() -> Finding:
     if not shutil.which("git"):
         return Finding("git", "bad", "not found; install git")
-    said = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False)
-    return Finding("git", "well", said.stdout.strip().removeprefix("git version "))
+    completed = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False)
+    return Finding("git", "well", completed.stdout.strip().removeprefix("git version "))
 
 
 def _disk() -> Finding:

@@ -63,12 +63,12 @@ def _held(deployment: Row) -> str | None:
 
 
 def _note(
-    services: Services, name: str, service: str, told: Callable[[Row], str | None]
+    services: Services, name: str, service: str, describe: Callable[[Row], str | None]
 ) -> Finding:
     """What each of the service's things of this name wants of a person."""
     try:
         found = services.items(service, f"/v1/{name}")
     except CallError:
         return Finding(name, "note", f"unknown while the {service} is away")
-    notes = [note for each in found if (note := told(each))]
+    notes = [note for each in found if (note := describe(each))]
     return Finding(name, "note" if notes else "well", "; ".join(notes) or f"{len(found)}, all well")

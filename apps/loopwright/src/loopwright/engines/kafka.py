@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loopwright.engines.jars import fetch_jars
-from loopwright.engines.program import Program, Server, quietly, require
+from loopwright.engines.program import Program, StandaloneEngine, quietly, require
 from loopwright.ports import check_port, free_ports
 from loopwright_common.errors import UnavailableError
 
@@ -15,7 +15,7 @@ _CLUSTER = "bG9vcHdyaWdodC1kZXYtMQ"
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
-class Kafka(Server):
+class Kafka(StandaloneEngine):
     """One broker in KRaft mode whose data outlive it; `address` stays the same over restarts."""
 
     def __init__(self, directory: Path, port: int | None = None) -> None:

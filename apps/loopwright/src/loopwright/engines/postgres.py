@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from loopwright.engines.program import Program, Server, quietly, require
+from loopwright.engines.program import Program, StandaloneEngine, quietly, require
 from loopwright_common.errors import UnavailableError
 
 _SUPERUSER = "postgres"
@@ -20,7 +20,7 @@ _EVERYONE = stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH
 _SHARED_MEMORY = Path("/proc/sysvipc/shm")
 
 
-class Postgres(Server):
+class Postgres(StandaloneEngine):
     """One server on a socket in its directory; `url` names its default database."""
 
     def __init__(self, directory: Path) -> None:

@@ -51,7 +51,7 @@ class Program:
         return "\n".join([f"the log {self.log} ends with", *kept[-lines:]])
 
 
-class Running:
+class RunningProgram:
     """A program as a child that never outlives this process, for callers without an event loop."""
 
     def __init__(self, program: Program) -> None:
@@ -114,17 +114,17 @@ def require(module: str) -> None:
         )
 
 
-class Server:
+class StandaloneEngine:
     """An engine that a test or a benchmark runs by itself, without anything that restarts it."""
 
-    _running: Running | None = None
+    _running: RunningProgram | None = None
 
     def program(self) -> Program:
         raise NotImplementedError
 
     def start(self) -> None:
         """Return once it accepts clients; UnavailableError with its last words if it does not."""
-        self._running = Running(self.program())
+        self._running = RunningProgram(self.program())
 
     def kill(self) -> None:
         """As by kill -9."""

@@ -1,7 +1,7 @@
 """Every service as a process of its own, on a real Kafka and a real PostgreSQL from packages."""
 
-from loopwright.fleet.child import Child, End
 from loopwright.fleet.fleet import Fleet
-from loopwright.fleet.services import Site
+from loopwright.fleet.services import FleetLayout
+from loopwright.fleet.supervised_process import ProcessExit, SupervisedProcess
 
-__all__ = ["Child", "End", "Fleet", "Site"]
+__all__ = ["Fleet", "FleetLayout", "ProcessExit", "SupervisedProcess"]

@@ -13,14 +13,14 @@ _COMMAND = (sys.executable, "-m", "loopwright.engines")
 _LOOK_SECONDS = 0.5
 
 
-async def fetch(directory: Path, log: Path, tell: Callable[[str], None]) -> None:
+async def fetch(directory: Path, log: Path, report: Callable[[str], None]) -> None:
     """Return once the jars are here, passing on each line of progress.
 
     Raises UnavailableError with the download's last line when it fails.
     """
-    told = len(_lines(log))
+    reported = len(_lines(log))
     process = await subprocesses.start(_COMMAND, cwd=directory, env=os.environ, output=log)
-    passing_on = asyncio.create_task(_pass_on(log, told, tell))
+    passing_on = asyncio.create_task(_pass_on(log, reported, report))
     try:
         ended = await subprocesses.finish(process, None)
     finally:
@@ -29,13 +29,13 @@ async def fetch(directory: Path, log: Path, tell: Callable[[str], None]) -> None
         raise UnavailableError((_lines(log) or ["Kafka's jars were not fetched"])[-1])
 
 
-async def _pass_on(log: Path, told: int, tell: Callable[[str], None]) -> None:
+async def _pass_on(log: Path, reported: int, report: Callable[[str], None]) -> None:
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         lines = _lines(log)
-        for line in lines[told:]:
-            tell(line)
-        told = len(lines)
+        for line in lines[reported:]:
+            report(line)
+        reported = len(lines)
 
 
 def _lines(log: Path) -> list[str]:

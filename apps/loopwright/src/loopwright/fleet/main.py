@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loopwright.data_dir import Engine, locked
 from loopwright.fleet.fleet import Fleet
-from loopwright.fleet.services import Site
+from loopwright.fleet.services import FleetLayout
 from loopwright.output import console, greet
 
 
@@ -15,31 +15,31 @@ def main(data_dir: Path, replicas: Mapping[str, int]) -> None:
     """Run until interrupted; ConflictError when the directory is in use."""
     data_dir = data_dir.resolve()
     with locked(data_dir, Engine.KAFKA), asyncio.Runner() as runner:
-        runner.run(_until_told(Fleet(Site(data_dir, replicas=replicas), _tell)))
+        runner.run(_until_signalled(Fleet(FleetLayout(data_dir, replicas=replicas), _report)))
 
 
-async def _until_told(fleet: Fleet) -> None:
+async def _until_signalled(fleet: Fleet) -> None:
     """Also while it starts, one SIGINT or SIGTERM ends it in order; further ones change nothing."""
-    told = asyncio.Event()
+    signalled = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    work, wait = asyncio.create_task(_run(fleet)), asyncio.create_task(told.wait())
+        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    work, wait = asyncio.create_task(_run(fleet)), asyncio.create_task(signalled.wait())
     await asyncio.wait({work, wait}, return_when=asyncio.FIRST_COMPLETED)
     work.cancel()
     wait.cancel()
     try:
         await work
     except asyncio.CancelledError:
-        _tell("stopped; nothing is left running")
+        _report("stopped; nothing is left running")
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
 
 
 async def _run(fleet: Fleet) -> None:
     async with fleet:
-        greet(fleet.site.data_dir, fleet.places)
+        greet(fleet.layout.data_dir, fleet.addresses)
         await asyncio.Event().wait()
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     console.print(text, markup=False, highlight=False)

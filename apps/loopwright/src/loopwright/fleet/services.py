@@ -19,8 +19,8 @@ _DIRECTORIES = {"trainer": "DIRECTORY", "deployer": "WORK_DIR", "scorer": "CACHE
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """What one system is told: its directory, ports, replicas and further settings."""
+class FleetLayout:
+    """How one system is laid out: its directory, ports, replicas and further settings."""
 
     data_dir: Path
     ports: Mapping[str, int] = field(default_factory=lambda: {s: port_of(s) for s in PORTS})
@@ -39,31 +39,31 @@ class Site:
                 yield f"{service}-{number + 1}", service, port + _REPLICA_PORTS * number
 
 
-def programs(site: Site, bus_url: str, database_url: str) -> Iterator[Program]:
+def programs(layout: FleetLayout, bus_url: str, database_url: str) -> Iterator[Program]:
     """One for each replica of each service."""
     shared = {
-        "LOOPWRIGHT_ARTIFACTS_URL": f"file://{site.data_dir / 'artifacts'}",
+        "LOOPWRIGHT_ARTIFACTS_URL": f"file://{layout.data_dir / 'artifacts'}",
         **os.environ,
         "LOOPWRIGHT_BUS_URL": bus_url,
         "LOOPWRIGHT_DATABASE_URL": database_url,
-        "LOOPWRIGHT_SCORER_PREDICTION_KEY": _prediction_key(site.data_dir),
-        **{f"LOOPWRIGHT_URL_{s.upper()}": url(port) for s, port in site.ports.items()},
+        "LOOPWRIGHT_SCORER_PREDICTION_KEY": _prediction_key(layout.data_dir),
+        **{f"LOOPWRIGHT_URL_{s.upper()}": url(port) for s, port in layout.ports.items()},
         # Heavy imports take twice as long without compiled files, and threads fight over cores.
         "PYTHONDONTWRITEBYTECODE": "",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        **site.environment,
+        **layout.environment,
     }
-    for name, service, port in site.members():
+    for name, service, port in layout.members():
         yield Program(
             name=name,
             command=(sys.executable, "-m", f"loopwright_{service}.main"),
-            directory=site.data_dir,
-            log=site.logs / f"{name}.log",
+            directory=layout.data_dir,
+            log=layout.logs / f"{name}.log",
             environment={
                 **shared,
-                **_own(service, port, site.data_dir / name),
-                **_grpc_of_replica(shared, port - site.ports[service]),
+                **_own(service, port, layout.data_dir / name),
+                **_grpc_of_replica(shared, port - layout.ports[service]),
             },
         )
 

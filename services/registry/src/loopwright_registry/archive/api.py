@@ -5,66 +5,51 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
 
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import TOPICS, TYPE_PREFIX
 from loopwright_common.web.app import PROBLEMS
 from loopwright_registry.archive import stream
-from loopwright_registry.archive.domain import ArchivedEvent, Wanted
-from loopwright_registry.archive.feed import Feed
+from loopwright_registry.archive.domain import ArchivedEvent, EventFilter
+from loopwright_registry.archive.feed import EventFeed
 from loopwright_registry.archive.repository import Archive
+from loopwright_registry.archive.schemas import EventsOut, ExplainedEventOut, WhyOut
 from loopwright_registry.archive.service import why
 from loopwright_registry.mlflow.domain import LARGEST_INTEGER
-from loopwright_registry.versions.references import version_of
+from loopwright_registry.versions.references import find_version
 from loopwright_registry.versions.repository import Versions
 
 STREAMED: dict[str, Any] = {"content": {stream.MEDIA_TYPE: {"schema": {"type": "string"}}}}
 
 
-class EventsOut(BaseModel):
-    """Structured CloudEvents, each with its `position`; `next` is the `after` of the next call."""
-
-    items: list[dict[str, Any]]
-    next: int | None
-
-
-class ToldOut(BaseModel):
-    id: str
-    type: str
-    time: str
-    subject: str
-    sentence: str
-    causes: list[str]
-
-
-class WhyOut(BaseModel):
-    model: str
-    version: int
-    aliases: list[str]
-    items: list[ToldOut]
-    next: None = None
-
-
 After = Annotated[int | None, Query(ge=0, le=LARGEST_INTEGER)]
 
 
-def wanted_of(
+def event_filter(
     type: Annotated[list[str] | None, Query(max_length=50)] = None,
     subject: Annotated[str | None, Query(max_length=512)] = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
-) -> Wanted:
-    return Wanted(types=[_topic(name) for name in type or ()], subject=subject, model=model)
+) -> EventFilter:
+    return EventFilter(types=[_topic(name) for name in type or ()], subject=subject, model=model)
 
 
-def router(database: Database, feed: Feed) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["events"], responses=PROBLEMS)
+Selection = Annotated[EventFilter, Depends(event_filter)]
 
-    @routes.get("/events", response_model=EventsOut, responses={200: STREAMED})
+
+def create_router(database: Database, feed: EventFeed) -> APIRouter:
+    """Routes for the archive in pages and as a stream, and for why a version is where it is."""
+    router = APIRouter(prefix="/v1", tags=["events"], responses=PROBLEMS)
+    _add_events(router, database, feed)
+    _add_why(router, database)
+    return router
+
+
+def _add_events(router: APIRouter, database: Database, feed: EventFeed) -> None:
+    @router.get("/events", response_model=EventsOut, responses={200: STREAMED})
     async def list_events(
         request: Request,
-        wanted: Annotated[Wanted, Depends(wanted_of)],
+        selection: Selection,
         after: After = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         last: Annotated[int | None, Query(ge=1, le=10_000)] = None,
@@ -75,35 +60,34 @@ def router(database: Database, feed: Feed) -> APIRouter:
         text/event-stream` (or at `/v1/events/stream`) they come as Server-Sent Events, also those
         to come: from `Last-Event-ID`, else from `after`, else from now.
         """
-        if stream.asked_for(request):
-            return await follow(request, wanted, after)
+        if stream.accepts_event_stream(request):
+            return await follow(request, selection, after)
         async with database.read() as connection:
             archive = Archive(connection)
             if last is not None:
-                return _page(await archive.newest(wanted, last), None)
-            return _page(await archive.after(after or 0, wanted, limit), limit)
+                return _events_out(await archive.newest_events(selection, last), None)
+            return _events_out(await archive.events_after(after or 0, selection, limit), limit)
 
     # Not in the document: an answer that never ends cannot be checked against it.
-    @routes.get("/events/stream", include_in_schema=False)
-    async def follow(
-        request: Request, wanted: Annotated[Wanted, Depends(wanted_of)], after: After = None
-    ) -> Response:
-        return stream.Stream(feed, await stream.start_of(request, after, database), wanted)
+    @router.get("/events/stream", include_in_schema=False)
+    async def follow(request: Request, selection: Selection, after: After = None) -> Response:
+        position = await stream.start_position(request, after, database)
+        return stream.EventStreamResponse(feed, position, selection)
 
-    @routes.get("/why/{model}/{version}")
+
+def _add_why(router: APIRouter, database: Database) -> None:
+    @router.get("/why/{model}/{version}")
     async def tell_why(model: str, version: str) -> WhyOut:
         """The events that put a version (a number or `@alias`) where it is, oldest first."""
         async with database.read() as connection:
-            found = await version_of(connection, model, version)
-            registered = await Versions(connection).event_of(found.model_id, found.version)
-            story = await why(connection, model, found.version, registered)
-        items = [ToldOut.model_validate(asdict(line)) for line in story]
+            found = await find_version(connection, model, version)
+            event_id = await Versions(connection).registered_event_id(found.model_id, found.version)
+            events = await why(connection, model, found.version, event_id)
+        items = [ExplainedEventOut.model_validate(asdict(event)) for event in events]
         return WhyOut(model=model, version=found.version, aliases=list(found.aliases), items=items)
 
-    return routes
 
-
-def _page(found: list[ArchivedEvent], limit: int | None) -> EventsOut:
+def _events_out(found: list[ArchivedEvent], limit: int | None) -> EventsOut:
     items = [{"position": event.position, **event.body} for event in found]
     return EventsOut(items=items, next=found[-1].position if len(found) == limit else None)
 

@@ -19,7 +19,7 @@ class ArchivedEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class ExplainedEvent:
     """One line of a story: what happened, in a sentence, and what it followed from."""
 
     id: str
@@ -37,13 +37,13 @@ class FeedLimits:
     What other replicas archive is looked for every `poll` seconds.
     """
 
-    most: int = 100
+    max_followers: int = 100
     heartbeat: float = 15.0
     poll: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class EventFilter:
     """Which archived events: all that is given must match, any of the types (topics)."""
 
     types: Sequence[str] = ()

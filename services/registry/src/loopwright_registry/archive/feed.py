@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 from loopwright_common.database import Database
 from loopwright_common.errors import UnavailableError
-from loopwright_registry.archive.domain import ArchivedEvent, FeedLimits, Wanted
+from loopwright_registry.archive.domain import ArchivedEvent, EventFilter, FeedLimits
 from loopwright_registry.archive.repository import Archive
 
 PAGE = 50
@@ -14,7 +14,7 @@ PAGE = 50
 _RETRY_MS = 2000
 
 
-class Feed:
+class EventFeed:
     """Followers of this replica, woken when the archive grows.
 
     At once by what this replica archives, and within `poll` seconds by what others do.
@@ -23,40 +23,40 @@ class Feed:
     def __init__(self, database: Database, limits: FeedLimits) -> None:
         self._database = database
         self._limits = limits
-        self._news = asyncio.Event()
+        self._grown = asyncio.Event()
         self._followers = 0
         self._stopping = False
 
     def admit(self) -> bool:
-        """Count one more follower, who says `leave` in the end; False when there are too many."""
-        if self._followers >= self._limits.most:
+        """Count one more follower, to `release` in the end; False when there are too many."""
+        if self._followers >= self._limits.max_followers:
             return False
         self._followers += 1
         return True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self._followers -= 1
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """The archive has grown."""
-        self._news.set()
-        self._news = asyncio.Event()
+        self._grown.set()
+        self._grown = asyncio.Event()
 
     def stop(self) -> None:
         """End every stream, so that the server need not wait for them."""
         self._stopping = True
-        self.tell()
+        self.notify()
 
-    async def watch(self) -> None:
+    async def poll_other_replicas(self) -> None:
         """Until cancelled, look for what other replicas archive while anybody follows."""
         seen = 0
         while True:
             await asyncio.sleep(self._limits.poll)
             if self._followers and (newest := await self._newest()) != seen:
                 seen = newest
-                self.tell()
+                self.notify()
 
-    async def follow(self, position: int, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+    async def follow(self, position: int, event_filter: EventFilter) -> AsyncGenerator[bytes, None]:
         """What lies behind the position and then what comes, until the service stops.
 
         Pages are read as fast as the follower takes them. The first block tells him where he
@@ -64,31 +64,31 @@ class Feed:
         """
         yield f"retry: {_RETRY_MS}\nid: {position}\n\n".encode()
         while not self._stopping:
-            news = self._news
+            grown = self._grown
             try:
-                page = await self._page(position, wanted)
+                page = await self._page(position, event_filter)
             except UnavailableError:
                 yield b": the database is away, come back later\n\n"
                 return
             if page:
                 yield b"".join(map(_written, page))
                 position = page[-1].position
-            if len(page) < PAGE and not await self._woken(news):
+            if len(page) < PAGE and not await self._woken(grown):
                 yield b": still here\n\n"
 
-    async def _page(self, position: int, wanted: Wanted) -> list[ArchivedEvent]:
+    async def _page(self, position: int, event_filter: EventFilter) -> list[ArchivedEvent]:
         async with self._database.read() as connection:
-            return await Archive(connection).after(position, wanted, PAGE)
+            return await Archive(connection).events_after(position, event_filter, PAGE)
 
     async def _newest(self) -> int:
         async with self._database.read() as connection:
             return await Archive(connection).newest_position()
 
-    async def _woken(self, news: asyncio.Event) -> bool:
+    async def _woken(self, grown: asyncio.Event) -> bool:
         """False when nothing came for as long as a follower may hear nothing."""
         try:
             async with asyncio.timeout(self._limits.heartbeat):
-                await news.wait()
+                await grown.wait()
         except TimeoutError:
             return False
         return True

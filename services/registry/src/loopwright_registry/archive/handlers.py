@@ -1,25 +1,22 @@
 """The archive keeps every event of every archived topic."""
 
-from functools import partial
-
 from loopwright_common.database import UnitOfWork
-from loopwright_common.delivery import Handlers
+from loopwright_common.delivery import BoundBy
 from loopwright_common.events import EVENTS, TOPICS, Event, EventData
-from loopwright_registry.archive.feed import Feed
+from loopwright_registry.archive.feed import EventFeed
 from loopwright_registry.archive.repository import Archive
 
 ARCHIVED = tuple(payload for payload in EVENTS.values() if TOPICS[payload.topic].archived)
 
 
-async def on_any(event: Event[EventData], uow: UnitOfWork, feed: Feed) -> None:
+async def on_archived_event(event: Event[EventData], uow: UnitOfWork, feed: EventFeed) -> None:
+    """Append the event; followers of the feed hear of it once it is committed."""
     await uow.lock("archive")
-    await Archive(uow.connection).keep(event)
-    uow.after_commit.append(feed.tell)
+    await Archive(uow.connection).append(event)
+    uow.after_commit.append(feed.notify)
 
 
-def handlers(feed: Feed) -> Handlers:
-    """Followers of the feed hear of every event once it is kept."""
-    return {payload: partial(on_any, feed=feed) for payload in ARCHIVED}
+HANDLERS: BoundBy[EventFeed] = dict.fromkeys(ARCHIVED, on_archived_event)
 
 
 async def reset(_uow: UnitOfWork) -> None:

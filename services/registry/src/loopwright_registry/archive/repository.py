@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common import clock
 from loopwright_common.cloudevents import codec
 from loopwright_common.events import Event, Payload
-from loopwright_registry.archive.domain import ArchivedEvent, Wanted
+from loopwright_registry.archive.domain import ArchivedEvent, EventFilter
 from loopwright_registry.archive.tables import archive
 from loopwright_registry.mlflow.sql import Clause, chunks, insert_new
 
@@ -22,7 +22,7 @@ class Archive:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def keep(self, event: Event[Payload]) -> None:
+    async def append(self, event: Event[Payload]) -> None:
         """Once, as it came: also the fields that only its producer knows.
 
         Whoever calls holds the archive's lock, so that positions become visible in their order:
@@ -42,29 +42,33 @@ class Archive:
         }
         await insert_new(self._connection, archive, [row])
 
-    async def after(self, position: int, wanted: Wanted, most: int) -> list[ArchivedEvent]:
-        """The next `most` events behind a position."""
+    async def events_after(
+        self, position: int, event_filter: EventFilter, limit: int
+    ) -> list[ArchivedEvent]:
+        """The next `limit` events behind a position."""
         behind = archive.c.position > position
-        return await self._all(sa.select(*_COLUMNS).where(behind, *_matching(wanted)).limit(most))
+        return await self._all(
+            sa.select(*_COLUMNS).where(behind, *_matching(event_filter)).limit(limit)
+        )
 
     async def newest_position(self) -> int:
         """0 while nothing is archived."""
         return await self._connection.scalar(sa.select(sa.func.max(archive.c.position))) or 0
 
-    async def newest(self, wanted: Wanted, most: int) -> list[ArchivedEvent]:
-        """The last `most` events, oldest first."""
-        last = sa.select(archive.c.position).where(*_matching(wanted))
-        last = last.order_by(archive.c.position.desc()).limit(most)
+    async def newest_events(self, event_filter: EventFilter, limit: int) -> list[ArchivedEvent]:
+        """The last `limit` events, oldest first."""
+        last = sa.select(archive.c.position).where(*_matching(event_filter))
+        last = last.order_by(archive.c.position.desc()).limit(limit)
         return await self._all(sa.select(*_COLUMNS).where(archive.c.position.in_(last)))
 
-    async def with_ids(self, ids: Sequence[str]) -> list[ArchivedEvent]:
+    async def get_many(self, ids: Sequence[str]) -> list[ArchivedEvent]:
         """Those of the events that are archived."""
         found = []
         for some in chunks(ids):
             found += await self._all(sa.select(*_COLUMNS).where(archive.c.id.in_(some)))
         return found
 
-    async def about(
+    async def events_about(
         self, model: str, version: int, subject: str, topics: Sequence[str]
     ) -> list[ArchivedEvent]:
         """Events that name the version in their data or their subject."""
@@ -77,7 +81,7 @@ class Archive:
         return [ArchivedEvent(**row._asdict()) for row in rows]
 
 
-def _matching(wanted: Wanted) -> list[Clause]:
-    named = {archive.c.subject: wanted.subject, archive.c.model: wanted.model}
+def _matching(event_filter: EventFilter) -> list[Clause]:
+    named = {archive.c.subject: event_filter.subject, archive.c.model: event_filter.model}
     clauses: list[Clause] = [col == value for col, value in named.items() if value is not None]
-    return [*clauses, archive.c.topic.in_(wanted.types)] if wanted.types else clauses
+    return [*clauses, archive.c.topic.in_(event_filter.types)] if event_filter.types else clauses

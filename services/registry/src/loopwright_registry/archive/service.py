@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.cloudevents import summarize
-from loopwright_registry.archive.domain import ArchivedEvent, Told
+from loopwright_registry.archive.domain import ArchivedEvent, ExplainedEvent
 from loopwright_registry.archive.repository import Archive
 from loopwright_registry.models.domain import subject_of
 
@@ -27,15 +27,18 @@ _LONGEST_CHAIN = 100
 
 async def why(
     connection: AsyncConnection, model: str, version: int, registered: str | None
-) -> list[Told]:
-    """In the order of their times; `registered` is the id of the version's first event."""
+) -> list[ExplainedEvent]:
+    """Explain a version by its events in the order of their times, at most 100 causes back.
+
+    `registered` is the id of the version's first event.
+    """
     archive = Archive(connection)
-    about = await archive.about(model, version, subject_of(model, version), TELLING)
+    about = await archive.events_about(model, version, subject_of(model, version), TELLING)
     before = await _causes(archive, [registered] if registered else [])
     moved = [cause for event in about if event.topic == "alias-changed" for cause in event.causes]
-    events = {event.id: event for event in [*before, *about, *await archive.with_ids(moved)]}
+    events = {event.id: event for event in [*before, *about, *await archive.get_many(moved)]}
     ordered = sorted(events.values(), key=lambda event: (event.time, event.position))
-    return [_told(event) for event in ordered]
+    return [_explained(event) for event in ordered]
 
 
 async def _causes(archive: Archive, ids: Sequence[str]) -> list[ArchivedEvent]:
@@ -43,15 +46,15 @@ async def _causes(archive: Archive, ids: Sequence[str]) -> list[ArchivedEvent]:
     seen: dict[str, ArchivedEvent] = {}
     wanted = list(ids)
     while wanted and len(seen) < _LONGEST_CHAIN:
-        found = await archive.with_ids(wanted)
+        found = await archive.get_many(wanted)
         seen |= {event.id: event for event in found}
         causes = {cause for event in found if event.topic not in ROOTS for cause in event.causes}
         wanted = sorted(causes - seen.keys())
     return list(seen.values())
 
 
-def _told(event: ArchivedEvent) -> Told:
-    return Told(
+def _explained(event: ArchivedEvent) -> ExplainedEvent:
+    return ExplainedEvent(
         id=event.id,
         type=event.topic,
         time=event.time,

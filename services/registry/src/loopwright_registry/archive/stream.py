@@ -7,8 +7,8 @@ from starlette.types import Receive, Scope, Send
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_common.web.app import problem
-from loopwright_registry.archive.domain import Wanted
-from loopwright_registry.archive.feed import Feed
+from loopwright_registry.archive.domain import EventFilter
+from loopwright_registry.archive.feed import EventFeed
 from loopwright_registry.archive.repository import Archive
 from loopwright_registry.mlflow.domain import LARGEST_INTEGER
 
@@ -18,11 +18,13 @@ _RETRY_SECONDS = "5"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-class Stream(StreamingResponse):
+class EventStreamResponse(StreamingResponse):
     """One follower of the feed; 503 when there are too many."""
 
-    def __init__(self, feed: Feed, position: int, wanted: Wanted) -> None:
-        super().__init__(feed.follow(position, wanted), media_type=MEDIA_TYPE, headers=_HEADERS)
+    def __init__(self, feed: EventFeed, position: int, event_filter: EventFilter) -> None:
+        super().__init__(
+            feed.follow(position, event_filter), media_type=MEDIA_TYPE, headers=_HEADERS
+        )
         self._feed = feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,14 +34,14 @@ class Stream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._feed.leave()
+            self._feed.release()
 
 
-def asked_for(request: Request) -> bool:
+def accepts_event_stream(request: Request) -> bool:
     return MEDIA_TYPE in request.headers.get("accept", "")
 
 
-async def start_of(request: Request, after: int | None, database: Database) -> int:
+async def start_position(request: Request, after: int | None, database: Database) -> int:
     """The position behind which to begin: a returning follower's, the one asked for, or now's.
 
     InvalidError for one that there is not.

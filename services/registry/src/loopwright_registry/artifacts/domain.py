@@ -16,7 +16,7 @@ _LONGEST = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class DirectoryEntry:
     """An entry of a directory; `size` in bytes, None for a directory."""
 
     name: str
@@ -54,13 +54,13 @@ def package_root(digest: str) -> str:
     return f"{PACKAGES}/{digest.removeprefix('sha256:')}"
 
 
-def listed(files: list[PackageFile]) -> list[Listed]:
+def directory_entries(files: list[PackageFile]) -> list[DirectoryEntry]:
     """The direct children of the directory that the files' paths are relative to."""
     entries: dict[str, int | None] = {}
     for file in files:
         name, _, below = file.path.partition("/")
         entries[name] = None if below else file.size
-    return [Listed(name, size) for name, size in sorted(entries.items())]
+    return [DirectoryEntry(name, size) for name, size in sorted(entries.items())]
 
 
 def _check(path: str, form: str) -> None:

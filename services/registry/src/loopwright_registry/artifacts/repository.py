@@ -7,7 +7,7 @@ from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.storage import Blob, PackageFile
 from loopwright_registry.artifacts.domain import package_root
 from loopwright_registry.artifacts.tables import artifact_files
-from loopwright_registry.mlflow.sql import Clause, insert_new, put
+from loopwright_registry.mlflow.sql import Clause, insert_new, upsert
 
 
 class Artifacts:
@@ -16,11 +16,11 @@ class Artifacts:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def keep(self, path: str, blob: Blob) -> None:
+    async def save(self, path: str, blob: Blob) -> None:
         """ConflictError where a directory of that name, or a file in its way, exists."""
         await self._require_free(path)
         row = {"path": path, "digest": blob.digest, "size": blob.size}
-        await put(self._connection, artifact_files, [row])
+        await upsert(self._connection, artifact_files, [row])
 
     async def get(self, path: str) -> Blob:
         """NotFoundError when nothing lies there."""
@@ -34,7 +34,7 @@ class Artifacts:
         row = (await self._connection.execute(query.where(artifact_files.c.path == path))).first()
         return Blob(row.digest, row.size) if row else None
 
-    async def under(self, root: str) -> list[PackageFile]:
+    async def files_under(self, root: str) -> list[PackageFile]:
         """The files below a directory, with paths relative to it."""
         query = sa.select(artifact_files).where(_below(root)).order_by(artifact_files.c.path)
         rows = (await self._connection.execute(query)).all()
@@ -56,7 +56,7 @@ class Artifacts:
         if await self._connection.scalar(inside):
             raise ConflictError(f"{path} is a directory; delete it first, or choose another path")
 
-    async def freeze(self, digest: str, files: list[PackageFile]) -> None:
+    async def publish_package(self, digest: str, files: list[PackageFile]) -> None:
         """Make the package readable under its digest, for good."""
         root = package_root(digest)
         rows = [

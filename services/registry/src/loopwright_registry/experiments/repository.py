@@ -11,11 +11,17 @@ from loopwright_registry.experiments.domain import Experiment
 from loopwright_registry.experiments.tables import experiment_tags, experiments
 from loopwright_registry.mlflow.clock import now_ms
 from loopwright_registry.mlflow.domain import ACTIVE, AlreadyExistsError, Tags
-from loopwright_registry.mlflow.filters import Condition, Order
-from loopwright_registry.mlflow.paging import Page, Slice, sliced
-from loopwright_registry.mlflow.sql import Keyed, Searchable, insert_new, paged, put
+from loopwright_registry.mlflow.filters import Condition, OrderBy
+from loopwright_registry.mlflow.paging import PageRequest, ResultPage, result_page
+from loopwright_registry.mlflow.sql import (
+    KeyValueTable,
+    SearchableColumns,
+    insert_new,
+    limit_to_page,
+    upsert,
+)
 
-_SEARCHABLE = Searchable(
+_SEARCHABLE = SearchableColumns(
     {
         "name": experiments.c.name,
         "experiment_id": experiments.c.experiment_id,
@@ -23,7 +29,7 @@ _SEARCHABLE = Searchable(
         "last_update_time": experiments.c.updated_ms,
     },
     {
-        "tag": Keyed(
+        "tag": KeyValueTable(
             experiment_tags.c.experiment_id == experiments.c.experiment_id,
             experiment_tags.c.key,
             experiment_tags.c.value,
@@ -38,16 +44,16 @@ class Experiments:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, name: str, location: str | None, tags: Tags) -> int:
+    async def create(self, name: str, location: str | None, tags: Tags) -> int:
         """The id of a new experiment; AlreadyExistsError when the name is taken."""
-        moment = now_ms()
+        at = now_ms()
         row = {"name": name, "artifact_location": "", "lifecycle_stage": ACTIVE,
-               "created_ms": moment, "updated_ms": moment}  # fmt: skip
+               "created_ms": at, "updated_ms": at}  # fmt: skip
         if not await insert_new(self._connection, experiments, [row]):
             raise AlreadyExistsError(f"Experiment '{name}' already exists.")
-        experiment_id = (await self.named(name)).experiment_id
+        experiment_id = (await self.get_by_name(name)).experiment_id
         place = location or f"mlflow-artifacts:/{experiment_id}"
-        await self.change(experiment_id, artifact_location=place)
+        await self.update(experiment_id, artifact_location=place)
         for key, value in tags.items():
             await self.set_tag(experiment_id, key, value)
         return experiment_id
@@ -59,13 +65,13 @@ class Experiments:
             raise NotFoundError(f"No Experiment with id={experiment_id} exists")
         return found
 
-    async def named(self, name: str) -> Experiment:
+    async def get_by_name(self, name: str) -> Experiment:
         found = await self._select(experiments.c.name == name)
         if found is None:
             raise NotFoundError(f"Could not find experiment with name '{name}'")
         return found
 
-    async def change(self, experiment_id: int, **values: Any) -> None:
+    async def update(self, experiment_id: int, **values: Any) -> None:
         """AlreadyExistsError when another experiment has the new name."""
         changed = sa.update(experiments).where(experiments.c.experiment_id == experiment_id)
         try:
@@ -75,7 +81,7 @@ class Experiments:
 
     async def set_tag(self, experiment_id: int, key: str, value: str) -> None:
         row = {"experiment_id": experiment_id, "key": key, "value": value}
-        await put(self._connection, experiment_tags, [row])
+        await upsert(self._connection, experiment_tags, [row])
 
     async def delete_tag(self, experiment_id: int, key: str) -> None:
         """NotFoundError when there is no such tag."""
@@ -90,17 +96,17 @@ class Experiments:
     async def search(
         self,
         conditions: Sequence[Condition],
-        orders: Sequence[Order],
+        orders: Sequence[OrderBy],
         stages: Sequence[str],
-        page: Page,
-    ) -> Slice[Experiment]:
+        page: PageRequest,
+    ) -> ResultPage[Experiment]:
         ties = (experiments.c.created_ms.desc(), experiments.c.experiment_id)
         query = sa.select(experiments).where(
             experiments.c.lifecycle_stage.in_(stages), *_SEARCHABLE.where(conditions)
         )
-        query = paged(query.order_by(*_SEARCHABLE.order(orders, ties)), page)
+        query = limit_to_page(query.order_by(*_SEARCHABLE.order(orders, ties)), page)
         rows = (await self._connection.execute(query)).all()
-        return sliced([await self._with_tags(row) for row in rows], page)
+        return result_page([await self._with_tags(row) for row in rows], page)
 
     async def _select(self, *where: sa.ColumnElement[bool]) -> Experiment | None:
         row = (await self._connection.execute(sa.select(experiments).where(*where))).one_or_none()

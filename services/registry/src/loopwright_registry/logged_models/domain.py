@@ -8,7 +8,9 @@ from uuid import uuid4
 
 from loopwright_registry.mlflow.domain import Metric, Params, Tags
 
-Status = Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"]
+LoggedModelStatus = Literal[
+    "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"
+]
 VERSIONS_TAG = "mlflow.modelVersions"
 
 
@@ -38,6 +40,6 @@ class LoggedModel:
         return known if isinstance(known, list) else []
 
 
-def new_logged_id() -> str:
+def new_logged_model_id() -> str:
     """As MLflow's own: clients tell a logged model's id by its `m-`."""
     return f"m-{uuid4().hex}"

@@ -16,20 +16,26 @@ from loopwright_registry.logged_models.tables import (
 )
 from loopwright_registry.mlflow.clock import now_ms
 from loopwright_registry.mlflow.domain import Metric, Params, Tags
-from loopwright_registry.mlflow.filters import Condition, Order
-from loopwright_registry.mlflow.paging import Page, Slice, sliced
-from loopwright_registry.mlflow.sql import Keyed, Searchable, insert_new, paged, put
+from loopwright_registry.mlflow.filters import Condition, OrderBy
+from loopwright_registry.mlflow.paging import PageRequest, ResultPage, result_page
+from loopwright_registry.mlflow.sql import (
+    KeyValueTable,
+    SearchableColumns,
+    insert_new,
+    limit_to_page,
+    upsert,
+)
 
 
-def _keyed(table: sa.Table) -> Keyed:
+def _keyed(table: sa.Table) -> KeyValueTable:
     same = table.c.model_id == logged_models.c.model_id
     if table is not logged_model_metrics:
-        return Keyed(same, table.c.key, table.c.value)
+        return KeyValueTable(same, table.c.key, table.c.value)
     newest = (table.c.step.desc(), table.c.timestamp.desc(), table.c.run_id)
-    return Keyed(same, table.c.key, table.c.value, table.c.is_nan, newest)
+    return KeyValueTable(same, table.c.key, table.c.value, table.c.is_nan, newest)
 
 
-_SEARCHABLE = Searchable(
+_SEARCHABLE = SearchableColumns(
     {
         "name": logged_models.c.name,
         "model_id": logged_models.c.model_id,
@@ -55,7 +61,7 @@ class LoggedModels:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, logged: LoggedModel) -> None:
+    async def insert(self, logged: LoggedModel) -> None:
         row = {column.name: getattr(logged, column.name) for column in logged_models.c}
         await self._connection.execute(sa.insert(logged_models).values(row))
         await self.set_params(logged.model_id, logged.params)
@@ -69,7 +75,7 @@ class LoggedModels:
             raise NotFoundError(f"Logged model with ID '{model_id}' not found.")
         return await self._complete(row)
 
-    async def of_run(self, run_id: str, name: str) -> LoggedModel | None:
+    async def find_by_run(self, run_id: str, name: str) -> LoggedModel | None:
         """The newest one that the run logged under the name."""
         query = sa.select(logged_models).where(
             logged_models.c.source_run_id == run_id, logged_models.c.name == name
@@ -99,7 +105,7 @@ class LoggedModels:
 
     async def set_tags(self, model_id: str, tags: Tags) -> None:
         rows = [{"model_id": model_id, "key": k, "value": v} for k, v in tags.items()]
-        await put(self._connection, logged_model_tags, rows)
+        await upsert(self._connection, logged_model_tags, rows)
 
     async def delete_tag(self, model_id: str, key: str) -> None:
         tag = logged_model_tags.c
@@ -130,22 +136,22 @@ class LoggedModels:
             for point in points
             if point.model_id
         ]
-        await put(self._connection, logged_model_metrics, rows)
+        await upsert(self._connection, logged_model_metrics, rows)
 
     async def search(
         self,
         experiment_ids: Sequence[int],
         conditions: Sequence[Condition],
-        orders: Sequence[Order],
-        page: Page,
-    ) -> Slice[LoggedModel]:
+        orders: Sequence[OrderBy],
+        page: PageRequest,
+    ) -> ResultPage[LoggedModel]:
         ties = (logged_models.c.created_ms.desc(), logged_models.c.model_id)
         query = sa.select(logged_models).where(
             logged_models.c.experiment_id.in_(experiment_ids), *_SEARCHABLE.where(conditions)
         )
-        query = paged(query.order_by(*_SEARCHABLE.order(orders, ties)), page)
+        query = limit_to_page(query.order_by(*_SEARCHABLE.order(orders, ties)), page)
         rows = (await self._connection.execute(query)).all()
-        return sliced([await self._complete(row) for row in rows], page)
+        return result_page([await self._complete(row) for row in rows], page)
 
     async def _complete(self, row: sa.Row[Any]) -> LoggedModel:
         points = [_metric(found) for found in await self._rows(logged_model_metrics, row.model_id)]

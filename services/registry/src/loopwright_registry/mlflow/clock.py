@@ -4,5 +4,5 @@ from loopwright_common import clock
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970, UTC."""
+    """The time in milliseconds since 1970, UTC, as MLflow counts it."""
     return int(clock.now().timestamp() * 1000)

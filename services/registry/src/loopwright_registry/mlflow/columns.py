@@ -4,6 +4,6 @@ import sqlalchemy as sa
 
 
 def text(longest: int | None = None) -> sa.String:
-    """At most `longest` characters, which PostgreSQL enforces and SQLite does not."""
+    """A column of at most `longest` characters, which PostgreSQL enforces and SQLite does not."""
     kind = sa.String if longest else sa.Text
     return kind(longest).with_variant(kind(longest, collation="C"), "postgresql")

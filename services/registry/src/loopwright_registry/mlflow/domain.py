@@ -40,12 +40,17 @@ class Metric:
 
     @property
     def age(self) -> tuple[int, int, bool, float]:
-        """Of two points of one key, the greater is the latest."""
+        """Sort key of points of one name.
+
+        The greatest is the latest (step, then time, then value).
+        """
         return (self.step, self.timestamp, not self.is_nan, self.stored_value)
 
     @property
     def stored_value(self) -> float:
-        """Databases keep neither NaN nor infinities alike, so both have a finite stand-in."""
+        """The value as a finite number: databases keep neither NaN nor infinities alike, so 0
+        stands for NaN, whose row says so besides, and the largest float for an infinity.
+        """
         if self.is_nan:
             return 0.0
         return max(-LARGEST_FLOAT, min(LARGEST_FLOAT, self.value))
@@ -62,7 +67,7 @@ def latest(points: Iterable[Metric]) -> dict[str, Metric]:
 
 
 def check_key(kind: str, key: str) -> None:
-    """InvalidError unless `key` may name a metric, parameter or tag of a run."""
+    """Raise InvalidError unless `key` may name a metric, parameter or tag of a run."""
     if not _KEY.fullmatch(key) or posixpath.normpath(key) != key or key.startswith(("/", "..")):
         raise InvalidError(
             f"Invalid {kind} name: {key!r}. Use at most 250 letters, digits, _ - . : space and /, "
@@ -72,7 +77,7 @@ def check_key(kind: str, key: str) -> None:
 
 
 def check_text(name: str, text: str) -> None:
-    """InvalidError for what PostgreSQL cannot keep: NUL characters and halves of pairs."""
+    """Raise InvalidError for what PostgreSQL cannot keep: NUL characters and halves of pairs."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -83,7 +88,7 @@ def check_text(name: str, text: str) -> None:
         )
 
 
-def check_length(what: str, text: str | None, most: int) -> None:
-    """InvalidError when `text` has more than `most` characters."""
-    if text is not None and len(text) > most:
-        raise InvalidError(f"{what} has {len(text)} characters; at most {most} are kept")
+def check_length(name: str, text: str | None, limit: int) -> None:
+    """Raise InvalidError when `text` has more than `limit` characters."""
+    if text is not None and len(text) > limit:
+        raise InvalidError(f"{name} has {len(text)} characters; at most {limit} are kept")

@@ -43,7 +43,10 @@ _ITEM = re.compile(r"""'[^']*'|"[^"]*"|[^,\s]+""")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`kind` is attribute, metric, param, tag or dataset; `operator` one of the above or LACKS."""
+    """One clause: `kind` is attribute, metric, param, tag or dataset.
+
+    `operator` is one of the above or LACKS.
+    """
 
     kind: str
     key: str
@@ -52,85 +55,94 @@ class Condition:
 
 
 def models_only(conditions: Sequence[Condition]) -> list[Condition]:
-    """Prompts are registered like models and come only when asked for.
+    """Leave prompts out unless they are asked for: they are registered like models.
 
     Clients ask for models as "tag is not 'true'", which would leave out models without the tag.
     """
-    asked = [condition for condition in conditions if condition.key == PROMPT_TAG]
-    if any((found.operator, found.value) in (("=", "true"), ("!=", "false")) for found in asked):
+    named = [condition for condition in conditions if condition.key == PROMPT_TAG]
+    if any((found.operator, found.value) in (("=", "true"), ("!=", "false")) for found in named):
         return list(conditions)
     others = [condition for condition in conditions if condition.key != PROMPT_TAG]
     return [*others, Condition("tag", PROMPT_TAG, "LACKS", "true")]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class OrderBy:
     kind: str
     key: str
     ascending: bool = True
 
 
 def parse_filter(text: str | None) -> list[Condition]:
-    """The conditions, all of which must hold; InvalidError shows where the text goes wrong."""
+    """The conditions, all of which must hold.
+
+    Raises InvalidError that shows where the text goes wrong.
+    """
     conditions: list[Condition] = []
     rest = (text or "").strip()
     while rest:
         found = _CLAUSE.match(rest)
         if not found:
-            raise _wrong("filter", rest, "write clauses such as tags.stage = 'a' joined by AND")
+            raise _syntax_error(
+                "filter", rest, "write clauses such as tags.stage = 'a' joined by AND"
+            )
         conditions.append(_condition(found))
         rest = rest[found.end() :]
         if rest:
             joint = _AND.match(rest)
             if not joint:
-                raise _wrong("filter", rest, "join clauses by AND; OR, NOT and ( ) are not known")
+                raise _syntax_error(
+                    "filter", rest, "join clauses by AND; OR, NOT and ( ) are not known"
+                )
             rest = rest[joint.end() :].strip() or " "
     return conditions
 
 
-def parse_order(texts: Sequence[str]) -> list[Order]:
-    """What to order by, first first; InvalidError for a field named twice."""
+def parse_order(texts: Sequence[str]) -> list[OrderBy]:
+    """What to order by, the most important first; raises InvalidError for a field named twice."""
     orders = []
     for text in texts:
         found = _ORDER.fullmatch(text)
         if not found:
-            raise _wrong("order_by", text, "write a field and ASC or DESC")
-        kind, key = _named(found)
-        orders.append(Order(kind, key, (found["direction"] or "ASC").upper() == "ASC"))
+            raise _syntax_error("order_by", text, "write a field and ASC or DESC")
+        kind, key = _field_of(found)
+        orders.append(OrderBy(kind, key, (found["direction"] or "ASC").upper() == "ASC"))
     if len({(order.kind, order.key) for order in orders}) < len(orders):
         raise InvalidError("order_by: a field is named twice", field="order_by")
     return orders
 
 
 def _condition(found: re.Match[str]) -> Condition:
-    kind, key = _named(found)
+    kind, key = _field_of(found)
     operator = " ".join((found["null"] or found["operator"]).upper().split())
     if found["null"]:
         return Condition(kind, key, operator, None)
     if found["value"] is None:
-        raise _wrong("filter", found[0], "the value is missing")
+        raise _syntax_error("filter", found[0], "the value is missing")
     return Condition(kind, key, operator, _value(found["value"], operator))
 
 
-def _named(found: re.Match[str]) -> tuple[str, str]:
+def _field_of(found: re.Match[str]) -> tuple[str, str]:
     kind = KINDS.get((found["kind"] or "").lower())
     if kind is None:
-        raise _wrong("filter", found[0], f"{found['kind']!r} is none of {', '.join(KINDS)[2:]}")
+        raise _syntax_error(
+            "filter", found[0], f"{found['kind']!r} is none of {', '.join(KINDS)[2:]}"
+        )
     return kind, found["key"].strip('`"')
 
 
 def _value(text: str, operator: str) -> Value:
     if operator in ("IN", "NOT IN"):
         if not text.startswith("("):
-            raise _wrong("filter", text, "IN needs a list such as ('a', 'b')")
+            raise _syntax_error("filter", text, "IN needs a list such as ('a', 'b')")
         return tuple(item.strip("'\"") for item in _ITEM.findall(text[1:-1]))
     if text[0] in "'\"":
         return text[1:-1]
     try:
         return float(text)
     except ValueError:
-        raise _wrong("filter", text, "put text into quotes") from None
+        raise _syntax_error("filter", text, "put text into quotes") from None
 
 
-def _wrong(field: str, place: str, remedy: str) -> InvalidError:
-    return InvalidError(f"Invalid {field} near {place.strip()[:60]!r}: {remedy}", field=field)
+def _syntax_error(field: str, text: str, remedy: str) -> InvalidError:
+    return InvalidError(f"Invalid {field} near {text.strip()[:60]!r}: {remedy}", field=field)

@@ -22,12 +22,12 @@ from loopwright_registry.mlflow.domain import LARGEST_FLOAT, LARGEST_INTEGER, Me
 CAUSE_HEADER = "loopwright-cause"
 LARGEST_BODY = 32 << 20
 
-Answer = dict[str, Any]
+MlflowResponse = dict[str, Any]
 Int64 = Annotated[int, Field(ge=-LARGEST_INTEGER - 1, le=LARGEST_INTEGER)]
 
 
-class Asked(BaseModel):
-    """A request, or a part of one."""
+class MlflowRequest(BaseModel):
+    """A request of MLflow's REST API, or a part of one (`mlflow/protos/service.proto`)."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -52,7 +52,10 @@ class Asked(BaseModel):
 
     @classmethod
     def read(cls, fields: Mapping[str, object]) -> Self:
-        """InvalidError in MLflow's words where a field is missing or wrong."""
+        """Validate fields.
+
+        Raises InvalidError in MLflow's words where a field is missing or wrong.
+        """
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -66,14 +69,14 @@ class Asked(BaseModel):
         return {*names, *map(to_camel, names)}
 
 
-class Pair(Asked):
+class KeyValue(MlflowRequest):
     """A tag or a parameter."""
 
     key: str = Field(max_length=250)
     value: str = ""
 
 
-class AskedMetric(Asked):
+class MetricIn(MlflowRequest):
     """A point as clients send it; `run_id` beside it is ignored."""
 
     key: str
@@ -98,7 +101,7 @@ class AskedMetric(Asked):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class MlflowContext:
     """What an endpoint may use besides its request."""
 
     database: Database
@@ -109,7 +112,7 @@ class Call:
     largest_upload: int = 16 << 30
 
 
-A = TypeVar("A", bound=Asked)
+A = TypeVar("A", bound=MlflowRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +121,24 @@ class Endpoint(Generic[A]):
 
     method: str
     path: str
-    asked: type[A]
-    handle: Callable[[A, Call], Awaitable[Answer]]
+    request_type: type[A]
+    handle: Callable[[A, MlflowContext], Awaitable[MlflowResponse]]
 
 
 Endpoints = Sequence[Endpoint[Any]]
 
 
-async def fields_of(request: Request, asked: type[Asked]) -> dict[str, object]:
+async def request_fields(request: Request, request_type: type[MlflowRequest]) -> dict[str, object]:
     """The fields in path, query and body; a body that is no JSON object counts as empty."""
     if request.method == "GET":
-        fields = _query_fields(request, asked.lists())
+        fields = _query_fields(request, request_type.lists())
     else:
         fields = await _body_fields(request)
     return {**fields, **request.path_params}
 
 
 def cause_of(request: Request) -> Cause | None:
-    """The cause that the trainer hands on; InvalidError when it is garbled."""
+    """The cause that the trainer hands on; raises InvalidError when it is garbled."""
     text = request.headers.get(CAUSE_HEADER)
     if text is None:
         return None
@@ -153,20 +156,20 @@ def bearer_of(request: Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def written(answer: object) -> bytes:
+def encode_response(answer: object) -> bytes:
     """The answer as JSON, without what is not set."""
     return json.dumps(_set_only(answer), separators=(",", ":"), allow_nan=False).encode()
 
 
-def pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+def pairs_json(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in tags.items()]
 
 
-def mapping(given: Sequence[Pair]) -> dict[str, str]:
+def mapping_of(given: Sequence[KeyValue]) -> dict[str, str]:
     return {pair.key: pair.value for pair in given}
 
 
-def written_metric(metric: Metric) -> Answer:
+def metric_json(metric: Metric) -> MlflowResponse:
     return {
         "key": metric.key,
         "value": metric.value,

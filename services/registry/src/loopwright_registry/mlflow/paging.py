@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageRequest:
     """Which part of a list: `size` items from `offset`."""
 
     size: int
@@ -22,28 +22,31 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice(Generic[T]):
+class ResultPage(Generic[T]):
     """One page of a list and the token of the next, if there is one."""
 
     items: Sequence[T]
     next_token: str | None
 
 
-def page_of(size: int, token: str | None, most: int) -> Page:
-    """InvalidError for a size out of 1..most or a token that we did not give."""
-    if not 1 <= size <= most:
+def page_request(size: int, token: str | None, limit: int) -> PageRequest:
+    """Read the page that is asked for.
+
+    Raises InvalidError for a size outside 1..`limit` and for a token that we did not give.
+    """
+    if not 1 <= size <= limit:
         raise InvalidError(
-            f"Invalid value {size} for parameter 'max_results' supplied: give 1 to {most}."
+            f"Invalid value {size} for parameter 'max_results' supplied: give 1 to {limit}."
         )
-    return Page(size, _offset(token) if token else 0)
+    return PageRequest(size, _offset(token) if token else 0)
 
 
-def sliced(items: Sequence[T], page: Page) -> Slice[T]:
-    """`items` holds one more than the page when there is a next one."""
+def result_page(items: Sequence[T], page: PageRequest) -> ResultPage[T]:
+    """Cut the rows to the page; `items` holds one more than the page when there is a next one."""
     more = len(items) > page.size
     token = json.dumps({"offset": page.offset + page.size}).encode() if more else None
     encoded = base64.urlsafe_b64encode(token).decode() if token else None
-    return Slice(items[: page.size], encoded)
+    return ResultPage(items[: page.size], encoded)
 
 
 def _offset(token: str) -> int:

@@ -11,12 +11,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import InvalidError
-from loopwright_registry.mlflow.filters import NUMBER_OPERATORS, TEXT_OPERATORS, Condition, Order
-from loopwright_registry.mlflow.paging import Page
+from loopwright_registry.mlflow.filters import NUMBER_OPERATORS, TEXT_OPERATORS, Condition, OrderBy
+from loopwright_registry.mlflow.paging import PageRequest
 
 Rows = Sequence[Mapping[str, Any]]
 Clause = sa.ColumnElement[bool]
-MOST_VARIABLES = 500
+MAX_VARIABLES = 500
 
 
 async def insert_new(connection: AsyncConnection, table: sa.Table, rows: Rows) -> int:
@@ -27,7 +27,7 @@ async def insert_new(connection: AsyncConnection, table: sa.Table, rows: Rows) -
     return (await connection.execute(statement, _in_order(table, rows))).rowcount
 
 
-async def put(connection: AsyncConnection, table: sa.Table, rows: Rows) -> None:
+async def upsert(connection: AsyncConnection, table: sa.Table, rows: Rows) -> None:
     """Insert rows; those whose primary key exists get the new values."""
     if not rows:
         return
@@ -39,7 +39,7 @@ async def put(connection: AsyncConnection, table: sa.Table, rows: Rows) -> None:
 
 
 def _in_order(table: sa.Table, rows: Rows) -> list[Mapping[str, Any]]:
-    """By key, so that two transactions that write the same rows cannot wait for each other."""
+    """Rows in the order of their keys, so that two writers of the same rows cannot deadlock."""
     keys = [column.name for column in table.primary_key]
     return sorted(rows, key=lambda row: [row[name] for name in keys if name in row])
 
@@ -50,11 +50,11 @@ def _dialect(connection: AsyncConnection) -> Any:
 
 def chunks(ids: Sequence[str]) -> list[Sequence[str]]:
     """Parts small enough for one IN list."""
-    return [ids[start : start + MOST_VARIABLES] for start in range(0, len(ids), MOST_VARIABLES)]
+    return [ids[start : start + MAX_VARIABLES] for start in range(0, len(ids), MAX_VARIABLES)]
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
+class KeyValueTable:
     """A table of key and value per entity; `joined` ties its rows to the entity's."""
 
     joined: Clause
@@ -66,17 +66,17 @@ class Keyed:
 
 
 @dataclass(frozen=True, slots=True)
-class Searchable:
-    """What can be asked of an entity: columns by attribute name, key tables by kind."""
+class SearchableColumns:
+    """What MLflow's filters can ask of an entity: columns by attribute name, key tables by kind."""
 
     attributes: Mapping[str, sa.Column[Any]]
-    keyed: Mapping[str, Keyed] = field(default_factory=dict)
+    keyed: Mapping[str, KeyValueTable] = field(default_factory=dict)
 
     def where(self, conditions: Sequence[Condition]) -> list[Clause]:
         return [self._clause(condition) for condition in conditions]
 
-    def order(self, orders: Sequence[Order], ties: Sequence[Any]) -> list[Any]:
-        """Missing keys last in both directions, NaN after the numbers."""
+    def order(self, orders: Sequence[OrderBy], ties: Sequence[Any]) -> list[Any]:
+        """Columns to sort by: missing keys last in both directions, NaN after the numbers."""
         columns: list[Any] = []
         for order in orders:
             if order.kind == "attribute":
@@ -105,18 +105,18 @@ class Searchable:
             raise InvalidError(f"Invalid attribute key '{name}': known are {known}")
         return self.attributes[name]
 
-    def _keyed(self, kind: str) -> Keyed:
+    def _keyed(self, kind: str) -> KeyValueTable:
         if kind not in self.keyed:
             raise InvalidError(f"Invalid filter: {kind}s cannot be searched here")
         return self.keyed[kind]
 
 
-def paged(query: sa.Select[Any], page: Page) -> sa.Select[Any]:
-    """One row more than the page, to know whether there is a next one."""
+def limit_to_page(query: sa.Select[Any], page: PageRequest) -> sa.Select[Any]:
+    """Read one row more than the page, to know whether there is a next one."""
     return query.limit(page.size + 1).offset(page.offset)
 
 
-def _value_holds(table: Keyed, condition: Condition) -> Clause:
+def _value_holds(table: KeyValueTable, condition: Condition) -> Clause:
     holds = _compared(table.value, condition)
     if table.is_nan is None:
         return holds
@@ -168,11 +168,11 @@ def _like(column: sa.Column[Any], pattern: str) -> Clause:
     return column.regexp_match(rf"(?s)\A{expression}\Z")
 
 
-def _directed(column: Any, order: Order) -> Any:
+def _directed(column: Any, order: OrderBy) -> Any:
     return column.asc() if order.ascending else column.desc()
 
 
-def _keyed_order(table: Keyed, order: Order) -> list[Any]:
+def _keyed_order(table: KeyValueTable, order: OrderBy) -> list[Any]:
     value = _one(table, order.key, table.value)
     columns: list[Any] = [value.is_(None)]
     if table.is_nan is not None:
@@ -180,6 +180,6 @@ def _keyed_order(table: Keyed, order: Order) -> list[Any]:
     return [*columns, _directed(value, order)]
 
 
-def _one(table: Keyed, key: str, column: sa.Column[Any]) -> sa.ScalarSelect[Any]:
+def _one(table: KeyValueTable, key: str, column: sa.Column[Any]) -> sa.ScalarSelect[Any]:
     query = sa.select(column).where(table.joined, table.key == key)
     return query.order_by(*table.newest).limit(1).scalar_subquery()

@@ -22,13 +22,13 @@ from loopwright_common.errors import (
 )
 from loopwright_registry.mlflow.domain import AlreadyExistsError
 from loopwright_registry.mlflow.json import (
-    Call,
     Endpoint,
     Endpoints,
+    MlflowContext,
     bearer_of,
     cause_of,
-    fields_of,
-    written,
+    encode_response,
+    request_fields,
 )
 
 CODES: Mapping[type[LoopwrightError], tuple[int, str]] = {
@@ -52,15 +52,20 @@ SERVER_INFO = {
 }
 
 
-def mlflow_app(endpoints: Endpoints, more: Sequence[Route], call: Call) -> Starlette:
-    """`more` are routes that stream and so read their requests themselves."""
+def create_mlflow_app(
+    endpoints: Endpoints, streaming: Sequence[Route], context: MlflowContext
+) -> Starlette:
+    """All endpoints as one app.
+
+    `streaming` are routes that stream and so read their requests themselves.
+    """
     routes = [
-        Route(f"/2.0{endpoint.path}", _route(endpoint, call), methods=[endpoint.method])
+        Route(f"/2.0{endpoint.path}", _route(endpoint, context), methods=[endpoint.method])
         for endpoint in endpoints
     ]
     info = Route("/3.0/mlflow/server-info", _server_info, methods=["GET"])
     return Starlette(
-        routes=[*routes, *more, info],
+        routes=[*routes, *streaming, info],
         exception_handlers={
             LoopwrightError: _on_error,
             HTTPException: _on_http_error,
@@ -69,11 +74,13 @@ def mlflow_app(endpoints: Endpoints, more: Sequence[Route], call: Call) -> Starl
     )
 
 
-def _route(endpoint: Endpoint[Any], call: Call) -> Callable[[Request], Awaitable[Response]]:
+def _route(
+    endpoint: Endpoint[Any], context: MlflowContext
+) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        asked = endpoint.asked.read(await fields_of(request, endpoint.asked))
-        given = replace(call, cause=cause_of(request), bearer=bearer_of(request))
-        body = written(await endpoint.handle(asked, given))
+        parsed = endpoint.request_type.read(await request_fields(request, endpoint.request_type))
+        given = replace(context, cause=cause_of(request), bearer=bearer_of(request))
+        body = encode_response(await endpoint.handle(parsed, given))
         return Response(body, media_type="application/json")
 
     return answer
@@ -86,7 +93,7 @@ async def _server_info(_request: Request) -> Response:
 async def _on_error(_request: Request, error: Exception) -> Response:
     found = next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
     status, code = found or (500, "INTERNAL_ERROR")
-    answer = _shaped(status, code, str(error))
+    answer = _error_response(status, code, str(error))
     if status == 503:
         answer.headers["Retry-After"] = RETRY_SECONDS
     return answer
@@ -95,12 +102,14 @@ async def _on_error(_request: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = "ENDPOINT_NOT_FOUND" if status in (404, 405) else "BAD_REQUEST"
-    return _shaped(404 if status == 405 else status, code, f"{request.method} {request.url.path}")
+    return _error_response(
+        404 if status == 405 else status, code, f"{request.method} {request.url.path}"
+    )
 
 
 async def _on_fault(_request: Request, error: Exception) -> Response:
-    return _shaped(500, "INTERNAL_ERROR", f"internal fault: {type(error).__name__}")
+    return _error_response(500, "INTERNAL_ERROR", f"internal fault: {type(error).__name__}")
 
 
-def _shaped(status: int, code: str, message: str) -> Response:
+def _error_response(status: int, code: str, message: str) -> Response:
     return JSONResponse({"error_code": code, "message": message}, status_code=status)

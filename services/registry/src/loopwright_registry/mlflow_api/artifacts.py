@@ -11,71 +11,86 @@ from starlette.routing import Route
 
 from loopwright_common.errors import TooLargeError
 from loopwright_common.failpoints import failpoint
-from loopwright_registry.artifacts.domain import listed, safe_path, uploadable_path
+from loopwright_registry.artifacts.domain import directory_entries, safe_path, uploadable_path
 from loopwright_registry.artifacts.repository import Artifacts
-from loopwright_registry.mlflow.json import Answer, Asked, Call, Endpoint, Endpoints, bearer_of
-from loopwright_registry.runs.artifact_owners import held_runs_within, runs_at
+from loopwright_registry.mlflow.json import (
+    Endpoint,
+    Endpoints,
+    MlflowContext,
+    MlflowRequest,
+    MlflowResponse,
+    bearer_of,
+)
+from loopwright_registry.runs.artifact_owners import fenced_runs_within, runs_owning
 from loopwright_registry.runs.run_fencing import require_attempt
 
 _TEXT = (".yaml", ".yml", ".json", ".txt", ".md", ".csv", ".log")
 
 
-class ListArtifacts(Asked):
+class ListArtifacts(MlflowRequest):
     path: str | None = None
 
 
-async def list_artifacts(asked: ListArtifacts, call: Call) -> Answer:
-    """Names relative to the directory asked for; a missing directory is an empty one."""
-    return {"files": await entries_under(asked.path or "", call)}
+async def list_artifacts(request: ListArtifacts, context: MlflowContext) -> MlflowResponse:
+    """Entries with names relative to the directory that is asked for.
+
+    A missing directory is an empty one.
+    """
+    return {"files": await entries_under(request.path or "", context)}
 
 
-async def entries_under(directory: str, call: Call, prefix: str = "") -> list[Answer]:
+async def entries_under(
+    directory: str, context: MlflowContext, prefix: str = ""
+) -> list[MlflowResponse]:
     root = safe_path(directory.rstrip("/")) if directory else ""
-    async with call.database.read() as connection:
-        files = await Artifacts(connection).under(root)
+    async with context.database.read() as connection:
+        files = await Artifacts(connection).files_under(root)
     return [
         {"path": f"{prefix}{entry.name}", "is_dir": entry.size is None, "file_size": entry.size}
-        for entry in listed(files)
+        for entry in directory_entries(files)
     ]
 
 
-async def upload(request: Request, call: Call) -> Response:
+async def upload(request: Request, context: MlflowContext) -> Response:
     path = uploadable_path(request.path_params["path"])
-    blob = await call.store.put(_limited(request, path, call.largest_upload))
+    blob = await context.store.put(_limited(request, path, context.largest_upload))
     failpoint("registry.uploaded")
-    async with call.database.unit_of_work() as uow:
-        runs = await runs_at(uow.connection, path)
+    async with context.database.unit_of_work() as uow:
+        runs = await runs_owning(uow.connection, path)
         await require_attempt(uow, bearer_of(request), *runs)
         await uow.lock(_tree(path))
-        await Artifacts(uow.connection).keep(path, blob)
+        await Artifacts(uow.connection).save(path, blob)
     return Response(b"{}", media_type="application/json")
 
 
-async def _limited(request: Request, path: str, most: int) -> AsyncIterator[bytes]:
-    """The body; TooLargeError as soon as it is known to be larger than the limit."""
-    told = request.headers.get("content-length", "")
-    size = int(told) if told.isdigit() else 0
+async def _limited(request: Request, path: str, limit: int) -> AsyncIterator[bytes]:
+    """Pieces of the body.
+
+    Raises TooLargeError as soon as it is known to be larger than the limit.
+    """
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdigit() else 0
     seen = 0
     async for chunk in request.stream():
         seen += len(chunk)
-        if max(seen, size) > most:
+        if max(seen, size) > limit:
             raise TooLargeError(
-                f"{path}: {max(seen, size):,} bytes, at most {most:,} are taken; split the file, "
+                f"{path}: {max(seen, size):,} bytes, at most {limit:,} are taken; split the file, "
                 "or raise LOOPWRIGHT_REGISTRY_LARGEST_UPLOAD"
             )
         yield chunk
 
 
-async def download(request: Request, call: Call) -> Response:
+async def download(request: Request, context: MlflowContext) -> Response:
     path = safe_path(request.path_params["path"])
-    async with call.database.read() as connection:
+    async with context.database.read() as connection:
         blob = await Artifacts(connection).get(path)
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(PurePosixPath(path).name)}",
         "X-Content-Type-Options": "nosniff",
         "Content-Length": str(blob.size),
     }
-    body = call.store.stream(blob.digest)
+    body = context.store.stream(blob.digest)
     first = await anext(body, b"")  # While an error can still be answered.
     return StreamingResponse(_joined(first, body), media_type=_media_type(path), headers=headers)
 
@@ -86,25 +101,25 @@ async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
         yield chunk
 
 
-async def delete(request: Request, call: Call) -> Response:
+async def delete(request: Request, context: MlflowContext) -> Response:
     path = uploadable_path(request.path_params["path"])
-    async with call.database.unit_of_work() as uow:
-        runs = await runs_at(uow.connection, path)
-        runs += await held_runs_within(uow.connection, path)
+    async with context.database.unit_of_work() as uow:
+        runs = await runs_owning(uow.connection, path)
+        runs += await fenced_runs_within(uow.connection, path)
         await require_attempt(uow, bearer_of(request), *runs)
         await uow.lock(_tree(path))
         await Artifacts(uow.connection).delete(path)
     return Response(b"{}", media_type="application/json")
 
 
-def routes(call: Call) -> list[Route]:
-    """Routes that stream."""
+def streaming_routes(context: MlflowContext) -> list[Route]:
+    """The routes whose bodies are files, which are streamed and never held whole."""
 
     def bound(
-        handle: Callable[[Request, Call], Awaitable[Response]],
+        handle: Callable[[Request, MlflowContext], Awaitable[Response]],
     ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            return await handle(request, call)
+            return await handle(request, context)
 
         return answer
 

@@ -17,24 +17,24 @@ from loopwright_registry.experiments.repository import Experiments
 from loopwright_registry.mlflow.domain import ACTIVE, DELETED, check_length
 from loopwright_registry.mlflow.filters import parse_filter, parse_order
 from loopwright_registry.mlflow.json import (
-    Answer,
-    Asked,
-    Call,
     Endpoint,
     Endpoints,
-    Pair,
-    mapping,
-    pairs,
+    KeyValue,
+    MlflowContext,
+    MlflowRequest,
+    MlflowResponse,
+    mapping_of,
+    pairs_json,
 )
-from loopwright_registry.mlflow.paging import page_of
+from loopwright_registry.mlflow.paging import page_request
 from loopwright_registry.runs.repository import Runs
 
 
-class ByName(Asked):
+class ExperimentByName(MlflowRequest):
     experiment_name: str
 
 
-class ById(Asked):
+class ExperimentById(MlflowRequest):
     experiment_id: str
 
     @property
@@ -42,26 +42,26 @@ class ById(Asked):
         return experiment_id_of(self.experiment_id)
 
 
-class CreateExperiment(Asked):
+class CreateExperiment(MlflowRequest):
     name: str
     artifact_location: str | None = None
-    tags: list[Pair] = Field(default=[])
+    tags: list[KeyValue] = Field(default=[])
 
 
-class UpdateExperiment(ById):
+class UpdateExperiment(ExperimentById):
     new_name: str | None = None
 
 
-class SetExperimentTag(ById):
+class SetExperimentTag(ExperimentById):
     key: str
     value: str
 
 
-class DeleteExperimentTag(ById):
+class DeleteExperimentTag(ExperimentById):
     key: str
 
 
-class SearchExperiments(Asked):
+class SearchExperiments(MlflowRequest):
     max_results: int = 1000
     page_token: str | None = None
     filter: str | None = None
@@ -69,7 +69,7 @@ class SearchExperiments(Asked):
     view_type: ViewType = "ACTIVE_ONLY"
 
 
-def written(experiment: Experiment) -> Answer:
+def experiment_json(experiment: Experiment) -> MlflowResponse:
     return {
         "experiment_id": str(experiment.experiment_id),
         "name": experiment.name,
@@ -77,74 +77,80 @@ def written(experiment: Experiment) -> Answer:
         "lifecycle_stage": experiment.lifecycle_stage,
         "last_update_time": experiment.updated_ms,
         "creation_time": experiment.created_ms,
-        "tags": pairs(experiment.tags),
+        "tags": pairs_json(experiment.tags),
     }
 
 
-async def create(asked: CreateExperiment, call: Call) -> Answer:
-    check_name(asked.name)
-    location = (asked.artifact_location or "").rstrip("/")
+async def create(request: CreateExperiment, context: MlflowContext) -> MlflowResponse:
+    check_name(request.name)
+    location = (request.artifact_location or "").rstrip("/")
     check_location(location)
-    tags = mapping(asked.tags)
+    tags = mapping_of(request.tags)
     for key, value in tags.items():
         _check_tag(key, value)
-    async with call.database.unit_of_work() as uow:
-        experiment_id = await Experiments(uow.connection).add(asked.name, location or None, tags)
+    async with context.database.unit_of_work() as uow:
+        experiment_id = await Experiments(uow.connection).create(
+            request.name, location or None, tags
+        )
     return {"experiment_id": str(experiment_id)}
 
 
-async def get(asked: ById, call: Call) -> Answer:
-    async with call.database.read() as connection:
-        return {"experiment": written(await Experiments(connection).get(asked.id))}
+async def get(request: ExperimentById, context: MlflowContext) -> MlflowResponse:
+    async with context.database.read() as connection:
+        return {"experiment": experiment_json(await Experiments(connection).get(request.id))}
 
 
-async def get_by_name(asked: ByName, call: Call) -> Answer:
-    async with call.database.read() as connection:
-        return {"experiment": written(await Experiments(connection).named(asked.experiment_name))}
+async def get_by_name(request: ExperimentByName, context: MlflowContext) -> MlflowResponse:
+    async with context.database.read() as connection:
+        return {
+            "experiment": experiment_json(
+                await Experiments(connection).get_by_name(request.experiment_name)
+            )
+        }
 
 
-async def update(asked: UpdateExperiment, call: Call) -> Answer:
-    if asked.new_name is None:
+async def update(request: UpdateExperiment, context: MlflowContext) -> MlflowResponse:
+    if request.new_name is None:
         return {}
-    check_name(asked.new_name)
-    async with _writing(asked, call) as experiments:
-        (await experiments.get(asked.id)).require_active()
-        await experiments.change(asked.id, name=asked.new_name)
+    check_name(request.new_name)
+    async with _writing(request, context) as experiments:
+        (await experiments.get(request.id)).require_active()
+        await experiments.update(request.id, name=request.new_name)
     return {}
 
 
-async def delete(asked: ById, call: Call) -> Answer:
-    return await _move(asked, call, DELETED)
+async def delete(request: ExperimentById, context: MlflowContext) -> MlflowResponse:
+    return await _move(request, context, DELETED)
 
 
-async def restore(asked: ById, call: Call) -> Answer:
-    return await _move(asked, call, ACTIVE)
+async def restore(request: ExperimentById, context: MlflowContext) -> MlflowResponse:
+    return await _move(request, context, ACTIVE)
 
 
-async def set_tag(asked: SetExperimentTag, call: Call) -> Answer:
-    _check_tag(asked.key, asked.value)
-    async with _writing(asked, call) as experiments:
-        (await experiments.get(asked.id)).require_active()
-        await experiments.set_tag(asked.id, asked.key, asked.value)
+async def set_tag(request: SetExperimentTag, context: MlflowContext) -> MlflowResponse:
+    _check_tag(request.key, request.value)
+    async with _writing(request, context) as experiments:
+        (await experiments.get(request.id)).require_active()
+        await experiments.set_tag(request.id, request.key, request.value)
     return {}
 
 
-async def delete_tag(asked: DeleteExperimentTag, call: Call) -> Answer:
-    async with _writing(asked, call) as experiments:
-        (await experiments.get(asked.id)).require_active()
-        await experiments.delete_tag(asked.id, asked.key)
+async def delete_tag(request: DeleteExperimentTag, context: MlflowContext) -> MlflowResponse:
+    async with _writing(request, context) as experiments:
+        (await experiments.get(request.id)).require_active()
+        await experiments.delete_tag(request.id, request.key)
     return {}
 
 
-async def search(asked: SearchExperiments, call: Call) -> Answer:
-    page = page_of(asked.max_results, asked.page_token, 50_000)
-    conditions, orders = parse_filter(asked.filter), parse_order(asked.order_by)
-    async with call.database.read() as connection:
+async def search(request: SearchExperiments, context: MlflowContext) -> MlflowResponse:
+    page = page_request(request.max_results, request.page_token, 50_000)
+    conditions, orders = parse_filter(request.filter), parse_order(request.order_by)
+    async with context.database.read() as connection:
         found = await Experiments(connection).search(
-            conditions, orders, LIFECYCLE_STAGES[asked.view_type], page
+            conditions, orders, LIFECYCLE_STAGES[request.view_type], page
         )
     return {
-        "experiments": [written(item) for item in found.items],
+        "experiments": [experiment_json(item) for item in found.items],
         "next_page_token": found.next_token,
     }
 
@@ -154,33 +160,35 @@ def _check_tag(key: str, value: str) -> None:
     check_length("the tag value", value, 20_000)
 
 
-async def _move(asked: ById, call: Call, stage: str) -> Answer:
-    """The experiment and all its runs, as MLflow's server does."""
-    async with call.database.unit_of_work() as uow:
-        await uow.lock(f"experiment/{asked.id}")
+async def _move(request: ExperimentById, context: MlflowContext, stage: str) -> MlflowResponse:
+    """Move the experiment and all its runs to the stage, as MLflow's server does."""
+    async with context.database.unit_of_work() as uow:
+        await uow.lock(f"experiment/{request.id}")
         experiments = Experiments(uow.connection)
-        await experiments.get(asked.id)
-        await experiments.change(asked.id, lifecycle_stage=stage)
-        await Runs(uow.connection).move_all(asked.id, stage)
+        await experiments.get(request.id)
+        await experiments.update(request.id, lifecycle_stage=stage)
+        await Runs(uow.connection).set_stage_of_experiment(request.id, stage)
     return {}
 
 
 @asynccontextmanager
-async def _writing(asked: ById, call: Call) -> AsyncGenerator[Experiments, None]:
+async def _writing(
+    request: ExperimentById, context: MlflowContext
+) -> AsyncGenerator[Experiments, None]:
     """The experiments, while nobody else writes to this one."""
-    async with call.database.unit_of_work() as uow:
-        await uow.lock(f"experiment/{asked.id}")
+    async with context.database.unit_of_work() as uow:
+        await uow.lock(f"experiment/{request.id}")
         yield Experiments(uow.connection)
 
 
 _AT = "/mlflow/experiments"
 ENDPOINTS: Endpoints = (
     Endpoint("POST", f"{_AT}/create", CreateExperiment, create),
-    Endpoint("GET", f"{_AT}/get", ById, get),
-    Endpoint("GET", f"{_AT}/get-by-name", ByName, get_by_name),
+    Endpoint("GET", f"{_AT}/get", ExperimentById, get),
+    Endpoint("GET", f"{_AT}/get-by-name", ExperimentByName, get_by_name),
     Endpoint("POST", f"{_AT}/update", UpdateExperiment, update),
-    Endpoint("POST", f"{_AT}/delete", ById, delete),
-    Endpoint("POST", f"{_AT}/restore", ById, restore),
+    Endpoint("POST", f"{_AT}/delete", ExperimentById, delete),
+    Endpoint("POST", f"{_AT}/restore", ExperimentById, restore),
     Endpoint("POST", f"{_AT}/set-experiment-tag", SetExperimentTag, set_tag),
     Endpoint("POST", f"{_AT}/delete-experiment-tag", DeleteExperimentTag, delete_tag),
     Endpoint("POST", f"{_AT}/search", SearchExperiments, search),

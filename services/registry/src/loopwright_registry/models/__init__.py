@@ -1,1 +1,1 @@
-"""Registered models, their versions and aliases, and the sealing of versions."""
+"""Registered models with their aliases, and the tables and types of their versions."""

@@ -10,12 +10,12 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.storage import PackageFile
 from loopwright_registry.mlflow.domain import Tags, check_length
 
-Role = Literal["training", "holdout"]
-Use = Literal["live", "shadow", "kept"]
+DatasetRole = Literal["training", "holdout"]
+ServingUse = Literal["live", "shadow", "kept"]
 """A version in traffic, beside it, or loaded for an undo."""
 CHAMPION = "champion"
 STAGES = ("None", "Staging", "Production", "Archived")
-DATASET_PATHS: Mapping[Role, str] = {
+DATASET_PATHS: Mapping[DatasetRole, str] = {
     "training": "loopwright/training.parquet",
     "holdout": "loopwright/holdout.parquet",
 }
@@ -33,7 +33,7 @@ _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredModel:
-    """`model_id` never changes, the name may. Times are milliseconds since 1970."""
+    """A named model; `model_id` never changes, the name may. Times are milliseconds since 1970."""
 
     model_id: str
     name: str
@@ -46,7 +46,10 @@ class RegisteredModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
-    """`held`: made inside a pipeline run that has not registered its package yet."""
+    """One version of a model.
+
+    `held` says that it was made inside a pipeline run that has not registered its package yet.
+    """
 
     model_id: str
     name: str
@@ -69,7 +72,7 @@ class ModelVersion:
 class SealedDataset:
     """A Parquet file of the version's run; the times bound its rows' `time` (RFC 3339)."""
 
-    role: Role
+    role: DatasetRole
     digest: str
     location: str
     rows: int
@@ -96,17 +99,17 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class LoadedVersions:
     """Which versions of a model are loaded in an environment, and what each of them does there."""
 
     environment: str
     revision: int
-    versions: Mapping[int, Use]
+    versions: Mapping[int, ServingUse]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
-    """A request to register."""
+    """What a client asks to register."""
 
     name: str
     source: str
@@ -118,7 +121,7 @@ class NewVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Package:
+class SourcePackage:
     """The files that a version's source names, and what their MLmodel says of them."""
 
     root: str
@@ -166,7 +169,9 @@ def canonical_stage(stage: str) -> str:
 
 
 def format_of(mlmodel: Mapping[str, Any]) -> str:
-    """`onnx`, `sklearn-skops`, `sklearn-pickle`, else the name of the first flavor.
+    """The package format.
+
+    `onnx`, `sklearn-skops`, `sklearn-pickle`, else the name of the first flavor.
 
     For people: what is served, and how, the deployer finds out from the package itself.
     """
@@ -183,7 +188,10 @@ def format_of(mlmodel: Mapping[str, Any]) -> str:
 
 
 def signature_of(mlmodel: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Inputs and outputs as lists; None where the package has no signature."""
+    """The inputs and outputs of an MLmodel file as lists.
+
+    None where the package has no signature.
+    """
     signature = mlmodel.get("signature")
     if not isinstance(signature, Mapping):
         return None
@@ -193,7 +201,7 @@ def signature_of(mlmodel: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def json_tag(tags: Tags, key: str) -> dict[str, Any] | None:
-    """The JSON object in a tag; InvalidError naming the tag when it is none."""
+    """The JSON object in a tag; raises InvalidError naming the tag when it is none."""
     if key not in tags:
         return None
     value = _json(tags[key])

@@ -11,9 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common.errors import NotFoundError
 from loopwright_registry.mlflow.clock import now_ms
 from loopwright_registry.mlflow.domain import AlreadyExistsError, Tags
-from loopwright_registry.mlflow.filters import Condition, Order
-from loopwright_registry.mlflow.paging import Page, Slice, sliced
-from loopwright_registry.mlflow.sql import Clause, Keyed, Searchable, chunks, insert_new, paged, put
+from loopwright_registry.mlflow.filters import Condition, OrderBy
+from loopwright_registry.mlflow.paging import PageRequest, ResultPage, result_page
+from loopwright_registry.mlflow.sql import (
+    Clause,
+    KeyValueTable,
+    SearchableColumns,
+    chunks,
+    insert_new,
+    limit_to_page,
+    upsert,
+)
 from loopwright_registry.models.domain import RegisteredModel
 from loopwright_registry.models.tables import (
     aliases,
@@ -22,14 +30,14 @@ from loopwright_registry.models.tables import (
     registered_models,
 )
 
-_SEARCHABLE = Searchable(
+_SEARCHABLE = SearchableColumns(
     {
         "name": registered_models.c.name,
         "timestamp": registered_models.c.updated_ms,
         "last_updated_timestamp": registered_models.c.updated_ms,
     },
     {
-        "tag": Keyed(
+        "tag": KeyValueTable(
             registered_model_tags.c.model_id == registered_models.c.model_id,
             registered_model_tags.c.key,
             registered_model_tags.c.value,
@@ -48,22 +56,22 @@ class ChampionDecision(NamedTuple):
 
 
 class Models:
-    """The registered models, in one transaction."""
+    """Reads and writes registered models inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, name: str, description: str | None) -> RegisteredModel:
-        """AlreadyExistsError when the name is taken."""
-        moment = now_ms()
+    async def create(self, name: str, description: str | None) -> RegisteredModel:
+        """Create a model; raises AlreadyExistsError when the name is taken."""
+        at = now_ms()
         row = {"model_id": uuid4().hex, "name": name, "description": description,
-               "last_version": 0, "created_ms": moment, "updated_ms": moment}  # fmt: skip
+               "last_version": 0, "created_ms": at, "updated_ms": at}  # fmt: skip
         if not await insert_new(self._connection, registered_models, [row]):
             raise AlreadyExistsError(f"Registered Model (name={name}) already exists.")
-        return await self.named(name)
+        return await self.get_by_name(name)
 
-    async def named(self, name: str) -> RegisteredModel:
-        """NotFoundError when there is none."""
+    async def get_by_name(self, name: str) -> RegisteredModel:
+        """The model of that name; raises NotFoundError when there is none."""
         found = await self._one(registered_models.c.name == name)
         if found is None:
             raise NotFoundError(f"Registered Model with name={name} not found")
@@ -72,8 +80,11 @@ class Models:
     async def find(self, model_id: str) -> RegisteredModel | None:
         return await self._one(registered_models.c.model_id == model_id)
 
-    async def change(self, model_id: str, **values: Any) -> None:
-        """AlreadyExistsError when another model has the new name."""
+    async def update(self, model_id: str, **values: Any) -> None:
+        """Change columns of a model.
+
+        Raises AlreadyExistsError when another model has the new name.
+        """
         changed = sa.update(registered_models).where(registered_models.c.model_id == model_id)
         try:
             await self._connection.execute(changed.values(**values, updated_ms=now_ms()))
@@ -99,7 +110,7 @@ class Models:
 
     async def set_tags(self, model_id: str, tags: Tags) -> None:
         rows = [{"model_id": model_id, "key": k, "value": v} for k, v in tags.items()]
-        await put(self._connection, registered_model_tags, rows)
+        await upsert(self._connection, registered_model_tags, rows)
 
     async def delete_tag(self, model_id: str, key: str) -> None:
         tag = registered_model_tags.c
@@ -115,7 +126,7 @@ class Models:
             await self._connection.execute(sa.delete(aliases).where(here))
         else:
             row = {"model_id": model_id, "alias": alias, "version": version}
-            await put(self._connection, aliases, [row])
+            await upsert(self._connection, aliases, [row])
         return int(before) if before is not None else None
 
     async def champion_decision(self, model_id: str) -> ChampionDecision | None:
@@ -124,18 +135,18 @@ class Models:
         row = (await self._connection.execute(query.where(decision.model_id == model_id))).first()
         return ChampionDecision(*row) if row else None
 
-    async def decide_champion(self, model_id: str, decision: ChampionDecision) -> None:
+    async def set_champion_decision(self, model_id: str, decision: ChampionDecision) -> None:
         row = {"model_id": model_id, **decision._asdict()}
-        await put(self._connection, champion_decisions, [row])
+        await upsert(self._connection, champion_decisions, [row])
 
     async def search(
-        self, conditions: Sequence[Condition], orders: Sequence[Order], page: Page
-    ) -> Slice[RegisteredModel]:
+        self, conditions: Sequence[Condition], orders: Sequence[OrderBy], page: PageRequest
+    ) -> ResultPage[RegisteredModel]:
         query = sa.select(*_COLUMNS).where(*_SEARCHABLE.where(conditions))
         order = _SEARCHABLE.order(orders, [registered_models.c.name])
-        rows = (await self._connection.execute(paged(query.order_by(*order), page))).all()
-        found = sliced(rows, page)
-        return Slice(await self._complete(found.items), found.next_token)
+        rows = (await self._connection.execute(limit_to_page(query.order_by(*order), page))).all()
+        found = result_page(rows, page)
+        return ResultPage(await self._complete(found.items), found.next_token)
 
     async def _one(self, *where: Clause) -> RegisteredModel | None:
         rows = (await self._connection.execute(sa.select(*_COLUMNS).where(*where))).all()

@@ -7,14 +7,14 @@ from loopwright_registry.logged_models.repository import LoggedModels
 from loopwright_registry.runs.repository import Runs
 
 
-async def runs_at(connection: AsyncConnection, path: str) -> list[str]:
+async def runs_owning(connection: AsyncConnection, path: str) -> list[str]:
     """The runs within whose artifacts, or those of their logged models, the path lies."""
     parts = path.split("/")
     uris = [f"{SCHEME}/" + "/".join(parts[:end]) for end in range(1, len(parts) + 1)]
     logged = await LoggedModels(connection).runs_owning(uris)
-    return sorted({*await Runs(connection).owning(uris), *logged})
+    return sorted({*await Runs(connection).owning_artifacts(uris), *logged})
 
 
-async def held_runs_within(connection: AsyncConnection, path: str) -> list[str]:
+async def fenced_runs_within(connection: AsyncConnection, path: str) -> list[str]:
     """The runs that an attempt holds and whose artifacts lie below the directory."""
-    return await Runs(connection).held_within(f"{SCHEME}/{path}")
+    return await Runs(connection).fenced_within(f"{SCHEME}/{path}")

@@ -51,7 +51,7 @@ class ModelOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """Times are milliseconds since 1970."""
+    """What identifies a run and where it stands; times are milliseconds since 1970."""
 
     run_id: str
     experiment_id: int
@@ -71,7 +71,7 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class RunAttempt:
     """The attempt that may write to a run; `sha256` is the hex digest of its token."""
 
     number: int
@@ -96,7 +96,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class LogBatchData:
     """What one request logs, all or nothing."""
 
     metrics: Sequence[Metric] = ()
@@ -104,20 +104,20 @@ class Batch:
     tags: Sequence[tuple[str, str]] = ()
 
 
-def invented_name() -> str:
+def random_run_name() -> str:
     words = (secrets.choice(_ADJECTIVES), secrets.choice(_ANIMALS))
     return f"{words[0]}-{words[1]}-{secrets.randbelow(1000)}"
 
 
-def checked(batch: Batch) -> Batch:
-    """The batch with tags cut to size; InvalidError for a bad key or too much at once."""
-    for kind, most, items in (
+def checked_batch(batch: LogBatchData) -> LogBatchData:
+    """The batch with tags cut to size; raises InvalidError for a bad key or too much at once."""
+    for kind, limit, items in (
         ("metrics", 1000, batch.metrics),
         ("params", 100, batch.params),
         ("tags", 100, batch.tags),
     ):
-        if len(items) > most:
-            raise InvalidError(f"A batch may have at most {most} {kind}; got {len(items)}")
+        if len(items) > limit:
+            raise InvalidError(f"A batch may have at most {limit} {kind}; got {len(items)}")
     if len(batch.metrics) + len(batch.params) + len(batch.tags) > 1000:
         raise InvalidError("A batch may have at most 1000 metrics, params and tags together")
     _check_keys("metric", (metric.key for metric in batch.metrics))
@@ -126,11 +126,11 @@ def checked(batch: Batch) -> Batch:
     for key, value in batch.params:
         check_length(f"param {key!r}", value, LONGEST_PARAM)
     tags = [(key, value[:LONGEST_TAG]) for key, value in batch.tags]
-    return Batch(metrics=batch.metrics, params=batch.params, tags=tags)
+    return LogBatchData(metrics=batch.metrics, params=batch.params, tags=tags)
 
 
 def check_params_kept(run_id: str, existing: Params, given: Iterable[tuple[str, str]]) -> None:
-    """InvalidError when a parameter would get a second value."""
+    """Raise InvalidError when a parameter would get a second value."""
     seen = dict(existing)
     for key, value in given:
         if seen.setdefault(key, value) != value:

@@ -9,16 +9,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import NotFoundError
 from loopwright_registry.mlflow.domain import Metric, Params, latest
-from loopwright_registry.mlflow.filters import Condition, Order
-from loopwright_registry.mlflow.paging import Page, Slice, sliced
-from loopwright_registry.mlflow.sql import Keyed, Searchable, chunks, insert_new, paged, put
+from loopwright_registry.mlflow.filters import Condition, OrderBy
+from loopwright_registry.mlflow.paging import PageRequest, ResultPage, result_page
+from loopwright_registry.mlflow.sql import (
+    KeyValueTable,
+    SearchableColumns,
+    chunks,
+    insert_new,
+    limit_to_page,
+    upsert,
+)
 from loopwright_registry.runs.domain import (
     NAME_TAG,
-    Attempt,
-    Batch,
     DatasetInput,
+    LogBatchData,
     ModelOutput,
     Run,
+    RunAttempt,
     RunInfo,
 )
 from loopwright_registry.runs.tables import (
@@ -36,12 +43,12 @@ from loopwright_registry.runs.tables import (
 T = TypeVar("T")
 
 
-def _keyed(table: sa.Table) -> Keyed:
+def _keyed(table: sa.Table) -> KeyValueTable:
     is_nan = table.c.is_nan if "is_nan" in table.c else None
-    return Keyed(table.c.run_id == runs.c.run_id, table.c.key, table.c.value, is_nan)
+    return KeyValueTable(table.c.run_id == runs.c.run_id, table.c.key, table.c.value, is_nan)
 
 
-_SEARCHABLE = Searchable(
+_SEARCHABLE = SearchableColumns(
     {
         "run_id": runs.c.run_id,
         "run_uuid": runs.c.run_id,
@@ -59,17 +66,17 @@ _SEARCHABLE = Searchable(
 
 
 class Runs:
-    """The runs, in one transaction."""
+    """Reads and writes runs inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, info: RunInfo) -> None:
+    async def insert(self, info: RunInfo) -> None:
         row = {name: getattr(info, name) for name in RunInfo.__dataclass_fields__}
         await self._connection.execute(sa.insert(runs).values(row))
 
     async def info(self, run_id: str) -> RunInfo:
-        """NotFoundError when there is none; deleted ones are still found."""
+        """The run itself; raises NotFoundError when there is none; deleted ones are still found."""
         query = sa.select(runs).where(runs.c.run_id == run_id)
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
@@ -79,42 +86,42 @@ class Runs:
     async def get(self, run_id: str) -> Run:
         return (await self._complete([await self.info(run_id)]))[0]
 
-    async def change(self, run_id: str, **values: Any) -> None:
+    async def update(self, run_id: str, **values: Any) -> None:
         statement = sa.update(runs).where(runs.c.run_id == run_id)
         await self._connection.execute(statement.values(**values))
 
-    async def move_all(self, experiment_id: int, stage: str) -> None:
-        """The experiment's runs that are not in this stage yet."""
+    async def set_stage_of_experiment(self, experiment_id: int, stage: str) -> None:
+        """Move the experiment's runs that are not in this stage yet."""
         here = (runs.c.experiment_id == experiment_id, runs.c.lifecycle_stage != stage)
         moved = sa.update(runs).where(*here).values(lifecycle_stage=stage)
         await self._connection.execute(moved)
 
-    async def attempts(self, run_ids: Sequence[str]) -> dict[str, Attempt]:
+    async def attempts(self, run_ids: Sequence[str]) -> dict[str, RunAttempt]:
         """Which attempt holds each of the runs that are held."""
         held = run_attempts.c
         query = sa.select(held.run_id, held.attempt, held.sha256).where(held.run_id.in_(run_ids))
         rows = (await self._connection.execute(query)).all()
-        return {run_id: Attempt(number, sha256) for run_id, number, sha256 in rows}
+        return {run_id: RunAttempt(number, sha256) for run_id, number, sha256 in rows}
 
-    async def put_attempt(self, run_id: str, attempt: Attempt) -> None:
+    async def set_attempt(self, run_id: str, attempt: RunAttempt) -> None:
         row = {"run_id": run_id, "attempt": attempt.number, "sha256": attempt.sha256}
-        await put(self._connection, run_attempts, [row])
+        await upsert(self._connection, run_attempts, [row])
 
-    async def owning(self, uris: Sequence[str]) -> list[str]:
-        """The runs whose artifacts lie at one of the places."""
+    async def owning_artifacts(self, uris: Sequence[str]) -> list[str]:
+        """The runs whose artifacts lie at one of the URIs."""
         query = sa.select(runs.c.run_id).where(runs.c.artifact_uri.in_(uris))
         return list((await self._connection.scalars(query)).all())
 
-    async def held_within(self, uri: str) -> list[str]:
-        """The runs that an attempt holds and whose artifacts lie below the place."""
+    async def fenced_within(self, uri: str) -> list[str]:
+        """The runs that an attempt holds and whose artifacts lie below the URI."""
         below = sa.and_(runs.c.artifact_uri > f"{uri}/", runs.c.artifact_uri < f"{uri}0")
         query = sa.select(runs.c.run_id).join_from(
             runs, run_attempts, runs.c.run_id == run_attempts.c.run_id
         )
         return list((await self._connection.scalars(query.where(below))).all())
 
-    async def log(self, run_id: str, batch: Batch) -> None:
-        """Repeating it changes nothing."""
+    async def log(self, run_id: str, batch: LogBatchData) -> None:
+        """Write a batch; repeating it changes nothing."""
         await insert_new(
             self._connection,
             params,
@@ -134,12 +141,12 @@ class Runs:
         return {row.key: row.value for row in rows}
 
     async def set_tags(self, run_id: str, tags: Sequence[tuple[str, str]]) -> None:
-        """The tag `mlflow.runName` is the run's name."""
+        """Set tags, of which `mlflow.runName` is the run's name."""
         rows = [{"run_id": run_id, "key": key, "value": value} for key, value in tags]
-        await put(self._connection, run_tags, rows)
+        await upsert(self._connection, run_tags, rows)
         for key, value in tags:
             if key == NAME_TAG:
-                await self.change(run_id, name=value)
+                await self.update(run_id, name=value)
 
     async def delete_tag(self, run_id: str, key: str) -> None:
         deleted = await self._connection.execute(
@@ -155,7 +162,7 @@ class Runs:
         rows = [
             {"run_id": run_id, **{name: getattr(item, name) for name in names}} for item in datasets
         ]
-        await put(self._connection, dataset_inputs, rows)
+        await upsert(self._connection, dataset_inputs, rows)
         rows = [{"run_id": run_id, "model_id": model_id} for model_id in models]
         await insert_new(self._connection, model_inputs, rows)
 
@@ -163,37 +170,37 @@ class Runs:
         rows = [{"run_id": run_id, "model_id": o.model_id, "step": o.step} for o in outputs]
         await insert_new(self._connection, model_outputs, rows)
 
-    async def history(self, run_id: str, key: str, page: Page) -> Slice[Metric]:
+    async def metric_history(self, run_id: str, key: str, page: PageRequest) -> ResultPage[Metric]:
         query = sa.select(metrics).where(metrics.c.run_id == run_id, metrics.c.key == key)
         order = (metrics.c.timestamp, metrics.c.step, metrics.c.value)
-        rows = (await self._connection.execute(paged(query.order_by(*order), page))).all()
-        return sliced([_metric(row) for row in rows], page)
+        rows = (await self._connection.execute(limit_to_page(query.order_by(*order), page))).all()
+        return result_page([_metric(row) for row in rows], page)
 
     async def search(
         self,
         experiment_ids: Sequence[int],
         conditions: Sequence[Condition],
-        orders: Sequence[Order],
+        orders: Sequence[OrderBy],
         stages: Sequence[str],
-        page: Page,
-    ) -> Slice[Run]:
+        page: PageRequest,
+    ) -> ResultPage[Run]:
         ties = (runs.c.start_ms.desc(), runs.c.run_id)
         query = sa.select(runs).where(
             runs.c.experiment_id.in_(experiment_ids),
             runs.c.lifecycle_stage.in_(stages),
             *_SEARCHABLE.where(conditions),
         )
-        query = paged(query.order_by(*_SEARCHABLE.order(orders, ties)), page)
+        query = limit_to_page(query.order_by(*_SEARCHABLE.order(orders, ties)), page)
         rows = (await self._connection.execute(query)).all()
-        found = sliced([RunInfo(**row._asdict()) for row in rows], page)
-        return Slice(await self._complete(found.items), found.next_token)
+        found = result_page([RunInfo(**row._asdict()) for row in rows], page)
+        return ResultPage(await self._complete(found.items), found.next_token)
 
     async def _log_metrics(self, run_id: str, points: Sequence[Metric]) -> None:
         await insert_new(self._connection, metrics, [_metric_row(run_id, p) for p in points])
         newest = latest(points)
         known = await self._per_run(latest_metrics, [run_id], _metric, list(newest))
         newest = latest([*known[run_id], *newest.values()])
-        await put(
+        await upsert(
             self._connection, latest_metrics, [_metric_row(run_id, p) for p in newest.values()]
         )
 

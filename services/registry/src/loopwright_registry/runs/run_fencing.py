@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 
 from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import ConflictError, RefusedError
-from loopwright_registry.mlflow.json import Call
-from loopwright_registry.runs.domain import Attempt
+from loopwright_registry.mlflow.json import MlflowContext
+from loopwright_registry.runs.domain import RunAttempt
 from loopwright_registry.runs.repository import Runs
 
 
-async def hold_run(uow: UnitOfWork, run_id: str, attempt: Attempt) -> None:
-    """From its commit on, no earlier attempt writes to the run.
+async def fence_run(uow: UnitOfWork, run_id: str, attempt: RunAttempt) -> None:
+    """Give the run to an attempt: from the commit on, no earlier attempt writes to the run.
 
     ConflictError unless the attempt is newer than the one that holds the run.
     """
@@ -23,11 +23,11 @@ async def hold_run(uow: UnitOfWork, run_id: str, attempt: Attempt) -> None:
         raise ConflictError(
             f"attempt {holder.number} holds run {run_id}, so attempt {attempt.number} cannot"
         )
-    await runs.put_attempt(run_id, attempt)
+    await runs.set_attempt(run_id, attempt)
 
 
 async def require_attempt(uow: UnitOfWork, bearer: str | None, *run_ids: str) -> None:
-    """Until the end of this transaction only this caller writes to the runs.
+    """Admit this caller alone to writing to the runs until the end of the transaction.
 
     RefusedError where an attempt with another token holds one; a run that none holds is open.
     """
@@ -40,10 +40,10 @@ async def require_attempt(uow: UnitOfWork, bearer: str | None, *run_ids: str) ->
 
 
 @asynccontextmanager
-async def writing(call: Call, run_id: str) -> AsyncGenerator[UnitOfWork, None]:
+async def fenced_write(context: MlflowContext, run_id: str) -> AsyncGenerator[UnitOfWork, None]:
     """A transaction in which only this caller writes to the run."""
-    async with call.database.unit_of_work() as uow:
-        await require_attempt(uow, call.bearer, run_id)
+    async with context.database.unit_of_work() as uow:
+        await require_attempt(uow, context.bearer, run_id)
         yield uow
 
 

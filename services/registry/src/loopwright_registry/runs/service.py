@@ -12,14 +12,14 @@ from loopwright_registry.logged_models.repository import LoggedModels
 from loopwright_registry.mlflow.domain import Tags
 from loopwright_registry.runs.domain import (
     NAME_TAG,
-    Batch,
     DatasetInput,
+    LogBatchData,
     ModelOutput,
     Run,
     RunInfo,
     check_params_kept,
-    checked,
-    invented_name,
+    checked_batch,
+    random_run_name,
 )
 from loopwright_registry.runs.repository import Runs
 
@@ -27,14 +27,14 @@ from loopwright_registry.runs.repository import Runs
 async def create_run(
     uow: UnitOfWork, experiment_id: int, user_id: str, start_ms: int | None, tags: Tags
 ) -> Run:
-    """A running run; its name is the tag `mlflow.runName`, invented where there is none."""
+    """Create a running run; its name is the tag `mlflow.runName`, invented where there is none."""
     await uow.lock(f"experiment/{experiment_id}")
     experiment = await Experiments(uow.connection).get(experiment_id)
     experiment.require_active()
     run_id = uuid4().hex
-    named = {**tags, NAME_TAG: tags.get(NAME_TAG) or invented_name()}
+    named = {**tags, NAME_TAG: tags.get(NAME_TAG) or random_run_name()}
     runs = Runs(uow.connection)
-    await runs.add(
+    await runs.insert(
         RunInfo(
             run_id=run_id,
             experiment_id=experiment_id,
@@ -47,13 +47,16 @@ async def create_run(
             lifecycle_stage="active",
         )
     )
-    await runs.set_tags(run_id, checked(Batch(tags=list(named.items()))).tags)
+    await runs.set_tags(run_id, checked_batch(LogBatchData(tags=list(named.items()))).tags)
     return await runs.get(run_id)
 
 
-async def log_batch(uow: UnitOfWork, run_id: str, batch: Batch) -> None:
-    """All or nothing, and repeatable: the same point, parameter or tag twice is one row."""
-    batch = checked(batch)
+async def log_batch(uow: UnitOfWork, run_id: str, batch: LogBatchData) -> None:
+    """Write a batch, all or nothing and repeatable.
+
+    The same point, parameter or tag twice is one row.
+    """
+    batch = checked_batch(batch)
     runs = Runs(uow.connection)
     (await runs.info(run_id)).require_active()
     if batch.params:
@@ -83,7 +86,7 @@ async def update_run(
     (await runs.info(run_id)).require_active()
     changes = {"status": status, "end_ms": end_ms}
     if given := {key: value for key, value in changes.items() if value is not None}:
-        await runs.change(run_id, **given)
+        await runs.update(run_id, **given)
     if name:
         await runs.set_tags(run_id, [(NAME_TAG, name)])
     return await runs.info(run_id)
@@ -92,7 +95,7 @@ async def update_run(
 async def move_run(uow: UnitOfWork, run_id: str, stage: str) -> None:
     runs = Runs(uow.connection)
     await runs.info(run_id)
-    await runs.change(run_id, lifecycle_stage=stage)
+    await runs.update(run_id, lifecycle_stage=stage)
 
 
 async def delete_tag(uow: UnitOfWork, run_id: str, key: str) -> None:

@@ -7,8 +7,11 @@ from loopwright_common.events import Dataset, ModelRegistered
 from loopwright_registry.models.domain import DATASETS_TAG, ModelVersion, Seal, SealedDataset
 
 
-def event_data(version: ModelVersion, seal: Seal) -> ModelRegistered:
-    """InvalidError when what the tags say of the datasets cannot be."""
+def model_registered_event(version: ModelVersion, seal: Seal) -> ModelRegistered:
+    """The event of a sealed version.
+
+    Raises InvalidError when what the tags say of the datasets cannot be.
+    """
     return ModelRegistered(
         model_id=version.model_id,
         model=version.name,

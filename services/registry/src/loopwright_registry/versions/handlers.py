@@ -1,16 +1,14 @@
 """What the registry does on the deployer's word: it moves `champion` and knows the routes."""
 
-from functools import partial
-
 from loopwright_common.database import UnitOfWork
-from loopwright_common.delivery import Handlers
+from loopwright_common.delivery import BoundBy
 from loopwright_common.events import (
     DeploymentPromoted,
     DeploymentRolledBack,
     Event,
     RoutesChanged,
 )
-from loopwright_registry.models.domain import Route, Use
+from loopwright_registry.models.domain import LoadedVersions, ServingUse
 from loopwright_registry.versions import service
 
 
@@ -30,18 +28,19 @@ async def on_deployment_rolled_back(
         await service.decide_champion(uow, data.model_id, data.previous, event.time)
 
 
-async def on_routes_changed(event: Event[RoutesChanged], uow: UnitOfWork) -> None:
+async def on_routes_changed(
+    event: Event[RoutesChanged], uow: UnitOfWork, _environment: str
+) -> None:
     data = event.data
-    kept: dict[int, Use] = {arm.version: "kept" for arm in data.kept}
+    kept: dict[int, ServingUse] = {arm.version: "kept" for arm in data.kept}
     versions = {**kept, **{arm.version: arm.role for arm in data.arms}}
-    route = Route(data.environment, data.revision, versions)
-    await service.put_route(uow, data.model_id, route)
+    loaded = LoadedVersions(data.environment, data.revision, versions)
+    await service.store_loaded_versions(uow, data.model_id, loaded)
 
 
-def handlers(environment: str) -> Handlers:
-    """Only what happens in this environment moves the alias; routes of all of them are known."""
-    return {
-        DeploymentPromoted: partial(on_deployment_promoted, environment=environment),
-        DeploymentRolledBack: partial(on_deployment_rolled_back, environment=environment),
-        RoutesChanged: on_routes_changed,
-    }
+HANDLERS: BoundBy[str] = {
+    DeploymentPromoted: on_deployment_promoted,
+    DeploymentRolledBack: on_deployment_rolled_back,
+    RoutesChanged: on_routes_changed,
+}
+"""Bound to an environment: only what happens in it moves the alias; all routes are known."""

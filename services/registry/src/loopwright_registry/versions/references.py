@@ -8,12 +8,15 @@ from loopwright_registry.models.repository import Models
 from loopwright_registry.versions.repository import Versions
 
 
-async def version_of(connection: AsyncConnection, model: str, reference: str) -> ModelVersion:
-    """NotFoundError when there is no such model, alias or version."""
+async def find_version(connection: AsyncConnection, model: str, reference: str) -> ModelVersion:
+    """The version that is meant.
+
+    Raises NotFoundError when there is no such model, alias or version.
+    """
     if not reference.startswith("@"):
         return await Versions(connection).get(model, version_number(reference))
     alias = reference[1:]
-    found = await Models(connection).named(model)
+    found = await Models(connection).get_by_name(model)
     if alias not in found.aliases:
         raise NotFoundError(f"{model} has no alias {alias}")
     return await Versions(connection).get(model, found.aliases[alias])

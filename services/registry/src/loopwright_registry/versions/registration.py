@@ -12,7 +12,7 @@ from loopwright_registry.artifacts.repository import Artifacts
 from loopwright_registry.logged_models.domain import VERSIONS_TAG, LoggedModel
 from loopwright_registry.logged_models.repository import LoggedModels
 from loopwright_registry.mlflow.clock import now_ms
-from loopwright_registry.mlflow.json import Call
+from loopwright_registry.mlflow.json import MlflowContext
 from loopwright_registry.models.domain import (
     COMMIT_TAG,
     DEPLOY_TAG,
@@ -22,20 +22,20 @@ from loopwright_registry.models.domain import (
     RUN_TAG,
     ModelVersion,
     NewVersion,
-    Package,
     RegisteredModel,
     Seal,
+    SourcePackage,
     json_tag,
     subject_of,
 )
 from loopwright_registry.models.repository import Models
-from loopwright_registry.runs.artifact_owners import runs_at
+from loopwright_registry.runs.artifact_owners import runs_owning
 from loopwright_registry.runs.domain import PIPELINE_RUN_TAG
 from loopwright_registry.runs.run_fencing import require_attempt
 from loopwright_registry.versions import service
-from loopwright_registry.versions.announcement import event_data
+from loopwright_registry.versions.announcement import model_registered_event
 from loopwright_registry.versions.repository import Versions
-from loopwright_registry.versions.sealing import Draft, changed
+from loopwright_registry.versions.sealing import VersionDraft, files_changed
 
 HELD = "held: it is registered when its pipeline run registers its package"
 
@@ -45,7 +45,7 @@ class FilesChangedError(ConflictError):
 
 
 async def create_version(
-    uow: UnitOfWork, call: Call, asked: NewVersion, draft: Draft
+    uow: UnitOfWork, context: MlflowContext, new: NewVersion, draft: VersionDraft
 ) -> ModelVersion:
     """Register, and seal where the files are ours; `model-registered` leaves with the seal.
 
@@ -53,43 +53,43 @@ async def create_version(
     code made before is adopted.
     """
     versions = Versions(uow.connection)
-    model = await service.locked(uow, asked.name)
-    await require_attempt(uow, call.bearer, *await _written_runs(uow, asked, draft))
-    run_tag = asked.tags.get(RUN_TAG)
-    if run_tag and (before := await versions.tagged(model.model_id, RUN_TAG, run_tag)):
+    model = await service.lock_model(uow, new.name)
+    await require_attempt(uow, context.bearer, *await _written_runs(uow, new, draft))
+    run_tag = new.tags.get(RUN_TAG)
+    if run_tag and (before := await versions.find_sealed_by_tag(model.model_id, RUN_TAG, run_tag)):
         return before
-    if draft.package and await changed(uow.connection, draft.package):
-        raise FilesChangedError(f"files under {asked.source} changed meanwhile; register again")
-    version = await _placed(uow, model, asked, draft)
-    await versions.put(version)
-    await _note_registration(uow, version, draft.logged)
+    if draft.package and await files_changed(uow.connection, draft.package):
+        raise FilesChangedError(f"files under {new.source} changed meanwhile; register again")
+    version = await _new_row(uow, model, new, draft)
+    await versions.save(version)
+    await _tag_logged_model(uow, version, draft.logged)
     if draft.package and not version.held:
-        place = call.store.location(draft.package.digest)
+        place = context.store.location(draft.package.digest)
         await _seal(uow, version, draft, draft.package, place)
-    await service.complete_champion(uow, model.model_id, version.version)
+    await service.apply_pending_champion(uow, model.model_id, version.version)
     return await versions.get(model.name, version.version)
 
 
-async def _written_runs(uow: UnitOfWork, asked: NewVersion, draft: Draft) -> list[str]:
+async def _written_runs(uow: UnitOfWork, new: NewVersion, draft: VersionDraft) -> list[str]:
     """The runs that a registration adds to; a copy of a sealed package adds to none."""
     root = draft.package.root if draft.package else None
     if root and root.startswith(f"{PACKAGES}/"):
         return []
-    named = [asked.run_id, draft.run_id, draft.logged.source_run_id if draft.logged else None]
-    owning = await runs_at(uow.connection, root) if root else []
+    named = [new.run_id, draft.run_id, draft.logged.source_run_id if draft.logged else None]
+    owning = await runs_owning(uow.connection, root) if root else []
     return sorted({*owning, *(run_id for run_id in named if run_id)})
 
 
-async def _placed(
-    uow: UnitOfWork, model: RegisteredModel, asked: NewVersion, draft: Draft
+async def _new_row(
+    uow: UnitOfWork, model: RegisteredModel, new: NewVersion, draft: VersionDraft
 ) -> ModelVersion:
     """The version's row: of a held version that is adopted, else with the next number."""
-    versions, moment, logged = Versions(uow.connection), now_ms(), draft.logged
+    versions, at, logged = Versions(uow.connection), now_ms(), draft.logged
     in_pipeline = bool(draft.run and PIPELINE_RUN_TAG in draft.run.tags)
     held = in_pipeline and uow.cause is None
     adopted = None
     if uow.cause and draft.run_id:
-        adopted = await versions.held_of_run(model.model_id, draft.run_id)
+        adopted = await versions.find_held(model.model_id, draft.run_id)
     number = (
         adopted.version if adopted else await Models(uow.connection).next_version(model.model_id)
     )
@@ -97,22 +97,26 @@ async def _placed(
         model_id=model.model_id,
         name=model.name,
         version=number,
-        source=asked.source,
-        run_id=asked.run_id or draft.run_id or (logged.source_run_id if logged else None),
-        logged_model_id=asked.logged_model_id or (logged.model_id if logged else None),
-        run_link=asked.run_link,
-        description=asked.description,
+        source=new.source,
+        run_id=new.run_id or draft.run_id or (logged.source_run_id if logged else None),
+        logged_model_id=new.logged_model_id or (logged.model_id if logged else None),
+        run_link=new.run_link,
+        description=new.description,
         stage=adopted.stage if adopted else "None",
         status_message=HELD if held else draft.unsealed,
         held=held,
-        created_ms=adopted.created_ms if adopted else moment,
-        updated_ms=moment,
-        tags=asked.tags,
+        created_ms=adopted.created_ms if adopted else at,
+        updated_ms=at,
+        tags=new.tags,
     )
 
 
 async def _seal(
-    uow: UnitOfWork, version: ModelVersion, draft: Draft, package: Package, location: str
+    uow: UnitOfWork,
+    version: ModelVersion,
+    draft: VersionDraft,
+    package: SourcePackage,
+    location: str,
 ) -> None:
     run_tags = draft.run.tags if draft.run else {}
     metrics = draft.run.metrics if draft.run else ()
@@ -130,8 +134,8 @@ async def _seal(
         deploy=json_tag(tags, DEPLOY_TAG),
         monitor=json_tag(tags, MONITOR_TAG),
     )
-    await Artifacts(uow.connection).freeze(package.digest, list(package.files))
-    data: ModelRegistered = event_data(version, seal)
+    await Artifacts(uow.connection).publish_package(package.digest, list(package.files))
+    data: ModelRegistered = model_registered_event(version, seal)
     event = await uow.emit(
         data,
         key=version.model_id,
@@ -142,10 +146,10 @@ async def _seal(
     failpoint("registry.sealed")
 
 
-async def _note_registration(
+async def _tag_logged_model(
     uow: UnitOfWork, version: ModelVersion, logged: LoggedModel | None
 ) -> None:
-    """As MLflow's server does, so that its client finds the versions of a logged model."""
+    """Tag the logged model with its versions, where MLflow's client looks for them."""
     if logged is None:
         return
     await uow.lock(f"logged/{logged.model_id}")

@@ -11,9 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common.errors import NotFoundError
 from loopwright_registry.mlflow.clock import now_ms
 from loopwright_registry.mlflow.domain import Tags
-from loopwright_registry.mlflow.filters import Condition, Order
-from loopwright_registry.mlflow.paging import Page, Slice, sliced
-from loopwright_registry.mlflow.sql import Clause, Keyed, Searchable, paged, put
+from loopwright_registry.mlflow.filters import Condition, OrderBy
+from loopwright_registry.mlflow.paging import PageRequest, ResultPage, result_page
+from loopwright_registry.mlflow.sql import (
+    Clause,
+    KeyValueTable,
+    SearchableColumns,
+    limit_to_page,
+    upsert,
+)
 from loopwright_registry.models.domain import ModelVersion, Seal, SealedDataset
 from loopwright_registry.models.tables import (
     aliases,
@@ -24,7 +30,7 @@ from loopwright_registry.models.tables import (
 )
 
 _SAME_MODEL = model_versions.c.model_id == registered_models.c.model_id
-_SEARCHABLE = Searchable(
+_SEARCHABLE = SearchableColumns(
     {
         "name": registered_models.c.name,
         "run_id": model_versions.c.run_id,
@@ -34,7 +40,7 @@ _SEARCHABLE = Searchable(
         "last_updated_timestamp": model_versions.c.updated_ms,
     },
     {
-        "tag": Keyed(
+        "tag": KeyValueTable(
             sa.and_(
                 model_version_tags.c.model_id == model_versions.c.model_id,
                 model_version_tags.c.version == model_versions.c.version,
@@ -48,18 +54,18 @@ _SELECT = sa.select(model_versions, registered_models.c.name).join(registered_mo
 
 
 class Versions:
-    """The versions of all models, in one transaction."""
+    """Reads and writes versions of all models inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def put(self, version: ModelVersion) -> None:
+    async def save(self, version: ModelVersion) -> None:
         row = {column.name: getattr(version, column.name) for column in model_versions.c}
-        await put(self._connection, model_versions, [row])
+        await upsert(self._connection, model_versions, [row])
         await self.set_tags(version.model_id, version.version, version.tags)
 
     async def get(self, name: str, number: int) -> ModelVersion:
-        """NotFoundError when there is none."""
+        """The version; raises NotFoundError when there is none."""
         here = sa.and_(registered_models.c.name == name, model_versions.c.version == number)
         if not (found := await self._all(_SELECT.where(here))):
             raise NotFoundError(f"Model Version (name={name}, version={number}) not found")
@@ -70,7 +76,7 @@ class Versions:
         return found[0] if found else None
 
     async def of_model(self, model_id: str) -> list[ModelVersion]:
-        """Newest first."""
+        """The versions of a model, newest first."""
         query = _SELECT.where(model_versions.c.model_id == model_id)
         return await self._all(query.order_by(model_versions.c.version.desc()))
 
@@ -89,7 +95,7 @@ class Versions:
             found[version.model_id].append(version)
         return found
 
-    async def held_of_run(self, model_id: str, run_id: str) -> ModelVersion | None:
+    async def find_held(self, model_id: str, run_id: str) -> ModelVersion | None:
         """The version that user code made inside the run, if one is held."""
         here = sa.and_(
             model_versions.c.model_id == model_id,
@@ -99,7 +105,7 @@ class Versions:
         found = await self._all(_SELECT.where(here).order_by(model_versions.c.version).limit(1))
         return found[0] if found else None
 
-    async def tagged(self, model_id: str, key: str, value: str) -> ModelVersion | None:
+    async def find_sealed_by_tag(self, model_id: str, key: str, value: str) -> ModelVersion | None:
         """A sealed version of the model that carries the tag."""
         tag = _SEARCHABLE.keyed["tag"]
         here = sa.exists().where(tag.joined, tag.key == key, tag.value == value)
@@ -110,7 +116,7 @@ class Versions:
         found = await self._all(query.limit(1))
         return found[0] if found else None
 
-    async def change(self, model_id: str, number: int, **values: Any) -> None:
+    async def update(self, model_id: str, number: int, **values: Any) -> None:
         here = _is(model_versions, model_id, number)
         changed = sa.update(model_versions).where(here).values(**values, updated_ms=now_ms())
         await self._connection.execute(changed)
@@ -124,19 +130,19 @@ class Versions:
             {"model_id": model_id, "version": number, "key": key, "value": value}
             for key, value in tags.items()
         ]
-        await put(self._connection, model_version_tags, rows)
+        await upsert(self._connection, model_version_tags, rows)
 
     async def delete_tag(self, model_id: str, number: int, key: str) -> None:
         here = sa.and_(_is(model_version_tags, model_id, number), model_version_tags.c.key == key)
         await self._connection.execute(sa.delete(model_version_tags).where(here))
 
     async def seal(self, model_id: str, number: int, seal: Seal, event_id: str) -> None:
-        """Once: the database refuses a second seal of a version."""
+        """Seal a version once: the database refuses a second seal of a version."""
         row = {"model_id": model_id, "version": number, "digest": seal.digest,
                "event_id": event_id, "facts": asdict(seal)}  # fmt: skip
         await self._connection.execute(sa.insert(seals).values(row))
 
-    async def sealed(self, model_id: str, number: int) -> Seal | None:
+    async def get_seal(self, model_id: str, number: int) -> Seal | None:
         query = sa.select(seals.c.facts).where(_is(seals, model_id, number))
         facts = await self._connection.scalar(query)
         if facts is None:
@@ -144,23 +150,23 @@ class Versions:
         datasets = [SealedDataset(**dataset) for dataset in facts["datasets"]]
         return Seal(**{**facts, "datasets": datasets})
 
-    async def event_of(self, model_id: str, number: int) -> str | None:
+    async def registered_event_id(self, model_id: str, number: int) -> str | None:
         """The id of the version's `model-registered`."""
         query = sa.select(seals.c.event_id).where(_is(seals, model_id, number))
         event_id = await self._connection.scalar(query)
         return str(event_id) if event_id else None
 
     async def search(
-        self, conditions: Sequence[Condition], orders: Sequence[Order], page: Page
-    ) -> Slice[ModelVersion]:
+        self, conditions: Sequence[Condition], orders: Sequence[OrderBy], page: PageRequest
+    ) -> ResultPage[ModelVersion]:
         ties = (
             model_versions.c.updated_ms.desc(),
             registered_models.c.name,
             model_versions.c.version.desc(),
         )
         query = _SELECT.where(*_SEARCHABLE.where(conditions))
-        query = paged(query.order_by(*_SEARCHABLE.order(orders, ties)), page)
-        return sliced(await self._all(query), page)
+        query = limit_to_page(query.order_by(*_SEARCHABLE.order(orders, ties)), page)
+        return result_page(await self._all(query), page)
 
     async def _all(self, query: sa.Select[Any]) -> list[ModelVersion]:
         rows = (await self._connection.execute(query)).all()

@@ -30,28 +30,28 @@ from loopwright_registry.logged_models.domain import LoggedModel
 from loopwright_registry.models.domain import (
     DATASET_PATHS,
     DATASETS_TAG,
+    DatasetRole,
     NewVersion,
-    Package,
-    Role,
     SealedDataset,
+    SourcePackage,
     format_of,
     json_tag,
     signature_of,
 )
 from loopwright_registry.runs.domain import Run
 from loopwright_registry.runs.repository import Runs
-from loopwright_registry.versions.sources import resolve
+from loopwright_registry.versions.sources import resolve_source
 
 _LARGEST_MLMODEL = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class VersionDraft:
     """A version to be: with a package it can be sealed, without one `unsealed` says why not."""
 
     run: Run | None = None
     logged: LoggedModel | None = None
-    package: Package | None = None
+    package: SourcePackage | None = None
     datasets: Sequence[SealedDataset] = ()
     unsealed: str | None = None
 
@@ -66,36 +66,36 @@ class _Found:
     files: list[PackageFile] = field(default_factory=list)
     run: Run | None = None
     logged: LoggedModel | None = None
-    datasets: Mapping[Role, Blob] = field(default_factory=dict)
+    datasets: Mapping[DatasetRole, Blob] = field(default_factory=dict)
 
 
-async def draft(database: Database, store: ArtifactStore, asked: NewVersion) -> Draft:
+async def read_draft(database: Database, store: ArtifactStore, new: NewVersion) -> VersionDraft:
     """Read the package and put its manifest into the store, where nobody looks for it yet."""
     async with database.read() as connection:
-        found = await _find(connection, asked)
-    package, unsealed = await _package(store, found, asked.source)
+        found = await _find(connection, new)
+    package, unsealed = await _package(store, found, new.source)
     datasets = []
     if package and found.run:
-        details = json_tag(asked.tags, DATASETS_TAG) or {}
+        details = json_tag(new.tags, DATASETS_TAG) or {}
         for role, blob in found.datasets.items():
             given = details.get(role)
             datasets.append(await _dataset(store, role, blob, given, found.run))
-    return Draft(
+    return VersionDraft(
         run=found.run, logged=found.logged, package=package, datasets=datasets, unsealed=unsealed
     )
 
 
-async def changed(connection: AsyncConnection, package: Package) -> bool:
+async def files_changed(connection: AsyncConnection, package: SourcePackage) -> bool:
     """Whether the files are no longer those that were read."""
-    return await Artifacts(connection).under(package.root) != list(package.files)
+    return await Artifacts(connection).files_under(package.root) != list(package.files)
 
 
-async def _find(connection: AsyncConnection, asked: NewVersion) -> _Found:
-    root = await resolve(connection, asked.source)
-    run_id = asked.run_id or (root.run_id if root else None)
-    if root and root.run_id and asked.run_id and root.run_id != asked.run_id:
+async def _find(connection: AsyncConnection, new: NewVersion) -> _Found:
+    root = await resolve_source(connection, new.source)
+    run_id = new.run_id or (root.run_id if root else None)
+    if root and root.run_id and new.run_id and root.run_id != new.run_id:
         raise InvalidError(
-            f"source {asked.source} belongs to run {root.run_id}, not {asked.run_id}",
+            f"source {new.source} belongs to run {root.run_id}, not {new.run_id}",
             field="source",
         )
     run = await _run(connection, run_id)
@@ -104,7 +104,7 @@ async def _find(connection: AsyncConnection, asked: NewVersion) -> _Found:
     artifacts = Artifacts(connection)
     return _Found(
         root=root.path,
-        files=await artifacts.under(root.path),
+        files=await artifacts.files_under(root.path),
         run=run,
         logged=root.logged,
         datasets=await _dataset_blobs(artifacts, run) if run else {},
@@ -112,14 +112,17 @@ async def _find(connection: AsyncConnection, asked: NewVersion) -> _Found:
 
 
 async def _run(connection: AsyncConnection, run_id: str | None) -> Run | None:
-    """Version and run may come from different servers, so an unknown run is none."""
+    """The run of a version, if it is known here.
+
+    Version and run may come from different servers, so an unknown run is none.
+    """
     try:
         return await Runs(connection).get(run_id) if run_id else None
     except NotFoundError:
         return None
 
 
-async def _dataset_blobs(artifacts: Artifacts, run: Run) -> dict[Role, Blob]:
+async def _dataset_blobs(artifacts: Artifacts, run: Run) -> dict[DatasetRole, Blob]:
     if not run.info.artifact_uri.startswith(f"{SCHEME}/"):
         return {}
     root = artifact_path(run.info.artifact_uri)
@@ -129,7 +132,7 @@ async def _dataset_blobs(artifacts: Artifacts, run: Run) -> dict[Role, Blob]:
 
 async def _package(
     store: ArtifactStore, found: _Found, source: str
-) -> tuple[Package | None, str | None]:
+) -> tuple[SourcePackage | None, str | None]:
     if found.root is None:
         return None, f"not sealed: {source} lies outside this registry's artifact store"
     mlmodel = next((file for file in found.files if file.path == "MLmodel"), None)
@@ -143,7 +146,7 @@ async def _package(
     manifest = await store.put(manifest_of(found.files))
     failpoint("registry.manifest-kept")
     return (
-        Package(
+        SourcePackage(
             root=found.root,
             files=found.files,
             digest=manifest.digest,
@@ -170,9 +173,9 @@ async def _read_mlmodel(store: ArtifactStore, file: PackageFile) -> Mapping[str,
 
 
 async def _dataset(
-    store: ArtifactStore, role: Role, blob: Blob, given: object, run: Run
+    store: ArtifactStore, role: DatasetRole, blob: Blob, given: object, run: Run
 ) -> SealedDataset:
-    """Facts from the tag where it has them, else from the file itself."""
+    """The dataset with facts from the tag where it has them, else from the file itself."""
     details = given if isinstance(given, dict) else None
     if details is None or not isinstance(details.get("rows"), int):
         content = await store.get(blob.digest)
@@ -190,7 +193,7 @@ async def _dataset(
 
 
 def _measured(content: bytes) -> dict[str, Any]:
-    """Rows, and first and last `time` where there is such a column."""
+    """The number of rows, and first and last `time` where there is such a column."""
     import pyarrow as pa
 
     try:

@@ -1,4 +1,4 @@
-"""Use cases of the registry proper; none commits."""
+"""Use cases of versions, aliases and routes; none commits."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,29 +9,29 @@ from loopwright_common.errors import ConflictError
 from loopwright_common.events import AliasChanged, VersionDeleted
 from loopwright_registry.models.domain import (
     CHAMPION,
+    LoadedVersions,
     RegisteredModel,
-    Route,
-    Use,
+    ServingUse,
     subject_of,
 )
 from loopwright_registry.models.repository import ChampionDecision, Models
-from loopwright_registry.models.route_repository import Routes
+from loopwright_registry.models.route_repository import LoadedVersionsRepository
 from loopwright_registry.versions.repository import Versions
 
 CLIENT, DEPLOYER = "client", "deployer"
-USES: Mapping[Use, str] = {
+USES: Mapping[ServingUse, str] = {
     "live": "serves traffic; promote another version or abort its deployment first",
     "shadow": "answers beside the champion; finish or abort its deployment first",
     "kept": "is kept loaded for an undo, until `deploy.keep` newer champions have followed it",
 }
 
 
-async def locked(uow: UnitOfWork, name: str) -> RegisteredModel:
+async def lock_model(uow: UnitOfWork, name: str) -> RegisteredModel:
     """The model, which nobody else writes to until the end of this transaction."""
     models = Models(uow.connection)
-    model = await models.named(name)
+    model = await models.get_by_name(name)
     await uow.lock(_lock(model.model_id))
-    same = await models.named(name)
+    same = await models.get_by_name(name)
     if same.model_id != model.model_id:
         raise ConflictError(f"{name} was renamed or deleted meanwhile; try again")
     return same
@@ -65,36 +65,39 @@ async def decide_champion(
     await uow.lock(_lock(model_id))
     models = Models(uow.connection)
     last = await models.champion_decision(model_id)
-    moment = clock.to_text(decided_at)
-    if last and last.decided_at >= moment:
+    at = clock.to_text(decided_at)
+    if last and last.decided_at >= at:
         return
     model = await models.find(model_id)
     missing = version and not await Versions(uow.connection).find(model_id, version)
     pending = model is None or bool(missing)
-    await models.decide_champion(model_id, ChampionDecision(version, moment, pending))
+    await models.set_champion_decision(model_id, ChampionDecision(version, at, pending))
     if model and not pending:
         await set_alias(uow, model, CHAMPION, version, DEPLOYER)
 
 
-async def complete_champion(uow: UnitOfWork, model_id: str, version: int) -> None:
+async def apply_pending_champion(uow: UnitOfWork, model_id: str, version: int) -> None:
     """Apply a decision that came before its version, on a locked model."""
     models = Models(uow.connection)
     decision, model = await models.champion_decision(model_id), await models.find(model_id)
     if model and decision and decision.pending and decision.version == version:
-        await models.decide_champion(model_id, decision._replace(pending=False))
+        await models.set_champion_decision(model_id, decision._replace(pending=False))
         await set_alias(uow, model, CHAMPION, version, DEPLOYER)
 
 
 async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIENT) -> None:
-    """ConflictError while the version is champion or loaded; its number is never given again."""
-    model = await locked(uow, name)
+    """Delete a version; its number is never given again.
+
+    Raises ConflictError while it is champion or loaded.
+    """
+    model = await lock_model(uow, name)
     versions = Versions(uow.connection)
     version = await versions.get(name, number)
     if CHAMPION in version.aliases:
         raise ConflictError(
             f"version {number} of {name} is its champion and serves traffic; promote another first"
         )
-    for route in await Routes(uow.connection).of_model(model.model_id):
+    for route in await LoadedVersionsRepository(uow.connection).of_model(model.model_id):
         if use := route.versions.get(number):
             raise ConflictError(
                 f"version {number} of {name} cannot be deleted: in {route.environment} it "
@@ -108,7 +111,7 @@ async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIE
 
 
 async def delete_model(uow: UnitOfWork, name: str) -> None:
-    model = await locked(uow, name)
+    model = await lock_model(uow, name)
     await require_undeployed(uow, model, "deleted")
     for version in await Versions(uow.connection).of_model(model.model_id):
         await delete_version(uow, name, version.version)
@@ -116,13 +119,13 @@ async def delete_model(uow: UnitOfWork, name: str) -> None:
 
 
 async def require_undeployed(uow: UnitOfWork, model: RegisteredModel, what: str) -> None:
-    """ConflictError while the model has a champion or a route."""
+    """Raise ConflictError while the model has a champion or a route."""
     if CHAMPION in model.aliases:
         raise ConflictError(
             f"{model.name} is deployed (version {model.aliases[CHAMPION]} is its champion), "
             f"so it cannot be {what}"
         )
-    for route in await Routes(uow.connection).of_model(model.model_id):
+    for route in await LoadedVersionsRepository(uow.connection).of_model(model.model_id):
         if route.versions:
             numbers = ", ".join(str(number) for number in sorted(route.versions))
             raise ConflictError(
@@ -131,10 +134,10 @@ async def require_undeployed(uow: UnitOfWork, model: RegisteredModel, what: str)
             )
 
 
-async def put_route(uow: UnitOfWork, model_id: str, route: Route) -> None:
-    """An older revision than the one known changes nothing."""
+async def store_loaded_versions(uow: UnitOfWork, model_id: str, route: LoadedVersions) -> None:
+    """Keep which versions are loaded; an older revision than the known one changes nothing."""
     await uow.lock(_lock(model_id))
-    await Routes(uow.connection).put(model_id, route)
+    await LoadedVersionsRepository(uow.connection).save(model_id, route)
 
 
 def _lock(model_id: str) -> str:

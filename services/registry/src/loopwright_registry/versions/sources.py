@@ -22,7 +22,7 @@ _OF_RUN = re.compile(r"runs:/([\w-]+)/(.+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
+class SourceRoot:
     """A directory in our store, and the run and logged model that it belongs to."""
 
     path: str
@@ -30,8 +30,11 @@ class Root:
     logged: LoggedModel | None = None
 
 
-async def resolve(connection: AsyncConnection, source: str) -> Root | None:
-    """None when the source lies elsewhere; NotFoundError when it names what we do not have."""
+async def resolve_source(connection: AsyncConnection, source: str) -> SourceRoot | None:
+    """Where the source lies in our store; None when it lies elsewhere.
+
+    Raises NotFoundError when it names what we do not have.
+    """
     if found := _LOGGED.fullmatch(source):
         return await _logged_root(connection, found[1])
     if found := _NUMBERED.fullmatch(source):
@@ -41,44 +44,44 @@ async def resolve(connection: AsyncConnection, source: str) -> Root | None:
     if found := _OF_RUN.fullmatch(source):
         return await _run_root(connection, found[1], safe_path(found[2].strip("/")))
     if source.startswith(f"{SCHEME}/"):
-        return Root(artifact_path(source))
+        return SourceRoot(artifact_path(source))
     return None
 
 
-async def _logged_root(connection: AsyncConnection, logged_id: str) -> Root | None:
+async def _logged_root(connection: AsyncConnection, logged_id: str) -> SourceRoot | None:
     logged = await LoggedModels(connection).get(logged_id)
     if not logged.artifact_uri.startswith(f"{SCHEME}/"):
         return None
-    return Root(artifact_path(logged.artifact_uri), logged.source_run_id, logged)
+    return SourceRoot(artifact_path(logged.artifact_uri), logged.source_run_id, logged)
 
 
-async def _version_root(connection: AsyncConnection, name: str, number: int) -> Root | None:
+async def _version_root(connection: AsyncConnection, name: str, number: int) -> SourceRoot | None:
     versions = Versions(connection)
     version = await versions.get(name, number)
-    if seal := await versions.sealed(version.model_id, number):
-        return Root(package_root(seal.digest), version.run_id)
+    if seal := await versions.get_seal(version.model_id, number):
+        return SourceRoot(package_root(seal.digest), version.run_id)
     if _NUMBERED.fullmatch(version.source) or _ALIASED.fullmatch(version.source):
         return None
-    return await resolve(connection, version.source)
+    return await resolve_source(connection, version.source)
 
 
-async def _alias_root(connection: AsyncConnection, name: str, alias: str) -> Root | None:
-    model = await Models(connection).named(name)
+async def _alias_root(connection: AsyncConnection, name: str, alias: str) -> SourceRoot | None:
+    model = await Models(connection).get_by_name(name)
     if alias not in model.aliases:
         raise InvalidError(f"Registered model alias {alias} not found.")
     return await _version_root(connection, name, model.aliases[alias])
 
 
-async def _run_root(connection: AsyncConnection, run_id: str, below: str) -> Root | None:
-    """The run's artifacts, else the model that the run logged under that name."""
+async def _run_root(connection: AsyncConnection, run_id: str, below: str) -> SourceRoot | None:
+    """A directory of the run's artifacts, else the model that the run logged under that name."""
     try:
         info = await Runs(connection).info(run_id)
     except NotFoundError as error:
         raise InvalidError(f"source: {error}", field="source") from None
     if not info.artifact_uri.startswith(f"{SCHEME}/"):
         return None
-    root = Root(f"{artifact_path(info.artifact_uri)}/{below}", run_id)
-    if await Artifacts(connection).under(root.path):
+    root = SourceRoot(f"{artifact_path(info.artifact_uri)}/{below}", run_id)
+    if await Artifacts(connection).files_under(root.path):
         return root
-    logged = await LoggedModels(connection).of_run(run_id, below)
+    logged = await LoggedModels(connection).find_by_run(run_id, below)
     return await _logged_root(connection, logged.model_id) if logged else root

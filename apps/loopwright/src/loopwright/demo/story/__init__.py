@@ -1,0 +1,1 @@
+"""What the demo tells in the end: events, periods of champions, tables, and a verdict."""

@@ -1,0 +1,43 @@
+"""Ports and directories of services and their replicas."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from loopwright.engines.program import Program
+from loopwright.fleet import FleetLayout
+from loopwright.fleet.services import programs
+
+
+def program(place: Path, source: str) -> Program:
+    return Program("sleeper", (sys.executable, "-c", source), place, place / "log", up=b"awake")
+
+
+def test_replicas_have_ports_and_directories_of_their_own_and_share_the_rest(
+    tmp_path: Path,
+) -> None:
+    site = FleetLayout(tmp_path, ports={"scorer": 8004, "monitor": 8005}, replicas={"scorer": 2})
+    one, two, _ = programs(site, "kafka://here:1", "postgresql://there")
+
+    assert (one.name, two.name) == ("scorer", "scorer-2")
+    assert one.environment["LOOPWRIGHT_SCORER_PORT"] == "8004"
+    assert two.environment["LOOPWRIGHT_SCORER_PORT"] == "8014"
+    assert "LOOPWRIGHT_SCORER_GRPC_PORT" not in two.environment  # it follows from the other
+    differ = {name for name in one.environment if one.environment[name] != two.environment[name]}
+    assert differ == {f"LOOPWRIGHT_SCORER_{name}" for name in ("PORT", "CACHE_DIR", "REPLICA")}
+
+
+@pytest.mark.parametrize(("told", "second"), [("7000", "7010"), ("0", "0")])
+def test_replicas_have_ports_of_their_own_for_grpc_where_one_is_told(
+    tmp_path: Path, told: str, second: str
+) -> None:
+    settings = {"LOOPWRIGHT_SCORER_GRPC_PORT": told}
+    site = FleetLayout(tmp_path, {"scorer": 8004}, {"scorer": 2}, settings)
+
+    ports = [
+        program.environment["LOOPWRIGHT_SCORER_GRPC_PORT"]
+        for program in programs(site, "kafka://here:1", "postgresql://there")
+    ]
+
+    assert ports == [told, second]
