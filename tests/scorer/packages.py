@@ -53,6 +53,38 @@ def trained(directory: Path, seed: int, *, native: bool, unseen: str = "ignore")
     return write_spec(directory, spec)
 
 
+NUMBERS = ("age", "visits", "height", "balance")
+
+
+def numeric(directory: Path) -> Path:
+    """A logistic regression over numbers of one type, which its graph takes as one matrix."""
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(1).normal(size=(200, len(NUMBERS)))
+    model = LogisticRegression().fit(rows, np.where(rows[:, 0] > 0, "yes", "no"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converted = to_onnx(
+            model,
+            initial_types=[("rows", FloatTensorType([None, len(NUMBERS)]))],
+            options={id(model): {"zipmap": False}},
+        )
+    directory.mkdir(parents=True)
+    (directory / "model.onnx").write_bytes(converted.SerializeToString())
+    spec = ServingSpec(
+        format="onnx",
+        file="model.onnx",
+        task="classifier",
+        classes=["no", "yes"],
+        columns=[Column(name=name, type="double") for name in NUMBERS],
+        matrices={"rows": list(NUMBERS)},
+        source_digest=SOURCE,
+    )
+    return write_spec(directory, spec)
+
+
 def brittle(directory: Path, score: float = 0.25) -> Path:
     """A classifier of the same signature with a constant score, that raises for many visits."""
     import onnx

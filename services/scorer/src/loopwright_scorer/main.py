@@ -46,7 +46,7 @@ from loopwright_scorer.routing.canary_counters import CounterPublisher, ReplicaI
 from loopwright_scorer.routing.heartbeat import Heartbeat
 from loopwright_scorer.routing.route_reconciler import RouteReconciler
 from loopwright_scorer.routing.routes import Routes
-from loopwright_scorer.runtimes import import_engine
+from loopwright_scorer.runtimes.registry import import_engine
 from loopwright_scorer.settings import ScorerSettings
 
 _PATIENCE_SECONDS = 12.0

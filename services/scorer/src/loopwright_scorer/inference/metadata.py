@@ -6,16 +6,9 @@ from typing import Any
 from loopwright_common.errors import InvalidError
 from loopwright_scorer.inference.call_recorder import CallStats, VersionStats
 from loopwright_scorer.routing.routes import Route, ServedArm
+from loopwright_scorer.runtimes.registry import RUNTIME_FORMATS
 from loopwright_scorer.tensors.signature import ColumnSignature
 from loopwright_scorer.tensors.tensors import TensorType
-
-_PLATFORMS = {
-    "onnx": "onnx_onnxv1",
-    "sklearn-skops": "sklearn_skops",
-    "xgboost": "xgboost_ubj",
-    "lightgbm": "lightgbm_text",
-    "isolated": "own_process",
-}
 
 
 def describe(route: Route, arm: ServedArm, *, matrix: bool = False) -> dict[str, object]:
@@ -48,7 +41,7 @@ def describe(route: Route, arm: ServedArm, *, matrix: bool = False) -> dict[str,
 
 def platform(arm: ServedArm) -> str:
     """`<project>_<format>`, as the protocol asks."""
-    return _PLATFORMS[arm.model.spec.format]
+    return RUNTIME_FORMATS[arm.model.spec.format].platform
 
 
 def configuration(route: Route, arm: ServedArm) -> dict[str, object]:

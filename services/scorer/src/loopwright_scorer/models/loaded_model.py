@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.isolated.limits import IsolationConfig
-from loopwright_scorer.runtimes import ModelRuntime, open_runtime
+from loopwright_scorer.runtimes.base import ModelRuntime, ServingPackage
+from loopwright_scorer.runtimes.registry import open_runtime
 from loopwright_scorer.tensors.example_rows import example_of
 from loopwright_scorer.tensors.inputs import ModelInputs, joined
 from loopwright_scorer.tensors.signature import CompiledSignature, compile_signature
@@ -116,7 +117,7 @@ def load(directory: Path, digest: str, isolation: IsolationConfig | None = None)
     try:
         spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
         signature = compile_signature(spec)
-        runtime = open_runtime(directory, spec, signature, isolation)
+        runtime = open_runtime(ServingPackage(directory, spec, signature, isolation))
     except LoopwrightError:
         raise
     except (OSError, ValidationError) as error:

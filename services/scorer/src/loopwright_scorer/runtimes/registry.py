@@ -1,0 +1,102 @@
+"""The formats of packages that are served, and what opens each.
+
+A format is added here, in a module of its own beside this one, and to `ServingSpec.format`.
+"""
+
+import gc
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loopwright_common.errors import InvalidError
+from loopwright_scorer.isolated.runtime import IsolatedRuntime
+from loopwright_scorer.runtimes.base import ModelRuntime, ServingPackage
+from loopwright_scorer.runtimes.lightgbm import LightgbmRuntime
+from loopwright_scorer.runtimes.onnx import OnnxRuntime
+from loopwright_scorer.runtimes.skops import SkopsRuntime
+from loopwright_scorer.runtimes.xgboost import XgboostRuntime
+from loopwright_scorer.tensors.example_rows import example_of
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFormat:
+    """How packages of one format are opened."""
+
+    open: Callable[[ServingPackage], ModelRuntime]
+    platform: str
+    """`<project>_<format>`, as V2's metadata calls it."""
+    engine: str | None = None
+    """The module of the library that computes, imported before a package is opened."""
+    extra: str | None = None
+    """The extra of loopwright-scorer that installs the library, where it may be missing."""
+
+
+def open_runtime(package: ServingPackage) -> ModelRuntime:
+    """Load the serving file; seconds of work, so never on the event loop.
+
+    InvalidError where the engine is not installed, or the package needs a process of its own and
+    may not have one.
+    """
+    name = package.spec.format if package.spec.isolated is None else "isolated"
+    known = RUNTIME_FORMATS[name]
+    try:
+        import_engine(name)
+        return known.open(package)
+    except ImportError as error:
+        if known.extra is None:
+            raise
+        raise InvalidError(
+            f"this scorer cannot open {name} ({error}): install loopwright-scorer[{known.extra}]"
+        ) from None
+
+
+def import_engine(name: str) -> None:
+    """Import a format's engine, if that was not done before; ImportError where it is not there.
+
+    Meanwhile no garbage is collected, and what it brings is never looked at for garbage again: a
+    look at all of it holds every thread for a good part of a second.
+    """
+    module = RUNTIME_FORMATS[name].engine
+    if module is None or module in sys.modules:
+        return
+    gc.disable()
+    try:
+        importlib.import_module(module)
+        gc.freeze()
+    finally:
+        gc.enable()
+
+
+def _open_onnx(package: ServingPackage) -> ModelRuntime:
+    return OnnxRuntime(package.file, package.spec, package.signature)
+
+
+def _open_skops(package: ServingPackage) -> ModelRuntime:
+    return SkopsRuntime(package.file, package.spec)
+
+
+def _open_xgboost(package: ServingPackage) -> ModelRuntime:
+    return XgboostRuntime(package.file, package.spec)
+
+
+def _open_lightgbm(package: ServingPackage) -> ModelRuntime:
+    return LightgbmRuntime(package.file, package.spec)
+
+
+def _open_isolated(package: ServingPackage) -> ModelRuntime:
+    if package.spec.isolated is None:
+        raise InvalidError("loopwright.json: isolated: say how the package is opened")
+    if package.isolation is None:
+        raise InvalidError("this package needs a process of its own, which is not served here")
+    example = example_of(package.spec, package.signature).arrays
+    return IsolatedRuntime(package.directory, package.spec, example, package.isolation)
+
+
+RUNTIME_FORMATS = {
+    "onnx": RuntimeFormat(_open_onnx, "onnx_onnxv1", "onnxruntime"),
+    "sklearn-skops": RuntimeFormat(_open_skops, "sklearn_skops", "skops.io"),
+    "xgboost": RuntimeFormat(_open_xgboost, "xgboost_ubj", "xgboost", extra="xgboost"),
+    "lightgbm": RuntimeFormat(_open_lightgbm, "lightgbm_text", "lightgbm", extra="lightgbm"),
+    "isolated": RuntimeFormat(_open_isolated, "own_process"),
+}
