@@ -7,12 +7,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from loopwright_monitor.detectors.adwin_losses import MOST_BLOCKS, LossHistory
+from loopwright_monitor.detectors.adwin_losses import MAX_BLOCKS, LossHistory
 from tests.monitor.harness import POLICY, MonitorHarness
 
 
 def log_losses(rows: int, seed: int, wrong: float = 0.1) -> npt.NDArray[np.float64]:
-    """Of a model that gives 0.9 to what happens in all but `wrong` of the rows."""
+    """Losses of a model that gives 0.9 to what happens in all but `wrong` of the rows."""
     missed = np.random.default_rng(seed).random(rows) < wrong
     losses: npt.NDArray[np.float64] = np.where(missed, -np.log(0.1), -np.log(0.9))
     return losses
@@ -57,7 +57,7 @@ def test_batches_and_restarts_change_neither_state_nor_what_is_told() -> None:
 def test_the_state_is_bounded() -> None:
     losses = LossHistory()
     losses.learn(log_losses(80_000, 1).tolist())
-    assert len(losses.window) < MOST_BLOCKS
+    assert len(losses.window) < MAX_BLOCKS
 
 
 async def labelled(harness: MonitorHarness, seed: int, wrong: float) -> None:

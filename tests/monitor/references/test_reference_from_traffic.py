@@ -18,7 +18,7 @@ from loopwright_monitor.store.tables import detectors
 from tests.monitor.harness import MonitorHarness
 
 BUILD = "loopwright_monitor.references.reference_from_traffic.build_reference"
-ENOUGH = reference_from_traffic.ENOUGH
+REFERENCE_ROWS = reference_from_traffic.REFERENCE_ROWS
 Job = Callable[[Lease], Awaitable[None]]
 
 
@@ -32,7 +32,7 @@ async def collected(harness: MonitorHarness, version: int = 1, second: int = 0) 
 
 async def answered(harness: MonitorHarness, version: int = 1, mean: float = 0.0) -> None:
     rng = np.random.default_rng(version)
-    for _ in range(ENOUGH // 256):
+    for _ in range(REFERENCE_ROWS // 256):
         await harness.score({"age": rng.normal(mean, size=256).tolist()}, version=version)
     await harness.consume("detect")
 
@@ -105,7 +105,7 @@ async def test_rows_whose_types_differ_between_versions_make_a_reference_of_text
     await harness.register(None, version=2)
     await harness.promote(2, second=10)
     await harness.consume("lifecycle")
-    for start in range(0, 2 * ENOUGH, 256):
+    for start in range(0, 2 * REFERENCE_ROWS, 256):
         age = [40] * 256 if start % 512 else ["old"] * 256
         await harness.score({"age": age}, version=2)
     await harness.consume("detect")

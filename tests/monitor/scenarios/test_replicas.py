@@ -70,7 +70,7 @@ async def test_a_profile_whose_builder_died_is_built_by_another(
 
 
 async def test_rows_that_come_before_the_profile_is_built_are_compared_with_it(
-    pair: Pair, training: pa.Table, alone: dict[str, Any]
+    pair: Pair, training: pa.Table, single_member: dict[str, Any]
 ) -> None:
     one, two = pair
     await one.register(training)
@@ -85,13 +85,13 @@ async def test_rows_that_come_before_the_profile_is_built_are_compared_with_it(
     await one.consume("detect")
 
     async with one.database.read() as connection:
-        assert len(await Episodes(connection).unclosed()) == len(alone["told"]) == 1
+        assert len(await Episodes(connection).unclosed()) == len(single_member["told"]) == 1
     assert (await one.get("/v1/models/bank"))["episodes"][0]["since_row"] == 0
 
 
 @pytest.mark.parametrize("members", ["joined later", "both for everything"])
 async def test_who_handles_a_stream_changes_nothing(
-    pair: Pair, training: pa.Table, members: str, alone: dict[str, Any], tmp_path: Path
+    pair: Pair, training: pa.Table, members: str, single_member: dict[str, Any], tmp_path: Path
 ) -> None:
     one, two = pair
     await watched(one, training)
@@ -100,12 +100,12 @@ async def test_who_handles_a_stream_changes_nothing(
     for name in ("detect", "capture"):
         await HANDLED[members](one, two, name)
 
-    assert await outcome(one, tmp_path) == alone
-    assert alone["rows"] == alone["seen"] == alone["labelled"] == 1200
+    assert await outcome(one, tmp_path) == single_member
+    assert single_member["rows"] == single_member["seen"] == single_member["labelled"] == 1200
 
 
 @pytest.fixture(scope="module")
-def advisory_lock(tmp_path_factory: pytest.TempPathFactory, training: pa.Table) -> dict[str, Any]:
+def single_member(tmp_path_factory: pytest.TempPathFactory, training: pa.Table) -> dict[str, Any]:
     """What comes of the stream when one member handles all of it."""
     directory = tmp_path_factory.mktemp("alone")
 

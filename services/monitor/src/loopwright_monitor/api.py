@@ -113,7 +113,7 @@ def _next(found: Sequence[Episode | RecordedDecision], limit: int) -> str | None
 
 async def _named(database: Database, model: str) -> WatchedModel:
     async with database.read() as connection:
-        found = await WatchedModels(connection).named(model)
+        found = await WatchedModels(connection).get_by_name(model)
     if found is None:
         raise NotFoundError(
             f"no model {model!r} is known to the monitor: it learns of a model when a version is "

@@ -7,7 +7,7 @@ from loopwright_monitor.detectors.e_process import EvidenceProcess
 from loopwright_monitor.watched.repository import WatchedModel
 
 MAX_FEATURES = 20
-"""Of each model and group, the features with most evidence are shown."""
+"""Features shown of each model and group, those with most evidence."""
 
 
 class MonitorMetrics:
@@ -23,7 +23,7 @@ class MonitorMetrics:
             "dropped": self._of_model(registry, "dropped_rows", "Rows that scorers did not log."),
         }
         self._alarm_at = self._of_model(
-            registry, "drift_alarm_at", "Log of the mean e-value at which drift is told."
+            registry, "drift_alarm_at", "Log of the mean e-value at which drift is reported."
         )
         self._evidence = Gauge(
             "loopwright_drift_evidence",

@@ -25,11 +25,11 @@ class ProfileOut(BaseModel):
 
     @classmethod
     def of(cls, version: WatchedVersion, watched: ReferenceComparison | None) -> "ProfileOut":
-        told = cls(digest=version.profile, state=version.profile_state, why=version.profile_why)
+        out = cls(digest=version.profile, state=version.profile_state, why=version.profile_why)
         if watched is None:
-            return told
+            return out
         profile = watched.profile
-        return told.model_copy(
+        return out.model_copy(
             update={
                 "source": profile.source,
                 "rows": profile.rows,

@@ -1,4 +1,4 @@
-"""A logged batch as it is kept: a capture file, and the scores that labels are joined to."""
+"""A logged batch as it is captured: a capture file, and the scores that labels are joined to."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ async def write_capture(
     rows = live_rows(batch.table)
     if rows.num_rows == 0:
         return None
-    body, scores = await asyncio.to_thread(_kept, batch, rows)
+    body, scores = await asyncio.to_thread(_captured, batch, rows)
     digest = await _put_when_available(store, body)
     failpoint("monitor.captured-file")
     return CapturedBatch(digest, scores)
@@ -62,13 +62,13 @@ async def _put_when_available(store: ArtifactStore, body: bytes) -> str:
             delay = min(2 * delay, _LONGEST_DELAY)
 
 
-def _kept(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[ScoredRow]]:
+def _captured(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[ScoredRow]]:
     """The rows as a capture file, and what joining labels needs of them."""
     columns = {**{name: rows[name] for name in rows.column_names}}
     columns["model"] = pa.array([batch.model] * rows.num_rows, pa.string())
     names = ROW_COLUMNS.names + [n for n in rows.column_names if n.startswith((INPUT, OUTPUT))]
-    kept = pa.table({name: columns[name] for name in names})
-    return table_to_bytes(kept), _scores(rows)
+    captured = pa.table({name: columns[name] for name in names})
+    return table_to_bytes(captured), _scores(rows)
 
 
 def _scores(rows: pa.Table) -> list[ScoredRow]:
@@ -85,9 +85,11 @@ def _scores(rows: pa.Table) -> list[ScoredRow]:
     )
     return [
         ScoredRow(
-            id_, request, version, time, value, None if said is None else json.dumps(said), task
+            id_, request, version, time, value, None if label is None else json.dumps(label), task
         )
-        for id_, request, version, time, value, said in zip(*columns, score, predicted, strict=True)
+        for id_, request, version, time, value, label in zip(
+            *columns, score, predicted, strict=True
+        )
     ]
 
 

@@ -23,7 +23,7 @@ def can_be_found(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ReportedLabel:
-    """A label said for a prediction or request id; `label` is JSON, None takes it back."""
+    """A label reported for a prediction or request id; `label` is JSON, None takes it back."""
 
     id: str
     kind: str
@@ -39,12 +39,12 @@ class Labels:
         self._connection = connection
         self._model_id = model_id
 
-    async def add(self, said: Sequence[ReportedLabel], joined: set[str]) -> None:
+    async def add(self, reported: Sequence[ReportedLabel], joined: set[str]) -> None:
         """`joined` are the ids whose rows are known."""
         rows = [
             {"model_id": self._model_id, "id": each.id, "kind": each.kind, "label": each.label,
              "at": each.at, "joined": each.id in joined}
-            for each in said
+            for each in reported
         ]  # fmt: skip
         if rows:
             await self._connection.execute(sa.insert(labels), rows)
@@ -53,26 +53,30 @@ class Labels:
         """Labels that came before their rows, oldest first; they count as joined afterwards."""
         found: list[ReportedLabel] = []
         for chunk in _chunks(ids):
-            which = (
+            conditions = (
                 labels.c.joined.is_(False),
                 labels.c.kind == kind,
                 labels.c.id.in_(chunk),
                 labels.c.model_id == self._model_id,
             )
-            if waiting := await self._said(*which):
+            if waiting := await self._reported(*conditions):
                 found += waiting
-                await self._connection.execute(sa.update(labels).where(*which).values(joined=True))
+                await self._connection.execute(
+                    sa.update(labels).where(*conditions).values(joined=True)
+                )
         return found
 
     async def unfiled(self) -> list[ReportedLabel]:
         """Labels in no label file yet, oldest first."""
-        return await self._said(labels.c.model_id == self._model_id, labels.c.filed.is_(False))
+        return await self._reported(labels.c.model_id == self._model_id, labels.c.filed.is_(False))
 
     async def file(self, until: int, file: LabelFile) -> None:
         """The labels up to the position `until` are in the file now."""
-        which = (labels.c.model_id == self._model_id, labels.c.position <= until)
-        await self._connection.execute(sa.update(labels).where(*which).values(filed=True))
-        await self._connection.execute(sa.delete(labels).where(*which, labels.c.joined.is_(True)))
+        conditions = (labels.c.model_id == self._model_id, labels.c.position <= until)
+        await self._connection.execute(sa.update(labels).where(*conditions).values(filed=True))
+        await self._connection.execute(
+            sa.delete(labels).where(*conditions, labels.c.joined.is_(True))
+        )
         row = {"model_id": self._model_id, "digest": file.digest, "rows": file.rows,
                "until": until}  # fmt: skip
         await self._connection.execute(sa.insert(label_files).values(row))
@@ -83,11 +87,11 @@ class Labels:
         rows = (await self._connection.execute(query.order_by(label_files.c.position))).all()
         return [LabelFile(*row) for row in rows]
 
-    async def _said(self, *which: sa.ColumnElement[bool]) -> list[ReportedLabel]:
+    async def _reported(self, *conditions: sa.ColumnElement[bool]) -> list[ReportedLabel]:
         query = sa.select(
             labels.c.id, labels.c.kind, labels.c.label, labels.c.at, labels.c.position
         )
-        query = query.where(*which).order_by(labels.c.position)
+        query = query.where(*conditions).order_by(labels.c.position)
         return [ReportedLabel(*row) for row in (await self._connection.execute(query)).all()]
 
 

@@ -58,24 +58,24 @@ async def record_labels(event: Event[GroundTruthLogged], uow: UnitOfWork) -> Non
         )
     if wrong := next((each for each in data.ids if not can_be_found(each)), None):
         raise UndecodableError(f"{data.topic}: ids: {wrong[:64]!r} is longer than any id given")
-    said = [
+    reported = [
         ReportedLabel(each, data.id_kind, None if value is None else json.dumps(value), data.at)
         for each, value in zip(data.ids, data.labels, strict=True)
     ]
     await uow.lock(locks.capturing(data.model_id))
     await WatchedModels(uow.connection).ensure(data.model_id, data.model)
-    joined = await _join(uow, data.model_id, data.model, said)
-    await Labels(uow.connection, data.model_id).add(said, joined)
+    joined = await _join(uow, data.model_id, data.model, reported)
+    await Labels(uow.connection, data.model_id).add(reported, joined)
 
 
 async def _join(
-    uow: UnitOfWork, model_id: str, model: str, said: Sequence[ReportedLabel]
+    uow: UnitOfWork, model_id: str, model: str, reported: Sequence[ReportedLabel]
 ) -> set[str]:
     """Write the labels to their rows; returns the ids that have rows."""
     scores = ScoredRows(uow.connection, model_id)
     joined: set[str] = set()
     for kind in ("prediction", "request"):
-        mine = [each for each in said if each.kind == kind]
+        mine = [each for each in reported if each.kind == kind]
         if not mine:
             continue
         rows = await scores.of(kind, (each.id for each in mine))
@@ -91,11 +91,11 @@ def _id(row: ScoredRow, kind: str) -> str:
 
 
 def _changes(
-    kind: str, said: Sequence[ReportedLabel], rows: Sequence[ScoredRow]
+    kind: str, reported: Sequence[ReportedLabel], rows: Sequence[ScoredRow]
 ) -> list[tuple[ScoredRow, ScoredRow]]:
     """Rows before and after their newest label, in the order in which they were scored."""
     newest: dict[str, ReportedLabel] = {}
-    for each in said:
+    for each in reported:
         if each.id not in newest or each.at >= newest[each.id].at:
             newest[each.id] = each
     found = []

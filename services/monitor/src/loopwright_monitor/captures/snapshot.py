@@ -161,14 +161,14 @@ async def _merge(
     )
 
 
-async def _file(store: ArtifactStore, said: Sequence[ReportedLabel]) -> LabelFile | None:
-    if not said:
+async def _file(store: ArtifactStore, reported: Sequence[ReportedLabel]) -> LabelFile | None:
+    if not reported:
         return None
     columns = {
-        "id": [each.id for each in said],
-        "kind": [each.kind for each in said],
-        "label": [each.label for each in said],
-        "at": [each.at for each in said],
+        "id": [each.id for each in reported],
+        "kind": [each.kind for each in reported],
+        "label": [each.label for each in reported],
+        "at": [each.at for each in reported],
     }
     table = pa.table(columns, schema=LABEL_SCHEMA)
     blob = await store.put(await asyncio.to_thread(table_to_bytes, table))

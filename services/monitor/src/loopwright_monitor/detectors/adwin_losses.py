@@ -20,13 +20,13 @@ REFERENCE = 1024
 BLOCK = 32
 DELTA = 1e-4
 """Tried on shuffled rows: no alarm in 900,000."""
-MOST_BLOCKS = 1024
+MAX_BLOCKS = 1024
 GUARANTEE = (
     f"river's ADWIN on losses of {BLOCK} rows each, beside those of the first {REFERENCE:,} "
     "labelled rows, in the order in which labels came: tried on shuffled rows, not guaranteed"
 )
 _LEAST_DEVIATION = 0.01
-"""Of the mean: losses that never differ would make any change infinite."""
+"""A share of the mean: losses that never differ would make any change infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ class LossHistory:
         self.window.append(self.block / math.sqrt(BLOCK))
         self.block = 0.0
         if not _changed(self.window):
-            if len(self.window) >= MOST_BLOCKS:
-                self.window = self.window[MOST_BLOCKS // 2 :]
+            if len(self.window) >= MAX_BLOCKS:
+                self.window = self.window[MAX_BLOCKS // 2 :]
             return None
         split, before, after = _split(self.window)
         self.window = self.window[split:]

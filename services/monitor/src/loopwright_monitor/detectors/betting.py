@@ -27,14 +27,14 @@ class Bets:
     starts: npt.NDArray[np.intp]
     sizes: Floats
     indicator_of: npt.NDArray[np.intp]
-    when_had: Floats
-    when_not: Floats
+    gain_hit: Floats
+    gain_miss: Floats
     log_threshold: float
     block_rows: int
     digest: str
 
     def of_group(self, group: Group) -> list[int]:
-        return [place for place, (of, _) in enumerate(self.streams) if of == group]
+        return [at for at, (of, _) in enumerate(self.streams) if of == group]
 
 
 def build_bets(profile: Profile) -> Bets:
@@ -47,9 +47,9 @@ def build_bets(profile: Profile) -> Bets:
     for group in GROUPS:
         for number in range(len(profile.features)):
             bets = [
-                (place, *ratio)
-                for place, indicator in enumerate(indicators)
-                if owner[place] == number and (indicator.what in QUALITY) == (group == "quality")
+                (at, *ratio)
+                for at, indicator in enumerate(indicators)
+                if owner[at] == number and (indicator.what in QUALITY) == (group == "quality")
                 for ratio in _ratios(indicator)
             ]
             if bets:
@@ -63,9 +63,9 @@ def build_bets(profile: Profile) -> Bets:
         streams=tuple(streams),
         starts=np.array(starts, np.intp),
         sizes=np.diff([*starts, len(flat)]).astype(np.float64),
-        indicator_of=np.array([place for place, _, _ in flat], np.intp),
-        when_had=lnr[:, 0].copy(),
-        when_not=lnr[:, 1].copy(),
+        indicator_of=np.array([at for at, _, _ in flat], np.intp),
+        gain_hit=lnr[:, 0].copy(),
+        gain_miss=lnr[:, 1].copy(),
         log_threshold=math.log(
             max(profile.false_alarm_rows / profile.block_rows, 1.0) * GUARANTEED_KINDS
         ),

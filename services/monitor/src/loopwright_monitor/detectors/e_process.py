@@ -1,7 +1,7 @@
 """The e-detector: sequential evidence that an indicator left its tolerance, block by block.
 
 For an indicator with reference share m and tolerance t, bets are laid that its true share exceeds
-m + t or falls below m - t, for a few effect sizes. A block's likelihood ratio, tempered by the
+m + t or falls below m - t, for a few effect sizes. A block's likelihood log_sr, tempered by the
 indicator's over-dispersion, multiplies a Shiryaev-Roberts statistic; the average over bets and
 features is an e-detector whatever the dependence between them, so while every share stays within
 its tolerance the first alarm takes 1/alpha blocks on average, or longer (Shin, Ramdas and
@@ -27,7 +27,7 @@ from loopwright_monitor.detectors.evidence import (
 from loopwright_monitor.detectors.indicator_counts import count_indicators, count_missing_column
 from loopwright_monitor.detectors.profile import Counts, Floats
 
-Small = npt.NDArray[np.uint32]
+Unsigned = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +52,21 @@ class EvidenceProcess:
     rows: int = 0
     alarmed: list[Group] = field(default_factory=list)
     block_time: int = 0
-    had: Counts = field(init=False)
-    asked: Counts = field(init=False)
-    ratio: Floats = field(init=False)
-    cusum: Floats = field(init=False)
-    reset: Small = field(init=False)
+    hits: Counts = field(init=False)
+    trials: Counts = field(init=False)
+    log_sr: Floats = field(init=False)
+    log_cusum: Floats = field(init=False)
+    reset: Unsigned = field(init=False)
     reset_time: Counts = field(init=False)
-    had_since: Small = field(init=False)
-    asked_since: Small = field(init=False)
+    hits_since: Unsigned = field(init=False)
+    trials_since: Unsigned = field(init=False)
 
     def __post_init__(self) -> None:
         count, indicators = len(self.bets.indicator_of), len(self.bets.indicators)
-        self.had, self.asked = np.zeros(indicators, np.int64), np.zeros(indicators, np.int64)
-        self.ratio, self.cusum = np.full(count, -np.inf), np.full(count, -np.inf)
+        self.hits, self.trials = np.zeros(indicators, np.int64), np.zeros(indicators, np.int64)
+        self.log_sr, self.log_cusum = np.full(count, -np.inf), np.full(count, -np.inf)
         self.reset, self.reset_time = np.zeros(count, np.uint32), np.zeros(count, np.int64)
-        self.had_since, self.asked_since = np.zeros(count, np.uint32), np.zeros(count, np.uint32)
+        self.hits_since, self.trials_since = np.zeros(count, np.uint32), np.zeros(count, np.uint32)
 
     def update(
         self, rows: pa.Table, times: Counts, left_out: Collection[str] = ()
@@ -97,36 +97,38 @@ class EvidenceProcess:
         if not len(self.bets.streams):
             return []
         values = self._stream_values()
-        told = [self._explain(place, float(values[place])) for place in self.bets.of_group(group)]
-        return sorted(told, key=lambda found: (-found.evidence, found.name))
+        evidence = [
+            self._explain(stream, float(values[stream])) for stream in self.bets.of_group(group)
+        ]
+        return sorted(evidence, key=lambda found: (-found.evidence, found.name))
 
     def to_bytes(self) -> bytes:
-        told = {"profile": self.bets.digest, "origin": self.origin, "rows": self.rows,
+        head = {"profile": self.bets.digest, "origin": self.origin, "rows": self.rows,
                 "alarmed": self.alarmed, "block_time": self.block_time}  # fmt: skip
         arrays = b"".join(array.tobytes() for array in self._arrays())
-        return json.dumps(told, sort_keys=True).encode() + b"\n" + arrays
+        return json.dumps(head, sort_keys=True).encode() + b"\n" + arrays
 
     @classmethod
     def from_bytes(cls, bets: Bets, body: bytes) -> "EvidenceProcess":
-        head, _, tail = body.partition(b"\n")
-        told = json.loads(head)
-        detector = cls(bets, told["origin"], told["rows"], told["alarmed"], told["block_time"])
+        first_line, _, tail = body.partition(b"\n")
+        head = json.loads(first_line)
+        process = cls(bets, head["origin"], head["rows"], head["alarmed"], head["block_time"])
         at = 0
-        for array in detector._arrays():
+        for array in process._arrays():
             array[:] = np.frombuffer(tail, array.dtype, len(array), at)
             at += array.nbytes
-        return detector
+        return process
 
-    def _arrays(self) -> tuple[Counts | Floats | Small, ...]:
+    def _arrays(self) -> tuple[Counts | Floats | Unsigned, ...]:
         return (
-            self.had,
-            self.asked,
-            self.ratio,
-            self.cusum,
+            self.hits,
+            self.trials,
+            self.log_sr,
+            self.log_cusum,
             self.reset,
             self.reset_time,
-            self.had_since,
-            self.asked_since,
+            self.hits_since,
+            self.trials_since,
         )
 
     def _count(
@@ -134,33 +136,33 @@ class EvidenceProcess:
     ) -> None:
         at = 0
         for feature in self.bets.features:
-            place = slice(at, at + len(feature.indicators))
+            span = slice(at, at + len(feature.indicators))
             at += len(feature.indicators)
             if feature.name in left_out:
                 continue
             if feature.name in columns:
-                had, asked = count_indicators(feature, columns[feature.name].slice(start, rows))
+                hits, trials = count_indicators(feature, columns[feature.name].slice(start, rows))
             else:
-                had, asked = count_missing_column(feature, rows)
-            self.had[place] += had
-            self.asked[place] += asked
+                hits, trials = count_missing_column(feature, rows)
+            self.hits[span] += hits
+            self.trials[span] += trials
 
     def _close_block(self) -> None:
         bets = self.bets
-        had, asked = self.had[bets.indicator_of], self.asked[bets.indicator_of]
-        gain = had * bets.when_had + (asked - had) * bets.when_not
-        anew = self.cusum <= 0
+        hits, trials = self.hits[bets.indicator_of], self.trials[bets.indicator_of]
+        gain = hits * bets.gain_hit + (trials - hits) * bets.gain_miss
+        anew = self.log_cusum <= 0
         self.reset[anew] = self.rows // bets.block_rows - 1
         self.reset_time[anew] = self.block_time
-        self.had_since[anew] = 0
-        self.asked_since[anew] = 0
-        self.had_since += had.astype(np.uint32)
-        self.asked_since += asked.astype(np.uint32)
+        self.hits_since[anew] = 0
+        self.trials_since[anew] = 0
+        self.hits_since += hits.astype(np.uint32)
+        self.trials_since += trials.astype(np.uint32)
         # A bet that was asked nothing in the block neither wins nor ages.
-        self.ratio = np.where(asked > 0, np.logaddexp(self.ratio, 0.0) + gain, self.ratio)
-        self.cusum = np.maximum(self.cusum, 0.0) + gain
-        self.had[:] = 0
-        self.asked[:] = 0
+        self.log_sr = np.where(trials > 0, np.logaddexp(self.log_sr, 0.0) + gain, self.log_sr)
+        self.log_cusum = np.maximum(self.log_cusum, 0.0) + gain
+        self.hits[:] = 0
+        self.trials[:] = 0
 
     def _new_alarms(self) -> list[ThresholdCrossing]:
         waiting = [group for group in GROUPS if group not in self.alarmed]
@@ -169,30 +171,30 @@ class EvidenceProcess:
         values = self._stream_values()
         found = []
         for group in waiting:
-            places = self.bets.of_group(group)
-            if places and log_mean(values[places]) >= self.bets.log_threshold:
+            streams = self.bets.of_group(group)
+            if streams and log_mean(values[streams]) >= self.bets.log_threshold:
                 self.alarmed.append(group)
                 found.append(self._alarm(group, values))
         return found
 
     def _alarm(self, group: Group, values: Floats) -> ThresholdCrossing:
-        places = sorted(self.bets.of_group(group), key=lambda place: -values[place])
-        told = discoveries([float(values[place]) for place in places], self.bets.log_threshold)
-        features = tuple(self._explain(place, float(values[place])) for place in places[:told])
+        streams = sorted(self.bets.of_group(group), key=lambda stream: -values[stream])
+        count = discoveries([float(values[stream]) for stream in streams], self.bets.log_threshold)
+        features = tuple(self._explain(stream, float(values[stream])) for stream in streams[:count])
         return ThresholdCrossing(group, self.rows // self.bets.block_rows, self.rows, features)
 
     def _stream_values(self) -> Floats:
         """Natural log of each stream's e-value: the mean over its bets."""
-        sums: Floats = np.logaddexp.reduceat(self.ratio, self.bets.starts)
+        sums: Floats = np.logaddexp.reduceat(self.log_sr, self.bets.starts)
         return sums - np.log(self.bets.sizes)
 
     def _explain(self, stream: int, value: float) -> FeatureEvidence:
         start, size = int(self.bets.starts[stream]), int(self.bets.sizes[stream])
-        best = start + int(np.argmax(self.ratio[start : start + size]))
+        best = start + int(np.argmax(self.log_sr[start : start + size]))
         indicator = self.bets.indicators[int(self.bets.indicator_of[best])]
         feature = self.bets.features[self.bets.streams[stream][1]]
-        asked = int(self.asked_since[best])
-        after = int(self.had_since[best]) / asked if asked else indicator.share
+        trials = int(self.trials_since[best])
+        after = int(self.hits_since[best]) / trials if trials else indicator.share
         return FeatureEvidence(
             name=feature.name,
             evidence=value if math.isfinite(value) else 0.0,

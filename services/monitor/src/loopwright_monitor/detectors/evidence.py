@@ -33,8 +33,8 @@ class FeatureEvidence:
 def discoveries(ranked: list[float], log_threshold: float) -> int:
     """How many of the ranked log e-values e-d-BH tells; at least one, for the alarm itself."""
     count = len(ranked)
-    told = [k for k in range(1, count + 1) if ranked[k - 1] >= log_threshold + math.log(count / k)]
-    return max(told, default=1)
+    found = [k for k in range(1, count + 1) if ranked[k - 1] >= log_threshold + math.log(count / k)]
+    return max(found, default=1)
 
 
 def log_mean(values: Floats) -> float:

@@ -66,7 +66,7 @@ class Profile:
 
     @classmethod
     def from_json(cls, body: str) -> "Profile":
-        told = json.loads(body)
+        fields = json.loads(body)
         features = tuple(
             Feature(
                 name=f["name"],
@@ -74,9 +74,9 @@ class Profile:
                 indicators=tuple(Indicator(**indicator) for indicator in f["watches"]),
                 rare=tuple(f["rare"]),
             )
-            for f in told.pop("features")
+            for f in fields.pop("features")
         )
-        return cls(features=features, **{**told, "notes": tuple(told["notes"])})
+        return cls(features=features, **{**fields, "notes": tuple(fields["notes"])})
 
     @property
     def digest(self) -> str:
@@ -100,7 +100,7 @@ class Strictness:
     block_rows: int
 
 
-def widened(profile: Profile, factors: Mapping[str, float]) -> Profile:
+def widen_tolerances(profile: Profile, factors: Mapping[str, float]) -> Profile:
     """The profile with the tolerances of cuts and levels multiplied, for the named features."""
     features = tuple(_widened(each, factors.get(each.name, 1.0)) for each in profile.features)
     notes = [

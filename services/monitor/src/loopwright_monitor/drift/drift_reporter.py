@@ -31,7 +31,7 @@ async def report_drift(uow: UnitOfWork, stream: WatchedStream, detector: str, al
     )
     subject = f"models/{model.model}/versions/{version.version}"
     event = await uow.emit(data, key=model.model_id, subject=subject, identity=identity)
-    await episodes.open(Episode.told(data, Cause.of(event), event.time))
+    await episodes.open(Episode.from_event(data, Cause.of(event), event.time))
 
 
 def _reported(evidence: FeatureEvidence) -> DriftingFeature:

@@ -41,9 +41,9 @@ class GapTracker:
         """Count what is missing before the batch; once per batch."""
         before = await self._get(batch)
         now = before.after(batch)
-        told = {**asdict(now), "heard_at": clock.now()}
-        row = {"model_id": batch.model_id, "replica": batch.replica, "epoch": batch.epoch, **told}
-        await upsert(self._connection, arrivals, row, update=tuple(told))
+        values = {**asdict(now), "heard_at": clock.now()}
+        row = {"model_id": batch.model_id, "replica": batch.replica, "epoch": batch.epoch, **values}
+        await upsert(self._connection, arrivals, row, update=tuple(values))
         missed, dropped = before.missed(batch.sequence), now.dropped - before.dropped
         if missed or dropped:
             models = WatchedModels(self._connection)

@@ -35,7 +35,7 @@ class Episode:
     position: int = 0
 
     @classmethod
-    def told(cls, data: DriftDetected, cause: Cause, at: datetime) -> "Episode":
+    def from_event(cls, data: DriftDetected, cause: Cause, at: datetime) -> "Episode":
         return cls(
             id=data.episode,
             model_id=data.model_id,
@@ -77,10 +77,10 @@ class Episodes:
 
     async def unclosed(self, model_id: str | None = None) -> list[Episode]:
         """Open episodes, oldest first, of one model or of all."""
-        which: list[sa.ColumnElement[bool]] = [episodes.c.closed_at.is_(None)]
+        conditions: list[sa.ColumnElement[bool]] = [episodes.c.closed_at.is_(None)]
         if model_id is not None:
-            which.append(episodes.c.model_id == model_id)
-        query = sa.select(episodes).where(*which).order_by(episodes.c.position)
+            conditions.append(episodes.c.model_id == model_id)
+        query = sa.select(episodes).where(*conditions).order_by(episodes.c.position)
         return [_episode(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def page(self, model: str | None, before: int | None, limit: int) -> list[Episode]:

@@ -8,13 +8,13 @@ import pyarrow as pa
 from loopwright_monitor.detectors.betting import build_bets
 from loopwright_monitor.detectors.e_process import EvidenceProcess
 from loopwright_monitor.detectors.evidence import log_mean
-from loopwright_monitor.detectors.profile import Profile, Strictness, widened
+from loopwright_monitor.detectors.profile import Profile, Strictness, widen_tolerances
 from loopwright_monitor.references.indicators import measure_profile
 
-CALM = 3.0
+MARGIN = 3.0
 """How far, in nats, the replayed quarter must stay below the alarm."""
 STEP = 1.25
-MOST_STEPS = 60
+MAX_STEPS = 60
 
 
 def build_reference(
@@ -25,12 +25,12 @@ def build_reference(
     earlier, later = table.slice(0, split), table.slice(split)
     trial = measure_profile(earlier, names, strict, source)
     factors: dict[str, float] = {}
-    for _ in range(MOST_STEPS):
-        offender = _offender(widened(trial, factors), later)
+    for _ in range(MAX_STEPS):
+        offender = _offender(widen_tolerances(trial, factors), later)
         if offender is None:
             break
         factors[offender] = factors.get(offender, 1.0) * STEP
-    return widened(measure_profile(table, names, strict, source), factors)
+    return widen_tolerances(measure_profile(table, names, strict, source), factors)
 
 
 def _offender(profile: Profile, later: pa.Table) -> str | None:
@@ -45,6 +45,6 @@ def _offender(profile: Profile, later: pa.Table) -> str | None:
         detector.update(later.slice(start, bets.block_rows), times)
         found = detector.evidence("data")
         values = np.array([each.evidence for each in found])
-        if found and log_mean(values) > bets.log_threshold - CALM:
+        if found and log_mean(values) > bets.log_threshold - MARGIN:
             return found[0].name
     return None

@@ -19,7 +19,7 @@ from loopwright_monitor.detectors.profile import (
 
 CUTS = 15
 LEVELS = 24
-MOST_LEVELS = 1000
+MAX_LEVELS = 1000
 TOLERANCE_DEVIATIONS = 3.0
 QUALITY_CHANGE = 0.01
 
@@ -35,7 +35,7 @@ def measure_profile(
             notes.append(f"{name} is not watched: {table[name].type} is neither number nor text")
             continue
         if shape.kind == "text":
-            notes.append(f"{name} has over {MOST_LEVELS} levels: only its missing values count")
+            notes.append(f"{name} has over {MAX_LEVELS} levels: only its missing values count")
         features.append(_measured(shape, table[name], strict))
     return Profile(
         features=tuple(features),
@@ -83,7 +83,7 @@ def _category(name: str, column: pa.Array) -> Feature:
         ((item["values"], item["counts"]) for item in counted.to_pylist()),
         key=lambda pair: (-pair[1], pair[0]),
     )
-    if len(pairs) > MOST_LEVELS:
+    if len(pairs) > MAX_LEVELS:
         return Feature(name, "text", (_unmeasured("missing"),))
     common = [level for level, _ in pairs[:LEVELS]]
     rare = tuple(sorted(level for level, _ in pairs[LEVELS:]))
@@ -105,10 +105,10 @@ def _measured(shape: Feature, column: pa.ChunkedArray, strict: Strictness) -> Fe
     blocks = [count_indicators(shape, whole.slice(start, size)) for start in starts]
     had, asked = count_indicators(shape, whole)
     indicators = []
-    for place, indicator in enumerate(shape.indicators):
-        rows = int(asked[place])
-        share = int(had[place]) / rows if rows else 0.0
-        parts = [(int(h[place]), int(a[place])) for h, a in blocks if a[place]]
+    for at, indicator in enumerate(shape.indicators):
+        rows = int(asked[at])
+        share = int(had[at]) / rows if rows else 0.0
+        parts = [(int(h[at]), int(a[at])) for h, a in blocks if a[at]]
         dispersion = _dispersion(parts, share)
         least = QUALITY_CHANGE if indicator.what in QUALITY else strict.smallest_change
         noise = (dispersion * share * (1 - share) / rows) ** 0.5 if rows else 0.0

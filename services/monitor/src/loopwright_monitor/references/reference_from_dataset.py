@@ -26,7 +26,7 @@ from loopwright_monitor.store import exclusive_jobs
 from loopwright_monitor.watched.repository import WatchedModels, WatchedVersion, WatchedVersions
 
 log = structlog.get_logger()
-_MOST_CLASSES = 100
+_MAX_CLASSES = 100
 _NOT_INPUTS = frozenset({"time", "prediction_id", "request_id", "label", "label_time"})
 
 
@@ -136,19 +136,19 @@ def _classes(version: WatchedVersion, table: pa.Table) -> list[str] | None:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     found = pc.unique(column)
-    if len(found) > _MOST_CLASSES or (pa.types.is_floating(found.type) and len(found) > 2):
+    if len(found) > _MAX_CLASSES or (pa.types.is_floating(found.type) and len(found) > 2):
         return None
     return [json.dumps(value) for value in sorted(found.to_pylist())]
 
 
-def _policy(told: dict[str, Any] | None) -> tuple[MonitorPolicy, str]:
+def _policy(declared: dict[str, Any] | None) -> tuple[MonitorPolicy, str]:
     """The policy, or the defaults with what was wrong with it."""
     try:
-        return MonitorPolicy.model_validate(told or {}), ""
+        return MonitorPolicy.model_validate(declared or {}), ""
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return MonitorPolicy(), f"monitor.{place}: {first['msg']}; the defaults are used"
+        path = ".".join(str(part) for part in first["loc"])
+        return MonitorPolicy(), f"monitor.{path}: {first['msg']}; the defaults are used"
 
 
 def _target(datasets: list[Dataset]) -> str | None:

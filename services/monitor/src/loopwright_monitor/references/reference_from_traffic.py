@@ -27,14 +27,14 @@ from loopwright_monitor.store import exclusive_jobs, locks
 from loopwright_monitor.watched.repository import WatchedVersion, WatchedVersions
 from loopwright_monitor.watched.streams import INPUTS, WatchedStream
 
-ENOUGH = 2048
+REFERENCE_ROWS = 2048
 """Live rows that make a reference."""
 
 
 async def collect(uow: UnitOfWork, stream: WatchedStream, rows: pa.Table) -> bool:
     """Keep the rows; returns whether there are enough for a reference now."""
     body = CollectedRows(stream.model.rows, rows.num_rows, _to_ipc(rows))
-    return await FirstRows(uow.connection, *stream.key).add(body) >= ENOUGH
+    return await FirstRows(uow.connection, *stream.key).add(body) >= REFERENCE_ROWS
 
 
 async def pop_waiting(uow: UnitOfWork, stream: WatchedStream) -> list[tuple[int, pa.Table]]:
@@ -49,10 +49,10 @@ async def pop_waiting(uow: UnitOfWork, stream: WatchedStream) -> list[tuple[int,
 async def build_collected(database: Database) -> None:
     """Make a reference for every stream that has collected enough rows and has none yet."""
     async with database.read() as connection:
-        places = await FirstRows.enough(connection, ENOUGH)
-    for place in places:
-        name = "/".join(str(part) for part in ("first-rows", *place))
-        await exclusive_jobs.run_exclusively(database, name, partial(_build, database, place))
+        keys = await FirstRows.enough(connection, REFERENCE_ROWS)
+    for key in keys:
+        name = "/".join(str(part) for part in ("first-rows", *key))
+        await exclusive_jobs.run_exclusively(database, name, partial(_build, database, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,11 @@ class _Made:
     origin: int
 
 
-async def _build(database: Database, place: tuple[str, int, str], lease: Lease) -> None:
-    model_id, number, name = place
+async def _build(database: Database, key: tuple[str, int, str], lease: Lease) -> None:
+    model_id, number, name = key
     async with database.read() as connection:
         found = await WatchedVersions(connection).get(model_id, number)
-        first = await _first_enough(FirstRows(connection, *place))
+        first = await _first_enough(FirstRows(connection, *key))
     if first is None:
         return
     # Rows may come before the registration of their version is heard of.
@@ -77,27 +77,27 @@ async def _build(database: Database, place: tuple[str, int, str], lease: Lease) 
     async with database.unit_of_work() as uow:
         await confirm(uow, lease)
         await uow.lock(locks.detecting(model_id))
-        rows = FirstRows(uow.connection, *place)
+        rows = FirstRows(uow.connection, *key)
         if await _first_enough(rows) != first:
             return
-        left = _joined(await rows.pop_all()).slice(ENOUGH)
+        left = _joined(await rows.pop_all()).slice(REFERENCE_ROWS)
         if left.num_rows:
             await rows.add(CollectedRows(made.origin, left.num_rows, _to_ipc(left)))
         await _start(uow, version, name, made)
 
 
 async def _first_enough(rows: FirstRows) -> list[CollectedRows] | None:
-    """The bodies that hold the stream's first `ENOUGH` rows.
+    """The bodies that hold the stream's first `REFERENCE_ROWS` rows.
 
     None where a reference is made of none of them any more: since the stream was found to have
     enough, another champion took over, which lets its rows go, or another monitor was faster.
     """
-    if not await rows.are_enough(ENOUGH):
+    if not await rows.are_enough(REFERENCE_ROWS):
         return None
     first: list[CollectedRows] = []
     for body in await rows.all():
         first.append(body)
-        if sum(each.rows for each in first) >= ENOUGH:
+        if sum(each.rows for each in first) >= REFERENCE_ROWS:
             return first
     return None
 
@@ -106,15 +106,15 @@ async def _start(uow: UnitOfWork, version: WatchedVersion, name: str, made: _Mad
     """The stream is compared with its reference from here on."""
     profile = made.profile
     await Profiles(uow.connection).add(profile.digest, profile.to_json())
-    place = (version.model_id, version.version, name)
-    await DetectorStates(uow.connection).save(*place, StoredState(profile.digest, b""))
+    key = (version.model_id, version.version, name)
+    await DetectorStates(uow.connection).save(*key, StoredState(profile.digest, b""))
     if name == INPUTS:
         why = version.why_ready(profile.source)
         await WatchedVersions(uow.connection).set_profile(version, "ready", why, profile.digest)
 
 
 def _made(version: WatchedVersion, bodies: list[CollectedRows]) -> _Made:
-    rows = _joined(bodies).slice(0, ENOUGH)
+    rows = _joined(bodies).slice(0, REFERENCE_ROWS)
     names = [name for name in rows.column_names if name != "time"]
     source = f"the first {rows.num_rows:,} live rows of version {version.version}"
     return _Made(build_reference(rows, names, version.strictness, source), _origin(bodies))
@@ -124,8 +124,8 @@ def _origin(bodies: list[CollectedRows]) -> int:
     """Where in the model's rows the first row after the reference stands."""
     before = 0
     for body in bodies:
-        if before + body.rows >= ENOUGH:
-            return body.start + ENOUGH - before
+        if before + body.rows >= REFERENCE_ROWS:
+            return body.start + REFERENCE_ROWS - before
         before += body.rows
     return 0
 

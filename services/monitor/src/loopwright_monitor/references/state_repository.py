@@ -70,7 +70,7 @@ class DetectorStates:
             text = (await self._connection.execute(query)).scalar()
             return None if text is None else StoredState("", text.encode())
         query = sa.select(detectors.c.profile, detectors.c.state).where(
-            *_place(detectors, model_id, version, name)
+            *_of_stream(detectors, model_id, version, name)
         )
         row = (await self._connection.execute(query)).first()
         return None if row is None else StoredState(row.profile, row.state)
@@ -118,30 +118,32 @@ class FirstRows:
     def __init__(self, connection: AsyncConnection, model_id: str, version: int, stream: str):
         self._connection = connection
         self._key = {"model_id": model_id, "version": version, "stream": stream}
-        self._place = _place(first_rows, model_id, version, stream)
+        self._conditions = _of_stream(first_rows, model_id, version, stream)
 
     async def add(self, body: CollectedRows) -> int:
         """Keep the rows; returns how many there are now."""
         await self._connection.execute(sa.insert(first_rows).values({**self._key, **asdict(body)}))
-        total = sa.select(sa.func.sum(first_rows.c.rows)).where(*self._place)
+        total = sa.select(sa.func.sum(first_rows.c.rows)).where(*self._conditions)
         return int((await self._connection.scalar(total)) or 0)
 
     async def all(self) -> list[CollectedRows]:
         """Oldest first."""
         columns = (first_rows.c.start, first_rows.c.rows, first_rows.c.body)
-        query = sa.select(*columns).where(*self._place).order_by(first_rows.c.position)
+        query = sa.select(*columns).where(*self._conditions).order_by(first_rows.c.position)
         return [CollectedRows(*row) for row in (await self._connection.execute(query)).all()]
 
     async def pop_all(self) -> list[CollectedRows]:
         """All of them, oldest first; they are gone afterwards."""
         found = await self.all()
         if found:
-            await self._connection.execute(sa.delete(first_rows).where(*self._place))
+            await self._connection.execute(sa.delete(first_rows).where(*self._conditions))
         return found
 
     async def are_enough(self, rows: int) -> bool:
         """Whether these are so many rows, and the stream has no reference."""
-        return (*self._key.values(),) in await self._enough(self._connection, rows, *self._place)
+        return (*self._key.values(),) in await self._enough(
+            self._connection, rows, *self._conditions
+        )
 
     @classmethod
     async def enough(cls, connection: AsyncConnection, rows: int) -> list[tuple[str, int, str]]:
@@ -150,22 +152,22 @@ class FirstRows:
 
     @staticmethod
     async def _enough(
-        connection: AsyncConnection, rows: int, *which: sa.ColumnElement[bool]
+        connection: AsyncConnection, rows: int, *conditions: sa.ColumnElement[bool]
     ) -> list[tuple[str, int, str]]:
-        place = (first_rows.c.model_id, first_rows.c.version, first_rows.c.stream)
-        started = sa.exists().where(*(detectors.c[column.name] == column for column in place))
-        told = sa.exists().where(
+        columns = (first_rows.c.model_id, first_rows.c.version, first_rows.c.stream)
+        started = sa.exists().where(*(detectors.c[column.name] == column for column in columns))
+        has_profile = sa.exists().where(
             versions.c.model_id == first_rows.c.model_id,
             versions.c.version == first_rows.c.version,
             versions.c.profile_state != "collecting",
             first_rows.c.stream == "inputs",
         )
-        query = sa.select(*place).where(~started, ~told, *which).group_by(*place)
-        query = query.having(sa.func.sum(first_rows.c.rows) >= rows).order_by(*place)
+        query = sa.select(*columns).where(~started, ~has_profile, *conditions).group_by(*columns)
+        query = query.having(sa.func.sum(first_rows.c.rows) >= rows).order_by(*columns)
         return [tuple(row) for row in (await connection.execute(query)).all()]
 
 
-def _place(
+def _of_stream(
     table: sa.Table, model_id: str, version: int, stream: str
 ) -> tuple[sa.ColumnElement[bool], ...]:
     return (

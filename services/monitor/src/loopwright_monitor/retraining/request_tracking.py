@@ -61,9 +61,9 @@ async def run_finished(uow: UnitOfWork, event: Event[TrainingFinished]) -> None:
             await requests.end(request, clock.now(), why)
             continue
         await requests.set_version(request, data.version)
-        told = await DeploymentOutcomes(uow.connection).get(request.model_id, data.version)
-        if told is not None:
-            await requests.end(request, clock.now(), told)
+        outcome = await DeploymentOutcomes(uow.connection).get(request.model_id, data.version)
+        if outcome is not None:
+            await requests.end(request, clock.now(), outcome)
 
 
 async def deployment_finished(uow: UnitOfWork, event: Event[DeploymentFinished]) -> None:

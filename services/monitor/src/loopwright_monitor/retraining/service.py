@@ -117,7 +117,7 @@ async def _outlook(uow: UnitOfWork, asking: Episode) -> EpisodeOutlook | None:
 
 
 def _speaker(unclosed: list[Episode], episode: Episode) -> Episode:
-    """Of a model's open episodes that may ask, the oldest does so for all."""
+    """The oldest of a model's open episodes that may ask, which does so for all."""
     if episode.kind == "quality":
         return episode
     return next(each for each in unclosed if each.kind != "quality")
@@ -137,12 +137,12 @@ async def _ask(uow: UnitOfWork, outlook: EpisodeOutlook, captured: str) -> None:
     episode, decision, pipeline = outlook.episode, outlook.decision, outlook.version.pipeline
     if pipeline is None:
         return
-    told = [
+    answered = [
         each
         for each in await Episodes(uow.connection).unclosed(episode.model_id)
         if each.kind != "quality"
     ]
-    causes = tuple(cause for each in told for cause in each.cause.event_ids)
+    causes = tuple(cause for each in answered for cause in each.cause.event_ids)
     uow.follow(Cause(episode.cause.chain_id, causes, episode.cause.traceparent), "monitor.retrain")
     data = RetrainRequested(
         pipeline=pipeline,
@@ -157,7 +157,7 @@ async def _ask(uow: UnitOfWork, outlook: EpisodeOutlook, captured: str) -> None:
     identity = f"retrain/{episode.id}/{episode.asks + 1}"
     event = await uow.emit(data, key=pipeline, subject=f"pipelines/{pipeline}", identity=identity)
     await RetrainingRequests(uow.connection).add(episode, event, outlook.captured)
-    await Episodes(uow.connection).count_ask([each.id for each in told])
+    await Episodes(uow.connection).count_ask([each.id for each in answered])
     await _write_down(uow, episode, decision)
     failpoint("monitor.asked")
 

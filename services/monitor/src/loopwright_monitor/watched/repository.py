@@ -18,7 +18,7 @@ from loopwright_monitor.store.tables import arrivals, kept, models, seen, versio
 class WatchedModel:
     """A model: live `rows` seen, of those `captured`, of those `labelled`.
 
-    `missed` logged batches never came, the replicas said they `dropped` so many rows, and
+    `missed` logged batches never came, the replicas compared they `dropped` so many rows, and
     `unknown_tails` of their runs ended without a word about the last rows.
     """
 
@@ -69,8 +69,8 @@ class WatchedVersion:
 
     def why_ready(self, source: str) -> str:
         """What it is compared with, after anything that went wrong before."""
-        said = f"reference: {source}"
-        return f"{self.profile_why}; {said}" if self.profile_why else said
+        compared = f"reference: {source}"
+        return f"{self.profile_why}; {compared}" if self.profile_why else compared
 
 
 def has_later_epoch() -> sa.ColumnElement[bool]:
@@ -121,7 +121,7 @@ class WatchedModels:
     async def get(self, model_id: str) -> WatchedModel | None:
         return await self._one(models.c.model_id == model_id)
 
-    async def named(self, model: str) -> WatchedModel | None:
+    async def get_by_name(self, model: str) -> WatchedModel | None:
         """The model of that name; of several ids the latest promoted."""
         return await self._one(models.c.model == model)
 
@@ -201,8 +201,10 @@ class WatchedVersions:
             .values(**values)
         )
 
-    async def _where(self, *which: sa.ColumnElement[bool]) -> list[WatchedVersion]:
-        query = sa.select(versions).where(*which).order_by(versions.c.model_id, versions.c.version)
+    async def _where(self, *conditions: sa.ColumnElement[bool]) -> list[WatchedVersion]:
+        query = (
+            sa.select(versions).where(*conditions).order_by(versions.c.model_id, versions.c.version)
+        )
         return [_version(row) for row in (await self._connection.execute(query)).mappings()]
 
 
