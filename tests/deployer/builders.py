@@ -18,7 +18,7 @@ MODEL = "bank"
 
 
 def registered(version: int, **changes: Any) -> ModelRegistered:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "model_id": MODEL_ID,
         "model": MODEL,
         "version": version,
@@ -26,7 +26,7 @@ def registered(version: int, **changes: Any) -> ModelRegistered:
         "location": "x",
         "format": "sklearn-skops",
     }
-    return ModelRegistered.model_validate({**told, **changes})
+    return ModelRegistered.model_validate({**fields, **changes})
 
 
 def event_of(data: EventData, key: str = MODEL_ID) -> Event[Any]:
@@ -155,7 +155,7 @@ async def published_events(bus: EventBus, *topics: str) -> list[Event[Any]]:
 
 def deployment(**changes: Any) -> Deployment:
     now = clock.now()
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "id": "d1",
         "environment": "production",
         "model_id": MODEL_ID,
@@ -165,4 +165,4 @@ def deployment(**changes: Any) -> Deployment:
         "state_since": now,
         "created_at": now,
     }
-    return Deployment(**{**told, **changes})
+    return Deployment(**{**fields, **changes})

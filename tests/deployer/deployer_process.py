@@ -26,16 +26,16 @@ from tests.deployer.builders import event_of
 CALLS = 1000
 
 
-async def main(place: Path, database_url: str, artifacts: str) -> None:
+async def main(directory: Path, database_url: str, artifacts: str) -> None:
     settings = DeployerSettings(
         database_url=database_url,
         artifacts_url=f"file://{artifacts}",
-        work_dir=place / "work",
+        work_dir=directory / "work",
         warm_processes=False,
         port=0,
     )
     async with AsyncExitStack() as stack:
-        bus = await SqliteBus.open(place / "log")
+        bus = await SqliteBus.open(directory / "log")
         database = await Database.open(database_url, "deployer", MIGRATIONS)
         service = await build(settings, bus, stack)
         service.loops.append(partial(_serve_all, database, bus))
@@ -51,8 +51,8 @@ async def _serve_all(database: Database, bus: SqliteBus) -> None:
 async def _serve(database: Database, bus: SqliteBus) -> None:
     async with database.unit_of_work() as uow:
         rows = await RouteRevisions(uow.connection).all()
-        for told in [told for row in rows for told in _measured(row)]:
-            await CanaryCounters(uow.connection).merge(told)
+        for measured in [measured for row in rows for measured in _measured(row)]:
+            await CanaryCounters(uow.connection).merge(measured)
     served = [ServedRoute(model_id=r.model_id, revision=r.route.revision) for r in rows]
     report = ReplicaReported(
         replica="r1", epoch="e1", environment="production", at=clock.now(), routes=served

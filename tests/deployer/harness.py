@@ -32,9 +32,9 @@ class DeployerHarness:
     api: httpx.AsyncClient
     scorer: httpx.AsyncClient
 
-    async def register(self, version: int, **told: Any) -> None:
+    async def register(self, version: int, **changes: Any) -> None:
         digest = await store_package(self.store, self.package)
-        await publish(self.bus, registered(version, digest=digest, format="onnx", **told))
+        await publish(self.bus, registered(version, digest=digest, format="onnx", **changes))
 
     async def deployment(self, version: int) -> dict[str, Any]:
         listed = (await self.api.get("/v1/deployments")).json()["items"]
@@ -81,15 +81,15 @@ class DeployerHarness:
 
 @asynccontextmanager
 async def running_harness(
-    place: Path, bus: EventBus, store: FilesystemStore, package: Path
+    directory: Path, bus: EventBus, store: FilesystemStore, package: Path
 ) -> AsyncGenerator[DeployerHarness, None]:
     """Both services, running until the end."""
     urls: dict[str, Any] = {
-        "database_url": f"sqlite:///{place / 'databases'}",
-        "artifacts_url": f"file://{place / 'artifacts'}",
+        "database_url": f"sqlite:///{directory / 'databases'}",
+        "artifacts_url": f"file://{directory / 'artifacts'}",
     }
-    deploying = DeployerSettings(work_dir=place / "work", warm_processes=False, **urls)
-    scoring = ScorerSettings(cache_dir=place / "cache", replica="r1", grpc_port=0, **urls)
+    deploying = DeployerSettings(work_dir=directory / "work", warm_processes=False, **urls)
+    scoring = ScorerSettings(cache_dir=directory / "cache", replica="r1", grpc_port=0, **urls)
     async with AsyncExitStack() as stack:
         deployer = await build_deployer(deploying, bus, stack)
         scorer = await build_scorer(scoring, bus, stack)

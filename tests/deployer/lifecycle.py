@@ -52,11 +52,11 @@ async def latest(database: Database, version: int) -> DeploymentRecord:
 
 
 async def lead_to(
-    database: Database, version: int, to: DeploymentState, **told: object
+    database: Database, version: int, to: DeploymentState, **changes: object
 ) -> DeploymentRecord:
     """Register a version and do the worker's part until it is in the state."""
     async with database.unit_of_work() as uow:
-        await service.start_deployment(uow, registered(version, **told), "production", CAUSE)
+        await service.start_deployment(uow, registered(version, **changes), "production", CAUSE)
     for _ in range(20):
         record = await latest(database, version)
         if record.deployment.state is to:

@@ -1,28 +1,13 @@
 """What people can ask and do over HTTP."""
 
-from collections.abc import AsyncGenerator
-
 import httpx
-import pytest
 
 from loopwright_common.database.database import Database
-from loopwright_common.observability.metrics import Metrics
-from loopwright_common.web.app import create_app
-from loopwright_deployer.api import create_router
 from loopwright_deployer.deployments.domain import DeploymentState
 from tests.deployer.builders import MODEL
 from tests.deployer.lifecycle import latest, lead_to
 
 REQUEST = {"by": "ada", "reason": "looks fine"}
-
-
-@pytest.fixture
-async def api(database: Database) -> AsyncGenerator[httpx.AsyncClient, None]:
-    app = create_app("deployer", Metrics(), {})
-    app.include_router(create_router(database, "production", lambda: None))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        yield client
 
 
 async def act(api: httpx.AsyncClient, database: Database, version: int, action: str) -> httpx.Response:  # fmt: skip  # noqa: E501
@@ -33,13 +18,13 @@ async def act(api: httpx.AsyncClient, database: Database, version: int, action: 
 async def test_a_deployment_tells_its_story(api: httpx.AsyncClient, database: Database) -> None:
     record = await lead_to(database, 1, DeploymentState.PROMOTED)
 
-    told = (await api.get(f"/v1/deployments/{record.deployment.id}")).json()
+    shown = (await api.get(f"/v1/deployments/{record.deployment.id}")).json()
 
-    assert [step["state"] for step in told["steps"]] == [
+    assert [step["state"] for step in shown["steps"]] == [
         "received", "packaging", "staging", "validated", "promoting", "promoted",
     ]  # fmt: skip
-    assert told["why"] == "the first version goes live after staging"
-    assert told["route"]["arms"][0] == {
+    assert shown["why"] == "the first version goes live after staging"
+    assert shown["route"]["arms"][0] == {
         "version": 1, "weight": 1.0, "role": "live",
         "digest": "sha256:" + "1" * 64, "format": "onnx",
     }  # fmt: skip

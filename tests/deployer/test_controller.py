@@ -37,13 +37,13 @@ async def serve(database: Database, bus: EventBus, **more: Any) -> None:
 
 
 async def count(database: Database, version: int, calls: int, errors: int, **more: Any) -> None:
-    told = ServingMeasured(
+    report = ServingMeasured(
         environment="production", model_id=MODEL_ID, model=MODEL, replica="r1", epoch="e1",
         revision=await revision(database), version=version, role="live", calls=calls, rows=calls,
         errors=errors, latency_edges=[0.01], latency_counts=[calls, 0], **more,
     )  # fmt: skip
     async with database.unit_of_work() as uow:
-        await CanaryCounters(uow.connection).merge(told)
+        await CanaryCounters(uow.connection).merge(report)
 
 
 @pytest.fixture
@@ -127,8 +127,8 @@ async def test_promotion_waits_for_a_live_replica_and_says_so(
     async with working(database, bus, tmp_path):
 
         async def says_so() -> bool:
-            told = (await latest(database, 1)).deployment.waits
-            return told == "no live scorer replica; waits for one"
+            waits = (await latest(database, 1)).deployment.waits
+            return waits == "no live scorer replica; waits for one"
 
         await buses.until(says_so)
         await serve(database, bus)
@@ -158,8 +158,8 @@ async def test_a_version_that_waits_for_its_store_is_waited_for(
         await serve(database, bus, waiting={"1": "the store is away"})
 
         async def says_so() -> bool:
-            told = (await latest(database, 1)).deployment.waits or ""
-            return told.startswith("waits for r1") and told.endswith("the store is away")
+            waits = (await latest(database, 1)).deployment.waits or ""
+            return waits.startswith("waits for r1") and waits.endswith("the store is away")
 
         await buses.until(says_so)
         await serve(database, bus)

@@ -1,10 +1,8 @@
 """Packages that are served from a process of their own: what is granted, and what it becomes."""
 
-import importlib
 import json
 import pickle
 import random
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -21,28 +19,16 @@ from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.packaging.formats.skops import VARIABLE
 from loopwright_deployer.packaging.isolated import GRANT, Grant
-from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.staging.warm_processes import SCORER, WarmProcessPool, staging_scorer
 from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import load
 from loopwright_scorer.tensors.example_rows import example_of
-from tests.deployer.builders import COLUMNS, customers, pipeline, skops_package, with_example
+from tests.deployer.builders import COLUMNS, customers, pipeline, with_example
+from tests.deployer.foreign_packages import PLOUGH, ploughed
 from tests.scorer.isolated_packages import wheel, wheels
 
 GRANTED = Grant("bank", pickle=True)
-PAIRS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}]
 ROWS = [[30, 0.5, "nurse"], [60, -0.5, "clerk"]]
-PLOUGH = """
-from sklearn.base import BaseEstimator, RegressorMixin
-
-class Plough(RegressorMixin, BaseEstimator):
-    def fit(self, rows, figures):
-        self.depth_ = float(figures.mean())
-        return self
-
-    def predict(self, rows):
-        return rows[:, 0] * 0 + self.depth_
-"""
 
 
 def packed(source: Path, grant: Grant) -> ServingSpec:
@@ -89,18 +75,6 @@ def test_a_pickle_is_refused_with_the_better_way_and_the_grant(tmp_path: Path) -
         packed(source, Grant("bank"))
 
     assert f"names bank in {GRANT}" in str(refused.value)
-
-
-def test_the_grant_is_of_models_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(GRANT, "bank, other")
-    granted = DeployerSettings()
-    monkeypatch.delenv(GRANT)
-
-    assert [name for name in ("bank", "other", "ban", "") if granted.may_unpickle(name)] == [
-        "bank",
-        "other",
-    ]
-    assert not DeployerSettings().may_unpickle("")
 
 
 def test_a_package_cannot_grant_itself(tmp_path: Path) -> None:
@@ -161,21 +135,6 @@ def test_a_learner_that_is_no_plain_state_is_not_saved_as_json(tmp_path: Path) -
 
     with pytest.raises(InvalidError, match="pickle only"):
         save(own, tmp_path / "source", [{"a": 0.5}])
-
-
-def ploughed(directory: Path, *requirements: str) -> Path:
-    """As skops, made with a module that nobody has here."""
-    library = directory.parent / "library"
-    library.mkdir()
-    (library / "plough.py").write_text(PLOUGH)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(library))
-        plough = importlib.import_module("plough")
-        estimator = plough.Plough().fit(np.zeros((2, 2)), np.array([1.0, 3.0]))
-        source = skops_package(directory, estimator, PAIRS)
-    del sys.modules["plough"]
-    (source / "requirements.txt").write_text("\n".join(requirements))
-    return source
 
 
 def test_an_estimator_of_a_foreign_module_runs_on_what_its_package_requires(

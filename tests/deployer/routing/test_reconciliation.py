@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -14,15 +14,13 @@ from loopwright_common.database.database import Database
 from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import ReplicaReported, ServedRoute
 from loopwright_common.observability.metrics import Metrics
-from loopwright_deployer.canary.acknowledgement import SILENT_AFTER, PublishedRevision, missed_by
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.tables import routes
 from loopwright_deployer.routing.reconciliation import RouteReconciliation
 from tests.deployer.builders import MODEL_ID, publish, published_events, replica
 from tests.deployer.lifecycle import lead_to
 
-NOW = clock.now()
-LONG_AGO = NOW - timedelta(minutes=1)
+LONG_AGO = clock.now() - timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -32,23 +30,6 @@ async def replicas(bus: EventBus) -> AsyncGenerator[TableReader[ReplicaReported]
     yield reader
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def missed(revision: int | None, at: datetime = NOW, **more: object) -> list[str]:
-    """Who has missed revision 2 of a minute ago, when one replica reports this."""
-    routes = [ServedRoute.model_validate({"model_id": MODEL_ID, "revision": revision, **more})] if revision else []  # fmt: skip  # noqa: E501
-    wanted = PublishedRevision("production", MODEL_ID, 2, LONG_AGO)
-    return missed_by(wanted, [replica(*routes, at=at)], NOW)
-
-
-def test_only_a_live_replica_without_a_reason_has_missed_a_route() -> None:
-    assert missed(1) == ["r1"]
-    assert missed(None) == ["r1"]
-    assert missed(2) == []
-    assert missed(1, problems={"2": "digest does not match"}) == []
-    assert missed(1, waiting={"2": "the store is away"}) == []
-    assert missed(1, at=NOW - SILENT_AFTER) == []
-    assert missed(1, at=LONG_AGO + timedelta(seconds=5)) == []
 
 
 async def test_a_route_that_a_replica_missed_is_told_again(
@@ -65,12 +46,12 @@ async def test_a_route_that_a_replica_missed_is_told_again(
 
     await RouteReconciliation(database, bus, replicas).reconcile_once()
 
-    while len(told := await published_events(bus, "routes-changed")) < 2:  # noqa: ASYNC110
+    while len(repeated := await published_events(bus, "routes-changed")) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     relay.cancel()
     await asyncio.gather(relay, return_exceptions=True)
-    assert [event.data.revision for event in told] == [1, 1]
-    assert told[0].id != told[1].id
+    assert [event.data.revision for event in repeated] == [1, 1]
+    assert repeated[0].id != repeated[1].id
 
 
 async def test_a_silent_replica_is_taken_off_the_table(

@@ -1,18 +1,14 @@
 """Aliases of the registry in the route: what can be named is loaded, and the canary goes on."""
 
-import pytest
-
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
-from loopwright_common.errors import InvalidError
 from loopwright_common.events import AliasChanged, RoutesChanged
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.routing import route_revisions
 from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
-from loopwright_deployer.staging.redaction import require_redacted_inputs
 from tests.deployer.builders import MODEL, MODEL_ID
+from tests.deployer.delivery import deliver
 from tests.deployer.lifecycle import lead_to
-from tests.deployer.test_handlers import deliver
 
 
 def alias(name: str, version: int | None) -> AliasChanged:
@@ -89,20 +85,6 @@ async def test_the_scorers_are_told_aliases_and_what_to_record(
     assert row.record is not None
     assert row.record.model_dump() == record
     assert row.aliases == {"stable": 1}
-
-
-async def test_a_redacted_name_that_is_no_input_is_refused(database: Database) -> None:
-    signature = {"inputs": [{"name": "age", "type": "long"}]}
-    record = await lead_to(
-        database,
-        1,
-        DeploymentState.RECEIVED,
-        signature=signature,
-        deploy={"record": {"redact": ["agee"]}},
-    )
-
-    with pytest.raises(InvalidError, match=r"deploy\.record\.redact: 'agee'.*inputs are age"):
-        require_redacted_inputs(record)
 
 
 def test_routes_of_before_read_as_recording_everything() -> None:

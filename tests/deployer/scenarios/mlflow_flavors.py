@@ -98,13 +98,13 @@ KINDS: dict[str, Callable[[str], None]] = {
 }
 
 
-def _log(flavor: Any, name: str, rows: Any, **told: Any) -> None:
+def _log(flavor: Any, name: str, rows: Any, **options: Any) -> None:
     logged = flavor.log_model(
         name="model",
         signature=infer_signature(rows),
         input_example=rows[:3],
         pip_requirements=["scikit-learn", "pandas"],
-        **told,
+        **options,
     )
     _register(name, logged.model_uri)
 

@@ -32,7 +32,6 @@ from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.main import MIGRATIONS
 from loopwright_deployer.operator_actions import OperatorRequest
 from loopwright_deployer.routing.routes import RouteRevisions
-from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.steps import DeploymentSteps
 from tests.deployer.builders import MODEL, MODEL_ID, registered
 from tests.deployer.controllers import staging_runner
@@ -137,8 +136,8 @@ async def test_what_is_wished_during_a_step_is_kept(
     seen = await lead_to(database, 1, DeploymentState.RECEIVED)
     async with database.unit_of_work() as uow:
         lease = await leases.acquire(uow, lease_name(seen.deployment.id))
-        told = AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=1, by="ada")
-        await operator_actions.request_champion(uow, "production", told)
+        alias = AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=1, by="ada")
+        await operator_actions.request_champion(uow, "production", alias)
     assert lease is not None
 
     await steps_of(database, bus, tmp_path, lease).by_state[DeploymentState.RECEIVED](seen)
@@ -217,7 +216,7 @@ async def test_people_learn_who_works_on_a_deployment_and_when_another_will(
     app.include_router(create_router(database, "production", lambda: None, timedelta(seconds=10)))
     api = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1")
 
-    async def told(remaining: float) -> str:
+    async def shown_with(remaining: float) -> str:
         async with database.unit_of_work() as uow:
             lease = await leases.acquire(
                 uow, lease_name(deployment.id), timedelta(seconds=remaining)
@@ -230,20 +229,9 @@ async def test_people_learn_who_works_on_a_deployment_and_when_another_will(
 
     me = f"{socket.gethostname()}/{os.getpid()}"
     async with api:
-        assert await told(10) == f"registered; the deployer {me} works on it"
-        silent = await told(2)
-        ended = await told(-1)
+        assert await shown_with(10) == f"registered; the deployer {me} works on it"
+        silent = await shown_with(2)
+        ended = await shown_with(-1)
     assert f"the deployer {me} that worked on it has not been heard of since 20" in silent
     assert "; another takes over at 20" in silent
     assert ended.endswith("; waits for another to take over")
-
-
-def test_a_directory_is_refused_to_a_second_deployer_with_the_remedy(tmp_path: Path) -> None:
-    with (
-        DeployerSettings(work_dir=tmp_path).own_directory(),
-        pytest.raises(ConflictError, match="LOOPWRIGHT_DEPLOYER_WORK_DIR"),
-        DeployerSettings(work_dir=tmp_path).own_directory(),
-    ):
-        pass
-    with DeployerSettings(work_dir=tmp_path).own_directory():
-        pass

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Generator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -16,18 +16,15 @@ from loopwright_common.storage.package import store_package
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import BEING_STAGED, Deployment, DeploymentState
 from loopwright_deployer.deployments.repository import Deployments
-from loopwright_deployer.deployments.retry_schedule import Outage, next_retry
+from loopwright_deployer.deployments.retry_schedule import Outage
 from loopwright_deployer.packaging.formats.skops import VARIABLE
 from tests.deployer.builders import registered
 from tests.deployer.controllers import until, working
+from tests.deployer.foreign_packages import PLOUGH, ploughed
 from tests.deployer.lifecycle import CAUSE, latest, lead_to
-from tests.deployer.packaging.test_isolated import PLOUGH, ploughed
-from tests.deployer.test_api import api
 from tests.package_index import Index, package_index
 from tests.scorer.isolated_packages import wheel, wheels
 
-__all__ = ["api"]
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 LIMIT = "LOOPWRIGHT_DEPLOYER_INDEX_OUTAGE_SECONDS"
 AFTER_STAGING = sorted(set(DeploymentState) - BEING_STAGED)
@@ -99,7 +96,7 @@ async def test_an_outage_counts_through_a_restart_and_past_the_limit_rejects_wit
     assert record.deployment.state is DeploymentState.REJECTED
     since = f"failing since {clock.to_text(waiting.failing_since)}"
     remedies = (LIMIT, "UV_DEFAULT_INDEX", "register the package as a new version")
-    assert all(told in record.deployment.why for told in (since, *remedies, "Connection refused"))
+    assert all(words in record.deployment.why for words in (since, *remedies, "Connection refused"))
 
 
 @on_sqlite
@@ -123,13 +120,13 @@ async def test_people_and_programs_see_since_when_and_until_when(
     async with database.unit_of_work() as uow:
         await service.postpone(uow, record, "the index is away", HOUR)
 
-    told = (await api.get(f"/v1/deployments/{record.deployment.id}")).json()
+    shown = (await api.get(f"/v1/deployments/{record.deployment.id}")).json()
 
-    assert told["state"] == "packaging"
-    assert told["why"].endswith(": the index is away")
-    moments = [clock.from_text(told[name]) for name in ("failing_since", "retry_at", "deadline")]
-    assert moments[0] < moments[1] < moments[2] == moments[0] + HOUR
-    assert all(clock.to_text(moment) in told["why"] for moment in moments)
+    assert shown["state"] == "packaging"
+    assert shown["why"].endswith(": the index is away")
+    times = [clock.from_text(shown[name]) for name in ("failing_since", "retry_at", "deadline")]
+    assert times[0] < times[1] < times[2] == times[0] + HOUR
+    assert all(clock.to_text(time) in shown["why"] for time in times)
 
 
 async def test_deployments_that_wait_for_the_index_take_no_place_from_others(
@@ -138,8 +135,8 @@ async def test_deployments_that_wait_for_the_index_take_no_place_from_others(
     later = clock.now() + HOUR
     for name in ("a", "b", "c"):
         async with database.unit_of_work() as uow:
-            told = registered(1, model_id=name, model=name)
-            await service.start_deployment(uow, told, "production", CAUSE)
+            version = registered(1, model_id=name, model=name)
+            await service.start_deployment(uow, version, "production", CAUSE)
             waiting = (await Deployments(uow.connection).of_model("production", name))[0]
             outage = Outage(clock.now(), later, later)
             await Deployments(uow.connection).postpone(waiting.deployment, outage, "away")
@@ -150,19 +147,3 @@ async def test_deployments_that_wait_for_the_index_take_no_place_from_others(
     async with database.read() as connection:
         waiting = (await Deployments(connection).of_model("production", "a"))[0]
     assert waiting.deployment.state is DeploymentState.RECEIVED
-
-
-@pytest.mark.parametrize(
-    ("lasted", "pause"), [(0, 1), (0.5, 1), (8, 8), (200, 200), (1000, 300), (3500, 100)]
-)
-def test_a_pause_is_as_long_as_the_outage_up_to_five_minutes_and_the_end(
-    lasted: float, pause: float
-) -> None:
-    now = NOON + timedelta(seconds=lasted)
-
-    assert next_retry(NOON, now, HOUR) == Outage(NOON, now + timedelta(seconds=pause), NOON + HOUR)
-
-
-def test_at_the_limit_there_is_no_other_try() -> None:
-    assert next_retry(NOON, NOON + HOUR, HOUR) is None
-    assert next_retry(NOON, NOON, timedelta()) is None

@@ -71,11 +71,11 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     return asyncio.run(everything(tmp_path_factory.mktemp("kinds")))
 
 
-async def everything(place: Path) -> Outcomes:
+async def everything(directory: Path) -> Outcomes:
     """Register all with one client while the services run, and ask what came of it."""
     found = Outcomes()
-    async with running(place) as (registry, deployer, scorer):
-        await run(place, str(CLIENT), url_of(registry))
+    async with running(directory) as (registry, deployer, scorer):
+        await run(directory, str(CLIENT), url_of(registry))
         async with httpx.AsyncClient() as http:
             for name in (*SERVED, *REFUSED):
                 found.deployments[name] = await ended(http, url_of(deployer), name)
@@ -84,7 +84,7 @@ async def everything(place: Path) -> Outcomes:
             for name in SERVED:
                 found.answers[name] = await asked(http, url_of(scorer), name)
         show = ("-m", "loopwright", "deployments", "show", "keras/1")
-        found.shown = await run(place, *show, LOOPWRIGHT_URL_DEPLOYER=url_of(deployer))
+        found.shown = await run(directory, *show, LOOPWRIGHT_URL_DEPLOYER=url_of(deployer))
     return found
 
 
@@ -123,19 +123,19 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(place: Path) -> AsyncGenerator[tuple[Service, Service, Service], None]:
+async def running(directory: Path) -> AsyncGenerator[tuple[Service, Service, Service], None]:
     """Registry, deployer and scorer on one log and one store, on ports of their own."""
     urls: dict[str, Any] = {
-        "database_url": f"sqlite:///{place / 'databases'}",
-        "artifacts_url": f"file://{place / 'artifacts'}",
+        "database_url": f"sqlite:///{directory / 'databases'}",
+        "artifacts_url": f"file://{directory / 'artifacts'}",
     }
     deploying = DeployerSettings(
-        port=free_port(), work_dir=place / "work", pickle_models=GRANTED, **urls
+        port=free_port(), work_dir=directory / "work", pickle_models=GRANTED, **urls
     )
-    scoring = ScorerSettings(port=free_port(), grpc_port=0, cache_dir=place / "cache", **urls)
+    scoring = ScorerSettings(port=free_port(), grpc_port=0, cache_dir=directory / "cache", **urls)
     stop, started = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        bus = await SqliteBus.open(place / "bus")
+        bus = await SqliteBus.open(directory / "bus")
         stack.push_async_callback(bus.close)
         services = (
             await build_registry(RegistrySettings(port=free_port(), **urls), bus, stack),
@@ -149,10 +149,10 @@ async def running(place: Path) -> AsyncGenerator[tuple[Service, Service, Service
         await serving
 
 
-async def run(place: Path, *command: str, **more: str) -> str:
-    environment = {**os.environ, "HOME": str(place), "MLFLOW_DISABLE_TELEMETRY": "true", **more}
+async def run(directory: Path, *command: str, **more: str) -> str:
+    environment = {**os.environ, "HOME": str(directory), "MLFLOW_DISABLE_TELEMETRY": "true", **more}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, cwd=place, env=environment,
+        sys.executable, *command, cwd=directory, env=environment,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await process.communicate()
@@ -181,7 +181,7 @@ def test_staging_compares_what_can_be_compared(outcomes: Outcomes) -> None:
         for name, deployment in outcomes.deployments.items()
     }
     for name in SERVED:
-        verdicts = {check: told["verdict"] for check, told in checks[name].items()}
+        verdicts = {check: outcome["verdict"] for check, outcome in checks[name].items()}
         assert verdicts.pop("holdout") == ("passed" if name == "pickle" else "skipped")
         assert verdicts.pop("replay") == "skipped"
         assert set(verdicts.values()) == {"passed"}, name

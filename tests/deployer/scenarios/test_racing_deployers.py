@@ -68,8 +68,8 @@ class Deployer:
         if kind == "register":
             await service.start_deployment(uow, registered(version, **names), ENVIRONMENT, CAUSE)
         elif kind == "alias":
-            told = AliasChanged(alias="champion", version=version, by="ada", **names)
-            await operator_actions.request_champion(uow, ENVIRONMENT, told)
+            alias_changed = AliasChanged(alias="champion", version=version, by="ada", **names)
+            await operator_actions.request_champion(uow, ENVIRONMENT, alias_changed)
         elif kind == "undo":
             await operator_actions.undo(uow, ENVIRONMENT, self._name, REQUEST)
         elif seen and kind == "work":
@@ -94,7 +94,7 @@ def test_two_deployers_side_by_side_keep_one_champion_and_growing_routes(
             name = f"model-{next(numbers)}"
             runner.run(race(Deployer(one, name), first, Deployer(other, name), second))
             runner.run(check_invariants(one, name))
-            runner.run(told_in_order(one, name))
+            runner.run(check_events_in_order(one, name))
 
         side_by_side()
         for database in (one, other):
@@ -108,12 +108,12 @@ async def race(
     await asyncio.gather(one.make(first), other.make(second))
 
 
-async def told_in_order(database: Database, name: str) -> None:
+async def check_events_in_order(database: Database, name: str) -> None:
     query = sa.select(outbox).where(outbox.c.aggregateid == f"{ENVIRONMENT}/{name}")
     async with database.read() as connection:
         rows = (await connection.execute(query.order_by(outbox.c.position))).all()
-    told = [(row.aggregatetype, json.loads(row.payload)) for row in rows]
-    revisions = [data["revision"] for topic, data in told if topic == "routes-changed"]
+    emitted = [(row.aggregatetype, json.loads(row.payload)) for row in rows]
+    revisions = [data["revision"] for topic, data in emitted if topic == "routes-changed"]
     assert revisions == list(range(1, len(revisions) + 1))
-    ends = Counter(d["deployment_id"] for topic, d in told if topic == "deployment-finished")
+    ends = Counter(d["deployment_id"] for topic, d in emitted if topic == "deployment-finished")
     assert set(ends.values()) <= {1}

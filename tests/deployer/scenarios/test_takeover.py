@@ -43,35 +43,35 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 
 
 @dataclass
-class House:
+class TakeoverHarness:
     """A champion, a version to deploy, and deployers that share both."""
 
-    place: Path
+    directory: Path
     database_url: str
     database: Database
     record: DeploymentRecord
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, name: str, failpoint: str = "") -> subprocess.Popen[bytes]:
-        directory = self.place / name
-        directory.mkdir()
-        command = [sys.executable, "-m", "tests.deployer.deployer_process", str(directory)]
-        with (directory / "said").open("wb") as said:
+        work = self.directory / name
+        work.mkdir()
+        command = [sys.executable, "-m", "tests.deployer.deployer_process", str(work)]
+        with (work / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [*command, self.database_url, str(self.place / "artifacts")],
+                [*command, self.database_url, str(self.directory / "artifacts")],
                 env={
                     **os.environ,
                     "LOOPWRIGHT_FAILPOINT": failpoint,
                     "LOOPWRIGHT_DEPLOYER_LEASE_SECONDS": LEASE_SECONDS,
                 },
-                stderr=said,
+                stderr=stderr,
             )
         self.running.append(process)
         return process
 
-    def said(self, name: str, word: str) -> Callable[[], Awaitable[bool]]:
+    def logged(self, name: str, word: str) -> Callable[[], Awaitable[bool]]:
         async def found() -> bool:
-            return word in (self.place / name / "said").read_text()
+            return word in (self.directory / name / "stderr").read_text()
 
         return found
 
@@ -88,7 +88,7 @@ class House:
     async def is_promoted(self) -> bool:
         return (await latest(self.database, 2)).deployment.state is DeploymentState.PROMOTED
 
-    async def told(self, topic: str) -> int:
+    async def count_events(self, topic: str) -> int:
         query = sa.select(sa.func.count()).where(outbox.c.aggregatetype == topic)
         mine = query.where(outbox.c.aggregateid == self.record.deployment.key)
         async with self.database.read() as connection:
@@ -122,7 +122,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def harness(
     tmp_path: Path, database_url: str, database: Database, store: FilesystemStore, package: Path
-) -> AsyncGenerator[House, None]:
+) -> AsyncGenerator[TakeoverHarness, None]:
     """Version 1 is champion, version 2 is registered."""
     digest = await store_package(store, package)
     build_package(PackagingJob(package, tmp_path / "serving", digest))
@@ -133,7 +133,7 @@ async def harness(
     record = await lead_to(database, 2, DeploymentState.RECEIVED, digest=digest, format="onnx")
     # A deployer put to sleep amid a transaction shall not keep its locks for long.
     shared = make_url(database_url).update_query_dict({"idle_in_transaction_session_timeout": "1s"})
-    harness = House(tmp_path, shared.render_as_string(False), database, record)
+    harness = TakeoverHarness(tmp_path, shared.render_as_string(False), database, record)
     yield harness
     for process in harness.running:
         process.kill()
@@ -141,7 +141,7 @@ async def harness(
 
 
 async def test_a_deployment_survives_the_death_of_each_deployer_that_works_on_it(
-    harness: House,
+    harness: TakeoverHarness,
 ) -> None:
     successor = harness.start("0", KILLED_AT[0])
     for number, failpoint in enumerate([*KILLED_AT[1:], ""], start=1):
@@ -152,8 +152,8 @@ async def test_a_deployment_survives_the_death_of_each_deployer_that_works_on_it
     await until(harness.is_promoted)
 
     assert await harness.story() == JOURNEY
-    assert await harness.told("deployment-finished") == 2
-    assert await harness.told("routes-changed") == 4
+    assert await harness.count_events("deployment-finished") == 2
+    assert await harness.count_events("routes-changed") == 4
     async with harness.database.read() as connection:
         records = await Deployments(connection).of_model("production", MODEL_ID)
         row = await RouteRevisions(connection).get("production", MODEL_ID)
@@ -162,14 +162,16 @@ async def test_a_deployment_survives_the_death_of_each_deployer_that_works_on_it
     assert [(arm.version, arm.weight) for arm in row.route.arms] == [(2, 1.0)]
 
 
-async def test_a_deployer_that_wakes_after_the_takeover_changes_nothing(harness: House) -> None:
+async def test_a_deployer_that_wakes_after_the_takeover_changes_nothing(
+    harness: TakeoverHarness,
+) -> None:
     sleeper = harness.start("sleeper")
     await until(harness.works(sleeper))
     with asleep(sleeper):
         other = harness.start("other")
         await until(harness.works(other))
-    await until(harness.said("sleeper", "deployer.released"))
+    await until(harness.logged("sleeper", "deployer.released"))
     await until(harness.is_promoted)
 
     assert await harness.story() == JOURNEY
-    assert await harness.told("deployment-finished") == 2
+    assert await harness.count_events("deployment-finished") == 2

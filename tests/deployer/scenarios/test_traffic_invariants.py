@@ -45,8 +45,8 @@ class Traffic(RuleBasedStateMachine):
     @rule()
     def a_version_is_registered(self) -> None:
         self.versions += 1
-        told = registered(self.versions)
-        self._do(lambda uow: service.start_deployment(uow, told, ENVIRONMENT, CAUSE))
+        version = registered(self.versions)
+        self._do(lambda uow: service.start_deployment(uow, version, ENVIRONMENT, CAUSE))
 
     @rule(
         version=st.integers(1, 4),
@@ -69,10 +69,10 @@ class Traffic(RuleBasedStateMachine):
 
     @rule(version=st.integers(1, 4))
     def somebody_sets_the_alias(self, version: int) -> None:
-        told = AliasChanged(
+        alias = AliasChanged(
             model_id=MODEL_ID, model=MODEL, alias="champion", version=version, by="ada"
         )
-        self._do(lambda uow: operator_actions.request_champion(uow, ENVIRONMENT, told))
+        self._do(lambda uow: operator_actions.request_champion(uow, ENVIRONMENT, alias))
 
     @invariant()
     def one_champion_and_whole_weights(self) -> None:
