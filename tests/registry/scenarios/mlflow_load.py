@@ -26,8 +26,8 @@ def one(url: str, run: str, number: int) -> dict[str, object]:
     """What one client does, while the others do the same."""
     client = MlflowClient(url)
     outcomes = [
-        unless_taken(lambda: client.create_experiment("crowd")),
-        unless_taken(lambda: client.create_registered_model("crowd")),
+        unless_taken(lambda: client.create_experiment("shared")),
+        unless_taken(lambda: client.create_registered_model("shared")),
     ]
     versions = []
     for step in range(STEPS):
@@ -37,9 +37,9 @@ def one(url: str, run: str, number: int) -> dict[str, object]:
         client.log_batch(run, metrics=points)
         client.set_tag(run, "turn", f"{number}")
         client.log_param(run, f"p{number}", step // STEPS)
-        versions.append(client.create_model_version("crowd", "s3://elsewhere").version)
-        client.set_registered_model_alias("crowd", "best", versions[-1])
-        client.set_model_version_tag("crowd", versions[-1], "by", f"{number}")
+        versions.append(client.create_model_version("shared", "s3://elsewhere").version)
+        client.set_registered_model_alias("shared", "best", versions[-1])
+        client.set_model_version_tag("shared", versions[-1], "by", f"{number}")
     return {"outcomes": outcomes, "versions": [int(version) for version in versions]}
 
 

@@ -61,7 +61,7 @@ async def test_plain_clients_of_all_replicas_get_in_nobodys_way(
     run = (await call(replicas[0], "GET", "runs/get", run_id=run_id))["run"]["data"]
     assert {m["value"] for m in run["metrics"]} == {CLIENTS - 1 + (STEPS - 1) / 10}
     assert len(run["params"]) == CLIENTS
-    best = (await replicas[0].get("/v1/models/crowd/versions/@best")).json()
+    best = (await replicas[0].get("/v1/models/shared/versions/@best")).json()
     assert best["tags"]["by"] in {str(number) for number in range(CLIENTS)}
 
 

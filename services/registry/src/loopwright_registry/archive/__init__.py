@@ -1,1 +1,1 @@
-"""The archive of every lifecycle event, and the stories it tells."""
+"""The archive of every lifecycle event, and why a version is where it is."""

@@ -59,8 +59,8 @@ class EventFeed:
     async def follow(self, position: int, event_filter: EventFilter) -> AsyncGenerator[bytes, None]:
         """What lies behind the position and then what comes, until the service stops.
 
-        Pages are read as fast as the follower takes them. The first block tells him where he
-        stands, so that he can come back even before his first event.
+        Pages are read as fast as the follower takes them. The first block gives the
+        position, so that a follower can come back even before its first event.
         """
         yield f"retry: {_RETRY_MS}\nid: {position}\n\n".encode()
         while not self._stopping:

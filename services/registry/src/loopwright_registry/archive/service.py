@@ -44,12 +44,12 @@ async def why(
 async def _causes(archive: Archive, ids: Sequence[str]) -> list[ArchivedEvent]:
     """The events and what led to them, up to the roots."""
     seen: dict[str, ArchivedEvent] = {}
-    wanted = list(ids)
-    while wanted and len(seen) < _LONGEST_CHAIN:
-        found = await archive.get_many(wanted)
+    unread = list(ids)
+    while unread and len(seen) < _LONGEST_CHAIN:
+        found = await archive.get_many(unread)
         seen |= {event.id: event for event in found}
         causes = {cause for event in found if event.topic not in ROOTS for cause in event.causes}
-        wanted = sorted(causes - seen.keys())
+        unread = sorted(causes - seen.keys())
     return list(seen.values())
 
 

@@ -1,4 +1,4 @@
-"""An experiment and the rules for its names and places."""
+"""An experiment and the rules for its name and artifact location."""
 
 from dataclasses import dataclass, field
 from typing import Literal

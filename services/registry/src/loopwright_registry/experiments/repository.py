@@ -52,8 +52,8 @@ class Experiments:
         if not await insert_new(self._connection, experiments, [row]):
             raise AlreadyExistsError(f"Experiment '{name}' already exists.")
         experiment_id = (await self.get_by_name(name)).experiment_id
-        place = location or f"mlflow-artifacts:/{experiment_id}"
-        await self.update(experiment_id, artifact_location=place)
+        root = location or f"mlflow-artifacts:/{experiment_id}"
+        await self.update(experiment_id, artifact_location=root)
         for key, value in tags.items():
             await self.set_tag(experiment_id, key, value)
         return experiment_id

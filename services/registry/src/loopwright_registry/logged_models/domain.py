@@ -32,7 +32,7 @@ class LoggedModel:
     metrics: Sequence[Metric] = ()
 
     def registered_versions(self) -> list[Any]:
-        """What its tag tells; nothing where a client wrote something else there."""
+        """The versions that its tag names; nothing where a client wrote something else there."""
         try:
             known = json.loads(self.tags.get(VERSIONS_TAG, "[]"))
         except ValueError:

@@ -85,7 +85,7 @@ class LoggedModels:
         return await self._complete(row) if row else None
 
     async def runs_owning(self, uris: Sequence[str]) -> list[str]:
-        """The runs of the logged models whose artifacts lie at one of the places."""
+        """The runs of the logged models whose artifacts lie at one of the URIs."""
         column = logged_models.c
         query = sa.select(column.source_run_id).where(
             column.artifact_uri.in_(uris), column.source_run_id.is_not(None)

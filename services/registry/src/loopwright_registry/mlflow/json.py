@@ -216,8 +216,8 @@ async def _body_fields(request: Request) -> dict[str, object]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _complaint(kind: str, place: tuple[int | str, ...], value: object) -> str:
-    name = ".".join(str(part) for part in place)
+def _complaint(kind: str, location: tuple[int | str, ...], value: object) -> str:
+    name = ".".join(str(part) for part in location)
     if kind == "missing":
         return f"Missing value for required parameter '{name}'."
     shown = json.dumps(value, default=str)[:100]

@@ -74,7 +74,7 @@ seals = sa.Table(
     sa.Column("event_id", text(64), nullable=False),
     sa.Column("facts", sa.JSON, nullable=False),
 )
-# The newest route the deployer told, per environment; `versions` maps a number to what it does.
+# The newest route the deployer reported, per environment; `versions` maps a number to what it does.
 routes = sa.Table(
     "routes",
     metadata,

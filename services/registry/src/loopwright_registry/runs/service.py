@@ -1,6 +1,6 @@
 """Use cases of runs; none commits.
 
-What changes a run that exists is called by one that holds it (`attempts.writing`).
+What changes a run that exists is called by one that may write to it (`run_fencing.fenced_write`).
 """
 
 from collections.abc import Sequence

@@ -25,9 +25,9 @@ from loopwright_registry.models.domain import (
     RegisteredModel,
     Seal,
     SourcePackage,
-    json_tag,
     subject_of,
 )
+from loopwright_registry.models.mlmodel import json_tag
 from loopwright_registry.models.repository import Models
 from loopwright_registry.runs.artifact_owners import runs_owning
 from loopwright_registry.runs.domain import PIPELINE_RUN_TAG
@@ -64,8 +64,8 @@ async def create_version(
     await versions.save(version)
     await _tag_logged_model(uow, version, draft.logged)
     if draft.package and not version.held:
-        place = context.store.location(draft.package.digest)
-        await _seal(uow, version, draft, draft.package, place)
+        location = context.store.location(draft.package.digest)
+        await _seal(uow, version, draft, draft.package, location)
     await service.apply_pending_champion(uow, model.model_id, version.version)
     return await versions.get(model.name, version.version)
 

@@ -34,10 +34,8 @@ from loopwright_registry.models.domain import (
     NewVersion,
     SealedDataset,
     SourcePackage,
-    format_of,
-    json_tag,
-    signature_of,
 )
+from loopwright_registry.models.mlmodel import format_of, json_tag, signature_of
 from loopwright_registry.runs.domain import Run
 from loopwright_registry.runs.repository import Runs
 from loopwright_registry.versions.sources import resolve_source

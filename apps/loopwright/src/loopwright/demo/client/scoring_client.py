@@ -17,7 +17,7 @@ _PASSING = frozenset({429, 503})
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRows:
+class ScoredCalls:
     """Who answered a request, under which id, and the probability of yes per row."""
 
     version: int
@@ -36,13 +36,13 @@ class ScoringClient:
 
     async def predict(
         self, request: Mapping[str, object], *, key: str | None = None, version: int | None = None
-    ) -> ScoredRows:
+    ) -> ScoredCalls:
         """Score rows by the route, or by one version; UnavailableError when it will not."""
         path = f"/versions/{version}" if version else ""
         headers = {"loopwright-routing-key": key} if key else {}
         response = await self._post(f"/v2/models/{self.model}{path}/infer", request, headers)
         body = response.json()
-        return ScoredRows(
+        return ScoredCalls(
             int(body["model_version"]),
             response.headers["loopwright-prediction-id"],
             probabilities_of_yes(body["outputs"]),
