@@ -4,6 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_registry.artifacts.domain import SCHEME
 from loopwright_registry.logged_models.repository import LoggedModels
+from loopwright_registry.runs.attempt_repository import RunAttempts
 from loopwright_registry.runs.repository import Runs
 
 
@@ -17,4 +18,4 @@ async def runs_owning(connection: AsyncConnection, path: str) -> list[str]:
 
 async def fenced_runs_within(connection: AsyncConnection, path: str) -> list[str]:
     """The runs that an attempt holds and whose artifacts lie below the directory."""
-    return await Runs(connection).fenced_within(f"{SCHEME}/{path}")
+    return await RunAttempts(connection).fenced_within(f"{SCHEME}/{path}")

@@ -25,7 +25,6 @@ from loopwright_registry.runs.domain import (
     LogBatchData,
     ModelOutput,
     Run,
-    RunAttempt,
     RunInfo,
 )
 from loopwright_registry.runs.tables import (
@@ -35,7 +34,6 @@ from loopwright_registry.runs.tables import (
     model_inputs,
     model_outputs,
     params,
-    run_attempts,
     run_tags,
     runs,
 )
@@ -96,29 +94,10 @@ class Runs:
         moved = sa.update(runs).where(*here).values(lifecycle_stage=stage)
         await self._connection.execute(moved)
 
-    async def attempts(self, run_ids: Sequence[str]) -> dict[str, RunAttempt]:
-        """Which attempt holds each of the runs that are held."""
-        held = run_attempts.c
-        query = sa.select(held.run_id, held.attempt, held.sha256).where(held.run_id.in_(run_ids))
-        rows = (await self._connection.execute(query)).all()
-        return {run_id: RunAttempt(number, sha256) for run_id, number, sha256 in rows}
-
-    async def set_attempt(self, run_id: str, attempt: RunAttempt) -> None:
-        row = {"run_id": run_id, "attempt": attempt.number, "sha256": attempt.sha256}
-        await upsert(self._connection, run_attempts, [row])
-
     async def owning_artifacts(self, uris: Sequence[str]) -> list[str]:
         """The runs whose artifacts lie at one of the URIs."""
         query = sa.select(runs.c.run_id).where(runs.c.artifact_uri.in_(uris))
         return list((await self._connection.scalars(query)).all())
-
-    async def fenced_within(self, uri: str) -> list[str]:
-        """The runs that an attempt holds and whose artifacts lie below the URI."""
-        below = sa.and_(runs.c.artifact_uri > f"{uri}/", runs.c.artifact_uri < f"{uri}0")
-        query = sa.select(runs.c.run_id).join_from(
-            runs, run_attempts, runs.c.run_id == run_attempts.c.run_id
-        )
-        return list((await self._connection.scalars(query.where(below))).all())
 
     async def log(self, run_id: str, batch: LogBatchData) -> None:
         """Write a batch; repeating it changes nothing."""

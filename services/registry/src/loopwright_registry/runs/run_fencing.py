@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import ConflictError, RefusedError
 from loopwright_registry.mlflow.json import MlflowContext
+from loopwright_registry.runs.attempt_repository import RunAttempts
 from loopwright_registry.runs.domain import RunAttempt
 from loopwright_registry.runs.repository import Runs
 
@@ -15,15 +16,15 @@ async def fence_run(uow: UnitOfWork, run_id: str, attempt: RunAttempt) -> None:
 
     ConflictError unless the attempt is newer than the one that holds the run.
     """
-    runs = Runs(uow.connection)
+    attempts = RunAttempts(uow.connection)
     await uow.lock(_lock(run_id))
-    await runs.info(run_id)
-    holder = (await runs.attempts([run_id])).get(run_id)
+    await Runs(uow.connection).info(run_id)
+    holder = (await attempts.holding([run_id])).get(run_id)
     if holder and holder.number >= attempt.number:
         raise ConflictError(
             f"attempt {holder.number} holds run {run_id}, so attempt {attempt.number} cannot"
         )
-    await runs.set_attempt(run_id, attempt)
+    await attempts.save(run_id, attempt)
 
 
 async def require_attempt(uow: UnitOfWork, bearer: str | None, *run_ids: str) -> None:
@@ -32,7 +33,7 @@ async def require_attempt(uow: UnitOfWork, bearer: str | None, *run_ids: str) ->
     RefusedError where an attempt with another token holds one; a run that none holds is open.
     """
     await uow.lock(*map(_lock, run_ids))
-    for run_id, holder in (await Runs(uow.connection).attempts(run_ids)).items():
+    for run_id, holder in (await RunAttempts(uow.connection).holding(run_ids)).items():
         if not holder.admits(bearer):
             raise RefusedError(
                 f"run {run_id} belongs to a newer attempt; this attempt was superseded"

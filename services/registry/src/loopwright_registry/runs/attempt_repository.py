@@ -1,0 +1,36 @@
+"""Queries on which attempt may write to a run."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_registry.mlflow.sql import upsert
+from loopwright_registry.runs.domain import RunAttempt
+from loopwright_registry.runs.tables import run_attempts, runs
+
+
+class RunAttempts:
+    """Reads and writes the attempts that hold runs, inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def holding(self, run_ids: Sequence[str]) -> dict[str, RunAttempt]:
+        """Which attempt holds each of the runs that are held."""
+        held = run_attempts.c
+        query = sa.select(held.run_id, held.attempt, held.sha256).where(held.run_id.in_(run_ids))
+        rows = (await self._connection.execute(query)).all()
+        return {run_id: RunAttempt(number, sha256) for run_id, number, sha256 in rows}
+
+    async def save(self, run_id: str, attempt: RunAttempt) -> None:
+        row = {"run_id": run_id, "attempt": attempt.number, "sha256": attempt.sha256}
+        await upsert(self._connection, run_attempts, [row])
+
+    async def fenced_within(self, uri: str) -> list[str]:
+        """The runs that an attempt holds and whose artifacts lie below the URI."""
+        below = sa.and_(runs.c.artifact_uri > f"{uri}/", runs.c.artifact_uri < f"{uri}0")
+        query = sa.select(runs.c.run_id).join_from(
+            runs, run_attempts, runs.c.run_id == run_attempts.c.run_id
+        )
+        return list((await self._connection.scalars(query.where(below))).all())
