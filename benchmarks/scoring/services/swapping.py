@@ -17,6 +17,7 @@ from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
 from loopwright_scorer import main as scorer
 from loopwright_scorer.new_event import new_event
+from loopwright_scorer.process_tuning import tune_process
 from loopwright_scorer.settings import ScorerSettings
 
 _SECONDS = 0.02
@@ -46,5 +47,5 @@ def _taken(directory: Path) -> list[RoutesChanged]:
 
 
 if __name__ == "__main__":
-    scorer.tune()
+    tune_process()
     runtime.main(_build, ScorerSettings(), new_loop=uvloop.new_event_loop)

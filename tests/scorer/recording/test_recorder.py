@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -13,13 +12,6 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.cloudevents.inference_logged import ENVELOPE, InferenceLogged
 from loopwright_common.errors import UnavailableError
-from loopwright_scorer.models.loaded_model import ModelResult
-from loopwright_scorer.recording.column_buffer import ColumnBuffers, tables
-from loopwright_scorer.recording.record_buffer import RecordBudget
-from loopwright_scorer.recording.records import CallRecord
-from loopwright_scorer.routing.record_policy import RecordedArm
-from loopwright_scorer.tensors.inputs import ModelInputs
-from loopwright_scorer.tensors.tensors import ModelOutputs, TensorType
 from tests.scorer import packages
 from tests.scorer.harness import MODEL, ROW, Columns, Replica, ScorerHarness, eventually
 from tests.scorer.packages import BREAKS_AT
@@ -151,37 +143,6 @@ def image(number: int) -> dict[str, object]:
     width = number % 3 + 1
     put = {"name": "pixels", "datatype": "FP64", "shape": [1, 1, width], "data": [number] * width}
     return {"inputs": [put]}
-
-
-@pytest.mark.parametrize("together", [1, 3])
-@pytest.mark.parametrize("rows", [1, 100])
-def test_answers_and_inputs_that_change_their_type_are_logged_as_they_are(
-    together: int, rows: int
-) -> None:
-    """A function may answer whole numbers, and numbers later."""
-    like = TensorType("prediction", "FP64", (-1,)), TensorType("age", "FP64", (-1,))
-    kind = RecordedArm("m-1", "bank", 1, "live", like[1:], like[:1])
-    calls = [
-        CallRecord(
-            kind,
-            f"p{time}",
-            None,
-            time,
-            ModelResult(
-                ModelInputs(rows, {"age": np.full(rows, answer)}),
-                ModelOutputs(prediction=np.full(rows, answer)),
-            ),
-            100,
-        )
-        for time, answer in enumerate([3, 0.5, 4])
-    ]
-    buffers = ColumnBuffers()
-    for at in range(0, len(calls), together):
-        assert buffers.append(calls[at : at + together]) == []
-
-    (found,) = tables(buffers.drain(), {})
-    for column in ("input.age", "output.score"):
-        assert found.table.column(column).to_pylist() == [3] * rows + [0.5] * rows + [4] * rows
 
 
 async def test_calls_by_version_and_refused_calls_are_not_logged(harness: ScorerHarness) -> None:
@@ -335,40 +296,6 @@ async def test_a_full_buffer_drops_and_counts_without_delaying_answers(
 
     last = (await batches(harness))[-1]
     assert (last.dropped, last.last) == (3, True)
-
-
-def test_a_flood_is_recorded_at_a_rate_all_the_time() -> None:
-    """Twice the rate for twenty seconds, after which it is quiet for ten."""
-    budget = RecordBudget(room=1000, rate=100)
-    second = 1_000_000
-    taken = []
-    for time in range(0, 20 * second, second // 20):
-        taken.append(budget.reserve(10, time))
-        if taken[-1]:
-            budget.release(10)
-
-    assert sum(taken) == pytest.approx((200 + 20 * 100) / 10, abs=2)
-    late = "".join("x" if each else "." for each in taken[-150:])
-    assert "..." not in late
-    assert late.count("x") == pytest.approx(75, abs=2)
-    assert budget.reserve(200, 30 * second)
-
-
-def test_who_has_time_to_spare_records_all() -> None:
-    for cpu, taken_again in ((0.7, True), (0.8, False)):
-        budget = RecordBudget(room=1000, rate=100)
-        budget.refill_when_idle(1.0, 0.0)
-        assert budget.reserve(200, 0)
-        budget.refill_when_idle(2.0, cpu)
-        assert budget.reserve(200, 0) is taken_again
-
-
-def test_a_burst_fills_no_more_than_the_buffer() -> None:
-    budget = RecordBudget(room=1000, rate=1_000_000_000)
-
-    assert [budget.reserve(400, 0) for _ in range(3)] == [True, True, False]
-    budget.release(400)
-    assert budget.reserve(400, 1)
 
 
 async def test_what_was_dropped_is_told_although_nothing_comes_after_it(

@@ -185,7 +185,7 @@ async def test_rows_are_logged_without_the_arrays_that_the_store_does_not_take(
         async def full(*_: object) -> None:
             raise UnavailableError("no room")
 
-        monkeypatch.setattr("loopwright_common.storage.filesystem.DirectoryStore.put", full)
+        monkeypatch.setattr("loopwright_common.storage.filesystem.FilesystemStore.put", full)
         await post_image(replica, large)
 
     rows = (await logged(harness)).to_pylist()

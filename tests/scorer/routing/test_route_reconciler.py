@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import RoutesChanged
-from loopwright_scorer.models.load_backoff import LoadBackoff
 from loopwright_scorer.new_event import new_event
 from loopwright_scorer.routing import route_reconciler
 from tests.scorer import isolated_packages
@@ -16,31 +14,6 @@ from tests.scorer.harness import MODEL_ID, ROW, Replica, ScorerHarness, eventual
 
 SLEEPS = b"ctime\nsleep\n(I60\ntR."
 """A pickle that takes a minute to open."""
-
-
-def test_the_pauses_between_tries_of_a_package_double_up_to_five_minutes() -> None:
-    now = 0.0
-    backoff = LoadBackoff(lambda: now)
-    pauses = []
-    for _ in range(9):
-        backoff.record_failure("d", InvalidError("it needs what is not there"))
-        tried = now
-        while backoff.refusal("d"):
-            now += 1.0
-        pauses.append(now - tried)
-
-    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]
-    backoff.record_failure("d", InvalidError("it needs what is not there"))
-    assert backoff.refusal("d") == "it needs what is not there"
-    assert backoff.refusal("other") is None
-    backoff.retain(["other"])
-    assert backoff.refusal("d") is None
-
-
-def test_what_is_not_the_packages_fault_is_tried_at_any_time() -> None:
-    backoff = LoadBackoff(lambda: 0.0)
-    backoff.record_failure("d", UnavailableError("the store is away"))
-    assert backoff.refusal("d") is None
 
 
 async def test_a_package_that_does_not_open_is_left_alone_and_says_why(

@@ -1,13 +1,10 @@
 """The scorer's composition: a service on the bus, or with `--static` one package without it."""
 
 import argparse
-import gc
 import os
-import sys
 from contextlib import AsyncExitStack
 from functools import partial
 
-import pyarrow as pa
 import uvloop
 
 from loopwright_common.bus import EventBus, TableReader
@@ -19,6 +16,7 @@ from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
+from loopwright_scorer import workers
 from loopwright_scorer.api import create_router
 from loopwright_scorer.feedback import FeedbackPublisher
 from loopwright_scorer.http_server.connections import ConnectionLimits
@@ -35,6 +33,7 @@ from loopwright_scorer.inference.shadow_scoring import ShadowScoring
 from loopwright_scorer.isolated.limits import IsolatedMetrics, IsolationConfig
 from loopwright_scorer.models.memory_manager import MemoryManager
 from loopwright_scorer.models.package_cache import PackageCache
+from loopwright_scorer.process_tuning import tune_process
 from loopwright_scorer.protocols.model_repository import ModelRepository
 from loopwright_scorer.protocols.request import RequestLimits
 from loopwright_scorer.recording.offloaded_inputs import InputOffloader
@@ -46,15 +45,10 @@ from loopwright_scorer.routing.canary_counters import CounterPublisher, ReplicaI
 from loopwright_scorer.routing.heartbeat import Heartbeat
 from loopwright_scorer.routing.route_reconciler import RouteReconciler
 from loopwright_scorer.routing.routes import Routes
-from loopwright_scorer.runtimes.registry import import_engine
 from loopwright_scorer.settings import ScorerSettings
 
-_PATIENCE_SECONDS = 12.0
+_SHUTDOWN_GRACE_SECONDS = 12.0
 """How long calls in flight may take to be answered when the scorer stops."""
-_SWITCH_SECONDS = 0.0005
-"""How long a thread that seals records or loads a package may keep the event loop waiting."""
-_YOUNG_OBJECTS = 20_000
-"""How many may come before a look for cycles among them, of which an answer leaves none."""
 
 
 async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
@@ -118,7 +112,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
         metrics=metrics,
         http=FastPathProtocol.limited_by(router),
         drain_delay=settings.drain_delay,
-        shutdown_grace=_PATIENCE_SECONDS,
+        shutdown_grace=_SHUTDOWN_GRACE_SECONDS,
         loops=[
             reader.run,
             partial(reconciler.run, reader),
@@ -160,32 +154,11 @@ def main() -> None:
     if settings.workers > 1:
         _run_workers(settings)
         return
-    tune()
+    tune_process()
     runtime.main(build, settings, new_loop=uvloop.new_event_loop)
 
 
-def spare_pandas() -> None:
-    """Let pyarrow, once for all, not find pandas: to know its types it would take in 32 MiB of it.
-
-    Nobody else is kept from importing it.
-    """
-    sys.meta_path.insert(0, _Hidden)
-    pa.array([0])
-    sys.meta_path.remove(_Hidden)
-
-
-class _Hidden:
-    """To the importer: there is no pandas."""
-
-    @staticmethod
-    def find_spec(name: str, *_where: object) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
 def _run_workers(settings: ScorerSettings) -> None:
-    from loopwright_scorer import workers
-
     try:
         workers.run(settings)
     except LoopwrightError as error:
@@ -200,14 +173,6 @@ def _isolation(settings: ScorerSettings, metrics: Metrics) -> IsolationConfig:
     )
     isolation.remove_leftovers()
     return isolation
-
-
-def tune() -> None:
-    """What a process of the scorer's own is set to, so that nothing holds answers up."""
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    gc.set_threshold(_YOUNG_OBJECTS)
-    spare_pandas()
-    import_engine("onnx")
 
 
 def _request_limits(settings: ScorerSettings) -> RequestLimits:
