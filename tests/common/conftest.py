@@ -8,7 +8,7 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.bus.topics import dead_letters_of, topic_of
 from loopwright_common.database.database import Database
 from loopwright_common.process.declare_topics import ensure_topics
-from tests.common.buses import GROUP, TABLE, TOPIC, BusPlace
+from tests.common.bus_harness import GROUP, TABLE, TOPIC, BusAddress
 from tests.common.probe import service
 
 _TOPICS = [topic_of(TOPIC), topic_of(TABLE), dead_letters_of(GROUP), dead_letters_of("watchers")]
@@ -22,24 +22,24 @@ async def database(database_url: str) -> AsyncGenerator[Database, None]:
 
 
 @pytest.fixture
-async def kafka_place(kafka_url: str) -> BusPlace:
+async def kafka_address(kafka_url: str) -> BusAddress:
     """Topics of this test's own, and only the few that tests of the bus use."""
-    place = BusPlace(kafka_url, f"{uuid.uuid4().hex[:8]}.")
-    await ensure_topics(place.url, place.prefix, _TOPICS)
-    return place
+    address = BusAddress(kafka_url, f"{uuid.uuid4().hex[:8]}.")
+    await ensure_topics(address.url, address.prefix, _TOPICS)
+    return address
 
 
 @pytest.fixture(params=["sqlite-log", "kafka"])
-def bus_place(request: pytest.FixtureRequest, tmp_path: Path) -> BusPlace:
+def bus_address(request: pytest.FixtureRequest, tmp_path: Path) -> BusAddress:
     if request.param == "sqlite-log":
-        return BusPlace(f"sqlite:///{tmp_path / 'bus'}")
-    place: BusPlace = request.getfixturevalue("kafka_place")
-    return place
+        return BusAddress(f"sqlite:///{tmp_path / 'bus'}")
+    address: BusAddress = request.getfixturevalue("kafka_address")
+    return address
 
 
 @pytest.fixture
-async def any_bus(bus_place: BusPlace) -> AsyncGenerator[EventBus, None]:
+async def any_bus(bus_address: BusAddress) -> AsyncGenerator[EventBus, None]:
     """Every test that asks for it runs on every bus."""
-    bus = await bus_place.open()
+    bus = await bus_address.open()
     yield bus
     await bus.close()

@@ -10,7 +10,7 @@ from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import EVENTS, TOPICS, Event, EventData
 from loopwright_common.observability.metrics import Metrics
-from tests.common.delivering import catch_up, joined
+from tests.common.delivery_harness import catch_up, joined
 from tests.common.probe import service
 
 TOPIC = "flight-rebooked"

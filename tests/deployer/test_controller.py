@@ -16,7 +16,7 @@ from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.routing.routes import RouteRevisions
-from tests.common import buses
+from tests.common import bus_harness
 from tests.deployer.builders import MODEL, MODEL_ID, publish, replica
 from tests.deployer.controllers import until, working
 from tests.deployer.lifecycle import latest, lead_to
@@ -87,7 +87,7 @@ async def test_a_canary_moves_on_only_when_replicas_have_acknowledged(
         async def moved_on() -> bool:
             return (await latest(database, 2)).deployment.step == 1
 
-        await buses.until(moved_on)
+        await bus_harness.until(moved_on)
 
 
 async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
@@ -130,7 +130,7 @@ async def test_promotion_waits_for_a_live_replica_and_says_so(
             waits = (await latest(database, 1)).deployment.waits
             return waits == "no live scorer replica; waits for one"
 
-        await buses.until(says_so)
+        await bus_harness.until(says_so)
         await serve(database, bus)
         await until(database, 1, DeploymentState.PROMOTED)
 
@@ -161,7 +161,7 @@ async def test_a_version_that_waits_for_its_store_is_waited_for(
             waits = (await latest(database, 1)).deployment.waits or ""
             return waits.startswith("waits for r1") and waits.endswith("the store is away")
 
-        await buses.until(says_so)
+        await bus_harness.until(says_so)
         await serve(database, bus)
         await until(database, 1, DeploymentState.PROMOTED)
 

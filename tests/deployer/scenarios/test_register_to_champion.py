@@ -18,7 +18,7 @@ from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.main import build
 from loopwright_deployer.settings import DeployerSettings
-from tests.common.buses import until
+from tests.common.bus_harness import until
 from tests.deployer.builders import (
     COLUMNS,
     MODEL,
