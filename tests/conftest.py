@@ -18,12 +18,30 @@ from hypothesis import settings  # noqa: E402
 from loopwright_common.bus.sqlite.log import SqliteBus  # noqa: E402
 from loopwright_common.storage.filesystem import FilesystemStore  # noqa: E402
 from tests.crash_shares import share_of  # noqa: E402
-from tests.engines import kafka_url, postgres_server, postgres_url  # noqa: E402
+from tests.engines import (  # noqa: E402
+    kafka_url,
+    migrated_databases,
+    migrated_files,
+    migrations,
+    postgres_server,
+    postgres_url,
+    sqlite_url,
+)
 from tests.holding import watching  # noqa: E402
 from tests.scheduling import make_scheduler, rank  # noqa: E402
 from tests.stores import s3_endpoint, s3_server  # noqa: E402
 
-__all__ = ["kafka_url", "postgres_server", "postgres_url", "s3_endpoint", "s3_server"]
+__all__ = [
+    "kafka_url",
+    "migrated_databases",
+    "migrated_files",
+    "migrations",
+    "postgres_server",
+    "postgres_url",
+    "s3_endpoint",
+    "s3_server",
+    "sqlite_url",
+]
 
 # By default a logged exception is drawn with all local variables, which takes a second each.
 structlog.configure(
@@ -65,11 +83,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest) -> str:
     """Every test that asks for a database runs on both engines."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'databases'}"
-    return str(request.getfixturevalue("postgres_url"))
+    return str(
+        request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    )
 
 
 @pytest.fixture

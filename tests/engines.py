@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Generator
@@ -16,6 +17,9 @@ from testcontainers.community.kafka import KafkaContainer
 from testcontainers.community.postgres import PostgresContainer
 
 from loopwright.engines import Kafka, Postgres
+from loopwright_common.database.database import Database
+
+Migrations = tuple[str, Path]
 
 
 class MortalKafka(Kafka):
@@ -84,12 +88,64 @@ def postgres_server() -> Generator[str, None, None]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Generator[str, None, None]:
+def migrations() -> Migrations | None:
+    """What a service's tests override: its name and its migrations, to be run once for all."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def migrated_databases() -> dict[str, str]:
+    """The databases that were migrated to be copied, by their service."""
+    return {}
+
+
+@pytest.fixture
+def postgres_url(
+    postgres_server: str, migrations: Migrations | None, migrated_databases: dict[str, str]
+) -> Generator[str, None, None]:
     """A database of this test's own, dropped after it."""
+    template = "template1"
+    if migrations and not (template := migrated_databases.get(migrations[0], "")):
+        template = f"{migrations[0]}_{uuid.uuid4().hex}"
+        run_sql(postgres_server, f"CREATE DATABASE {template}")
+        _migrate(_database_url(postgres_server, template), migrations)
+        migrated_databases[migrations[0]] = template
     name = f"test_{uuid.uuid4().hex}"
-    run_sql(postgres_server, f"CREATE DATABASE {name}")
-    yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    run_sql(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _database_url(postgres_server, name)
     run_sql(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def migrated_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for each service whose files were migrated to be copied."""
+    return tmp_path_factory.mktemp("migrated-files")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, migrations: Migrations | None, migrated_files: Path) -> str:
+    """Files of this test's own."""
+    directory = tmp_path / "databases"
+    if migrations:
+        template = migrated_files / migrations[0]
+        if not template.exists():
+            _migrate(f"sqlite:///{template}", migrations)
+        shutil.copytree(template, directory)
+    return f"sqlite:///{directory}"
+
+
+def _database_url(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def _migrate(url: str, migrations: Migrations) -> None:
+    """Migrating is the slowest part of a small test."""
+
+    async def run() -> None:
+        await (await Database.open(url, *migrations)).close()
+
+    with asyncio.Runner() as runner:
+        runner.run(run())
 
 
 def run_sql(url: str, statement: str) -> None:

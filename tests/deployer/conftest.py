@@ -10,6 +10,12 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
 from loopwright_deployer.main import MIGRATIONS
+from tests.engines import Migrations
+
+
+@pytest.fixture
+def migrations() -> Migrations:
+    return "deployer", MIGRATIONS
 
 
 @pytest.fixture

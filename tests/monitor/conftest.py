@@ -15,9 +15,15 @@ from loopwright_common.database.database import Database
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.main import MIGRATIONS
+from tests.engines import Migrations
 from tests.monitor import crash_process
 from tests.monitor.harness import MonitorHarness
 from tests.monitor.replicas import Pair
+
+
+@pytest.fixture
+def migrations() -> Migrations:
+    return "monitor", MIGRATIONS
 
 
 @pytest.fixture
