@@ -20,6 +20,7 @@ from loopwright_deployer.deployments.domain import (
     require_state,
     transition,
 )
+from loopwright_deployer.deployments.emitted_events import emit_finished
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.routing import transitions
 
@@ -89,7 +90,7 @@ async def abort(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequ
     )
     if had_traffic:
         await transitions.withdraw_traffic(uow, moved)
-    await service.emit_finished(uow, moved, "aborted")
+    await emit_finished(uow, moved, "aborted")
 
 
 ACTIONS: Mapping[str, Action] = {

@@ -21,6 +21,8 @@ class OperatorRequestIn(BaseModel):
 
 
 class DeploymentStepOut(BaseModel):
+    """A state that a deployment entered, when, why, and by whom where a person decided."""
+
     number: int
     state: DeploymentState
     why: str
@@ -29,6 +31,8 @@ class DeploymentStepOut(BaseModel):
 
 
 class RouteOut(BaseModel):
+    """A model's present route: live arms, whose weights add up to 1, and what is kept loaded."""
+
     environment: str
     model_id: str
     model: str
@@ -40,6 +44,8 @@ class RouteOut(BaseModel):
 
 
 class RoutesOut(BaseModel):
+    """The routes of all models; there is one page."""
+
     items: list[RouteOut]
     next: str | None = None
 
@@ -70,17 +76,23 @@ class DeploymentOut(BaseModel):
 
 
 class DeploymentDetailOut(DeploymentOut):
+    """A deployment with its policy, its history and the present route of its model."""
+
     policy: DeployPolicy
     steps: list[DeploymentStepOut]
     route: RouteOut | None
 
 
 class DeploymentsOut(BaseModel):
+    """A page of deployments, newest first; `next` is the `after` of the following page."""
+
     items: list[DeploymentOut]
     next: str | None = None
 
 
 class PlannedStepOut(BaseModel):
+    """A state to come, or `done`, and what happens in it."""
+
     state: DeploymentState
     sentence: str
     done: bool

@@ -15,6 +15,8 @@ _KEPT_REVISIONS = 32
 
 
 class CanaryCounters:
+    """Queries over the counters; rows leave here as plain dataclasses."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 

@@ -8,6 +8,8 @@ from loopwright_deployer.deployments.tables import aliases
 
 
 class ModelAliases:
+    """Queries over the aliases of one model in one environment."""
+
     def __init__(self, connection: AsyncConnection, environment: str, model_id: str) -> None:
         self._connection = connection
         self._model_key = {"environment": environment, "model_id": model_id}

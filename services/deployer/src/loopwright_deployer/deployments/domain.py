@@ -9,6 +9,8 @@ from loopwright_common.errors import ConflictError
 
 
 class DeploymentState(StrEnum):
+    """Where a deployment stands; `TRANSITIONS` says which may follow which."""
+
     RECEIVED = "received"
     PACKAGING = "packaging"
     STAGING = "staging"

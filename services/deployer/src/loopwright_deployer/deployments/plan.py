@@ -8,6 +8,8 @@ from loopwright_deployer.deployments.domain import DeploymentState
 
 
 class PlannedState(NamedTuple):
+    """A state to come, and one sentence on what happens in it."""
+
     state: DeploymentState
     sentence: str
 

@@ -51,6 +51,8 @@ class HistoryEntry:
 
 
 class Deployments:
+    """Queries over deployments and their history, within one transaction."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 

@@ -2,16 +2,13 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
 
 from loopwright_common import clock
 from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import (
     Check,
-    DeploymentFinished,
     DeploymentValidated,
-    EventData,
     ModelRegistered,
 )
 from loopwright_common.failpoints import failpoint
@@ -22,10 +19,9 @@ from loopwright_deployer.deployments.domain import (
     ServedPackage,
     transition,
 )
+from loopwright_deployer.deployments.emitted_events import emit_event, emit_finished, event_fields
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.deployments.retry_schedule import next_retry
-
-Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
 
 
 async def lock_model(uow: UnitOfWork, environment: str, model_id: str) -> None:
@@ -114,23 +110,6 @@ async def save_state(
     return changed
 
 
-async def emit_event(
-    uow: UnitOfWork, record: DeploymentRecord, data: EventData
-) -> DeploymentRecord:
-    """Emit a fact about the deployment; what comes later follows from it."""
-    deployment = record.deployment
-    uow.follow(record.cause, "deployer")
-    event = await uow.emit(
-        data,
-        key=deployment.key,
-        subject=deployment.subject,
-        identity=f"deployment/{deployment.id}/{clock.to_text(deployment.state_since)}",
-    )
-    followed = replace(record, cause=Cause.of(event))
-    await Deployments(uow.connection).set_cause(deployment.id, followed.cause)
-    return followed
-
-
 async def finish_packaging(
     uow: UnitOfWork, record: DeploymentRecord, served: ServedPackage, why: str
 ) -> DeploymentRecord:
@@ -189,30 +168,6 @@ async def supersede(uow: UnitOfWork, record: DeploymentRecord, newer: int) -> De
     return await emit_finished(
         uow, await advance(uow, record, DeploymentState.SUPERSEDED, why), "superseded"
     )
-
-
-async def emit_finished(
-    uow: UnitOfWork, record: DeploymentRecord, outcome: Outcome
-) -> DeploymentRecord:
-    """Emit how the deployment ended."""
-    finished = DeploymentFinished(
-        **event_fields(record.deployment),
-        outcome=outcome,
-        why=record.deployment.why,
-        pipeline=record.registered.pipeline,
-    )
-    return await emit_event(uow, record, finished)
-
-
-def event_fields(deployment: Deployment) -> dict[str, object]:
-    """What every event about a deployment names."""
-    return {
-        "deployment_id": deployment.id,
-        "environment": deployment.environment,
-        "model_id": deployment.model_id,
-        "model": deployment.model,
-        "version": deployment.version,
-    }
 
 
 async def _enter_staged(

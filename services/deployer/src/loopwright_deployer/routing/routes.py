@@ -36,6 +36,8 @@ class RouteRow:
 
 
 class RouteRevisions:
+    """Queries over the present route of each model and the revisions of canary steps."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 

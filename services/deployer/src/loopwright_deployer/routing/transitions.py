@@ -14,15 +14,9 @@ from loopwright_common.events import (
 )
 from loopwright_deployer.canary.decisions import all_traffic, split_traffic
 from loopwright_deployer.deployments.domain import Deployment, DeploymentState, transition
+from loopwright_deployer.deployments.emitted_events import emit_event, emit_finished, event_fields
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
-from loopwright_deployer.deployments.service import (
-    advance,
-    emit_event,
-    emit_finished,
-    event_fields,
-    reject,
-    save_state,
-)
+from loopwright_deployer.deployments.service import advance, reject, save_state
 from loopwright_deployer.routing.route_revisions import publish_route, served_package
 from loopwright_deployer.routing.routes import RouteRevisions
 

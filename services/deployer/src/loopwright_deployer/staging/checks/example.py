@@ -10,6 +10,8 @@ NAME = "example"
 
 
 class ExampleCheck:
+    """The package's input example is answered."""
+
     name = NAME
 
     async def run(self, staged: StagingContext) -> Check:

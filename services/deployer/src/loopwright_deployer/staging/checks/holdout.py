@@ -27,6 +27,8 @@ NAME = "holdout"
 
 
 class HoldoutCheck:
+    """The candidate's loss on later rows exceeds the champion's by less than the margin."""
+
     name = NAME
 
     async def run(self, staged: StagingContext) -> Check:

@@ -20,6 +20,8 @@ _SIGNIFICANCE = 1e-3
 
 
 class LatencyCheck:
+    """The candidate's p99 of single rows stays within the policy's limit."""
+
     name = NAME
 
     async def run(self, staged: StagingContext) -> Check:

@@ -7,6 +7,8 @@ NAME = "replay"
 
 
 class ReplayCheck:
+    """The candidate answers recorded requests as they were answered; always skipped yet."""
+
     name = NAME
 
     async def run(self, staged: StagingContext) -> Check:  # noqa: ARG002

@@ -24,6 +24,8 @@ _EXTREMES: dict[ColumnType, list[Any]] = {
 
 
 class RobustnessCheck:
+    """Hostile rows are answered or refused, and nothing breaks."""
+
     name = NAME
 
     async def run(self, staged: StagingContext) -> Check:

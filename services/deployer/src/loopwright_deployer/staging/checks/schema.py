@@ -20,6 +20,8 @@ DATATYPES: dict[ColumnType, str] = {
 
 
 class SchemaCheck:
+    """The scorer describes the candidate as its package does."""
+
     name = NAME
 
     async def run(self, staged: StagingContext) -> Check:

@@ -1,0 +1,53 @@
+"""Events about a deployment: each follows from the one before, and what comes next from it."""
+
+from dataclasses import replace
+from typing import Literal
+
+from loopwright_common import clock
+from loopwright_common.database import Cause, UnitOfWork
+from loopwright_common.events import DeploymentFinished, EventData
+from loopwright_deployer.deployments.domain import Deployment
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+
+Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
+
+
+async def emit_event(
+    uow: UnitOfWork, record: DeploymentRecord, data: EventData
+) -> DeploymentRecord:
+    """Emit a fact about the deployment; what comes later follows from it."""
+    deployment = record.deployment
+    uow.follow(record.cause, "deployer")
+    event = await uow.emit(
+        data,
+        key=deployment.key,
+        subject=deployment.subject,
+        identity=f"deployment/{deployment.id}/{clock.to_text(deployment.state_since)}",
+    )
+    followed = replace(record, cause=Cause.of(event))
+    await Deployments(uow.connection).set_cause(deployment.id, followed.cause)
+    return followed
+
+
+async def emit_finished(
+    uow: UnitOfWork, record: DeploymentRecord, outcome: Outcome
+) -> DeploymentRecord:
+    """Emit how the deployment ended."""
+    finished = DeploymentFinished(
+        **event_fields(record.deployment),
+        outcome=outcome,
+        why=record.deployment.why,
+        pipeline=record.registered.pipeline,
+    )
+    return await emit_event(uow, record, finished)
+
+
+def event_fields(deployment: Deployment) -> dict[str, object]:
+    """What every event about a deployment names."""
+    return {
+        "deployment_id": deployment.id,
+        "environment": deployment.environment,
+        "model_id": deployment.model_id,
+        "model": deployment.model,
+        "version": deployment.version,
+    }
