@@ -11,6 +11,8 @@ MAX_FEATURES = 20
 
 
 class MonitorMetrics:
+    """The gauges of `/metrics`: counts of rows per model, evidence in nats per feature."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self._totals = {
             "rows": self._of_model(registry, "rows_seen", "Live rows learnt."),

@@ -7,6 +7,8 @@ from loopwright_common.settings import ServiceSettings
 
 
 class MonitorSettings(ServiceSettings):
+    """Settings from `LOOPWRIGHT_MONITOR_...` in the environment."""
+
     service: ClassVar[str] = "monitor"
     port: int = 8005
     label_horizon: timedelta = timedelta(days=35)

@@ -14,7 +14,7 @@ from loopwright_common.events import Event
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage import ArtifactStore
 from loopwright_common.storage.captured_dataset import ROW_COLUMNS, table_to_bytes
-from loopwright_monitor.captures.label_repository import ScoredRow, can_be_found
+from loopwright_monitor.captures.label_repository import PredictionRecord, can_be_found
 from loopwright_monitor.captures.performance import Task
 from loopwright_monitor.watched.streams import live_rows
 
@@ -30,7 +30,7 @@ class CapturedBatch:
     """A batch's live rows, in the store under `digest`; readers see them once a row names it."""
 
     digest: str
-    rows: list[ScoredRow]
+    rows: list[PredictionRecord]
 
 
 async def write_capture(
@@ -62,7 +62,7 @@ async def _put_when_available(store: ArtifactStore, body: bytes) -> str:
             delay = min(2 * delay, _LONGEST_DELAY)
 
 
-def _captured(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[ScoredRow]]:
+def _captured(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[PredictionRecord]]:
     """The rows as a capture file, and what joining labels needs of them."""
     columns = {**{name: rows[name] for name in rows.column_names}}
     columns["model"] = pa.array([batch.model] * rows.num_rows, pa.string())
@@ -71,7 +71,7 @@ def _captured(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[Score
     return table_to_bytes(captured), _scores(rows)
 
 
-def _scores(rows: pa.Table) -> list[ScoredRow]:
+def _scores(rows: pa.Table) -> list[PredictionRecord]:
     nothing = [None] * rows.num_rows
     names = set(rows.column_names)
     score = rows[SCORE].cast(pa.float64()).to_pylist() if SCORE in names else nothing
@@ -84,7 +84,7 @@ def _scores(rows: pa.Table) -> list[ScoredRow]:
         rows["time"].to_pylist(),
     )
     return [
-        ScoredRow(
+        PredictionRecord(
             id_, request, version, time, value, None if label is None else json.dumps(label), task
         )
         for id_, request, version, time, value, label in zip(

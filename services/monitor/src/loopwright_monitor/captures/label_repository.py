@@ -96,7 +96,7 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRow:
+class PredictionRecord:
     """What a version answered for a row, kept until its label is too late to count."""
 
     prediction_id: str
@@ -109,7 +109,7 @@ class ScoredRow:
     label: str | None = None
     label_at: datetime | None = None
 
-    def labelled(self, label: str | None, at: datetime) -> "ScoredRow":
+    def labelled(self, label: str | None, at: datetime) -> "PredictionRecord":
         return replace(self, label=label, label_at=at)
 
 
@@ -126,12 +126,14 @@ _SCORE = (
 )
 
 
-class ScoredRows:
+class PredictionRecords:
+    """Predictions of a model that labels may still be joined to."""
+
     def __init__(self, connection: AsyncConnection, model_id: str) -> None:
         self._connection = connection
         self._model_id = model_id
 
-    async def add(self, rows: Sequence[ScoredRow]) -> None:
+    async def add(self, rows: Sequence[PredictionRecord]) -> None:
         """Keep the rows; a prediction id that is there already stays as it is."""
         values = [
             {"prediction_id": row.prediction_id, "request_id": row.request_id,
@@ -143,16 +145,18 @@ class ScoredRows:
         statement = dialect.insert(scores).on_conflict_do_nothing(index_elements=["prediction_id"])
         await self._connection.execute(statement, values)
 
-    async def of(self, kind: str, ids: Iterable[str]) -> list[ScoredRow]:
+    async def of(self, kind: str, ids: Iterable[str]) -> list[PredictionRecord]:
         """The rows of these prediction or request ids."""
         column = scores.c.prediction_id if kind == "prediction" else scores.c.request_id
-        found: list[ScoredRow] = []
+        found: list[PredictionRecord] = []
         for chunk in _chunks(ids):
             query = sa.select(*_SCORE).where(column.in_(chunk), scores.c.model_id == self._model_id)
-            found += [ScoredRow(*row) for row in (await self._connection.execute(query)).all()]
+            found += [
+                PredictionRecord(*row) for row in (await self._connection.execute(query)).all()
+            ]
         return found
 
-    async def label(self, rows: Sequence[ScoredRow]) -> None:
+    async def label(self, rows: Sequence[PredictionRecord]) -> None:
         if not rows:
             return
         statement = (

@@ -67,6 +67,8 @@ class CaptureFiles:
 
 
 class Performances:
+    """Measured performance of each version of a model."""
+
     def __init__(self, connection: AsyncConnection, model_id: str) -> None:
         self._connection = connection
         self._model_id = model_id
@@ -107,6 +109,8 @@ class PinnedManifest:
 
 
 class Manifests:
+    """The manifests that were pinned of a model, in order."""
+
     def __init__(self, connection: AsyncConnection, model_id: str) -> None:
         self._connection = connection
         self._model_id = model_id

@@ -10,9 +10,9 @@ from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasur
 from loopwright_monitor.captures.capture_writer import CapturedBatch
 from loopwright_monitor.captures.label_repository import (
     Labels,
+    PredictionRecord,
+    PredictionRecords,
     ReportedLabel,
-    ScoredRow,
-    ScoredRows,
     can_be_found,
 )
 from loopwright_monitor.captures.performance import LOSS_NAMES, LabelledScore, Performance
@@ -38,7 +38,7 @@ async def record_capture(
     source = f"{batch.replica}/{batch.epoch}/{batch.sequence}"
     capture = CaptureFile(kept.digest, len(rows), min(times), max(times), source)
     await CaptureFiles(uow.connection, batch.model_id).add(capture)
-    await ScoredRows(uow.connection, batch.model_id).add(rows)
+    await PredictionRecords(uow.connection, batch.model_id).add(rows)
     await models.count_kept(batch.model_id, captured=len(rows))
     waiting = Labels(uow.connection, batch.model_id)
     early = await waiting.join_waiting("prediction", (row.prediction_id for row in rows))
@@ -72,7 +72,7 @@ async def _join(
     uow: UnitOfWork, model_id: str, model: str, reported: Sequence[ReportedLabel]
 ) -> set[str]:
     """Write the labels to their rows; returns the ids that have rows."""
-    scores = ScoredRows(uow.connection, model_id)
+    scores = PredictionRecords(uow.connection, model_id)
     joined: set[str] = set()
     for kind in ("prediction", "request"):
         mine = [each for each in reported if each.kind == kind]
@@ -86,13 +86,13 @@ async def _join(
     return joined
 
 
-def _id(row: ScoredRow, kind: str) -> str:
+def _id(row: PredictionRecord, kind: str) -> str:
     return row.prediction_id if kind == "prediction" else row.request_id or ""
 
 
 def _changes(
-    kind: str, reported: Sequence[ReportedLabel], rows: Sequence[ScoredRow]
-) -> list[tuple[ScoredRow, ScoredRow]]:
+    kind: str, reported: Sequence[ReportedLabel], rows: Sequence[PredictionRecord]
+) -> list[tuple[PredictionRecord, PredictionRecord]]:
     """Rows before and after their newest label, in the order in which they were scored."""
     newest: dict[str, ReportedLabel] = {}
     for each in reported:
@@ -107,7 +107,10 @@ def _changes(
 
 
 async def _measure(
-    uow: UnitOfWork, model_id: str, model: str, changes: Sequence[tuple[ScoredRow, ScoredRow]]
+    uow: UnitOfWork,
+    model_id: str,
+    model: str,
+    changes: Sequence[tuple[PredictionRecord, PredictionRecord]],
 ) -> None:
     if not changes:
         return
@@ -135,7 +138,7 @@ async def _positive(uow: UnitOfWork, model_id: str, version: int) -> str | None:
     return classes[-1] if classes and len(classes) == 2 else None
 
 
-def _scored(rows: Iterable[ScoredRow]) -> list[LabelledScore]:
+def _scored(rows: Iterable[PredictionRecord]) -> list[LabelledScore]:
     return [
         LabelledScore(row.score, row.predicted, row.label)
         for row in rows

@@ -51,7 +51,7 @@ class LossHistory:
     told: bool = False
 
     def learn(self, losses: Iterable[float]) -> LossRise | None:
-        """Learn them in order; tells once that the losses have risen."""
+        """Learn the losses of rows in order; not None once, when their mean has risen."""
         found = None
         for loss in losses:
             self.rows += 1

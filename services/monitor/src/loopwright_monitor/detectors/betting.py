@@ -10,6 +10,7 @@ import numpy.typing as npt
 from loopwright_monitor.detectors.profile import QUALITY, Feature, Floats, Indicator, Profile
 
 EFFECTS = (0.02, 0.05, 0.12, 0.30)
+"""Differences of a share beyond its tolerance that are bet on."""
 GUARANTEED_KINDS = 3
 """Alarms of data, quality and prediction share the budget of false alarms in equal parts."""
 
@@ -19,7 +20,12 @@ GROUPS: tuple[Group, ...] = ("data", "quality")
 
 @dataclass(frozen=True, slots=True)
 class Bets:
-    """The bets of a profile, flat and ordered by stream; a stream is a feature within a group."""
+    """The bets of a profile, flat and ordered by stream; a stream is a feature within a group.
+
+    Bet b is on `indicators[indicator_of[b]]` and gains `gain_hit[b]` nats a row that has it and
+    `gain_miss[b]` a row that has not; stream s has `sizes[s]` bets from `starts[s]` on. An alarm
+    comes where the log of the mean e-value reaches `log_threshold`.
+    """
 
     features: tuple[Feature, ...]
     indicators: tuple[Indicator, ...]
@@ -34,11 +40,17 @@ class Bets:
     digest: str
 
     def of_group(self, group: Group) -> list[int]:
+        """The streams of the group, by number."""
         return [at for at, (of, _) in enumerate(self.streams) if of == group]
 
 
 def build_bets(profile: Profile) -> Bets:
-    """Every bet that can be won; a side without room for any effect has none."""
+    """Every bet that can be won; a side without room for any effect has none.
+
+    The bets are the likelihood ratios of a Bernoulli share on the edge of its tolerance and beyond,
+    e-values for the composite hypothesis that the share is within (arXiv 2203.03532). The threshold
+    is 1/alpha = `GUARANTEED_KINDS` * `false_alarm_rows` / `block_rows`, in blocks.
+    """
     indicators = [indicator for feature in profile.features for indicator in feature.indicators]
     owner = [at for at, feature in enumerate(profile.features) for _ in feature.indicators]
     streams: list[tuple[Group, int]] = []

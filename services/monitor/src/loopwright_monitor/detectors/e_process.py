@@ -44,7 +44,10 @@ class ThresholdCrossing:
 class EvidenceProcess:
     """State of all bets; results depend on the rows alone, never on how they were fetched.
 
-    `reset` is the block in which a bet's present run of evidence began, `reset_time` its time.
+    `hits` and `trials` count the open block: rows that have an indicator, rows it was asked of. Per
+    bet, in nats: `log_sr` is its Shiryaev-Roberts statistic, `log_cusum` its CUSUM, whose last
+    reset is the estimated change point: `reset` is the block, `reset_time` its time in microseconds
+    since 1970, `hits_since` and `trials_since` the counts from there on.
     """
 
     bets: Bets
@@ -103,6 +106,7 @@ class EvidenceProcess:
         return sorted(evidence, key=lambda found: (-found.evidence, found.name))
 
     def to_bytes(self) -> bytes:
+        """A line of JSON, then the arrays as they lie in memory; equal for equal rows."""
         head = {"profile": self.bets.digest, "origin": self.origin, "rows": self.rows,
                 "alarmed": self.alarmed, "block_time": self.block_time}  # fmt: skip
         arrays = b"".join(array.tobytes() for array in self._arrays())
@@ -110,6 +114,7 @@ class EvidenceProcess:
 
     @classmethod
     def from_bytes(cls, bets: Bets, body: bytes) -> "EvidenceProcess":
+        """The state that `to_bytes` gave, on the same bets."""
         first_line, _, tail = body.partition(b"\n")
         head = json.loads(first_line)
         process = cls(bets, head["origin"], head["rows"], head["alarmed"], head["block_time"])

@@ -31,7 +31,11 @@ class FeatureEvidence:
 
 
 def discoveries(ranked: list[float], log_threshold: float) -> int:
-    """How many of the ranked log e-values e-d-BH tells; at least one, for the alarm itself."""
+    """How many of the log e-values, ranked from the largest on, e-d-BH discovers.
+
+    Of F streams the k largest are discoveries for the largest k with M(k) >= F / (k * alpha)
+    (Dandapanthula and Ramdas, arXiv 2501.04130); at least one is, for the alarm itself.
+    """
     count = len(ranked)
     found = [k for k in range(1, count + 1) if ranked[k - 1] >= log_threshold + math.log(count / k)]
     return max(found, default=1)

@@ -13,18 +13,18 @@ def count_indicators(feature: Feature, column: pa.Array) -> tuple[Counts, Counts
     data alone is never taken for a change of the world.
     """
     if feature.kind == "number":
-        return _tally_numbers(feature, column)
-    return _tally_levels(feature, column)
+        return _count_numbers(feature, column)
+    return _count_levels(feature, column)
 
 
 def count_missing_column(feature: Feature, rows: int) -> tuple[Counts, Counts]:
-    """What `tally` says of `rows` rows that lack the column."""
+    """What `count_indicators` says of `rows` rows that lack the column."""
     return count_indicators(
         feature, pa.nulls(rows, pa.string() if feature.kind != "number" else pa.float64())
     )
 
 
-def _tally_numbers(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
+def _count_numbers(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
     values, broken = numbers_of(column)
     known = np.isfinite(values)
     finite = values if known.all() else values[known]
@@ -50,7 +50,7 @@ def _beyond(feature: Feature, side: IndicatorKind, finite: Floats) -> int:
     return int(np.count_nonzero(finite < bound if side == "below" else finite > bound))
 
 
-def _tally_levels(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
+def _count_levels(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
     encoded = texts_of(column).dictionary_encode()
     counts = np.bincount(
         encoded.indices.drop_null().to_numpy(zero_copy_only=False).astype(np.int64),

@@ -102,7 +102,9 @@ class Strictness:
 
 def widen_tolerances(profile: Profile, factors: Mapping[str, float]) -> Profile:
     """The profile with the tolerances of cuts and levels multiplied, for the named features."""
-    features = tuple(_widened(each, factors.get(each.name, 1.0)) for each in profile.features)
+    features = tuple(
+        _with_wider_tolerances(each, factors.get(each.name, 1.0)) for each in profile.features
+    )
     notes = [
         f"{name}: tolerance widened {factor:.2f}-fold, or the reference's own last quarter "
         "would have raised an alarm"
@@ -111,7 +113,7 @@ def widen_tolerances(profile: Profile, factors: Mapping[str, float]) -> Profile:
     return replace(profile, features=features, notes=(*profile.notes, *notes))
 
 
-def _widened(feature: Feature, factor: float) -> Feature:
+def _with_wider_tolerances(feature: Feature, factor: float) -> Feature:
     indicators = tuple(
         indicator
         if indicator.what in QUALITY

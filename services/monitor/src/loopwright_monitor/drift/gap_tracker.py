@@ -34,6 +34,8 @@ class ReplicaProgress:
 
 
 class GapTracker:
+    """The progress of each replica in the numbers of its batches, stored."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 

@@ -52,6 +52,8 @@ class Episode:
 
 
 class Episodes:
+    """Episodes of drift, open and closed, in the order in which they began."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
@@ -129,6 +131,8 @@ class RetrainingRequest:
 
 
 class RetrainingRequests:
+    """Retrainings that were asked for, and how each of them ended."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
@@ -209,6 +213,8 @@ class RecordedDecision:
 
 
 class RecordedDecisions:
+    """Decisions about episodes, in the order in which they were made."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 

@@ -20,7 +20,10 @@ MAX_STEPS = 60
 def build_reference(
     table: pa.Table, names: Sequence[str], strict: Strictness, source: str
 ) -> Profile:
-    """The profile of a time-ordered table, widened until its last quarter raises no alarm."""
+    """The profile of a time-ordered table, widened until its last quarter raises no alarm.
+
+    `names` are the columns that become features; `source` says in words what the table is.
+    """
     split = table.num_rows - table.num_rows // 4
     earlier, later = table.slice(0, split), table.slice(split)
     trial = measure_profile(earlier, names, strict, source)

@@ -16,6 +16,8 @@ from loopwright_monitor.store.tables import detectors, first_rows, losses, profi
 
 
 class Profiles:
+    """Reference profiles as JSON, each under its digest; none is ever changed."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 

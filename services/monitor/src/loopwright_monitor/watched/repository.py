@@ -109,6 +109,8 @@ _MODELS = sa.select(
 
 
 class WatchedModels:
+    """Models that were heard of, their champions and counts of rows."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
@@ -161,6 +163,8 @@ class WatchedModels:
 
 
 class WatchedVersions:
+    """Registered versions, their policies and the state of their profiles."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
