@@ -51,7 +51,7 @@ async def test_a_reread_fills_holes_and_repeats_nothing(database: Database, bus:
         await look(consumer, member)
         await catch_up(consumer, member)
 
-    assert [back["now"] for back in told["set_back"]] == [0]
+    assert [back["now"] for back in told["resets"]] == [0]
     assert sorted(await effects(database)) == [*ALL, Effect("b", 9)]
     assert len(await rows(database, outbox)) == 2
 
@@ -76,8 +76,8 @@ async def test_a_reread_begins_at_a_time_or_an_offset_and_never_ahead(
         await person.post(path, 422, topic="drift-detected")
         await person.post("/v1/consumers/nobody/reread", 404, topic="code-changed")
 
-    assert ahead["set_back"] == []
-    timed, given = by_time["set_back"][0], by_offset["set_back"][0]
+    assert ahead["resets"] == []
+    timed, given = by_time["resets"][0], by_offset["resets"][0]
     assert (timed["was"], given["was"], given["now"]) == (place["end"], timed["now"], 1)
     assert 1 < timed["now"] < place["end"]
 

@@ -160,7 +160,7 @@ STANDALONE = """
 import asyncio, os, signal, sys
 from loopwright_common.process import runtime
 from loopwright_common.settings import ServiceSettings
-from tests.common.test_runtime import service
+from tests.common.process.test_runtime import service
 
 class Settings(ServiceSettings):
     service = "probe"

@@ -117,7 +117,7 @@ class Consumer:
                     await self._wake.wait()
             self._wake.clear()
             if await self._is_stuck(subscription.assigned()):
-                log.error("consumer.rebuilt", consumer=self.name, why=self._stall_detector.trouble)
+                log.error("consumer.rejoined", consumer=self.name, why=self._stall_detector.trouble)
                 self._stall_detector.reset()
                 return
 

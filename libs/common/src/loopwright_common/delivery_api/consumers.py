@@ -73,7 +73,7 @@ class RewoundOut(BaseModel):
     """What is read again; members take it up within seconds."""
 
     consumer: str
-    set_back: list[OffsetResetOut]
+    resets: list[OffsetResetOut]
 
 
 def add_consumer_routes(
@@ -130,7 +130,7 @@ def _went_back(consumer: Consumer, back: Sequence[OffsetReset]) -> RewoundOut:
     moved = [
         OffsetResetOut(**each.partition._asdict(), was=each.was, now=each.now) for each in back
     ]
-    return RewoundOut(consumer=consumer.name, set_back=moved)
+    return RewoundOut(consumer=consumer.name, resets=moved)
 
 
 async def _shown(consumer: Consumer) -> ConsumerOut:

@@ -14,7 +14,7 @@ from loopwright_trainer.runs.domain import PipelineRun, Repository, RunStatus, j
 from loopwright_trainer.runs.repository import PipelineRuns, Repositories
 from loopwright_trainer.runs.service import QUEUE_LOCK, RunOutcome, finish_run
 
-CONSUMER = "trainer.poller"
+CONSUMER = "trainer.intake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
