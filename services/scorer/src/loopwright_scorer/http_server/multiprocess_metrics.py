@@ -16,12 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 ADDRESS_FILE = "worker.address"
 _PATH = "/metrics"
-_ALONE = (b"loopwright-worker", b"alone")
-_PATIENCE_SECONDS = 2.0
+_THIS_WORKER_ONLY = (b"loopwright-worker", b"alone")
+_TIMEOUT_SECONDS = 2.0
 
 
 class MultiprocessMetrics:
-    """In front of the app: answers /metrics for all workers, each with its label."""
+    """An ASGI app in front of another: answers /metrics for all workers, each with its label."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry, directory: Path) -> None:
         """`directory` holds the workers' own: each writes there where it alone can be reached."""
@@ -36,7 +36,7 @@ class MultiprocessMetrics:
             self._address is None
             or scope["type"] != "http"
             or scope["path"] != _PATH
-            or _ALONE in scope["headers"]
+            or _THIS_WORKER_ONLY in scope["headers"]
         ):
             await self._app(scope, receive, send)
             return
@@ -54,7 +54,7 @@ class MultiprocessMetrics:
     async def _texts(self) -> dict[str, str]:
         """By the worker's number; one that does not answer in time is left out."""
         addresses = self._addresses()
-        async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_SECONDS) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as http:
             texts = await asyncio.gather(*(self._text(http, each) for each in addresses.values()))
         return {n: text for n, text in zip(addresses, texts, strict=True) if text is not None}
 
@@ -65,7 +65,7 @@ class MultiprocessMetrics:
     async def _text(self, http: httpx.AsyncClient, address: str) -> str | None:
         if address == self._address:
             return generate_latest(self._registry).decode()
-        name, value = (part.decode() for part in _ALONE)
+        name, value = (part.decode() for part in _THIS_WORKER_ONLY)
         try:
             answer = await http.get(address + _PATH, headers={name: value})
         except httpx.HTTPError:
@@ -87,8 +87,8 @@ def _merged(texts: dict[str, str]) -> bytes:
     families: dict[str, Metric] = {}
     for worker, text in texts.items():
         for family in text_string_to_metric_families(text):
-            told = Metric(family.name, family.documentation, family.type)
-            whole = families.setdefault(family.name, told)
+            empty = Metric(family.name, family.documentation, family.type)
+            whole = families.setdefault(family.name, empty)
             whole.samples += [
                 sample._replace(labels={**sample.labels, "worker": worker})
                 for sample in family.samples

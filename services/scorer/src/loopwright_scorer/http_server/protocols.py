@@ -9,7 +9,7 @@ from loopwright_scorer.protocols.mlflow.http import MlflowProtocol
 from loopwright_scorer.protocols.model_repository import ModelRepository
 from loopwright_scorer.protocols.openapi.http import OpenApiProtocol
 from loopwright_scorer.protocols.v1.http import V1Protocol
-from loopwright_scorer.protocols.v2.http import OpenInference
+from loopwright_scorer.protocols.v2.http import V2Protocol
 
 
 def http_protocols(
@@ -18,9 +18,9 @@ def http_protocols(
     stats: CallStats,
     repository: ModelRepository,
 ) -> list[InferenceProtocol]:
-    """Of several that claim a path the first has it."""
+    """All protocols of a scorer; of several that claim a path the first has it."""
     return [
-        OpenInference(scoring, unready, stats, repository),
+        V2Protocol(scoring, unready, stats, repository),
         V1Protocol(scoring),
         OpenApiProtocol(scoring.routes),
         MlflowProtocol(scoring),

@@ -19,7 +19,7 @@ from loopwright_scorer.errors import ClientDisconnectedError, OverloadedError
 from loopwright_scorer.inference.batch_queue import BatchQueue, PendingCall, deadline_exceeded
 from loopwright_scorer.models.loaded_model import LoadedModel, ModelResult
 from loopwright_scorer.tensors.array_stack import ShapeMismatchError
-from loopwright_scorer.tensors.inputs import ModelInputs, joined
+from loopwright_scorer.tensors.inputs import ModelInputs, concatenate_inputs
 
 Disconnection = Callable[[], Awaitable[object]]
 """Returns once the caller has gone; cancelled when that is of no interest any more."""
@@ -170,7 +170,7 @@ def _compute(model: LoadedModel, parts: Sequence[ModelInputs]) -> list[ModelResu
     """Results in order; a batch that fails is computed call by call, so that each fails alone."""
     if len(parts) > 1:
         try:
-            together = model.predict(joined(parts))
+            together = model.predict(concatenate_inputs(parts))
         except (LoopwrightError, ShapeMismatchError):
             together = None
         if together is not None and together.outputs is not None:

@@ -17,9 +17,9 @@ from loopwright_scorer.tensors.tensors import (
     PREDICTION,
     PROBABILITIES,
     ModelOutputs,
-    declared,
+    declare_outputs,
     label_dtype,
-    shaped,
+    shape_outputs,
 )
 
 
@@ -38,7 +38,7 @@ class IsolatedRuntime:
             self._wanted.append(PROBABILITIES)
         self._label_dtype = label_dtype(spec.classes) or np.dtype(object)
         names = {name: name for name in self._wanted}
-        self.outputs = declared(spec, names, self._label_dtype, np.dtype(np.float64))
+        self.outputs = declare_outputs(spec, names, self._label_dtype, np.dtype(np.float64))
 
     def predict(self, inputs: ModelInputs) -> ModelOutputs:
         response = self._supervisor.call(framing.pack({"rows": inputs.rows}, inputs.arrays))
@@ -56,7 +56,7 @@ class IsolatedRuntime:
         """Another process's word is not taken for it: RuntimeError unless it is as declared."""
         try:
             found = {name: _numbers(name, arrays[name]) for name in self._wanted}
-            answered = shaped(rows, self._label_dtype, found)
+            answered = shape_outputs(rows, self._label_dtype, found)
             shapes = {each.name: each.array.shape for each in answered.tensors()}
         except (KeyError, ValueError, TypeError) as error:
             raise RuntimeError(f"the model answers {_shapes(arrays)}: {error}") from None

@@ -16,7 +16,7 @@ from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.runtimes.base import ModelRuntime, ServingPackage
 from loopwright_scorer.runtimes.registry import open_runtime
 from loopwright_scorer.tensors.example_rows import example_of
-from loopwright_scorer.tensors.inputs import ModelInputs, joined
+from loopwright_scorer.tensors.inputs import ModelInputs, concatenate_inputs
 from loopwright_scorer.tensors.signature import CompiledSignature, compile_signature
 from loopwright_scorer.tensors.tensors import InferenceRequest, ModelOutputs, TensorType
 
@@ -136,7 +136,7 @@ def _warmed(model: LoadedModel) -> LoadedModel:
     if one is None:
         return model
     times = max(_WARM_ROWS // example.rows, 2)
-    many = _fastest(model, joined([example] * times)) or one
+    many = _fastest(model, concatenate_inputs([example] * times)) or one
     per_row = max(many - one, 0.0) / (example.rows * (times - 1))
     least = 0.0 if model.spec.isolated is None else _ISOLATED_CALL_SECONDS
     per_call = max(one - per_row * example.rows, least)

@@ -11,8 +11,8 @@ from loopwright_common.cloudevents import ENVELOPE
 from loopwright_scorer.recording.columns import InputColumns, OutputColumns
 from loopwright_scorer.recording.records import CallRecord, Digests, LargeInput, LoggedRows
 from loopwright_scorer.routing.record_policy import RecordedArm, redacted_error
-from loopwright_scorer.tensors.array_stack import ArrayStack, ShapeMismatchError, stacked
-from loopwright_scorer.tensors.tensors import joined
+from loopwright_scorer.tensors.array_stack import ArrayStack, ShapeMismatchError, stack_arrays
+from loopwright_scorer.tensors.tensors import concatenate_outputs
 
 log = structlog.get_logger()
 _SMALL_ROWS = 32
@@ -76,9 +76,9 @@ class ColumnBuffer:
         rows = sum(call.rows for call in calls)
         inputs = list(zip(*[self._inputs.parts(each.inputs) for each in scored], strict=True))
         if rows <= _SMALL_ROWS * len(calls):
-            inputs = [(stacked(each),) for each in inputs]
+            inputs = [(stack_arrays(each),) for each in inputs]
         outputs = [each.outputs for each in scored if each.outputs is not None]
-        answers = self._outputs.parts(rows, joined(outputs)) if outputs else []
+        answers = self._outputs.parts(rows, concatenate_outputs(outputs)) if outputs else []
         return [*inputs, *((answer,) for answer in answers)]
 
     def _fits(self, parts: Sequence[Sequence[np.ndarray]]) -> bool:

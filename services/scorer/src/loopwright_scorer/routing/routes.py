@@ -24,7 +24,7 @@ class ServedArm:
     model: LoadedModel
     counters: ArmCounters
     kind: RecordedArm
-    """Of its calls' records."""
+    """What the records of its calls have in common."""
     circuit: CircuitBreaker = field(default_factory=CircuitBreaker)
 
 

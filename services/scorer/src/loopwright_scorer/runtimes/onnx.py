@@ -7,7 +7,7 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.tensors.inputs import ModelInputs, narrowed
+from loopwright_scorer.tensors.inputs import ModelInputs, narrow
 from loopwright_scorer.tensors.signature import CompiledSignature
 from loopwright_scorer.tensors.tensors import (
     LABEL,
@@ -16,9 +16,9 @@ from loopwright_scorer.tensors.tensors import (
     PROBABILITIES,
     ModelOutputs,
     TensorType,
-    declared,
+    declare_outputs,
     label_dtype,
-    shaped,
+    shape_outputs,
 )
 
 Feed = Callable[[ModelInputs], np.ndarray]
@@ -29,7 +29,7 @@ _UNSEEN = "Unknown Category"
 class OnnxRuntime:
     """An ONNX graph with matrices of columns, inputs of one column [rows, 1], or the tensor's."""
 
-    def __init__(self, path: Path, spec: ServingSpec, plan: CompiledSignature) -> None:
+    def __init__(self, path: Path, spec: ServingSpec, signature: CompiledSignature) -> None:
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
@@ -43,16 +43,17 @@ class OnnxRuntime:
             path, options, providers=["CPUExecutionProvider"]
         )
         self._feeds = [
-            (put.name, _feed(put.name, put.type, spec, plan)) for put in self._session.get_inputs()
+            (tensor.name, _feed(tensor.name, tensor.type, spec, signature))
+            for tensor in self._session.get_inputs()
         ]
-        types = {put.name: put.type for put in self._session.get_outputs()}
+        types = {tensor.name: tensor.type for tensor in self._session.get_outputs()}
         self._names = _graph_names(spec, types)
         self._label_dtype = label_dtype(spec.classes) or _dtype(
             types.get(self._names.get(LABEL, ""), "tensor(string)")
         )
         self._outputs = list(self._names.values())
         numbers = _dtype(types[list(self._names.values())[-1]])
-        self.outputs = declared(spec, self._names, self._label_dtype, numbers)
+        self.outputs = declare_outputs(spec, self._names, self._label_dtype, numbers)
 
     def predict(self, inputs: ModelInputs) -> ModelOutputs:
         feeds = {name: feed(inputs) for name, feed in self._feeds}
@@ -66,7 +67,7 @@ class OnnxRuntime:
                 "handle_unknown='ignore' would take it"
             ) from None
         found = dict(zip(self._names, answers, strict=True))
-        return shaped(inputs.rows, self._label_dtype, found)
+        return shape_outputs(inputs.rows, self._label_dtype, found)
 
 
 def _graph_names(spec: ServingSpec, types: Mapping[str, str]) -> dict[str, str]:
@@ -85,11 +86,11 @@ def _graph_names(spec: ServingSpec, types: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _feed(name: str, graph_type: str, spec: ServingSpec, plan: CompiledSignature) -> Feed:
+def _feed(name: str, graph_type: str, spec: ServingSpec, signature: CompiledSignature) -> Feed:
     """From a request's rows to what the graph takes; decided once, when the package is loaded."""
     target = _dtype(graph_type)
     columns = spec.matrices.get(name, [name])
-    known = {put.name: put for put in plan.inputs}
+    known = {tensor.name: tensor for tensor in signature.inputs}
     for column in columns:
         if column not in known:
             raise InvalidError(
@@ -101,11 +102,11 @@ def _feed(name: str, graph_type: str, spec: ServingSpec, plan: CompiledSignature
     return _matrix(columns, target, whole=target.kind != "O" and columns == list(known))
 
 
-def _check_type(put: TensorType, target: np.dtype) -> None:
-    source = np.dtype(NUMPY_TYPES[put.datatype])
+def _check_type(tensor: TensorType, target: np.dtype) -> None:
+    source = np.dtype(NUMPY_TYPES[tensor.datatype])
     if (source.kind == "O") != (target.kind == "O") or not np.can_cast(source, target, "same_kind"):
         raise InvalidError(
-            f"input {put.name!r}: the signature says {put.datatype}, the graph takes {target}"
+            f"input {tensor.name!r}: the signature says {tensor.datatype}, the graph takes {target}"
         )
 
 
@@ -138,7 +139,7 @@ def _fitting(name: str, array: np.ndarray, target: np.dtype) -> np.ndarray:
     if target.kind == "O":
         return _without_missing(array)
     if target.kind == "f" and array.dtype.kind == "f" and target.itemsize < array.dtype.itemsize:
-        return narrowed(name, array, target)
+        return narrow(name, array, target)
     return array.astype(target, copy=False)
 
 

@@ -13,9 +13,9 @@ from loopwright_scorer.tensors.tensors import (
     PREDICTION,
     PROBABILITIES,
     ModelOutputs,
-    declared,
+    declare_outputs,
     label_dtype,
-    shaped,
+    shape_outputs,
 )
 
 
@@ -29,7 +29,7 @@ class SkopsRuntime:
         self._columnar = spec.columns is not None
         self._label_dtype = label_dtype(spec.classes) or np.dtype(object)
         self._names = _native_names(spec, self._estimator)
-        self.outputs = declared(spec, self._names, self._label_dtype, np.dtype(np.float64))
+        self.outputs = declare_outputs(spec, self._names, self._label_dtype, np.dtype(np.float64))
 
     def predict(self, inputs: ModelInputs) -> ModelOutputs:
         rows = self._rows(inputs)
@@ -40,7 +40,7 @@ class SkopsRuntime:
         except ValueError as error:
             # scikit-learn's word for data that an estimator cannot take.
             raise InvalidError(f"the model refuses these rows: {error}") from None
-        return shaped(inputs.rows, self._label_dtype, found)
+        return shape_outputs(inputs.rows, self._label_dtype, found)
 
     def _rows(self, inputs: ModelInputs) -> Any:
         if not self._columnar:

@@ -12,7 +12,7 @@ from loopwright_scorer.tensors.tensors import (
     PROBABILITIES,
     ModelOutputs,
     TensorType,
-    declared,
+    declare_outputs,
     label_dtype,
 )
 
@@ -58,7 +58,7 @@ class BoosterOutputs:
         self._spec = spec
 
     def outputs(self, numbers: np.dtype) -> list[TensorType]:
-        return declared(self._spec, self._names, self._label_dtype, numbers)
+        return declare_outputs(self._spec, self._names, self._label_dtype, numbers)
 
     def answer(self, raw: np.ndarray) -> ModelOutputs:
         """`raw` are predictions, or chances of every class, or of the second of two."""

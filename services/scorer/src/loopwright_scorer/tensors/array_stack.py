@@ -10,7 +10,7 @@ class ShapeMismatchError(Exception):
     """Arrays of different types, or with different further dimensions."""
 
 
-def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def stack_arrays(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Arrays [rows, ...] as one; UnlikeError where numpy would have to make them fit."""
     if len(arrays) == 1:
         return arrays[0]

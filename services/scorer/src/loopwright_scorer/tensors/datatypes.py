@@ -7,7 +7,7 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ColumnType
-from loopwright_scorer.tensors.inputs import narrowed
+from loopwright_scorer.tensors.inputs import narrow
 from loopwright_scorer.tensors.tensors import NUMPY_TYPES, GivenTensor
 
 INTEGERS = frozenset(name for name in NUMPY_TYPES if "INT" in name)
@@ -63,7 +63,7 @@ def read_values(name: str, kind: ValueType, data: Values) -> np.ndarray:
         raise _wrong_value(name, kind, data)
     try:
         if kind.dtype.kind == "f" and kind.dtype.itemsize < 8:
-            return narrowed(name, np.array(data, np.float64), kind.dtype)
+            return narrow(name, np.array(data, np.float64), kind.dtype)
         return np.array(data, kind.dtype)
     except (OverflowError, ValueError) as error:
         raise InvalidError(f"input {name!r}: {error}", field=name) from None
@@ -74,7 +74,7 @@ def _converted(name: str, kind: ValueType, array: np.ndarray) -> np.ndarray:
     if array.dtype == kind.dtype:
         return array
     if kind.dtype.kind == array.dtype.kind == "f" and kind.dtype.itemsize < array.itemsize:
-        return narrowed(name, array, kind.dtype)
+        return narrow(name, array, kind.dtype)
     if array.dtype.kind == "M":
         raise InvalidError(f"input {name!r}: times, where the model needs text", field=name)
     try:

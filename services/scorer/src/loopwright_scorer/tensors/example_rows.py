@@ -13,24 +13,26 @@ from loopwright_scorer.tensors.signature import CompiledSignature
 from loopwright_scorer.tensors.tensors import NUMPY_TYPES, GivenTensor, InferenceRequest, TensorType
 
 
-def example_of(spec: ServingSpec, plan: CompiledSignature) -> ModelInputs:
+def example_of(spec: ServingSpec, signature: CompiledSignature) -> ModelInputs:
     """InvalidError when the package's own example does not fit its signature."""
     example: Mapping[str, list[Any]] = spec.example or {}
-    tensors = {put.name: _tensor(put, example.get(put.name)) for put in plan.inputs}
+    tensors = {
+        tensor.name: _tensor(tensor, example.get(tensor.name)) for tensor in signature.inputs
+    }
     try:
-        return plan.read(InferenceRequest(tensors))
+        return signature.read(InferenceRequest(tensors))
     except InvalidError as error:
         raise InvalidError(f"the model does not answer its own example: {error}") from None
 
 
-def _tensor(put: TensorType, values: list[Any] | None) -> GivenTensor:
-    trailing = tuple(max(size, 1) for size in put.shape[1:])
+def _tensor(tensor: TensorType, values: list[Any] | None) -> GivenTensor:
+    trailing = tuple(max(size, 1) for size in tensor.shape[1:])
     if values is None:
-        made_up = np.zeros(math.prod(trailing), NUMPY_TYPES[put.datatype])
+        made_up = np.zeros(math.prod(trailing), NUMPY_TYPES[tensor.datatype])
         return GivenTensor(
-            put.datatype, (1, *trailing), [""] if put.datatype == "BYTES" else made_up
+            tensor.datatype, (1, *trailing), [""] if tensor.datatype == "BYTES" else made_up
         )
     if trailing:
-        given = np.asarray(values, NUMPY_TYPES[put.datatype])
-        return GivenTensor(put.datatype, given.shape, given.ravel())
-    return GivenTensor(put.datatype, (len(values),), values)
+        given = np.asarray(values, NUMPY_TYPES[tensor.datatype])
+        return GivenTensor(tensor.datatype, given.shape, given.ravel())
+    return GivenTensor(tensor.datatype, (len(values),), values)

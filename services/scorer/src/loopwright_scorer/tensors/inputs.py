@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.tensors.array_stack import stacked
+from loopwright_scorer.tensors.array_stack import stack_arrays
 from loopwright_scorer.tensors.tensors import datatype_of
 
 _EXTREME = 1e15
@@ -55,7 +55,7 @@ class ModelInputs:
         else:
             matrix = np.stack(list(self.arrays.values()), axis=1)
         if dtype.kind == "f" and matrix.dtype.kind == "f" and dtype.itemsize < matrix.itemsize:
-            return narrowed("inputs", matrix, dtype)
+            return narrow("inputs", matrix, dtype)
         return matrix.astype(dtype, copy=False)
 
     def unusual(self) -> list[str]:
@@ -63,17 +63,17 @@ class ModelInputs:
         return [name for name, array in self.arrays.items() if _is_unusual(array)]
 
 
-def joined(parts: Sequence[ModelInputs]) -> ModelInputs:
+def concatenate_inputs(parts: Sequence[ModelInputs]) -> ModelInputs:
     """The rows of several requests to one model, in order; UnlikeError where shapes differ."""
     first, rows = parts[0], sum(part.rows for part in parts)
     if first.blocks:
         several = zip(*(part.blocks for part in parts), strict=True)
-        blocks = [stacked(each) for each in several]
+        blocks = [stack_arrays(each) for each in several]
         return ModelInputs(rows, blocks=blocks, names=first.names, positions=first.positions)
-    return ModelInputs(rows, {n: stacked([p.arrays[n] for p in parts]) for n in first.arrays})
+    return ModelInputs(rows, {n: stack_arrays([p.arrays[n] for p in parts]) for n in first.arrays})
 
 
-def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def narrow(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array in a smaller floating type; InvalidError where a number would become infinite."""
     if 0 < array.size <= _FEW and _is_within(array, _LARGEST[dtype]):
         return array.astype(dtype)

@@ -9,7 +9,7 @@ import numpy as np
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
-from loopwright_scorer.tensors.array_stack import stacked
+from loopwright_scorer.tensors.array_stack import stack_arrays
 
 _FEW = 32
 """Values up to which Python is quicker than numpy."""
@@ -143,13 +143,13 @@ def _only(tensors: list[OutputTensor], wanted: Collection[str]) -> list[OutputTe
     return [tensor for tensor in tensors if tensor.name in wanted]
 
 
-def joined(parts: Sequence[ModelOutputs]) -> ModelOutputs:
+def concatenate_outputs(parts: Sequence[ModelOutputs]) -> ModelOutputs:
     """The answers to several calls, in order; UnlikeError where they differ in what they have."""
     several = (
         [getattr(part, name) for part in parts] for name in (LABEL, PROBABILITIES, PREDICTION)
     )
     return ModelOutputs(
-        *(None if all(one is None for one in each) else stacked(each) for each in several)
+        *(None if all(one is None for one in each) else stack_arrays(each) for each in several)
     )
 
 
@@ -163,7 +163,7 @@ def label_dtype(classes: Sequence[Any] | None) -> np.dtype | None:
     return dtype if dtype.kind in "bif" else np.dtype(object)
 
 
-def declared(
+def declare_outputs(
     spec: ServingSpec, names: Mapping[str, str], label: np.dtype, numbers: np.dtype
 ) -> list[TensorType]:
     per_row = (-1,) if spec.targets == 1 else (-1, spec.targets)
@@ -175,7 +175,7 @@ def declared(
     return [TensorType(name, datatype_of(kinds[name][0]), kinds[name][1]) for name in names]
 
 
-def shaped(rows: int, labels: np.dtype, found: Mapping[str, Any]) -> ModelOutputs:
+def shape_outputs(rows: int, labels: np.dtype, found: Mapping[str, Any]) -> ModelOutputs:
     """A model's arrays as outputs; labels and predictions [rows, 1] become [rows]."""
     label, prediction = found.get(LABEL), found.get(PREDICTION)
     if label is not None:

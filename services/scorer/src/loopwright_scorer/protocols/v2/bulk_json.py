@@ -10,9 +10,9 @@ import simdjson
 
 WORTHWHILE = 8192
 """Bytes from which it pays."""
-_MOST_KEYS = 64
+_KEYS_LIMIT = 64
 """Each is looked for from the object's beginning."""
-_MOST_INPUTS = 10_000
+_INPUTS_LIMIT = 10_000
 
 
 def parsed(body: bytes) -> dict[str, Any] | None:
@@ -22,7 +22,7 @@ def parsed(body: bytes) -> dict[str, Any] | None:
     """
     try:
         message = simdjson.Parser().parse(body)
-        if not isinstance(message, simdjson.Object) or len(message) > _MOST_KEYS:
+        if not isinstance(message, simdjson.Object) or len(message) > _KEYS_LIMIT:
             return None
         # Its items() would make Python objects of everything.
         return {
@@ -34,13 +34,13 @@ def parsed(body: bytes) -> dict[str, Any] | None:
 
 
 def _inputs(value: object) -> object:
-    if not isinstance(value, simdjson.Array) or len(value) > _MOST_INPUTS:
+    if not isinstance(value, simdjson.Array) or len(value) > _INPUTS_LIMIT:
         return _plain(value)
     return [_input(each) if isinstance(each, simdjson.Object) else _plain(each) for each in value]
 
 
 def _input(entry: simdjson.Object) -> dict[str, Any]:
-    if len(entry) > _MOST_KEYS:
+    if len(entry) > _KEYS_LIMIT:
         return entry.as_dict()
     kind = str(entry.get("datatype"))
     return {key: _data(entry[key], kind) if key == "data" else _plain(entry[key]) for key in entry}

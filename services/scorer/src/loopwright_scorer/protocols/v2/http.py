@@ -49,13 +49,13 @@ _LARGEST_LENGTH = 19
 
 
 class V2Path(NamedTuple):
-    """What a path under /v2 asks: of a model (`address`) or of the server."""
+    """What is asked under /v2, of the model at `address` or of the server itself."""
 
     address: ModelAddress | None
     action: str
 
 
-class OpenInference:
+class V2Protocol:
     """Serves /v2."""
 
     def __init__(
@@ -194,12 +194,12 @@ def _no_path(path: str) -> NotFoundError:
 
 
 def _json_length(headers: Headers) -> int | None:
-    told = headers.get(JSON_LENGTH)
-    if told is None:
+    length = headers.get(JSON_LENGTH)
+    if length is None:
         return None
-    if not told.isdigit() or len(told) > _LARGEST_LENGTH:
+    if not length.isdigit() or len(length) > _LARGEST_LENGTH:
         raise InvalidError("Inference-Header-Content-Length: give the JSON's length in bytes")
-    return int(told)
+    return int(length)
 
 
 def _wants_matrix(request: HttpRequest) -> bool:

@@ -95,23 +95,23 @@ class V2JsonCodec:
             isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in wanted
         ):
             raise InvalidError('outputs: give a list of {"name"}')
-        told = {entry["name"]: _parameters(f"output {entry['name']!r}", entry) for entry in wanted}
+        named = {entry["name"]: _parameters(f"output {entry['name']!r}", entry) for entry in wanted}
         self._raw = {
             name: parameters["binary_data"] is True
-            for name, parameters in told.items()
+            for name, parameters in named.items()
             if "binary_data" in parameters
         }
-        return frozenset(told)
+        return frozenset(named)
 
     def _output(self, tensor: OutputTensor, tails: list[bytes]) -> dict[str, object]:
         """The output's JSON; raw bytes are added to `tails`."""
         name, datatype, array = tensor
-        told = {"name": name, "shape": array.shape, "datatype": datatype}
+        output: dict[str, object] = {"name": name, "shape": array.shape, "datatype": datatype}
         if self._raw.get(name, self._all_raw):
             tails.append(raw_tensors.encode_tensor(array))
-            return {**told, "parameters": {"binary_data_size": len(tails[-1])}}
+            return {**output, "parameters": {"binary_data_size": len(tails[-1])}}
         flat = array.ravel()
-        return {**told, "data": flat.tolist() if array.dtype == object else flat}
+        return {**output, "data": flat.tolist() if array.dtype == object else flat}
 
 
 def _message(body: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from loopwright_scorer.protocols import raw_tensors
 from loopwright_scorer.tensors.tensors import NUMPY_TYPES, GivenTensor
 
 _RAW_ONLY = "BF16"
-_MOST_DIMENSIONS = 32
+_DIMENSIONS_LIMIT = 32
 _ELSEWHERE = ("shared_memory_region", "shared_memory_byte_size", "classification")
 
 
@@ -50,7 +50,7 @@ def check_tensor(name: str, datatype: object, shape: Sequence[object] | None) ->
         )
     if (
         not shape
-        or len(shape) > _MOST_DIMENSIONS
+        or len(shape) > _DIMENSIONS_LIMIT
         or not all(type(size) is int and size >= 1 for size in shape)
     ):
         raise InvalidError(f"input {name!r}: shape: give positive whole numbers, rows first")
