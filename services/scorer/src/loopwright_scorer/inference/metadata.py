@@ -98,12 +98,12 @@ def _sum(count: int, nanoseconds: int) -> dict[str, int]:
 
 
 def _matrix(arm: ServedArm) -> TensorType:
-    plan = arm.model.signature
-    if not isinstance(plan, ColumnSignature):
-        return plan.inputs[0]
-    if plan.matrix is None:
+    signature = arm.model.signature
+    if not isinstance(signature, ColumnSignature):
+        return signature.inputs[0]
+    if signature.matrix is None:
         raise InvalidError("inputs=matrix: the columns of this model are of several types")
-    return plan.matrix
+    return signature.matrix
 
 
 def _tensors(tensors: Sequence[TensorType]) -> list[dict[str, Any]]:
