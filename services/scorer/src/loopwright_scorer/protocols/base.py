@@ -92,8 +92,13 @@ def answering_inline(
 ) -> FastHandler:
     """The fast handler of one model's calls; `codec_of` reads a body and writes its answer."""
 
+    head = call_of(headers, address, 0)
+    model, version, alias = head.model, head.version, head.alias
+    routing_key, request_id = head.routing_key, head.request_id
+
     def answer(body: bytes) -> Reply | None:
-        response = service.infer_inline(call_of(headers, address, len(body)), codec_of(body))
+        call = InferenceCall(model, len(body), version, alias, routing_key, request_id)
+        response = service.infer_inline(call, codec_of(body))
         return with_id(response) if response else None
 
     return answer

@@ -92,16 +92,13 @@ class ModelOutputs:
 
     def tensors(self, wanted: Collection[str] | None = None) -> list[OutputTensor]:
         """The outputs with these names, None for all; InvalidError when one is not there."""
-        arrays = (
-            (LABEL, self.label),
-            (PROBABILITIES, self.probabilities),
-            (PREDICTION, self.prediction),
-        )
-        tensors = [
-            OutputTensor(name, datatype_of(array.dtype), array)
-            for name, array in arrays
-            if array is not None
-        ]
+        tensors: list[OutputTensor] = []
+        if (label := self.label) is not None:
+            tensors.append(OutputTensor(LABEL, datatype_of(label.dtype), label))
+        if (chances := self.probabilities) is not None:
+            tensors.append(OutputTensor(PROBABILITIES, datatype_of(chances.dtype), chances))
+        if (numbers := self.prediction) is not None:
+            tensors.append(OutputTensor(PREDICTION, datatype_of(numbers.dtype), numbers))
         return tensors if wanted is None else _only(tensors, wanted)
 
     def rows(self, start: int, stop: int) -> "ModelOutputs":
