@@ -98,7 +98,7 @@ class RunExecutor:
         await self._session.close(status, unlogged)
 
     async def _keep_logs(self) -> None:
-        """Of a stage that was stopped: all others have theirs kept."""
+        """Keep the log of a stage that was stopped: all others have theirs kept."""
         async with self._context.database.read() as connection:
             rows = await StageRuns(connection).of_run(self.run.id)
         for row in rows:

@@ -40,7 +40,7 @@ class RunWorker:
         self._wake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancellable: dict[str, asyncio.Task[None]] = {}
-        """Of those going on, the ones that may still be cancelled."""
+        """The runs going on that may still be cancelled, by id."""
         self._to_cancel: set[str] = set()
 
     @property

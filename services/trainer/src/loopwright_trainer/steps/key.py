@@ -60,7 +60,7 @@ def explain(new: Mapping[str, object], old: Mapping[str, object]) -> list[str]:
 def nearest(
     new: Mapping[str, object], earlier: Sequence[Mapping[str, object]]
 ) -> Mapping[str, object] | None:
-    """Of the earlier parts (newest first) those with the fewest differences."""
+    """The earlier parts with the fewest differences; they are given with the newest first."""
     return min(earlier, key=lambda old: len(explain(new, old)), default=None)
 
 
