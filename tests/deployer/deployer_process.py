@@ -6,7 +6,7 @@ of it well a thousand times. Each process has a log of its own, since SQLite's l
 
 import asyncio
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from loopwright_common import clock
 from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
+from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported, ServedRoute, ServingMeasured
 from loopwright_common.observability import logs
 from loopwright_common.process.runtime import run_until
@@ -44,7 +45,9 @@ async def main(directory: Path, database_url: str, artifacts: str) -> None:
 
 async def _serve_all(database: Database, bus: SqliteBus) -> None:
     while True:
-        await _serve(database, bus)
+        # The server ends a transaction in which the process was put to sleep.
+        with suppress(UnavailableError):
+            await _serve(database, bus)
         await asyncio.sleep(0.1)
 
 

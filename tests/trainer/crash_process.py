@@ -19,14 +19,17 @@ from loopwright_trainer.runs.domain import Repository
 from loopwright_trainer.runs.repository import PipelineRuns, Repositories
 from loopwright_trainer.runs.service import add_repository
 from loopwright_trainer.tracking.client import TrackingClient
+from tests.leases import LEASE_SECONDS, expire_leases
 from tests.trainer.harness import settings_for
 
 
 async def drive(directory: Path, registry: str, url: str) -> None:
     database_url = os.environ["LOOPWRIGHT_DATABASE_URL"]
-    settings = settings_for(directory, database_url=database_url, lease_seconds=2)
+    settings = settings_for(directory, database_url=database_url, lease_seconds=LEASE_SECONDS)
     bus = await SqliteBus.open(directory / "bus")
     database = await Database.open(settings.database_url, "trainer", MIGRATIONS)
+    if not os.environ.get("LOOPWRIGHT_FAILPOINT"):
+        await expire_leases(database)  # of the one that was killed
     async with httpx.AsyncClient(base_url=registry) as client:
         service = assemble(settings, bus, database, TrackingClient(client))
         if await _repository(database) is None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
 
 from loopwright_common.database import leases
 from loopwright_common.database.database import Database
@@ -27,8 +26,8 @@ from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.routing.routes import RouteRevisions
 from tests.deployer.builders import COLUMNS, MODEL_ID, graph_of, onnx_package, pipeline
 from tests.deployer.lifecycle import latest, lead_to
+from tests.leases import LEASE_SECONDS, expire_leases, for_sleepers
 
-LEASE_SECONDS = "1.5"
 JOURNEY = [
     "received", "packaging", "staging", "validated", "canary", "canary", "promoting", "promoted"
 ]  # fmt: skip
@@ -62,7 +61,7 @@ class TakeoverHarness:
                 env={
                     **os.environ,
                     "LOOPWRIGHT_FAILPOINT": failpoint,
-                    "LOOPWRIGHT_DEPLOYER_LEASE_SECONDS": LEASE_SECONDS,
+                    "LOOPWRIGHT_DEPLOYER_LEASE_SECONDS": str(LEASE_SECONDS),
                 },
                 stderr=stderr,
             )
@@ -131,9 +130,7 @@ async def harness(
     async with database.unit_of_work() as uow:
         await uow.connection.execute(sa.update(deployments).values(serving_digest=served))
     record = await lead_to(database, 2, DeploymentState.RECEIVED, digest=digest, format="onnx")
-    # A deployer put to sleep amid a transaction shall not keep its locks for long.
-    shared = make_url(database_url).update_query_dict({"idle_in_transaction_session_timeout": "1s"})
-    harness = TakeoverHarness(tmp_path, shared.render_as_string(False), database, record)
+    harness = TakeoverHarness(tmp_path, for_sleepers(database_url), database, record)
     yield harness
     for process in harness.running:
         process.kill()
@@ -148,7 +145,8 @@ async def test_a_deployment_survives_the_death_of_each_deployer_that_works_on_it
         working = successor
         await until(harness.works(working))
         successor = harness.start(str(number), failpoint)
-        assert await asyncio.to_thread(working.wait, 60) == -signal.SIGKILL
+        assert await asyncio.to_thread(working.wait, 240) == -signal.SIGKILL
+        await expire_leases(harness.database)
     await until(harness.is_promoted)
 
     assert await harness.story() == JOURNEY
@@ -168,9 +166,11 @@ async def test_a_deployer_that_wakes_after_the_takeover_changes_nothing(
     sleeper = harness.start("sleeper")
     await until(harness.works(sleeper))
     with asleep(sleeper):
+        await expire_leases(harness.database)
         other = harness.start("other")
         await until(harness.works(other))
-    await until(harness.logged("sleeper", "deployer.released"))
+    with asleep(other):  # else it might be done before the sleeper sees that it was overtaken
+        await until(harness.logged("sleeper", "deployer.released"))
     await until(harness.is_promoted)
 
     assert await harness.story() == JOURNEY

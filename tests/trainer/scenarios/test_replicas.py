@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.database.delivery_tables import outbox
+from tests.leases import expire_leases, for_sleepers
 from tests.trainer.harness import (
     PREPARE,
     TRAIN,
@@ -65,7 +66,7 @@ async def start(
                     url,
                     name,
                 ),
-                env={**os.environ, "LOOPWRIGHT_DATABASE_URL": database_url},
+                env={**os.environ, "LOOPWRIGHT_DATABASE_URL": for_sleepers(database_url)},
                 cwd=Path(__file__).parents[3],
             )
             started.append(process)
@@ -131,6 +132,8 @@ async def test_a_run_of_a_killed_trainer_goes_on_with_another(
     await stage_is(api, run_id, "train", "running")
     await start("two")
     first.kill()
+    await first.wait()
+    await expire_leases(api.database)
     run = await api.ended(run_id=run_id)
 
     assert run["status"] == "succeeded", run["why"]
@@ -153,6 +156,7 @@ async def test_a_trainer_that_wakes_after_another_took_over_changes_nothing(
     await until(told)
     *_, pid, token = noted(upstream).split()
     first.send_signal(signal.SIGSTOP)
+    await expire_leases(api.database)
     await start("two")
     run = await api.ended(run_id=run_id)
 

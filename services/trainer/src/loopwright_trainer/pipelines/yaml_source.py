@@ -18,7 +18,7 @@ _MAX_DEPTH = 50
 
 @dataclass(frozen=True, slots=True)
 class YamlNode:
-    """A value with its yaml_path; the readers raise InvalidError naming file, line and key."""
+    """A value and its place in a file; readers raise InvalidError naming file, line and key."""
 
     value: object
     file: str
@@ -132,7 +132,7 @@ def kind_of(value: object) -> str:
 
 
 def _lines_of(root: yaml.Node, file: str) -> dict[YamlPath, int]:
-    """The line of every yaml_path; aliases are followed, so nodes are counted against a bomb."""
+    """The line of every value; aliases are followed, so nodes are counted against a bomb."""
     lines: dict[YamlPath, int] = {}
     waiting: list[tuple[YamlPath, yaml.Node]] = [((), root)]
     while waiting:

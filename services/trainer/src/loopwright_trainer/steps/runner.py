@@ -220,8 +220,8 @@ class StepRunner:
 
 def _waits_for(other: str, own: str) -> str:
     if other == own:
-        return "on_wait until its own interrupted attempt is given up"
-    return f"on_wait for {other if ' ' in other else f'run {other}'} which runs the same"
+        return "waits until its own interrupted attempt is given up"
+    return f"waits for {other if ' ' in other else f'run {other}'} which runs the same"
 
 
 def _entry(step: PipelineStep, row: StageRun, parts: KeyParts) -> StepEntry:
