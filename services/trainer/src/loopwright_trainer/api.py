@@ -1,19 +1,31 @@
 """The trainer over HTTP: repositories and runs."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.web.app import PROBLEMS
 from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.git.mirror import check_url
 from loopwright_trainer.runs import service
-from loopwright_trainer.runs.domain import PipelineRun, Repository, StageRun, StageState
+from loopwright_trainer.runs.domain import PipelineRun, StageRun, StageState
 from loopwright_trainer.runs.repository import PipelineRuns, Repositories, StageRuns
+from loopwright_trainer.schemas import (
+    AnnouncementOut,
+    ChangeIn,
+    PipelineRunDetailOut,
+    PipelineRunIn,
+    PipelineRunOut,
+    PipelineRunsOut,
+    RepositoriesOut,
+    RepositoryIn,
+    RepositoryOut,
+    RetryIn,
+    StageRunOut,
+)
 from loopwright_trainer.steps import logs
 from loopwright_trainer.triggers import run_queue
 from loopwright_trainer.triggers.repository_poller import RepositoryPoller
@@ -22,34 +34,6 @@ Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Cursor = Annotated[str | None, Query(max_length=100)]
-
-
-class NewRepository(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
-    url: str = Field(min_length=1, max_length=2000)
-    branch: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,199}$")
-
-
-class Change(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    commit: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
-
-
-class NewRun(BaseModel):
-    """Name the pipeline or the repository."""
-
-    model_config = ConfigDict(extra="forbid")
-    pipeline: str | None = Field(default=None, max_length=100)
-    repository: str | None = Field(default=None, max_length=100)
-    by: str = Field(default="a person", max_length=200)
-    why: str | None = Field(default=None, max_length=1000)
-    captured: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
-
-
-class Retry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    by: str = Field(default="a person", min_length=1, max_length=200)
 
 
 def create_router(
@@ -71,21 +55,21 @@ def _add_repositories(router: APIRouter, context: RunContext, poller: Repository
     database = context.database
 
     @router.post("/repositories", status_code=201, tags=["repositories"])
-    async def add_repository(new: NewRepository) -> dict[str, Any]:
+    async def add_repository(new: RepositoryIn) -> RepositoryOut:
         """Register a repository; its branch is watched from now on, and its head runs at once."""
         if await context.mirrors.head(check_url(new.url), new.branch) is None:
             raise InvalidError(f"{new.url} has no branch {new.branch}", field="branch")
         async with database.unit_of_work() as uow:
             added = await service.add_repository(uow, new.name, new.url, new.branch)
         poller.poll_now()
-        return _repository_out(added)
+        return RepositoryOut.of(added)
 
     @router.get("/repositories", tags=["repositories"])
-    async def list_repositories(after: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
+    async def list_repositories(after: Cursor = None, limit: Limit = 100) -> RepositoriesOut:
         async with database.read() as connection:
             found = await Repositories(connection).all(after or "", limit)
         following = found[-1].name if len(found) == limit else None
-        return {"items": [_repository_out(each) for each in found], "next": following}
+        return RepositoriesOut(items=[RepositoryOut.of(each) for each in found], next=following)
 
     @router.delete("/repositories/{name}", status_code=204, tags=["repositories"])
     async def remove_repository(name: Name) -> None:
@@ -95,12 +79,12 @@ def _add_repositories(router: APIRouter, context: RunContext, poller: Repository
         await context.mirrors.remove(name)
 
     @router.post("/repositories/{name}/changed", tags=["repositories"])
-    async def announce_change(name: Name, change: Change | None = None) -> dict[str, Any]:
+    async def announce_change(name: Name, change: ChangeIn | None = None) -> AnnouncementOut:
         """Say that the watched branch has a new commit; a known head is announced only once."""
         async with database.unit_of_work() as uow:
             repository = await service.get_repository(uow, name)
         commit, news = await poller.announce_head(repository, change.commit if change else None)
-        return {"repository": name, "commit": commit, "announced": news}
+        return AnnouncementOut(repository=name, commit=commit, announced=news)
 
 
 def _add_runs(
@@ -117,41 +101,40 @@ def _add_runs(
         limit: Limit = 50,
         repository: Annotated[str | None, Query(max_length=100)] = None,
         pipeline: Annotated[str | None, Query(max_length=100)] = None,
-    ) -> dict[str, Any]:
+    ) -> PipelineRunsOut:
         """Newest first."""
         async with database.read() as connection:
             found = await PipelineRuns(connection).page(after, limit, repository, pipeline)
         following = found[-1].id if len(found) == limit else None
-        return {"items": [_run_out(each) for each in found], "next": following}
+        return PipelineRunsOut(items=[PipelineRunOut.of(each) for each in found], next=following)
 
     @router.post("/runs", status_code=202, tags=["runs"])
-    async def start_run(new: NewRun) -> dict[str, Any]:
+    async def start_run(new: PipelineRunIn) -> PipelineRunOut:
         """Run a pipeline on the newest known commit, whatever changed."""
         async with database.unit_of_work() as uow:
-            asked = run_queue.RunRequest(**new.model_dump())
-            run = await run_queue.request_run(uow, asked)
+            request = run_queue.RunRequest(**new.model_dump())
+            run = await run_queue.request_run(uow, request)
         wake()
-        return _run_out(run)
+        return PipelineRunOut.of(run)
 
-    @router.get("/runs/{run_id}", tags=["runs"])
-    async def show_run(run_id: RunId) -> dict[str, Any]:
-        run, stages = await _found(context, run_id)
-        return _run_out(run) | {"stages": [await _stage_out(row, context) for row in stages]}
+    @router.get("/runs/{run_id}", tags=["runs"], response_model_exclude_unset=True)
+    async def show_run(run_id: RunId) -> PipelineRunDetailOut:
+        return await _run_detail(context, run_id)
 
     @router.post("/runs/{run_id}/cancel", status_code=202, tags=["runs"])
-    async def cancel_run(run_id: RunId) -> dict[str, Any]:
+    async def cancel_run(run_id: RunId) -> PipelineRunOut:
         async with database.unit_of_work() as uow:
             run = await service.request_cancellation(uow, run_id)
         cancel(run_id)
-        return _run_out(run)
+        return PipelineRunOut.of(run)
 
     @router.post("/runs/{run_id}/retry", status_code=202, tags=["runs"])
-    async def retry_run(run_id: RunId, asked: Retry | None = None) -> dict[str, Any]:
+    async def retry_run(run_id: RunId, body: RetryIn | None = None) -> PipelineRunOut:
         """Run the same commit with the same captured rows again, once the run has ended."""
         async with database.unit_of_work() as uow:
-            run = await run_queue.retry_run(uow, run_id, (asked or Retry()).by)
+            run = await run_queue.retry_run(uow, run_id, (body or RetryIn()).by)
         wake()
-        return _run_out(run)
+        return PipelineRunOut.of(run)
 
 
 def _add_log(router: APIRouter, context: RunContext) -> None:
@@ -162,7 +145,7 @@ def _add_log(router: APIRouter, context: RunContext) -> None:
         attempt: Annotated[int | None, Query(ge=1, le=1000)] = None,
     ) -> str:
         """What the stage's commands printed, so far; without `stage`, all of the run's."""
-        _, rows = await _found(context, run_id)
+        _, rows = await _run_with_stages(context, run_id)
         chosen = [row for row in rows if stage is None or row.name == stage]
         if stage is not None and not chosen:
             names = ", ".join(row.name for row in rows) or "none yet"
@@ -173,7 +156,7 @@ def _add_log(router: APIRouter, context: RunContext) -> None:
         return "\n".join(texts)
 
 
-async def _found(context: RunContext, run_id: str) -> tuple[PipelineRun, list[StageRun]]:
+async def _run_with_stages(context: RunContext, run_id: str) -> tuple[PipelineRun, list[StageRun]]:
     async with context.database.read() as connection:
         run = await PipelineRuns(connection).get(run_id)
         rows = await StageRuns(connection).of_run(run_id)
@@ -186,53 +169,14 @@ async def _log_text(context: RunContext, row: StageRun, attempt: int | None) -> 
     return await logs.read(context.store, context.run_directory(row.run_id), row, attempt)
 
 
-def _repository_out(repository: Repository) -> dict[str, Any]:
-    return {
-        "name": repository.name,
-        "url": repository.url,
-        "branch": repository.branch,
-        "head": repository.head,
-        "pipeline": repository.pipeline,
-        "problem": repository.problem,
-        "added_at": repository.added_at,
-    }
+async def _run_detail(context: RunContext, run_id: str) -> PipelineRunDetailOut:
+    run, rows = await _run_with_stages(context, run_id)
+    stages = [await _stage_out(context, row) for row in rows]
+    return PipelineRunDetailOut(**PipelineRunOut.of(run).model_dump(), stages=stages)
 
 
-def _run_out(run: PipelineRun) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "repository": run.repository,
-        "pipeline": run.pipeline,
-        "commit": run.commit,
-        "ref": run.ref,
-        "reason": run.reason,
-        "status": run.status.value,
-        "why": run.why,
-        "chain_id": run.cause.get("chain_id"),
-        "causes": run.cause.get("event_ids", []),
-        "captured": run.captured,
-        "retry_of": run.retry_of,
-        "tracking_run_id": run.tracking_run_id,
-        "model": run.model,
-        "version": run.version,
-        "cancel_requested": run.cancel_requested,
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-    }
-
-
-async def _stage_out(row: StageRun, context: RunContext) -> dict[str, Any]:
-    told = {
-        "name": row.name,
-        "outcome": row.state.value,
-        "why": row.why,
-        "seconds": round(row.seconds, 3),
-        "attempts": row.attempts,
-        "key": row.key,
-        "metrics": dict(row.metrics),
-        "outputs": {output.path: output.digest for output in row.outputs},
-    }
+async def _stage_out(context: RunContext, row: StageRun) -> StageRunOut:
+    stage = StageRunOut.of(row)
     if row.state is StageState.FAILED:
-        told["log_tail"] = await logs.tail(context.store, context.run_directory(row.run_id), row)
-    return told
+        stage.log_tail = await logs.tail(context.store, context.run_directory(row.run_id), row)
+    return stage

@@ -16,7 +16,7 @@ from loopwright_common.process.runtime import Service, delivery_loops, delivery_
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
 from loopwright_trainer.api import create_router
-from loopwright_trainer.cache.api import cache_router
+from loopwright_trainer.cache import api as cache_api
 from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.execution.worker import RunWorker
 from loopwright_trainer.git.mirror import Mirrors
@@ -62,7 +62,7 @@ def assemble(
     )
     app.include_router(create_delivery_router(database, consumers))
     app.include_router(create_router(context, poller, wake=worker.wake, cancel=worker.cancel))
-    app.include_router(cache_router(context))
+    app.include_router(cache_api.create_router(context))
     return Service(
         name=settings.service,
         app=app,

@@ -91,6 +91,17 @@ class PipelineRun:
     finished_at: datetime | None = None
 
     @property
+    def chain_id(self) -> str | None:
+        """The chain of events that led to this run."""
+        chain: str | None = self.cause.get("chain_id")
+        return chain
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Ids of the events that this run answers."""
+        return tuple(self.cause.get("event_ids", ()))
+
+    @property
     def ended(self) -> bool:
         return self.status not in (RunStatus.QUEUED, RunStatus.RUNNING)
 
