@@ -8,7 +8,8 @@ from pathlib import Path
 import asyncpg
 
 from loopwright.engines import Kafka, Postgres
-from loopwright_common.bus import all_topics, open_bus
+from loopwright_common.bus import all_topics
+from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 
 

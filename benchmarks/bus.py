@@ -21,12 +21,13 @@ import sqlalchemy as sa
 
 from loopwright.engines import Kafka, Postgres
 from loopwright_common import clock
-from loopwright_common.bus import all_topics, open_bus
+from loopwright_common.bus import all_topics
 from loopwright_common.database import Database, UnitOfWork, inbox, outbox, positions, upsert
 from loopwright_common.delivery import Consumer, OutboxRelay
 from loopwright_common.events import CodeChanged, Event, RetrainRequested
 from loopwright_common.ids import new_id
 from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 
 _KEYS = 100

@@ -52,9 +52,9 @@ def prepare(
 
 
 async def _route(model: Model, directory: Path, url: str, *, recorded: bool) -> None:
-    from loopwright_common.bus import open_bus
     from loopwright_common.deploy_policy import RecordPolicy
     from loopwright_common.events import Arm, RoutesChanged
+    from loopwright_common.process.bus_factory import open_bus
     from loopwright_common.storage import FilesystemStore, store_package
     from loopwright_scorer.new_event import new_event
 

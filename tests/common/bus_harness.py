@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from loopwright_common.bus.factory import open_bus
 from loopwright_common.bus.interface import (
     EventBus,
     Positions,
@@ -15,6 +14,7 @@ from loopwright_common.bus.interface import (
 )
 from loopwright_common.cloudevents.codec import OutgoingRecord, Record
 from loopwright_common.errors import UnavailableError
+from loopwright_common.process.bus_factory import open_bus
 
 TOPIC = "code-changed"
 TABLE = "routes-changed"

@@ -14,9 +14,9 @@ import httpx
 import psutil
 import pytest
 
-from loopwright_common.bus.factory import open_bus
 from loopwright_common.bus.topics import all_topics
 from loopwright_common.ids import new_id
+from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_scorer.workers import run

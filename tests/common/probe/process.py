@@ -9,9 +9,9 @@ import asyncio
 import sys
 from contextlib import suppress
 
-from loopwright_common.bus.factory import open_bus
 from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process.bus_factory import open_bus
 from tests.common.probe import service
 from tests.history import Fact
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from loopwright.ports import free_ports
-from loopwright_common.bus.factory import open_bus
 from loopwright_common.bus.topics import all_topics
+from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.watched.repository import WatchedModel, WatchedModels, WatchedVersions

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from loopwright_common.bus.factory import open_bus
 from loopwright_common.bus.interface import from_start
 from loopwright_common.bus.sqlite.log import SqliteBus
 from loopwright_common.bus.topics import all_topics
 from loopwright_common.cloudevents import codec
 from loopwright_common.cloudevents.codec import OutgoingRecord, Record
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
+from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.watched.repository import WatchedModel, WatchedModels

@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from loopwright_common.bus.factory import open_bus
 from loopwright_common.bus.topics import all_topics
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
+from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import FilesystemStore
 from tests.engines import MortalKafka

@@ -18,12 +18,12 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from structlog.testing import capture_logs
 
 from loopwright_common.bus.compacted_table import TableReader
-from loopwright_common.bus.factory import open_bus
 from loopwright_common.bus.interface import EventBus, Positions, TopicPartition, from_start
 from loopwright_common.bus.topics import CONSUMERS, topic_of
 from loopwright_common.cloudevents.codec import Record
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.events import TOPICS, RoutesChanged, Topic
+from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from tests.common.bus_harness import (
     GROUP,

@@ -55,7 +55,8 @@ def _answers(name: str, address: str, ask: Callable[[], Coroutine[Any, Any, str]
 
 
 async def _ask_kafka(broker: Kafka) -> str:
-    from loopwright_common.bus import all_topics, open_bus
+    from loopwright_common.bus import all_topics
+    from loopwright_common.process.bus_factory import open_bus
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     bus = await open_bus(broker.url)

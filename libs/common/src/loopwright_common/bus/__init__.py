@@ -1,9 +1,9 @@
 """The event bus: its interface, the topics on it, and compacted topics read as tables.
 
-Nothing here imports a bus itself (aiokafka, SQLAlchemy) before `open_bus` opens it."""
+Nothing here imports a bus itself (aiokafka, SQLAlchemy): `process/bus_factory.py` opens them.
+"""
 
 from loopwright_common.bus.compacted_table import TableReader
-from loopwright_common.bus.factory import open_bus
 from loopwright_common.bus.interface import (
     EventBus,
     LoadPositions,
@@ -32,7 +32,6 @@ __all__ = [
     "all_topics",
     "dead_letters_of",
     "from_start",
-    "open_bus",
     "partition_of",
     "partitions_of",
     "topic_of",

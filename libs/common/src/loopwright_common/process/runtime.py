@@ -21,12 +21,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from loopwright_common import clock
-from loopwright_common.bus import EventBus, open_bus
+from loopwright_common.bus import EventBus
 from loopwright_common.database import Database
 from loopwright_common.delivery import Consumer, OutboxRelay, count_unpublished
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.observability import logs, tracing
 from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.web.app import Readiness
 
