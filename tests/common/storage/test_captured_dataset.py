@@ -9,15 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from loopwright_common.clock import to_text
-from loopwright_common.errors import CorruptError, NotFoundError
+from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
 from loopwright_common.storage.captured_dataset import (
     LabelFile,
     Manifest,
     RowFile,
-    labels_to_bytes,
     materialise,
-    table_to_bytes,
 )
+from loopwright_common.storage.captured_tables import labels_to_bytes, table_to_bytes
 from loopwright_common.storage.filesystem import FilesystemStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -153,6 +152,20 @@ async def test_files_of_versions_with_other_inputs_share_one_table(
     table = pq.read_table(tmp_path / "captured.parquet")
     assert table["input.age"].to_pylist() == [30.0, 31.5]
     assert table["input.job"].to_pylist() == [None, "clerk"]
+
+
+async def test_rows_whose_types_of_a_column_conflict_are_refused_by_its_name(
+    artifacts: FilesystemStore, tmp_path: Path
+) -> None:
+    whole, text = scored("p1.0", **{"input.age": [30]}), scored("p2.0", **{"input.age": ["old"]})
+    digest = await pin(artifacts, [whole, scored("p3.0"), text], [])
+
+    with pytest.raises(
+        InvalidError, match=r"column input\.age is int64 in some rows and string in"
+    ):
+        await materialise(artifacts, digest, tmp_path / "out")
+
+    assert not (tmp_path / "out").exists()
 
 
 async def test_a_manifest_that_promises_other_rows_is_refused_and_nothing_is_written(

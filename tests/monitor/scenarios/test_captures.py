@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from loopwright_common.storage.captured_dataset import materialise
+from loopwright_monitor.captures.snapshot import MERGE_FROM
 from loopwright_monitor.settings import MonitorSettings
 from loopwright_monitor.worker import prune_before
 from tests.monitor.harness import START, MonitorHarness
@@ -164,6 +165,20 @@ async def test_many_small_files_are_merged_and_older_manifests_still_read(
     assert len((await harness.get("/v1/captured/bank"))["files"]) == 1
     assert await materialise(harness.store, old["digest"], tmp_path) == 30
     assert await materialise(harness.store, new["digest"], tmp_path) == 60
+
+
+async def test_rows_whose_types_of_a_column_conflict_are_refused_by_its_name(
+    harness: MonitorHarness,
+) -> None:
+    for _ in range(MERGE_FROM - 1):
+        await harness.score({"age": [30.0]})
+    await harness.score({"age": ["old"]})
+    await harness.settle()
+
+    problem = await harness.post("/v1/captured/bank/manifest", status=422)
+
+    assert problem["detail"].startswith("column input.age is double in some rows and string in")
+    assert problem["errors"][0]["field"] == "input.age"
 
 
 async def test_pinning_the_same_rows_again_gives_the_same_digest(harness: MonitorHarness) -> None:

@@ -1,6 +1,7 @@
 """Artifacts by digest and packages, in a directory or an S3-compatible store.
 
-`captured_dataset` is imported by its own name: it needs pyarrow's Parquet, which few services do.
+`captured_dataset` and `captured_tables` are imported by their own names: they need pyarrow's
+Parquet, which few services do.
 """
 
 from loopwright_common.storage.artifact_store import ArtifactStore, Blob, digest_of, hex_of

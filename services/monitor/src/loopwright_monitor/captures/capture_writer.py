@@ -13,7 +13,7 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.events import Event
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage import ArtifactStore
-from loopwright_common.storage.captured_dataset import ROW_COLUMNS, table_to_bytes
+from loopwright_common.storage.captured_tables import ROW_COLUMNS, table_to_bytes
 from loopwright_monitor.captures.label_repository import PredictionRecord, can_be_found
 from loopwright_monitor.captures.performance import Task
 from loopwright_monitor.watched.streams import live_rows

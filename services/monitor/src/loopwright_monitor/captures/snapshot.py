@@ -1,6 +1,6 @@
 """Pin what was captured: small files merged, labels filed, a manifest put in the store.
 
-Artifacts are written first and exist for nobody until `settle` names them in a transaction.
+Artifacts are written first and exist for nobody until `commit` names them in a transaction.
 """
 
 import asyncio
@@ -14,13 +14,8 @@ from loopwright_common.database import Database, UnitOfWork
 from loopwright_common.errors import NotFoundError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage import ArtifactStore
-from loopwright_common.storage.captured_dataset import (
-    LABEL_SCHEMA,
-    LabelFile,
-    Manifest,
-    read_rows,
-    table_to_bytes,
-)
+from loopwright_common.storage.captured_dataset import LabelFile, Manifest
+from loopwright_common.storage.captured_tables import LABEL_SCHEMA, read_rows, table_to_bytes
 from loopwright_monitor.captures.label_repository import Labels, ReportedLabel
 from loopwright_monitor.captures.repository import (
     CaptureFile,
@@ -54,7 +49,11 @@ class SnapshotPlan:
 
 
 async def pin(database: Database, store: ArtifactStore, model_id: str) -> PinnedManifest:
-    """Pin what is captured by now; NotFoundError for a model that nothing is known of."""
+    """Pin what is captured by now.
+
+    NotFoundError for a model that nothing is known of, InvalidError where its rows make no one
+    table since the types of a column conflict.
+    """
     while True:
         plan = await prepare(database, store, model_id, trained=False)
         async with database.unit_of_work() as uow:
@@ -65,7 +64,11 @@ async def pin(database: Database, store: ArtifactStore, model_id: str) -> Pinned
 async def prepare(
     database: Database, store: ArtifactStore, model_id: str, *, trained: bool
 ) -> SnapshotPlan:
-    """Put everything in the store; NotFoundError for a model that nothing is known of."""
+    """Put everything in the store; `trained` says that a training will read it.
+
+    NotFoundError for a model that nothing is known of, InvalidError where its rows make no one
+    table since the types of a column conflict.
+    """
     found = await _found(database, model_id)
     merged, merger = await _merge(store, found.captures)
     filed = await _file(store, found.unfiled)
@@ -105,7 +108,7 @@ async def commit(uow: UnitOfWork, plan: SnapshotPlan) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """All of a model that a manifest is made of, as it was at one moment."""
+    """All of a model that a manifest is made of, as it was at one time."""
 
     model: WatchedModel
     basis: int

@@ -14,6 +14,7 @@ import pyarrow as pa
 from loopwright_common.database import Database, UnitOfWork
 from loopwright_common.database.leases import Lease, confirm
 from loopwright_common.failpoints import failpoint
+from loopwright_common.storage.captured_tables import conflicting_columns
 from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.builder import build_reference
 from loopwright_monitor.references.state_repository import (
@@ -24,8 +25,8 @@ from loopwright_monitor.references.state_repository import (
     StoredState,
 )
 from loopwright_monitor.store import exclusive_jobs, locks
-from loopwright_monitor.watched.repository import WatchedVersion, WatchedVersions
 from loopwright_monitor.watched.streams import INPUTS, WatchedStream
+from loopwright_monitor.watched.version_repository import WatchedVersion, WatchedVersions
 
 REFERENCE_ROWS = 2048
 """Live rows that make a reference."""
@@ -133,21 +134,9 @@ def _origin(bodies: list[CollectedRows]) -> int:
 def _joined(bodies: Sequence[CollectedRows]) -> pa.Table:
     """The rows of at least one body; a column whose types do not go together becomes text."""
     tables = [_from_ipc(body.body) for body in bodies]
-    mixed = _mixed_columns([table.schema for table in tables])
+    mixed = conflicting_columns([table.schema for table in tables]).keys()
     tables = [_with_text(table, mixed) for table in tables]
     return pa.concat_tables(tables, promote_options="permissive")
-
-
-def _mixed_columns(schemas: Sequence[pa.Schema]) -> set[str]:
-    """Columns that came with types that have no common one, as when two versions differ in it."""
-    mixed = set()
-    for name in {name for schema in schemas for name in schema.names}:
-        fields = [pa.schema([schema.field(name)]) for schema in schemas if name in schema.names]
-        try:
-            pa.unify_schemas(fields, promote_options="permissive")
-        except pa.ArrowTypeError:
-            mixed.add(name)
-    return mixed
 
 
 def _with_text(table: pa.Table, names: Set[str]) -> pa.Table:
