@@ -1,5 +1,6 @@
 """What most registry tests begin with, over HTTP as a client would."""
 
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -80,6 +81,14 @@ async def packaged_run(client: httpx.AsyncClient, mlmodel: str = MLMODEL, **tags
     await upload(client, f"0/{run_id}/artifacts/package/MLmodel", mlmodel)
     await upload(client, f"0/{run_id}/artifacts/package/model.skops", f"bytes of {run_id}")
     return run_id
+
+
+async def hold_run(
+    client: httpx.AsyncClient, run_id: str, token: str, attempt: int
+) -> httpx.Response:
+    """Let only this attempt, which sends the token, write to the run."""
+    body = {"sha256": hashlib.sha256(token.encode()).hexdigest(), "attempt": attempt}
+    return await client.put(f"/v1/runs/{run_id}/token", json=body)
 
 
 async def register(

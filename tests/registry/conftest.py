@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.connections import ConnectionPool, create_engine
 from loopwright_common.database.database import Database
 from loopwright_common.observability.metrics import Metrics

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.consumer import Consumer

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import httpx
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from tests.registry.archive.facts import commit, events
 from tests.registry.harness import RegistryHarness

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
 from loopwright_common.events import CodeChanged, DriftDetected, Event, EventData, Since

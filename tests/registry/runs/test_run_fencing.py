@@ -1,33 +1,23 @@
 """Only the newest attempt of a pipeline run writes to its MLflow run; everyone reads it."""
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.registry.builders import API, FILES, call, new_run, packaged_run, send
+from tests.registry.builders import API, FILES, call, hold_run, new_run, packaged_run, send
 
 FIRST, SECOND = ({"Authorization": f"Bearer {token}"} for token in ("first", "second"))
-
-
-def digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-async def hold(client: httpx.AsyncClient, run_id: str, token: str, attempt: int) -> httpx.Response:
-    body = {"sha256": digest(token), "attempt": attempt}
-    return await client.put(f"/v1/runs/{run_id}/token", json=body)
 
 
 @pytest.fixture
 async def run_id(client: httpx.AsyncClient) -> str:
     """A run with a package and a logged model, held by the second attempt."""
     run_id = await packaged_run(client)
-    assert (await hold(client, run_id, "first", 1)).status_code == 200
-    assert (await hold(client, run_id, "second", 2)).status_code == 200
+    assert (await hold_run(client, run_id, "first", 1)).status_code == 200
+    assert (await hold_run(client, run_id, "second", 2)).status_code == 200
     return run_id
 
 
@@ -35,7 +25,7 @@ async def run_id(client: httpx.AsyncClient) -> str:
 async def test_an_attempt_that_is_not_newer_does_not_get_the_run(
     client: httpx.AsyncClient, run_id: str, attempt: int
 ) -> None:
-    answer = await hold(client, run_id, "third", attempt)
+    answer = await hold_run(client, run_id, "third", attempt)
 
     assert answer.status_code == 409
     assert answer.json()["detail"].startswith(f"attempt 2 holds run {run_id}")
@@ -178,7 +168,7 @@ async def test_of_two_attempts_at_once_the_older_writes_nothing_after_the_newer_
     client: httpx.AsyncClient,
 ) -> None:
     run_id = await new_run(client)
-    await hold(client, run_id, "first", 1)
+    await hold_run(client, run_id, "first", 1)
 
     async def log(step: int) -> bool:
         point = {"key": "m", "value": float(step), "timestamp": 1, "step": step}
@@ -186,7 +176,7 @@ async def test_of_two_attempts_at_once_the_older_writes_nothing_after_the_newer_
         return answer.status_code == 200
 
     early = [asyncio.create_task(log(step)) for step in range(10)]
-    assert (await hold(client, run_id, "second", 2)).status_code == 200
+    assert (await hold_run(client, run_id, "second", 2)).status_code == 200
     history = await call(client, "GET", "metrics/get-history", run_id=run_id, metric_key="m")
     written = await asyncio.gather(*early)
 

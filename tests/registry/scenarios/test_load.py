@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.handlers import bind
 from loopwright_common.events import DeploymentPromoted

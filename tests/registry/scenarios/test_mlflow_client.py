@@ -1,7 +1,6 @@
 """An unmodified mlflow client against a real server."""
 
 import asyncio
-import hashlib
 import json
 import os
 import sys
@@ -12,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.registry.builders import new_run, packaged_run
+from tests.registry.builders import hold_run, new_run
 
 FLOW = Path(__file__).parent / "mlflow_workflow.py"
+WRITER = Path(__file__).parent / "mlflow_writer.py"
 
 
 async def flow(url: str, tmp_path: Path) -> dict[str, Any]:
@@ -71,27 +71,6 @@ async def _registered_once(client: httpx.AsyncClient, run_id: str) -> None:
     assert [line["type"] for line in told] == ["model-registered", "alias-changed"]
 
 
-WRITER = Path(__file__).parent / "mlflow_writer.py"
-
-
-def digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-async def hold(client: httpx.AsyncClient, run_id: str, token: str, attempt: int) -> httpx.Response:
-    body = {"sha256": digest(token), "attempt": attempt}
-    return await client.put(f"/v1/runs/{run_id}/token", json=body)
-
-
-@pytest.fixture
-async def run_id(client: httpx.AsyncClient) -> str:
-    """A run with a package and a logged model, held by the second attempt."""
-    run_id = await packaged_run(client)
-    assert (await hold(client, run_id, "first", 1)).status_code == 200
-    assert (await hold(client, run_id, "second", 2)).status_code == 200
-    return run_id
-
-
 @pytest.fixture
 async def server(url: str) -> AsyncGenerator[httpx.AsyncClient, None]:
     async with httpx.AsyncClient(base_url=url) as client:
@@ -116,9 +95,9 @@ async def test_a_plain_client_of_a_superseded_attempt_is_told_so(
     url: str, server: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     run_id = await new_run(server)
-    await hold(server, run_id, "first", 1)
+    await hold_run(server, run_id, "first", 1)
     before = await write(url, run_id, "first", tmp_path)
-    await hold(server, run_id, "second", 2)
+    await hold_run(server, run_id, "second", 2)
     after = await write(url, run_id, "first", tmp_path)
 
     assert set(before.values()) == {"done"}

@@ -5,7 +5,7 @@ from itertools import permutations
 import httpx
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.delivery.handlers import bind
 from loopwright_common.events import (

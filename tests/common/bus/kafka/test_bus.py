@@ -2,13 +2,11 @@
 
 import asyncio
 import os
-import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -38,8 +36,6 @@ from tests.common.bus_harness import (
     until,
     values,
 )
-
-SOURCES = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -131,19 +127,6 @@ def test_the_job_names_the_setting_it_misses() -> None:
         declare_by_job("", "")
 
     assert "LOOPWRIGHT_BUS_URL is ''; give kafka://HOST:PORT" in failed.value.stderr
-
-
-def test_only_the_kafka_package_knows_aiokafka() -> None:
-    common = SOURCES / "libs/common/src/loopwright_common"
-    sources = [
-        *(SOURCES / "services").rglob("src/**/*.py"),
-        *(SOURCES / "apps").rglob("src/**/*.py"),
-        *common.rglob("*.py"),
-    ]
-    imports = re.compile(r"^\s*(from|import) aiokafka", re.MULTILINE)
-    knowing = {source for source in sources if imports.search(source.read_text())}
-
-    assert {path.parent for path in knowing} == {common / "bus" / "kafka"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ functions what they need, once the service is put together:
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from loopwright_common.database import UnitOfWork
@@ -42,17 +41,8 @@ def _bound(
     handler: ContextHandler[C] | TwoPhaseHandler[C], context: C
 ) -> Handler | BoundTwoPhaseHandler:
     if not isinstance(handler, TwoPhaseHandler):
-
-        async def handle(event: Event[Any], uow: UnitOfWork) -> None:
-            await handler(event, uow, context)
-
-        return handle
-
-    async def apply(event: Event[Any], value: Any, uow: UnitOfWork) -> None:
-        await handler.apply(event, value, uow, context)
-
-    return BoundTwoPhaseHandler(partial(_prepared, handler, context), apply)
-
-
-async def _prepared(handler: TwoPhaseHandler[C], context: C, event: Event[Any]) -> Any:
-    return await handler.prepare(event, context)
+        return lambda event, uow: handler(event, uow, context)
+    return BoundTwoPhaseHandler(
+        prepare=lambda event: handler.prepare(event, context),
+        apply=lambda event, value, uow: handler.apply(event, value, uow, context),
+    )
