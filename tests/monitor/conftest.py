@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.filesystem import FilesystemStore

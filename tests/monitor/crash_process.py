@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.storage.captured_dataset import materialise
 from loopwright_common.storage.filesystem import FilesystemStore
 from tests.monitor.harness import MonitorHarness

@@ -32,7 +32,7 @@ from loopwright_common.events import (
 from loopwright_common.ids import new_id, new_traceparent
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.storage.artifact_store import ArtifactStore
-from loopwright_common.storage.captured_dataset import table_to_bytes
+from loopwright_common.storage.captured_tables import table_to_bytes
 from loopwright_common.web.app import create_app
 from loopwright_monitor.api import create_router
 from loopwright_monitor.handlers import HANDLERS, MonitorContext

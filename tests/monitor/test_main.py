@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.main import build
 from loopwright_monitor.settings import MonitorSettings

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.storage.filesystem import FilesystemStore
 from tests.scorer import packages
 from tests.scorer.harness import ScorerHarness

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from loopwright_common import clock
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_monitor.metrics import MAX_FEATURES, MonitorMetrics
 from loopwright_monitor.worker import prune_before, show_metrics

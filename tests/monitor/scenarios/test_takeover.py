@@ -19,7 +19,8 @@ from loopwright_common.bus.topics import all_topics
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import FilesystemStore
-from loopwright_monitor.watched.repository import WatchedModel, WatchedModels, WatchedVersions
+from loopwright_monitor.watched.repository import WatchedModel, WatchedModels
+from loopwright_monitor.watched.version_repository import WatchedVersions
 from tests.common.probe.service import waiting
 from tests.monitor.crash_process import ROWS, outcome_of, say_champion, say_rows
 from tests.monitor.harness import MonitorHarness

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from loopwright_common.bus.interface import from_start
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.bus.topics import all_topics
 from loopwright_common.cloudevents import codec
 from loopwright_common.cloudevents.codec import OutgoingRecord, Record

@@ -11,7 +11,7 @@ from typing import cast
 
 import httpx
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from tests.scorer.harness import ROW, ScorerHarness, eventually
 from tests.scorer.listening import Listener

@@ -12,12 +12,8 @@ from loopwright_common.web.app import PROBLEMS
 from loopwright_monitor.captures import snapshot
 from loopwright_monitor.captures.repository import CaptureFiles, Manifests, Performances
 from loopwright_monitor.drift.comparison import compare_with_reference
-from loopwright_monitor.episodes.repository import (
-    Episode,
-    Episodes,
-    RecordedDecision,
-    RecordedDecisions,
-)
+from loopwright_monitor.episodes.decision_repository import RecordedDecision, RecordedDecisions
+from loopwright_monitor.episodes.repository import Episode, Episodes
 from loopwright_monitor.schemas import (
     CapturedOut,
     CaptureFileOut,
@@ -33,7 +29,8 @@ from loopwright_monitor.schemas import (
     ProfileOut,
     WatchedModelOut,
 )
-from loopwright_monitor.watched.repository import WatchedModel, WatchedModels, WatchedVersions
+from loopwright_monitor.watched.repository import WatchedModel, WatchedModels
+from loopwright_monitor.watched.version_repository import WatchedVersions
 
 ModelName = Annotated[str, Path(min_length=1, max_length=255)]
 ModelFilter = Annotated[str | None, Query(max_length=255)]

@@ -10,8 +10,10 @@ from loopwright_monitor.captures.repository import CaptureFile, PinnedManifest
 from loopwright_monitor.detectors.betting import GROUPS
 from loopwright_monitor.detectors.evidence import FeatureEvidence
 from loopwright_monitor.drift.comparison import ReferenceComparison
-from loopwright_monitor.episodes.repository import Episode, RecordedDecision
-from loopwright_monitor.watched.repository import WatchedModel, WatchedVersion
+from loopwright_monitor.episodes.decision_repository import RecordedDecision
+from loopwright_monitor.episodes.repository import Episode
+from loopwright_monitor.watched.repository import WatchedModel
+from loopwright_monitor.watched.version_repository import WatchedVersion
 
 
 class ProfileOut(BaseModel):

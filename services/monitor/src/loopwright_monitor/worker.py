@@ -19,7 +19,8 @@ from loopwright_monitor.references import reference_from_dataset, reference_from
 from loopwright_monitor.retraining import service as retraining
 from loopwright_monitor.signals import WakeSignals
 from loopwright_monitor.store import locks
-from loopwright_monitor.watched.repository import WatchedModels, WatchedVersions
+from loopwright_monitor.watched.repository import WatchedModels
+from loopwright_monitor.watched.version_repository import WatchedVersions
 
 _EVERY = 5.0
 _REST = 0.5

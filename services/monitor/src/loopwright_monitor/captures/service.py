@@ -19,7 +19,8 @@ from loopwright_monitor.captures.performance import LOSS_NAMES, LabelledScore, P
 from loopwright_monitor.captures.repository import CaptureFile, CaptureFiles, Performances
 from loopwright_monitor.drift import loss_stream
 from loopwright_monitor.store import locks
-from loopwright_monitor.watched.repository import WatchedModels, WatchedVersions
+from loopwright_monitor.watched.repository import WatchedModels
+from loopwright_monitor.watched.version_repository import WatchedVersions
 
 MEASURED_EVERY = 500
 

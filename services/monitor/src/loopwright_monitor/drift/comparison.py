@@ -8,8 +8,8 @@ from loopwright_monitor.detectors.e_detector import evidence_process
 from loopwright_monitor.detectors.e_process import EvidenceProcess
 from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.state_repository import DetectorStates, load_reference
-from loopwright_monitor.watched.repository import WatchedVersion
 from loopwright_monitor.watched.streams import INPUTS
+from loopwright_monitor.watched.version_repository import WatchedVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import pyarrow as pa
 
 from loopwright_common.database import UnitOfWork
 from loopwright_monitor.drift.service import learn_stream
-from loopwright_monitor.watched.repository import WatchedModels, WatchedVersions
+from loopwright_monitor.watched.repository import WatchedModels
 from loopwright_monitor.watched.streams import LOSSES, WatchedStream
+from loopwright_monitor.watched.version_repository import WatchedVersions
 
 
 async def learn_losses(

@@ -19,12 +19,7 @@ from loopwright_monitor.references.state_repository import (
     load_reference,
 )
 from loopwright_monitor.store import locks
-from loopwright_monitor.watched.repository import (
-    WatchedModel,
-    WatchedModels,
-    WatchedVersion,
-    WatchedVersions,
-)
+from loopwright_monitor.watched.repository import WatchedModel, WatchedModels
 from loopwright_monitor.watched.streams import (
     INPUTS,
     SCORES,
@@ -33,6 +28,7 @@ from loopwright_monitor.watched.streams import (
     live_rows,
     scores_of,
 )
+from loopwright_monitor.watched.version_repository import WatchedVersion, WatchedVersions
 
 
 @dataclass(slots=True)

@@ -23,7 +23,8 @@ from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.builder import build_reference
 from loopwright_monitor.references.state_repository import Profiles
 from loopwright_monitor.store import exclusive_jobs
-from loopwright_monitor.watched.repository import WatchedModels, WatchedVersion, WatchedVersions
+from loopwright_monitor.watched.repository import WatchedModels
+from loopwright_monitor.watched.version_repository import WatchedVersion, WatchedVersions
 
 log = structlog.get_logger()
 _MAX_CLASSES = 100

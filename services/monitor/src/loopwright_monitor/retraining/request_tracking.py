@@ -10,12 +10,9 @@ from loopwright_common.events import (
     Event,
     TrainingFinished,
 )
-from loopwright_monitor.episodes.repository import (
-    DeploymentOutcomes,
-    Episodes,
-    RecordedDecisions,
-    RetrainingRequests,
-)
+from loopwright_monitor.episodes.decision_repository import RecordedDecisions
+from loopwright_monitor.episodes.repository import Episodes
+from loopwright_monitor.episodes.request_repository import DeploymentOutcomes, RetrainingRequests
 from loopwright_monitor.episodes.retraining_policy import RetrainingDecision
 from loopwright_monitor.references.state_repository import begin_anew
 from loopwright_monitor.store import locks

@@ -12,12 +12,9 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.storage import ArtifactStore
 from loopwright_monitor.captures import snapshot
 from loopwright_monitor.captures.repository import Manifests
-from loopwright_monitor.episodes.repository import (
-    Episode,
-    Episodes,
-    RecordedDecisions,
-    RetrainingRequests,
-)
+from loopwright_monitor.episodes.decision_repository import RecordedDecisions
+from loopwright_monitor.episodes.repository import Episode, Episodes
+from loopwright_monitor.episodes.request_repository import RetrainingRequests
 from loopwright_monitor.episodes.retraining_policy import (
     EpisodeSituation,
     RetrainingDecision,
@@ -26,7 +23,8 @@ from loopwright_monitor.episodes.retraining_policy import (
 )
 from loopwright_monitor.retraining import request_tracking
 from loopwright_monitor.store import exclusive_jobs, locks
-from loopwright_monitor.watched.repository import WatchedModels, WatchedVersion, WatchedVersions
+from loopwright_monitor.watched.repository import WatchedModels
+from loopwright_monitor.watched.version_repository import WatchedVersion, WatchedVersions
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 
 from loopwright_common.cloudevents import INPUT, SCORE
 from loopwright_monitor.detectors.base import StreamName
-from loopwright_monitor.watched.repository import WatchedModel, WatchedVersion
+from loopwright_monitor.watched.repository import WatchedModel
+from loopwright_monitor.watched.version_repository import WatchedVersion
 
 INPUTS: StreamName = "inputs"
 SCORES: StreamName = "score"

@@ -18,6 +18,7 @@ from loopwright_registry.mlflow_api.artifacts import entries_under
 from loopwright_registry.runs import service
 from loopwright_registry.runs.domain import NAME_TAG, LogBatchData, ModelOutput
 from loopwright_registry.runs.repository import Runs
+from loopwright_registry.runs.run_data_repository import RunData
 from loopwright_registry.runs.run_fencing import fenced_write
 
 
@@ -105,9 +106,8 @@ async def log_outputs(request: run_schemas.LogOutputs, context: MlflowContext) -
 async def history(request: run_schemas.GetMetricHistory, context: MlflowContext) -> MlflowResponse:
     page = page_request(request.max_results, request.page_token, 25_000)
     async with context.database.read() as connection:
-        runs = Runs(connection)
-        await runs.info(request.id)
-        found = await runs.metric_history(request.id, request.metric_key, page)
+        await Runs(connection).info(request.id)
+        found = await RunData(connection).metric_history(request.id, request.metric_key, page)
     return {
         "metrics": [metric_json(metric) for metric in found.items],
         "next_page_token": found.next_token,

@@ -1,44 +1,18 @@
-"""Queries on runs and on what is logged to them."""
+"""Queries on runs."""
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.errors import NotFoundError
-from loopwright_registry.mlflow.domain import Metric, Params, latest
 from loopwright_registry.mlflow.filters import Condition, OrderBy
 from loopwright_registry.mlflow.paging import PageRequest, ResultPage, result_page
-from loopwright_registry.mlflow.sql import (
-    KeyValueTable,
-    SearchableColumns,
-    chunks,
-    insert_new,
-    limit_to_page,
-    upsert,
-)
-from loopwright_registry.runs.domain import (
-    NAME_TAG,
-    DatasetInput,
-    LogBatchData,
-    ModelOutput,
-    Run,
-    RunInfo,
-)
-from loopwright_registry.runs.tables import (
-    dataset_inputs,
-    latest_metrics,
-    metrics,
-    model_inputs,
-    model_outputs,
-    params,
-    run_tags,
-    runs,
-)
-
-T = TypeVar("T")
+from loopwright_registry.mlflow.sql import KeyValueTable, SearchableColumns, limit_to_page
+from loopwright_registry.runs.domain import Run, RunInfo
+from loopwright_registry.runs.run_data_repository import RunData
+from loopwright_registry.runs.tables import latest_metrics, params, run_tags, runs
 
 
 def _keyed(table: sa.Table) -> KeyValueTable:
@@ -74,7 +48,7 @@ class Runs:
         await self._connection.execute(sa.insert(runs).values(row))
 
     async def info(self, run_id: str) -> RunInfo:
-        """The run itself; raises NotFoundError when there is none; deleted ones are still found."""
+        """The run itself, also a deleted one; NotFoundError when there is none."""
         query = sa.select(runs).where(runs.c.run_id == run_id)
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
@@ -82,7 +56,8 @@ class Runs:
         return RunInfo(**row._asdict())
 
     async def get(self, run_id: str) -> Run:
-        return (await self._complete([await self.info(run_id)]))[0]
+        """The run with all that is logged to it; NotFoundError when there is none."""
+        return (await RunData(self._connection).complete([await self.info(run_id)]))[0]
 
     async def update(self, run_id: str, **values: Any) -> None:
         statement = sa.update(runs).where(runs.c.run_id == run_id)
@@ -99,62 +74,6 @@ class Runs:
         query = sa.select(runs.c.run_id).where(runs.c.artifact_uri.in_(uris))
         return list((await self._connection.scalars(query)).all())
 
-    async def log(self, run_id: str, batch: LogBatchData) -> None:
-        """Write a batch; repeating it changes nothing."""
-        await insert_new(
-            self._connection,
-            params,
-            [{"run_id": run_id, "key": key, "value": value} for key, value in batch.params],
-        )
-        await self.set_tags(run_id, batch.tags)
-        await self._log_metrics(run_id, batch.metrics)
-
-    async def params(self, run_id: str) -> Params:
-        query = sa.select(params.c.key, params.c.value).where(params.c.run_id == run_id)
-        rows = (await self._connection.execute(query)).all()
-        return {row.key: row.value for row in rows}
-
-    async def tags(self, run_id: str) -> dict[str, str]:
-        query = sa.select(run_tags.c.key, run_tags.c.value).where(run_tags.c.run_id == run_id)
-        rows = (await self._connection.execute(query)).all()
-        return {row.key: row.value for row in rows}
-
-    async def set_tags(self, run_id: str, tags: Sequence[tuple[str, str]]) -> None:
-        """Set tags, of which `mlflow.runName` is the run's name."""
-        rows = [{"run_id": run_id, "key": key, "value": value} for key, value in tags]
-        await upsert(self._connection, run_tags, rows)
-        for key, value in tags:
-            if key == NAME_TAG:
-                await self.update(run_id, name=value)
-
-    async def delete_tag(self, run_id: str, key: str) -> None:
-        deleted = await self._connection.execute(
-            sa.delete(run_tags).where(run_tags.c.run_id == run_id, run_tags.c.key == key)
-        )
-        if not deleted.rowcount:
-            raise NotFoundError(f"No tag with name: {key} in run with id {run_id}")
-
-    async def log_inputs(
-        self, run_id: str, datasets: Sequence[DatasetInput], models: Sequence[str]
-    ) -> None:
-        names = DatasetInput.__dataclass_fields__
-        rows = [
-            {"run_id": run_id, **{name: getattr(item, name) for name in names}} for item in datasets
-        ]
-        await upsert(self._connection, dataset_inputs, rows)
-        rows = [{"run_id": run_id, "model_id": model_id} for model_id in models]
-        await insert_new(self._connection, model_inputs, rows)
-
-    async def log_outputs(self, run_id: str, outputs: Sequence[ModelOutput]) -> None:
-        rows = [{"run_id": run_id, "model_id": o.model_id, "step": o.step} for o in outputs]
-        await insert_new(self._connection, model_outputs, rows)
-
-    async def metric_history(self, run_id: str, key: str, page: PageRequest) -> ResultPage[Metric]:
-        query = sa.select(metrics).where(metrics.c.run_id == run_id, metrics.c.key == key)
-        order = (metrics.c.timestamp, metrics.c.step, metrics.c.value)
-        rows = (await self._connection.execute(limit_to_page(query.order_by(*order), page))).all()
-        return result_page([_metric(row) for row in rows], page)
-
     async def search(
         self,
         experiment_ids: Sequence[int],
@@ -163,6 +82,7 @@ class Runs:
         stages: Sequence[str],
         page: PageRequest,
     ) -> ResultPage[Run]:
+        """Runs that meet all conditions; InvalidError names a field that cannot be searched."""
         ties = (runs.c.start_ms.desc(), runs.c.run_id)
         query = sa.select(runs).where(
             runs.c.experiment_id.in_(experiment_ids),
@@ -171,77 +91,5 @@ class Runs:
         )
         query = limit_to_page(query.order_by(*_SEARCHABLE.order(orders, ties)), page)
         rows = (await self._connection.execute(query)).all()
-        found = result_page([RunInfo(**row._asdict()) for row in rows], page)
-        return ResultPage(await self._complete(found.items), found.next_token)
-
-    async def _log_metrics(self, run_id: str, points: Sequence[Metric]) -> None:
-        await insert_new(self._connection, metrics, [_metric_row(run_id, p) for p in points])
-        newest = latest(points)
-        known = await self._per_run(latest_metrics, [run_id], _metric, list(newest))
-        newest = latest([*known[run_id], *newest.values()])
-        await upsert(
-            self._connection, latest_metrics, [_metric_row(run_id, p) for p in newest.values()]
-        )
-
-    async def _complete(self, infos: Sequence[RunInfo]) -> list[Run]:
-        ids = [info.run_id for info in infos]
-        points = await self._per_run(latest_metrics, ids, _metric)
-        given = await self._per_run(params, ids, _pair)
-        tags = await self._per_run(run_tags, ids, _pair)
-        datasets = await self._per_run(dataset_inputs, ids, _dataset)
-        read = await self._per_run(model_inputs, ids, lambda row: str(row.model_id))
-        made = await self._per_run(
-            model_outputs, ids, lambda row: ModelOutput(row.model_id, row.step)
-        )
-        return [
-            Run(
-                info=info,
-                metrics=points[info.run_id],
-                params=dict(given[info.run_id]),
-                tags=dict(tags[info.run_id]),
-                datasets=datasets[info.run_id],
-                model_inputs=read[info.run_id],
-                model_outputs=made[info.run_id],
-            )
-            for info in infos
-        ]
-
-    async def _per_run(
-        self,
-        table: sa.Table,
-        ids: Sequence[str],
-        made: Callable[[sa.Row[Any]], T],
-        keys: Sequence[str] | None = None,
-    ) -> dict[str, list[T]]:
-        found: dict[str, list[T]] = defaultdict(list)
-        for some in chunks(ids):
-            query = sa.select(table).where(table.c.run_id.in_(some))
-            if keys is not None:
-                query = query.where(table.c.key.in_(keys))
-            for row in await self._connection.execute(query.order_by(*table.primary_key)):
-                found[row.run_id].append(made(row))
-        return found
-
-
-def _pair(row: sa.Row[Any]) -> tuple[str, str]:
-    return (row.key, row.value)
-
-
-def _metric(row: sa.Row[Any]) -> Metric:
-    value = float("nan") if row.is_nan else row.value
-    return Metric(key=row.key, value=value, timestamp=row.timestamp, step=row.step)
-
-
-def _dataset(row: sa.Row[Any]) -> DatasetInput:
-    return DatasetInput(**{name: getattr(row, name) for name in DatasetInput.__dataclass_fields__})
-
-
-def _metric_row(run_id: str, point: Metric) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "key": point.key,
-        "step": point.step,
-        "timestamp": point.timestamp,
-        "value": point.stored_value,
-        "is_nan": point.is_nan,
-    }
+        infos = result_page([RunInfo(**row._asdict()) for row in rows], page)
+        return ResultPage(await RunData(self._connection).complete(infos.items), infos.next_token)

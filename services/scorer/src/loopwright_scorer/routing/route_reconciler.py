@@ -11,11 +11,11 @@ from loopwright_common.bus import TableReader
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, Event, RoutesChanged, ServedRoute
 from loopwright_common.failpoints import failpoint
-from loopwright_common.ids import derived_id
 from loopwright_scorer.models.load_backoff import LoadBackoff
 from loopwright_scorer.models.loaded_model import LoadedModel
 from loopwright_scorer.models.memory_manager import MemoryManager
 from loopwright_scorer.models.package_cache import PackageCache
+from loopwright_scorer.routing.route_files import RouteFiles
 from loopwright_scorer.routing.routes import Routes, assemble
 
 log = structlog.get_logger()
@@ -57,7 +57,7 @@ class RouteReconciler:
         self._routes = routes
         self._package_cache = package_cache
         self._memory = memory
-        self._directory = directory
+        self._files = RouteFiles(directory)
         self._prefix = f"{environment}/"
         self._is_draining = False
         self._failures: dict[str, LoadFailures] = {}
@@ -68,7 +68,6 @@ class RouteReconciler:
         self.changed = routes.changed
         self.synced = asyncio.Event()
         """Set once there is something to serve, or the whole table has been read."""
-        directory.mkdir(parents=True, exist_ok=True)
 
     def start_draining(self) -> None:
         """From now on the replica tells whoever asks to send no more calls."""
@@ -96,9 +95,9 @@ class RouteReconciler:
 
     async def restore(self) -> None:
         """Serve what was served before the restart, without the bus."""
-        for path in sorted(self._directory.glob("*.json")):
+        async for path, body in self._files.read_all():
             try:
-                await self.apply(RoutesChanged.from_bytes(await asyncio.to_thread(path.read_bytes)))
+                await self.apply(RoutesChanged.from_bytes(body))
             except LoopwrightError as error:
                 log.warning("route.not-restored", path=str(path), error=str(error))
         if self._routes.all():
@@ -176,7 +175,7 @@ class RouteReconciler:
         if failures:
             return
         kept, _ = await self._load(data, data.kept)
-        await self._persist(data)
+        await self._files.write(data)
         failpoint("scorer.loaded")
         self._routes.install(assemble(data, {**kept, **arms}))
         self._referenced[data.model_id] = digests
@@ -209,24 +208,10 @@ class RouteReconciler:
             self._failures[model_id] = failures
             self._routes.changed.set()
 
-    async def _persist(self, data: RoutesChanged) -> None:
-        """For a restart without the bus; a full disk keeps no route from being served."""
-        path = self._path(data.model_id)
-        temporary = path.with_suffix(f".{data.revision}")
-        try:
-            await asyncio.to_thread(temporary.write_bytes, data.to_bytes())
-            await asyncio.to_thread(temporary.rename, path)
-        except OSError as error:
-            log.warning("route.not-persisted", model=data.model, error=str(error))
-
     async def _remove(self, model_id: str) -> None:
         self._cancel(model_id)
         self._routes.remove(model_id)
         self._failures.pop(model_id, None)
         self._referenced.pop(model_id, None)
         self._memory.pin_only(model_id, ())
-        await asyncio.to_thread(self._path(model_id).unlink, missing_ok=True)
-
-    def _path(self, model_id: str) -> Path:
-        """Named by a hash: an id is opaque and may hold anything."""
-        return self._directory / f"{derived_id('route', model_id)}.json"
+        await self._files.delete(model_id)
