@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvloop
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents import OutgoingRecord
 
 _BATCH = 700_000

@@ -15,7 +15,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import structlog  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-from loopwright_common.bus.sqlite.log import SqliteBus  # noqa: E402
+from loopwright_common.bus.sqlite.bus import SqliteBus  # noqa: E402
 from loopwright_common.storage.filesystem import FilesystemStore  # noqa: E402
 from tests.crash_shares import share_of  # noqa: E402
 from tests.engines import (  # noqa: E402

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents import event_schemas
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.delivery.outbox_relay import OutboxRelay

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from loopwright_common import clock
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_trainer.main import MIGRATIONS
 from tests.engines import Migrations
 from tests.trainer.harness import FILES, RecordingRegistry, TrainerHarness, Upstream, running

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_trainer.main import MIGRATIONS, assemble
 from loopwright_trainer.runs.domain import Repository

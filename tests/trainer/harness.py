@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.process.runtime import Service
 from loopwright_trainer.main import MIGRATIONS, assemble

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.events import CodeChanged
 from loopwright_common.process import runtime

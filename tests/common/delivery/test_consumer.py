@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents import codec
 from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database

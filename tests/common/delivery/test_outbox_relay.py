@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import outbox

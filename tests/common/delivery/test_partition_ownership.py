@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from loopwright_common import clock
 from loopwright_common.bus.interface import Subscription
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.bus.topics import partition_of, partitions_of, topic_of
 from loopwright_common.cloudevents.codec import OutgoingRecord, Record
 from loopwright_common.database.database import Database

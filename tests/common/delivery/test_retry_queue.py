@@ -4,7 +4,7 @@ import asyncio
 
 import sqlalchemy as sa
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.codec import OutgoingRecord
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, parked

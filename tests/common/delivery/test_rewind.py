@@ -6,7 +6,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from loopwright_common import clock
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import inbox, outbox, parked
 from loopwright_common.database.unit_of_work import UnitOfWork

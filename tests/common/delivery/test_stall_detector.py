@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from prometheus_client import generate_latest
 
 from loopwright_common.bus.interface import LoadPositions, Subscription
-from loopwright_common.bus.sqlite.log import SqliteBus, SqliteSubscription
+from loopwright_common.bus.sqlite.bus import SqliteBus
+from loopwright_common.bus.sqlite.subscription import SqliteSubscription
 from loopwright_common.cloudevents.codec import Record
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import UnitOfWork

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import inbox, outbox
 from loopwright_common.delivery.outbox_relay import OutboxRelay

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 from structlog.testing import capture_logs
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, outbox, parked
 from loopwright_common.delivery.outbox_relay import OutboxRelay

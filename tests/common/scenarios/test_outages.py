@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
 from loopwright.engines import Postgres
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from tests.common.replica_processes import cut_all, replicas, verdict_on
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
 from loopwright_common.storage.filesystem import FilesystemStore
 from tests.common.delivery.test_consumer import code_changed

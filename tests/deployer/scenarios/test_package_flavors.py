@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
 from loopwright_deployer.main import build as build_deployer

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import uvicorn
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from tests.trainer.harness import FILES, RecordingRegistry, Upstream, events, until
 
 FAILPOINTS = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from tests.trainer.harness import (
     PIPELINE,
     TRAIN,

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.delivery_tables import outbox
 from tests.leases import expire_leases, for_sleepers
 from tests.trainer.harness import (

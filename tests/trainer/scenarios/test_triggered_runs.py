@@ -1,6 +1,6 @@
 """What a run takes from the world: changed paths, captured rows, a person's request."""
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.storage.captured_dataset import Manifest
 from loopwright_common.storage.filesystem import FilesystemStore
 from tests.trainer.harness import PIPELINE, TRAIN, TrainerHarness, Upstream, events, stages, why

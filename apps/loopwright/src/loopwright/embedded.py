@@ -13,7 +13,7 @@ from typing import TypedDict
 from loopwright.data_dir import locked
 from loopwright.output import greet
 from loopwright.ports import check_ports, service_urls
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.observability import logs, tracing
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 
 def now() -> datetime:
+    """The present time, aware, in UTC."""
     return datetime.now(UTC)
 
 
@@ -13,4 +14,5 @@ def to_text(at: datetime) -> str:
 
 
 def from_text(text: str) -> datetime:
+    """The time of an ISO 8601 text, in UTC; ValueError for another text."""
     return datetime.fromisoformat(text).astimezone(UTC)

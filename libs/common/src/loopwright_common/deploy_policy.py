@@ -23,6 +23,7 @@ def parse_duration(value: object) -> object:
 
 
 def write_duration(value: timedelta) -> str:
+    """The duration in seconds, as `90s`."""
     return f"{value.total_seconds():g}s"
 
 

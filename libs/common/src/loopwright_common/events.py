@@ -84,6 +84,10 @@ class EventData(BaseModel):
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
+        """The payload in JSON, without fields that are unknown.
+
+        UndecodableError names the first field that is wrong.
+        """
         try:
             return cls.model_validate_json(body, extra="ignore")
         except ValidationError as error:

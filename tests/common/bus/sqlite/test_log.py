@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.errors import UnavailableError
 from tests.common.bus_harness import TABLE, read_everything, record, values
 

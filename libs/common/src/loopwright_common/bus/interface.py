@@ -8,6 +8,8 @@ from loopwright_common.cloudevents import OutgoingRecord, Record
 
 
 class TopicPartition(NamedTuple):
+    """A partition of a topic, by our name for it; partitions count from 0."""
+
     topic: str
     partition: int
 
@@ -23,6 +25,7 @@ class Subscription(Protocol):
         """Up to `limit` records, in order per partition; empty after `wait` seconds without any.
 
         When the assignment changes, positions are loaded anew before the next record is given.
+        UnavailableError while the bus, or what loads the positions, is away.
         """
         ...
 
@@ -47,23 +50,34 @@ class EventBus(Protocol):
     """Durable, partitioned, ordered by key; publishing returns once the records are kept."""
 
     async def publish(self, records: Sequence[OutgoingRecord]) -> None:
-        """Keep all records, in order; UnavailableError leaves it open how many were kept."""
+        """Keep all records, in order; UnavailableError leaves it open how many were kept.
+
+        TooLargeError for one over its topic's limit and InvalidError for an undeclared topic keep
+        none of them.
+        """
         ...
 
     async def subscribe(
         self, group: str | None, topics: Sequence[str], load_positions: LoadPositions
     ) -> Subscription:
-        """Join a group; partitions without a stored position are read from their start."""
+        """Join a group; partitions without a stored position are read from their start.
+
+        InvalidError for an undeclared topic, UnavailableError where it is not there yet.
+        """
         ...
 
     async def ends(self, topics: Sequence[str]) -> Positions:
-        """The offset after the last record of every partition that has any."""
+        """The offset after the last record of every partition that has any.
+
+        UnavailableError while the bus is away.
+        """
         ...
 
     async def positions_at(self, topics: Sequence[str], at: datetime) -> Positions:
         """For every partition the offset of its first record kept at or after `at`.
 
-        The offset after its last record where there is none.
+        The offset after its last record where there is none. UnavailableError while the bus is
+        away.
         """
         ...
 

@@ -34,6 +34,7 @@ def all_topics(consumers: Sequence[str] = CONSUMERS) -> list[Topic]:
 
 
 def topic_of(name: str) -> Topic:
+    """The topic of that name, dead letters included; InvalidError for one that nobody declared."""
     if name in TOPICS:
         return TOPICS[name]
     if name.endswith(_DEAD_LETTERS):
@@ -42,11 +43,12 @@ def topic_of(name: str) -> Topic:
 
 
 def partition_of(topic: Topic, key: str) -> int:
+    """The partition of a key, crc32 of its UTF-8 modulo the partitions."""
     return crc32(key.encode()) % topic.partitions
 
 
 def partitions_of(topics: Iterable[str]) -> list[TopicPartition]:
-    """Every partition of the topics."""
+    """Every partition of the topics; InvalidError for a topic that nobody declared."""
     return [
         TopicPartition(name, partition)
         for name in topics
@@ -55,6 +57,7 @@ def partitions_of(topics: Iterable[str]) -> list[TopicPartition]:
 
 
 def refuse_too_large(record: OutgoingRecord) -> None:
+    """TooLargeError where the value has more bytes than its topic allows."""
     topic = topic_of(record.topic)
     if len(record.value) > topic.largest_record:
         raise TooLargeError(

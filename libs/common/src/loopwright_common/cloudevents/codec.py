@@ -97,7 +97,10 @@ def _payload_of(event_type: str) -> type[Payload] | None:
 
 
 def to_structured(record: Received) -> dict[str, Any]:
-    """The record as a structured-mode CloudEvent, for HTTP and SSE."""
+    """The record as a structured-mode CloudEvent, for HTTP and SSE; other data than JSON as base64.
+
+    UndecodableError for a structured record that is no JSON object.
+    """
     attributes, body = _attributes(record)
     content_type = attributes.pop("datacontenttype", "application/json")
     event: dict[str, Any] = {**attributes, "datacontenttype": content_type}

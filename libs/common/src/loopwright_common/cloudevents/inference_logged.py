@@ -61,6 +61,7 @@ class InferenceLogged:
     redacted: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
+        """The batch as one Arrow IPC stream, its attributes in the schema's metadata."""
         fields = {
             "envelope": "1",
             "model_id": self.model_id,
@@ -81,6 +82,7 @@ class InferenceLogged:
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
+        """The batch in an Arrow IPC stream; UndecodableError names what is wrong."""
         try:
             with pa.ipc.open_stream(body) as reader:
                 table = reader.read_all()

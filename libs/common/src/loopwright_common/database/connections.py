@@ -160,7 +160,10 @@ async def _give_back(opening: asyncio.Task[AsyncConnection]) -> None:
 
 
 def create_engine(url: str, name: str) -> AsyncEngine:
-    """The engine for a service's database (`name` is the file or the schema)."""
+    """The engine for a service's database (`name` is the file or the schema).
+
+    InvalidError, without any password, for a URL that names neither SQLite nor PostgreSQL.
+    """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(Path(parsed.database or "."), name)

@@ -85,7 +85,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[AsyncConnection, None]:
-        """A connection for queries only."""
+        """A connection for queries only; UnavailableError after a passing fault."""
         async with self._faults(), self._pool.connect() as connection:
             yield connection
 
@@ -95,7 +95,7 @@ class Database:
 
         Work through the database given: on PostgreSQL it is the connection that holds the lock, so
         whoever loses the lock cannot write either, and each statement there commits by itself.
-        SQLite has one process anyway.
+        SQLite has one process anyway. UnavailableError after a passing fault.
         """
         if not self._pool.shared:
             yield self

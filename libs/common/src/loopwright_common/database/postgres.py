@@ -45,8 +45,7 @@ _PASSING = (
 def create_engine(url: URL, schema: str) -> AsyncEngine:
     """Up to `connections` (a parameter of the URL, 10 unless told) to one schema.
 
-    Other parameters are those of libpq (`sslmode`, `target_session_attrs`, several hosts); any
-    setting of the session can be given as well, such as `statement_timeout=5min`.
+    InvalidError where `connections` is no number from 1.
     """
     size = _size(url)
     address = url.set(drivername="postgresql").difference_update_query(["connections"])

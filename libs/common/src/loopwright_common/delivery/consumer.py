@@ -86,16 +86,24 @@ class Consumer:
         self._wake.set()
 
     async def status(self) -> ConsumerStatus:
+        """How far the consumer is, whichever members got it there.
+
+        UnavailableError while the database or the bus is away.
+        """
         return await read_status(self._database, self._bus, self.name, self.topics)
 
     async def positions_at(self, topic: str, at: datetime) -> Positions:
-        """Where the records from that time on begin."""
+        """Where the records from that time on begin; UnavailableError while the bus is away."""
         return await self._bus.positions_at([topic], at)
 
     # ---- running ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until cancelled, or until too many records in a row were poison."""
+        """Until cancelled, or until too many records in a row were poison.
+
+        UnavailableError where the bus cannot be joined; once joined, a bus or database that is away
+        is waited for.
+        """
         while self.stopped is None:
             subscription = await self._bus.subscribe(self.name, self.topics, self._load_positions)
             try:
@@ -135,7 +143,7 @@ class Consumer:
     # ---- one fetch -------------------------------------------------------------------------
 
     async def step(self, subscription: Subscription, wait: float) -> int:
-        """Fetch and handle once; returns how many records were fetched."""
+        """Fetch, for at most `wait` seconds, and handle once; returns how many were fetched."""
         try:
             if self._must_reload:
                 await self._reload(subscription)

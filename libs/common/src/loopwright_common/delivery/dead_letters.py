@@ -63,7 +63,10 @@ class DeadLetterFilter:
 async def list_dead_letters(
     connection: AsyncConnection, which: DeadLetterFilter, limit: int, after: str | None
 ) -> list[DeadLetter]:
-    """The newest first, from behind the letter with the cursor `after`."""
+    """At most `limit` letters, newest first, from behind the one with the cursor `after`.
+
+    InvalidError for a cursor that no page gave.
+    """
     columns = [dead_letters.c[field.name] for field in fields(DeadLetter)]
     query = sa.select(*columns).where(*_matching(which))
     if after is not None:
@@ -74,11 +77,12 @@ async def list_dead_letters(
 
 
 def cursor_of(letter: DeadLetter) -> str:
+    """What asks for the page behind this letter."""
     return f"{clock.to_text(letter.failed_at)}_{letter.id}"
 
 
 async def get(connection: AsyncConnection, id: str) -> tuple[DeadLetter, DeadLetterContents]:
-    """The letter whose id begins so; NotFoundError, or ConflictError if several do."""
+    """The letter whose id begins with `id`; NotFoundError, or ConflictError if several do."""
     query = sa.select(dead_letters).where(dead_letters.c.id.startswith(id, autoescape=True))
     found = (await connection.execute(query.limit(2))).mappings().all()
     if not found:
@@ -96,7 +100,10 @@ async def get(connection: AsyncConnection, id: str) -> tuple[DeadLetter, DeadLet
 
 
 async def replay(uow: UnitOfWork, id: str, by: str) -> DeadLetter:
-    """Let its consumer handle the record once more, in the order of its key, as the same event."""
+    """Let its consumer handle the record once more, in the order of its key, as the same event.
+
+    NotFoundError without such a letter, ConflictError for one that was decided about before.
+    """
     await uow.lock("dead-letters")
     letter, held = await get(uow.connection, id)
     await _decide(uow, letter, "replayed", by, None)
@@ -120,7 +127,10 @@ async def replay_some(uow: UnitOfWork, which: DeadLetterFilter, by: str, until: 
 
 
 async def discard(uow: UnitOfWork, id: str, reason: str, by: str) -> DeadLetter:
-    """Keep it as history: by whom, when and why it was given up."""
+    """Keep it as history: by whom, when and why it was given up.
+
+    NotFoundError without such a letter, ConflictError for one that was decided about before.
+    """
     letter, _ = await get(uow.connection, id)
     await _decide(uow, letter, "discarded", by, reason)
     return (await get(uow.connection, letter.id))[0]
@@ -160,6 +170,7 @@ def _parse_cursor(cursor: str) -> tuple[sa.ColumnElement[datetime], sa.ColumnEle
 
 
 def count_dead(consumer: str) -> sa.ScalarSelect[int]:
+    """A query for how many letters of the consumer nobody has decided about."""
     query = sa.select(sa.func.count()).where(
         dead_letters.c.state == "dead", dead_letters.c.consumer == consumer
     )

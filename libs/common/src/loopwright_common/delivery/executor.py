@@ -1,8 +1,9 @@
-"""Records through their transactions: done, set aside for another try, or buried.
+"""Records through their transactions: done, parked for another try, or dead-lettered.
 
 The inbox row, the handler's changes, what it emits and the position commit together. One place
-decides about failures: what cannot be decoded is buried at once; what fails waits in `parked`, and
-only its key waits with it; while the database itself is away nothing is parked and nothing moves.
+decides about failures: what cannot be decoded is a dead letter at once; what fails waits in
+`parked`, and only its key waits with it; while the database itself is away nothing is parked and
+nothing moves.
 """
 
 import asyncio
@@ -37,7 +38,10 @@ log = structlog.get_logger()
 
 
 class RecordExecutor:
-    """What one member does with the records of its partitions; FencedError when it lost one."""
+    """What one member does with the records of its partitions.
+
+    FencedError when it lost one of them, UnavailableError while the database is away.
+    """
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class RecordExecutor:
         self._retry_queue = RetryQueue(consumer)
 
     async def acquire(self, partitions: AbstractSet[TopicPartition]) -> Positions:
-        """Take partitions over, with what their former owner parked."""
+        """Take partitions over with what their former owner parked; returns their positions."""
         async with self._database.unit_of_work() as uow:
             stored = await self.ownership.acquire(uow, partitions)
             self.in_parallel = uow.connection.dialect.name != "sqlite"

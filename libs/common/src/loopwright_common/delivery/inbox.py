@@ -44,7 +44,7 @@ class DecodedRecord:
 
 
 async def prepare(record: Record, handlers: Handlers) -> DecodedRecord:
-    """UndecodableError when the record is no event we know."""
+    """The decoded record with what is left to do; UndecodableError when it is no event we know."""
     event = codec.decode(record)
     handler = handlers[type(event.data)]
     if not isinstance(handler, BoundTwoPhaseHandler):

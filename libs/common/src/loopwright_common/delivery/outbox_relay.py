@@ -49,7 +49,10 @@ class OutboxRelay:
         metrics.outbox_oldest_age.set_function(self._age)
 
     async def run(self) -> None:
-        """Until cancelled; rows that the bus does not take are tried again with capped backoff."""
+        """Until cancelled; rows that the bus does not take are tried again with capped backoff.
+
+        UnavailableError where the database cannot say, after rows were published, how many wait.
+        """
         failures = 0
         while True:
             self._database.outbox_filled.clear()
@@ -67,7 +70,10 @@ class OutboxRelay:
                         await self._database.outbox_filled.wait()
 
     async def publish_some(self, database: Database | None = None) -> int:
-        """Publish the next rows; returns how many there were."""
+        """Publish the next rows; returns how many there were.
+
+        UnavailableError while the bus or the database is away: rows may be published twice then.
+        """
         database = database or self._database
         waiting = sa.select(outbox).where(outbox.c.published_at.is_(None))
         async with database.read() as connection:

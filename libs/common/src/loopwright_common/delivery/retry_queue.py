@@ -89,7 +89,7 @@ class RetryQueue:
     async def postpone(
         self, uow: UnitOfWork, waiting: ParkedRecord, attempts: int, error: str, delay: float
     ) -> None:
-        """Due again after `delay` seconds."""
+        """Let the record be due again after `delay` seconds."""
         due_at = clock.now() + timedelta(seconds=delay)
         await uow.connection.execute(
             sa.update(parked)

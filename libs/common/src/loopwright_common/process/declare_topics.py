@@ -17,7 +17,8 @@ from loopwright_common.events import Topic
 async def ensure_topics(url: str, prefix: str = "", topics: Sequence[Topic] | None = None) -> int:
     """Create what is missing on a Kafka and mend what is kept otherwise; returns how many changed.
 
-    InvalidError names a topic whose number of partitions differs: keys would change their places.
+    InvalidError names a topic whose number of partitions differs: keys would move to others.
+    UnavailableError says why Kafka did not do it.
     """
     if not url.startswith("kafka://"):
         return 0

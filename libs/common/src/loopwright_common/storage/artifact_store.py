@@ -20,7 +20,10 @@ class Blob(NamedTuple):
 
 
 class ArtifactStore(Protocol):
-    """Content-addressed; the same bytes are kept once, and nothing half-written is ever seen."""
+    """Content-addressed; the same bytes are kept once, and nothing half-written is ever seen.
+
+    InvalidError for what is no digest, UnavailableError for what may pass, such as a bucket away.
+    """
 
     async def put(self, content: bytes | Path | AsyncIterable[bytes]) -> Blob:
         """Keep it durably; UnavailableError (such as a full disk) leaves nothing behind."""
@@ -31,11 +34,14 @@ class ArtifactStore(Protocol):
         ...
 
     async def fetch(self, digest: str, target: Path) -> None:
-        """Write the verified bytes to `target`, whole or not at all."""
+        """Write the verified bytes to `target`, whole or not at all; errors as `get`."""
         ...
 
     def stream(self, digest: str) -> AsyncIterator[bytes]:
-        """Verified while streaming: CorruptError comes before the last chunk is given."""
+        """Chunks, verified while streaming: CorruptError comes before the last chunk is given.
+
+        NotFoundError when absent.
+        """
         ...
 
     async def size(self, digest: str) -> int | None:
@@ -52,6 +58,7 @@ class ArtifactStore(Protocol):
 
 
 def digest_of(content: bytes) -> str:
+    """`sha256:` and the 64 hex digits of the content's SHA-256."""
     return PREFIX + hashlib.sha256(content).hexdigest()
 
 
@@ -64,12 +71,13 @@ def hex_of(digest: str) -> str:
 
 
 def location_of(digest: str) -> str:
-    """Where a store keeps the bytes, relative to itself."""
+    """Where a store keeps the bytes, relative to itself; InvalidError for what is no digest."""
     name = hex_of(digest)
     return f"sha256/{name[:2]}/{name}"
 
 
 async def chunks_of(content: bytes | Path | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The content in chunks, those of a file of 1 MiB."""
     if isinstance(content, bytes):
         yield content
     elif isinstance(content, Path):
@@ -82,5 +90,6 @@ async def chunks_of(content: bytes | Path | AsyncIterable[bytes]) -> AsyncIterat
 
 
 def verify(digest: str, seen: str) -> None:
+    """CorruptError unless the hex digits `seen` are those of the digest."""
     if hex_of(digest) != seen:
         raise CorruptError(f"artifact {digest} is damaged: its bytes have sha256:{seen}")

@@ -34,11 +34,15 @@ def manifest_of(files: Sequence[PackageFile]) -> bytes:
 
 
 def package_digest(files: Sequence[PackageFile]) -> str:
+    """The package's identity: the digest of its manifest; InvalidError as `manifest_of`."""
     return digest_of(manifest_of(files))
 
 
 def parse_manifest(manifest: bytes) -> list[PackageFile]:
-    """The files a manifest lists; CorruptError when it is no manifest."""
+    """The files a manifest lists; CorruptError when it is no manifest.
+
+    InvalidError for a path that leaves the package.
+    """
     try:
         entries = json.loads(manifest)["files"]
         return [
@@ -50,7 +54,10 @@ def parse_manifest(manifest: bytes) -> list[PackageFile]:
 
 
 async def store_package(store: ArtifactStore, directory: Path) -> str:
-    """Keep every file and the manifest; returns the package's digest."""
+    """Keep every file and the manifest; returns the package's digest.
+
+    UnavailableError, as of a full disk, leaves no manifest behind.
+    """
     paths = await asyncio.to_thread(_files_below, directory)
     files = []
     for path in paths:
@@ -60,7 +67,10 @@ async def store_package(store: ArtifactStore, directory: Path) -> str:
 
 
 async def fetch_package(store: ArtifactStore, digest: str, directory: Path) -> list[PackageFile]:
-    """Write the verified package into `directory`; CorruptError if any byte is not as sealed."""
+    """Write the verified package into `directory`; CorruptError if any byte is not as sealed.
+
+    NotFoundError where the store lacks the manifest or a file.
+    """
     files = parse_manifest(await store.get(digest))
     fetches = [store.fetch(file.digest, directory / file.path) for file in files]
     # All have ended before one's error is told: none writes on into a directory given up.

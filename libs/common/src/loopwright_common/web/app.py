@@ -119,6 +119,7 @@ def problem(status: int, title: str, detail: str, errors: Sequence[Any] | None =
 
 
 def status_of(error: LoopwrightError) -> int:
+    """The HTTP status of an error of ours; 500 for one that has none."""
     return next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
 
 

@@ -16,7 +16,11 @@ from loopwright_common.cloudevents import OutgoingRecord
 
 
 class KafkaBus:
-    """`EventBus` on a cluster; connects when first needed, and anew whenever it must."""
+    """`EventBus` on a cluster; connects when first needed, and anew whenever it must.
+
+    A topic is looked at once before it is used: UnavailableError where it is missing, InvalidError
+    where it has another number of partitions than declared.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         # While a broker is away it writes dozens of lines a second; ours say so once.

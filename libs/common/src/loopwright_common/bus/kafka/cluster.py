@@ -38,6 +38,10 @@ class Cluster:
 
     @classmethod
     def parse(cls, url: str, prefix: str = "") -> "Cluster":
+        """The cluster at `kafka://HOST:PORT[,HOST:PORT]`.
+
+        InvalidError for another URL or a bad prefix.
+        """
         servers = tuple(url.removeprefix("kafka://").split(","))
         if not all(_SERVER.fullmatch(server) for server in servers):
             raise InvalidError(f"{url!r}: give kafka://HOST:PORT[,HOST:PORT]", field="bus_url")

@@ -52,7 +52,10 @@ class KafkaConsumer:
         self._answers.clear()
 
     async def poll(self, limit: int, wait: float) -> list[ConsumerRecord]:
-        """The next records, in order per partition; a position not in the log is a change."""
+        """Up to `limit` records within `wait` seconds, in order per partition.
+
+        A position that is not in the log is a change of the assignment.
+        """
         started = time.monotonic()
         try:
             # The consumer waits without end for an assignment that is being made.

@@ -24,7 +24,8 @@ log = structlog.get_logger()
 async def declare_topics(cluster: Cluster, topics: Sequence[Topic]) -> int:
     """Create what is missing, set what differs; returns how many changed.
 
-    InvalidError names a topic with another number of partitions: keys would change their places.
+    InvalidError names a topic with another number of partitions: keys would move to others.
+    UnavailableError says why Kafka did not do it.
     """
     async with cluster.reached(60), _admin(cluster) as admin:
         there = await _partitions(admin)

@@ -26,6 +26,7 @@ log = sa.Table(
 
 
 def row_of(record: OutgoingRecord) -> dict[str, object]:
+    """The record as a row, kept now; TooLargeError for one over its topic's limit."""
     refuse_too_large(record)
     return {
         "topic": record.topic,
@@ -38,6 +39,7 @@ def row_of(record: OutgoingRecord) -> dict[str, object]:
 
 
 def expired(topic: Topic) -> sa.Delete:
+    """The rows of a topic that may go: past its retention, or replaced where it is compacted."""
     if topic.compacted:
         newest = sa.select(sa.func.max(log.c.position)).where(log.c.topic == topic.name)
         return sa.delete(log).where(
