@@ -6,16 +6,22 @@ from pathlib import Path
 import pytest
 
 from loopwright.data_dir import Engine, locked
+from loopwright_common.sandbox import detect
 from tests.app.conftest import Run
 
 
 @pytest.mark.usefixtures("no_services")
 def test_doctor_names_every_service_that_is_away(loopwright: Run) -> None:
     done = loopwright("doctor", "--json")
-    found = {item["name"]: item["state"] for item in json.loads(done.output)["items"]}
+    items = json.loads(done.output)["items"]
+    found = {item["name"]: item["state"] for item in items}
     assert done.exit_code == 1
     assert found["registry"] == found["monitor"] == "bad"
     assert found["git"] == "well"
+    sandbox = next(item["detail"] for item in items if item["name"] == "sandbox")
+    level = detect()
+    assert f"level {level.level}" in sandbox
+    assert level.why_not_more in sandbox
 
 
 @pytest.mark.usefixtures("no_services")

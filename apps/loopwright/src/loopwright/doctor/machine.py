@@ -9,13 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from loopwright.doctor.finding import Finding, State
+from loopwright_common.sandbox import Level, detect
 
 _SAFE_SQLITE = (3, 51, 3)
 _ENOUGH_DISK = 2 << 30
 
 
 def examine() -> list[Finding]:
-    return [_loopwright(), _python(), _git(), _disk(), _sqlite()]
+    return [_loopwright(), _python(), _git(), _disk(), _sqlite(), _sandbox()]
 
 
 def _loopwright() -> Finding:
@@ -49,3 +50,13 @@ def _sqlite() -> Finding:
 
 def _older() -> str:
     return " (before 3.51.3: safe here, one connection holds each file)"
+
+
+def _sandbox() -> Finding:
+    """What this user may do here; services that run as another user may have another level."""
+    found = detect()
+    state: State = "well" if found.level is Level.NAMESPACE else "note"
+    parts = ["Landlock" if found.landlock else "no Landlock"]
+    parts += ["a user for each command"] if found.own_users else []
+    why = f"; not more: {found.why_not_more}" if found.why_not_more else ""
+    return Finding("sandbox", state, f"level {found.level}, with {' and '.join(parts)}{why}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_MAX_KILL_ROUNDS = 50
 # Opened here: between fork and exec the dynamic loader's lock may be held by another thread.
 _LIBC = ctypes.CDLL(None)
 
@@ -66,9 +67,49 @@ async def finish(process: asyncio.subprocess.Process, limit: float | None) -> Fi
 
 
 def kill_group(pid: int) -> None:
-    """Kill a session's processes; those already gone are no error."""
+    """Kill a session's processes and on Linux all that descend from its leader.
+
+    Those already gone are no error. What left the session is still found as long as the leader
+    takes in orphans, as the sandbox's launcher does.
+    """
+    for _ in range(_MAX_KILL_ROUNDS):
+        if not (found := _descendants(pid)):
+            break
+        for process in found:
+            _kill(process)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Those alive, the nearest first."""
+    found, asked = [], [pid]
+    while asked:
+        below = [child for one in asked for child in _children(one)]
+        found += [child for child in below if _is_alive(child)]
+        asked = below
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(c) for task in tasks for c in (task / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(") ")[2][:1] not in ("Z", "X")
 
 
 def die_with_parent() -> None:
