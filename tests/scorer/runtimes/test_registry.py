@@ -74,3 +74,29 @@ def test_an_engine_that_is_not_installed_names_its_extra(
 
     with pytest.raises(InvalidError, match=r"install loopwright-scorer\[adder\]"):
         load(package, "")
+
+
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [
+        ("xgboost", "model.json"),
+        ("lightgbm", "model.txt"),
+        ("onnx", "model.onnx"),
+        ("sklearn-skops", "model.skops"),
+    ],
+)
+def test_a_damaged_file_is_refused_before_its_library_has_it(
+    tmp_path: Path, format: typing.Any, file: str
+) -> None:
+    spec = ServingSpec(
+        format=format,
+        file=file,
+        task="regressor",
+        columns=[Column(name="value", type="double")],
+        source_digest=SOURCE,
+    )
+    directory = write_spec(tmp_path / "damaged", spec)
+    (directory / file).write_bytes(b"{}")
+
+    with pytest.raises(InvalidError, match=f"{file} is damaged"):
+        load(directory, "")

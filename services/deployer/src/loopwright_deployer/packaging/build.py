@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import InvalidError, LoopwrightError
+from loopwright_common.model_files import check_model_file
 from loopwright_common.serving.spec import SPEC_FILE, Classes, ServingSpec
 from loopwright_deployer.packaging import isolated
 from loopwright_deployer.packaging.formats import lightgbm, skops, xgboost
@@ -50,6 +51,7 @@ def build_package(job: PackagingJob) -> ServingSpec:
         spec = isolated.build_isolated(source, job.target, job.digest, job.grant)
     else:
         spec = _from_onnx(job, source) if source.flavor == "onnx" else _from_library(job, source)
+        check_model_file(job.target / spec.file, spec.format)
     (job.target / SPEC_FILE).write_text(spec.model_dump_json(exclude_none=True))
     return spec
 

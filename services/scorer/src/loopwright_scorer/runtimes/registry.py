@@ -8,8 +8,10 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.model_files import check_model_file
 from loopwright_scorer.isolated.runtime import IsolatedRuntime
 from loopwright_scorer.runtimes.base import ModelRuntime, ServingPackage
 from loopwright_scorer.runtimes.lightgbm import LightgbmRuntime
@@ -35,8 +37,8 @@ class RuntimeFormat:
 def open_runtime(package: ServingPackage) -> ModelRuntime:
     """Load the serving file; seconds of work, so never on the event loop.
 
-    InvalidError where the engine is not installed, or the package needs a process of its own and
-    may not have one.
+    InvalidError where the file is damaged, the engine is not installed, or the package needs a
+    process of its own and may not have one.
     """
     name = package.spec.format if package.spec.isolated is None else "isolated"
     known = RUNTIME_FORMATS[name]
@@ -68,20 +70,26 @@ def import_engine(name: str) -> None:
         gc.enable()
 
 
+def _checked_file(package: ServingPackage) -> Path:
+    """The serving file, once a native reader may have it: packaging need not have been ours."""
+    check_model_file(package.file, package.spec.format)
+    return package.file
+
+
 def _open_onnx(package: ServingPackage) -> ModelRuntime:
-    return OnnxRuntime(package.file, package.spec, package.signature)
+    return OnnxRuntime(_checked_file(package), package.spec, package.signature)
 
 
 def _open_skops(package: ServingPackage) -> ModelRuntime:
-    return SkopsRuntime(package.file, package.spec)
+    return SkopsRuntime(_checked_file(package), package.spec)
 
 
 def _open_xgboost(package: ServingPackage) -> ModelRuntime:
-    return XgboostRuntime(package.file, package.spec)
+    return XgboostRuntime(_checked_file(package), package.spec)
 
 
 def _open_lightgbm(package: ServingPackage) -> ModelRuntime:
-    return LightgbmRuntime(package.file, package.spec)
+    return LightgbmRuntime(_checked_file(package), package.spec)
 
 
 def _open_isolated(package: ServingPackage) -> ModelRuntime:

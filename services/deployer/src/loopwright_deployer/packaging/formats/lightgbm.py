@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.model_files import check_model_file
 from loopwright_common.serving.spec import Classes, Column
 from loopwright_deployer.packaging.formats.skops import load_skops
 from loopwright_deployer.packaging.formats.trees import TARGET_OPSET, TreeModel, open_trees
@@ -24,6 +25,7 @@ def open_lightgbm(source: PackageSource) -> NativeModel:
     import lightgbm
 
     if source.file.suffix != ".skops":
+        check_model_file(source.file, "lightgbm")
         booster = lightgbm.Booster(model_file=source.file)
         return open_trees(source, _trees(source, booster, _classes(booster), _predicts(booster)))
     estimator, _ = load_skops(source)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from loopwright_common.errors import InvalidError, LoopwrightError
+from loopwright_common.model_files import check_model_file
 from loopwright_common.serving.spec import Classes, Column, Tensor
 from loopwright_deployer.packaging.onnx import convert
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource
@@ -61,6 +62,7 @@ def load_skops(source: PackageSource) -> tuple[Any, list[str]]:
     """
     import skops.io
 
+    check_model_file(source.file, "sklearn-skops")
     types = set(skops.io.get_untrusted_types(file=source.file))
     own = {name for name in os.environ.get(VARIABLE, "").split(",") if name}
     if strange := sorted(types - set(TRUSTED) - set(COMPILED_ONLY) - own):

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from loopwright_common.model_files import check_model_file
 from loopwright_common.serving.spec import Classes
 from loopwright_deployer.packaging.formats.trees import TARGET_OPSET, TreeModel, open_trees
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource
@@ -21,6 +22,7 @@ def open_xgboost(source: PackageSource) -> NativeModel:
     """A raw booster is what its objective makes it: a classifier or a regressor."""
     import xgboost
 
+    check_model_file(source.file, "xgboost")
     booster = xgboost.Booster({"nthread": 1})
     booster.load_model(source.file)
     if best := booster.attr("best_iteration"):
