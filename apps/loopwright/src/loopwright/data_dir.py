@@ -24,7 +24,10 @@ class Engine(StrEnum):
 
 @contextmanager
 def locked(data_dir: Path, engine: Engine = Engine.EMBEDDED) -> Generator[None, None, None]:
-    """Hold the directory; ConflictError when another process holds it or another engine made it."""
+    """Hold the directory; ConflictError when another process holds it or another engine made it.
+
+    UnavailableError where it cannot be written.
+    """
     with exclusive_directory(data_dir, "`loopwright up`", "stop it or give another --data-dir"):
         made_by = engine_of(data_dir) or engine
         if made_by is not engine:

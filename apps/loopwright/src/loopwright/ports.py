@@ -10,7 +10,10 @@ from loopwright_common.settings import ServiceSettings
 
 
 def port_of(service: str) -> int:
-    """The port that the service's own settings will find in the environment."""
+    """The port that the service's own settings will find in the environment.
+
+    InvalidError where the setting is no port.
+    """
 
     class PortSettings(ServiceSettings):
         port: int = PORTS[service]
@@ -29,7 +32,7 @@ def service_urls() -> dict[str, str]:
 
 
 def check_ports() -> None:
-    """Raise ConflictError naming port and setting where something else listens."""
+    """ConflictError names port and setting where something else listens."""
     for service in PORTS:
         check_port(port_of(service), service, f"set LOOPWRIGHT_{service.upper()}_PORT")
 

@@ -16,10 +16,10 @@ def parse_duration(value: object) -> object:
     """`30s`, `10m`, `6h` or `1d` as a timedelta; ValueError otherwise."""
     if isinstance(value, timedelta):
         return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
+    if not match:
         raise ValueError(f"{value!r} is no duration; write it as 30s, 10m, 6h or 1d")
-    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
 def write_duration(value: timedelta) -> str:

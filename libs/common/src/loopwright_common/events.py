@@ -92,8 +92,8 @@ class EventData(BaseModel):
             return cls.model_validate_json(body, extra="ignore")
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the body"
-            raise UndecodableError(f"{cls.topic}: {place}: {first['msg']}") from None
+            path = ".".join(str(part) for part in first["loc"]) or "the body"
+            raise UndecodableError(f"{cls.topic}: {path}: {first['msg']}") from None
 
 
 class Received(Protocol):

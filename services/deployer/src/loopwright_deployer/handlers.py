@@ -42,7 +42,11 @@ async def on_model_registered(
 async def on_alias_changed(
     event: Event[AliasChanged], uow: UnitOfWork, context: DeployerContext
 ) -> None:
-    """`champion` is a request to promote; any other alias is a name in the route."""
+    """`champion` is a request to promote; any other alias is a name in the route.
+
+    NotFoundError while the version has not been heard of, ConflictError where it cannot go live:
+    the event waits for another try.
+    """
     alias = event.data
     if alias.alias != operator_actions.CHAMPION:
         await service.lock_model(uow, context.environment, alias.model_id)

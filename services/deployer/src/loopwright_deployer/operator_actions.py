@@ -106,7 +106,10 @@ ACTIONS: Mapping[str, Action] = {
 async def undo(
     uow: UnitOfWork, environment: str, model: str, request: OperatorRequest
 ) -> DeploymentRecord:
-    """Back to the champion before this one, at once; whatever has a canary share is aborted."""
+    """Back to the champion before this one, at once; whatever has a canary share is aborted.
+
+    NotFoundError where nothing of that name was deployed, ConflictError without a former champion.
+    """
     deployments = Deployments(uow.connection)
     model_id = (await deployments.of_model_named(environment, model))[0].deployment.model_id
     key = (environment, model_id)

@@ -43,13 +43,16 @@ class Reconciler:
         self._length = length
 
     async def check_once(self, record: DeploymentRecord) -> bool:
-        """Do what is due of a deployment that awaits a person; whether it moved."""
+        """Do what is due of a deployment that awaits a person; whether it moved.
+
+        NotFoundError where it is gone, LeaseLostError where another deployer has it.
+        """
         return await self._try(self._steps(None), record)
 
     async def reconcile(self, deployment_id: str, again: asyncio.Event) -> bool:
         """Work on the deployment until it ends, awaits a person or rests; False if another does.
 
-        `again` tells that something may have changed. LeaseLostError once another may take over.
+        NotFoundError where it is gone, UnavailableError while the database is away.
         """
         async with self._database.unit_of_work() as uow:
             lease = await leases.acquire(uow, lease_name(deployment_id), self._length)

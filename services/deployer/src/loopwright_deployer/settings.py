@@ -36,6 +36,9 @@ class DeployerSettings(ServiceSettings):
         return bool(model) and model in {name.strip() for name in self.pickle_models.split(",")}
 
     def own_directory(self) -> AbstractContextManager[None]:
-        """Held while entered; ConflictError while another deployer has it."""
+        """Held while entered; ConflictError while another deployer has it.
+
+        UnavailableError where nothing can be written there.
+        """
         remedy = "set LOOPWRIGHT_DEPLOYER_WORK_DIR to a directory of this deployer's own"
         return exclusive_directory(self.work_dir, "deployer", remedy)

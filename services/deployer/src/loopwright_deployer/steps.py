@@ -170,7 +170,10 @@ class DeploymentSteps:
         return decide_canary(record.policy, record.deployment.step, evidence)
 
     async def explain_wait(self, record: DeploymentRecord, waits: str) -> bool:
-        """Note what the deployment waits for; False, since it has not moved."""
+        """Note what the deployment waits for; False, since it has not moved.
+
+        LeaseLostError where another deployer has it, ConflictError where it moved meanwhile.
+        """
         if waits != record.deployment.waits:
             async with self._writing(record) as (uow, current):
                 await Deployments(uow.connection).set_waiting_reason(current.deployment, waits)

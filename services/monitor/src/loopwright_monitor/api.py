@@ -65,9 +65,9 @@ def _add_episodes(router: APIRouter, database: Database) -> None:
     ) -> EpisodePage:
         """Newest first; `after` is the `next` of the page before."""
         async with database.read() as connection:
-            found = await Episodes(connection).page(model, after, limit)
-        items = [EpisodeOut.of(each) for each in found]
-        return EpisodePage(items=items, next=_next(found, limit))
+            episodes = await Episodes(connection).page(model, after, limit)
+        items = [EpisodeOut.of(each) for each in episodes]
+        return EpisodePage(items=items, next=_next(episodes, limit))
 
 
 def _add_decisions(router: APIRouter, database: Database) -> None:
@@ -77,9 +77,9 @@ def _add_decisions(router: APIRouter, database: Database) -> None:
     ) -> DecisionPage:
         """Newest first: asked, waits, told only, closed, or a person is needed."""
         async with database.read() as connection:
-            found = await RecordedDecisions(connection).page(model, after, limit)
-        items = [DecisionOut.of(each) for each in found]
-        return DecisionPage(items=items, next=_next(found, limit))
+            decisions = await RecordedDecisions(connection).page(model, after, limit)
+        items = [DecisionOut.of(each) for each in decisions]
+        return DecisionPage(items=items, next=_next(decisions, limit))
 
 
 def _add_captured(router: APIRouter, database: Database, store: ArtifactStore) -> None:
@@ -104,8 +104,8 @@ def _add_captured(router: APIRouter, database: Database, store: ArtifactStore) -
         return ManifestOut.of(await snapshot.pin(database, store, known.model_id))
 
 
-def _next(found: Sequence[Episode | RecordedDecision], limit: int) -> str | None:
-    return str(found[-1].position) if len(found) == limit else None
+def _next(items: Sequence[Episode | RecordedDecision], limit: int) -> str | None:
+    return str(items[-1].position) if len(items) == limit else None
 
 
 async def _named(database: Database, model: str) -> WatchedModel:

@@ -45,8 +45,8 @@ class MonitorMetrics:
             return
         self._alarm_at.labels(model.model).set(process.bets.log_threshold)
         for group in GROUPS:
-            for found in process.evidence(group)[:MAX_FEATURES]:
-                self._evidence.labels(model.model, group, found.name).set(found.evidence)
+            for evidence in process.evidence(group)[:MAX_FEATURES]:
+                self._evidence.labels(model.model, group, evidence.name).set(evidence.evidence)
 
     @staticmethod
     def _of_model(registry: CollectorRegistry, name: str, says: str) -> Gauge:

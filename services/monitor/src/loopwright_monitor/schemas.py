@@ -52,14 +52,14 @@ class EvidenceOut(BaseModel):
     sentence: str
 
     @classmethod
-    def of(cls, group: str, found: FeatureEvidence) -> "EvidenceOut":
+    def of(cls, group: str, evidence: FeatureEvidence) -> "EvidenceOut":
         return cls(
-            feature=found.name,
+            feature=evidence.name,
             group=group,
-            evidence=found.evidence,
-            before=found.before,
-            after=found.after,
-            sentence=found.sentence,
+            evidence=evidence.evidence,
+            before=evidence.before,
+            after=evidence.after,
+            sentence=evidence.sentence,
         )
 
     @classmethod
@@ -67,7 +67,7 @@ class EvidenceOut(BaseModel):
         if watched is None or watched.process is None:
             return []
         process = watched.process
-        return [cls.of(group, found) for group in GROUPS for found in process.evidence(group)]
+        return [cls.of(group, evidence) for group in GROUPS for evidence in process.evidence(group)]
 
 
 class PerformanceOut(BaseModel):

@@ -54,8 +54,8 @@ def prune_loop(database: Database, horizon: timedelta) -> Loop:
 async def prune_before(database: Database, at: datetime) -> None:
     """Let go of what labels that come now are not joined with any more, model by model."""
     async with database.read() as connection:
-        found = await WatchedModels(connection).all()
-    for model in found:
+        models = await WatchedModels(connection).all()
+    for model in models:
         async with database.unit_of_work() as uow:
             await uow.lock(locks.capturing(model.model_id), locks.detecting(model.model_id))
             await prune(uow.connection, model.model_id, at)
@@ -70,7 +70,7 @@ def measure_loop(database: Database, metrics: MonitorMetrics, every: timedelta) 
 
 async def show_metrics(database: Database, metrics: MonitorMetrics) -> None:
     """Set every figure to what the database says now."""
-    found = []
+    shown = []
     async with database.read() as connection:
         for model in await WatchedModels(connection).all():
             version = (
@@ -79,9 +79,9 @@ async def show_metrics(database: Database, metrics: MonitorMetrics) -> None:
                 else None
             )
             evidence = await champion_evidence(connection, version) if version else None
-            found.append((model, evidence))
+            shown.append((model, evidence))
     metrics.begin()
-    for model, evidence in found:
+    for model, evidence in shown:
         metrics.show(model, evidence)
 
 

@@ -23,7 +23,10 @@ class FeedbackPublisher:
         self._ids = ids
 
     async def publish(self, given: FeedbackIn) -> FeedbackOut:
-        """Returns once the bus has the labels; UnavailableError when it cannot take them."""
+        """Returns once the bus has the labels; UnavailableError when it cannot take them.
+
+        InvalidError where ids and labels are not as many, NotFoundError without the model.
+        """
         if len(given.ids) != len(given.labels):
             raise InvalidError(
                 f"{len(given.labels)} labels for {len(given.ids)} ids; give one label per id",

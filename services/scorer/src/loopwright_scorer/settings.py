@@ -90,6 +90,9 @@ class ScorerSettings(ServiceSettings):
         )
 
     def own_directory(self) -> AbstractContextManager[None]:
-        """Held while entered; ConflictError while another scorer has it."""
+        """Held while entered; ConflictError while another scorer has it.
+
+        UnavailableError where nothing can be written there.
+        """
         remedy = "set LOOPWRIGHT_SCORER_CACHE_DIR to a directory of this scorer's own"
         return exclusive_directory(self.cache_dir, "scorer", remedy)

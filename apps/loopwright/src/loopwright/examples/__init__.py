@@ -20,7 +20,10 @@ class Example(StrEnum):
 
 
 def write_example(example: Example, directory: Path, *, git: bool = True) -> str | None:
-    """Write the example into a new or empty directory; returns its first commit, if any."""
+    """Write the example into a new or empty directory; returns its first commit, if any.
+
+    ConflictError for a directory that holds anything.
+    """
     if directory.exists() and any(directory.iterdir()):
         raise ConflictError(f"{directory} is not empty; name a new directory")
     shutil.copytree(_SHIPPED / example, directory, ignore=_OURS, dirs_exist_ok=True)

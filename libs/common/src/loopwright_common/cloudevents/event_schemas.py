@@ -33,7 +33,7 @@ def schema_path(topic: str) -> Path:
     return DOCS / "events" / f"{topic}.v1.schema.json"
 
 
-def incompatibilities(old: Schema, new: Schema, place: str = "") -> Iterator[str]:
+def incompatibilities(old: Schema, new: Schema, path: str = "") -> Iterator[str]:
     """What in `new` breaks a reader of `old` records or a reader that knows only `old`.
 
     Adding an optional field is compatible; removing, retyping or requiring one is not.
@@ -43,12 +43,12 @@ def incompatibilities(old: Schema, new: Schema, place: str = "") -> Iterator[str
     before, after = old.get("properties", {}), new.get("properties", {})
     for name, shape in before.items():
         if name not in after:
-            yield f"{place}{name} was removed"
+            yield f"{path}{name} was removed"
         elif _shape(shape) != _shape(after[name]):
-            yield f"{place}{name} changed from {_shape(shape)} to {_shape(after[name])}"
+            yield f"{path}{name} changed from {_shape(shape)} to {_shape(after[name])}"
     required, now = set(old.get("required", [])), set(new.get("required", []))
-    yield from (f"{place}{name} became required" for name in sorted(now - required))
-    yield from (f"{place}{name} is no longer always there" for name in sorted(required - now))
+    yield from (f"{path}{name} became required" for name in sorted(now - required))
+    yield from (f"{path}{name} is no longer always there" for name in sorted(required - now))
 
 
 def _shape(schema: Schema) -> Schema:

@@ -88,8 +88,8 @@ class UnitOfWork:
         if self.suppress_emits:
             return event
         outgoing = codec.encode(event)
-        if len(outgoing.value) > (most := TOPICS[data.topic].largest_record):
-            raise TooLargeError(f"{data.topic}: {len(outgoing.value)} bytes; at most {most}")
+        if len(outgoing.value) > (limit := TOPICS[data.topic].largest_record):
+            raise TooLargeError(f"{data.topic}: {len(outgoing.value)} bytes; at most {limit}")
         self.send(event.id, outgoing, outgoing.headers["ce_type"], event.time)
         return event
 
@@ -116,8 +116,8 @@ class UnitOfWork:
         """
         rows, self._outgoing = self._outgoing, []
         if rows:
-            places = {(row["aggregatetype"], row["aggregateid"]) for row in rows}
-            await self.lock(*(f"outbox/{topic}/{key}" for topic, key in places))
+            keys = {(row["aggregatetype"], row["aggregateid"]) for row in rows}
+            await self.lock(*(f"outbox/{topic}/{key}" for topic, key in keys))
             await self.connection.execute(insert(outbox), rows)
 
     def _event(self, data: Payload, key: str, subject: str, identity: str | None) -> Event[Payload]:

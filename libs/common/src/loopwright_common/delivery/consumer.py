@@ -1,6 +1,6 @@
 """A worker of a group: from its subscription to effects, each event once, in order per key.
 
-At least once on the wire, exactly once in effect: `handling` says how. The positions are in the
+At least once on the wire, exactly once in effect: `executor` says how. The positions are in the
 database, so what a member has in hand when it loses a partition is dropped, not finished.
 """
 

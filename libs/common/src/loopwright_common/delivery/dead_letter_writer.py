@@ -63,8 +63,8 @@ async def _keep(connection: AsyncConnection, row: Mapping[str, Any]) -> int | No
     kept = new.on_conflict_do_update(
         index_elements=["id"], set_=again, where=dead_letters.c.state == "replayed"
     )
-    found: int | None = await connection.scalar(kept.returning(dead_letters.c.burials))
-    return found
+    times: int | None = await connection.scalar(kept.returning(dead_letters.c.burials))
+    return times
 
 
 def _publish(uow: UnitOfWork, record: Record, row: Mapping[str, Any], times: int) -> None:

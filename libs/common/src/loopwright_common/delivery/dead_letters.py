@@ -72,8 +72,8 @@ async def list_dead_letters(
     if after is not None:
         query = query.where(sa.tuple_(*_parse_cursor(after)) > _NEWEST_FIRST)
     newest = (dead_letters.c.failed_at.desc(), dead_letters.c.id.desc())
-    found = await connection.execute(query.order_by(*newest).limit(limit))
-    return [DeadLetter(**row) for row in found.mappings()]
+    rows = await connection.execute(query.order_by(*newest).limit(limit))
+    return [DeadLetter(**row) for row in rows.mappings()]
 
 
 def cursor_of(letter: DeadLetter) -> str:
@@ -84,12 +84,12 @@ def cursor_of(letter: DeadLetter) -> str:
 async def get(connection: AsyncConnection, id: str) -> tuple[DeadLetter, DeadLetterContents]:
     """The letter whose id begins with `id`; NotFoundError, or ConflictError if several do."""
     query = sa.select(dead_letters).where(dead_letters.c.id.startswith(id, autoescape=True))
-    found = (await connection.execute(query.limit(2))).mappings().all()
-    if not found:
+    rows = (await connection.execute(query.limit(2))).mappings().all()
+    if not rows:
         raise NotFoundError(f"no dead letter {id}; see `loopwright dead-letters list`")
-    if len(found) > 1:
+    if len(rows) > 1:
         raise ConflictError(f"several dead letters begin with {id}; give more of the id")
-    (row,) = found
+    (row,) = rows
     described, contents = (
         [field.name for field in fields(kind)] for kind in (DeadLetter, DeadLetterContents)
     )
@@ -120,10 +120,12 @@ async def replay_some(uow: UnitOfWork, which: DeadLetterFilter, by: str, until: 
     query = sa.select(dead_letters.c.id).where(
         *_matching(which), dead_letters.c.state == "dead", dead_letters.c.failed_at < until
     )
-    found = (await uow.connection.scalars(query.order_by(*partition_order).limit(_AT_ONCE))).all()
-    for letter_id in found:
+    letter_ids = (
+        await uow.connection.scalars(query.order_by(*partition_order).limit(_AT_ONCE))
+    ).all()
+    for letter_id in letter_ids:
         await replay(uow, letter_id, by)
-    return len(found)
+    return len(letter_ids)
 
 
 async def discard(uow: UnitOfWork, id: str, reason: str, by: str) -> DeadLetter:

@@ -94,8 +94,8 @@ async def _claim(
     if not rows:
         return {}
     claim = _claiming(uow.connection.dialect.name)
-    found = await uow.connection.execute(claim, rows if len(rows) > 1 else rows[0])
-    return {row.event_id: row.first for row in found}
+    claimed = await uow.connection.execute(claim, rows if len(rows) > 1 else rows[0])
+    return {row.event_id: row.first for row in claimed}
 
 
 @cache

@@ -48,9 +48,9 @@ class PartitionOwnership:
             return {}
         taken = _acquire_statement(uow.connection.dialect.name)
         rows = [self._row(partition, 0) for partition in sorted(partitions)]
-        found = (await uow.connection.execute(taken, rows)).all()
-        self.generation = max(row.generation for row in found)
-        return {TopicPartition(*row[:2]): row.next_offset for row in found if row.next_offset}
+        acquired = (await uow.connection.execute(taken, rows)).all()
+        self.generation = max(row.generation for row in acquired)
+        return {TopicPartition(*row[:2]): row.next_offset for row in acquired if row.next_offset}
 
     async def store_positions(self, uow: UnitOfWork, reached: Positions) -> None:
         """Move forward, in the transaction that did the work; FencedError if others did."""

@@ -36,9 +36,9 @@ class S3Store:
         self._bucket = bucket
 
     @classmethod
-    def at(cls, place: str) -> "S3Store":
+    def at(cls, address: str) -> "S3Store":
         """The store at `BUCKET/PREFIX`."""
-        name, _, prefix = place.partition("/")
+        name, _, prefix = address.partition("/")
         return cls(
             Bucket(
                 name,
@@ -67,8 +67,8 @@ class S3Store:
 
     async def get(self, digest: str) -> bytes:
         async with _faults(digest):
-            found = await obstore.get_async(self._bucket, location_of(digest))
-            content = bytes(await found.bytes_async())
+            answer = await obstore.get_async(self._bucket, location_of(digest))
+            content = bytes(await answer.bytes_async())
         verify(digest, hashlib.sha256(content).hexdigest())
         return content
 
@@ -83,8 +83,8 @@ class S3Store:
     async def stream(self, digest: str) -> AsyncIterator[bytes]:
         seen, held = hashlib.sha256(), b""
         async with _faults(digest):
-            found = await obstore.get_async(self._bucket, location_of(digest))
-            async for chunk in found.stream(min_chunk_size=CHUNK):
+            answer = await obstore.get_async(self._bucket, location_of(digest))
+            async for chunk in answer.stream(min_chunk_size=CHUNK):
                 if held:
                     yield held
                 held = bytes(chunk)

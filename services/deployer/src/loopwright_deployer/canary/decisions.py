@@ -70,7 +70,10 @@ def kept_arms(
     limit: int,
     named: Sequence[ServedPackage] = (),
 ) -> tuple[Arm, ...]:
-    """What is loaded without live traffic: former champions, newest first, and what has a name."""
+    """What is loaded without live traffic: former champions, newest first, and what has a name.
+
+    At most `limit` former champions are kept.
+    """
     routed = {arm.version for arm in arms}
     unique = {one.version: one for one in former if one.version not in routed}
     loaded = dict(list(unique.items())[:limit])

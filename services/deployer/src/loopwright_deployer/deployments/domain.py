@@ -157,7 +157,7 @@ def require_state(deployment: Deployment, allowed: frozenset[DeploymentState], a
 
 
 def require_staged(deployment: Deployment) -> None:
-    """The platform's minimum: nothing goes live that staging has not judged."""
+    """The platform's minimum: nothing goes live that staging has not judged; else ConflictError."""
     if not deployment.staged:
         raise ConflictError(
             f"{deployment.model} version {deployment.version} has not passed staging; "

@@ -13,6 +13,7 @@ from loopwright_deployer.deployments.repository import DeploymentRecord
 
 
 def lease_name(deployment_id: str) -> str:
+    """The lease that whoever works on the deployment holds."""
     return f"deployment/{deployment_id}"
 
 

@@ -1,4 +1,7 @@
-"""Queries over deployments and their steps; rows leave here as plain dataclasses."""
+"""Queries over deployments and their steps; rows leave here as plain dataclasses.
+
+What changes a deployment raises ConflictError where another of its model is champion or under way.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -114,6 +117,7 @@ class Deployments:
         return [HistoryEntry(r.number, DeploymentState(r.state), r.why, r.by, r.at) for r in rows]
 
     async def get(self, deployment_id: str) -> DeploymentRecord:
+        """The deployment; NotFoundError when there is none."""
         records = await self._where(deployments.c.id == deployment_id)
         if not records:
             raise NotFoundError(f"no deployment {deployment_id}")
@@ -140,7 +144,7 @@ class Deployments:
     async def page(
         self, model: str | None, state: DeploymentState | None, limit: int, skip: int
     ) -> list[DeploymentRecord]:
-        """The newest first."""
+        """At most `limit` deployments behind the first `skip`, newest first."""
         wanted = [deployments.c.model == model] if model else []
         wanted += [deployments.c.state == state] if state else []
         query = sa.select(deployments).where(*wanted)

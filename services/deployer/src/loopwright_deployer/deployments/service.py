@@ -1,4 +1,8 @@
-"""Use cases of a deployment's life, from its start to its end; none commits."""
+"""Use cases of a deployment's life, from its start to its end; none commits.
+
+What moves a deployment raises ConflictError where its state machine has no such step, or somebody
+else was quicker.
+"""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -30,7 +34,10 @@ async def lock_model(uow: UnitOfWork, environment: str, model_id: str) -> None:
 
 
 async def lock_deployment(uow: UnitOfWork, deployment_id: str) -> DeploymentRecord:
-    """The deployment as it is and, since its model is locked, stays until this commits."""
+    """The deployment as it is and, since its model is locked, stays until this commits.
+
+    NotFoundError when there is none.
+    """
     deployments = Deployments(uow.connection)
     seen = (await deployments.get(deployment_id)).deployment
     await lock_model(uow, seen.environment, seen.model_id)
@@ -38,7 +45,7 @@ async def lock_deployment(uow: UnitOfWork, deployment_id: str) -> DeploymentReco
 
 
 async def lock_unchanged(uow: UnitOfWork, seen: DeploymentRecord) -> DeploymentRecord:
-    """As `held`; ConflictError when the deployment has moved since it was seen."""
+    """As `lock_deployment`; ConflictError when the deployment has moved since it was seen."""
     record = await lock_deployment(uow, seen.deployment.id)
     if not record.deployment.is_unchanged_since(seen.deployment):
         raise ConflictError(f"{seen.deployment.subject} left {seen.deployment.state} meanwhile")
@@ -69,6 +76,7 @@ async def start_deployment(
 def new_record(
     registered: ModelRegistered, environment: str, cause: Cause, attempt: int
 ) -> DeploymentRecord:
+    """The first state of an attempt, counted from 1; the same attempt always has the same id."""
     now = clock.now()
     deployment = Deployment(
         id=derived_id("deployment", environment, registered.model_id, registered.version, attempt),
@@ -143,6 +151,7 @@ async def finish_staging(
 async def reject(
     uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
 ) -> DeploymentRecord:
+    """End it before it had traffic."""
     return await emit_finished(
         uow, await advance(uow, record, DeploymentState.REJECTED, why, by=by), "rejected"
     )
@@ -164,6 +173,7 @@ async def postpone(uow: UnitOfWork, record: DeploymentRecord, fault: str, limit:
 
 
 async def supersede(uow: UnitOfWork, record: DeploymentRecord, newer: int) -> DeploymentRecord:
+    """End it before it had traffic, in favour of the version `newer`."""
     why = f"version {newer} came before this one had traffic"
     return await emit_finished(
         uow, await advance(uow, record, DeploymentState.SUPERSEDED, why), "superseded"

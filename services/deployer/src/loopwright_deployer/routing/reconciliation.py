@@ -46,6 +46,10 @@ class RouteReconciliation:
         )
 
     async def reconcile_once(self) -> None:
+        """Repeat each route that a live replica missed.
+
+        UnavailableError while the bus or the database is away.
+        """
         await self._forget_silent()
         async with self._database.read() as connection:
             rows = await RouteRevisions(connection).all()

@@ -18,7 +18,10 @@ from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
 async def publish_route(
     uow: UnitOfWork, record: DeploymentRecord, arms: Sequence[Arm]
 ) -> RouteRevision:
-    """The next revision of the model's route, emitted in the same transaction."""
+    """The next revision of the model's route, emitted in the same transaction.
+
+    ConflictError where the model's route has that revision already.
+    """
     deployment = record.deployment
     old = await RouteRevisions(uow.connection).get(deployment.environment, deployment.model_id)
     row = await _next_revision(uow, record, old, arms, await _packages_by_alias(uow, deployment))
@@ -55,6 +58,7 @@ async def republish_route(uow: UnitOfWork, missed: RouteRow) -> None:
 
 
 def served_package(record: DeploymentRecord) -> ServedPackage:
+    """The serving package of a deployment that has been packaged."""
     served = record.deployment.served
     assert served is not None  # noqa: S101  (nothing has traffic without a serving package)
     return served

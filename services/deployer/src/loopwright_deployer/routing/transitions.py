@@ -1,4 +1,8 @@
-"""Use cases that change what a model's traffic meets: gates, canary, promotion, roll back."""
+"""Use cases that change what a model's traffic meets: gates, canary, promotion, roll back.
+
+Each raises ConflictError where the deployment's state machine has no such step, or somebody else
+was quicker.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -133,7 +133,8 @@ class StagingRunner:
     ) -> tuple[Check, ...]:
         """The verdicts on the candidate in a real scorer, with the champion in one beside it.
 
-        Errors as of `package`.
+        CorruptError where a package is not as sealed, UnavailableError while the artifact store is
+        away, InvalidError where what is declared of the version cannot be checked.
         """
         async with self._at_staging, AsyncExitStack() as stack:
             directory = await stack.enter_async_context(self._directory())

@@ -58,14 +58,17 @@ class Performance:
         return [_loss(self.task, truth, score) for truth, score in truths if truth is not None]
 
     def mean(self, total: float) -> float | None:
+        """A sum as a mean over the labelled rows; None before the first."""
         return total / self.labelled if self.labelled else None
 
     @property
     def log_loss(self) -> float | None:
+        """Mean log loss in nats, of a binary version only (as `river.metrics.LogLoss`)."""
         return self.mean(self.loss_sum) if self.task == "binary" else None
 
     @property
     def brier(self) -> float | None:
+        """Mean squared distance of score and truth, of a binary version only (Brier, 1950)."""
         return self.mean(self.brier_sum) if self.task == "binary" else None
 
     def _truth(self, row: LabelledScore, positive: str | None) -> float | None:

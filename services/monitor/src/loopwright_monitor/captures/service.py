@@ -51,7 +51,10 @@ async def record_capture(
 
 
 async def record_labels(event: Event[GroundTruthLogged], uow: UnitOfWork) -> None:
-    """Keep the labels, join those whose rows are known and measure the versions they concern."""
+    """Keep the labels, join those whose rows are known and measure the versions they concern.
+
+    UndecodableError where ids and labels are not as many, or an id is longer than any given.
+    """
     data = event.data
     if len(data.ids) != len(data.labels):
         raise UndecodableError(
@@ -99,12 +102,12 @@ def _changes(
     for each in reported:
         if each.id not in newest or each.at >= newest[each.id].at:
             newest[each.id] = each
-    found = []
+    changed = []
     for row in rows:
         word = newest[_id(row, kind)]
         if row.label_at is None or word.at >= row.label_at:
-            found.append((row, row.labelled(word.label, word.at)))
-    return sorted(found, key=lambda pair: (pair[0].time, pair[0].prediction_id))
+            changed.append((row, row.labelled(word.label, word.at)))
+    return sorted(changed, key=lambda pair: (pair[0].time, pair[0].prediction_id))
 
 
 async def _measure(
@@ -134,8 +137,8 @@ async def _measure(
 
 async def _positive(uow: UnitOfWork, model_id: str, version: int) -> str | None:
     """The class whose probability the score of a binary version is, where its data told."""
-    found = await WatchedVersions(uow.connection).get(model_id, version)
-    classes = found.classes if found else None
+    known = await WatchedVersions(uow.connection).get(model_id, version)
+    classes = known.classes if known else None
     return classes[-1] if classes and len(classes) == 2 else None
 
 

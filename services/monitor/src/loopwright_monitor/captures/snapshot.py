@@ -69,25 +69,25 @@ async def prepare(
     NotFoundError for a model that nothing is known of, InvalidError where its rows make no one
     table since the types of a column conflict.
     """
-    found = await _found(database, model_id)
-    merged, merger = await _merge(store, found.captures)
-    filed = await _file(store, found.unfiled)
-    kept = [capture for capture in found.captures if capture not in merged]
+    captured = await _read_captures(database, model_id)
+    merged, merger = await _merge(store, captured.captures)
+    filed = await _file(store, captured.unfiled)
+    kept = [capture for capture in captured.captures if capture not in merged]
     manifest = _manifest(
-        found.model,
+        captured.model,
         [*([merger] if merger else []), *kept],
-        [*found.files, *([filed] if filed else [])],
+        [*captured.files, *([filed] if filed else [])],
     )
     blob = await store.put(manifest.to_bytes())
     failpoint("monitor.manifest-file")
     return SnapshotPlan(
         model_id=model_id,
-        basis=found.basis,
+        basis=captured.basis,
         pinned=PinnedManifest(blob.digest, manifest.rows, manifest.labelled, clock.now(), trained),
         captures_until=merged[-1].position if merged else 0,
         merger=merger,
         labels=filed,
-        labels_until=found.unfiled[-1].position if found.unfiled else 0,
+        labels_until=captured.unfiled[-1].position if captured.unfiled else 0,
     )
 
 
@@ -107,7 +107,7 @@ async def commit(uow: UnitOfWork, plan: SnapshotPlan) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _ModelCaptures:
     """All of a model that a manifest is made of, as it was at one time."""
 
     model: WatchedModel
@@ -117,14 +117,14 @@ class _Found:
     files: Sequence[LabelFile]
 
 
-async def _found(database: Database, model_id: str) -> _Found:
+async def _read_captures(database: Database, model_id: str) -> _ModelCaptures:
     async with database.unit_of_work() as uow:
         await uow.lock(locks.capturing(model_id))
         model = await WatchedModels(uow.connection).get(model_id)
         if model is None:
             raise NotFoundError(f"no model {model_id}")
         labels = Labels(uow.connection, model_id)
-        return _Found(
+        return _ModelCaptures(
             model=model,
             basis=await Manifests(uow.connection, model_id).last_position(),
             captures=await CaptureFiles(uow.connection, model_id).all(),

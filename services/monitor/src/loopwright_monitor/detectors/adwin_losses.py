@@ -52,7 +52,7 @@ class LossHistory:
 
     def learn(self, losses: Iterable[float]) -> LossRise | None:
         """Learn the losses of rows in order; not None once, when their mean has risen."""
-        found = None
+        rise = None
         for loss in losses:
             self.rows += 1
             if self.rows <= REFERENCE:
@@ -61,15 +61,17 @@ class LossHistory:
                 continue
             self.block += (loss - self.mean) / self.deviation
             if (self.rows - REFERENCE) % BLOCK == 0:
-                found = self._close_block() or found
-        return found
+                rise = self._close_block() or rise
+        return rise
 
     @property
     def mean(self) -> float:
+        """Mean loss of the reference rows, in the loss's own unit."""
         return self.total / min(self.rows, REFERENCE)
 
     @property
     def deviation(self) -> float:
+        """Standard deviation of the reference rows' losses, in the same unit; never nothing."""
         variance = self.squares / min(self.rows, REFERENCE) - self.mean**2
         return max(math.sqrt(max(variance, 0.0)), _LEAST_DEVIATION * max(self.mean, 1e-6))
 

@@ -27,6 +27,7 @@ class FeatureEvidence:
 
     @property
     def change(self) -> float:
+        """How much the indicator's mean moved, in the indicator's unit: `after` less `before`."""
         return self.after - self.before
 
 
@@ -37,8 +38,10 @@ def discoveries(ranked: list[float], log_threshold: float) -> int:
     (Dandapanthula and Ramdas, arXiv 2501.04130); at least one is, for the alarm itself.
     """
     count = len(ranked)
-    found = [k for k in range(1, count + 1) if ranked[k - 1] >= log_threshold + math.log(count / k)]
-    return max(found, default=1)
+    enough = [
+        k for k in range(1, count + 1) if ranked[k - 1] >= log_threshold + math.log(count / k)
+    ]
+    return max(enough, default=1)
 
 
 def log_mean(values: Floats) -> float:

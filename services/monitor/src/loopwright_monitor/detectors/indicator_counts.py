@@ -30,8 +30,8 @@ def _count_numbers(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
     finite = values if known.all() else values[known]
     missing = len(column) - broken - len(finite)
     cuts = np.array([w.value for w in feature.indicators if w.what == "cut"], dtype=np.float64)
-    places = np.searchsorted(cuts, finite, side="left")
-    at_most = np.cumsum(np.bincount(places, minlength=len(cuts) + 1))[:-1]
+    positions = np.searchsorted(cuts, finite, side="left")
+    at_most = np.cumsum(np.bincount(positions, minlength=len(cuts) + 1))[:-1]
     quality = {
         "missing": missing,
         "broken": broken,

@@ -23,7 +23,7 @@ class ReferenceComparison:
 async def compare_with_reference(
     connection: AsyncConnection, version: WatchedVersion
 ) -> ReferenceComparison | None:
-    """None while the version has no profile."""
+    """None while the version has no profile; NotFoundError where its profile is not stored."""
     if version.profile is None:
         return None
     reference = await load_reference(connection, version.profile)
@@ -33,7 +33,10 @@ async def compare_with_reference(
 async def champion_evidence(
     connection: AsyncConnection, version: WatchedVersion
 ) -> EvidenceProcess | None:
-    """Where the inputs of a version stand; None before their first row."""
+    """Where the inputs of a version stand; None before their first row.
+
+    NotFoundError where the profile they are compared with is not stored.
+    """
     stored = await DetectorStates(connection).load(version.model_id, version.version, INPUTS)
     if stored is None or not stored.state:
         return None

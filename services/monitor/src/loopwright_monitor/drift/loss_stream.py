@@ -14,7 +14,7 @@ from loopwright_monitor.watched.version_repository import WatchedVersions
 async def learn_losses(
     uow: UnitOfWork, model_id: str, number: int, name: str, losses: Sequence[float]
 ) -> None:
-    """Learn the losses `name` of a version's newly labelled rows, if it is the champion."""
+    """Learn the losses `name`, one per newly labelled row of a version, if it is the champion."""
     model = await WatchedModels(uow.connection).get(model_id)
     version = await WatchedVersions(uow.connection).get(model_id, number)
     if model is None or version is None or model.champion != number or not losses:

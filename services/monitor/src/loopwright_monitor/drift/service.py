@@ -40,7 +40,10 @@ class BatchOutcome:
 
 
 async def learn_batch(uow: UnitOfWork, batch: InferenceLogged) -> BatchOutcome:
-    """Learn a batch's live rows, and notice the batches that are missing before it."""
+    """Learn a batch's live rows, and notice the batches that are missing before it.
+
+    NotFoundError where the profile that a stream is compared with is not stored.
+    """
     outcome = BatchOutcome()
     await uow.lock(locks.detecting(batch.model_id))
     models = WatchedModels(uow.connection)
@@ -65,8 +68,8 @@ async def learn_batch(uow: UnitOfWork, batch: InferenceLogged) -> BatchOutcome:
 
 async def _version(uow: UnitOfWork, model: WatchedModel, number: int) -> WatchedVersion:
     """The version, known or not: rows may come before its registration is heard of."""
-    found = await WatchedVersions(uow.connection).get(model.model_id, number)
-    return found or WatchedVersion(model_id=model.model_id, model=model.model, version=number)
+    known = await WatchedVersions(uow.connection).get(model.model_id, number)
+    return known or WatchedVersion(model_id=model.model_id, model=model.model, version=number)
 
 
 async def _learn_or_collect(

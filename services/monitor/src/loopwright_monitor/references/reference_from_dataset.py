@@ -53,7 +53,10 @@ async def register_version(uow: UnitOfWork, data: ModelRegistered) -> None:
 
 
 async def build_wanted(database: Database, store: ArtifactStore) -> None:
-    """Build every profile that is wanted; a dataset that cannot be used leaves its reason."""
+    """Build every profile that is wanted; a dataset that cannot be used leaves its reason.
+
+    UnavailableError while the database or the artifact store is away.
+    """
     async with database.read() as connection:
         wanted = await WatchedVersions(connection).wanting_profile()
     for version in wanted:
@@ -136,10 +139,10 @@ def _classes(version: WatchedVersion, table: pa.Table) -> list[str] | None:
     column = table[version.target].drop_null()
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    found = pc.unique(column)
-    if len(found) > _MAX_CLASSES or (pa.types.is_floating(found.type) and len(found) > 2):
+    values = pc.unique(column)
+    if len(values) > _MAX_CLASSES or (pa.types.is_floating(values.type) and len(values) > 2):
         return None
-    return [json.dumps(value) for value in sorted(found.to_pylist())]
+    return [json.dumps(value) for value in sorted(values.to_pylist())]
 
 
 def _policy(declared: dict[str, Any] | None) -> tuple[MonitorPolicy, str]:

@@ -48,7 +48,10 @@ async def pop_waiting(uow: UnitOfWork, stream: WatchedStream) -> list[tuple[int,
 
 
 async def build_collected(database: Database) -> None:
-    """Make a reference for every stream that has collected enough rows and has none yet."""
+    """Make a reference for every stream that has collected enough rows and has none yet.
+
+    UnavailableError while the database is away.
+    """
     async with database.read() as connection:
         keys = await FirstRows.enough(connection, REFERENCE_ROWS)
     for key in keys:
@@ -67,12 +70,12 @@ class _Made:
 async def _build(database: Database, key: tuple[str, int, str], lease: Lease) -> None:
     model_id, number, name = key
     async with database.read() as connection:
-        found = await WatchedVersions(connection).get(model_id, number)
+        known = await WatchedVersions(connection).get(model_id, number)
         first = await _first_enough(FirstRows(connection, *key))
     if first is None:
         return
     # Rows may come before the registration of their version is heard of.
-    version = found or WatchedVersion(model_id=model_id, model="", version=number)
+    version = known or WatchedVersion(model_id=model_id, model="", version=number)
     made = await asyncio.to_thread(_made, version, first)
     failpoint("monitor.first-rows")
     async with database.unit_of_work() as uow:

@@ -44,15 +44,16 @@ class EpisodeOutlook:
 async def review(database: Database, store: ArtifactStore, run_timeout: timedelta) -> None:
     """Decide anew about every open episode, and ask where it is time.
 
-    A request whose run has not reported within `run_timeout` counts as failed.
+    A request whose run has not reported within `run_timeout` counts as failed. UnavailableError
+    while the database or the artifact store is away; any other fault is logged with its episode.
     """
     async with database.read() as connection:
-        found = await Episodes(connection).unclosed()
+        unclosed = await Episodes(connection).unclosed()
         overdue = await RetrainingRequests(connection).unanswered(clock.now() - run_timeout)
     if overdue:
         async with database.unit_of_work() as uow:
             await request_tracking.end_unanswered(uow, clock.now() - run_timeout)
-    for episode in found:
+    for episode in unclosed:
         if await _is_time(database, episode):
             ask = partial(_pin_and_ask, database, store, episode)
             await exclusive_jobs.run_exclusively(database, f"episode/{episode.id}", ask)

@@ -31,6 +31,7 @@ def event_filter(
     subject: Annotated[str | None, Query(max_length=512)] = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
 ) -> EventFilter:
+    """What a reader wants of the archive; InvalidError for a type that is no event."""
     return EventFilter(types=[_topic(name) for name in type or ()], subject=subject, model=model)
 
 
@@ -87,9 +88,9 @@ def _add_why(router: APIRouter, database: Database) -> None:
         return WhyOut(model=model, version=found.version, aliases=list(found.aliases), items=items)
 
 
-def _events_out(found: list[ArchivedEvent], limit: int | None) -> EventsOut:
-    items = [{"position": event.position, **event.body} for event in found]
-    return EventsOut(items=items, next=found[-1].position if len(found) == limit else None)
+def _events_out(events: list[ArchivedEvent], limit: int | None) -> EventsOut:
+    items = [{"position": event.position, **event.body} for event in events]
+    return EventsOut(items=items, next=events[-1].position if len(events) == limit else None)
 
 
 def _topic(type: str) -> str:

@@ -45,7 +45,7 @@ class Archive:
     async def events_after(
         self, position: int, event_filter: EventFilter, limit: int
     ) -> list[ArchivedEvent]:
-        """The next `limit` events behind a position."""
+        """The next events, at most `limit`, behind a position."""
         behind = archive.c.position > position
         return await self._all(
             sa.select(*_COLUMNS).where(behind, *_matching(event_filter)).limit(limit)
@@ -56,17 +56,17 @@ class Archive:
         return await self._connection.scalar(sa.select(sa.func.max(archive.c.position))) or 0
 
     async def newest_events(self, event_filter: EventFilter, limit: int) -> list[ArchivedEvent]:
-        """The last `limit` events, oldest first."""
+        """The last events, at most `limit`, oldest first."""
         last = sa.select(archive.c.position).where(*_matching(event_filter))
         last = last.order_by(archive.c.position.desc()).limit(limit)
         return await self._all(sa.select(*_COLUMNS).where(archive.c.position.in_(last)))
 
     async def get_many(self, ids: Sequence[str]) -> list[ArchivedEvent]:
         """Those of the events that are archived."""
-        found = []
+        events = []
         for some in chunks(ids):
-            found += await self._all(sa.select(*_COLUMNS).where(archive.c.id.in_(some)))
-        return found
+            events += await self._all(sa.select(*_COLUMNS).where(archive.c.id.in_(some)))
+        return events
 
     async def events_about(
         self, model: str, version: int, subject: str, topics: Sequence[str]

@@ -44,7 +44,7 @@ def accepts_event_stream(request: Request) -> bool:
 async def start_position(request: Request, after: int | None, database: Database) -> int:
     """The position behind which to begin: a returning follower's, the one asked for, or now's.
 
-    InvalidError for one that there is not.
+    UnavailableError while the database is away.
     """
     async with database.read() as connection:
         newest = await Archive(connection).newest_position()

@@ -26,6 +26,7 @@ class Experiment:
     tags: Tags = field(default_factory=dict)
 
     def require_active(self) -> None:
+        """InvalidError for a deleted experiment."""
         if self.lifecycle_stage != ACTIVE:
             raise InvalidError(
                 f"The experiment {self.experiment_id} must be in the 'active' state; "
@@ -41,13 +42,17 @@ def experiment_id_of(text: str) -> int:
 
 
 def check_name(name: str) -> None:
+    """InvalidError for a name that is empty or has more than 500 characters."""
     if not name.strip():
         raise InvalidError("Invalid experiment name: it is empty", field="name")
     check_length("the experiment name", name, 500)
 
 
 def check_location(location: str) -> None:
-    """A location of ours must be a plain path; one of http(s) would make clients call strangers."""
+    """A location of ours must be a plain path; one of http(s) would make clients call strangers.
+
+    InvalidError for any other, or a longer one than is kept.
+    """
     check_length("artifact_location", location, LONGEST_LOCATION)
     scheme = location.partition(":")[0].lower()
     if scheme in ("http", "https"):

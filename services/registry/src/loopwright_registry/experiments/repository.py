@@ -66,6 +66,7 @@ class Experiments:
         return found
 
     async def get_by_name(self, name: str) -> Experiment:
+        """The experiment of that name; NotFoundError when there is none."""
         found = await self._select(experiments.c.name == name)
         if found is None:
             raise NotFoundError(f"Could not find experiment with name '{name}'")

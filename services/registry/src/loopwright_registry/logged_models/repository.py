@@ -108,6 +108,7 @@ class LoggedModels:
         await upsert(self._connection, logged_model_tags, rows)
 
     async def delete_tag(self, model_id: str, key: str) -> None:
+        """NotFoundError when the logged model has no such tag."""
         tag = logged_model_tags.c
         deleted = await self._connection.execute(
             sa.delete(logged_model_tags).where(tag.model_id == model_id, tag.key == key)

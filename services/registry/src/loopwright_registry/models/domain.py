@@ -131,6 +131,7 @@ class SourcePackage:
 
 
 def check_model_name(name: str) -> None:
+    """InvalidError for a name that no path or URI can hold, or of more than 256 characters."""
     if not name.strip() or name in (".", "..") or "/" in name or ":" in name:
         raise InvalidError(
             f"Invalid model name: {name!r}. It cannot be empty, '.' or '..', nor contain / or :",
@@ -140,6 +141,7 @@ def check_model_name(name: str) -> None:
 
 
 def check_alias(alias: str) -> None:
+    """InvalidError for what is no name, or could be taken for a version."""
     if not _ALIAS.fullmatch(alias) or _RESERVED.fullmatch(alias):
         raise InvalidError(
             f"Invalid alias name: {alias!r}. Use letters, digits, _ and -; not 'latest' nor v1",
@@ -148,11 +150,13 @@ def check_alias(alias: str) -> None:
 
 
 def check_registry_tag(key: str, value: str) -> None:
+    """InvalidError for a key of more than 250 characters or a value of more than 100,000."""
     check_length("the tag key", key, 250)
     check_length("the tag value", value, 100_000)
 
 
 def version_number(text: str) -> int:
+    """The number of a version; InvalidError for a text that is none."""
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InvalidError(
             f"Invalid model version: {text!r}; a version is a number", field="version"
@@ -161,6 +165,7 @@ def version_number(text: str) -> int:
 
 
 def canonical_stage(stage: str) -> str:
+    """The stage as MLflow writes it, whatever the case; InvalidError for an unknown one."""
     for known in STAGES:
         if known.lower() == stage.lower():
             return known

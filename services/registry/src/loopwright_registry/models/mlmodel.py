@@ -9,11 +9,10 @@ from loopwright_registry.mlflow.domain import Tags
 
 
 def format_of(mlmodel: Mapping[str, Any]) -> str:
-    """The package format.
-
-    `onnx`, `sklearn-skops`, `sklearn-pickle`, else the name of the first flavor.
+    """The package format: `onnx`, `sklearn-skops`, `sklearn-pickle`, else the first flavor.
 
     For people: what is served, and how, the deployer finds out from the package itself.
+    InvalidError where the MLmodel file names no flavors.
     """
     flavors = mlmodel.get("flavors")
     if not isinstance(flavors, Mapping) or not flavors:
@@ -28,9 +27,9 @@ def format_of(mlmodel: Mapping[str, Any]) -> str:
 
 
 def signature_of(mlmodel: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The inputs and outputs of an MLmodel file as lists.
+    """The inputs and outputs of an MLmodel file as lists; None where it has no signature.
 
-    None where the package has no signature.
+    InvalidError where one of them is no list of JSON.
     """
     signature = mlmodel.get("signature")
     if not isinstance(signature, Mapping):

@@ -64,6 +64,7 @@ class RunInfo:
     lifecycle_stage: str
 
     def require_active(self) -> None:
+        """InvalidError for a deleted run."""
         if self.lifecycle_stage != ACTIVE:
             raise InvalidError(
                 f"The run {self.run_id} must be in the 'active' state; it is {self.lifecycle_stage}"

@@ -14,7 +14,8 @@ from loopwright_registry.runs.repository import Runs
 async def fence_run(uow: UnitOfWork, run_id: str, attempt: RunAttempt) -> None:
     """Give the run to an attempt: from the commit on, no earlier attempt writes to the run.
 
-    ConflictError unless the attempt is newer than the one that holds the run.
+    ConflictError unless the attempt is newer than the one that holds the run, NotFoundError without
+    the run.
     """
     attempts = RunAttempts(uow.connection)
     await uow.lock(_lock(run_id))
@@ -42,7 +43,10 @@ async def require_attempt(uow: UnitOfWork, bearer: str | None, *run_ids: str) ->
 
 @asynccontextmanager
 async def fenced_write(context: MlflowContext, run_id: str) -> AsyncGenerator[UnitOfWork, None]:
-    """A transaction in which only this caller writes to the run."""
+    """A transaction in which only this caller writes to the run.
+
+    RefusedError where an attempt with another token holds it.
+    """
     async with context.database.unit_of_work() as uow:
         await require_attempt(uow, context.bearer, run_id)
         yield uow

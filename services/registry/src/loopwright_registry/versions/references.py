@@ -9,9 +9,9 @@ from loopwright_registry.versions.repository import Versions
 
 
 async def find_version(connection: AsyncConnection, model: str, reference: str) -> ModelVersion:
-    """The version that is meant.
+    """The version that is meant; NotFoundError when there is no such model, alias or version.
 
-    Raises NotFoundError when there is no such model, alias or version.
+    InvalidError for a reference that is neither a number nor `@alias`.
     """
     if not reference.startswith("@"):
         return await Versions(connection).get(model, version_number(reference))

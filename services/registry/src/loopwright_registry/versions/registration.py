@@ -50,7 +50,8 @@ async def create_version(
     """Register, and seal where the files are ours; `model-registered` leaves with the seal.
 
     A pipeline run registers once: its repetition gets the same version, and a version that its
-    code made before is adopted.
+    code made before is adopted. NotFoundError without the model, RefusedError where a newer attempt
+    holds the run, FilesChangedError where files changed since they were read.
     """
     versions = Versions(uow.connection)
     model = await service.lock_model(uow, new.name)

@@ -59,7 +59,7 @@ class VersionDraft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _SourceContents:
     root: str | None = None
     files: list[PackageFile] = field(default_factory=list)
     run: Run | None = None
@@ -68,18 +68,26 @@ class _Found:
 
 
 async def read_draft(database: Database, store: ArtifactStore, new: NewVersion) -> VersionDraft:
-    """Read the package and put its manifest into the store, where nobody looks for it yet."""
+    """Read the package and put its manifest into the store, where nobody looks for it yet.
+
+    InvalidError names what of the source or its tags is wrong, UnavailableError while the store is
+    away.
+    """
     async with database.read() as connection:
-        found = await _find(connection, new)
-    package, unsealed = await _package(store, found, new.source)
+        contents = await _find(connection, new)
+    package, unsealed = await _package(store, contents, new.source)
     datasets = []
-    if package and found.run:
+    if package and contents.run:
         details = json_tag(new.tags, DATASETS_TAG) or {}
-        for role, blob in found.datasets.items():
+        for role, blob in contents.datasets.items():
             given = details.get(role)
-            datasets.append(await _dataset(store, role, blob, given, found.run))
+            datasets.append(await _dataset(store, role, blob, given, contents.run))
     return VersionDraft(
-        run=found.run, logged=found.logged, package=package, datasets=datasets, unsealed=unsealed
+        run=contents.run,
+        logged=contents.logged,
+        package=package,
+        datasets=datasets,
+        unsealed=unsealed,
     )
 
 
@@ -88,7 +96,7 @@ async def files_changed(connection: AsyncConnection, package: SourcePackage) -> 
     return await Artifacts(connection).files_under(package.root) != list(package.files)
 
 
-async def _find(connection: AsyncConnection, new: NewVersion) -> _Found:
+async def _find(connection: AsyncConnection, new: NewVersion) -> _SourceContents:
     root = await resolve_source(connection, new.source)
     run_id = new.run_id or (root.run_id if root else None)
     if root and root.run_id and new.run_id and root.run_id != new.run_id:
@@ -98,9 +106,9 @@ async def _find(connection: AsyncConnection, new: NewVersion) -> _Found:
         )
     run = await _run(connection, run_id)
     if root is None:
-        return _Found(run=run)
+        return _SourceContents(run=run)
     artifacts = Artifacts(connection)
-    return _Found(
+    return _SourceContents(
         root=root.path,
         files=await artifacts.files_under(root.path),
         run=run,
@@ -124,16 +132,16 @@ async def _dataset_blobs(artifacts: Artifacts, run: Run) -> dict[DatasetRole, Bl
     if not run.info.artifact_uri.startswith(f"{SCHEME}/"):
         return {}
     root = artifact_path(run.info.artifact_uri)
-    found = {role: await artifacts.find(f"{root}/{path}") for role, path in DATASET_PATHS.items()}
-    return {role: blob for role, blob in found.items() if blob}
+    blobs = {role: await artifacts.find(f"{root}/{path}") for role, path in DATASET_PATHS.items()}
+    return {role: blob for role, blob in blobs.items() if blob}
 
 
 async def _package(
-    store: ArtifactStore, found: _Found, source: str
+    store: ArtifactStore, contents: _SourceContents, source: str
 ) -> tuple[SourcePackage | None, str | None]:
-    if found.root is None:
+    if contents.root is None:
         return None, f"not sealed: {source} lies outside this registry's artifact store"
-    mlmodel = next((file for file in found.files if file.path == "MLmodel"), None)
+    mlmodel = next((file for file in contents.files if file.path == "MLmodel"), None)
     if mlmodel is None:
         return None, f"not sealed: there is no MLmodel file under {source}"
     try:
@@ -141,12 +149,12 @@ async def _package(
         form, signature = format_of(described), signature_of(described)
     except InvalidError as error:
         return None, f"not sealed: {error}"
-    manifest = await store.put(manifest_of(found.files))
+    manifest = await store.put(manifest_of(contents.files))
     failpoint("registry.manifest-kept")
     return (
         SourcePackage(
-            root=found.root,
-            files=found.files,
+            root=contents.root,
+            files=contents.files,
             digest=manifest.digest,
             format=form,
             signature=signature,

@@ -27,7 +27,10 @@ USES: Mapping[ServingUse, str] = {
 
 
 async def lock_model(uow: UnitOfWork, name: str) -> RegisteredModel:
-    """The model, which nobody else writes to until the end of this transaction."""
+    """The model, which nobody else writes to until the end of this transaction.
+
+    NotFoundError when there is none, ConflictError where it was renamed meanwhile.
+    """
     models = Models(uow.connection)
     model = await models.get_by_name(name)
     await uow.lock(_lock(model.model_id))
@@ -88,7 +91,7 @@ async def apply_pending_champion(uow: UnitOfWork, model_id: str, version: int) -
 async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIENT) -> None:
     """Delete a version; its number is never given again.
 
-    Raises ConflictError while it is champion or loaded.
+    ConflictError while it is champion or loaded, NotFoundError when there is none.
     """
     model = await lock_model(uow, name)
     versions = Versions(uow.connection)
@@ -111,6 +114,10 @@ async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIE
 
 
 async def delete_model(uow: UnitOfWork, name: str) -> None:
+    """Delete a model with its versions.
+
+    ConflictError while one of them is deployed, NotFoundError without the model.
+    """
     model = await lock_model(uow, name)
     await require_undeployed(uow, model, "deleted")
     for version in await Versions(uow.connection).of_model(model.model_id):

@@ -33,7 +33,7 @@ class SourceRoot:
 async def resolve_source(connection: AsyncConnection, source: str) -> SourceRoot | None:
     """Where the source lies in our store; None when it lies elsewhere.
 
-    Raises NotFoundError when it names what we do not have.
+    InvalidError for a source that names no run, version or alias there is.
     """
     if found := _LOGGED.fullmatch(source):
         return await _logged_root(connection, found[1])

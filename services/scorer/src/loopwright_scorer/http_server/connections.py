@@ -14,7 +14,7 @@ class LimitedConnection(Protocol):
     """A connection that can be told to look at the clock."""
 
     def enforce_timeout(self, now: float, timeout: float) -> None:
-        """End it where its client took more than `timeout` s; `now` on the event loop's clock."""
+        """End it where its client took more than `timeout` seconds; `now` is the loop's clock."""
         ...
 
 

@@ -111,7 +111,7 @@ class HardenedHttpProtocol(HttpToolsProtocol):
         self._stalled = None
 
     def enforce_timeout(self, now: float, timeout: float) -> None:
-        """End the connection where its client lets us wait for longer than `timeout`, in s."""
+        """End the connection where its client lets us wait for longer than `timeout` seconds."""
         if self.transport.is_closing() and self._stalled is None:
             self._stalled = now
         if self._stalled is not None and now - self._stalled > timeout:

@@ -69,7 +69,7 @@ class MemoryManager:
         await asyncio.shield(task)
 
     async def load_on_request(self, model: LoadedModel) -> None:
-        """Load it, also where it was unloaded on request."""
+        """Load it, also where it was unloaded on request; errors as `load`."""
         model.unloaded = False
         await self.load(model)
 

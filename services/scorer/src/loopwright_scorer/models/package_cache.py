@@ -42,7 +42,7 @@ class PackageCache:
         return model
 
     async def load_fresh(self, digest: str) -> LoadedModel:
-        """As `get`, opened and warmed anew."""
+        """As `get`, opened and warmed anew; any LoopwrightError says why there is none."""
         directory = await self._package(digest)
         return await asyncio.to_thread(load, directory, digest, self._isolation)
 

@@ -53,7 +53,10 @@ class ModelRepository:
                 await self._memory.load_on_request(arm.model)
 
     async def unload(self, name: str) -> None:
-        """Put it out of memory until it is loaded; RefusedError where it has traffic."""
+        """Put it out of memory until it is loaded; RefusedError where it has traffic.
+
+        NotFoundError where no route has it.
+        """
         arms = self._arms_named(name)
         if self._memory is None or any(self._memory.has_traffic(arm.model) for arm in arms):
             raise RefusedError(

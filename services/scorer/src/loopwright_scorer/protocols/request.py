@@ -74,12 +74,16 @@ class HttpRequest:
         return b"content-encoding" in self.headers and b"gzip" in accepted
 
     def require_method(self, method: str) -> None:
-        """MethodError for any other; what may be got may be asked for by HEAD too."""
+        """MethodNotAllowedError for any other; what may be got may be asked for by HEAD too."""
         if self.method != method and (self.method, method) != ("HEAD", "GET"):
             raise MethodNotAllowedError(method)
 
     async def body(self) -> bytes:
-        """The whole body, inflated; TooLargeError as soon as it must exceed the limit."""
+        """The whole body, inflated; TooLargeError as soon as it must exceed the limit.
+
+        SlowClientError where it comes too late, OverloadedError where all bodies are too much,
+        UnsupportedError for an encoding, InvalidError for a body that is not in it.
+        """
         declared = self.headers.get(b"content-length", b"0")
         self._hold(int(declared) if declared.isdigit() else 0)
         try:
@@ -141,6 +145,7 @@ class HttpRequest:
 
 
 def too_large(limit: int) -> TooLargeError:
+    """The error for a body of more than `limit` bytes."""
     return TooLargeError(
         f"the body is larger than {limit} bytes; send fewer rows per request, or raise"
         " LOOPWRIGHT_SCORER_LARGEST_BODY"
@@ -148,6 +153,7 @@ def too_large(limit: int) -> TooLargeError:
 
 
 def too_much_json(limit: int) -> TooLargeError:
+    """The error for a body of more than `limit` bytes that is not raw values."""
     return TooLargeError(
         f"the body has more than {limit} bytes of text; send fewer rows per request, or raw"
         " tensors, Arrow or Parquet, or raise LOOPWRIGHT_SCORER_LARGEST_JSON"

@@ -40,7 +40,7 @@ class InputColumns:
         kept = [tensor for tensor in inputs if tensor.name not in redacted]
         self._kept = kept
         self._names = {tensor.name: _names_of(tensor, arrays[tensor.name]) for tensor in inputs}
-        self._places = like.column_positions()
+        self._positions = like.column_positions()
         self.large = [tensor.name for tensor in kept if _is_large(tensor, arrays[tensor.name])]
         """Names of those that do not fit into columns."""
         self._separate = [tensor.name for tensor in kept if tensor.name not in self.large]
@@ -64,8 +64,8 @@ class InputColumns:
         for tensor in self._kept:
             if tensor.name in large:
                 yield INPUT + tensor.name, pa.array(large[tensor.name], pa.string())
-            elif self._places:
-                block, column = self._places[tensor.name]
+            elif self._positions:
+                block, column = self._positions[tensor.name]
                 yield INPUT + tensor.name, _array(blocks[block][column], tensor)
             else:
                 own = blocks[self._separate.index(tensor.name)]

@@ -30,6 +30,7 @@ class CallRecord:
 
     @property
     def rows(self) -> int:
+        """How many rows the call had."""
         return self.scored.inputs.rows
 
     @property

@@ -44,7 +44,10 @@ class Route:
     record: RecordPolicy = WHOLE
 
     def arm_for(self, key: str) -> ServedArm:
-        """The arm of a routing key; sticky, and never one whose circuit is open."""
+        """The arm of a routing key; sticky, and never one whose circuit is open.
+
+        NotFoundError where no arm is live.
+        """
         self._check_is_live()
         if len(self.shares) == 1:
             return self.versions[self.shares[0].version]
@@ -67,7 +70,10 @@ class Route:
         return self._loaded(self.known(alias))
 
     def known(self, alias: str) -> ServedArm:
-        """As `named`, also by number, and where it is unloaded."""
+        """As `named`, also by number, and where it is unloaded.
+
+        NotFoundError says which there are.
+        """
         if alias.isdecimal() and (arm := self.versions.get(int(alias[:9]))):
             return arm
         names = {**self.aliases, **self._own_names()}
@@ -88,7 +94,10 @@ class Route:
         return arm
 
     def champion(self) -> ServedArm:
-        """The arm that the others are compared with: the first to join."""
+        """The arm that the others are compared with: the first to join.
+
+        NotFoundError where none is live.
+        """
         self._check_is_live()
         return self.versions[self.shares[-1].version]
 

@@ -49,14 +49,14 @@ VALUE_TYPES: Mapping[ColumnType, ValueType] = {
 
 
 def wrong_datatype(name: str, kind: ValueType, given: GivenTensor) -> InvalidError:
-    """What is answered to a tensor of a datatype that the kind does not accept."""
+    """The error for a tensor of a datatype that the kind does not accept."""
     return InvalidError(
         f"input {name!r}: datatype {given.datatype}: send {kind.datatype}", field=name
     )
 
 
 def read_values(name: str, kind: ValueType, data: Values) -> np.ndarray:
-    """One flat array of the kind's type; InvalidError names the first value that does not fit."""
+    """One array [n] of the kind's type; InvalidError names the first value that does not fit."""
     if isinstance(data, np.ndarray):
         return _converted(name, kind, data)
     if not kind.values.issuperset(map(type, data)):

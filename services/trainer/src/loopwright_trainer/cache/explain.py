@@ -54,7 +54,10 @@ class StageExplanation:
 
 
 async def target_of_pipeline(database: Database, name: str) -> ExplainTarget:
-    """The newest known commit of a pipeline, or of a repository, with the rows it would learn."""
+    """The newest known commit of a pipeline, or of a repository, with the rows it would learn.
+
+    NotFoundError where neither has that name.
+    """
     async with database.read() as connection:
         repositories = Repositories(connection)
         found = await repositories.of_pipeline(name) or await repositories.get(name)
@@ -66,7 +69,7 @@ async def target_of_pipeline(database: Database, name: str) -> ExplainTarget:
 
 
 async def target_of_run(database: Database, run_id: str) -> ExplainTarget:
-    """A run's own commit, captured rows and outputs."""
+    """A run's own commit, captured rows and outputs; NotFoundError when there is none."""
     async with database.read() as connection:
         run = await PipelineRuns(connection).get(run_id)
         repository = await Repositories(connection).get(run.repository) if run else None
@@ -82,7 +85,10 @@ async def target_of_run(database: Database, run_id: str) -> ExplainTarget:
 async def explain_stages(
     context: RunContext, target: ExplainTarget
 ) -> tuple[Pipeline, list[StageExplanation]]:
-    """The pipeline at the commit, and its stages in the order in which they would go."""
+    """The pipeline at the commit, and its stages in the order in which they would go.
+
+    InvalidError names what of the pipeline's files is wrong.
+    """
     repository = target.repository
     tree = await context.mirrors.tree(repository.name, repository.url, target.commit, target.ref)
     pipeline = await asyncio.to_thread(read_pipeline, tree.read, repository.name)

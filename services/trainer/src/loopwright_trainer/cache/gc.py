@@ -37,17 +37,20 @@ class Expired:
 async def find_expired(
     database: Database, store: ArtifactStore, rule: RetentionRule
 ) -> list[Expired]:
-    """What the rule lets go, newest first."""
+    """What the rule lets go, newest first.
+
+    UnavailableError while the database or the artifact store is away.
+    """
     async with database.read() as connection:
         entries = await StepEntries(connection).all()
-    found = []
+    expired = []
     ages = _ages(entries)
     for entry, age in zip(entries, ages, strict=True):
         sizes = [await _size(store, output) for output in entry.outputs]
         gone = [o.path for o, size in zip(entry.outputs, sizes, strict=True) if size is None]
         if why := _why(entry, age, gone, rule):
-            found.append(Expired(entry, why, sum(size or 0 for size in sizes)))
-    return found
+            expired.append(Expired(entry, why, sum(size or 0 for size in sizes)))
+    return expired
 
 
 async def delete_expired(database: Database, chosen: Iterable[Expired]) -> list[Expired]:

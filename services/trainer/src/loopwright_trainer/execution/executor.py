@@ -90,7 +90,11 @@ class RunExecutor:
         return await registration.register(result, self._session, self._context.database)
 
     async def close(self, status: str) -> None:
-        """Clear the workspace and end the tracking run as FINISHED, FAILED or KILLED."""
+        """Clear the workspace and end the tracking run as FINISHED, FAILED or KILLED.
+
+        UnavailableError while the registry or the database is away, LeaseLostError once another
+        trainer has the run.
+        """
         with suppress(UnavailableError):
             await self._keep_logs()
         await asyncio.to_thread(shutil.rmtree, self._directory.work, True)

@@ -30,7 +30,8 @@ class TrackingSession:
     async def open(self) -> TrackingRun:
         """The tracking run, made at the first call; UnavailableError while the registry is away.
 
-        RefusedError when a later attempt of the run has opened it.
+        ConflictError where a newer attempt of the run is under way, LeaseLostError once another
+        trainer has the run.
         """
         if self._opened is None:
             opened = await self._open()

@@ -23,7 +23,7 @@ class ParamUse:
 
 
 def read_params(content: bytes, file: str) -> dict[str, object]:
-    """The file's values; YAML, JSON and TOML are understood."""
+    """The values of a YAML, JSON or TOML file; InvalidError where it does not parse."""
     suffix = PurePosixPath(file).suffix
     try:
         if suffix == ".json":

@@ -79,6 +79,7 @@ class YamlNode:
         return self.value
 
     def integer(self, low: int, high: int) -> int:
+        """The whole number written here; InvalidError with file and line for anything else."""
         if isinstance(self.value, bool) or not isinstance(self.value, int):
             self.reject(f"must be a whole number, not {kind_of(self.value)}")
         if not low <= self.value <= high:

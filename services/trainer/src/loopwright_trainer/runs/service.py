@@ -40,6 +40,7 @@ class RunOutcome:
 
 
 async def add_repository(uow: UnitOfWork, name: str, url: str, branch: str) -> Repository:
+    """Watch a repository; ConflictError where one of that name is watched."""
     repository = Repository(name=name, url=url, branch=branch, added_at=clock.now())
     if not await Repositories(uow.connection).insert(repository):
         raise ConflictError(f"there is a repository {name} already; remove it first")
@@ -47,6 +48,7 @@ async def add_repository(uow: UnitOfWork, name: str, url: str, branch: str) -> R
 
 
 async def get_repository(uow: UnitOfWork, name: str) -> Repository:
+    """The repository of that name; NotFoundError when there is none."""
     repository = await Repositories(uow.connection).get(name)
     if repository is None:
         raise NotFoundError(f"no repository {name}; add it with `loopwright repositories add`")
@@ -54,7 +56,10 @@ async def get_repository(uow: UnitOfWork, name: str) -> Repository:
 
 
 async def remove_repository(uow: UnitOfWork, name: str) -> None:
-    """Its waiting runs are cancelled; ConflictError while one is running."""
+    """Its waiting runs are cancelled; ConflictError while one is running.
+
+    NotFoundError when there is none.
+    """
     await uow.lock(QUEUE_LOCK)
     runs = PipelineRuns(uow.connection)
     if any(run.repository == name for run in await runs.running()):
@@ -104,7 +109,10 @@ async def record_pipeline(uow: UnitOfWork, run: PipelineRun, pipeline: Pipeline)
 
 
 async def request_cancellation(uow: UnitOfWork, run_id: str) -> PipelineRun:
-    """A waiting run ends here; a running one is marked, and the worker stops it."""
+    """A waiting run ends here; a running one is marked, and the worker stops it.
+
+    NotFoundError without the run, ConflictError for one that has ended.
+    """
     await uow.lock(QUEUE_LOCK)
     runs = PipelineRuns(uow.connection)
     run = await runs.get(run_id)

@@ -38,7 +38,11 @@ class TrackingRun:
 
 
 class TrackingClient:
-    """UnavailableError once the registry stayed away for all `delays` (seconds between tries)."""
+    """Calls to the registry; UnavailableError once it stayed away for all `delays` (seconds).
+
+    What the registry refuses is raised as the error of ours that it means: InvalidError,
+    NotFoundError, ConflictError or RefusedError, in its own words.
+    """
 
     def __init__(
         self,

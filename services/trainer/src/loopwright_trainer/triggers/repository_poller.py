@@ -54,7 +54,10 @@ class RepositoryPoller:
         return commit, await self._announce(repository, commit, "command")
 
     async def poll_once(self) -> None:
-        """Announce what is new by now; one that another replica announces meanwhile is left out."""
+        """Announce what is new by now; one that another replica announces meanwhile is left out.
+
+        UnavailableError while the database is away; a repository that is away is tried again later.
+        """
         async with self._database.read() as connection:
             repositories = await Repositories(connection).all()
         await asyncio.gather(*(self._poll(repository) for repository in repositories))

@@ -93,7 +93,10 @@ async def request_run(uow: UnitOfWork, request: RunRequest) -> PipelineRun:
 
 
 async def retry_run(uow: UnitOfWork, run_id: str, by: str) -> PipelineRun:
-    """Queue a run of the same commit and captured rows; ConflictError unless the run has ended."""
+    """Queue a run of the same commit and captured rows; ConflictError unless the run has ended.
+
+    NotFoundError without the run.
+    """
     await uow.lock(QUEUE_LOCK)
     runs = PipelineRuns(uow.connection)
     run = await runs.get(run_id)

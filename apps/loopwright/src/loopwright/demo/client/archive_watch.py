@@ -54,13 +54,13 @@ class ArchiveWatch:
         return f"training ({self.training})" if self.training else "watching"
 
     async def follow(self) -> None:
-        """Read new events until cancelled."""
+        """Read new events until cancelled; UnavailableError while the registry does not answer."""
         while True:
             await self.read_new()
             await asyncio.sleep(_PERIOD)
 
     async def read_new(self) -> None:
-        """Read everything that is new."""
+        """Read everything that is new; UnavailableError while the registry does not answer."""
         params = {"limit": "500"} | ({"after": self._after} if self._after else {})
         answer = await self.http.get(f"{self.registry}/v1/events", params=params)
         if answer.is_error:

@@ -49,21 +49,25 @@ class KafkaBus:
 
     async def ends(self, topics: Sequence[str]) -> Positions:
         await self._check(topics)
-        places = [self._cluster.to_kafka(place) for place in partitions_of(topics)]
+        partitions = [self._cluster.to_kafka(partition) for partition in partitions_of(topics)]
         async with self._cluster.reached(), metadata_consumer(self._cluster) as consumer:
-            ends = await consumer.end_offsets(places)
-        return {self._cluster.from_kafka(place): end for place, end in ends.items() if end > 0}
+            ends = await consumer.end_offsets(partitions)
+        return {
+            self._cluster.from_kafka(partition): end for partition, end in ends.items() if end > 0
+        }
 
     async def positions_at(self, topics: Sequence[str], at: datetime) -> Positions:
         await self._check(topics)
-        places = [self._cluster.to_kafka(place) for place in partitions_of(topics)]
+        partitions = [self._cluster.to_kafka(partition) for partition in partitions_of(topics)]
         milliseconds = int(at.timestamp() * 1000)
         async with self._cluster.reached(), metadata_consumer(self._cluster) as consumer:
-            found = await consumer.offsets_for_times(dict.fromkeys(places, milliseconds))
-            ends = await consumer.end_offsets(places)
+            firsts = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+            ends = await consumer.end_offsets(partitions)
         return {
-            self._cluster.from_kafka(place): found[place].offset if found[place] else end
-            for place, end in ends.items()
+            self._cluster.from_kafka(partition): firsts[partition].offset
+            if firsts[partition]
+            else end
+            for partition, end in ends.items()
         }
 
     async def close(self) -> None:

@@ -68,11 +68,11 @@ class Cluster:
     def name(self, topic: str) -> str:
         return self.prefix + topic
 
-    def to_kafka(self, place: TopicPartition) -> KafkaPartition:
-        return KafkaPartition(self.prefix + place.topic, place.partition)
+    def to_kafka(self, partition: TopicPartition) -> KafkaPartition:
+        return KafkaPartition(self.prefix + partition.topic, partition.partition)
 
-    def from_kafka(self, place: KafkaPartition) -> TopicPartition:
-        return TopicPartition(place.topic.removeprefix(self.prefix), place.partition)
+    def from_kafka(self, partition: KafkaPartition) -> TopicPartition:
+        return TopicPartition(partition.topic.removeprefix(self.prefix), partition.partition)
 
     def record(self, received: ConsumerRecord) -> Record:
         return Record(
@@ -82,7 +82,7 @@ class Cluster:
             key=_text(received.key),
             headers={name: _text(value) for name, value in received.headers},
             value=received.value or b"",
-            time=_moment(received.timestamp),
+            time=_time_of(received.timestamp),
         )
 
     @contextlib.asynccontextmanager
@@ -123,5 +123,5 @@ def _text(raw: bytes | None) -> str:
     return (raw or b"").decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _moment(milliseconds: int) -> datetime:
+def _time_of(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(min(max(milliseconds, 0), _LAST_MILLISECOND) / 1000, UTC)

@@ -40,7 +40,9 @@ class KafkaConsumer:
         """Ask for a share of the topics, or without a group take all of them."""
         await start(self.client)
         if self.settled:
-            self.client.assign([self._cluster.to_kafka(place) for place in partitions_of(topics)])
+            self.client.assign(
+                [self._cluster.to_kafka(partition) for partition in partitions_of(topics)]
+            )
         else:
             names = [self._cluster.name(topic) for topic in topics]
             self.client.subscribe(names, listener=_Listener(self))
@@ -60,16 +62,16 @@ class KafkaConsumer:
         try:
             # The consumer waits without end for an assignment that is being made.
             async with asyncio.timeout(wait + 1):
-                found = await self.client.getmany(timeout_ms=int(wait * 1000), max_records=limit)
+                fetched = await self.client.getmany(timeout_ms=int(wait * 1000), max_records=limit)
         except TimeoutError:
-            found = {}
+            fetched = {}
         except NoOffsetForPartitionError:
             return []  # it was quicker than whoever knows the positions
         except OffsetOutOfRangeError:
             self.changes += 1  # positions are compared with the log when taken up
             return []
         self._waited += time.monotonic() - started
-        return [record for records in found.values() for record in records]
+        return [record for records in fetched.values() for record in records]
 
     def stall_reason(self) -> str | None:
         """Why this consumer seems to have stopped, as aiokafka's sometimes do without a word.
@@ -79,13 +81,13 @@ class KafkaConsumer:
         if not self.settled:
             waited = time.monotonic() - self._unsettled_at
             return "no assignment came" if waited > _JOIN_SECONDS else None
-        for place in self.client.assignment():
-            answer = self.client.last_poll_timestamp(place)
-            last, since = self._answers.get(place, (None, self._waited))
-            if answer != last or place not in self._answers:
-                self._answers[place] = (answer, self._waited)
+        for partition in self.client.assignment():
+            answer = self.client.last_poll_timestamp(partition)
+            last, since = self._answers.get(partition, (None, self._waited))
+            if answer != last or partition not in self._answers:
+                self._answers[partition] = (answer, self._waited)
             elif self._waited - since > SILENCE_SECONDS:
-                return f"no answer about {place.topic}/{place.partition}"
+                return f"no answer about {partition.topic}/{partition.partition}"
         return None
 
     def stop(self) -> "asyncio.Task[None]":

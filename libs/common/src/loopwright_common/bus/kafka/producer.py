@@ -35,16 +35,19 @@ class KafkaProducer:
 
     async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         """Return once all are kept; UnavailableError leaves it open how many are."""
-        by_place: dict[TopicPartition, list[OutgoingRecord]] = {}
+        by_partition: dict[TopicPartition, list[OutgoingRecord]] = {}
         for record in records:
-            partition = partition_of(topic_of(record.topic), record.key)
-            by_place.setdefault(TopicPartition(record.topic, partition), []).append(record)
+            number = partition_of(topic_of(record.topic), record.key)
+            by_partition.setdefault(TopicPartition(record.topic, number), []).append(record)
         producer: AIOKafkaProducer | None = None
         try:
             async with self._cluster.reached(PUBLISH_SECONDS):
                 producer = await self._started()
                 await asyncio.gather(
-                    *(self._send(producer, place, some) for place, some in by_place.items())
+                    *(
+                        self._send(producer, partition, some)
+                        for partition, some in by_partition.items()
+                    )
                 )
         except UnavailableError as error:
             if producer is not None:
@@ -79,17 +82,20 @@ class KafkaProducer:
             return self._producer
 
     async def _send(
-        self, producer: AIOKafkaProducer, place: TopicPartition, records: Sequence[OutgoingRecord]
+        self,
+        producer: AIOKafkaProducer,
+        partition: TopicPartition,
+        records: Sequence[OutgoingRecord],
     ) -> None:
         """Batch by batch: the next is sent once the one before is kept, or the order may break."""
-        topic, waiting = self._cluster.name(place.topic), list(reversed(records))
-        compacted = topic_of(place.topic).compacted
+        topic, waiting = self._cluster.name(partition.topic), list(reversed(records))
+        compacted = topic_of(partition.topic).compacted
         while waiting:
             batch = producer.create_batch()
             while waiting and _append(batch, waiting[-1], compacted):
                 waiting.pop()
             batch.close()
-            await (await producer.send_batch(batch, topic, partition=place.partition))
+            await (await producer.send_batch(batch, topic, partition=partition.partition))
 
     def _drop(self, producer: AIOKafkaProducer, error: UnavailableError) -> None:
         if producer is self._producer:

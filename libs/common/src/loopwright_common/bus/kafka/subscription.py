@@ -37,14 +37,14 @@ class KafkaSubscription:
         self._consumer: KafkaConsumer | None = None
         self._replaced = 0
         self._taken_up = -1
-        self._places: dict[TopicPartition, int] = {}
+        self._offsets: dict[TopicPartition, int] = {}
         self._done: dict[TopicPartition, int] = {}
         self._committing: asyncio.Task[None] | None = None
         self._failed_commits = 0
 
     def assigned(self) -> set[TopicPartition]:
         consumer = self._consumer
-        return set(self._places) if consumer and self._knows_places_of(consumer) else set()
+        return set(self._offsets) if consumer and self._knows_offsets_of(consumer) else set()
 
     async def fetch(self, limit: int, wait: float) -> list[Record]:
         consumer = self._consumer or await self._join()
@@ -58,17 +58,19 @@ class KafkaSubscription:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         if self._consumer is not None and partition in self.assigned():
             self._consumer.client.seek(self._cluster.to_kafka(partition), offset)
-            self._places[partition] = offset
+            self._offsets[partition] = offset
 
     async def has_reached(self, ends: Positions) -> bool:
         consumer = self._consumer
-        if consumer is None or not self._knows_places_of(consumer):
+        if consumer is None or not self._knows_offsets_of(consumer):
             return not ends
-        mine = [self._cluster.to_kafka(place) for place in ends.keys() & self._places.keys()]
-        wanted = [ends[self._cluster.from_kafka(place)] for place in mine]
+        mine = [
+            self._cluster.to_kafka(partition) for partition in ends.keys() & self._offsets.keys()
+        ]
+        wanted = [ends[self._cluster.from_kafka(partition)] for partition in mine]
         try:
             async with self._cluster.reached():
-                there = [await consumer.client.position(place) for place in mine]
+                there = [await consumer.client.position(partition) for partition in mine]
         except UnavailableError:
             return False
         return all(position >= end for position, end in zip(there, wanted, strict=True))
@@ -109,58 +111,60 @@ class KafkaSubscription:
                     why=why, times=self._replaced)  # fmt: skip
         return UnavailableError(f"{self._cluster}: {why}")
 
-    def _knows_places_of(self, consumer: KafkaConsumer) -> bool:
+    def _knows_offsets_of(self, consumer: KafkaConsumer) -> bool:
         return consumer.settled and self._taken_up == consumer.changes
 
     async def _take_up_assignment(self, consumer: KafkaConsumer) -> None:
         while consumer.settled and self._taken_up != consumer.changes:
             changes = consumer.changes
-            share = {self._cluster.from_kafka(place) for place in consumer.client.assignment()}
+            share = {
+                self._cluster.from_kafka(partition) for partition in consumer.client.assignment()
+            }
             stored = dict(await self._load_positions(share))
             if self._group is None:
-                stored |= self._places
-            places = await self._places_in_log(consumer, share, stored)
+                stored |= self._offsets
+            offsets = await self._offsets_in_log(consumer, share, stored)
             if changes == consumer.changes:
-                for place, offset in places.items():
-                    consumer.client.seek(self._cluster.to_kafka(place), offset)
-                self._places, self._taken_up = places, changes
+                for partition, offset in offsets.items():
+                    consumer.client.seek(self._cluster.to_kafka(partition), offset)
+                self._offsets, self._taken_up = offsets, changes
 
-    async def _places_in_log(
+    async def _offsets_in_log(
         self, consumer: KafkaConsumer, share: set[TopicPartition], stored: Positions
     ) -> dict[TopicPartition, int]:
         """Where to go on; a position that the log no longer or never had starts over, told."""
-        there = [self._cluster.to_kafka(place) for place in share]
+        there = [self._cluster.to_kafka(partition) for partition in share]
         async with self._cluster.reached():
             firsts = await consumer.client.beginning_offsets(there)
             ends = await consumer.client.end_offsets(there)
-        places = {}
-        for place in share:
-            first, end = (offsets[self._cluster.to_kafka(place)] for offsets in (firsts, ends))
-            wanted = stored.get(place, 0)
-            places[place] = wanted if first <= wanted <= end else first
-            if wanted and wanted != places[place]:
-                log.error("kafka.position-not-in-log", group=self._group, topic=place.topic,
-                          partition=place.partition, position=wanted, first=first, end=end,
+        offsets = {}
+        for partition in share:
+            first, end = (known[self._cluster.to_kafka(partition)] for known in (firsts, ends))
+            wanted = stored.get(partition, 0)
+            offsets[partition] = wanted if first <= wanted <= end else first
+            if wanted and wanted != offsets[partition]:
+                log.error("kafka.position-not-in-log", group=self._group, topic=partition.topic,
+                          partition=partition.partition, position=wanted, first=first, end=end,
                           going_on_at=first)  # fmt: skip
-        return places
+        return offsets
 
     # ---- records -----------------------------------------------------------------------------
 
     async def _read(self, consumer: KafkaConsumer, limit: int, wait: float) -> list[Record]:
-        known = self._knows_places_of(consumer)
+        known = self._knows_offsets_of(consumer)
         if self._failed_commits >= _MOST_FAILED_COMMITS:
             raise self._replace(consumer, "the group takes no positions from it")
         try:
-            found = await consumer.poll(limit, wait if known else min(wait, _UNSETTLED_SECONDS))
+            received = await consumer.poll(limit, wait if known else min(wait, _UNSETTLED_SECONDS))
         except KafkaError as error:
             raise self._replace(consumer, described(error)) from error
-        if not found and (why := consumer.stall_reason()):
+        if not received and (why := consumer.stall_reason()):
             raise self._replace(consumer, why)
-        if not (known and self._knows_places_of(consumer)):
+        if not (known and self._knows_offsets_of(consumer)):
             return []
-        records = [self._cluster.record(each) for each in found]
+        records = [self._cluster.record(each) for each in received]
         for record in records:
-            self._places[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            self._offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
         return records
 
     async def _commit(self) -> None:

@@ -96,15 +96,15 @@ async def _set(admin: AIOKafkaAdminClient, cluster: Cluster, topics: Sequence[To
         return 0
     resources = [_resource(cluster.name(topic.name)) for topic in topics]
     answers = await admin.describe_configs(resources)
-    found = {name: entries for answer in answers for *_, name, entries in answer.resources}
+    configs = {name: entries for answer in answers for *_, name, entries in answer.resources}
     changes = []
     for topic in topics:
         name, wanted = cluster.name(topic.name), _settings(topic)
-        now = {key: value for key, value, *_ in found[name]}
+        now = {key: value for key, value, *_ in configs[name]}
         if differing := {key: value for key, value in wanted.items() if now.get(key) != value}:
             log.info("kafka.topic-changed", topic=name, settings=differing)
             # What is not named in the request falls back to the broker's default.
-            kept = {entry[0]: entry[1] for entry in found[name] if entry[3] == _SET_ON_TOPIC}
+            kept = {entry[0]: entry[1] for entry in configs[name] if entry[3] == _SET_ON_TOPIC}
             changes.append(_resource(name, {**kept, **wanted}))
     if changes:
         await _alter(admin, cluster, changes)

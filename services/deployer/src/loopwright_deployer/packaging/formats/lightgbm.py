@@ -21,7 +21,10 @@ _CHANCES: dict[str, Predicts] = {
 
 
 def open_lightgbm(source: PackageSource) -> NativeModel:
-    """A raw booster is what its objective makes it: a classifier or a regressor."""
+    """A raw booster is what its objective makes it: a classifier or a regressor.
+
+    InvalidError for an objective or a signature that is not served.
+    """
     import lightgbm
 
     if source.file.suffix != ".skops":

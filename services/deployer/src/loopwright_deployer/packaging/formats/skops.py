@@ -56,9 +56,9 @@ class ForeignTypesError(LoopwrightError):
 
 
 def load_skops(source: PackageSource) -> tuple[Any, list[str]]:
-    """The estimator and its types beyond skops' own; InvalidError for one outside the list.
+    """The estimator and its types beyond skops' own.
 
-    ForeignError where a module is not here.
+    InvalidError for a type that nobody trusts, ForeignTypesError where a module is missing here.
     """
     import skops.io
 
@@ -78,7 +78,10 @@ def load_skops(source: PackageSource) -> tuple[Any, list[str]]:
 
 
 def open_skops(source: PackageSource) -> NativeModel:
-    """InvalidError for a type that is not trusted, no signature, or a task that is not served."""
+    """InvalidError for a type that is not trusted, no signature, or a task that is not served.
+
+    ForeignTypesError where a scorer may lack a module of its types.
+    """
     estimator, types = load_skops(source)
     columns, tensor = signature_of(
         source,

@@ -19,7 +19,10 @@ _CHANCES: dict[str, Predicts] = {
 
 
 def open_xgboost(source: PackageSource) -> NativeModel:
-    """A raw booster is what its objective makes it: a classifier or a regressor."""
+    """A raw booster is what its objective makes it: a classifier or a regressor.
+
+    InvalidError for an objective or a signature that is not served.
+    """
     import xgboost
 
     check_model_file(source.file, "xgboost")

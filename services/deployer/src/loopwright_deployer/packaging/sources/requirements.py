@@ -26,7 +26,10 @@ def required_packages(source: PackageSource) -> list[str]:
 
 
 def python_version(source: PackageSource) -> str | None:
-    """`3.11`; pickles hold the code of one minor version."""
+    """`3.11`, or None where none is named; pickles hold the code of one minor version.
+
+    InvalidError for a `python_env.yaml` that does not read.
+    """
     version = str(_python_env(source).get("python", ""))
     return ".".join(version.split(".")[:2]) or None
 

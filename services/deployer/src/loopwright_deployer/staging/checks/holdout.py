@@ -82,7 +82,10 @@ def check_holdout(
 
 
 def losses(policy: HoldoutPolicy, holdout: Holdout, version: StagedVersion) -> Floats:
-    """Loss per row of what the scorer answers, [n]."""
+    """Loss per row of what the scorer answers, [n].
+
+    InvalidError where the metric is not for answers such as these.
+    """
     spec = version.spec
     if spec.targets > 1:
         raise InvalidError(f"the champion gives {spec.targets} answers a row")

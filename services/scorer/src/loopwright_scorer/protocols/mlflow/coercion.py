@@ -32,7 +32,10 @@ def coerce_dataframe_column(name: str, kind: ValueType, cells: Cells) -> Cells:
 
 
 def coerce_array_column(name: str, kind: ValueType, cells: Cells) -> Cells:
-    """A column of `instances` or `inputs`; a number is written out where text is wanted."""
+    """A column of `instances` or `inputs`; a number is written out where text is wanted.
+
+    InvalidError names the column whose values do not fit its kind.
+    """
     if _fits(kind, cells):
         return cells
     if kind.dtype == object:

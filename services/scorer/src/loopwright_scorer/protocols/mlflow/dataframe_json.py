@@ -11,7 +11,10 @@ Frame = dict[str, Cells]
 
 
 def from_records(rows: object, field: str) -> Frame:
-    """From a list of objects; what one of them lacks is missing."""
+    """Columns of a list of objects; what one of them lacks is missing.
+
+    InvalidError for another shape.
+    """
     if not isinstance(rows, list):
         raise InvalidError(f"{field}: give a list of objects, one per row")
     if not all(isinstance(row, dict) for row in rows):
@@ -21,7 +24,10 @@ def from_records(rows: object, field: str) -> Frame:
 
 
 def from_split(content: object) -> Frame:
-    """From columns and rows; a short row ends with missing values."""
+    """From columns and rows; a short row ends with missing values.
+
+    InvalidError for another shape.
+    """
     if not isinstance(content, dict) or "data" not in content:
         raise InvalidError('dataframe_split: give {"columns": [...], "data": [[...]]}')
     if extra := content.keys() - {"columns", "data", "index"}:
@@ -59,14 +65,17 @@ def _columns(rows: list[object]) -> list[Cells]:
 
 
 def from_instances(rows: list[Any], field: str) -> Frame:
-    """As `of_records`, where all rows must have the same names."""
+    """As `from_records`; InvalidError unless all rows have the same names."""
     if not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
         raise InvalidError(f"{field}: every row must be an object with the same names")
     return from_records(rows, field)
 
 
 def from_columns(content: dict[str, object], field: str) -> Frame:
-    """From lists of one length by name; a value beside lists counts for all rows."""
+    """From lists by name, where a value beside lists counts for all rows.
+
+    InvalidError unless the lists have one length.
+    """
     lengths = {len(column) for column in content.values() if isinstance(column, list)}
     if len(lengths) > 1:
         raise InvalidError(f"{field}: the columns have {min(lengths)} to {max(lengths)} values")

@@ -72,7 +72,10 @@ class GrpcServer:
 def attach_grpc(
     service: Service, inference: GrpcInferenceService, limits: RequestLimits, port: int
 ) -> GrpcServer:
-    """Let the service answer over gRPC too, on the same host."""
+    """Let the service answer over gRPC too, on the same host.
+
+    UnavailableError where the port is taken.
+    """
     server = GrpcServer(inference, limits, shares_port=service.shares_port)
     service.before_start.append(lambda: server.listen(service.host, port))
     service.loops.append(server.run)

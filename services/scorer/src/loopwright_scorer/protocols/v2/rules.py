@@ -26,7 +26,7 @@ class DeclaredTensor(NamedTuple):
 
 
 def check_inputs(declared: Sequence[DeclaredTensor]) -> dict[str, GivenTensor]:
-    """The inputs by name; InvalidError names the first that is not what the protocol knows.
+    """The inputs by name, rows first; InvalidError names the first that the protocol does not know.
 
     Of a name that is declared twice the last is there: the caller counts.
     """
