@@ -8,10 +8,12 @@ is. Then rows come, and answers go, until the scorer closes the socket.
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import os
 import socket
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +115,13 @@ def _load_mlflow(order: dict[str, Any]) -> Any:
 
 
 def _load_river(order: dict[str, Any]) -> Any:
-    return _module(Path(order["river_json"])).loads(Path(order["file"]).read_text())
+    folder = Path(order["river_json"])
+    # Nothing beside it may become importable, as the folder's parent would make it.
+    package = types.ModuleType(folder.name)
+    package.__path__ = [str(folder)]
+    sys.modules[folder.name] = package
+    reader = importlib.import_module(f"{folder.name}.reader")
+    return reader.loads(Path(order["file"]).read_text())
 
 
 _LOADERS = {

@@ -147,5 +147,5 @@ def _order(directory: Path, spec: ServingSpec, isolation: IsolationConfig) -> di
         "columns": spec.columns is not None,
         "classes": spec.classes,
         "memory": isolation.limits.memory,
-        "river_json": river_json.__file__,
+        "river_json": str(Path(river_json.__file__).parent),
     }
