@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from loopwright_common.bus.sqlite.bus import SqliteBus  # noqa: E402
 from loopwright_common.storage.filesystem import FilesystemStore  # noqa: E402
 from tests.crash_shares import share_of  # noqa: E402
 from tests.engines import (  # noqa: E402
+    SharedKafka,
     kafka_url,
     migrated_databases,
     migrated_files,
@@ -56,6 +58,9 @@ settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50
 settings.load_profile("ci")
 
 
+_SHARED_KAFKA = pytest.StashKey[SharedKafka]()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--crash-share",
@@ -76,6 +81,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = share_of(by_id, commit)
     config.hook.pytest_deselected(items=[by_id[i] for i in by_id if i not in set(chosen)])
     items[:] = [by_id[test] for test in chosen]
+
+
+def pytest_configure_node(node: Any) -> None:
+    """A worker is about to start; a broker of its own would take a core for seconds."""
+    if _SHARED_KAFKA not in node.config.stash:
+        node.config.stash[_SHARED_KAFKA] = SharedKafka()
+    node.workerinput["kafka"] = str(node.config.stash[_SHARED_KAFKA].url_file)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if shared := config.stash.get(_SHARED_KAFKA, None):
+        shared.stop()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:

@@ -4,10 +4,11 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -19,7 +20,35 @@ from testcontainers.community.postgres import PostgresContainer
 from loopwright.engines import Kafka, Postgres
 from loopwright_common.database.database import Database
 
+_START_SECONDS = 300.0
 Migrations = tuple[str, Path]
+
+
+class SharedKafka:
+    """One broker for all workers of a run: their controller starts it while they collect."""
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="loopwright-kafka-"))
+        self.url_file = self._directory / "url"
+        self._open = ExitStack()
+        self._thread = ThreadPoolExecutor(1)
+        self._started = self._thread.submit(self._start)
+
+    def stop(self) -> None:
+        self._thread.submit(self._open.close).result()
+        self._thread.shutdown()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._started.result()
+
+    def _start(self) -> None:
+        partial = self._directory / "partial"
+        try:
+            partial.write_text(self._open.enter_context(kafka(self._directory / "broker")))
+        except BaseException as error:
+            partial.write_text(f"failed: {error}")
+            raise
+        finally:
+            partial.rename(self.url_file)
 
 
 class MortalKafka(Kafka):
@@ -72,7 +101,14 @@ def postgres(directory: Path) -> Generator[str, None, None]:
 
 
 @pytest.fixture(scope="session")
-def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
+def kafka_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[str, None, None]:
+    """That of all workers, or of this process alone."""
+    shared = getattr(request.config, "workerinput", {}).get("kafka")
+    if shared:
+        yield _await_url(Path(shared))
+        return
     with kafka(tmp_path_factory.mktemp("kafka")) as url:
         yield url
 
@@ -158,6 +194,16 @@ def run_sql(url: str, statement: str) -> None:
 
     with asyncio.Runner() as runner:
         runner.run(run())
+
+
+def _await_url(file: Path) -> str:
+    deadline = time.monotonic() + _START_SECONDS
+    while not file.exists():
+        assert time.monotonic() < deadline, "the broker of all workers does not come up"
+        time.sleep(0.1)
+    url = file.read_text()
+    assert not url.startswith("failed"), url
+    return url
 
 
 def _docker_answers() -> bool:

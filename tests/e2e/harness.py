@@ -20,7 +20,11 @@ from loopwright.engines.program import Program
 from loopwright.fleet import Fleet, FleetLayout, ProcessExit, SupervisedProcess
 from loopwright.ports import free_ports
 
-_WITHOUT_GRPC = {"LOOPWRIGHT_SCORER_GRPC_PORT": "0"}
+_WITHOUT_SPARES = {
+    "LOOPWRIGHT_SCORER_GRPC_PORT": "0",
+    "LOOPWRIGHT_DEPLOYER_WARM_PROCESSES": "false",
+}
+"""What dies and starts again all the time has no use for what is started ahead."""
 _LEASES = {"LOOPWRIGHT_TRAINER_LEASE_SECONDS": "3", "LOOPWRIGHT_DEPLOYER_LEASE_SECONDS": "3"}
 """Short, so that who is killed is soon replaced."""
 _TOLD_TO_END = (0, -signal.SIGTERM)
@@ -60,7 +64,7 @@ class SystemHarness:
             # Not in pytest's own directory, which it closes to PostgreSQL's user.
             data = self._stack.enter_context(TemporaryDirectory(prefix="loopwright-"))
             fleet = Fleet(
-                FleetLayout(Path(data), self._ports, self.replicas, {**_LEASES, **_WITHOUT_GRPC}),
+                FleetLayout(Path(data), self._ports, self.replicas, {**_LEASES, **_WITHOUT_SPARES}),
                 print,
             )
             fleet.on_exit = self._on_exit
@@ -160,7 +164,7 @@ class SystemHarness:
             command=(sys.executable, "-m", "loopwright", "up", "--data-dir", "data"),
             directory=self.directory,
             log=self.directory / "log",
-            environment={**os.environ, **_WITHOUT_GRPC, **ports, "PYTHONDONTWRITEBYTECODE": ""},
+            environment={**os.environ, **_WITHOUT_SPARES, **ports, "PYTHONDONTWRITEBYTECODE": ""},
         )
 
 
