@@ -11,7 +11,7 @@ import pytest
 from benchmarks import project
 from sklearn.datasets import load_digits
 
-from tests.e2e.user import SCORING, User, until, with_system
+from tests.e2e.user import SCORING, User, open_to_others, until, with_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 LOG = """
@@ -172,6 +172,13 @@ def test_a_second_system_beside_it_says_what_is_in_the_way(user: User) -> None:
     elsewhere = user.loopwright("up", "--data-dir", "elsewhere", status=1)
     assert f"port {user.ports['registry']} of the registry" in elsewhere
     assert "LOOPWRIGHT_REGISTRY_PORT" in elsewhere
+
+
+def test_everything_in_the_data_directory_is_private(user: User) -> None:
+    data = user.directory / ".loopwright"
+    kept = {path.name for path in data.rglob("*")}
+    assert {"registry.db", "registry.db-wal", "prediction.key", "digits.git"} <= kept
+    assert open_to_others(data) == {}
 
 
 def test_nothing_was_lost_on_the_way(user: User) -> None:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.e2e.test_new_user import captured
-from tests.e2e.user import LOOPWRIGHT, README, User, until, with_system
+from tests.e2e.user import LOOPWRIGHT, README, User, open_to_others, until, with_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 UP = ["--engine", "kafka"]
@@ -45,6 +45,14 @@ def test_the_doctor_asks_both_engines(user: User) -> None:
     assert {item["state"] for item in found.values()} == {"well"}, found
     assert "answers at 127.0.0.1:" in found["kafka"]["detail"]
     assert found["postgresql"]["detail"].startswith("18")
+
+
+def test_what_both_engines_keep_is_private_too(user: User) -> None:
+    data = user.directory / ".loopwright"
+    kept = {path.name for path in data.rglob("*")}
+    assert {"PG_VERSION", "server.properties", "scorer.log", "prediction.key"} <= kept
+    # The server is somebody else where root started it; its sockets are behind a closed door.
+    assert {p: m for p, m in open_to_others(data).items() if ".s.PGSQL" not in p} == {}
 
 
 def test_a_service_that_dies_is_replaced_and_work_goes_on(user: User) -> None:

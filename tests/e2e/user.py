@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import httpx
 from loopwright.client import PORTS
 from loopwright.output import UP
 from loopwright.ports import free_ports
+from loopwright_common.files.private import is_private
 from loopwright_common.process import subprocesses
 
 README = Path(__file__).parents[2] / "README.md"
@@ -108,6 +110,20 @@ def until(what: str, found: Callable[[], bool], within: float = 240) -> None:
     while not found():
         assert time.monotonic() < give_up, f"never came true: {what}"
         time.sleep(0.1)
+
+
+def open_to_others(directory: Path) -> dict[str, str]:
+    """What in a data directory somebody else could read, write or list, with its mode."""
+    found = {}
+    for folder, subfolders, files in os.walk(directory):
+        for path in (Path(folder), *(Path(folder, name) for name in (*subfolders, *files))):
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:
+                continue
+            if not is_private(mode) and not stat.S_ISLNK(mode):
+                found[str(path)] = oct(mode)
+    return found
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from loopwright.data_dir import locked
 from loopwright.output import greet
 from loopwright.ports import check_ports, service_urls
 from loopwright_common.bus.sqlite.bus import SqliteBus
+from loopwright_common.files.private import use_private_umask
 from loopwright_common.observability import logs, tracing
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
@@ -35,6 +36,7 @@ class ServicePaths(TypedDict):
 
 def main(data_dir: Path) -> None:
     """Run until interrupted; ConflictError when the directory is in use."""
+    use_private_umask()
     logs.configure(_LogSettings().log_level)
     data_dir = data_dir.resolve()
     with locked(data_dir), asyncio.Runner() as runner:

@@ -1,5 +1,6 @@
 """Settings from the environment: `LOOPWRIGHT_<SERVICE>_<NAME>`, else `LOOPWRIGHT_<NAME>`."""
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic_settings import (
@@ -22,8 +23,8 @@ class ServiceSettings(BaseSettings):
     """`sqlite:///DIRECTORY` (a file per service) or `postgresql://...` (a schema per service)."""
     bus_url: str = "sqlite:///.loopwright"
     """The event bus: `sqlite:///DIRECTORY` or `kafka://HOST:PORT[,HOST:PORT]`."""
-    artifacts_url: str = "file:///tmp/loopwright/artifacts"
-    """The artifact store: `file:///DIRECTORY` or `s3://BUCKET/PREFIX`."""
+    artifacts_url: str = ""
+    """`file:///DIRECTORY` or `s3://BUCKET/PREFIX`; by default `artifacts` beside the databases."""
     topic_prefix: str = ""
     """What the names of all topics on Kafka begin with."""
     environment: str = "production"
@@ -48,6 +49,17 @@ class ServiceSettings(BaseSettings):
     """Where the scorer answers."""
     url_monitor: str = "http://127.0.0.1:8005"
     """Where the monitor answers."""
+
+    @property
+    def data_directory(self) -> Path:
+        """Where the SQLite databases are, and by default what else is kept in files."""
+        scheme, _, directory = self.database_url.partition(":///")
+        return Path(directory if scheme == "sqlite" and directory else ".loopwright").absolute()
+
+    @property
+    def artifact_store(self) -> str:
+        """The URL of the artifact store."""
+        return self.artifacts_url or f"file://{self.data_directory / 'artifacts'}"
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -29,7 +29,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     database = await Database.open(settings.database_url, "deployer", MIGRATIONS)
     stack.push_async_callback(database.close)
     stack.enter_context(settings.own_directory())
-    staging = StagingRunner(_staging_options(settings), open_store(settings.artifacts_url))
+    staging = StagingRunner(_staging_options(settings), open_store(settings.artifact_store))
     stack.push_async_callback(staging.close)
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)

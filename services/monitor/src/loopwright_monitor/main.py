@@ -25,7 +25,7 @@ MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
     database = await Database.open(settings.database_url, "monitor", MIGRATIONS)
     stack.push_async_callback(database.close)
-    store = open_store(settings.artifacts_url)
+    store = open_store(settings.artifact_store)
     metrics, signals = Metrics(), WakeSignals()
     context = MonitorContext(store, signals, settings.environment)
     consumers = [

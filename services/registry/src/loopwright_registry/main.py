@@ -51,7 +51,7 @@ ENDPOINTS = (
 async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack) -> Service:
     database = await Database.open(settings.database_url, "registry", MIGRATIONS)
     stack.push_async_callback(database.close)
-    store = open_store(settings.artifacts_url)
+    store = open_store(settings.artifact_store)
     metrics = Metrics()
     feed = EventFeed(database, feed_limits(settings))
     context = MlflowContext(database, store, largest_upload=settings.largest_upload)

@@ -58,7 +58,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
     stack.enter_context(settings.own_directory())
     replica = ReplicaIdentity(settings.replica_name, new_id(), settings.environment)
     routes = Routes()
-    store = open_store(settings.artifacts_url)
+    store = open_store(settings.artifact_store)
     package_cache = PackageCache(store, cache / "packages", _isolation(settings, metrics))
     memory_manager = MemoryManager(package_cache, settings.memory_budget, metrics.registry)
     reconciler = RouteReconciler(

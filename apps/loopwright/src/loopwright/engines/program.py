@@ -67,7 +67,7 @@ class RunningProgram:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                user=program.user,
+                **subprocesses.as_user(program.user),
                 preexec_fn=subprocesses.die_with_parent,  # noqa: PLW1509  (prctl takes no lock)
             )
         self._await_start(said_before)

@@ -9,10 +9,12 @@ from loopwright.data_dir import Engine, locked
 from loopwright.fleet.fleet import Fleet
 from loopwright.fleet.services import FleetLayout
 from loopwright.output import console, greet
+from loopwright_common.files.private import use_private_umask
 
 
 def main(data_dir: Path, replicas: Mapping[str, int]) -> None:
     """Run until interrupted; ConflictError when the directory is in use."""
+    use_private_umask()
     data_dir = data_dir.resolve()
     with locked(data_dir, Engine.KAFKA), asyncio.Runner() as runner:
         runner.run(_until_signalled(Fleet(FleetLayout(data_dir, replicas=replicas), _report)))

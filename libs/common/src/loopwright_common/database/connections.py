@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from loopwright_common.database import postgres
 from loopwright_common.errors import InvalidError
+from loopwright_common.files.private import make_private
 
 _PRAGMAS = (
     "locking_mode=EXCLUSIVE",
@@ -199,7 +200,7 @@ def _sqlite_engine(directory: Path, name: str) -> AsyncEngine:
 
 def _url(driver: str, directory: Path, name: str) -> str:
     """The URL of the database file `name` in the directory, which is made."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_private(directory)
     return f"{driver}:///{directory / name}.db"
 
 

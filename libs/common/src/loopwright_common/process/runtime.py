@@ -25,6 +25,7 @@ from loopwright_common.bus import EventBus
 from loopwright_common.database import Database
 from loopwright_common.delivery import Consumer, OutboxRelay, count_unpublished
 from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.files.private import use_private_umask
 from loopwright_common.observability import logs, tracing
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.bus_factory import open_bus
@@ -104,6 +105,7 @@ def main(
 
     With `--migrate` it only brings its database up to date, by `migrations`.
     """
+    use_private_umask()
     logs.configure(settings.log_level)
     tracing.configure(settings.service, settings.otlp_endpoint)
     try:

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import pwd
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _MAX_KILL_ROUNDS = 50
@@ -46,9 +48,16 @@ async def start(
             stdout=sink,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            user=user,
+            **as_user(user),
             preexec_fn=die_with_parent,
         )
+
+
+def as_user(user: str | None) -> dict[str, Any]:
+    """What makes a child run as another user, in that user's own group and no other of ours."""
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": ()}
 
 
 async def finish(process: asyncio.subprocess.Process, limit: float | None) -> Finished:

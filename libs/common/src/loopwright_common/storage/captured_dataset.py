@@ -120,7 +120,6 @@ def _write_whole(table: pa.Table, target: Path) -> None:
             pq.write_table(table, file, compression="zstd")
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.rename(target)
     finally:
         temporary.unlink(missing_ok=True)

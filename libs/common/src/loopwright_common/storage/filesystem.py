@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from loopwright_common.errors import NotFoundError, UnavailableError
 from loopwright_common.failpoints import failpoint
+from loopwright_common.files.private import make_private
 from loopwright_common.storage.artifact_store import (
     CHUNK,
     PREFIX,
@@ -29,6 +30,7 @@ class FilesystemStore:
     """`ArtifactStore` in a directory: temporary name, fsync, rename, fsync of the directory."""
 
     def __init__(self, root: Path) -> None:
+        make_private(root)
         self._root = root
         self._incoming = root / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,6 @@ class FilesystemStore:
                     seen.update(chunk)
                     writer.write(chunk)
             verify(digest, seen.hexdigest())
-            Path(name).chmod(0o644)
             shutil.move(name, target)
         finally:
             Path(name).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Files that are ours alone, and files that somebody else has written."""
