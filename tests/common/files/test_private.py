@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.bus.sqlite.log import SqliteBus
+from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.errors import UnavailableError
 from loopwright_common.files.private import is_private, let_pass, make_private
 from loopwright_common.process.directory_lock import exclusive_directory

@@ -56,6 +56,44 @@ def test_links_out_of_the_repository_are_refused(
         written(mirror.tree(commit, MAIN), tmp_path / "out")
 
 
+def test_links_that_lead_out_together_are_refused(
+    upstream: Upstream, mirror: Mirror, tmp_path: Path
+) -> None:
+    """Each stays inside as long as the other is not there."""
+    (upstream.path / "z").symlink_to(".")
+    (upstream.path / "a").symlink_to("z/z/z/../../../outside")
+    commit = upstream.commit({})
+
+    with pytest.raises(GitError, match="the link a points out of the repository"):
+        written(mirror.tree(commit, MAIN), tmp_path / "out")
+
+
+def test_nothing_is_written_through_a_link(
+    upstream: Upstream, mirror: Mirror, tmp_path: Path
+) -> None:
+    """Git's own commands make no such tree; its objects can hold one."""
+    (upstream.path / "points").write_text(str(tmp_path))
+    link = upstream.git("hash-object", "-w", "points")
+    below = bytes.fromhex(upstream.git("rev-parse", "HEAD^{tree}"))
+    entries = b"120000 a\0" + bytes.fromhex(link) + b"40000 a\0" + below
+    (upstream.path / "tree").write_bytes(entries)
+    tree = upstream.git("hash-object", "-t", "tree", "-w", "--literally", "tree")
+    commit = upstream.git("commit-tree", tree, "-m", "odd")
+    upstream.git("update-ref", MAIN, commit)
+
+    with pytest.raises(GitError, match="below what is no directory"):
+        mirror.tree(commit, MAIN)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "esc\x1b[2J"])
+def test_names_that_are_not_shown_as_they_are_are_refused(
+    upstream: Upstream, mirror: Mirror, name: str
+) -> None:
+    commit = upstream.commit({name: "x"})
+    with pytest.raises(GitError, match="forbidden path"):
+        mirror.tree(commit, MAIN)
+
+
 def test_submodules_are_left_out(upstream: Upstream, mirror: Mirror) -> None:
     head = upstream.git("rev-parse", "HEAD")
     upstream.git("update-index", "--add", "--cacheinfo", f"160000,{head},sub")

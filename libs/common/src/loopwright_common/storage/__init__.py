@@ -4,7 +4,13 @@
 Parquet, which few services do.
 """
 
-from loopwright_common.storage.artifact_store import ArtifactStore, Blob, digest_of, hex_of
+from loopwright_common.storage.artifact_store import (
+    ArtifactStore,
+    Blob,
+    digest_of,
+    hex_of,
+    read_chunks,
+)
 from loopwright_common.storage.factory import open_store
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import (
@@ -30,6 +36,7 @@ __all__ = [
     "open_store",
     "package_digest",
     "parse_manifest",
+    "read_chunks",
     "read_parquet_stats",
     "store_package",
 ]

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from loopwright_common.errors import CorruptError, InvalidError
 
@@ -76,13 +76,19 @@ def location_of(digest: str) -> str:
     return f"sha256/{name[:2]}/{name}"
 
 
+async def read_chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    """The rest of an open file."""
+    while chunk := await asyncio.to_thread(file.read, CHUNK):
+        yield chunk
+
+
 async def chunks_of(content: bytes | Path | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """The content in chunks, those of a file of 1 MiB."""
     if isinstance(content, bytes):
         yield content
     elif isinstance(content, Path):
         with content.open("rb") as file:
-            while chunk := await asyncio.to_thread(file.read, CHUNK):
+            async for chunk in read_chunks(file):
                 yield chunk
     else:
         async for chunk in content:

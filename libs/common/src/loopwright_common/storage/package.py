@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from loopwright_common.errors import CorruptError, InvalidError
-from loopwright_common.storage.artifact_store import ArtifactStore, digest_of
+from loopwright_common.files.beneath import Beneath, check_plain
+from loopwright_common.names import has_control_characters
+from loopwright_common.storage.artifact_store import ArtifactStore, digest_of, read_chunks
 
 
 class PackageFile(NamedTuple):
@@ -53,16 +55,20 @@ def parse_manifest(manifest: bytes) -> list[PackageFile]:
         raise CorruptError(f"not a package manifest: {error}") from None
 
 
-async def store_package(store: ArtifactStore, directory: Path) -> str:
+async def store_package(store: ArtifactStore, directory: Path | Beneath) -> str:
     """Keep every file and the manifest; returns the package's digest.
 
-    UnavailableError, as of a full disk, leaves no manifest behind.
+    InvalidError, which names it, for whatever is no plain file or directory; UnavailableError, as
+    of a full disk, leaves no manifest behind.
     """
-    paths = await asyncio.to_thread(_files_below, directory)
+    if isinstance(directory, Path):
+        with Beneath(directory) as opened:
+            return await store_package(store, opened)
     files = []
-    for path in paths:
-        blob = await store.put(path)
-        files.append(PackageFile(path.relative_to(directory).as_posix(), blob.digest, blob.size))
+    for path in await asyncio.to_thread(_plain_files, directory):
+        with directory.open(path) as file:
+            blob = await store.put(read_chunks(file))
+        files.append(PackageFile(path, blob.digest, blob.size))
     return (await store.put(manifest_of(files))).digest
 
 
@@ -84,8 +90,14 @@ def _checked(path: str) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or str(pure) != path or path in ("", "."):
         raise InvalidError(f"{path!r}: give a plain relative path", field="path")
+    if has_control_characters(path):
+        raise InvalidError(f"{path!r}: give a name without control characters", field="path")
     return path
 
 
-def _files_below(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file())
+def _plain_files(directory: Beneath) -> list[str]:
+    found = []
+    for path, kind in directory.walk():
+        check_plain(path, kind)
+        found.append(_checked(path))
+    return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.files.beneath import Beneath
 from loopwright_common.storage import ArtifactStore, manifest_of, parse_manifest
 from loopwright_trainer.git.tree import Tree
 from loopwright_trainer.pipelines.pipeline import Pipeline
@@ -43,7 +44,8 @@ class RunResult:
                 f"register: {path} is neither an out of a stage nor in the commit", field="register"
             )
         await asyncio.to_thread(self.tree.write, entries, self.scratch)
-        return await outputs.store_output(self.store, self.scratch, path)
+        with Beneath(self.scratch) as scratch:
+            return await outputs.store_output(self.store, scratch, path)
 
     def registration_key(self, package: Output) -> str:
         """A digest (`sha256:...`) of what the package follows from: the step that wrote it.

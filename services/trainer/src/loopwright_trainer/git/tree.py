@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from loopwright_common.names import has_control_characters
 from loopwright_trainer.git.command import GitError, git_command, git_environment, run_git
 
 _LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
@@ -45,8 +47,12 @@ class Tree:
         return run_git("cat-file", "blob", entry.blob, cwd=self.mirror)
 
     def write(self, entries: Iterable[TreeEntry], directory: Path) -> None:
-        """Write files as committed: no filters, no line-end changes, no links out of the tree."""
-        wanted = list(entries)
+        """Write files as committed: no filters, no line-end changes, no links out of the tree.
+
+        GitError for a link that leads out of `directory`. Links come last: nothing is written
+        through one, and where they lead is asked once all of them are there.
+        """
+        wanted = sorted(entries, key=lambda entry: (entry.mode == _LINK, entry.path))
         if not wanted:
             return
         with tempfile.TemporaryFile() as ids:
@@ -64,21 +70,33 @@ class Tree:
                     raise GitError("git cat-file gives no output")
                 for entry in wanted:
                     _write_one(entry, _next_blob(process.stdout, entry), directory)
+        for entry in wanted:
+            if entry.mode == _LINK:
+                _check_link(directory / entry.path, directory)
 
 
 def read_tree(mirror: Path, commit: str) -> Tree:
     """The commit's files; GitError for paths that no checkout may have."""
-    listing = run_git("ls-tree", "-r", "-z", "--full-tree", commit, cwd=mirror).decode()
-    entries = {}
+    listed = run_git("ls-tree", "-r", "-z", "--full-tree", commit, cwd=mirror)
+    listing = listed.decode(errors="surrogateescape")
+    entries: dict[str, TreeEntry] = {}
     for line in filter(None, listing.split("\0")):
         described, path = line.split("\t", 1)
         mode, _, blob = described.split(" ")
-        parts = path.split("/")
-        if ".." in parts or ".git" in (part.lower() for part in parts):
+        if _is_forbidden(path):
             raise GitError(f"commit {commit[:12]} has the forbidden path {path!r}")
         if mode != _SUBMODULE:
             entries[path] = TreeEntry(path, mode, blob)
+    for path in entries:
+        if any(str(above) in entries for above in PurePosixPath(path).parents):
+            raise GitError(f"commit {commit[:12]} has {path!r} below what is no directory")
     return Tree(mirror, commit, entries)
+
+
+def _is_forbidden(path: str) -> bool:
+    """Names that no checkout may have, or that are not shown as they are."""
+    parts = path.lower().split("/")
+    return bool({"", ".", "..", ".git"} & set(parts)) or has_control_characters(path)
 
 
 def digest_of_entries(entries: Iterable[TreeEntry]) -> str:
@@ -98,15 +116,17 @@ def _write_one(entry: TreeEntry, content: bytes, directory: Path) -> None:
     target = directory / entry.path
     target.parent.mkdir(parents=True, exist_ok=True)
     if entry.mode == _LINK:
-        _link(target, content.decode(), directory)
+        target.symlink_to(os.fsdecode(content))
         return
     target.write_bytes(content)
     if entry.mode == _EXECUTABLE:
-        target.chmod(0o755)
+        target.chmod(0o700)
 
 
-def _link(target: Path, points_to: str, directory: Path) -> None:
-    inside = (target.parent / points_to).resolve().is_relative_to(directory.resolve())
-    if points_to.startswith("/") or not inside:
-        raise GitError(f"the link {target.relative_to(directory)} points out of the repository")
-    target.symlink_to(points_to)
+def _check_link(link: Path, directory: Path) -> None:
+    try:
+        inside = link.resolve().is_relative_to(directory.resolve())
+    except (OSError, RuntimeError):  # it leads round in a circle
+        inside = True
+    if not inside or link.readlink().is_absolute():
+        raise GitError(f"the link {link.relative_to(directory)} points out of the repository")

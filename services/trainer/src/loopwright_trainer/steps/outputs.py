@@ -3,27 +3,56 @@
 import asyncio
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from loopwright_common.errors import CorruptError, InvalidError, LoopwrightError, NotFoundError
-from loopwright_common.storage import ArtifactStore, fetch_package, parse_manifest, store_package
+from loopwright_common.files.beneath import Beneath
+from loopwright_common.storage import (
+    ArtifactStore,
+    fetch_package,
+    parse_manifest,
+    read_chunks,
+    store_package,
+)
 from loopwright_trainer.runs.domain import Output
+
+_LARGEST_METRICS = 1 << 20
+_MOST_VALUES = 10_000
 
 
 class MissingOutputError(LoopwrightError):
     """A command went well and did not write what its stage declares."""
 
 
-async def store_output(store: ArtifactStore, workspace: Path, path: str) -> Output:
-    """Keep an output; MissingOutputError when it is not there, or is a link."""
-    source = workspace / path
-    await asyncio.to_thread(_refuse_links, source, path)
-    if source.is_file():
-        return Output(path=path, kind="file", digest=(await store.put(source)).digest)
-    if source.is_dir():
-        return Output(path=path, kind="directory", digest=await store_package(store, source))
-    raise MissingOutputError(f"declares out {path}, but the command did not write it")
+async def store_output(store: ArtifactStore, workspace: Beneath, path: str) -> Output:
+    """Keep an output; MissingOutputError when it is not there, InvalidError when it is a link."""
+    try:
+        if directory := workspace.directory(path):
+            with directory:
+                digest = await store_package(store, directory)
+            return Output(path=path, kind="directory", digest=digest)
+        with workspace.open(path) as file:
+            blob = await store.put(read_chunks(file))
+        return Output(path=path, kind="file", digest=blob.digest)
+    except NotFoundError:
+        raise MissingOutputError(f"declares out {path}, but the command did not write it") from None
+    except InvalidError as error:
+        raise InvalidError(f"out {path}: {error}", field=path) from None
+
+
+async def read_metrics(workspace: Beneath, path: str) -> dict[str, float]:
+    """Metrics that a stage wrote; errors as of `store_output`, and for a file that is too large."""
+    try:
+        with workspace.open(path) as file:
+            content = await asyncio.to_thread(file.read, _LARGEST_METRICS + 1)
+    except NotFoundError:
+        raise MissingOutputError(
+            f"declares metrics {path}, but the command did not write it"
+        ) from None
+    if len(content) > _LARGEST_METRICS:
+        raise InvalidError(f"metrics file {path} is larger than 1 MB", field=path)
+    return numeric_leaves(content, path)
 
 
 async def restore_output(store: ArtifactStore, output: Output, directory: Path) -> None:
@@ -52,10 +81,14 @@ def numeric_leaves(content: bytes, file: str) -> dict[str, float]:
 
     try:
         values = json.loads(content) if file.endswith(".json") else yaml.safe_load(content)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InvalidError(f"metrics file {file} cannot be read: {error}", field=file) from None
-    leaves: dict[str, float] = {}
-    _gather(values, "", leaves)
+    leaves = {}
+    for number, (name, value) in enumerate(_nodes(values, "")):
+        if number > _MOST_VALUES:  # aliases of YAML repeat what they name, without end
+            raise InvalidError(f"metrics file {file} holds over {_MOST_VALUES} values", field=file)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            leaves[name or "value"] = float(value)
     return leaves
 
 
@@ -68,21 +101,12 @@ async def _verify(store: ArtifactStore, output: Output) -> None:
             pass
 
 
-def _refuse_links(source: Path, path: str) -> None:
-    inside = source.rglob("*") if source.is_dir() else ()
-    for file in (source, *inside):
-        if file.is_symlink():
-            raise MissingOutputError(
-                f"out {path} holds the link {file.name}; write the file itself"
-            )
-
-
-def _gather(value: object, name: str, leaves: dict[str, float]) -> None:
+def _nodes(value: object, name: str) -> Iterator[tuple[str, object]]:
+    """The value and all that it holds, by dotted key."""
+    yield name, value
     if isinstance(value, dict):
         for key, below in value.items():
-            _gather(below, f"{name}.{key}" if name else str(key), leaves)
+            yield from _nodes(below, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list):
         for index, below in enumerate(value):
-            _gather(below, f"{name}.{index}", leaves)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        leaves[name or "value"] = float(value)
+            yield from _nodes(below, f"{name}.{index}")

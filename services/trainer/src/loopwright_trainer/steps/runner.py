@@ -5,12 +5,12 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from loopwright_common import clock
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.failpoints import failpoint
+from loopwright_common.files.beneath import Beneath
 from loopwright_common.observability import tracing
 from loopwright_common.storage import ArtifactStore
 from loopwright_trainer.metrics import TrainerMetrics
@@ -145,14 +145,16 @@ class StepRunner:
         tree.mkdir(parents=True)
         try:
             await step.inputs.materialise(stage, step.earlier, tree)
-            before = await asyncio.to_thread(fingerprint, tree, stage.outs)
-            await commands.execute(
-                self._commands_of(step, environment),
-                lambda pid, at: self._record_start(step, pid, at),
-            )
-            failpoint("trainer.stage-ended")
-            after = await asyncio.to_thread(fingerprint, tree, stage.outs)
-            row = await self._collect(step, tree)
+            # Opened before the stage can put anything else in its place.
+            with Beneath(tree) as workspace:
+                before = await asyncio.to_thread(fingerprint, workspace, stage.outs)
+                await commands.execute(
+                    self._commands_of(step, environment),
+                    lambda pid, at: self._record_start(step, pid, at),
+                )
+                failpoint("trainer.stage-ended")
+                after = await asyncio.to_thread(fingerprint, workspace, stage.outs)
+                row = await self._collect(step, workspace)
             return row, changed_inputs(before, after)
         finally:
             await asyncio.to_thread(shutil.rmtree, work, True)
@@ -175,11 +177,11 @@ class StepRunner:
         await self._save(step, replace(running, pid=pid, pid_started=at))
         failpoint("trainer.stage-started")
 
-    async def _collect(self, step: PipelineStep, tree: Path) -> StageRun:
-        kept = [await outputs.store_output(self._store, tree, out) for out in step.stage.outs]
+    async def _collect(self, step: PipelineStep, workspace: Beneath) -> StageRun:
+        kept = [await outputs.store_output(self._store, workspace, out) for out in step.stage.outs]
         metrics: dict[str, float] = {}
         for file in step.stage.metrics:
-            metrics |= outputs.numeric_leaves((tree / file).read_bytes(), file)
+            metrics |= await outputs.read_metrics(workspace, file)
         failpoint("trainer.outputs-kept")
         return replace(
             step.row,

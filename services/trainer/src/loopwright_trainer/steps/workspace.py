@@ -3,11 +3,14 @@
 import asyncio
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.files.beneath import Beneath
 from loopwright_common.storage import ArtifactStore
 from loopwright_trainer.git.tree import Tree, TreeEntry, digest_of_entries
 from loopwright_trainer.pipelines.params import ParamUse, narrowed, read_params, select_params
@@ -131,14 +134,13 @@ class StageInputs:
         return content
 
 
-def fingerprint(directory: Path, outs: Sequence[str]) -> dict[str, str]:
+def fingerprint(workspace: Beneath, outs: Sequence[str]) -> dict[str, str]:
     """Digest of every file of a workspace but the outputs, to see whether a stage edits inputs."""
-    found = {}
-    for path in sorted(directory.rglob("*")):
-        name = path.relative_to(directory).as_posix()
-        if path.is_file() and not any(inside(name, out) for out in outs):
-            found[name] = _digest_of_file(path)
-    return found
+    return {
+        path: _digest_of(workspace, path, kind)
+        for path, kind in workspace.walk()
+        if not any(inside(path, out) for out in outs)
+    }
 
 
 def changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -146,6 +148,11 @@ def changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> list[
     return [name for name, digest in before.items() if after.get(name) != digest]
 
 
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
+def _digest_of(workspace: Beneath, path: str, found: os.stat_result) -> str:
+    """The digest of a plain file's content; for anything else, which no input is, its kind."""
+    if stat.S_ISLNK(found.st_mode):
+        return f"link:{workspace.link(path)}"
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        return "special"
+    with workspace.open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,87 @@
+"""What a stage leaves is its own, plain and whole, or the stage fails and says what is not."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.files.beneath import Beneath
+from loopwright_common.storage import FilesystemStore
+from loopwright_trainer.steps.outputs import (
+    MissingOutputError,
+    numeric_leaves,
+    read_metrics,
+    store_output,
+)
+from loopwright_trainer.steps.workspace import changed_inputs, fingerprint
+from tests.trainer.harness import PIPELINE, TrainerHarness, Upstream
+
+SWAPS = "import os\nos.rmdir('a')\nos.symlink({!r}, 'a')\n"
+
+
+async def test_no_output_comes_from_outside(
+    trainer: TrainerHarness, upstream: Upstream, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text("canary")
+    upstream.commit(
+        {
+            "prepare.py": SWAPS.format(str(tmp_path / "outside")),
+            "loopwright.yaml": PIPELINE.replace("base.txt", "a/file"),
+        }
+    )
+    run = await trainer.add(upstream)
+
+    assert run["why"].startswith("prepare: out a/file: a/file is or lies behind a link"), run
+    kept = [path.read_bytes() for path in (tmp_path / "artifacts" / "sha256").rglob("*/*")]
+    assert b"canary" not in kept
+
+
+async def test_metrics_are_read_as_outputs_are(tmp_path: Path) -> None:
+    (tmp_path / "outside.json").write_text('{"a": 1}')
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "link.json").symlink_to(tmp_path / "outside.json")
+    (work / "large.json").write_text(" " * (1 << 20) + "{}")
+    (work / "own.json").write_text('{"a": {"b": 1.5}}')
+    with Beneath(work) as workspace:
+        assert await read_metrics(workspace, "own.json") == {"a.b": 1.5}
+        with pytest.raises(InvalidError, match="link"):
+            await read_metrics(workspace, "link.json")
+        with pytest.raises(InvalidError, match="larger than 1 MB"):
+            await read_metrics(workspace, "large.json")
+        with pytest.raises(MissingOutputError, match=r"metrics none\.json"):
+            await read_metrics(workspace, "none.json")
+
+
+def test_a_bomb_of_aliases_is_no_metrics_file() -> None:
+    nines = (f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))
+    lines = ["a0: &a0 [1]", *nines]
+    with pytest.raises(InvalidError, match="over 10000 values"):
+        numeric_leaves("\n".join(lines).encode(), "metrics.yaml")
+    with pytest.raises(InvalidError, match="cannot be read"):
+        numeric_leaves(b"[" * 100_000, "metrics.json")
+
+
+async def test_a_file_that_is_part_of_an_out_is_named(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "weights").symlink_to("/etc/passwd")
+    with Beneath(tmp_path) as workspace, pytest.raises(InvalidError, match="out package: weights"):
+        await store_output(FilesystemStore(tmp_path / "store"), workspace, "package")
+
+
+def test_an_input_that_became_something_else_is_changed(tmp_path: Path) -> None:
+    for name in ("kept", "linked", "piped", "edited", "removed"):
+        (tmp_path / name).write_text(name)
+    with Beneath(tmp_path) as workspace:
+        before = fingerprint(workspace, [])
+        (tmp_path / "linked").unlink()
+        (tmp_path / "linked").symlink_to("kept")
+        (tmp_path / "piped").unlink()
+        os.mkfifo(tmp_path / "piped")
+        (tmp_path / "edited").write_text("otherwise")
+        (tmp_path / "removed").unlink()
+        (tmp_path / "new").write_text("")
+        changed = changed_inputs(before, fingerprint(workspace, []))
+    assert sorted(changed) == ["edited", "linked", "piped", "removed"]
