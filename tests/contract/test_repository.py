@@ -10,7 +10,14 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 GUIDES = [ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("services/*/README.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+FILES = [
+    path.relative_to(ROOT).as_posix()
+    for base in ("apps", "benchmarks", "libs", "services", "tests")
+    for path in (ROOT / base).rglob("*.py")
+]
 _OF_USERS = ("loopwright.yaml", "dvc.yaml")
+_PYTHON = re.compile(r"[\w\-/]+\.py(?![\w/])")
 _PATH = re.compile(r"`([\w.\-/<>]+/[\w.\-/<>]*|[\w\-]+\.(?:py|md|toml|yaml))`")
 
 
@@ -36,6 +43,15 @@ def _exists(path: str, packages: list[Path]) -> bool:
     below = [name for each in (pattern, f"{pattern}.py") for place in packages
              for name in place.rglob(each)]  # fmt: skip
     return bool(found or below)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_names_python_files_that_are_there(page: Path) -> None:
+    """With as much of the path as the page gives."""
+    named = set(_PYTHON.findall(page.read_text()))
+    missing = {name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in FILES)}
+
+    assert missing == set()
 
 
 def test_the_hooks_are_valid_and_call_what_is_installed() -> None:

@@ -1,7 +1,6 @@
 """SQLite and PostgreSQL behind one transaction: the unit of work, delivery tables, leases."""
 
 from loopwright_common.database import leases
-from loopwright_common.database.connections import create_thread_engine
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import (
     BigId,
@@ -12,6 +11,7 @@ from loopwright_common.database.delivery_tables import (
     positions,
 )
 from loopwright_common.database.dialect import UtcDateTime, in_values, upsert
+from loopwright_common.database.sqlite import create_thread_engine
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 
 __all__ = [

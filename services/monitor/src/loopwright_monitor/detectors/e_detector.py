@@ -31,12 +31,12 @@ class EDetector(Detector):
         process = evidence_process(batch.reference, state, batch.origin)
         times = batch.rows["time"].cast(pa.int64()).to_numpy()
         crossings = process.update(batch.rows, times, batch.left_out)
-        told = [
+        alarms = [
             _alarm(process, crossing, self.kinds[crossing.group], batch.reference)
             for crossing in crossings
             if crossing.group in self.kinds
         ]
-        return Update(process.to_bytes(), tuple(told))
+        return Update(process.to_bytes(), tuple(alarms))
 
 
 def evidence_process(reference: Reference, state: bytes | None, origin: int = 0) -> EvidenceProcess:

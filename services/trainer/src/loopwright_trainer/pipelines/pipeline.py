@@ -209,10 +209,10 @@ def _policy(node: YamlNode, kind: type[P]) -> P:
         return kind.model_validate(node.value if node.value is not None else {})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = node
+        wrong = node
         for part in first["loc"]:
-            place = place.child(part, None)
-        place.reject(_sentence(first["type"], first["msg"], kind, first["loc"]))
+            wrong = wrong.child(part, None)
+        wrong.reject(_sentence(first["type"], first["msg"], kind, first["loc"]))
 
 
 def _sentence(kind: str, message: str, policy: type[Policy], loc: Sequence[str | int]) -> str:
