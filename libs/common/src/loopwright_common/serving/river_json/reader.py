@@ -143,7 +143,8 @@ class _Reader:
 
 def _restore(made: Any, name: str, value: Any) -> None:
     """Set an attribute that holds state: no other kind, such as a method, can be replaced."""
-    found = _class_attribute(type(made), name)
+    # A class is hashable; mypy looks at the `__hash__` of its instances.
+    found = _class_attribute(type(made), name)  # type: ignore[arg-type]
     if isinstance(found, MemberDescriptorType):
         found.__set__(made, value)
     elif name.startswith("__") or not name.isidentifier() or hasattr(type(found), "__get__"):
