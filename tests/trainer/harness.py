@@ -63,6 +63,15 @@ class Upstream:
         path.mkdir(parents=True)
         self.git("init", "-q", "-b", "main")
 
+    def beside(self, name: str) -> Path:
+        """A file that stages may write, and a test reads while they run."""
+        return noted_directory(self.path.parent) / name
+
+    def noted(self, name: str) -> str:
+        """What stages wrote there so far."""
+        path = self.beside(name)
+        return path.read_text() if path.exists() else ""
+
     def git(self, *arguments: str) -> str:
         identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
         done = subprocess.run(
@@ -95,6 +104,7 @@ class RecordingRegistry:
     metrics: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, tuple[str, int]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    bearers: list[str] = field(default_factory=list)
     lost_answers: int = 0
     away: bool = False
 
@@ -136,6 +146,8 @@ class RecordingRegistry:
             return JSONResponse({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "away"}, 503)
         given = await request.json() if request.method == "POST" else dict(request.query_params)
         name = request.path_params["place"].replace("/", "_").replace("-", "_")
+        if bearer := request.headers.get("authorization"):
+            self.bearers.append(bearer.removeprefix("Bearer "))
         if self._superseded(given, request):
             self.refused.append(name)
             text = f"run {given['run_id']} belongs to a newer attempt"
@@ -277,8 +289,17 @@ def settings_for(tmp_path: Path, **given: Any) -> TrainerSettings:
         "artifacts_url": f"file://{tmp_path / 'artifacts'}",
         "directory": tmp_path / "trainer",
         "poll_seconds": 3600,
+        "stage_writable": str(noted_directory(tmp_path)),
     }
     return TrainerSettings(**usual | given)
+
+
+def noted_directory(tmp_path: Path) -> Path:
+    """One that stages may write, whatever user they run as."""
+    directory = tmp_path.resolve() / "noted"
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o777)
+    return directory
 
 
 @asynccontextmanager

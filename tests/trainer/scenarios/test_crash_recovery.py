@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
+from loopwright_common.sandbox import Level, detect
 from tests.trainer.harness import FILES, RecordingRegistry, Upstream, events, until
 
 FAILPOINTS = [
@@ -112,7 +113,7 @@ async def survive(
     upstream: Upstream,
     registry: RecordingRegistry,
 ) -> None:
-    marked = f"open('{upstream.path}.log', 'a').write('x')\n" + FILES["prepare.py"]
+    marked = f"open('{upstream.beside('log')}', 'a').write('x')\n" + FILES["prepare.py"]
     upstream.commit({"prepare.py": marked})
     async with serving(registry) as url:
         site = Site(tmp_path, database_url, url, upstream)
@@ -128,39 +129,45 @@ async def survive(
     await bus.close()
     assert [len(each) for each in told] == [1, 1]
     if failpoint == "trainer.stage-finished":
-        assert written_to(upstream, "log") == "x", "the finished stage is not repeated"
+        assert upstream.noted("log") == "x", "the finished stage is not repeated"
 
 
+@pytest.mark.parametrize("level", [Level.NAMESPACE, Level.PROCESS])
 @pytest.mark.parametrize("noted", [True, False])
 async def test_processes_of_a_killed_trainer_do_not_survive_its_restart(
-    noted: bool, tmp_path: Path, database_url: str, upstream: Upstream, registry: RecordingRegistry
+    noted: bool,
+    level: Level,
+    tmp_path: Path,
+    database_url: str,
+    upstream: Upstream,
+    registry: RecordingRegistry,
 ) -> None:
     """Nor do those that it had not noted yet when it was killed."""
+    path, seconds = upstream.beside("started"), 300 + os.getpid() / 10**9
     orphan = (
-        "import subprocess, time, os\nif not os.path.exists('{0}'):\n"
-        " p = subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
-        " open('{0}', 'w').write(str(p.pid))\n time.sleep(300)\n"
+        f"import subprocess, time, os\nif not os.path.exists('{path}'):\n"
+        f" subprocess.Popen(['sleep', '{seconds}'], start_new_session=True)\n"
+        f" open('{path}', 'w').write('x')\n time.sleep(300)\n"
     )
-    upstream.commit({"prepare.py": orphan.format(f"{upstream.path}.pid") + FILES["prepare.py"]})
+    upstream.commit({"prepare.py": orphan + FILES["prepare.py"]})
     async with serving(registry) as url:
         site = Site(tmp_path, database_url, url, upstream)
-        pid = await _killed_once(site, noted)
-        assert psutil.pid_exists(pid)
-        _, run = await drive(site)
+        place = "trainer.stage-started" if noted else "trainer.stage-begun"
+        levels = {"DRIVER_LEVEL": level.value, "DRIVER_DIES_AFTER": str(path)}
+        killed, _ = await drive(site, place, **levels)
+        assert killed == -signal.SIGKILL
+        if detect(level).level is Level.NAMESPACE:
+            await until(lambda: _is_gone(seconds))  # with the trainer
+        _, run = await drive(site, DRIVER_LEVEL=level.value)
 
     assert run["status"] == "succeeded"
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert await _is_gone(seconds)
 
 
-async def _killed_once(site: Site, noted: bool) -> int:
-    """Kill the driver and let its stage leave a process of another session; its id."""
-    place = "trainer.stage-started" if noted else "trainer.stage-begun"
-    killed, _ = await drive(site, place, DRIVER_DIES_AFTER=f"{site.upstream.path}.pid")
-    assert killed == -signal.SIGKILL
-    return int(written_to(site.upstream, "pid"))
-
-
-def written_to(upstream: Upstream, name: str) -> str:
-    """What a stage wrote beside the repository, so far."""
-    path = Path(f"{upstream.path}.{name}")
-    return path.read_text() if path.exists() else ""
+async def _is_gone(seconds: float) -> bool:
+    """Whether nothing sleeps for so long; a process has another id inside its sandbox."""
+    found = [p.info for p in psutil.process_iter(["cmdline", "status"])]
+    return all(
+        info["cmdline"] != ["sleep", str(seconds)] or info["status"] == psutil.STATUS_ZOMBIE
+        for info in found
+    )

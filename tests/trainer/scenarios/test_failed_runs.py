@@ -78,7 +78,8 @@ async def test_a_missing_output_fails_its_stage(
 
 
 async def test_a_flaky_stage_is_tried_again(trainer: TrainerHarness, upstream: Upstream) -> None:
-    flaky = f"test -e {upstream.path}/seen || {{ touch {upstream.path}/seen; exit 1; }}; "
+    seen = upstream.beside("seen")
+    flaky = f"test -e {seen} || {{ touch {seen}; exit 1; }}; "
     pipeline = PIPELINE.replace(
         "cmd: python prepare.py", f'retries: 1, cmd: "{flaky}python prepare.py"'
     )
@@ -165,7 +166,7 @@ async def test_a_running_run_is_cancelled_with_its_processes(
 async def test_a_failed_run_is_retried_from_the_stage_that_failed(
     trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
-    flaky = f"from pathlib import Path\nseen = Path({str(upstream.path)!r} + '.seen')\n"
+    flaky = f"from pathlib import Path\nseen = Path({str(upstream.beside('seen'))!r})\n"
     flaky += "if not seen.exists():\n seen.touch()\n raise SystemExit(1)\n"
     upstream.commit({"train.py": flaky + TRAIN})
     failed = await trainer.add(upstream)

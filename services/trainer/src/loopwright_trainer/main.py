@@ -4,15 +4,19 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
+import psutil
+import structlog
 
 from loopwright_common.bus import EventBus
 from loopwright_common.database import Database
 from loopwright_common.delivery import Consumer, bind
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
+from loopwright_common.errors import InvalidError
 from loopwright_common.observability import tracing
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.sandbox import require
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
 from loopwright_trainer.api import create_router
@@ -23,6 +27,7 @@ from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.handlers import HANDLERS, TrainerHandlerContext
 from loopwright_trainer.metrics import TrainerMetrics
 from loopwright_trainer.settings import TrainerSettings
+from loopwright_trainer.steps.confinement import StageConfinement
 from loopwright_trainer.steps.runner import StepRunner
 from loopwright_trainer.tracking.client import TrackingClient
 from loopwright_trainer.triggers.repository_poller import RepositoryPoller
@@ -30,6 +35,7 @@ from loopwright_trainer.triggers.run_queue import CONSUMER
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _REGISTRY_SECONDS = 30
+log = structlog.get_logger()
 
 
 async def build(settings: TrainerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
@@ -80,8 +86,36 @@ def open_run_context(
     store = open_store(settings.artifact_store)
     directory = settings.work_directory
     mirrors = Mirrors(directory / "mirrors")
-    steps = StepRunner(database, store, settings.stage_timeout_seconds, metrics)
+    timeout, confinement = settings.stage_timeout_seconds, stage_confinement(settings)
+    steps = StepRunner(database, store, timeout, metrics, confinement)
     return RunContext(database, store, mirrors, tracking, steps, directory, metrics)
+
+
+def stage_confinement(settings: TrainerSettings) -> StageConfinement:
+    """How stages are kept from everything else; SandboxTooWeakError below the minimum.
+
+    InvalidError for a path of the settings that does not exist.
+    """
+    sandbox = require(settings.sandbox_minimum)
+    log.info(
+        "trainer.sandbox", sandbox=sandbox.level.value, why_not_more=sandbox.why_not_more or None
+    )
+    return StageConfinement(
+        sandbox=sandbox,
+        memory=settings.stage_memory or psutil.virtual_memory().total,
+        processes=settings.stage_processes,
+        disk=settings.stage_disk,
+        readable=_paths(settings.stage_readable, "STAGE_READABLE"),
+        writable=_paths(settings.stage_writable, "STAGE_WRITABLE"),
+    )
+
+
+def _paths(named: str, setting: str) -> tuple[Path, ...]:
+    paths = tuple(Path(name).resolve() for name in named.split(":") if name)
+    for path in paths:
+        if not path.exists():
+            raise InvalidError(f"LOOPWRIGHT_TRAINER_{setting}: {path} does not exist")
+    return paths
 
 
 def main() -> None:

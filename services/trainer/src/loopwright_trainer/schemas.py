@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from loopwright_common.sandbox import Level
 from loopwright_trainer.runs.domain import (
     PipelineRun,
     Reason,
@@ -115,7 +116,7 @@ class PipelineRunsOut(BaseModel):
 class StageRunOut(BaseModel):
     """A check or a stage of a run; `outputs` are digests by path, `log_tail` is of one that failed.
 
-    `log_tail` is left out of every other.
+    `log_tail` is left out of every other. `sandbox` is the level at which it ran.
     """
 
     name: str
@@ -126,6 +127,7 @@ class StageRunOut(BaseModel):
     key: str | None
     metrics: dict[str, float]
     outputs: dict[str, str]
+    sandbox: Level | None
     log_tail: str | None = None
 
     @classmethod
@@ -139,6 +141,7 @@ class StageRunOut(BaseModel):
             key=row.key,
             metrics=dict(row.metrics),
             outputs={output.path: output.digest for output in row.outputs},
+            sandbox=row.sandbox,
         )
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from sqlalchemy.engine import make_url
 
 from loopwright_common.process.directory_lock import exclusive_directory
+from loopwright_common.sandbox import Level
 from loopwright_common.settings import ServiceSettings
 
 _UNSHARED_LEASE = timedelta(minutes=5)
@@ -25,6 +26,18 @@ class TrainerSettings(ServiceSettings):
     """Runs at a time; those of one repository never overlap."""
     stage_timeout_seconds: float = Field(default=3600, gt=0)
     """Time limit of stages and checks that name none."""
+    sandbox_minimum: Level = Level.PROCESS
+    """Weakest level at which it starts: none, process, container or namespace."""
+    stage_memory: int = Field(default=0, ge=0)
+    """Bytes of address space of each process of a stage; 0 for as much as the machine has."""
+    stage_processes: int = Field(default=1024, ge=16)
+    """Processes and threads of a stage; does not bind root at sandbox level process."""
+    stage_disk: int = Field(default=20 << 30, ge=1 << 20)
+    """Bytes that a stage may write, its log included."""
+    stage_readable: str = ""
+    """Directories that stages may read beside their own, with colons between."""
+    stage_writable: str = ""
+    """Directories that stages may write beside their own; open to everyone where we are root."""
 
     lease_seconds: float = Field(default=10, gt=0.1, le=3600)
     """How long after a trainer's death another one goes on with its runs (on PostgreSQL)."""

@@ -34,6 +34,7 @@ async def start(
     env: Mapping[str, str],
     output: Path,
     user: str | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> asyncio.subprocess.Process:
     """Start a command in its own session, appending what it prints to `output`.
 
@@ -49,6 +50,7 @@ async def start(
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             **as_user(user),
+            pass_fds=pass_fds,
             preexec_fn=die_with_parent,
         )
 

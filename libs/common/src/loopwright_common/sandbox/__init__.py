@@ -6,7 +6,7 @@
 
 from loopwright_common.sandbox.detection import detect, require
 from loopwright_common.sandbox.gateway import receive_listener
-from loopwright_common.sandbox.levels import Level, SandboxTooWeakError
+from loopwright_common.sandbox.levels import Level, SandboxTooWeakError, weakest
 from loopwright_common.sandbox.policy import Gateway, Limits, Policy
 from loopwright_common.sandbox.sandbox import Sandbox
 
@@ -20,4 +20,5 @@ __all__ = [
     "detect",
     "receive_listener",
     "require",
+    "weakest",
 ]

@@ -1,5 +1,6 @@
 """How far foreign code is kept from everything else."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from loopwright_common.errors import LoopwrightError
@@ -21,6 +22,11 @@ class Level(StrEnum):
     def rank(self) -> int:
         """0 for the weakest."""
         return list(Level).index(self)
+
+
+def weakest(levels: Iterable[Level]) -> Level | None:
+    """None of none."""
+    return min(levels, key=lambda level: level.rank, default=None)
 
 
 class SandboxTooWeakError(LoopwrightError):

@@ -37,14 +37,16 @@ class Gateway:
 class Policy:
     """What there is beside the system's libraries, this Python and its packages.
 
-    `readable` and `writable` are absolute paths that exist. Without `network` nothing can be
+    `readable` and `writable` are absolute paths that exist, as are
+    those `shared`: writable too, and others'. Without `network` nothing can be
     reached but the gateway and the sockets that the command inherits. With `own_user`, where we
     are root, the command runs as a user that nothing else has: what is writable becomes that
-    user's, and what is readable has to be open to everyone.
+    user's, and everything else has to be open to everyone.
     """
 
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
+    shared: tuple[Path, ...] = ()
     network: bool = False
     gateway: Gateway | None = None
     limits: Limits = field(default_factory=Limits)

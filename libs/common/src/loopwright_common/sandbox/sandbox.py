@@ -65,7 +65,11 @@ class Sandbox:
         """One that nothing else here has; None where it could not get to what it may use."""
         if not (self.own_users and policy.own_user):
             return None
-        paths = () if self.level is Level.NAMESPACE else (*policy.readable, *policy.writable)
+        paths = (
+            ()
+            if self.level is Level.NAMESPACE
+            else (*policy.readable, *policy.writable, *policy.shared)
+        )
         if any(not above.stat().st_mode & 1 for path in paths for above in path.parents):
             return None
         return _USERS[next(_users) % len(_USERS)]
@@ -107,7 +111,7 @@ class Sandbox:
         yield from policy.readable
 
     def _writable(self, policy: Policy) -> Iterator[Path]:
-        yield from policy.writable
+        yield from (*policy.writable, *policy.shared)
         yield from (Path("/dev") / name for name in _DEVICES)
         if _SHARED_MEMORY.exists():
             yield _SHARED_MEMORY  # where locks between processes lie
@@ -129,7 +133,7 @@ class Sandbox:
         arguments += ["--proc", "/proc", "--dev", "/dev"]
         for path in (_SHARED_MEMORY, _TEMPORARY):
             arguments += ["--perms", "1777", "--size", str(_BYTES_IN_MEMORY), "--tmpfs", str(path)]
-        arguments += _mounts(self._readable(policy), policy.writable)
+        arguments += _mounts(self._readable(policy), (*policy.writable, *policy.shared))
         return [*arguments, "--remount-ro", "/"]
 
 

@@ -33,6 +33,7 @@ from loopwright_trainer.runs.run_lease import RunLease
 from loopwright_trainer.runs.service import RunOutcome
 from loopwright_trainer.steps import logs
 from loopwright_trainer.steps.environment import PythonEnvironment, environment_of
+from loopwright_trainer.steps.gateway import StageAccess
 from loopwright_trainer.steps.runner import StepFailedError
 from loopwright_trainer.steps.step import PipelineStep
 from loopwright_trainer.steps.workspace import StageInputs
@@ -149,7 +150,7 @@ class RunExecutor:
                 await self._notebooks(inputs.tree, row)
                 continue
             stage = Stage(name=rule.name, commands=(rule.command,))
-            await self._context.steps.run(self._step(stage, row, inputs, prepared, ()), _nothing)
+            await self._context.steps.run(self._step(stage, row, inputs, prepared, ()), _no_access)
 
     async def _notebooks(self, tree: Tree, row: StageRun) -> None:
         dirty = await asyncio.to_thread(notebooks.with_outputs, tree)
@@ -167,7 +168,7 @@ class RunExecutor:
             if row.state not in DONE:
                 earlier = [output for other in done for output in other.outputs]
                 step = self._step(stage, row, prepared.inputs, prepared, earlier)
-                row = await self._context.steps.run(step, self._stage_environment)
+                row = await self._context.steps.run(step, self._stage_access)
             done.append(row)
             self._metrics |= row.metrics
         return done
@@ -192,19 +193,18 @@ class RunExecutor:
             started=time.monotonic(),
         )
 
-    async def _stage_environment(self) -> dict[str, str]:
-        """So that `mlflow.log_metric` in user code just works."""
+    async def _stage_access(self) -> StageAccess:
+        """So that `mlflow.log_metric` in user code just works; the run's token stays here."""
         opened = await self._session.open()
-        return {
-            "MLFLOW_TRACKING_TOKEN": self._session.tracking.token or "",
-            "MLFLOW_TRACKING_URI": self._context.tracking.url,
+        environment = {
             "MLFLOW_RUN_ID": opened.id,
             "MLFLOW_EXPERIMENT_ID": opened.experiment_id,
         }
+        return StageAccess(environment, self._session.tracking.proxy(opened.id))
 
 
-async def _nothing() -> dict[str, str]:
-    return {}
+async def _no_access() -> StageAccess:
+    return StageAccess()
 
 
 def _not_asked_for(pipeline: Pipeline, run: PipelineRun) -> str | None:

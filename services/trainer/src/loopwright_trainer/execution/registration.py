@@ -5,6 +5,7 @@ import json
 from loopwright_common import clock
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError
+from loopwright_common.sandbox import Level, weakest
 from loopwright_trainer.execution.run_result import RunResult
 from loopwright_trainer.execution.tracking_session import TrackingSession
 from loopwright_trainer.pipelines.pipeline import Registration
@@ -56,6 +57,7 @@ async def _new_version(
         metrics=result.metrics,
         started_at=run.started_at or clock.now(),
         cause=json.dumps(dict(run.cause)),
+        sandbox=weakest(row.sandbox or Level.NONE for row in result.done),
     )
     return await mlflow_registration.register_version(
         candidate, session.tracking, opened, result.store, result.scratch, resumed=resumed

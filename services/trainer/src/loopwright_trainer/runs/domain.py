@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from loopwright_common.sandbox import Level
+
 Reason = Literal["code", "drift", "schedule", "person", "labels"]
 EndStatus = Literal["succeeded", "failed", "cancelled", "unchanged"]
 Outcome = Literal["reused", "ran", "failed", "skipped"]
@@ -148,6 +150,7 @@ class Output:
 class StageRun:
     """One stage of one run; `host`, `pid` and `pid_started` (Unix time) name its process.
 
+    `sandbox` is the level that it ran at, or that what it reuses came from.
     `logs` are the digests of what its attempts printed, by their number.
     """
 
@@ -166,6 +169,7 @@ class StageRun:
     host: str | None = None
     pid: int | None = None
     pid_started: float | None = None
+    sandbox: Level | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,3 +186,4 @@ class StepEntry:
     metrics: Mapping[str, float]
     seconds: float
     kept_at: datetime
+    sandbox: Level | None = None

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.database import upsert
+from loopwright_common.sandbox import Level
 from loopwright_trainer.runs.domain import (
     Output,
     PipelineRun,
@@ -208,11 +209,15 @@ def _stage_run(row: sa.Row[Any]) -> StageRun:
     fields = row._asdict()
     fields["state"] = StageState(row.state)
     fields["outputs"] = _outputs(row.outputs)
+    fields["sandbox"] = Level(row.sandbox) if row.sandbox else None
     return StageRun(**fields)
 
 
 def _entry(row: sa.Row[Any]) -> StepEntry:
-    return StepEntry(**{**row._asdict(), "outputs": _outputs(row.outputs)})
+    fields = row._asdict()
+    fields["outputs"] = _outputs(row.outputs)
+    fields["sandbox"] = Level(row.sandbox) if row.sandbox else None
+    return StepEntry(**fields)
 
 
 def _outputs(stored: list[dict[str, Any]]) -> tuple[Output, ...]:

@@ -81,6 +81,7 @@ stage_runs = sa.Table(
     sa.Column("host", sa.String(255)),
     sa.Column("pid", sa.Integer),
     sa.Column("pid_started", sa.Float),
+    sa.Column("sandbox", sa.String(20)),
     sa.Index("stage_runs_by_key", "key"),
 )
 step_entries = sa.Table(
@@ -96,5 +97,6 @@ step_entries = sa.Table(
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("kept_at", UtcDateTime, nullable=False),
+    sa.Column("sandbox", sa.String(20)),
     sa.Index("step_entries_by_stage", "repository", "stage", "kept_at"),
 )

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from loopwright_common import clock
@@ -18,6 +18,8 @@ from loopwright_trainer.runs.domain import StageRun, StageState, StepEntry
 from loopwright_trainer.runs.repository import StageRuns, StepEntries
 from loopwright_trainer.steps import commands, logs, orphans, outputs
 from loopwright_trainer.steps.commands import CommandFailedError, StageCommands
+from loopwright_trainer.steps.confinement import StageConfinement
+from loopwright_trainer.steps.gateway import OpenAccess, StageAccess
 from loopwright_trainer.steps.key import KeyParts, step_key
 from loopwright_trainer.steps.outputs import MissingOutputError
 from loopwright_trainer.steps.reuse import ReuseVerdict, look_up
@@ -26,8 +28,6 @@ from loopwright_trainer.steps.step import PipelineStep
 from loopwright_trainer.steps.workspace import changed_inputs, fingerprint
 
 _RETRY_SECONDS = 0.2
-ExtraEnvironment = Callable[[], Awaitable[Mapping[str, str]]]
-"""What a stage's environment has beside the usual; asked for only when a stage really runs."""
 
 
 class StepFailedError(LoopwrightError):
@@ -38,38 +38,44 @@ class StepRunner:
     """Steps of all runs; where two need the same step at once, it runs once."""
 
     def __init__(
-        self, database: Database, store: ArtifactStore, timeout: float, metrics: TrainerMetrics
+        self,
+        database: Database,
+        store: ArtifactStore,
+        timeout: float,
+        metrics: TrainerMetrics,
+        confinement: StageConfinement,
     ) -> None:
         """`timeout` in seconds, for stages that name none."""
+        self._confinement = confinement
         self._database = database
         self._store = store
         self._timeout = timeout
         self._metrics = metrics
 
-    async def run(self, step: PipelineStep, extra: ExtraEnvironment) -> StageRun:
+    async def run(self, step: PipelineStep, open_access: OpenAccess) -> StageRun:
         """The finished row of the step, reused or run; StepFailedError once it has failed for good.
 
         LeaseLostError once another trainer has the run.
         """
-        row = await self._reuse_or_run(step, extra)
+        row = await self._reuse_or_run(step, open_access)
         self._metrics.count_step(reused=row.state is StageState.REUSED)
         return row
 
-    async def _reuse_or_run(self, step: PipelineStep, extra: ExtraEnvironment) -> StageRun:
+    async def _reuse_or_run(self, step: PipelineStep, open_access: OpenAccess) -> StageRun:
         try:
             parts = await asyncio.to_thread(step.parts)
             verdict = await self._look_up(step, parts)
             if verdict.entry:
                 return await self._reuse(step, parts, verdict.entry, verdict.why)
             if not step.stage.cache:
-                return await self._run_stage(step, parts, verdict.why, extra)
-            return await self._run_once(step, parts, extra)
+                return await self._run_stage(step, parts, verdict.why, open_access)
+            return await self._run_once(step, parts, open_access)
         except (InvalidError, MissingOutputError, CommandFailedError) as error:
             await self._record_failure(step, str(error))
             raise StepFailedError(f"{step.stage.name}: {error}") from error
 
     async def _run_once(
-        self, step: PipelineStep, parts: KeyParts, extra: ExtraEnvironment
+        self, step: PipelineStep, parts: KeyParts, open_access: OpenAccess
     ) -> StageRun:
         key, waited_for = step_key(parts), ""
 
@@ -86,7 +92,7 @@ class StepRunner:
         async with hold_step(step.lease, key, on_wait):
             verdict = await self._look_up(step, parts)
             if verdict.entry is None:
-                return await self._run_stage(step, parts, verdict.why, extra)
+                return await self._run_stage(step, parts, verdict.why, open_access)
             why = f"{verdict.why}, waited for" if waited_for else verdict.why
             return await self._reuse(step, parts, verdict.entry, why)
 
@@ -103,6 +109,7 @@ class StepRunner:
             key=step_key(parts),
             outputs=entry.outputs,
             metrics=entry.metrics,
+            sandbox=entry.sandbox,
             seconds=time.monotonic() - step.started,
         )
         await self._save(step, row)
@@ -111,15 +118,16 @@ class StepRunner:
     # ---- running ---------------------------------------------------------------------------
 
     async def _run_stage(
-        self, step: PipelineStep, parts: KeyParts, why: str, extra: ExtraEnvironment
+        self, step: PipelineStep, parts: KeyParts, why: str, open_access: OpenAccess
     ) -> StageRun:
-        environment = await extra()
-        row = replace(step.row, key=step_key(parts), reusable=step.stage.cache)
+        access = await open_access()
+        level = self._confinement.sandbox.level
+        row = replace(step.row, key=step_key(parts), reusable=step.stage.cache, sandbox=level)
         step = replace(step, row=row)
         for attempt in range(step.stage.retries + 1):
             step = replace(step, row=replace(step.row, attempts=step.row.attempts + 1, why=why))
             try:
-                row, changed = await self._attempt(step, environment)
+                row, changed = await self._attempt(step, access)
             except CommandFailedError:
                 if attempt == step.stage.retries:
                     raise
@@ -128,16 +136,15 @@ class StepRunner:
                 return await self._record_result(step, row, parts, changed)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _attempt(
-        self, step: PipelineStep, environment: Mapping[str, str]
-    ) -> tuple[StageRun, list[str]]:
+    async def _attempt(self, step: PipelineStep, access: StageAccess) -> tuple[StageRun, list[str]]:
         """The row with its outputs, and the inputs that the stage changed."""
         with tracing.span("trainer", f"stage {step.stage.name}") as traceparent:
             # The variable's name is what OpenTelemetry's own tools read.
-            return await self._run_in_workspace(step, {**environment, "TRACEPARENT": traceparent})
+            environment = {**access.environment, "TRACEPARENT": traceparent}
+            return await self._run_in_workspace(step, replace(access, environment=environment))
 
     async def _run_in_workspace(
-        self, step: PipelineStep, environment: Mapping[str, str]
+        self, step: PipelineStep, access: StageAccess
     ) -> tuple[StageRun, list[str]]:
         stage, work = step.stage, step.directory.work
         await asyncio.to_thread(shutil.rmtree, work, True)
@@ -149,7 +156,7 @@ class StepRunner:
             with Beneath(tree) as workspace:
                 before = await asyncio.to_thread(fingerprint, workspace, stage.outs)
                 await commands.execute(
-                    self._commands_of(step, environment),
+                    self._commands_of(step, access),
                     lambda pid, at: self._record_start(step, pid, at),
                 )
                 failpoint("trainer.stage-ended")
@@ -159,16 +166,19 @@ class StepRunner:
         finally:
             await asyncio.to_thread(shutil.rmtree, work, True)
 
-    def _commands_of(self, step: PipelineStep, environment: Mapping[str, str]) -> StageCommands:
+    def _commands_of(self, step: PipelineStep, access: StageAccess) -> StageCommands:
         stage = step.stage
-        marks = {orphans.MARK: step.run.id, "LOOPWRIGHT_STAGE": stage.name, **environment}
+        marks = {orphans.MARK: step.run.id, "LOOPWRIGHT_STAGE": stage.name, **access.environment}
         home = step.directory.work / "home"
         return StageCommands(
             commands=stage.commands,
+            workspace=step.directory.work,
             directory=step.directory.work / "tree" / stage.wdir,
             environment=commands.environment_for(home, seed=stage.seed, extra=marks),
             log=step.log,
             timeout=stage.timeout or self._timeout,
+            confinement=self._confinement,
+            registry=access.registry,
         )
 
     async def _record_start(self, step: PipelineStep, pid: int, at: float | None) -> None:
@@ -238,4 +248,5 @@ def _entry(step: PipelineStep, row: StageRun, parts: KeyParts) -> StepEntry:
         metrics=row.metrics,
         seconds=row.seconds,
         kept_at=clock.now(),
+        sandbox=row.sandbox,
     )

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+from starlette.applications import Starlette
 
 from loopwright_common.errors import (
     ConflictError,
@@ -18,6 +19,7 @@ from loopwright_common.errors import (
     RefusedError,
     UnavailableError,
 )
+from loopwright_trainer.tracking.registry_proxy import create_registry_proxy
 
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -54,9 +56,9 @@ class TrackingClient:
         self.delays = delays
         self.token = token
 
-    @property
-    def url(self) -> str:
-        return str(self._client.base_url).rstrip("/")
+    def proxy(self, run_id: str) -> Starlette:
+        """The registry as a stage of this run may use it, which the client's token is for."""
+        return create_registry_proxy(self._client, self.token, run_id)
 
     def without_retries(self) -> "TrackingClient":
         """The same registry, asked once."""

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
+from loopwright_common.sandbox import Level
 from loopwright_common.storage import ArtifactStore, PackageFile, parse_manifest
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.runs.domain import Output
 from loopwright_trainer.tracking.client import Body, TrackingClient, TrackingRun
 from loopwright_trainer.tracking.datasets import dataset_summary, extent_of
 
+SANDBOX_TAG = "loopwright.sandbox"
 RUN_TAG = "loopwright.run"
 PIPELINE_RUN_TAG = "loopwright.pipeline_run"
 PACKAGE_PATH = "package"
@@ -23,7 +25,10 @@ _MAX_UPLOADS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionCandidate:
-    """What a run has to register: `datasets` by role, `cause` is `Cause` as JSON text."""
+    """What a run has to register: `datasets` by role, `cause` is `Cause` as JSON text.
+
+    `sandbox` is the weakest level that one of its stages ran at.
+    """
 
     run_id: str
     commit: str
@@ -33,6 +38,7 @@ class VersionCandidate:
     metrics: Mapping[str, float]
     started_at: datetime
     cause: str
+    sandbox: Level | None
 
 
 async def open_run(
@@ -140,4 +146,5 @@ def _tags(candidate: VersionCandidate, datasets: Mapping[str, object]) -> dict[s
         "loopwright.deploy": pipeline.deploy.model_dump_json(),
         "loopwright.monitor": pipeline.monitor.model_dump_json(),
         "loopwright.datasets": json.dumps(datasets),
+        **({SANDBOX_TAG: str(candidate.sandbox)} if candidate.sandbox else {}),
     }

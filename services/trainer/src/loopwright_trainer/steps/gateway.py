@@ -1,0 +1,96 @@
+"""The one service that a stage may call: served to it on a loopback of its own."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.server import ServerState
+
+from loopwright_common.errors import UnavailableError
+from loopwright_common.sandbox import Gateway, receive_listener
+
+_VARIABLE = "MLFLOW_TRACKING_URI"
+_MAX_CONNECTIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class StageAccess:
+    """What a stage has beside the usual: variables, and the registry to call, if any."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    registry: ASGIApp | None = None
+
+
+OpenAccess = Callable[[], Awaitable[StageAccess]]
+"""Asked only when a stage really runs."""
+
+
+class StageGateway:
+    """Lets one command call `app`, from when the command has started."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._ours, self._theirs = socket.socketpair()
+
+    @property
+    def policy(self) -> Gateway:
+        """The command inherits its file descriptor."""
+        return Gateway(_VARIABLE, self._theirs.fileno())
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[None, None]:
+        """While entered the command is answered; to be entered once it has started."""
+        self._theirs.close()
+        task = asyncio.create_task(self._serve())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and not isinstance(task.exception(), UnavailableError):
+                await task
+
+    def close(self) -> None:
+        self._theirs.close()
+        self._ours.close()
+
+    async def _serve(self) -> None:
+        listener = await asyncio.to_thread(receive_listener, self._ours)
+        config = uvicorn.Config(
+            self._app,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            limit_concurrency=_MAX_CONNECTIONS,
+        )
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        # By its protocol: uvicorn's server ends in tenths of a second, for which stages would wait.
+        server = await loop.create_server(
+            lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
+            sock=listener,
+        )
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+            for connection in list(state.connections):
+                connection.shutdown()
+
+
+@asynccontextmanager
+async def gateway_to(app: ASGIApp | None) -> AsyncGenerator[StageGateway | None, None]:
+    """A gateway for one command, closed afterwards; None where it may call nothing."""
+    if app is None:
+        yield None
+        return
+    gateway = StageGateway(app)
+    try:
+        yield gateway
+    finally:
+        gateway.close()

@@ -1,0 +1,242 @@
+"""What a stage of a hostile repository cannot do, at each level that this machine permits.
+
+One run tries everything that leaves the trainer as it was; what ends a stage has a run each.
+"""
+
+import json
+import os
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from loopwright_common.bus.sqlite.bus import SqliteBus
+from loopwright_common.sandbox import Level, detect
+from loopwright_common.storage import open_store
+from loopwright_trainer import main
+from tests.trainer.harness import (
+    RecordingRegistry,
+    TrainerHarness,
+    Upstream,
+    running,
+    until,
+)
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+PIPELINE = (
+    "model: toy\n"
+    "stages: {hostile: {cmd: python hostile.py, deps: [hostile.py], outs: [found.json]}}\n"
+)
+# Each attempt succeeds in a stage that nothing confines.
+ATTEMPTS = """
+import json, os, pathlib, signal, socket, subprocess, urllib.error, urllib.request
+data, port, trainer = pathlib.Path({data!r}), {port}, {trainer}
+registry, run_id = os.environ["MLFLOW_TRACKING_URI"], os.environ["MLFLOW_RUN_ID"]
+
+def outcome(attempt):
+    try:
+        return str(attempt())
+    except (OSError, ValueError) as error:
+        return f"refused: {{type(error).__name__}} {{getattr(error, 'code', '')}}"
+
+def call(path, method="GET", body=None):
+    request = urllib.request.Request(registry + path, body, method=method)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return "answered " + response.read().decode()
+
+def write(path):
+    with open(path, "w") as file:
+        file.write("x")
+
+def any_secret():
+    for environment in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if "not for stages" in environment.read_text():
+                return "secret"
+        except OSError:
+            continue
+    raise PermissionError
+
+def list_data():
+    # Inside namespaces there is the way to its own workspace, and nothing else.
+    if set(os.listdir(data)) == {{"trainer"}}:
+        raise FileNotFoundError
+
+def connect():
+    socket.create_connection(("127.0.0.1", port), timeout=10).close()
+
+def bomb():
+    started = []
+    try:
+        while len(started) < 400:
+            started.append(subprocess.Popen(["sleep", "100"]))
+    finally:
+        for process in started:
+            process.kill()
+
+def orphan():
+    subprocess.Popen(["sleep", "{orphan}"], start_new_session=True)
+
+attempts = {{
+    "read the trainer's environment": lambda: open(f"/proc/{{trainer}}/environ").read(),
+    "read a secret of any process": any_secret,
+    "read the trainer's memory": lambda: open(f"/proc/{{trainer}}/mem", "rb").read(0),
+    "read another run's directory": lambda: os.listdir(data / "trainer" / "runs" / "other"),
+    "read the data directory": list_data,
+    "read a key": lambda: (data / "prediction.key").read_text(),
+    "write into the data directory": lambda: write(data / "written"),
+    "write outside": lambda: write("/var/tmp/loopwright-was-here"),
+    "read passwords": lambda: open("/etc/shadow").read(),
+    "connect elsewhere": connect,
+    "signal the trainer": lambda: os.kill(trainer, 0),
+    "take over a run": lambda: call("/v1/runs/x/token", "PUT", b"{{}}"),
+    "register a version": lambda: call("/api/2.0/mlflow/model-versions/create", "POST", b"{{}}"),
+    "leave the registry's API": lambda: call("/api/2.0/mlflow/../../../v1/models"),
+    "read the registry": lambda: call("/api/2.0/mlflow/runs/get?run_id=" + run_id),
+    "leave an orphan": orphan,
+    "start processes without end": bomb,
+}}
+"""
+RUN_ATTEMPTS = """
+found = {name: outcome(attempt) for name, attempt in attempts.items()}
+found["variables"] = " ".join(os.environ)
+pathlib.Path("found.json").write_text(json.dumps(found))
+"""
+# What an unconfined stage did, and must be refused; the rest has an assertion of its own.
+REFUSED_ALWAYS = {
+    "read the trainer's environment",
+    "read a secret of any process",
+    "read the trainer's memory",
+    "read another run's directory",
+    "read the data directory",
+    "read a key",
+    "write into the data directory",
+    "write outside",
+    "read passwords",
+    "connect elsewhere",
+    "signal the trainer",
+    "take over a run",
+    "register a version",
+    "leave the registry's API",
+}
+
+
+@pytest.fixture(params=[Level.NAMESPACE, Level.PROCESS], ids=str)
+def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Level:
+    wanted: Level = request.param
+    found = detect(wanted)
+    if found.level is not wanted:
+        pytest.skip(f"this machine permits no more than {found.level}: {found.why_not_more}")
+    monkeypatch.setattr(main, "require", lambda _: found)
+    return wanted
+
+
+@pytest.fixture
+async def confined(
+    level: Level, tmp_path: Path, bus: SqliteBus, registry: RecordingRegistry, database_url: str
+) -> AsyncGenerator[TrainerHarness, None]:
+    given: dict[str, Any] = {
+        "database_url": database_url,
+        "stage_disk": 64 << 20,
+        "stage_processes": 100,
+    }
+    (tmp_path / "trainer" / "runs" / "other").mkdir(parents=True)
+    (tmp_path / "prediction.key").write_text("secret")
+    async with running(tmp_path, bus, registry, stage_writable="", **given) as trainer:
+        yield trainer
+
+
+async def found_by(
+    trainer: TrainerHarness, upstream: Upstream, tmp_path: Path, orphan: str
+) -> tuple[Any, Mapping[str, str]]:
+    """The run, and what came of each attempt."""
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        attempts = ATTEMPTS.format(
+            data=str(tmp_path), port=elsewhere.getsockname()[1], trainer=os.getpid(), orphan=orphan
+        )
+        upstream.commit({"loopwright.yaml": PIPELINE, "hostile.py": attempts + RUN_ATTEMPTS})
+        run = await trainer.add(upstream)
+    assert run["status"] == "succeeded", (run["why"], run["stages"])
+    store = open_store(f"file://{tmp_path / 'artifacts'}")
+    return run, json.loads(await store.get(run["stages"][0]["outputs"]["found.json"]))
+
+
+async def test_a_stage_cannot(
+    confined: TrainerHarness,
+    upstream: Upstream,
+    level: Level,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FAKE_SECRET", "not for stages")
+    orphan = str(400 + os.getpid() / 10**9)
+    run, found = await found_by(confined, upstream, tmp_path, orphan)
+
+    assert run["stages"][0]["sandbox"] == level
+    done = {name for name in REFUSED_ALWAYS if not found[name].startswith("refused")}
+    assert done == set(), found
+    assert "not for stages" not in json.dumps(found)
+    assert found["read the registry"].startswith("answered")
+    assert "TOKEN" not in found["variables"], "the run's token stays with the trainer"
+    assert not (tmp_path / "written").exists()
+    assert not _runs(["sleep", orphan]), "it ended with its stage"
+    if level is Level.NAMESPACE or os.getuid() != 0:
+        assert found["start processes without end"].startswith("refused")
+
+
+def _runs(command: list[str]) -> bool:
+    found = psutil.process_iter(["cmdline", "status"])
+    return any(p.info["cmdline"] == command and p.info["status"] != "zombie" for p in found)
+
+
+async def test_a_stage_cannot_fill_the_disk(
+    confined: TrainerHarness, upstream: Upstream, level: Level
+) -> None:
+    """Neither with one file nor with many."""
+    many = "import time\nfor n in range(40): open(f'{n}', 'wb').write(b'x' * (4 << 20))\n"
+    pipeline = PIPELINE.replace("outs: [found.json]", "outs: [found.json], cache: false")
+    upstream.commit({"loopwright.yaml": pipeline, "hostile.py": many + "time.sleep(300)\n"})
+    run = await confined.add(upstream)
+    assert "wrote more than 64 MiB, its limit (LOOPWRIGHT_TRAINER_STAGE_DISK)" in run["why"]
+    run = await confined.push(
+        upstream, {"hostile.py": "open('one', 'wb').write(b'x' * (100 << 20))\n"}
+    )
+    assert (run["status"], "File too large" in run["stages"][0]["log_tail"]) == ("failed", True)
+    assert level
+
+
+async def test_a_stage_cannot_link_its_outputs_out(
+    confined: TrainerHarness, upstream: Upstream, tmp_path: Path
+) -> None:
+    pipeline = PIPELINE.replace("python hostile.py", f"rmdir out; ln -s {tmp_path} out").replace(
+        "found.json", "out/prediction.key"
+    )
+    upstream.commit({"loopwright.yaml": pipeline, "hostile.py": ""})
+    run = await confined.add(upstream)
+    assert run["status"] == "failed"
+    assert "link" in run["why"]
+
+
+async def test_a_cancelled_stage_leaves_nothing(
+    confined: TrainerHarness, upstream: Upstream, registry: RecordingRegistry
+) -> None:
+    seconds = str(500 + os.getpid() / 10**9)
+    code = (
+        "import subprocess, time\n"
+        f"subprocess.Popen(['sleep', '{seconds}'], start_new_session=True)\ntime.sleep(300)\n"
+    )
+    upstream.commit({"loopwright.yaml": PIPELINE, "hostile.py": code})
+    await confined.post("/v1/repositories", name="toy", url=str(upstream.path))
+
+    async def begun() -> bool:
+        return _runs(["sleep", seconds])
+
+    await until(begun)
+    (run,) = (await confined.get("/v1/runs"))["items"]
+    await confined.post(f"/v1/runs/{run['id']}/cancel")
+    ended = await confined.ended(run_id=run["id"])
+    assert ended["status"] == "cancelled"
+    assert not _runs(["sleep", seconds])

@@ -1,0 +1,91 @@
+"""What a stage may ask the registry, and with whose token."""
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from loopwright_trainer.tracking.registry_proxy import create_registry_proxy
+
+API = "/api/2.0/"
+
+
+async def answer(method: str, path: str, **request: object) -> tuple[int, str]:
+    """Status, and what the registry says that it was asked."""
+
+    async def say(asked: Request) -> Response:
+        headers = asked.headers
+        body = (await asked.body()).decode()
+        said = f"{asked.method} {asked.url.path}?{asked.url.query} {headers.get('authorization')}"
+        return PlainTextResponse(f"{said} {headers.get('cookie')} {body}")
+
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    registry = httpx.ASGITransport(Starlette(routes=[Route("/{path:path}", say, methods=methods)]))
+    async with httpx.AsyncClient(transport=registry, base_url="http://registry") as client:
+        proxy = httpx.ASGITransport(create_registry_proxy(client, "run-token", "r1"))
+        async with httpx.AsyncClient(transport=proxy, base_url="http://127.0.0.1") as stage:
+            answered = await stage.request(method, path, **request)  # type: ignore[arg-type]
+    return answered.status_code, answered.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "mlflow/runs/get"),
+        ("GET", "mlflow/registered-models/alias"),
+        ("GET", "mlflow-artifacts/artifacts/1/a%20b"),
+        ("POST", "mlflow/runs/log-batch"),
+        ("POST", "mlflow/runs/search"),
+        ("POST", "mlflow/logged-models"),
+        ("PATCH", "mlflow/logged-models/m/tags"),
+        ("POST", "mlflow/registered-models/get-latest-versions"),
+        ("PUT", "mlflow-artifacts/artifacts/1/model/MLmodel"),
+    ],
+)
+async def test_it_reads_and_writes_what_a_run_does_with_the_runs_token(
+    method: str, path: str
+) -> None:
+    headers = {"authorization": "Bearer another", "cookie": "a=b"}
+    status, said = await answer(method, f"{API}{path}?x=1", headers=headers, content=b"body")
+    decoded = path.replace("%20", " ")
+    assert (status, said) == (200, f"{method} {API}{decoded}?x=1 Bearer run-token None body")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/v1/runs/1/token"),
+        ("GET", "/v1/models"),
+        ("GET", f"{API}mlflow/%2e%2e/%2e%2e/%2e%2e/v1/models"),
+        ("POST", f"{API}mlflow/model-versions/create"),
+        ("POST", f"{API}mlflow/registered-models/alias"),
+        ("DELETE", f"{API}mlflow/registered-models/delete"),
+        ("POST", f"{API}mlflow/runs/delete"),
+        ("POST", f"{API}mlflow/experiments/delete"),
+        ("DELETE", f"{API}mlflow-artifacts/artifacts/1/x"),
+    ],
+)
+async def test_it_refuses_everything_else(method: str, path: str) -> None:
+    status, said = await answer(method, path)
+    assert status == 403
+    assert "of its own run" in said
+
+
+async def test_it_registers_versions_of_the_run_alone() -> None:
+    at = f"{API}mlflow/model-versions/create"
+    status, said = await answer("POST", at, json={"name": "m", "run_id": "r1"})
+    assert (status, '"run_id": "r1"' in said) == (200, True)
+    others: list[object] = [{"run_id": "r2"}, {"name": "m"}, []]
+    for other in others:
+        status, said = await answer("POST", at, json=other)
+        assert (status, "its own run only, r1" in said) == (403, True)
+
+
+async def test_a_registry_that_is_away_is_said_to_be() -> None:
+    async with httpx.AsyncClient(base_url="http://127.0.0.1:1") as client:
+        proxy = httpx.ASGITransport(create_registry_proxy(client, None, "r1"))
+        async with httpx.AsyncClient(transport=proxy, base_url="http://127.0.0.1") as stage:
+            answered = await stage.get(f"{API}mlflow/runs/get")
+    assert (answered.status_code, answered.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
