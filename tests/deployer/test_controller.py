@@ -150,6 +150,17 @@ async def test_a_version_that_no_replica_can_load_is_rolled_back(
     assert row.route.arms == ()
 
 
+async def test_a_version_that_did_harm_is_not_promoted(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTING)
+    async with working(database, bus, tmp_path):
+        await serve(database, bus, tripped={"1": "it did not return within 2.0 s"})
+        record = await until(database, 1, DeploymentState.ROLLED_BACK)
+
+    assert record.deployment.why == "it did not return within 2.0 s"
+
+
 async def test_a_version_that_waits_for_its_store_is_waited_for(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:

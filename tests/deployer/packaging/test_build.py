@@ -18,6 +18,7 @@ from tests.deployer.builders import (
     skops_package,
     with_example,
 )
+from tests.scorer.harmful_packages import endless, graph_model
 
 PIXELS = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 64]}}]
 EXAMPLE = [[30, 0.5, "nurse"], [60, -0.5, "clerk"]]
@@ -160,3 +161,48 @@ def test_a_file_that_leaves_the_package_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidError, match="no file of the package"):
         packed(source)
+
+
+def test_a_graph_that_is_not_proven_says_where_it_runs_and_at_which_node(tmp_path: Path) -> None:
+    content = endless(tmp_path / "made").joinpath("model.onnx").read_bytes()
+    spec = packed(onnx_package(tmp_path / "source", content, []))
+
+    assert spec.format == "onnx"
+    assert spec.parity is not None
+    assert spec.parity.startswith("runs in a process of its own: node 'turns' (Loop)")
+
+
+@pytest.mark.parametrize("named", ["/etc/passwd", "../secret", "linked", "gone", ""])
+def test_a_tensor_outside_of_the_package_is_refused(tmp_path: Path, named: str) -> None:
+    import onnx
+
+    model = graph_model([onnx.helper.make_node("Add", ["x", "far"], ["variable"])])
+    far = onnx.helper.make_tensor("far", onnx.TensorProto.DOUBLE, [1], [1.0])
+    far.ClearField("double_data")
+    far.data_location = onnx.TensorProto.EXTERNAL
+    far.external_data.add(key="location", value=named)
+    model.graph.initializer.append(far)
+    source = onnx_package(tmp_path / "source", model.SerializeToString(), [])
+    (tmp_path / "secret").write_bytes(bytes(8))
+    (source / "linked").symlink_to(tmp_path / "secret")
+
+    with pytest.raises(InvalidError, match=r"'far' is kept in .*, which is no file of the package"):
+        packed(source)
+
+
+def test_a_tensor_in_a_file_beside_comes_in(tmp_path: Path) -> None:
+    import onnx
+
+    model = graph_model([onnx.helper.make_node("Add", ["x", "far"], ["variable"])])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(1), "far"))
+    source = onnx_package(tmp_path / "source", b"", [])
+    onnx.save(
+        model,
+        source / "model.onnx",
+        save_as_external_data=True,
+        location="tensors.bin",
+        size_threshold=0,
+    )
+    assert (source / "tensors.bin").exists()
+
+    assert packed(source).parity is None

@@ -15,6 +15,7 @@ from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.events import ReplicaReported, ServedRoute
 from loopwright_common.observability.metrics import Metrics
 from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.deployments.tables import routes
 from loopwright_deployer.routing.reconciliation import RouteReconciliation
 from tests.deployer.builders import MODEL_ID, publish, published_events, replica
@@ -69,3 +70,27 @@ async def test_a_silent_replica_is_taken_off_the_table(
     while "r1" in replicas.rows:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     assert list(replicas.rows) == ["r2"]
+
+
+async def test_for_a_champion_that_does_harm_a_person_is_asked(
+    database: Database, bus: EventBus, replicas: TableReader[ReplicaReported]
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    reconciliation = RouteReconciliation(database, bus, replicas)
+
+    async def waits(**told: dict[str, str]) -> str | None:
+        """What the champion waits for, once the replica has told this."""
+        route = ServedRoute(model_id=MODEL_ID, revision=1, **told)
+        await publish(bus, replica(route), "r1")
+        while "r1" not in replicas.rows or replicas.rows["r1"].data.routes != [route]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await reconciliation.reconcile_once()
+        async with database.read() as connection:
+            champion = await Deployments(connection).champion("production", MODEL_ID)
+        assert champion is not None
+        return champion.deployment.waits
+
+    await replicas.ready.wait()
+    asked = "needs a person: replica r1: it hung; roll back or promote another version"
+    assert await waits(tripped={"1": "it hung"}) == asked
+    assert await waits(tripped={"2": "it hung"}) is None

@@ -10,3 +10,10 @@ def test_only_consecutive_errors_open_the_circuit() -> None:
     circuit.record_success()
     assert not circuit.record_error(2, "boom")
     assert circuit.opened is None
+
+
+def test_harm_opens_the_circuit_at_once() -> None:
+    circuit = CircuitBreaker()
+    assert circuit.record_harm(2, "it did not return")
+    assert not circuit.record_harm(2, "it did not return again")
+    assert circuit.opened == "version 2: it did not return"

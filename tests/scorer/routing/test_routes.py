@@ -56,3 +56,17 @@ def test_without_a_version_on_its_way_the_registrys_challenger_holds(loaded: Loa
 def test_a_route_without_arms_has_no_names(loaded: LoadedModel) -> None:
     with pytest.raises(NotFoundError, match="none with a name"):
         route_of(loaded).named("champion")
+
+
+def test_a_canary_that_did_harm_gets_no_calls_and_a_champion_keeps_its_own(
+    loaded: LoadedModel,
+) -> None:
+    loaded.harm = "it did not return"
+    try:
+        route = route_of(loaded, (1, 0.5, "live"), (2, 0.5, "live"))
+        alone = route_of(loaded, (1, 1.0, "live"))
+    finally:
+        loaded.harm = None
+
+    assert {route.arm_for(str(key)).version for key in range(50)} == {1}
+    assert alone.arm_for("any").version == 1

@@ -78,7 +78,10 @@ async def _build(data_dir: Path, bus: SqliteBus, stack: AsyncExitStack) -> list[
         await trainer.build(TrainerSettings(**paths), bus, stack),
         await deployer.build(DeployerSettings(**paths, work_dir=data_dir / "deployer"), bus, stack),
         await scorer.build(
-            ScorerSettings(**paths, cache_dir=data_dir / "scorer", replica="embedded"), bus, stack
+            ScorerSettings(**paths, cache_dir=data_dir / "scorer", replica="embedded"),
+            bus,
+            stack,
+            shares_process=True,
         ),
         await monitor.build(MonitorSettings(**paths), bus, stack),
     ]

@@ -155,13 +155,14 @@ class DeploymentSteps:
     async def _await_acknowledgement(self, record: DeploymentRecord) -> bool:
         async with self._database.read() as connection:
             answer = await acknowledgement_of(connection, record, self._replicas)
-        if not (answer.complete or answer.problem):
+        fault = answer.problem or answer.tripped
+        if not (answer.complete or fault):
             return await self.explain_wait(record, answer.why)
         async with self._writing(record) as (uow, current):
-            if answer.problem is None:
+            if fault is None:
                 await transitions.complete_promotion(uow, current)
             else:
-                await transitions.roll_back(uow, current, answer.problem)
+                await transitions.roll_back(uow, current, fault)
         return True
 
     async def _decide(self, record: DeploymentRecord) -> CanaryDecision:

@@ -14,7 +14,7 @@ from loopwright_common.ids import new_id
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
-from loopwright_common.storage import open_store
+from loopwright_common.storage import ArtifactStore, open_store
 from loopwright_common.web.app import create_app
 from loopwright_scorer import workers
 from loopwright_scorer.api import create_router
@@ -30,7 +30,11 @@ from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds, load_key, shared_key
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.inference.shadow_scoring import ShadowScoring
-from loopwright_scorer.isolated.limits import IsolatedMetrics, IsolationConfig
+from loopwright_scorer.isolated.limits import (
+    IsolatedMetrics,
+    IsolationConfig,
+    nothing_quarantined,
+)
 from loopwright_scorer.models.memory_manager import MemoryManager
 from loopwright_scorer.models.package_cache import PackageCache
 from loopwright_scorer.process_tuning import tune_process
@@ -46,39 +50,43 @@ from loopwright_scorer.routing.heartbeat import Heartbeat
 from loopwright_scorer.routing.route_reconciler import RouteReconciler
 from loopwright_scorer.routing.routes import Routes
 from loopwright_scorer.settings import ScorerSettings
+from loopwright_scorer.watchdog.replica_watchdog import ReplicaWatchdog
 
 _SHUTDOWN_GRACE_SECONDS = 12.0
 """How long calls in flight may take to be answered when the scorer stops."""
 
 
-async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) -> Service:
-    """A replica that serves what `routes-changed` says."""
+async def build(
+    settings: ScorerSettings,
+    bus: EventBus,
+    stack: AsyncExitStack,
+    *,
+    shares_process: bool = False,
+    watched: bool = False,
+) -> Service:
+    """A replica that serves what `routes-changed` says.
+
+    In a process with other services only what is proven to be bounded computes; `watched` ends the
+    process in which a computation does harm.
+    """
     metrics = Metrics()
     cache = settings.cache_dir
     stack.enter_context(settings.own_directory())
+    watchdog = _watchdog(settings, stack) if watched else None
     replica = ReplicaIdentity(settings.replica_name, new_id(), settings.environment)
     routes = Routes()
     store = open_store(settings.artifact_store)
-    package_cache = PackageCache(store, cache / "packages", _isolation(settings, metrics))
+    isolation = _isolation(settings, metrics, watchdog, shares_process=shares_process)
+    package_cache = PackageCache(
+        store, cache / "packages", isolation, watchdog.slots if watchdog else None
+    )
     memory_manager = MemoryManager(package_cache, settings.memory_budget, metrics.registry)
     reconciler = RouteReconciler(
         routes, package_cache, memory_manager, cache / "routes", settings.environment
     )
     reader = TableReader(bus, RoutesChanged, replaces=_is_newer)
     heartbeat = Heartbeat(bus, replica, reconciler, settings.heartbeat_interval)
-    recording_metrics = RecordingMetrics(metrics.registry)
-    publisher = BatchPublisher(
-        bus, SpillDirectory(cache / "spill", settings.spill_limit), recording_metrics.waiting
-    )
-    recorder = Recorder(
-        publisher,
-        replica,
-        recording_metrics,
-        InputOffloader(store, metrics.registry),
-        every=settings.record_interval,
-        rows=settings.record_rows,
-        budget=RecordBudget(settings.record_buffer, settings.record_rate),
-    )
+    publisher, recorder = _recording(settings, metrics, bus, replica, store)
     counter_publisher = CounterPublisher(bus, replica)
     ids = PredictionIds(_key(settings))
     executor = InferenceExecutor(settings.queue_limit, memory_manager.load, metrics.registry)
@@ -121,6 +129,7 @@ async def build(settings: ScorerSettings, bus: EventBus, stack: AsyncExitStack) 
             publisher.resend,
             counter_publisher.run,
             shadows.run,
+            *([watchdog.run] if watchdog else []),
         ],
         before_shutdown=[reconciler.start_draining],
         on_stop=[recorder.stop, counter_publisher.publish, heartbeat.deregister],
@@ -155,7 +164,7 @@ def main() -> None:
         _run_workers(settings)
         return
     tune_process()
-    runtime.main(build, settings, new_loop=uvloop.new_event_loop)
+    runtime.main(partial(build, watched=True), settings, new_loop=uvloop.new_event_loop)
 
 
 def _run_workers(settings: ScorerSettings) -> None:
@@ -165,11 +174,47 @@ def _run_workers(settings: ScorerSettings) -> None:
         raise SystemExit(str(error)) from None
 
 
-def _isolation(settings: ScorerSettings, metrics: Metrics) -> IsolationConfig:
+def _recording(
+    settings: ScorerSettings,
+    metrics: Metrics,
+    bus: EventBus,
+    replica: ReplicaIdentity,
+    store: ArtifactStore,
+) -> tuple[BatchPublisher, Recorder]:
+    recording_metrics = RecordingMetrics(metrics.registry)
+    spill = SpillDirectory(settings.cache_dir / "spill", settings.spill_limit)
+    publisher = BatchPublisher(bus, spill, recording_metrics.waiting)
+    recorder = Recorder(
+        publisher,
+        replica,
+        recording_metrics,
+        InputOffloader(store, metrics.registry),
+        every=settings.record_interval,
+        rows=settings.record_rows,
+        budget=RecordBudget(settings.record_buffer, settings.record_rate),
+    )
+    return publisher, recorder
+
+
+def _watchdog(settings: ScorerSettings, stack: AsyncExitStack) -> ReplicaWatchdog:
+    watchdog = ReplicaWatchdog(settings.cache_dir, settings.memory_limit)
+    stack.callback(watchdog.stop)
+    return watchdog
+
+
+def _isolation(
+    settings: ScorerSettings,
+    metrics: Metrics,
+    watchdog: ReplicaWatchdog | None,
+    *,
+    shares_process: bool,
+) -> IsolationConfig:
     isolation = IsolationConfig(
         settings.cache_dir / "isolated",
         limits=settings.isolated_limits,
         metrics=IsolatedMetrics(metrics.registry),
+        shares_process=shares_process,
+        quarantine_reason=watchdog.quarantine_reason if watchdog else nothing_quarantined,
     )
     isolation.remove_leftovers()
     return isolation

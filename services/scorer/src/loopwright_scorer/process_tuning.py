@@ -5,6 +5,7 @@ import sys
 
 import pyarrow as pa
 
+from loopwright_scorer.runtimes.engines import import_quietly
 from loopwright_scorer.runtimes.registry import import_engine
 
 _SWITCH_SECONDS = 0.0005
@@ -19,6 +20,7 @@ def tune_process() -> None:
     gc.set_threshold(_YOUNG_OBJECTS)
     hide_pandas_from_pyarrow()
     import_engine("onnx")
+    import_quietly("onnx")
 
 
 def hide_pandas_from_pyarrow() -> None:

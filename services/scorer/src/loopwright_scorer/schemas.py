@@ -98,7 +98,7 @@ def _arm(route: Route, version: int) -> ArmOut:
         format=arm.model.spec.format,
         digest=arm.model.digest,
         state="tripped" if arm.circuit.opened else "serving",
-        why=arm.circuit.opened,
+        why=arm.circuit.opened or arm.model.harm,
         calls=arm.counters.calls,
         errors=arm.counters.errors,
     )

@@ -60,6 +60,8 @@ class ScorerSettings(ServiceSettings):
     """How long new calls are answered once told to stop, so that a balancer can look elsewhere."""
     memory_budget: int = Field(default=2 << 30, ge=0)
     """Bytes of loaded versions, past which those without traffic are evicted until asked for."""
+    memory_limit: int = Field(default=4 << 30, ge=1 << 28)
+    """Bytes of this process, past which the computation that goes on is ended, and it with it."""
     isolated_memory: int = Field(default=4 << 30, ge=256 << 20)
     """Address space of each process that a package of its own environment or a pickle runs in."""
     isolated_call_timeout: float = Field(default=10.0, gt=0)

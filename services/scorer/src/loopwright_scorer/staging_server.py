@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+import onnx  # noqa: F401 - a warm spare has loaded it
 import onnxruntime  # noqa: F401 - a warm spare has loaded it
 import uvicorn
 import uvloop

@@ -20,8 +20,9 @@ from tritonclient.utils import InferenceServerException
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.errors import UnavailableError
 from loopwright_common.process.runtime import run_until
+from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.main import build
-from loopwright_scorer.models.loaded_model import load
+from loopwright_scorer.models.loaded_model import LoadedModel, load
 from loopwright_scorer.protocols import messages
 from loopwright_scorer.protocols.messages import inference_pb2
 from loopwright_scorer.routing.routes import Routes
@@ -150,8 +151,12 @@ def test_requests_together_hold_no_more_than_their_room(channel: Any) -> None:
     assert stub.ModelInfer(many).outputs
 
 
+def _laborious(tmp_path: Path) -> LoadedModel:
+    return load(laborious(tmp_path / "long"), "", IsolationConfig(tmp_path / "isolated"))
+
+
 def test_after_its_deadline_a_call_is_not_begun_and_what_was_begun_counts(tmp_path: Path) -> None:
-    routes, model = Routes(), load(laborious(tmp_path / "long"), "")
+    routes, model = Routes(), _laborious(tmp_path)
     # Calls that are expected to take long wait in line, each for a batch of its own.
     routes.install(fixed_route("long", 3, replace(model, call_seconds=1.0)))
     with serving_grpc(routes) as address, grpc.insecure_channel(address) as channel:

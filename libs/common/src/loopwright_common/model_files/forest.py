@@ -53,6 +53,19 @@ def check_forest(forest: Forest, width: int) -> None:
     _check_acyclic(tree, starts, children, inner)
 
 
+def longest_way(forest: Forest) -> int:
+    """Steps that a row takes at most through all trees together, of a forest that was checked."""
+    starts = np.cumsum(forest.sizes) - forest.sizes
+    tree = np.repeat(np.arange(len(forest.sizes)), forest.sizes)
+    steps, level = 0, starts[forest.left[starts] != LEAF]
+    while len(level):
+        steps += len(np.unique(tree[level]))
+        first = starts[tree[level]]
+        level = np.concatenate([first + forest.left[level], first + forest.right[level]])
+        level = level[forest.left[level] != LEAF]
+    return steps
+
+
 def _check_lengths(forest: Forest) -> None:
     if (forest.sizes < 1).any():
         raise ValueError(f"tree {int(np.argmax(forest.sizes < 1))}: it has no node")

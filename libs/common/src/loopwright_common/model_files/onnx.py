@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from loopwright_common.model_files.forest import LEAF, Forest, Indices, check_forest
+from loopwright_common.model_files.forest import LEAF, Forest, Indices, check_forest, longest_way
 
 _TREES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
 _PER_NODE = (
@@ -50,12 +50,22 @@ def _graphs(outer: Any) -> Iterator[Any]:
                     left.append(attribute.g)
 
 
-def _check_trees(node: Any) -> None:
+def longest_way_through(node: Any) -> int:
+    """Steps that a row takes at most through the trees of a node, 0 where it has none.
+
+    ValueError says which node does not hold together.
+    """
+    return longest_way(_check_trees(node)) if node.op_type in _TREES else 0
+
+
+def _check_trees(node: Any) -> Forest:
     fields = {attribute.name: attribute for attribute in node.attribute}
     try:
-        check_forest(_forest(fields), _MOST_INPUTS)
+        forest = _forest(fields)
+        check_forest(forest, _MOST_INPUTS)
     except (ValueError, LookupError) as error:
         raise ValueError(f"node {node.name or node.op_type!r:.60}: {error}") from None
+    return forest
 
 
 def _forest(fields: Mapping[str, Any]) -> Forest:

@@ -36,7 +36,8 @@ class IsolatedSpec(BaseModel):
     """How a package is opened in a process of its own, and on which Python."""
 
     model_config = ConfigDict(frozen=True)
-    loader: Literal["pickle", "mlflow", "skops", "river"]
+    loader: Literal["pickle", "mlflow", "skops", "river", "runtime"]
+    """`runtime` is the scorer's own of another format, and in no package."""
     requirements: list[str] = []
     """What must be installed; the scorer's own Python is taken where it has all of them."""
     python: str | None = None

@@ -50,6 +50,19 @@ def missed_by(
     )
 
 
+def harm_of(
+    wanted: PublishedRevision, reports: Iterable[ReplicaReported], now: datetime
+) -> str | None:
+    """What the version does in a live replica that it should not, whatever revision that serves."""
+    for report in reports:
+        route = _route(report, wanted)
+        if report.environment != wanted.environment or is_silent(report, now) or route is None:
+            continue
+        if harm := route.tripped.get(str(wanted.version)):
+            return f"replica {report.replica}: {harm}"
+    return None
+
+
 def acknowledgement(
     wanted: PublishedRevision, reports: Iterable[ReplicaReported], now: datetime
 ) -> Acknowledgement:

@@ -86,8 +86,8 @@ class Deployments:
         """The deployment's version is champion again."""
         await self._update([deployments.c.id == deployment.id], {"champion": True})
 
-    async def set_waiting_reason(self, deployment: Deployment, waits: str) -> None:
-        """What the deployment waits for in its present state."""
+    async def set_waiting_reason(self, deployment: Deployment, waits: str | None) -> None:
+        """What the deployment waits for in its present state; None for nothing any more."""
         if waits != deployment.waits:
             await self._update([deployments.c.id == deployment.id], {"waits": waits})
 

@@ -71,6 +71,7 @@ def _from_onnx(job: PackagingJob, source: PackageSource) -> ServingSpec:
         output_names=served.output_names,
         source_digest=job.digest,
         example=source.example,
+        parity=served.placement,
     )
 
 
@@ -159,7 +160,7 @@ def _compile(
             why = f"stays native: its ONNX form does not run ({_first_line(error)})"
             continue
         if agrees:
-            return compiled, sentence
+            return compiled, "; ".join(filter(None, (sentence, compiled.placement)))
         why = f"stays native: {sentence}"
     return None, why
 

@@ -1,4 +1,7 @@
-"""Keeps what deployer and replicas share in order: routes that got lost, replicas that are gone."""
+"""Keeps what deployer and replicas share in order.
+
+Routes that got lost, replicas that are gone, champions that do harm.
+"""
 
 import asyncio
 from datetime import datetime
@@ -14,9 +17,11 @@ from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_deployer.canary.acknowledgement import (
     LOADING_TIME,
     PublishedRevision,
+    harm_of,
     is_silent,
     missed_by,
 )
+from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.routing import route_revisions
 from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
 
@@ -25,7 +30,8 @@ _EVERY_SECONDS = LOADING_TIME.total_seconds()
 
 
 class RouteReconciliation:
-    """Repeats a route that a live replica has missed, and takes silent replicas off their table.
+    """Repeats a route that a live replica has missed, takes silent replicas off their table, and
+    asks for help where a replica has trouble with a champion.
 
     Each deployer does so: both may be done twice, without harm.
     """
@@ -55,6 +61,7 @@ class RouteReconciliation:
             rows = await RouteRevisions(connection).all()
         for row in rows:
             await self._repeat_if_missed(row)
+            await self._ask_for_help(row)
 
     async def _forget_silent(self) -> None:
         """At the second look: a deployer that was itself away has read the reports by then."""
@@ -67,6 +74,25 @@ class RouteReconciliation:
         await self._bus.publish(
             [OutgoingRecord(ReplicaReported.topic, one, {}, b"") for one in gone]
         )
+
+    async def _ask_for_help(self, row: RouteRow) -> None:
+        """A champion that does harm is not taken away without another: a person has to decide."""
+        async with self._database.read() as connection:
+            champion = await Deployments(connection).champion(row.environment, row.model_id)
+        if champion is None:
+            return
+        deployment, revision = champion.deployment, row.route.revision
+        served = PublishedRevision(
+            row.environment, row.model_id, revision, row.changed_at, deployment.version
+        )
+        reports = [event.data for event in self._replicas.rows.values()]
+        harm = harm_of(served, reports, clock.now())
+        waits = f"needs a person: {harm}; roll back or promote another version" if harm else None
+        if waits == deployment.waits:
+            return
+        log.error("champion.harmful", model=row.model, version=deployment.version, why=harm)
+        async with self._database.unit_of_work() as uow:
+            await Deployments(uow.connection).set_waiting_reason(deployment, waits)
 
     async def _repeat_if_missed(self, row: RouteRow) -> None:
         wanted = PublishedRevision(

@@ -161,10 +161,11 @@ class CallRecorder:
         arm, outputs = call.arm, call.result.outputs
         seconds = (call.timing.written - call.timing.started) / 1e9
         if outputs is None:
+            error = redacted_error(call.route.record, call.result.error or "")
             if call.slot == "live" and call.route.canary(arm):
-                self._count_canary_error(
-                    arm, redacted_error(call.route.record, call.result.error or "")
-                )
+                self._count_canary_error(arm, error, harmed=call.result.harmed)
+            elif call.result.harmed:
+                self._routes.changed.set()
             counters.count_error(arm.counters, seconds)
             return
         if arm.circuit.errors:
@@ -172,8 +173,9 @@ class CallRecorder:
         score = outputs.score() if outputs.prediction is None else None  # a classifier's
         counters.count_answer(arm.counters, seconds, call.result.inputs.rows, score)
 
-    def _count_canary_error(self, arm: ServedArm, error: str) -> None:
-        if arm.circuit.record_error(arm.version, error):
+    def _count_canary_error(self, arm: ServedArm, error: str, *, harmed: bool) -> None:
+        record = arm.circuit.record_harm if harmed else arm.circuit.record_error
+        if record(arm.version, error):
             arm.counters.tripped = arm.circuit.opened
             log.error("arm.tripped", version=arm.version, why=arm.circuit.opened)
             self._routes.changed.set()

@@ -167,6 +167,13 @@ class InferenceExecutor:
 
 
 def _compute(model: LoadedModel, parts: Sequence[ModelInputs]) -> list[ModelResult | BaseException]:
+    with model.computing(sum(part.rows for part in parts)):
+        return _compute_batch(model, parts)
+
+
+def _compute_batch(
+    model: LoadedModel, parts: Sequence[ModelInputs]
+) -> list[ModelResult | BaseException]:
     """Results in order; a batch that fails is computed call by call, so that each fails alone."""
     if len(parts) > 1:
         try:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,10 @@ class IsolatedMetrics:
         )
 
 
+def nothing_quarantined(_digest: str) -> None:
+    """No package is kept out of the scorer's process."""
+
+
 @dataclass(frozen=True)
 class IsolationConfig:
     """How one scorer isolates packages.
@@ -51,6 +56,10 @@ class IsolationConfig:
     environments: Path | None = None
     limits: WorkerLimits = field(default_factory=WorkerLimits)
     metrics: IsolatedMetrics | None = None
+    shares_process: bool = False
+    """Whether other services are in the scorer's process: what is not proven computes elsewhere."""
+    quarantine_reason: Callable[[str], str | None] = nothing_quarantined
+    """Why a package, by its digest, is never to compute in the scorer's process again."""
 
     def remove_leftovers(self) -> None:
         """Delete the working directories that a killed scorer left."""

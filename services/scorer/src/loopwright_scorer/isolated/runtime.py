@@ -9,7 +9,7 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.isolated import framing
 from loopwright_scorer.isolated.limits import IsolationConfig
-from loopwright_scorer.isolated.worker_process import Arrays
+from loopwright_scorer.isolated.worker_process import Arrays, WorkerError
 from loopwright_scorer.isolated.worker_supervisor import WorkerSupervisor
 from loopwright_scorer.tensors.inputs import ModelInputs
 from loopwright_scorer.tensors.tensors import (
@@ -21,6 +21,9 @@ from loopwright_scorer.tensors.tensors import (
     label_dtype,
     shape_outputs,
 )
+
+_OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Failed to allocate")
+"""What Python and native libraries say at the limit of memory."""
 
 
 class IsolatedRuntime:
@@ -36,15 +39,19 @@ class IsolatedRuntime:
         self._wanted = [PREDICTION] if spec.task == "regressor" else [LABEL]
         if spec.task == "classifier" and description.get("probabilities"):
             self._wanted.append(PROBABILITIES)
-        self._label_dtype = label_dtype(spec.classes) or np.dtype(object)
+        labels = np.dtype(str(description.get("labels", "object")))
+        self._label_dtype = label_dtype(spec.classes) or labels
+        self._numbers = np.dtype(str(description.get("numbers", "float64")))
         names = {name: name for name in self._wanted}
-        self.outputs = declare_outputs(spec, names, self._label_dtype, np.dtype(np.float64))
+        self.outputs = declare_outputs(spec, names, self._label_dtype, self._numbers)
 
     def predict(self, inputs: ModelInputs) -> ModelOutputs:
         response = self._supervisor.call(framing.pack({"rows": inputs.rows}, inputs.arrays))
         if response.refused:
             raise InvalidError(f"the model refuses these rows: {response.error}")
         if response.error is not None:
+            if any(word in response.error for word in _OUT_OF_MEMORY):
+                raise WorkerError("memory", response.error)
             raise RuntimeError(response.error)
         return self._checked(inputs.rows, response.arrays)
 
@@ -55,7 +62,7 @@ class IsolatedRuntime:
     def _checked(self, rows: int, arrays: Arrays) -> ModelOutputs:
         """Another process's word is not taken for it: RuntimeError unless it is as declared."""
         try:
-            found = {name: _numbers(name, arrays[name]) for name in self._wanted}
+            found = {name: self._typed(name, arrays[name]) for name in self._wanted}
             answered = shape_outputs(rows, self._label_dtype, found)
             shapes = {each.name: each.array.shape for each in answered.tensors()}
         except (KeyError, ValueError, TypeError) as error:
@@ -64,9 +71,8 @@ class IsolatedRuntime:
             raise RuntimeError(f"the model answers {_shapes(arrays)} to {rows} rows")
         return answered
 
-
-def _numbers(name: str, array: np.ndarray) -> np.ndarray:
-    return array if name == LABEL else array.astype(np.float64, copy=False)
+    def _typed(self, name: str, array: np.ndarray) -> np.ndarray:
+        return array if name == LABEL else array.astype(self._numbers, copy=False)
 
 
 def _shapes(arrays: Arrays) -> str:

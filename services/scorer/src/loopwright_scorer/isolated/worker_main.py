@@ -1,8 +1,9 @@
 """The process of one package: `python -I -B worker_main.py DESCRIPTOR`, a socket to its scorer.
 
 Needs nothing of Loopwright but the files named in its order, and of others what the package
-brings. The first frame is the order, the second an example; the answer to them says what the model
-is. Then rows come, and answers go, until the scorer closes the socket.
+brings; for the loader `runtime` it needs the scorer's runtimes. The first frame is the order, the
+second an example; the answer to them says what the model is. Then rows come, and answers go, until
+the scorer closes the socket.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 _HERE = Path(__file__).resolve().parent
 _LARGEST = 1 << 30
+_RUNTIME = "loopwright_scorer.runtimes.worker_runtime"
 _PIP = ", with pip_requirements of mlflow's log_model"
 
 
@@ -72,6 +74,8 @@ def _opened(order: dict[str, Any]) -> Any:
     if order["code"]:
         sys.path.insert(0, order["code"])
     model = _LOADERS[order["loader"]](order)
+    if order["loader"] == "runtime":
+        return model
     adapters = _module(_HERE / "adapters.py")
     if hasattr(model, "predict_one"):
         return adapters.RiverAdapter(model)
@@ -124,7 +128,13 @@ def _load_river(order: dict[str, Any]) -> Any:
     return reader.loads(Path(order["file"]).read_text())
 
 
+def _load_runtime(order: dict[str, Any]) -> Any:
+    """The scorer's own runtime, on its own Python, where that has to be apart from the scorer."""
+    return importlib.import_module(_RUNTIME).open_model(order["directory"], order["spec"])
+
+
 _LOADERS = {
+    "runtime": _load_runtime,
     "pickle": _load_pickle,
     "skops": _load_skops,
     "mlflow": _load_mlflow,

@@ -26,6 +26,12 @@ _PAGE = resource.getpagesize()
 _STARTER = ThreadPoolExecutor(1, "isolated")
 
 Arrays = Mapping[str, np.ndarray]
+_HARM = {
+    "hung": "its process did not answer in time",
+    "died": "its process ended amid a call",
+    "memory": "its process took all the memory that it may have",
+    "broken": "its process answered what is no answer",
+}
 
 
 class WorkerError(Exception):
@@ -34,6 +40,11 @@ class WorkerError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    @property
+    def harm(self) -> str | None:
+        """What the package did, without anything that it was given or said; None if that is old."""
+        return _HARM.get(self.reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,4 +148,6 @@ def _order(directory: Path, spec: ServingSpec, isolation: IsolationConfig) -> di
         "classes": spec.classes,
         "memory": isolation.limits.memory,
         "river_json": str(Path(river_json.__file__).parent),
+        "directory": str(directory.resolve()),
+        "spec": spec.model_dump_json(exclude_none=True),
     }

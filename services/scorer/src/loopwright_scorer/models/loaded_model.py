@@ -3,7 +3,8 @@
 import math
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from pydantic import ValidationError
 
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
+from loopwright_common.storage import hex_of
 from loopwright_scorer.isolated.limits import IsolationConfig
+from loopwright_scorer.isolated.worker_process import WorkerError
 from loopwright_scorer.runtimes.base import ModelRuntime, ServingPackage
 from loopwright_scorer.runtimes.registry import open_runtime
 from loopwright_scorer.tensors.example_rows import example_of
 from loopwright_scorer.tensors.inputs import ModelInputs, concatenate_inputs
 from loopwright_scorer.tensors.signature import CompiledSignature, compile_signature
 from loopwright_scorer.tensors.tensors import InferenceRequest, ModelOutputs, TensorType
+from loopwright_scorer.watchdog.computation_slots import ComputationSlots
 
 log = structlog.get_logger()
 INLINE_SECONDS = 0.003
@@ -26,6 +30,9 @@ INLINE_SECONDS = 0.003
 _WARM_CALLS = 5
 _WARM_ROWS = 64
 _PAGE = resource.getpagesize()
+_AMPLE_SECONDS, _AMPLE_TIMES = 30.0, 20.0
+"""What a computation in a thread may take: so long, and so many times of what is expected."""
+_LONGEST_SECONDS = 600.0
 _ISOLATED_CALL_SECONDS = 0.01
 """A call to another process waits, and is never made on the event loop."""
 
@@ -37,6 +44,8 @@ class ModelResult:
     inputs: ModelInputs
     outputs: ModelOutputs | None = None
     error: str | None = None
+    harmed: bool = False
+    """Whether it failed by hanging, by dying or by taking all the memory that it may have."""
     queued_ns: int = 0
     """Nanoseconds that the request waited for the model to be free."""
 
@@ -64,6 +73,12 @@ class LoadedModel:
     """When it was last named."""
     unloaded: bool = False
     """Unloaded on request, until somebody asks to load it."""
+    harm: str | None = None
+    """What harm it did: it is to have no traffic that another version can take."""
+    slots: ComputationSlots | None = None
+    """Where its computations are told to the watchdog."""
+    key: bytes = b""
+    """The digest as it is told there."""
 
     @property
     def is_in_memory(self) -> bool:
@@ -76,6 +91,7 @@ class LoadedModel:
     def adopt_engine(self, fresh: "LoadedModel") -> None:
         """Use the engine of the same package, loaded anew."""
         self.runtime, self.memory = fresh.runtime, fresh.memory
+        self.slots, self.key = fresh.slots, fresh.key
         self.call_seconds, self.row_seconds = fresh.call_seconds, fresh.row_seconds
 
     def seconds(self, rows: int) -> float:
@@ -88,7 +104,23 @@ class LoadedModel:
         """The answer, where it is expected within so many seconds; else None: enqueue the call."""
         if self.call_seconds + inputs.rows * self.row_seconds > within:
             return None
-        return self.predict(inputs)
+        if (slots := self.slots) is None:
+            return self.predict(inputs)
+        slots.begin_on_loop(self.key)
+        try:
+            return self.predict(inputs)
+        finally:
+            slots.end_on_loop()
+
+    @contextmanager
+    def computing(self, rows: int) -> Iterator[None]:
+        """Meanwhile this thread computes so many rows, and the watchdog knows of it."""
+        if self.slots is None or hasattr(self.runtime, "memory"):  # another process has limits
+            yield
+            return
+        expected = min(self.seconds(rows), _LONGEST_SECONDS)
+        with self.slots.in_thread(self.key, _AMPLE_SECONDS + _AMPLE_TIMES * expected):
+            yield
 
     def score(self, request: InferenceRequest) -> ModelResult:
         """InvalidError when the request is at fault; the model's own failures are in `error`."""
@@ -101,6 +133,10 @@ class LoadedModel:
             outputs = self.runtime.predict(inputs)
         except LoopwrightError:
             raise
+        except WorkerError as error:
+            self.harm = self.harm or error.harm
+            text = f"{type(error).__name__}: {error}"[:500]
+            return ModelResult(inputs, error=text, harmed=error.harm is not None)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             return ModelResult(inputs, error=f"{type(error).__name__}: {error}"[:500])
         if not outputs.is_finite():
@@ -108,16 +144,32 @@ class LoadedModel:
         return ModelResult(inputs, outputs)
 
 
-def load(directory: Path, digest: str, isolation: IsolationConfig | None = None) -> LoadedModel:
+def load(
+    directory: Path,
+    digest: str,
+    isolation: IsolationConfig | None = None,
+    slots: ComputationSlots | None = None,
+) -> LoadedModel:
     """Open and warm the package in a directory; InvalidError says why it cannot be served.
 
-    Without `isolation` no package is served that needs a process of its own.
+    Without `isolation` no package is served that needs a process of its own; with `slots` the
+    watchdog is told.
     """
+    if slots is None:
+        return _load(directory, digest, isolation)
+    key = bytes.fromhex(hex_of(digest))
+    with slots.in_thread(key, _LONGEST_SECONDS):
+        model = _load(directory, digest, isolation)
+    model.slots, model.key = slots, key
+    return model
+
+
+def _load(directory: Path, digest: str, isolation: IsolationConfig | None) -> LoadedModel:
     before = _resident()
     try:
         spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
         signature = compile_signature(spec)
-        runtime = open_runtime(ServingPackage(directory, spec, signature, isolation))
+        runtime = open_runtime(ServingPackage(directory, spec, signature, isolation, digest))
     except LoopwrightError:
         raise
     except (OSError, ValidationError) as error:
@@ -125,6 +177,7 @@ def load(directory: Path, digest: str, isolation: IsolationConfig | None = None)
     except Exception as error:
         raise InvalidError(f"cannot open the package: {type(error).__name__}: {error}") from error
     model = _warmed(LoadedModel(digest, spec, signature, runtime, runtime.outputs))
+    model.harm = isolation.quarantine_reason(digest) if isolation else None
     model.memory = max(_resident() - before, _size(directory)) + _worker_memory(runtime)
     return model
 
@@ -138,7 +191,7 @@ def _warmed(model: LoadedModel) -> LoadedModel:
     times = max(_WARM_ROWS // example.rows, 2)
     many = _fastest(model, concatenate_inputs([example] * times)) or one
     per_row = max(many - one, 0.0) / (example.rows * (times - 1))
-    least = 0.0 if model.spec.isolated is None else _ISOLATED_CALL_SECONDS
+    least = _ISOLATED_CALL_SECONDS if hasattr(model.runtime, "memory") else 0.0
     per_call = max(one - per_row * example.rows, least)
     model.call_seconds, model.row_seconds = per_call, per_row
     return model

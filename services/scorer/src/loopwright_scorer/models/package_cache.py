@@ -18,15 +18,21 @@ from loopwright_common.storage import (
 )
 from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import LoadedModel, load
+from loopwright_scorer.watchdog.computation_slots import ComputationSlots
 
 
 class PackageCache:
     """Loaded models by digest, from a directory of verified packages that outlives the process."""
 
     def __init__(
-        self, store: ArtifactStore, directory: Path, isolation: IsolationConfig | None = None
+        self,
+        store: ArtifactStore,
+        directory: Path,
+        isolation: IsolationConfig | None = None,
+        slots: ComputationSlots | None = None,
     ) -> None:
         self._store = store
+        self._slots = slots
         self._isolation = isolation
         self._directory = directory
         self._loaded: WeakValueDictionary[str, LoadedModel] = WeakValueDictionary()
@@ -44,7 +50,7 @@ class PackageCache:
     async def load_fresh(self, digest: str) -> LoadedModel:
         """As `get`, opened and warmed anew; any LoopwrightError says why there is none."""
         directory = await self._package(digest)
-        return await asyncio.to_thread(load, directory, digest, self._isolation)
+        return await asyncio.to_thread(load, directory, digest, self._isolation, self._slots)
 
     def loaded_models(self) -> list[LoadedModel]:
         """The models that somebody still refers to."""

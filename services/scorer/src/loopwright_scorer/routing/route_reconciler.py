@@ -94,14 +94,18 @@ class RouteReconciler:
         ]
 
     async def restore(self) -> None:
-        """Serve what was served before the restart, without the bus."""
-        async for path, body in self._files.read_all():
-            try:
-                await self.apply(RoutesChanged.from_bytes(body))
-            except LoopwrightError as error:
-                log.warning("route.not-restored", path=str(path), error=str(error))
+        """Serve what was served before the restart, without the bus; no model waits for another."""
+        async with asyncio.TaskGroup() as group:
+            async for path, body in self._files.read_all():
+                group.create_task(self._restore_one(path, body))
         if self._routes.all():
             self.synced.set()
+
+    async def _restore_one(self, path: Path, body: bytes) -> None:
+        try:
+            await self.apply(RoutesChanged.from_bytes(body))
+        except LoopwrightError as error:
+            log.warning("route.not-restored", path=str(path), error=str(error))
 
     async def run(self, reader: TableReader[RoutesChanged]) -> None:
         """Until cancelled; what could not be loaded is tried again, sooner or later.

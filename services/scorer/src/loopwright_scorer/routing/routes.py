@@ -115,11 +115,11 @@ class Route:
         return len(self.shares) > 1 and arm.version == self.shares[0].version
 
     def tripped(self) -> dict[str, str]:
-        """Why versions get no traffic from this replica."""
+        """Why versions get no traffic from this replica, or should have none."""
         return {
-            str(version): arm.circuit.opened
+            str(version): why
             for version, arm in self.versions.items()
-            if arm.circuit.opened
+            if (why := arm.circuit.opened or arm.model.harm)
         }
 
     def _check_is_live(self) -> None:
@@ -163,7 +163,10 @@ class Routes:
 
 
 def assemble(data: RoutesChanged, loaded: Mapping[int, LoadedModel]) -> Route:
-    """The route of loaded versions, its counters and circuits starting anew."""
+    """The route of loaded versions, its counters and circuits starting anew.
+
+    A canary that did harm gets no traffic from the start.
+    """
     roles = {arm.version: arm.role for arm in data.arms}
     record = data.record or WHOLE
     versions = {
@@ -171,11 +174,15 @@ def assemble(data: RoutesChanged, loaded: Mapping[int, LoadedModel]) -> Route:
         for version, model in loaded.items()
     }
     live = [TrafficShare(arm.version, arm.weight) for arm in data.arms if arm.role == "live"]
+    shares = traffic_split.in_traffic_order(live)
+    if len(shares) > 1:
+        canary = versions[shares[0].version]
+        canary.circuit.opened = canary.model.harm
     return Route(
         model_id=data.model_id,
         model=data.model,
         revision=data.revision,
-        shares=traffic_split.in_traffic_order(live),
+        shares=shares,
         versions=versions,
         shadows=tuple(versions[arm.version] for arm in data.arms if arm.role == "shadow"),
         routing_key=data.routing_key,

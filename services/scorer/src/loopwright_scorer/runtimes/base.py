@@ -1,5 +1,6 @@
 """What an engine with a model in it is."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ class ServingPackage:
     spec: ServingSpec
     signature: CompiledSignature
     isolation: IsolationConfig | None = None
+    digest: str = ""
+    largest_input: float = math.inf
+    """Elements of one call's inputs together; more would take more memory than there is for it."""
 
     @property
     def file(self) -> Path:

@@ -1,5 +1,6 @@
 """ONNX Runtime: what every package is compiled to where it converts."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -29,11 +30,19 @@ _UNSEEN = "Unknown Category"
 class OnnxRuntime:
     """An ONNX graph with matrices of columns, inputs of one column [rows, 1], or the tensor's."""
 
-    def __init__(self, path: Path, spec: ServingSpec, signature: CompiledSignature) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spec: ServingSpec,
+        signature: CompiledSignature,
+        largest_input: float = math.inf,
+    ) -> None:
+        """`largest_input`: elements of one call's inputs together."""
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
         self._failure: type[Exception] = Fail
+        self._largest_input = largest_input
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
@@ -57,6 +66,10 @@ class OnnxRuntime:
 
     def predict(self, inputs: ModelInputs) -> ModelOutputs:
         feeds = {name: feed(inputs) for name, feed in self._feeds}
+        if sum([array.size for array in feeds.values()]) > self._largest_input:
+            raise InvalidError(
+                f"{inputs.rows} rows at once are more than this model has memory for; send fewer"
+            )
         try:
             answers = self._session.run(self._outputs, feeds)
         except self._failure as error:

@@ -3,22 +3,27 @@
 A format is added here, in a module of its own beside this one, and to `ServingSpec.format`.
 """
 
-import gc
-import importlib
-import sys
+import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import structlog
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.model_files import check_model_file
+from loopwright_common.serving.spec import IsolatedSpec
 from loopwright_scorer.isolated.runtime import IsolatedRuntime
 from loopwright_scorer.runtimes.base import ModelRuntime, ServingPackage
+from loopwright_scorer.runtimes.confinement import Placement, place
+from loopwright_scorer.runtimes.engines import import_quietly
 from loopwright_scorer.runtimes.lightgbm import LightgbmRuntime
 from loopwright_scorer.runtimes.onnx import OnnxRuntime
 from loopwright_scorer.runtimes.skops import SkopsRuntime
 from loopwright_scorer.runtimes.xgboost import XgboostRuntime
 from loopwright_scorer.tensors.example_rows import example_of
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class RuntimeFormat:
     """The module of the library that computes, imported before a package is opened."""
     extra: str | None = None
     """The extra of loopwright-scorer that installs the library, where it may be missing."""
+    is_native: bool = True
+    """Whether it computes in the process that opens it."""
 
 
 def open_runtime(package: ServingPackage) -> ModelRuntime:
@@ -43,8 +50,11 @@ def open_runtime(package: ServingPackage) -> ModelRuntime:
     name = package.spec.format if package.spec.isolated is None else "isolated"
     known = RUNTIME_FORMATS[name]
     try:
+        placement = place(package) if known.is_native else Placement()
+        if placement.why_confined:
+            return _open_confined(package, known, placement.why_confined)
         import_engine(name)
-        return known.open(package)
+        return known.open(replace(package, largest_input=placement.largest_input))
     except ImportError as error:
         if known.extra is None:
             raise
@@ -54,20 +64,21 @@ def open_runtime(package: ServingPackage) -> ModelRuntime:
 
 
 def import_engine(name: str) -> None:
-    """Import a format's engine, if that was not done before; ImportError where it is not there.
+    """Import a format's engine, if that was not done before; ImportError where it is not there."""
+    if module := RUNTIME_FORMATS[name].engine:
+        import_quietly(module)
 
-    Meanwhile no garbage is collected, and what it brings is never looked at for garbage again: a
-    look at all of it holds every thread for a good part of a second.
-    """
-    module = RUNTIME_FORMATS[name].engine
-    if module is None or module in sys.modules:
-        return
-    gc.disable()
-    try:
-        importlib.import_module(module)
-        gc.freeze()
-    finally:
-        gc.enable()
+
+def _open_confined(package: ServingPackage, known: RuntimeFormat, why: str) -> ModelRuntime:
+    """The format's own runtime, in a process of its own."""
+    if package.isolation is None:
+        raise InvalidError(f"this package needs a process of its own, which it has not here: {why}")
+    if known.engine is not None and importlib.util.find_spec(known.engine.split(".")[0]) is None:
+        raise ModuleNotFoundError(f"No module named {known.engine!r}")
+    log.warning("package.confined", digest=package.digest, why=why)
+    confined = IsolatedSpec(loader="runtime")
+    spec = package.spec.model_copy(update={"isolated": confined})
+    return _open_isolated(replace(package, spec=spec))
 
 
 def _checked_file(package: ServingPackage) -> Path:
@@ -77,7 +88,8 @@ def _checked_file(package: ServingPackage) -> Path:
 
 
 def _open_onnx(package: ServingPackage) -> ModelRuntime:
-    return OnnxRuntime(_checked_file(package), package.spec, package.signature)
+    file = _checked_file(package)
+    return OnnxRuntime(file, package.spec, package.signature, package.largest_input)
 
 
 def _open_skops(package: ServingPackage) -> ModelRuntime:
@@ -106,5 +118,5 @@ RUNTIME_FORMATS = {
     "sklearn-skops": RuntimeFormat(_open_skops, "sklearn_skops", "skops.io"),
     "xgboost": RuntimeFormat(_open_xgboost, "xgboost_ubj", "xgboost", extra="xgboost"),
     "lightgbm": RuntimeFormat(_open_lightgbm, "lightgbm_text", "lightgbm", extra="lightgbm"),
-    "isolated": RuntimeFormat(_open_isolated, "own_process"),
+    "isolated": RuntimeFormat(_open_isolated, "own_process", is_native=False),
 }

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.model_files.graph import load_whole
 from loopwright_common.serving.spec import Classes, Column, ColumnType, Tensor
 from loopwright_deployer.packaging.onnx.convert import are_numbers
 from loopwright_deployer.packaging.onnx.grouping import group_columns
+from loopwright_deployer.packaging.onnx.placement import where_computed
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource
 from loopwright_deployer.packaging.sources.native_model import ConvertedGraph, Task
 
@@ -40,6 +42,8 @@ class GraphDescription:
     tensor: Tensor | None
     matrices: dict[str, list[str]]
     output_names: dict[str, str]
+    placement: str | None = None
+    """As `where_computed` says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class CompiledGraph:
     content: bytes
     matrices: dict[str, list[str]]
     output_names: dict[str, str]
+    placement: str | None = None
 
 
 def describe_graph(source: PackageSource) -> GraphDescription:
@@ -57,8 +62,10 @@ def describe_graph(source: PackageSource) -> GraphDescription:
 
     try:
         # The MLflow client keeps large tensors in files of their own: here they come in.
-        onnx_model = onnx.load_model(source.file)
+        onnx_model = load_whole(source.file)
         onnx.checker.check_model(onnx_model)
+    except InvalidError:
+        raise
     except Exception as error:  # noqa: BLE001  (protobuf and the checker raise various kinds)
         raise InvalidError(f"not a valid ONNX file: {str(error)[:200]}") from None
     graph = onnx_model.graph
@@ -75,6 +82,7 @@ def describe_graph(source: PackageSource) -> GraphDescription:
         tensor=tensor,
         matrices=matrices,
         output_names=names,
+        placement=where_computed(onnx_model),
     )
 
 
@@ -91,7 +99,8 @@ def compile_graph(converted: ConvertedGraph, expected: Collection[str]) -> Compi
     graph.output.extend(kept)
     content = bytes(converted.onnx_model.SerializeToString())
     names = {name: output.name for name, output in zip(outputs, kept, strict=True)}
-    return CompiledGraph(content, converted.matrices, names)
+    placement = where_computed(converted.onnx_model)
+    return CompiledGraph(content, converted.matrices, names, placement)
 
 
 def _unsized(output: Any) -> Any:
