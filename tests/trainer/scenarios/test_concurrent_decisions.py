@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from loopwright_common.database import leases
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.database.leases import LeaseLostError
@@ -17,7 +18,7 @@ from loopwright_common.errors import ConflictError, LoopwrightError
 from loopwright_common.events import CodeChanged
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.runs import service
-from loopwright_trainer.runs.domain import RunStatus
+from loopwright_trainer.runs.domain import PipelineRun, RunStatus
 from loopwright_trainer.runs.repository import PipelineRuns
 from loopwright_trainer.runs.run_lease import RunLease, claim_next_run
 from loopwright_trainer.triggers import run_queue
@@ -97,6 +98,27 @@ async def test_a_trainer_whose_run_was_taken_over_writes_nothing(database: Datab
     (run,) = await runs(database)
     assert (run.status, run.attempts) == (RunStatus.RUNNING, 2)
     assert await emitted(database, "training-finished") == 0
+
+
+async def test_a_run_that_ended_while_another_trainer_looked_is_not_taken_over(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await change(database, B)
+    async with database.unit_of_work() as uow:
+        claim = await claim_next_run(uow)
+    assert claim
+
+    async def listed_before(_: PipelineRuns) -> list[PipelineRun]:
+        return [claim.run]
+
+    async with RunLease(database, claim.lease, timedelta(seconds=10)).transaction() as uow:
+        await service.finish_run(uow, claim.run, service.RunOutcome(RunStatus.FAILED, "done"))
+        await leases.release(uow, claim.lease)
+    monkeypatch.setattr(PipelineRuns, "running", listed_before)
+
+    assert await at_once(database, claim_next_run) == [None] * AT_ONCE
+    (run,) = await runs(database)
+    assert (run.status, run.attempts) == (RunStatus.FAILED, 1)
 
 
 async def test_a_commit_that_many_announce_at_once_is_said_once(database: Database) -> None:

@@ -3,6 +3,9 @@
 import pytest
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
+from loopwright_common.database import UnitOfWork
+from loopwright_trainer.runs import service
+from loopwright_trainer.runs.domain import PipelineRun
 from tests.trainer.harness import (
     PIPELINE,
     TRAIN,
@@ -178,3 +181,25 @@ async def test_a_failed_run_is_retried_from_the_stage_that_failed(
     assert asked["why"] == f"retry of run {failed['id']} by ada"
     assert stages(run) == {"prepare": "reused", "train": "ran"}
     assert run["chain_id"] == failed["chain_id"]
+
+
+async def test_a_run_that_cannot_be_recorded_is_tried_again_and_ends_no_other(
+    trainer: TrainerHarness, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_end, refused = service.finish_run, list[str]()
+
+    async def refuse_once(
+        uow: UnitOfWork, run: PipelineRun, ending: service.RunOutcome
+    ) -> PipelineRun:
+        if not refused:
+            refused.append(run.id)
+            raise RuntimeError("this end is not recorded")
+        return await record_end(uow, run, ending)
+
+    monkeypatch.setattr(service, "finish_run", refuse_once)
+    upstream.commit({"loopwright.yaml": PIPELINE})
+    first = await trainer.add(upstream)
+    second = await trainer.push(upstream, {"data.csv": "x\n9\n"})
+
+    assert (first["id"], first["status"]) == (refused[0], "succeeded")
+    assert second["status"] == "succeeded"

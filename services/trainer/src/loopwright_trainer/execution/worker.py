@@ -109,6 +109,10 @@ class RunWorker:
                     await self._execute_to_end(run, lease)
         except (LeaseLostError, UnavailableError) as error:
             log.warning("run.lost", run=claim.run.id, error=str(error))
+        except Exception:
+            # One run that cannot be recorded must not end the others; it is tried again.
+            log.exception("run.interrupted", run=claim.run.id)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _execute_to_end(self, run: PipelineRun, lease: RunLease) -> None:
         if run.attempts > 1:

@@ -45,11 +45,11 @@ async def claim_next_run(
     """
     await uow.lock(QUEUE_LOCK)
     runs = PipelineRuns(uow.connection)
-    for abandoned in await runs.running():
-        if abandoned.id not in ours and (lease := await _lease(uow, abandoned, length)):
-            again = replace(abandoned, attempts=abandoned.attempts + 1)
-            await runs.save(again)
-            return ClaimedRun(again, lease)
+    for listed in await runs.running():
+        if listed.id not in ours and (lease := await _lease(uow, listed, length)):
+            if again := await _taken_over(uow, listed.id):
+                return ClaimedRun(again, lease)
+            await leases.release(uow, lease)
     waiting = await runs.next_queued()
     if waiting is None or not (lease := await _lease(uow, waiting, length)):
         return None
@@ -61,6 +61,17 @@ async def claim_next_run(
 
 async def _lease(uow: UnitOfWork, run: PipelineRun, length: timedelta) -> Lease | None:
     return await leases.acquire(uow, f"run/{run.id}", length)
+
+
+async def _taken_over(uow: UnitOfWork, run_id: str) -> PipelineRun | None:
+    """The run for another attempt; None when its end freed the lease after it was listed."""
+    runs = PipelineRuns(uow.connection)
+    current = await runs.get(run_id)
+    if current is None or current.ended:
+        return None
+    again = replace(current, attempts=current.attempts + 1)
+    await runs.save(again)
+    return again
 
 
 async def _started(uow: UnitOfWork, run: PipelineRun) -> PipelineRun:
