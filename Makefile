@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup engines demo demo-kafka up test test-crash test-crash-share test-fresh check fmt proto docs bench bench-scoring clean
+.PHONY: setup engines demo demo-kafka up test test-crash test-crash-share test-fresh check fmt proto docs bench bench-scoring fuzz clean
 
 setup: .venv/installed
 
@@ -77,5 +77,10 @@ bench: setup
 bench-scoring: setup
 	$(RUN) python -m benchmarks.scoring
 
+# Readers of packages against damaged model files; goes on where it was interrupted.
+INPUTS ?= 100000
+fuzz: setup
+	$(RUN) python -m tests.fuzz --inputs $(INPUTS)
+
 clean:
-	rm -rf .venv .tools .loopwright demo-data
+	rm -rf .venv .tools .fuzz .loopwright demo-data

@@ -62,3 +62,24 @@ def test_what_leads_out_of_the_model_is_refused(tmp_path: Path, sound: str, what
     with pytest.raises(InvalidError, match=says) as refused:
         check_model_file(tmp_path / "model.txt", "lightgbm")
     assert "model.txt is damaged, or no LightGBM model" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sound", "damaged", "why"),
+    [
+        ("[label_column: ]\n", "[label_colu\n", "parameters: a line"),
+        ("\nend of parameters\n", "\n", "parameters: a line"),
+        ("parameters:\n", "meters:\n", "no beginning"),
+        ("leaf_value=", "lulav_faee=", "leaf_value"),
+    ],
+)
+def test_fields_that_its_reader_takes_to_be_there_are_there(
+    tmp_path: Path, sound: str, damaged: str, why: str
+) -> None:
+    model = lightgbm_model(tmp_path / "model.txt", n_estimators=1)
+    text = model.read_text()
+    assert sound in text
+    model.write_text(text.replace(sound, damaged, 1))
+
+    with pytest.raises(InvalidError, match=why):
+        check_model_file(model, "lightgbm")

@@ -6,5 +6,8 @@ is called by whoever opens such a file: packaging, and the scorer when it loads 
 """
 
 from loopwright_common.model_files.check import check_model_file
+from loopwright_common.model_files.estimators import confine_estimator
+from loopwright_common.model_files.skops_nodes import HeldTypes, held_types
+from loopwright_common.model_files.skops_types import NATIVE
 
-__all__ = ["check_model_file"]
+__all__ = ["NATIVE", "HeldTypes", "check_model_file", "confine_estimator", "held_types"]

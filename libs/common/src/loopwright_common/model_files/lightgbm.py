@@ -9,6 +9,7 @@ import numpy as np
 from loopwright_common.model_files.forest import LEAF, Forest, Indices, check_forest
 
 _WHOLE_NUMBERS = re.compile(r"-?\d{1,18}(?: +-?\d{1,18})*")
+_PARAMETER = re.compile(r"\[\w+: .*\]")
 _END = "\nend of trees"
 _MOST_LINES = 22
 """Of a tree; LightGBM's reader stops there."""
@@ -23,7 +24,7 @@ def check_lightgbm(path: Path) -> None:
     text = path.read_bytes().decode("latin-1")
     if "\r" in text or "\0" in text:
         raise ValueError("a line ends otherwise than LightGBM ends it")
-    described, ended, _ = text.partition(_END)
+    described, ended, rest = text.partition(_END)
     if not ended:
         raise ValueError("it has no end of trees")
     head, *blocks = f"{described}\n".split("\nTree=")
@@ -38,6 +39,17 @@ def check_lightgbm(path: Path) -> None:
             raise ValueError(f"tree {number}: {error!s:.200}") from None
     if forests:
         check_forest(_joined(forests), width)
+    _check_parameters(rest)
+
+
+def _check_parameters(rest: str) -> None:
+    """LightGBM splits a line of them at its colon, whether there is one or not."""
+    _, begun, lines = rest.partition("\nparameters:\n")
+    if not begun and "parameters" in rest:
+        raise ValueError("parameters: they have no beginning")
+    told, ended, _ = lines.partition("\nend of parameters\n")
+    if begun and (not ended or not all(map(_PARAMETER.fullmatch, told.strip("\n").split("\n")))):
+        raise ValueError("parameters: a line is not [NAME: VALUE]")
 
 
 def _fields(lines: Sequence[str]) -> _Fields:
@@ -69,7 +81,8 @@ def _tree(number: int, block: str, width: int) -> Forest:
     leaves, categories = _count(fields, "num_leaves"), _count(fields, "num_cat")
     if leaves < 1:
         raise ValueError("num_leaves: less than one")
-    _check_length(fields, "leaf_value", leaves)
+    if len(fields["leaf_value"].split()) != leaves:
+        raise ValueError(f"leaf_value: not one for each of {leaves} leaves")
     if fields.get("is_linear", "0") != "0":
         _check_linear(fields, leaves, width)
     if leaves == 1:  # and its other fields may be empty

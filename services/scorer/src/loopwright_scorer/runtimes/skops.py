@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.model_files import confine_estimator, held_types
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_scorer.tensors.inputs import ModelInputs
 from loopwright_scorer.tensors.tensors import (
@@ -25,7 +26,11 @@ class SkopsRuntime:
     def __init__(self, path: Path, spec: ServingSpec) -> None:
         import skops.io
 
-        self._estimator = skops.io.load(path, trusted=spec.trusted)
+        if foreign := sorted(held_types(path).foreign - set(spec.trusted)):
+            raise InvalidError(
+                f"{path.name} holds types that are not trusted: {', '.join(foreign)}"
+            )
+        self._estimator = confine_estimator(skops.io.load(path, trusted=spec.trusted))
         self._columnar = spec.columns is not None
         self._label_dtype = label_dtype(spec.classes) or np.dtype(object)
         self._names = _native_names(spec, self._estimator)

@@ -1,12 +1,16 @@
-"""Opens scikit-learn estimators kept as skops, trusting a fixed list of types."""
+"""Opens scikit-learn estimators kept as skops, of listed types only."""
 
 import os
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from loopwright_common.errors import InvalidError, LoopwrightError
-from loopwright_common.model_files import check_model_file
+from loopwright_common.model_files import (
+    NATIVE,
+    check_model_file,
+    confine_estimator,
+    held_types,
+)
 from loopwright_common.serving.spec import Classes, Column, Tensor
 from loopwright_deployer.packaging.onnx import convert
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource
@@ -20,28 +24,6 @@ from loopwright_deployer.packaging.sources.native_model import (
 )
 from loopwright_deployer.packaging.sources.sample_rows import SampleRows, native_inputs
 
-# Looked at one by one: plain data or arithmetic, beyond what skops trusts by itself.
-TRUSTED = (
-    "numpy.dtype",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-)
-# Their trees are native memory, so they are opened here only and served as ONNX.
-COMPILED_ONLY = (
-    "collections.OrderedDict",
-    "lightgbm.basic.Booster",
-    "lightgbm.sklearn.LGBMClassifier",
-    "lightgbm.sklearn.LGBMRegressor",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.tree._tree.Tree",
-    "xgboost.core.Booster",
-    "xgboost.sklearn.XGBClassifier",
-    "xgboost.sklearn.XGBRegressor",
-)
 VARIABLE = "LOOPWRIGHT_DEPLOYER_TRUSTED_TYPES"
 _SCORERS = {"numpy", "pandas", "scipy", "sklearn", *sys.stdlib_module_names}
 """Whose modules every scorer has."""
@@ -56,25 +38,26 @@ class ForeignTypesError(LoopwrightError):
 
 
 def load_skops(source: PackageSource) -> tuple[Any, list[str]]:
-    """The estimator and its types beyond skops' own.
+    """The estimator, and its types that skops does not trust by itself.
 
     InvalidError for a type that nobody trusts, ForeignTypesError where a module is missing here.
     """
     import skops.io
 
     check_model_file(source.file, "sklearn-skops")
-    types = set(skops.io.get_untrusted_types(file=source.file))
+    held = held_types(source.file)
     own = {name for name in os.environ.get(VARIABLE, "").split(",") if name}
-    if strange := sorted(types - set(TRUSTED) - set(COMPILED_ONLY) - own):
+    if strange := sorted(held.foreign - own):
         raise InvalidError(
             f"the package holds types that are not trusted: {', '.join(strange)}; "
             f"after a look at them, name them in {VARIABLE}, or log the model as onnx"
         )
+    types = skops.io.get_untrusted_types(file=source.file)
     try:
-        return skops.io.load(source.file, trusted=sorted(types)), sorted(types)
+        return confine_estimator(skops.io.load(source.file, trusted=types)), types
     except ImportError as error:
-        _check_no_native_memory(types)
-        raise ForeignTypesError(sorted(types), str(error)) from None
+        _check_no_native_memory(source)
+        raise ForeignTypesError(types, str(error)) from None
 
 
 def open_skops(source: PackageSource) -> NativeModel:
@@ -118,7 +101,7 @@ def _answer(
 
 
 def _kept(source: PackageSource, types: list[str]) -> NativeForm:
-    _check_no_native_memory(types)
+    _check_no_native_memory(source)
     if foreign := [name for name in types if name.split(".")[0] not in _SCORERS]:
         raise ForeignTypesError(types, f"{', '.join(foreign)} is not of the scorer's own libraries")
     return NativeForm(
@@ -127,8 +110,8 @@ def _kept(source: PackageSource, types: list[str]) -> NativeForm:
     )
 
 
-def _check_no_native_memory(types: Iterable[str]) -> None:
-    if kinds := sorted(set(types) & set(COMPILED_ONLY)):
+def _check_no_native_memory(source: PackageSource) -> None:
+    if kinds := sorted(held_types(source.file).names & NATIVE):
         raise InvalidError(f"{', '.join(kinds)} is served as ONNX only")
 
 

@@ -1,0 +1,61 @@
+"""What a skops file was loaded as, looked at before it predicts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from loopwright_common.errors import InvalidError
+
+_MOST_FEATURES = 1 << 24
+
+
+def confine_estimator(estimator: Any) -> Any:
+    """The estimator, kept from starting processes of its own.
+
+    InvalidError where it would take values of rows as names of files, or has a vocabulary or a
+    number of features by which native code reads beyond its memory.
+    """
+    for held in _objects(estimator):
+        _check_text(held, vars(held))
+        if "n_jobs" in vars(held):
+            held.n_jobs = None
+    return estimator
+
+
+def _objects(root: Any) -> Iterator[Any]:
+    """Every object of scikit-learn's with attributes, each once."""
+    left, seen = [root], set()
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list | tuple | set):
+            left.extend(value)
+        elif str(getattr(value, "dtype", None)) == "object":
+            left.extend(value.ravel().tolist())
+        elif type(value).__module__.startswith("sklearn.") and hasattr(value, "__dict__"):
+            yield value
+            left.extend(vars(value).values())
+
+
+def _check_text(held: Any, state: dict[str, Any]) -> None:
+    name = type(held).__name__
+    if not type(held).__module__.startswith("sklearn.feature_extraction."):
+        return
+    if state.get("input", "content") != "content":
+        raise InvalidError(f"{name} opens the files that rows name: make it with input='content'")
+    if not _is_places(state.get("vocabulary_", {})):
+        raise InvalidError(f"{name} has a vocabulary_ whose numbers are no places: fit it anew")
+    features = state.get("n_features", 1)
+    if not isinstance(features, int) or not 0 < features <= _MOST_FEATURES:
+        raise InvalidError(f"{name} has n_features of {features!r:.30}: take 1 to {_MOST_FEATURES}")
+
+
+def _is_places(vocabulary: Any) -> bool:
+    """Whether it numbers its words from 0 on, which are columns of the matrix that is made."""
+    try:
+        return sorted(vocabulary.values()) == list(range(len(vocabulary)))
+    except (AttributeError, TypeError):
+        return False

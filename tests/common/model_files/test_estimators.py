@@ -1,0 +1,61 @@
+"""Loaded estimators that would open files, start processes or read beyond their memory."""
+
+from typing import Any
+
+import pytest
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.model_files import confine_estimator
+
+WORDS = ["red wine", "white wine"]
+
+
+def within(step: Any) -> Any:
+    return make_pipeline(FeatureUnion([("text", make_pipeline(step))]), LogisticRegression())
+
+
+def test_a_vectorizer_of_text_passes_and_answers_as_before() -> None:
+    for step in (CountVectorizer(), TfidfVectorizer(), HashingVectorizer(n_features=32)):
+        model = within(step).fit(WORDS, [0, 1])
+
+        assert confine_estimator(model).predict(WORDS).tolist() == model.predict(WORDS).tolist()
+
+
+@pytest.mark.parametrize("given", ["filename", "file"])
+def test_a_vectorizer_that_opens_what_rows_name_is_refused(given: str) -> None:
+    model = within(CountVectorizer()).fit(WORDS, [0, 1])
+    model[0].transformer_list[0][1][0].input = given
+
+    with pytest.raises(InvalidError, match="input='content'"):
+        confine_estimator(model)
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 50_000_000], [0, 1, -1], [0, 1, 1], [0, 1, "2"]])
+@pytest.mark.parametrize("kind", [CountVectorizer, DictVectorizer])
+def test_a_vocabulary_counts_columns_from_zero_on(kind: Any, numbers: list[Any]) -> None:
+    step = kind().fit(WORDS if kind is CountVectorizer else [{"a": 1, "b": 2, "c": 3}])
+    step.vocabulary_ = dict(zip("abc", numbers, strict=True))
+
+    with pytest.raises(InvalidError, match="vocabulary_"):
+        confine_estimator(within(step))
+
+
+@pytest.mark.parametrize("features", [0, -1, 1 << 40, "8", None])
+def test_words_are_hashed_to_a_bounded_number_of_features(features: Any) -> None:
+    step = HashingVectorizer()
+    step.n_features = features
+
+    with pytest.raises(InvalidError, match="n_features"):
+        confine_estimator(within(step))
+
+
+def test_no_estimator_starts_processes_of_its_own() -> None:
+    union = FeatureUnion([("a", StandardScaler()), ("b", StandardScaler())], n_jobs=-1)
+    model = make_pipeline(union, LogisticRegression())
+
+    assert confine_estimator(model)[0].n_jobs is None

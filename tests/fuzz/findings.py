@@ -1,0 +1,42 @@
+"""Inputs that ended a reader: made as like the sound file as they go, and kept by kind."""
+
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+
+from tests.fuzz.formats import CORPUS, FORMATS, source_of
+
+MAX_SIZE = 64 << 10
+MAX_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An input, and in one word what it does to its reader."""
+
+    kind: str
+    content: bytes
+
+
+def shrink(name: str, finding: Finding) -> Finding:
+    """Take back each change to the sound file that the crash does not need."""
+    from tests.fuzz.runs import crash_kind
+
+    kind = crash_kind(name, finding.content)
+    if kind is None:
+        return finding  # it needs what was read before it
+    sound = source_of(name).file.read_bytes()
+    changes = SequenceMatcher(None, finding.content, sound, autojunk=False).get_opcodes()
+    content = finding.content
+    changed = [change for change in changes if change[0] != "equal"]
+    for _, start, end, from_, to in reversed(changed[-MAX_TRIES:]):
+        tried = content[:start] + sound[from_:to] + content[end:]
+        if crash_kind(name, tried) == kind:
+            content = tried
+    return replace(finding, content=content)
+
+
+def keep(name: str, finding: Finding) -> None:
+    """Write it to the corpus, if it is small."""
+    if len(finding.content) <= MAX_SIZE:
+        suffix = FORMATS[name].file.rpartition(".")[2]
+        (CORPUS / name / f"{finding.kind.replace('_', '-')}.{suffix}").write_bytes(finding.content)
