@@ -184,7 +184,9 @@ def test_lists_of_sizes_that_double_again_and_again_are_not_followed() -> None:
 def test_long_ways_through_trees_are_refused() -> None:
     deep, trees = 1_500, 100
     left = [[*range(1, deep + 1)], [*range(deep + 1, 2 * deep + 1)]]
-    ids: dict[str, Any] = {"nodes_treeids": [tree for tree in range(trees) for _ in range(2 * deep + 1)]}
+    ids: dict[str, Any] = {
+        "nodes_treeids": [tree for tree in range(trees) for _ in range(2 * deep + 1)]
+    }
     inner = [*left[0], *[0] * (deep + 1)]
     leaves = [*left[1], *[0] * (deep + 1)]
     ids["nodes_nodeids"] = [*range(2 * deep + 1)] * trees
