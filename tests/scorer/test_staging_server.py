@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from loopwright_scorer import staging_server
+from tests.scorer import harmful_packages
 from tests.scorer.harness import ROW, infer_body
 
 TRITON = """
@@ -79,6 +80,17 @@ async def test_a_staging_process_serves_its_package_until_input_ends(
     assert "no model 'nobody' is served here; served: bank" in printed
 
 
+async def test_a_graph_that_is_not_proven_is_staged_in_a_process_of_its_own(tmp_path: Path) -> None:
+    async with (
+        staging(order(harmful_packages.endless(tmp_path / "endless"))) as (_, told),
+        httpx.AsyncClient(base_url=told["url"], trust_env=False) as http,
+    ):
+        tensor = {"name": "x", "datatype": "FP64", "shape": [1, 1], "data": [1.0]}
+        answer = await http.post("/v2/models/bank/infer", json={"inputs": [tensor]})
+
+    assert answer.json()["outputs"][0]["data"] == [1.0]
+
+
 async def triton_client(url: str) -> tuple[int | None, str]:
     """Exit status and output of an unmodified tritonclient in JSON mode."""
     client = await asyncio.create_subprocess_exec(
@@ -101,11 +113,11 @@ def test_a_wrong_order_is_refused_with_the_reason(
     line: str,
     says: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(line + "\n"))
+    answers = io.StringIO()
 
-    status = staging_server.main()
+    status = staging_server.main(answers)
 
     assert status == 1
-    assert says in json.loads(capsys.readouterr().out)["error"]
+    assert says in json.loads(answers.getvalue())["error"]

@@ -14,6 +14,7 @@ from loopwright_common.ids import new_id
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
+from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.storage import ArtifactStore, open_store
 from loopwright_common.web.app import create_app
 from loopwright_scorer import workers
@@ -158,7 +159,7 @@ def main() -> None:
     if parser.parse_args().static:
         from loopwright_scorer import staging_server
 
-        raise SystemExit(staging_server.main())
+        raise SystemExit(staging_server.main(take_stdout()))
     settings = ScorerSettings()
     if settings.workers > 1:
         _run_workers(settings)

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from typing import TextIO
 
 import onnx  # noqa: F401 - a warm spare has loaded it
 import onnxruntime  # noqa: F401 - a warm spare has loaded it
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.observability.metrics import Metrics
+from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.web.app import create_app
 from loopwright_scorer.http_server.dispatcher import ProtocolRouter
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
@@ -52,7 +54,7 @@ class StagingOrder(BaseModel):
     """Where environments of packages are kept, to be used again."""
 
 
-def main() -> int:
+def main(answers: TextIO) -> int:
     """Read the order, serve until standard input closes; returns the exit status."""
     line = sys.stdin.readline()
     if not line:
@@ -63,10 +65,10 @@ def main() -> int:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "the line"
-        return _refuse(f"{field}: {first['msg']}")
+        return _refuse(answers, f"{field}: {first['msg']}")
     except LoopwrightError as error:
-        return _refuse(str(error), transient=isinstance(error, UnavailableError))
-    uvloop.run(_serve(app))
+        return _refuse(answers, str(error), transient=isinstance(error, UnavailableError))
+    uvloop.run(_serve(app, answers))
     return 0
 
 
@@ -103,18 +105,22 @@ async def _is_ready() -> str | None:
 class _Server(uvicorn.Server):
     """Says where it listens once it does, and ends with standard input."""
 
+    def __init__(self, config: uvicorn.Config, answers: TextIO) -> None:
+        super().__init__(config)
+        self._answers = answers
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         threading.Thread(target=self._wait_for_end, daemon=True).start()
         port = self.servers[0].sockets[0].getsockname()[1]
-        _write_line({"url": f"http://{_HOST}:{port}"})
+        _write_line(self._answers, {"url": f"http://{_HOST}:{port}"})
 
     def _wait_for_end(self) -> None:
         sys.stdin.read()
         self.should_exit = True
 
 
-async def _serve(app: ProtocolRouter) -> None:
+async def _serve(app: ProtocolRouter, answers: TextIO) -> None:
     # uvicorn binds by itself: a socket made here would lack TCP_NODELAY, and answers take 40 ms.
     config = uvicorn.Config(
         app,
@@ -126,20 +132,20 @@ async def _serve(app: ProtocolRouter) -> None:
         access_log=False,
         lifespan="off",
     )
-    await _Server(config).serve()
+    await _Server(config, answers).serve()
 
 
-def _refuse(reason: str, *, transient: bool = False) -> int:
+def _refuse(answers: TextIO, reason: str, *, transient: bool = False) -> int:
     """`transient` tells that the same order may be served later."""
-    _write_line({"error": reason, "transient": transient})
+    _write_line(answers, {"error": reason, "transient": transient})
     return 1
 
 
-def _write_line(message: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+def _write_line(answers: TextIO, message: dict[str, object]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
 
 
 if __name__ == "__main__":
     # Tearing down the libraries takes time, and nobody waits for that.
-    os._exit(main())
+    os._exit(main(take_stdout()))

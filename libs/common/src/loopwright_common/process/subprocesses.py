@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 _PR_SET_PDEATHSIG = 1
 _MAX_KILL_ROUNDS = 50
@@ -75,6 +75,13 @@ async def finish(process: asyncio.subprocess.Process, limit: float | None) -> Fi
         kill_group(process.pid)
         returncode = await process.wait()
     return Finished(returncode, time.monotonic() - started, timed_out)
+
+
+def take_stdout() -> TextIO:
+    """Standard output for answers alone: whatever else is printed goes where errors go."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
 
 
 def kill_group(pid: int) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.process.subprocesses import take_stdout
 from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.packaging.isolated import Grant
 
@@ -23,9 +24,7 @@ _HEAVY = ("onnx", "onnxruntime", "yaml", "pyarrow.parquet", "pandas", "skops.io"
 
 
 def main(arguments: list[str]) -> int:
-    # Whatever a library prints must not be taken for the answer.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    answers = take_stdout()
     if arguments == ["--warm"]:
         _import_while_idle()
         line = sys.stdin.readline()

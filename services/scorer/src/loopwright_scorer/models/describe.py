@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.isolated.environments import missing_requirements
 from loopwright_scorer.isolated.limits import IsolationConfig
@@ -24,13 +25,14 @@ class DescribeRequest(BaseModel):
 
 
 def main() -> int:
+    answers = take_stdout()
     try:
         request = DescribeRequest.model_validate_json(sys.stdin.readline())
         answer = _answer(request)
     except (LoopwrightError, ValidationError, OSError) as error:
         answer = {"error": str(error), "transient": isinstance(error, UnavailableError)}
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
     return 1 if "error" in answer else 0
 
 
