@@ -3,6 +3,7 @@
 One run tries everything that leaves the trainer as it was; what ends a stage has a run each.
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -43,7 +44,8 @@ def outcome(attempt):
         return f"refused: {{type(error).__name__}} {{getattr(error, 'code', '')}}"
 
 def call(path, method="GET", body=None):
-    request = urllib.request.Request(registry + path, body, method=method)
+    proof = {{"Authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"]}}
+    request = urllib.request.Request(registry + path, body, proof, method=method)
     with urllib.request.urlopen(request, timeout=30) as response:
         return "answered " + response.read().decode()
 
@@ -102,7 +104,7 @@ attempts = {{
 """
 RUN_ATTEMPTS = """
 found = {name: outcome(attempt) for name, attempt in attempts.items()}
-found["variables"] = " ".join(os.environ)
+found["token"] = os.environ["MLFLOW_TRACKING_TOKEN"]
 pathlib.Path("found.json").write_text(json.dumps(found))
 """
 # What an unconfined stage did, and must be refused; the rest has an assertion of its own.
@@ -169,6 +171,7 @@ async def test_a_stage_cannot(
     upstream: Upstream,
     level: Level,
     tmp_path: Path,
+    registry: RecordingRegistry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FAKE_SECRET", "not for stages")
@@ -180,7 +183,8 @@ async def test_a_stage_cannot(
     assert done == set(), found
     assert "not for stages" not in json.dumps(found)
     assert found["read the registry"].startswith("answered")
-    assert "TOKEN" not in found["variables"], "the run's token stays with the trainer"
+    digest = registry.tokens[run["tracking_run_id"]][0]
+    assert hashlib.sha256(found["token"].encode()).hexdigest() != digest, "the run's token"
     assert not (tmp_path / "written").exists()
     assert not _runs(["sleep", orphan]), "it ended with its stage"
     if level is Level.NAMESPACE or os.getuid() != 0:

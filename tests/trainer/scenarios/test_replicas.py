@@ -41,7 +41,8 @@ LOG_A_METRIC = """
 import json, urllib.request
 metric = {"run_id": os.environ["MLFLOW_RUN_ID"], "metrics": [{"key": "early", "value": 1.0}]}
 at = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/runs/log-batch"
-urllib.request.urlopen(urllib.request.Request(at, json.dumps(metric).encode()))
+proof = {"Authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"]}
+urllib.request.urlopen(urllib.request.Request(at, json.dumps(metric).encode(), proof))
 """
 DONE = "Path('done.txt').write_text('done')\n"
 

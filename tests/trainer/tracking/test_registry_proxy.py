@@ -12,7 +12,9 @@ from loopwright_trainer.tracking.registry_proxy import create_registry_proxy
 API = "/api/2.0/"
 
 
-async def answer(method: str, path: str, **request: object) -> tuple[int, str]:
+async def answer(
+    method: str, path: str, *, shown: str = "own", **request: object
+) -> tuple[int, str]:
     """Status, and what the registry says that it was asked."""
 
     async def say(asked: Request) -> Response:
@@ -24,9 +26,10 @@ async def answer(method: str, path: str, **request: object) -> tuple[int, str]:
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     registry = httpx.ASGITransport(Starlette(routes=[Route("/{path:path}", say, methods=methods)]))
     async with httpx.AsyncClient(transport=registry, base_url="http://registry") as client:
-        proxy = httpx.ASGITransport(create_registry_proxy(client, "run-token", "r1"))
+        proxy = httpx.ASGITransport(create_registry_proxy(client, "run-token", "r1", "own"))
         async with httpx.AsyncClient(transport=proxy, base_url="http://127.0.0.1") as stage:
-            answered = await stage.request(method, path, **request)  # type: ignore[arg-type]
+            headers = {"authorization": f"Bearer {shown}", "cookie": "a=b"}
+            answered = await stage.request(method, path, headers=headers, **request)  # type: ignore[arg-type]
     return answered.status_code, answered.text
 
 
@@ -47,8 +50,7 @@ async def answer(method: str, path: str, **request: object) -> tuple[int, str]:
 async def test_it_reads_and_writes_what_a_run_does_with_the_runs_token(
     method: str, path: str
 ) -> None:
-    headers = {"authorization": "Bearer another", "cookie": "a=b"}
-    status, said = await answer(method, f"{API}{path}?x=1", headers=headers, content=b"body")
+    status, said = await answer(method, f"{API}{path}?x=1", content=b"body")
     decoded = path.replace("%20", " ")
     assert (status, said) == (200, f"{method} {API}{decoded}?x=1 Bearer run-token None body")
 
@@ -73,6 +75,11 @@ async def test_it_refuses_everything_else(method: str, path: str) -> None:
     assert "of its own run" in said
 
 
+async def test_it_answers_its_own_stage_alone() -> None:
+    for shown in ("", "another", "run-token"):
+        assert (await answer("GET", f"{API}mlflow/runs/get", shown=shown))[0] == 401
+
+
 async def test_it_registers_versions_of_the_run_alone() -> None:
     at = f"{API}mlflow/model-versions/create"
     status, said = await answer("POST", at, json={"name": "m", "run_id": "r1"})
@@ -85,7 +92,8 @@ async def test_it_registers_versions_of_the_run_alone() -> None:
 
 async def test_a_registry_that_is_away_is_said_to_be() -> None:
     async with httpx.AsyncClient(base_url="http://127.0.0.1:1") as client:
-        proxy = httpx.ASGITransport(create_registry_proxy(client, None, "r1"))
+        proxy = httpx.ASGITransport(create_registry_proxy(client, None, "r1", "own"))
         async with httpx.AsyncClient(transport=proxy, base_url="http://127.0.0.1") as stage:
-            answered = await stage.get(f"{API}mlflow/runs/get")
+            headers = {"authorization": "Bearer own"}
+            answered = await stage.get(f"{API}mlflow/runs/get", headers=headers)
     assert (answered.status_code, answered.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")

@@ -1,6 +1,7 @@
 """A run from its commit to its version; done anew after a crash, it goes on where it stopped."""
 
 import asyncio
+import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -196,11 +197,13 @@ class RunExecutor:
     async def _stage_access(self) -> StageAccess:
         """So that `mlflow.log_metric` in user code just works; the run's token stays here."""
         opened = await self._session.open()
+        password = secrets.token_urlsafe(32)
         environment = {
+            "MLFLOW_TRACKING_TOKEN": password,
             "MLFLOW_RUN_ID": opened.id,
             "MLFLOW_EXPERIMENT_ID": opened.experiment_id,
         }
-        return StageAccess(environment, self._session.tracking.proxy(opened.id))
+        return StageAccess(environment, self._session.tracking.proxy(opened.id, password))
 
 
 async def _no_access() -> StageAccess:

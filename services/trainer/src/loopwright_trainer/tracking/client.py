@@ -56,9 +56,12 @@ class TrackingClient:
         self.delays = delays
         self.token = token
 
-    def proxy(self, run_id: str) -> Starlette:
-        """The registry as a stage of this run may use it, which the client's token is for."""
-        return create_registry_proxy(self._client, self.token, run_id)
+    def proxy(self, run_id: str, password: str) -> Starlette:
+        """The registry as a stage of this run may use it, which the client's token is for.
+
+        Only for who shows `password`.
+        """
+        return create_registry_proxy(self._client, self.token, run_id, password)
 
     def without_retries(self) -> "TrackingClient":
         """The same registry, asked once."""

@@ -1,6 +1,7 @@
 """The registry as a stage may use it: MLflow's API, with the token of the stage's own run."""
 
 import json
+import secrets
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
@@ -33,13 +34,18 @@ _ANSWERED = (
 )  # fmt: skip
 
 
-def create_registry_proxy(client: httpx.AsyncClient, token: str | None, run_id: str) -> Starlette:
+def create_registry_proxy(
+    client: httpx.AsyncClient, token: str | None, run_id: str, password: str
+) -> Starlette:
     """What is allowed is passed on with the run's token and streamed, the rest answered with 403.
 
+    Who asks has to show `password`, since without a network namespace others reach the proxy too.
     A version has to be of the run, so that the registry holds it until the run has succeeded.
     """
 
     async def forward(request: Request) -> Response:
+        if not _shows(password, request):
+            return _problem(401, "UNAUTHENTICATED", "MLFLOW_TRACKING_TOKEN is not this stage's own")
         path = request.scope.get("raw_path", request.url.path.encode()).decode("ascii")
         headers = {"accept-encoding": "identity", **_only(_ASKED, request.headers)}
         if token:
@@ -74,6 +80,11 @@ def create_registry_proxy(client: httpx.AsyncClient, token: str | None, run_id: 
         )
 
     return Starlette(routes=[Route("/{path:path}", forward, methods=_METHODS)])
+
+
+def _shows(password: str, request: Request) -> bool:
+    shown = request.headers.get("authorization", "")
+    return secrets.compare_digest(shown.encode(), f"Bearer {password}".encode())
 
 
 def _place(path: str) -> str:
