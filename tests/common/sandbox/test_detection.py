@@ -52,6 +52,18 @@ def test_where_namespaces_are_forbidden_it_is_a_process_with_landlock(tmp_path: 
     assert "namespace" in why
 
 
+@pytest.mark.parametrize("missing", [[], ["there are capabilities"]])
+def test_a_confined_container_is_a_level_of_its_own(
+    missing: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "loopwright_common.sandbox.detection._missing_in_container", lambda: missing
+    )
+    found = detect.__wrapped__(Level.CONTAINER)
+    assert found.level is (Level.PROCESS if missing else Level.CONTAINER)
+    assert ("container: there are capabilities" in found.why_not_more) == bool(missing)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="becoming an ordinary user takes root")
 def test_an_ordinary_user_has_namespaces_too() -> None:
     """Or is told by the kernel why not."""
