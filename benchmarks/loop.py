@@ -42,7 +42,9 @@ async def main(runs: int, engine: Engine) -> None:
             await asyncio.sleep(_WARM_UP)
             done = []
             for number in range(runs + 1):
-                done.append(await _measure(http, running.urls, place, f"copied-{number}"))
+                done.append(
+                    await _measure(http, running.urls, place / "system", f"copied-{number}")
+                )
                 await asyncio.sleep(5)
             _report(done[1:], engine)
 

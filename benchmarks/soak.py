@@ -43,7 +43,7 @@ async def main(engine: str, minutes: float, file: Path | None) -> None:
             counts: dict[str, int] = defaultdict(int)
             async with asyncio.TaskGroup() as group:
                 work = [
-                    group.create_task(_commit(http, running.urls, place / "repository")),
+                    group.create_task(_commit(http, running.urls, place / "system" / "repository")),
                     group.create_task(_call(http, running.urls["scorer"], counts)),
                 ]
                 samples = await _watch(running, minutes * 60)

@@ -64,7 +64,7 @@ class SystemHarness:
             # Not in pytest's own directory, which it closes to PostgreSQL's user.
             data = self._stack.enter_context(TemporaryDirectory(prefix="loopwright-"))
             fleet = Fleet(
-                FleetLayout(Path(data), self._ports, self.replicas, {**_LEASES, **_WITHOUT_SPARES}),
+                FleetLayout(Path(data), self._ports, self.replicas, self._settings()),
                 print,
             )
             fleet.on_exit = self._on_exit
@@ -156,6 +156,10 @@ class SystemHarness:
             if not page or not page["items"]:
                 return found
             found += page["items"]
+
+    def _settings(self) -> Mapping[str, str]:
+        here = {"LOOPWRIGHT_LOCAL_REPOSITORIES": str(self.directory)}
+        return {**_LEASES, **_WITHOUT_SPARES, **here}
 
     def _embedded(self) -> Program:
         ports = {f"LOOPWRIGHT_{name.upper()}_PORT": str(p) for name, p in self._ports.items()}

@@ -290,6 +290,7 @@ def settings_for(tmp_path: Path, **given: Any) -> TrainerSettings:
         "directory": tmp_path / "trainer",
         "poll_seconds": 3600,
         "stage_writable": str(noted_directory(tmp_path)),
+        "local_repositories": str(tmp_path),
     }
     return TrainerSettings(**usual | given)
 

@@ -80,6 +80,17 @@ def test_nothing_listens_beyond_this_machine() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
+def test_no_secret_has_a_default() -> None:
+    secrets = {
+        str(value)
+        for container in CONTAINERS.values()
+        for name, value in container.get("environment", {}).items()
+        if re.search(r"PASSWORD|SECRET|_KEY$|DATABASE_URL", name)
+    }
+    assert len(secrets) == 4  # one of them within the URL of the database
+    assert [each for each in secrets if not re.search(r"\$\{\w+:\?[^}]+\}", each)] == []
+
+
 def test_images_are_pinned_and_their_data_kept() -> None:
     for name, container in CONTAINERS.items():
         if "build" not in container:
@@ -107,7 +118,7 @@ def settings_of(name: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
     image = (ROOT / "Dockerfile").read_text()
     given = dict(re.findall(r"(LOOPWRIGHT_\w+)=(\S+)", image))
     for key, value in {**given, **CONTAINERS[name]["environment"]}.items():
-        monkeypatch.setenv(key, re.sub(r"\$\{\w+:-(.*?)\}", r"\1", str(value)))
+        monkeypatch.setenv(key, re.sub(r"\$\{\w+:[-?](.*?)\}", r"\1", str(value)))
     module = import_module(f"loopwright_{name}.settings")
     settings: ServiceSettings = getattr(module, f"{name.title()}Settings")()
     return settings

@@ -45,10 +45,10 @@ TOO_LONG = [
     ("runs/create", {"user_id": "x" * 257}),
     ("runs/create", {"tags": [{"key": "x" * 251, "value": ""}]}),
     ("experiments/create", {"name": "e", "tags": [{"key": "x" * 251, "value": ""}]}),
-    ("experiments/create", {"name": "e", "artifact_location": "s3://" + "x" * 500}),
+    ("experiments/create", {"name": "e", "artifact_location": "mlflow-artifacts:/" + "x" * 500}),
     ("logged-models", {"experiment_id": "0", "name": "x" * 501}),
     ("logged-models", {"experiment_id": "0", "model_type": "x" * 501}),
-    ("model-versions/create", {"name": "m", "source": "s3://x", "run_id": "x" * 257}),
+    ("model-versions/create", {"name": "m", "source": "mlflow-artifacts:/x", "run_id": "x" * 257}),
 ]
 
 

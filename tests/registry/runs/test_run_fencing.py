@@ -82,7 +82,7 @@ def writes(run_id: str) -> Mapping[str, tuple[str, str, dict[str, Any]]]:
         ),
         "version that names it": (
             "POST", f"{API}/model-versions/create",
-            {"name": "m", "source": "s3://elsewhere", "run_id": run_id},
+            {"name": "m", "source": "mlflow-artifacts:/elsewhere", "run_id": run_id},
         ),
         "file": ("PUT", f"{at}/new.txt", {}),
         "no file": ("DELETE", f"{at}/package/MLmodel", {}),

@@ -60,7 +60,7 @@ async def test_a_later_upload_changes_nothing_that_is_sealed(client: httpx.Async
     assert served.text == MLMODEL
 
 
-@pytest.mark.parametrize("source", ["s3://bucket/model", "file:///etc", "runs:/{run}/nothing"])
+@pytest.mark.parametrize("source", ["mlflow-artifacts:/nothing", "runs:/{run}/nothing"])
 async def test_a_version_without_files_of_ours_is_kept_unsealed(
     client: httpx.AsyncClient, database: Database, source: str
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from loopwright_trainer.git.command import GitError
 from loopwright_trainer.git.mirror import Mirror, remote_head
+from loopwright_trainer.git.remotes import GitAccess
 from tests.trainer.harness import Upstream
 
 MAIN = "refs/heads/main"
@@ -13,7 +14,7 @@ MAIN = "refs/heads/main"
 
 @pytest.fixture
 def mirror(upstream: Upstream, tmp_path: Path) -> Mirror:
-    return Mirror(tmp_path / "mirror.git", str(upstream.path))
+    return Mirror(tmp_path / "mirror.git", str(upstream.path), GitAccess([tmp_path]))
 
 
 def test_a_commit_that_the_branch_does_not_contain_is_refused(
@@ -38,8 +39,8 @@ def test_hooks_and_external_transports_do_not_run(
     mirror.tree(upstream.git("rev-parse", "HEAD"), MAIN)
 
     assert not (tmp_path / "ran").exists()
-    with pytest.raises(Exception, match="give an absolute path, or a URL"):
-        remote_head(f"ext::sh -c touch% {tmp_path}/ran", "main")
+    with pytest.raises(Exception, match="give a URL of https, http or ssh, or an absolute path"):
+        remote_head(GitAccess(), f"ext::sh -c touch% {tmp_path}/ran", "main")
 
 
 def test_a_commit_is_described(upstream: Upstream, mirror: Mirror) -> None:
@@ -50,8 +51,8 @@ def test_a_commit_is_described(upstream: Upstream, mirror: Mirror) -> None:
 
     assert (told.author, told.message) == ("ada@example.org", "Say: more")
     assert told.paths == ("data.csv", "train.py")
-    assert remote_head(str(upstream.path), "main") == commit
-    assert remote_head(str(upstream.path), "nope") is None
+    assert remote_head(GitAccess([upstream.path]), str(upstream.path), "main") == commit
+    assert remote_head(GitAccess([upstream.path]), str(upstream.path), "nope") is None
 
 
 def test_what_a_killed_git_left_does_not_hinder_the_next_fetch(

@@ -6,6 +6,7 @@ import pytest
 
 from loopwright_trainer.git.command import GitError
 from loopwright_trainer.git.mirror import Mirror
+from loopwright_trainer.git.remotes import GitAccess
 from loopwright_trainer.git.tree import Tree
 from tests.trainer.harness import Upstream
 
@@ -14,7 +15,7 @@ MAIN = "refs/heads/main"
 
 @pytest.fixture
 def mirror(upstream: Upstream, tmp_path: Path) -> Mirror:
-    return Mirror(tmp_path / "mirror.git", str(upstream.path))
+    return Mirror(tmp_path / "mirror.git", str(upstream.path), GitAccess([tmp_path]))
 
 
 def written(tree: Tree, directory: Path) -> dict[str, bytes]:

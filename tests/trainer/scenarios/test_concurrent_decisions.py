@@ -17,6 +17,7 @@ from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, LoopwrightError
 from loopwright_common.events import CodeChanged
 from loopwright_trainer.git.mirror import Mirrors
+from loopwright_trainer.git.remotes import GitAccess
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import PipelineRun, RunStatus
 from loopwright_trainer.runs.repository import PipelineRuns
@@ -149,7 +150,8 @@ async def test_two_replicas_that_poll_say_each_commit_once(
         await service.add_repository(uow, "real", str(upstream.path), "main")
         await service.remove_repository(uow, "toy")
     replicas = [
-        RepositoryPoller(database, Mirrors(tmp_path / name), 3600) for name in ("one", "two")
+        RepositoryPoller(database, Mirrors(tmp_path / name, GitAccess([tmp_path])), 3600)
+        for name in ("one", "two")
     ]
     for number in range(3):
         upstream.commit({"README.md": str(number)})

@@ -73,9 +73,12 @@ async def _build(data_dir: Path, bus: SqliteBus, stack: AsyncExitStack) -> list[
 
     stack.callback(tracing.shut_down)
     paths = _service_paths(data_dir)
+    training = TrainerSettings(**paths)
+    here = training.local_repositories or str(Path.cwd())
+    training = training.model_copy(update={"local_repositories": here})
     services = [
         await registry.build(RegistrySettings(**paths), bus, stack),
-        await trainer.build(TrainerSettings(**paths), bus, stack),
+        await trainer.build(training, bus, stack),
         await deployer.build(DeployerSettings(**paths, work_dir=data_dir / "deployer"), bus, stack),
         await scorer.build(
             ScorerSettings(**paths, cache_dir=data_dir / "scorer", replica="embedded"),

@@ -9,7 +9,6 @@ from fastapi.responses import PlainTextResponse
 from loopwright_common.errors import InvalidError, NotFoundError
 from loopwright_common.web.app import PROBLEMS
 from loopwright_trainer.execution.run_context import RunContext
-from loopwright_trainer.git.mirror import check_url
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import PipelineRun, StageRun, StageState
 from loopwright_trainer.runs.repository import PipelineRuns, Repositories, StageRuns
@@ -57,7 +56,7 @@ def _add_repositories(router: APIRouter, context: RunContext, poller: Repository
     @router.post("/repositories", status_code=201, tags=["repositories"])
     async def add_repository(new: RepositoryIn) -> RepositoryOut:
         """Register a repository; its branch is watched from now on, and its head runs at once."""
-        if await context.mirrors.head(check_url(new.url), new.branch) is None:
+        if await context.mirrors.head(new.url, new.branch) is None:
             raise InvalidError(f"{new.url} has no branch {new.branch}", field="branch")
         async with database.unit_of_work() as uow:
             added = await service.add_repository(uow, new.name, new.url, new.branch)

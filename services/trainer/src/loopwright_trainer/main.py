@@ -85,7 +85,7 @@ def open_run_context(
     """All that runs are done with, as the settings say."""
     store = open_store(settings.artifact_store)
     directory = settings.work_directory
-    mirrors = Mirrors(directory / "mirrors")
+    mirrors = Mirrors(directory / "mirrors", settings.git_access)
     timeout, confinement = settings.stage_timeout_seconds, stage_confinement(settings)
     steps = StepRunner(database, store, timeout, metrics, confinement)
     return RunContext(database, store, mirrors, tracking, steps, directory, metrics)

@@ -8,9 +8,11 @@ from typing import ClassVar
 from pydantic import Field
 from sqlalchemy.engine import make_url
 
+from loopwright_common.egress.addresses import parse_allowed
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.sandbox import Level
 from loopwright_common.settings import ServiceSettings
+from loopwright_trainer.git.remotes import GitAccess, secret_file
 
 _UNSHARED_LEASE = timedelta(minutes=5)
 
@@ -38,7 +40,14 @@ class TrainerSettings(ServiceSettings):
     """Directories that stages may read beside their own, with colons between."""
     stage_writable: str = ""
     """Directories that stages may write beside their own; open to everyone where we are root."""
-
+    local_repositories: str = ""
+    """Directories of this machine, with colons between, whose repositories may be registered."""
+    git_addresses: str = ""
+    """What git may reach beside public addresses: `10.1.0.0/16,127.0.0.1:3000,[::1]:3000`."""
+    git_credentials: Path | None = None
+    """A file of lines `https://USER:TOKEN@HOST/PATH`, each for one repository, as git has them."""
+    git_ssh_config: Path | None = None
+    """An ssh_config with the keys that git may use; the user's own ones are left alone."""
     lease_seconds: float = Field(default=10, gt=0.1, le=3600)
     """How long after a trainer's death another one goes on with its runs (on PostgreSQL)."""
 
@@ -51,6 +60,17 @@ class TrainerSettings(ServiceSettings):
     @property
     def work_directory(self) -> Path:
         return (self.directory or self.data_directory / "trainer").absolute()
+
+    @property
+    def git_access(self) -> GitAccess:
+        """What git may reach; InvalidError for a setting that says nothing of the kind."""
+        roots = [Path(root).expanduser() for root in self.local_repositories.split(":") if root]
+        return GitAccess(
+            roots,
+            parse_allowed(self.git_addresses, "LOOPWRIGHT_TRAINER_GIT_ADDRESSES"),
+            secret_file(self.git_credentials, "LOOPWRIGHT_TRAINER_GIT_CREDENTIALS"),
+            secret_file(self.git_ssh_config, "LOOPWRIGHT_TRAINER_GIT_SSH_CONFIG"),
+        )
 
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another trainer has it.

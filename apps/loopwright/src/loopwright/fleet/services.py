@@ -43,6 +43,7 @@ def programs(layout: FleetLayout, bus_url: str, database_url: str) -> Iterator[P
     """One for each replica of each service."""
     shared = {
         "LOOPWRIGHT_ARTIFACTS_URL": f"file://{layout.data_dir / 'artifacts'}",
+        "LOOPWRIGHT_LOCAL_REPOSITORIES": str(Path.cwd()),
         **os.environ,
         "LOOPWRIGHT_BUS_URL": bus_url,
         "LOOPWRIGHT_DATABASE_URL": database_url,

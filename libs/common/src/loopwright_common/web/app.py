@@ -25,6 +25,7 @@ from loopwright_common.errors import (
 )
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.settings import LOOPBACK
+from loopwright_common.web.docs_page import docs_page
 from loopwright_common.web.http_metrics import CountRequests
 
 STATUS: Mapping[type[LoopwrightError], int] = {
@@ -65,7 +66,13 @@ def create_app(
     service: str, metrics: Metrics, readiness: Readiness, hosts: Collection[str] = LOOPBACK
 ) -> FastAPI:
     """The service's app with health, metrics and error mapping; add routers to it."""
-    app = FastAPI(title=f"Loopwright {service}", version=version("loopwright-common"))
+    # FastAPI's own pages load scripts from elsewhere, which would run with this service's rights.
+    app = FastAPI(
+        title=f"Loopwright {service}",
+        version=version("loopwright-common"),
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_exception_handler(LoopwrightError, _on_loopwright_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -88,6 +95,11 @@ def create_app(
             "checks": {name: reason or "ok" for name, reason in checks.items()},
         }
         return JSONResponse(body, status_code=503 if bad else 200)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """What the API offers, for people."""
+        return docs_page(app.openapi())
 
     @app.get("/version", tags=["health"], response_class=PlainTextResponse)
     async def show_version() -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from loopwright_common.errors import InvalidError, RefusedError
+from loopwright_common.names import has_control_characters
 from loopwright_common.storage import PackageFile
 
 SCHEME = "mlflow-artifacts:"
@@ -69,7 +70,8 @@ def _check(path: str, form: str) -> None:
         not form
         or len(path) > _LONGEST
         or any(part in ("", ".", "..") for part in parts)
-        or any(letter in form for letter in "\\#?\0")
+        or any(letter in form for letter in "\\#?")
+        or has_control_characters(form)
         or _DRIVE.match(form)
     )
     if hostile:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from loopwright_common.errors import InvalidError
 from loopwright_registry.artifacts.domain import artifact_path
-from loopwright_registry.mlflow.domain import ACTIVE, DELETED, Tags, check_length
+from loopwright_registry.mlflow.domain import ACTIVE, DELETED, Tags, check_length, check_shown
 
 DEFAULT_ID = 0
 LONGEST_LOCATION = 500
@@ -45,17 +45,14 @@ def check_name(name: str) -> None:
     """InvalidError for a name that is empty or has more than 500 characters."""
     if not name.strip():
         raise InvalidError("Invalid experiment name: it is empty", field="name")
+    check_shown("the experiment name", name)
     check_length("the experiment name", name, 500)
 
 
 def check_location(location: str) -> None:
-    """A location of ours must be a plain path; one of http(s) would make clients call strangers.
+    """A location is a plain path in our store: clients open whatever it names, on their machines.
 
     InvalidError for any other, or a longer one than is kept.
     """
     check_length("artifact_location", location, LONGEST_LOCATION)
-    scheme = location.partition(":")[0].lower()
-    if scheme in ("http", "https"):
-        raise InvalidError(f"Invalid artifact_location {location!r}: http is not supported")
-    if scheme == "mlflow-artifacts":
-        artifact_path(location)
+    artifact_path(location)

@@ -5,8 +5,10 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from loopwright_common.errors import ConflictError, InvalidError
+from loopwright_common.names import has_control_characters
 
 Tags = Mapping[str, str]
 Params = Mapping[str, str]
@@ -86,6 +88,19 @@ def check_text(name: str, text: str) -> None:
         raise InvalidError(
             f"Invalid value for {name}: it holds a NUL character, which cannot be kept", field=name
         )
+
+
+def decoded_wholly(text: str) -> str:
+    """What is left of a text when whoever reads it decodes it as often as it can be."""
+    while (decoded := unquote(text)) != text:
+        text = decoded
+    return text
+
+
+def check_shown(name: str, text: str) -> None:
+    """Raise InvalidError when `text` holds control characters, such as a newline."""
+    if has_control_characters(text):
+        raise InvalidError(f"{name} {text[:200]!r} holds control characters; leave them out")
 
 
 def check_length(name: str, text: str | None, limit: int) -> None:

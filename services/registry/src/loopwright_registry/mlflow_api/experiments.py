@@ -84,7 +84,8 @@ def experiment_json(experiment: Experiment) -> MlflowResponse:
 async def create(request: CreateExperiment, context: MlflowContext) -> MlflowResponse:
     check_name(request.name)
     location = (request.artifact_location or "").rstrip("/")
-    check_location(location)
+    if location:
+        check_location(location)
     tags = mapping_of(request.tags)
     for key, value in tags.items():
         _check_tag(key, value)

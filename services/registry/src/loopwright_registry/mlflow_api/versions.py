@@ -136,7 +136,7 @@ async def download_uri(
     async with context.database.read() as connection:
         version = await Versions(connection).get(request.name, request.number)
         root = await resolve_source(connection, f"models:/{version.name}/{version.version}")
-    return {"artifact_uri": f"{SCHEME}/{root.path}" if root else version.source}
+    return {"artifact_uri": f"{SCHEME}/{root.path}"}
 
 
 _AT = "/mlflow/model-versions"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.storage import PackageFile
-from loopwright_registry.mlflow.domain import Tags, check_length
+from loopwright_registry.mlflow.domain import Tags, check_length, check_shown, decoded_wholly
 
 DatasetRole = Literal["training", "holdout"]
 ServingUse = Literal["live", "shadow", "kept"]
@@ -132,12 +132,14 @@ class SourcePackage:
 
 def check_model_name(name: str) -> None:
     """InvalidError for a name that no path or URI can hold, or of more than 256 characters."""
-    if not name.strip() or name in (".", "..") or "/" in name or ":" in name:
+    check_length("the model name", name, 256)
+    decoded = decoded_wholly(name)
+    if not name.strip() or decoded in (".", "..") or {"/", ":"} & {*name, *decoded}:
         raise InvalidError(
             f"Invalid model name: {name!r}. It cannot be empty, '.' or '..', nor contain / or :",
             field="name",
         )
-    check_length("the model name", name, 256)
+    check_shown("the model name", decoded)
 
 
 def check_alias(alias: str) -> None:

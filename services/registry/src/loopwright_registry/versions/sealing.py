@@ -60,8 +60,8 @@ class VersionDraft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SourceContents:
-    root: str | None = None
-    files: list[PackageFile] = field(default_factory=list)
+    root: str
+    files: list[PackageFile]
     run: Run | None = None
     logged: LoggedModel | None = None
     datasets: Mapping[DatasetRole, Blob] = field(default_factory=dict)
@@ -98,15 +98,13 @@ async def files_changed(connection: AsyncConnection, package: SourcePackage) -> 
 
 async def _find(connection: AsyncConnection, new: NewVersion) -> _SourceContents:
     root = await resolve_source(connection, new.source)
-    run_id = new.run_id or (root.run_id if root else None)
-    if root and root.run_id and new.run_id and root.run_id != new.run_id:
+    run_id = new.run_id or root.run_id
+    if root.run_id and new.run_id and root.run_id != new.run_id:
         raise InvalidError(
             f"source {new.source} belongs to run {root.run_id}, not {new.run_id}",
             field="source",
         )
     run = await _run(connection, run_id)
-    if root is None:
-        return _SourceContents(run=run)
     artifacts = Artifacts(connection)
     return _SourceContents(
         root=root.path,
@@ -139,8 +137,6 @@ async def _dataset_blobs(artifacts: Artifacts, run: Run) -> dict[DatasetRole, Bl
 async def _package(
     store: ArtifactStore, contents: _SourceContents, source: str
 ) -> tuple[SourcePackage | None, str | None]:
-    if contents.root is None:
-        return None, f"not sealed: {source} lies outside this registry's artifact store"
     mlmodel = next((file for file in contents.files if file.path == "MLmodel"), None)
     if mlmodel is None:
         return None, f"not sealed: there is no MLmodel file under {source}"

@@ -30,11 +30,18 @@ class SourceRoot:
     logged: LoggedModel | None = None
 
 
-async def resolve_source(connection: AsyncConnection, source: str) -> SourceRoot | None:
-    """Where the source lies in our store; None when it lies elsewhere.
+async def resolve_source(connection: AsyncConnection, source: str) -> SourceRoot:
+    """Where the source lies in our store; InvalidError for one that lies anywhere else."""
+    if root := await _resolve(connection, source):
+        return root
+    raise InvalidError(
+        f"Invalid model version source: {source[:200]!r}. Log the model here, and give "
+        "runs:/RUN/PATH, models:/NAME/VERSION or mlflow-artifacts:/PATH",
+        field="source",
+    )
 
-    InvalidError for a source that names no run, version or alias there is.
-    """
+
+async def _resolve(connection: AsyncConnection, source: str) -> SourceRoot | None:
     if found := _LOGGED.fullmatch(source):
         return await _logged_root(connection, found[1])
     if found := _NUMBERED.fullmatch(source):
@@ -62,7 +69,7 @@ async def _version_root(connection: AsyncConnection, name: str, number: int) -> 
         return SourceRoot(package_root(seal.digest), version.run_id)
     if _NUMBERED.fullmatch(version.source) or _ALIASED.fullmatch(version.source):
         return None
-    return await resolve_source(connection, version.source)
+    return await _resolve(connection, version.source)
 
 
 async def _alias_root(connection: AsyncConnection, name: str, alias: str) -> SourceRoot | None:

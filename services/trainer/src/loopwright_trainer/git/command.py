@@ -1,8 +1,8 @@
-"""The git command, deaf to hooks, user settings, prompts and external transports."""
+"""The git command, deaf to hooks, user settings, prompts, keys and other people's transports."""
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loopwright_common.errors import InvalidError
@@ -10,7 +10,8 @@ from loopwright_common.errors import InvalidError
 _SETTINGS = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
-    "protocol.ext.allow=never",
+    "protocol.allow=never",
+    "credential.helper=",
     "submodule.recurse=false",
     "gc.auto=0",
 )
@@ -19,12 +20,11 @@ _ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ASKPASS": "true",
-    "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
-    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+    "HOME": "/nonexistent",
     "GIT_OPTIONAL_LOCKS": "0",
     "LC_ALL": "C",
 }
-_PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+_PASSED_ON = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 
 
 class GitError(InvalidError):
@@ -36,13 +36,19 @@ def git_environment() -> dict[str, str]:
     return passed_on | _ENVIRONMENT
 
 
-def run_git(*arguments: str, cwd: Path | None = None, timeout: float = 30) -> bytes:
+def run_git(
+    *arguments: str,
+    cwd: Path | None = None,
+    timeout: float = 30,
+    settings: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> bytes:
     """What `git ARGUMENTS` prints; GitError when it fails or takes over `timeout` seconds."""
     try:
         done = subprocess.run(
-            git_command(arguments),
+            git_command(arguments, settings),
             cwd=cwd,
-            env=git_environment(),
+            env=git_environment() | dict(variables or {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,
@@ -57,8 +63,9 @@ def run_git(*arguments: str, cwd: Path | None = None, timeout: float = 30) -> by
     return done.stdout
 
 
-def git_command(arguments: Sequence[str]) -> list[str]:
-    options = [option for setting in _SETTINGS for option in ("-c", setting)]
+def git_command(arguments: Sequence[str], settings: Sequence[str] = ()) -> list[str]:
+    """The whole command; `settings` such as `protocol.https.allow=always` come after ours."""
+    options = [option for setting in (*_SETTINGS, *settings) for option in ("-c", setting)]
     return ["git", *options, *arguments]
 
 

@@ -7,13 +7,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopwright_common.errors import InvalidError
 from loopwright_trainer.git.command import GitError, run_git
+from loopwright_trainer.git.remotes import GitAccess
 from loopwright_trainer.git.tree import Tree, read_tree
 
 _FETCH_SECONDS = 600
 _REMOTE_SECONDS = 20
-_REMOTE = re.compile(r"(file|git|https?|ssh)://[^\s]+|[\w.-]+@[\w.-]+:[^\s]+|/.*")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _REF = re.compile(r"refs/(heads|tags)/[^\s~^:?*\[\\]+")
 
@@ -28,25 +27,17 @@ class CommitDescription:
     paths: tuple[str, ...]
 
 
-def check_url(url: str) -> str:
-    """The URL, when it is one that git may be given."""
-    if "::" in url or url.startswith("-") or not _REMOTE.fullmatch(url):
-        raise InvalidError(
-            f"{url!r}: give an absolute path, or a URL of https, ssh, git or file", field="url"
-        )
-    return url
-
-
 def check_ref(ref: str) -> str:
     if not _REF.fullmatch(ref) or ".." in ref:
         raise GitError(f"{ref!r} is no branch or tag; it has to be such as refs/heads/main")
     return ref
 
 
-def remote_head(url: str, branch: str) -> str | None:
+def remote_head(access: GitAccess, url: str, branch: str) -> str | None:
     """The commit a branch points to now, or None where there is no such branch."""
     ref = check_ref(f"refs/heads/{branch}")
-    answer = run_git("ls-remote", "--", check_url(url), ref, timeout=_REMOTE_SECONDS).decode()
+    asked = ("ls-remote", "--", "{}", ref)
+    answer = access.ask(*asked, url=url, timeout=_REMOTE_SECONDS).decode()
     for line in answer.splitlines():
         commit, _, name = line.partition("\t")
         if name == ref:
@@ -57,9 +48,10 @@ def remote_head(url: str, branch: str) -> str | None:
 class Mirror:
     """What we hold of one repository."""
 
-    def __init__(self, directory: Path, url: str) -> None:
+    def __init__(self, directory: Path, url: str, access: GitAccess) -> None:
         self.directory = directory
-        self._url = check_url(url)
+        self._url = url
+        self._access = access
 
     def tree(self, commit: str, ref: str) -> Tree:
         """The files of a commit, fetched if need be; GitError if `ref` does not contain it."""
@@ -105,9 +97,10 @@ class Mirror:
 
     def _fetch(self, ref: str) -> None:
         self._repair()
-        run_git(
+        self._access.ask(
             *("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
-            *("--", self._url, f"+{ref}:{ref}"),
+            *("--", "{}", f"+{ref}:{ref}"),
+            url=self._url,
             cwd=self.directory,
             timeout=_FETCH_SECONDS,
         )
@@ -126,12 +119,13 @@ class Mirror:
 class Mirrors:
     """The mirrors of all repositories; git works in threads, on one mirror at a time."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, access: GitAccess) -> None:
         self._directory = directory
+        self._access = access
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def head(self, url: str, branch: str) -> str | None:
-        return await asyncio.to_thread(remote_head, url, branch)
+        return await asyncio.to_thread(remote_head, self._access, url, branch)
 
     async def tree(self, name: str, url: str, commit: str, ref: str) -> Tree:
         async with self._locks[name]:
@@ -151,4 +145,4 @@ class Mirrors:
             await asyncio.to_thread(shutil.rmtree, self._directory / f"{name}.git", True)
 
     def _mirror(self, name: str, url: str) -> Mirror:
-        return Mirror(self._directory / f"{name}.git", url)
+        return Mirror(self._directory / f"{name}.git", url, self._access)
