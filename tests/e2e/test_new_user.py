@@ -11,7 +11,8 @@ import pytest
 from benchmarks import project
 from sklearn.datasets import load_digits
 
-from tests.e2e.user import SCORING, User, open_to_others, until, with_system
+from loopwright.client import PORTS
+from tests.e2e.user import SCORING, SECRETS, TOKEN, User, open_to_others, until, with_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 LOG = """
@@ -177,8 +178,32 @@ def test_a_second_system_beside_it_says_what_is_in_the_way(user: User) -> None:
 def test_everything_in_the_data_directory_is_private(user: User) -> None:
     data = user.directory / ".loopwright"
     kept = {path.name for path in data.rglob("*")}
-    assert {"registry.db", "registry.db-wal", "prediction.key", "digits.git"} <= kept
+    assert {"registry.db", "registry.db-wal", "digits.git"} <= kept
     assert open_to_others(data) == {}
+
+
+def test_no_secret_is_ever_answered_or_logged(user: User) -> None:
+    told = [
+        user.loopwright("repositories", "add", "leaky", url, status=1)
+        for url in (f"https://bob:{TOKEN}@git.invalid/x.git", f"https://git.invalid/x?t={TOKEN}")
+    ]
+    told.append(
+        user.loopwright(
+            "repositories", "add", "private", "https://git.invalid/private.git", status=1
+        )
+    )
+    for service in PORTS:
+        openapi = user.http.get(f"{user.url(service)}/openapi.json")
+        plain = [path for path in openapi.json()["paths"] if "{" not in path]
+        pages = ("/docs", "/openapi.json", "/metrics", "/readyz", *plain)
+        told += [user.http.get(user.url(service) + page).text for page in pages]
+    told.append(user.log.read_text())
+    kept = [path for path in (user.directory / ".loopwright").rglob("*") if path.is_file()]
+
+    assert len(told) > 40
+    for secret in (TOKEN, *SECRETS.values()):
+        assert [text[:200] for text in told if secret in text] == []
+        assert [str(path) for path in kept if secret.encode() in path.read_bytes()] == []
 
 
 def test_nothing_was_lost_on_the_way(user: User) -> None:

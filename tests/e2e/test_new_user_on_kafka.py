@@ -50,7 +50,7 @@ def test_the_doctor_asks_both_engines(user: User) -> None:
 def test_what_both_engines_keep_is_private_too(user: User) -> None:
     data = user.directory / ".loopwright"
     kept = {path.name for path in data.rglob("*")}
-    assert {"PG_VERSION", "server.properties", "scorer.log", "prediction.key"} <= kept
+    assert {"PG_VERSION", "server.properties", "scorer.log"} <= kept
     # The server is somebody else where root started it; its sockets are behind a closed door.
     assert {p: m for p, m in open_to_others(data).items() if ".s.PGSQL" not in p} == {}
 

@@ -25,6 +25,15 @@ SCORING = README.parent / "docs" / "scoring.md"
 LOOPWRIGHT = str(Path(sys.executable).parent / "loopwright")
 
 
+TOKEN = "t0ken-that-nobody-may-see"
+SECRETS = {
+    "LOOPWRIGHT_SCORER_PREDICTION_KEY": "5ec2e7" * 10 + "abcd",
+    "AWS_SECRET_ACCESS_KEY": "s3-secret-that-nobody-may-see",
+    "DATABASE_PASSWORD": "database-secret-that-nobody-may-see",
+}
+"""What the system is told in its environment, and never tells."""
+
+
 class User:
     """Works in a directory of their own; everything is asked from outside."""
 
@@ -32,6 +41,9 @@ class User:
         self.directory = directory
         self.ports = free_ports(*PORTS, "scorer_grpc")
         self.log = directory / "up.log"
+        self.credentials = directory / "credentials"
+        self.credentials.touch(mode=0o600)
+        self.credentials.write_text(f"https://bot:{TOKEN}@git.invalid/private.git\n")
         self.http = httpx.Client(timeout=10)
 
     def url(self, service: str) -> str:
@@ -102,7 +114,9 @@ class User:
     def environment(self) -> Mapping[str, str]:
         ports = {f"LOOPWRIGHT_{name.upper()}_PORT": str(p) for name, p in self.ports.items()}
         tracking = {"MLFLOW_TRACKING_URI": self.url("registry")}
-        return {**os.environ, **ports, **tracking, "PYTHONDONTWRITEBYTECODE": ""}
+        credentials = {"LOOPWRIGHT_TRAINER_GIT_CREDENTIALS": str(self.credentials)}
+        told = {**ports, **tracking, **SECRETS, **credentials}
+        return {**os.environ, **told, "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def until(what: str, found: Callable[[], bool], within: float = 240) -> None:
