@@ -13,6 +13,7 @@ from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import ReplicaReported
+from loopwright_common.sandbox import detect
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_deployer.controller import DeploymentController
 from loopwright_deployer.deployments.domain import DeploymentState
@@ -26,7 +27,11 @@ HOUR = timedelta(hours=1)
 
 
 def staging_runner(
-    directory: Path, *, outage_limit: timedelta = HOUR, checks: Sequence[StagingCheck] = CHECKS
+    directory: Path,
+    *,
+    outage_limit: timedelta = HOUR,
+    checks: Sequence[StagingCheck] = CHECKS,
+    pickles: bool = False,
 ) -> StagingRunner:
     """Without warm processes, over the store `directory/artifacts`."""
     options = StagingOptions(
@@ -34,7 +39,9 @@ def staging_runner(
         warm_processes=False,
         time_limit=300,
         outage_limit=outage_limit,
-        may_unpickle=lambda _model: False,
+        may_unpickle=lambda _model: pickles,
+        sandbox=detect(),
+        memory=8 << 30,
     )
     return StagingRunner(options, FilesystemStore(directory / "artifacts"), checks)
 

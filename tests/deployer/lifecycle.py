@@ -3,6 +3,7 @@
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import Check
+from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState, ServedPackage
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
@@ -20,10 +21,10 @@ async def advance_once(uow: UnitOfWork, record: DeploymentRecord, verdict: str) 
         await service.advance(uow, record, DeploymentState.PACKAGING, "go")
     elif state is DeploymentState.PACKAGING:
         served = ServedPackage(record.deployment.version, "sha256:" + "1" * 64, "onnx")
-        await service.finish_packaging(uow, record, served, "packaged")
+        await service.finish_packaging(uow, record, served, "packaged", Level.NAMESPACE)
     elif state is DeploymentState.STAGING:
         check = Check.model_validate({"name": "c", "verdict": verdict, "sentence": "s"})
-        await service.finish_staging(uow, record, (check,), "report")
+        await service.finish_staging(uow, record, (check,), "report", Level.NAMESPACE)
     elif state is DeploymentState.VALIDATED:
         await transitions.enter_next_gate(uow, record)
     elif state is DeploymentState.PROMOTING and verdict == "passed":

@@ -62,6 +62,15 @@ class Model:
     def secrets(self, argument):
         return float(sum("SECRET" in name for name in os.environ))
 
+    def others_secrets(self, argument):
+        found = 0
+        for pid in os.listdir("/proc"):
+            try:
+                found += b"S3CRET=" in open(f"/proc/{{pid}}/environ", "rb").read()
+            except OSError:
+                pass
+        return float(found)
+
     def was_opened(self, argument):
         return float({opened!r} in os.environ)
 
@@ -86,7 +95,7 @@ ACTS = {acts!r}
 """
 ACTS = [
     "answer", "hang", "exit", "allocate", "write", "fork", "babble", "flood", "secrets",
-    "was_opened", "descriptors", "connect", "leave", "nap",
+    "was_opened", "descriptors", "connect", "leave", "nap", "others_secrets",
 ]  # fmt: skip
 
 

@@ -54,6 +54,8 @@ async def staging(order: str) -> AsyncGenerator[tuple[asyncio.subprocess.Process
     try:
         process.stdin.write(order.encode() + b"\n")
         await process.stdin.drain()
+        opening = json.loads(await process.stdout.readline())
+        assert opening == {"opening": "model.onnx (onnx)"}
         yield process, json.loads(await process.stdout.readline())
     finally:
         process.stdin.close()
@@ -120,4 +122,4 @@ def test_a_wrong_order_is_refused_with_the_reason(
     status = staging_server.main(answers)
 
     assert status == 1
-    assert says in json.loads(answers.getvalue())["error"]
+    assert says in json.loads(answers.getvalue().splitlines()[-1])["error"]

@@ -13,7 +13,7 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.model_files import check_model_file
 from tests.common.model_files.models import skops_model
 
-ARRAY = {"__class__": "ndarray", "__module__": "numpy", "__loader__": "NdArrayNode"}
+ARRAY = {"__class__": "ndarray", "__module__": "numpy", "__loader__": "DictNode"}
 
 
 def archive(path: Path, schema: Any, **members: bytes) -> Path:

@@ -3,7 +3,6 @@
 import json
 import pickle
 import random
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,54 @@ import pytest
 from river import linear_model, preprocessing
 from sklearn.ensemble import RandomForestClassifier
 
+from loopwright_common.database import Cause
 from loopwright_common.errors import InvalidError
 from loopwright_common.serving.river_package import save
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
+from loopwright_common.storage import fetch_package, store_package
+from loopwright_common.storage.filesystem import FilesystemStore
+from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.packaging.formats.skops import VARIABLE
 from loopwright_deployer.packaging.isolated import GRANT, Grant
-from loopwright_deployer.staging.warm_processes import SCORER, WarmProcessPool, staging_scorer
 from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import load
 from loopwright_scorer.tensors.example_rows import example_of
-from tests.deployer.builders import COLUMNS, customers, pipeline, with_example
+from tests.deployer.builders import (
+    COLUMNS,
+    customers,
+    deployment,
+    pipeline,
+    registered,
+    with_example,
+)
+from tests.deployer.controllers import staging_runner
 from tests.deployer.foreign_packages import PLOUGH, ploughed
+from tests.deployer.staging.scorers import staging_scorer
 from tests.scorer.isolated_packages import wheel, wheels
 
-GRANTED = Grant("bank", pickle=True)
+CAUSE = Cause("chain", (), "")
 ROWS = [[30, 0.5, "nurse"], [60, -0.5, "clerk"]]
 
 
-def packed(source: Path, grant: Grant) -> ServingSpec:
+def drafted(source: Path, grant: Grant) -> ServingSpec:
+    """What the packaging process makes of it, in this one."""
     target = source.parent / "target"
-    build_package(PackagingJob(source, target, "sha256:" + "1" * 64, grant=grant))
+    return build_package(PackagingJob(source, target, "sha256:" + "1" * 64, grant=grant))
+
+
+async def packed(source: Path, *, granted: bool = False) -> ServingSpec:
+    """The serving package in `target` beside it, made as the deployer makes it."""
+    directory, target = source.parent, source.parent / "target"
+    store = FilesystemStore(directory / "artifacts")
+    digest = await store_package(store, source)
+    record = DeploymentRecord(deployment(), registered(1, digest=digest), CAUSE)
+    runner = staging_runner(directory, pickles=granted)
+    try:
+        done = await runner.package(record)
+    finally:
+        await runner.close()
+    await fetch_package(store, done.served.digest, target)
     return ServingSpec.model_validate_json((target / SPEC_FILE).read_text())
 
 
@@ -72,7 +98,7 @@ def test_a_pickle_is_refused_with_the_better_way_and_the_grant(tmp_path: Path) -
     source = pickled(tmp_path / "source", pipeline())
 
     with pytest.raises(InvalidError, match="skops") as refused:
-        packed(source, Grant("bank"))
+        drafted(source, Grant("bank"))
 
     assert f"names bank in {GRANT}" in str(refused.value)
 
@@ -84,19 +110,16 @@ def test_a_package_cannot_grant_itself(tmp_path: Path) -> None:
     (source / "MLmodel").write_text(json.dumps(content))
 
     with pytest.raises(InvalidError, match=GRANT):
-        packed(source, Grant("bank"))
+        drafted(source, Grant("bank"))
 
 
 async def test_a_granted_pickle_is_described_by_its_own_process_and_staged(tmp_path: Path) -> None:
-    spec = packed(pickled(tmp_path / "source", pipeline()), GRANTED)
+    spec = await packed(pickled(tmp_path / "source", pipeline()), granted=True)
 
     assert (spec.format, spec.task, spec.classes) == ("isolated", "classifier", [0, 1])
     assert spec.isolated is not None
     assert spec.isolated.requirements == ["scikit-learn", "pandas"]
-    async with AsyncExitStack() as stack:
-        pool = WarmProcessPool(SCORER, tmp_path / "log")
-        scorer = staging_scorer(pool, tmp_path / "target", "bank", 1)
-        url = await stack.enter_async_context(scorer)
+    async with staging_scorer(tmp_path, tmp_path / "target", "bank", 1) as url:
         names = {"age": "INT64", "rate": "FP64", "job": "BYTES"}
         inputs = [
             {"name": name, "datatype": kind, "shape": [2], "data": [row[i] for row in ROWS]}
@@ -111,10 +134,10 @@ async def test_a_granted_pickle_is_described_by_its_own_process_and_staged(tmp_p
     assert probabilities == pytest.approx(expected)
 
 
-def test_river_as_json_needs_no_grant(tmp_path: Path) -> None:
+async def test_river_as_json_needs_no_grant(tmp_path: Path) -> None:
     source = save(learner(), tmp_path / "source", [{"a": 0.5, "b": 0.1}])
 
-    spec = packed(source, Grant())
+    spec = await packed(source)
 
     assert (spec.task, spec.classes) == ("classifier", [False, True])
     assert spec.isolated is not None
@@ -126,7 +149,7 @@ def test_river_as_a_pickle_needs_the_grant(tmp_path: Path) -> None:
     source = pickled(tmp_path / "source", learner(), {"river": {"model": "model.pkl"}})
 
     with pytest.raises(InvalidError, match=GRANT):
-        packed(source, Grant("bank"))
+        drafted(source, Grant("bank"))
 
 
 def test_a_learner_that_is_no_plain_state_is_not_saved_as_json(tmp_path: Path) -> None:
@@ -137,7 +160,7 @@ def test_a_learner_that_is_no_plain_state_is_not_saved_as_json(tmp_path: Path) -
         save(own, tmp_path / "source", [{"a": 0.5}])
 
 
-def test_an_estimator_of_a_foreign_module_runs_on_what_its_package_requires(
+async def test_an_estimator_of_a_foreign_module_runs_on_what_its_package_requires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = ploughed(tmp_path / "source", "plough==1.0", "borrowed")
@@ -148,7 +171,7 @@ def test_an_estimator_of_a_foreign_module_runs_on_what_its_package_requires(
         monkeypatch.setenv(f"UV_{name}", value)
     monkeypatch.setenv(VARIABLE, "plough.Plough")
 
-    spec = packed(source, Grant(environments=tmp_path / "environments"))
+    spec = await packed(source)
 
     assert spec.isolated is not None
     assert (spec.task, spec.isolated.loader, spec.trusted) == (
@@ -160,22 +183,22 @@ def test_an_estimator_of_a_foreign_module_runs_on_what_its_package_requires(
     assert "an environment of its own" in (spec.parity or "")
 
 
-def test_a_foreign_module_that_is_not_required_is_named_with_the_remedy(
+async def test_a_foreign_module_that_is_not_required_is_named_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, "plough.Plough")
 
     with pytest.raises(InvalidError, match=r"No module named 'plough'.*pip_requirements"):
-        packed(ploughed(tmp_path / "source"), Grant())
+        await packed(ploughed(tmp_path / "source"))
 
 
-def test_a_pickle_of_two_labels_answers_them_without_probabilities(tmp_path: Path) -> None:
+async def test_a_pickle_of_two_labels_answers_them_without_probabilities(tmp_path: Path) -> None:
     frame, labels = customers(100)
     numbers, both = frame[["age", "rate"]], np.stack([labels, 1 - labels], axis=1)
     model = RandomForestClassifier(n_estimators=2).fit(numbers, both)
     source = pickled(tmp_path / "source", model, columns=COLUMNS[:2])
 
-    spec = packed(source, GRANTED)
+    spec = await packed(source, granted=True)
     served = load(tmp_path / "target", "", IsolationConfig(tmp_path / "isolated"))
     outputs = served.predict(example_of(served.spec, served.signature)).outputs
 
@@ -200,4 +223,4 @@ def test_a_package_does_not_say_where_packages_come_from(tmp_path: Path, line: s
     (source / "requirements.txt").write_text(line + "\n")
 
     with pytest.raises(InvalidError, match="told to the deployer and the scorer"):
-        packed(source, GRANTED)
+        drafted(source, Grant("bank", pickle=True))

@@ -1,7 +1,12 @@
 """Aliases of the registry in the route: what can be named is loaded, and the canary goes on."""
 
+from dataclasses import replace
+
+import pytest
+
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
+from loopwright_common.errors import ConflictError
 from loopwright_common.events import AliasChanged, RoutesChanged
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.routing import route_revisions
@@ -93,3 +98,14 @@ def test_routes_of_before_read_as_recording_everything() -> None:
     told = RoutesChanged.from_bytes(body)
 
     assert (told.aliases, told.record) == ({}, None)
+
+
+async def test_what_staging_has_not_opened_gets_no_traffic(database: Database) -> None:
+    """A serving package alone is not enough: scorers open it in their own process."""
+    record = await lead_to(database, 1, DeploymentState.STAGING)
+    assert record.deployment.served is not None
+
+    with pytest.raises(ConflictError, match="has not passed staging"):
+        route_revisions.served_package(record)
+    staged = replace(record, deployment=replace(record.deployment, staged=True))
+    assert route_revisions.served_package(staged) == record.deployment.served

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.sandbox import detect
 from loopwright_scorer.isolated.environments import EnvironmentCache
 from tests.package_index import CUT, Index, package_index
 from tests.scorer.isolated_packages import wheels
@@ -22,7 +23,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Index, N
 
 
 def built(tmp_path: Path, requirement: str) -> Path:
-    environment = EnvironmentCache(tmp_path / "environments").acquire([requirement], None)
+    environment = EnvironmentCache(tmp_path / "environments", detect()).acquire([requirement], None)
     environment.release()
     return environment.python
 
@@ -34,7 +35,8 @@ def test_an_index_that_fails_is_a_passing_fault_and_leaves_nothing(
     index.status = status
     with pytest.raises(UnavailableError, match=r"package index cannot be reached.*127\.0\.0\.1"):
         built(tmp_path, "greeting")
-    assert not [each for each in (tmp_path / "environments").iterdir() if each.suffix != ".lock"]
+    left = {each.name for each in (tmp_path / "environments").glob("*[!k]")}
+    assert left == {".uv"}  # beside locks, what uv keeps for itself
 
     index.status = 200
     assert built(tmp_path, "greeting").is_file()
@@ -87,8 +89,8 @@ def test_a_python_that_cannot_be_downloaded_is_a_passing_fault_unless_forbidden(
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "automatic")
 
     with pytest.raises(UnavailableError, match="Failed to download"):
-        EnvironmentCache(tmp_path / "environments").acquire(["greeting"], "3.10")
+        EnvironmentCache(tmp_path / "environments", detect()).acquire(["greeting"], "3.10")
 
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     with pytest.raises(InvalidError, match=r"No interpreter found for Python 3\.10"):
-        EnvironmentCache(tmp_path / "environments").acquire(["greeting"], "3.10")
+        EnvironmentCache(tmp_path / "environments", detect()).acquire(["greeting"], "3.10")

@@ -5,7 +5,7 @@ import gc
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.files.private import narrow_below
+from loopwright_common.sandbox import Level, detect
 from loopwright_scorer.isolated.environments import EnvironmentCache
 from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.models.loaded_model import LoadedModel, load
@@ -159,14 +161,34 @@ async def test_network_and_other_directories_are_out_of_reach_where_the_system_p
     assert reached == [0.0, 0.0] or not _confines()
 
 
+@pytest.mark.parametrize("level", [Level.PROCESS, Level.NAMESPACE])
+async def test_secrets_in_our_environment_are_out_of_reach_at_each_level(
+    tmp_path: Path, level: Level
+) -> None:
+    """Of a process that holds one, as the scorer does from its start."""
+    isolation = IsolationConfig(tmp_path / "isolated", sandbox=detect(at_most=level))
+    model = load(packages.mischief(tmp_path / "package"), "", isolation)
+    holder = await asyncio.create_subprocess_exec("sleep", "60", env={"S3CRET": "s3cret"})
+    try:
+        acts = {name: _told(model, name) for name in ("secrets", "others_secrets")}
+    finally:
+        holder.kill()
+        await holder.wait()
+
+    assert acts == {"secrets": 0.0, "others_secrets": 0.0}
+    assert model.sandbox == detect(at_most=level).level
+
+
 @pytest.fixture
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """uv has these wheels and nothing else."""
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """uv has these wheels and nothing else, and what is made is ours alone, as in a service."""
     made = packages.wheels(tmp_path / "wheels")
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(made))
-    return made
+    former = os.umask(0o077)
+    yield made
+    os.umask(former)
 
 
 def test_a_package_runs_on_other_python_packages_than_ours_and_they_are_built_once(
@@ -180,10 +202,11 @@ def test_a_package_runs_on_other_python_packages_than_ours_and_they_are_built_on
 
     for wheel in offline.iterdir():
         wheel.unlink()
+    narrow_below(tmp_path / "isolated" / "environments")  # as a service does when it starts
     again = load(directory, "", IsolationConfig(tmp_path / "isolated"))
     assert _predicted(again, 3.0) == 3.5
 
-    environments = EnvironmentCache(tmp_path / "isolated" / "environments")
+    environments = IsolationConfig(tmp_path / "isolated").environment_cache()
     environments.prune(kept_seconds=-1)
     assert _built(environments) == 1, "what is in use is kept"
     del model, again
@@ -197,7 +220,7 @@ def test_a_requirement_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     directory = packages.needing(tmp_path / "package", "greeting==9.0", "borrowed")
     with pytest.raises(InvalidError, match=r"greeting==9\.0"):
         load(directory, "", IsolationConfig(tmp_path / "isolated"))
-    assert not list((tmp_path / "isolated" / "environments").glob("*/"))
+    assert _built(IsolationConfig(tmp_path / "isolated").environment_cache()) == 0
 
 
 def test_a_package_that_does_not_open_says_why_and_leaves_no_process(tmp_path: Path) -> None:
@@ -224,15 +247,22 @@ def test_a_process_that_keeps_dying_is_started_after_a_pause(tmp_path: Path) -> 
         time.sleep(0.1)
 
 
-def _predicted(model: LoadedModel, argument: float) -> float:
-    outputs = model.predict(ModelInputs(1, {"act": np.array([[0.0, argument]])})).outputs
+def _told(model: LoadedModel, act: str, argument: float = 1.0) -> float:
+    row = np.array([[float(packages.ACTS.index(act)), argument]])
+    outputs = model.predict(ModelInputs(1, {"act": row})).outputs
     assert outputs is not None
     assert outputs.prediction is not None
     return float(outputs.prediction[0])
 
 
+def _predicted(model: LoadedModel, argument: float) -> float:
+    return _told(model, "answer", argument)
+
+
 def _built(environments: EnvironmentCache) -> int:
-    return len([each for each in environments.directory.iterdir() if each.is_dir()])
+    """Beside what uv keeps for itself."""
+    found = environments.directory.iterdir()
+    return len([each for each in found if each.is_dir() and not each.name.startswith(".")])
 
 
 def _restarts(replica: Replica, reason: str) -> float | None:

@@ -12,6 +12,7 @@ from loopwright_common.events import ReplicaReported
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.sandbox import require
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
 from loopwright_deployer.api import create_router
@@ -29,7 +30,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     database = await Database.open(settings.database_url, "deployer", MIGRATIONS)
     stack.push_async_callback(database.close)
     stack.enter_context(settings.own_directory())
-    staging = StagingRunner(_staging_options(settings), open_store(settings.artifact_store))
+    staging = StagingRunner(staging_options(settings), open_store(settings.artifact_store))
     stack.push_async_callback(staging.close)
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)
@@ -60,13 +61,16 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     )
 
 
-def _staging_options(settings: DeployerSettings) -> StagingOptions:
+def staging_options(settings: DeployerSettings) -> StagingOptions:
+    """SandboxTooWeakError where the machine permits less than the minimum."""
     return StagingOptions(
         work_dir=settings.work_dir,
         warm_processes=settings.warm_processes,
         time_limit=settings.stage_seconds,
         outage_limit=timedelta(seconds=settings.index_outage_seconds),
         may_unpickle=settings.may_unpickle,
+        sandbox=require(settings.sandbox_minimum),
+        memory=settings.stage_memory,
     )
 
 

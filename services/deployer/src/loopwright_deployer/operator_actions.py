@@ -169,6 +169,7 @@ async def _start_new_attempt(
         why=f"wanted by {request}",
         staged=old.staged,
         served=old.served,
+        sandbox=old.sandbox,
     )
     again = replace(fresh, deployment=deployment, checks=record.checks, report=record.report)
     await Deployments(uow.connection).insert(again)

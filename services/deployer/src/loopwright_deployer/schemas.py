@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.events import Arm, Check
+from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.plan import plan
 from loopwright_deployer.deployments.repository import DeploymentRecord, HistoryEntry
@@ -64,6 +65,8 @@ class DeploymentOut(BaseModel):
     canary_step: int | None
     champion: bool
     previous: int | None
+    sandbox: Level | None
+    """The weakest level at which the version was packaged and staged."""
     approved: bool
     deadline: datetime | None
     failing_since: datetime | None

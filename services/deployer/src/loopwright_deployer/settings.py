@@ -8,6 +8,7 @@ from pydantic import Field
 
 from loopwright_common.database.leases import LEASE
 from loopwright_common.process.directory_lock import exclusive_directory
+from loopwright_common.sandbox import Level
 from loopwright_common.settings import ServiceSettings
 
 
@@ -24,6 +25,10 @@ class DeployerSettings(ServiceSettings):
     """Keep a pre-imported packaging process and staging scorer waiting: seconds for memory."""
     stage_seconds: float = 300.0
     """How long packaging, and how long the staging checks, may take."""
+    stage_memory: int = Field(default=8 << 30, ge=1 << 30)
+    """Bytes of address space of each process that packages a version or stages it."""
+    sandbox_minimum: Level = Level.PROCESS
+    """Weakest level at which packages are opened: none, process, container or namespace."""
 
     index_outage_seconds: float = Field(default=3600.0, ge=0)
     """How long a version waits for a package index that cannot be reached before it is rejected."""

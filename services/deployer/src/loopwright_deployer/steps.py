@@ -23,9 +23,9 @@ from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.routing import route_revisions, transitions
 from loopwright_deployer.routing.evidence import acknowledgement_of, collect_evidence
+from loopwright_deployer.staging.confined_process import TransientError
 from loopwright_deployer.staging.redaction import require_redacted_inputs
 from loopwright_deployer.staging.runner import StagingRunner
-from loopwright_deployer.staging.warm_processes import TransientError
 
 log = structlog.get_logger()
 StepFunction = Callable[[DeploymentRecord], Awaitable[bool]]
@@ -76,7 +76,7 @@ class DeploymentSteps:
             return await self._reject(record, str(error))
         failpoint("deployer.packaged")
         async with self._writing(record) as (uow, current):
-            await service.finish_packaging(uow, current, done.served, done.why)
+            await service.finish_packaging(uow, current, done.served, done.why, self._staging.level)
         return True
 
     async def _stage(self, record: DeploymentRecord) -> bool:
@@ -90,7 +90,7 @@ class DeploymentSteps:
         report = await self._staging.report(record, checks)
         failpoint("deployer.staged")
         async with self._writing(record) as (uow, current):
-            await service.finish_staging(uow, current, checks, report)
+            await service.finish_staging(uow, current, checks, report, self._staging.level)
             await route_revisions.publish_aliases(uow, *_model_key(current))
         return True
 

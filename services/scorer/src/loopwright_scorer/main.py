@@ -15,6 +15,7 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service
 from loopwright_common.process.subprocesses import take_stdout
+from loopwright_common.sandbox import require
 from loopwright_common.storage import ArtifactStore, open_store
 from loopwright_common.web.app import create_app
 from loopwright_scorer import workers
@@ -213,6 +214,7 @@ def _isolation(
     isolation = IsolationConfig(
         settings.cache_dir / "isolated",
         limits=settings.isolated_limits,
+        sandbox=require(settings.sandbox_minimum),
         metrics=IsolatedMetrics(metrics.registry),
         shares_process=shares_process,
         quarantine_reason=watchdog.quarantine_reason if watchdog else nothing_quarantined,

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field, SecretStr
 
 from loopwright_common.process.directory_lock import exclusive_directory
+from loopwright_common.sandbox import Level
 from loopwright_common.settings import ServiceSettings
 from loopwright_scorer.isolated.limits import WorkerLimits
 
@@ -62,6 +63,8 @@ class ScorerSettings(ServiceSettings):
     """Bytes of loaded versions, past which those without traffic are evicted until asked for."""
     memory_limit: int = Field(default=4 << 30, ge=1 << 28)
     """Bytes of this process, past which the computation that goes on is ended, and it with it."""
+    sandbox_minimum: Level = Level.PROCESS
+    """Weakest level for packages in their own process: none, process, container or namespace."""
     isolated_memory: int = Field(default=4 << 30, ge=256 << 20)
     """Address space of each process that a package of its own environment or a pickle runs in."""
     isolated_call_timeout: float = Field(default=10.0, gt=0)

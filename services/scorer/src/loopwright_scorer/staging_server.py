@@ -23,6 +23,7 @@ from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.subprocesses import take_stdout
+from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_common.web.app import create_app
 from loopwright_scorer.http_server.dispatcher import ProtocolRouter
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
@@ -31,7 +32,7 @@ from loopwright_scorer.inference.call_recorder import CallRecorder, CallStats
 from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
 from loopwright_scorer.inference.service import InferenceService
-from loopwright_scorer.isolated.limits import IsolationConfig
+from loopwright_scorer.isolated.limits import IsolationConfig, confined_already
 from loopwright_scorer.models.loaded_model import LoadedModel, load
 from loopwright_scorer.protocols.model_repository import ModelRepository
 from loopwright_scorer.protocols.request import RequestLimits
@@ -50,33 +51,49 @@ class StagingOrder(BaseModel):
     package: Path
     model: str
     version: int = Field(ge=1)
-    environments: Path | None = None
-    """Where environments of packages are kept, to be used again."""
+    python: Path | None = None
+    """What a package of other requirements runs on."""
 
 
-def main(answers: TextIO) -> int:
-    """Read the order, serve until standard input closes; returns the exit status."""
+def main(answers: TextIO, descriptor: int | None = None) -> int:
+    """Read the order, serve until standard input closes; returns the exit status.
+
+    On the socket of the descriptor, where there is one: a sandbox may let nobody make another.
+    """
     line = sys.stdin.readline()
     if not line:
         return 0
     try:
         order = StagingOrder.model_validate_json(line)
-        app = _app(order)
+        app = _app(order, answers)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "the line"
         return _refuse(answers, f"{field}: {first['msg']}")
     except LoopwrightError as error:
         return _refuse(answers, str(error), transient=isinstance(error, UnavailableError))
-    uvloop.run(_serve(app, answers))
+    uvloop.run(_serve(app, answers, descriptor))
     return 0
 
 
-def _app(order: StagingOrder) -> ProtocolRouter:
-    isolation = IsolationConfig(order.package.with_suffix(".isolated"), order.environments)
+def _app(order: StagingOrder, answers: TextIO) -> ProtocolRouter:
+    directory = order.package.with_suffix(".isolated")
+    isolation = (
+        confined_already(directory, order.python) if order.python else IsolationConfig(directory)
+    )
     routes = Routes()
+    _write_line(answers, {"opening": _describe_file(order.package)})
     routes.install(fixed_route(order.model, order.version, load(order.package, "", isolation)))
     return create_staging_app(routes)
+
+
+def _describe_file(package: Path) -> str:
+    """For people, should it end this process; what is wrong with the spec is said by `load`."""
+    try:
+        spec = ServingSpec.model_validate_json((package / SPEC_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return SPEC_FILE
+    return f"{Path(spec.file).name} ({spec.isolated.loader if spec.isolated else spec.format})"
 
 
 def fixed_route(name: str, version: int, loaded: LoadedModel) -> Route:
@@ -120,8 +137,9 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _serve(app: ProtocolRouter, answers: TextIO) -> None:
+async def _serve(app: ProtocolRouter, answers: TextIO, descriptor: int | None) -> None:
     # uvicorn binds by itself: a socket made here would lack TCP_NODELAY, and answers take 40 ms.
+    # Whoever made the one that is given has set it.
     config = uvicorn.Config(
         app,
         host=_HOST,
@@ -132,7 +150,8 @@ async def _serve(app: ProtocolRouter, answers: TextIO) -> None:
         access_log=False,
         lifespan="off",
     )
-    await _Server(config, answers).serve()
+    given = None if descriptor is None else [socket.socket(fileno=descriptor)]
+    await _Server(config, answers).serve(given)
 
 
 def _refuse(answers: TextIO, reason: str, *, transient: bool = False) -> int:
@@ -148,4 +167,4 @@ def _write_line(answers: TextIO, message: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     # Tearing down the libraries takes time, and nobody waits for that.
-    os._exit(main(take_stdout()))
+    os._exit(main(take_stdout(), int(sys.argv[1]) if len(sys.argv) > 1 else None))

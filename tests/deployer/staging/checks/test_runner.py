@@ -17,9 +17,9 @@ from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext
 from loopwright_deployer.staging.checks.holdout import check_holdout
 from loopwright_deployer.staging.checks.runner import run_checks
-from loopwright_deployer.staging.evaluation.holdout_rows import read_holdout
+from loopwright_deployer.staging.evaluation.holdout_reader import read_holdout
+from loopwright_deployer.staging.evaluation.holdout_rows import Holdout
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
-from loopwright_deployer.staging.warm_processes import SCORER, WarmProcessPool, staging_scorer
 from tests.deployer.builders import (
     COLUMNS,
     MODEL,
@@ -29,6 +29,7 @@ from tests.deployer.builders import (
     skops_package,
     with_example,
 )
+from tests.deployer.staging.scorers import staging_scorer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DATASET = {"digest": "sha256:x", "location": "x", "rows": 1, "target": "y"}
@@ -46,8 +47,7 @@ async def serve(
 ) -> StagedVersion:
     """A version trained before 2026, in a staging scorer of its own."""
     spec = ServingSpec.model_validate_json((package / SPEC_FILE).read_text())
-    pool = WarmProcessPool(SCORER, directory / "log")
-    url = await stack.enter_async_context(staging_scorer(pool, package, MODEL, version))
+    url = await stack.enter_async_context(staging_scorer(directory, package, MODEL, version))
     training = {**DATASET, "role": "training", "until": START - timedelta(days=1)}
     return StagedVersion(
         ScorerClient(url, MODEL), registered(version, datasets=[training, *datasets]), spec
@@ -116,14 +116,14 @@ def staged(
     directory: Path,
     metric: str = "log_loss",
 ) -> StagingContext:
-    async def fetch(_dataset: Dataset) -> Path:
-        return directory / "holdout.parquet"
+    async def read(dataset: Dataset, later_than: datetime | None) -> Holdout:
+        return read_holdout(directory / "holdout.parquet", dataset, later_than)
 
     return StagingContext(
         policy=StagingPolicy.model_validate({"holdout": {"metric": metric}}),
         candidate=candidate,
         champion=champion,
-        fetch=fetch,
+        read_holdout=read,
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from loopwright_common.errors import ConflictError
+from loopwright_common.sandbox import Level
 
 
 class DeploymentState(StrEnum):
@@ -73,6 +74,7 @@ class Deployment:
     `why` says how it came into its state, `waits` what it waits for there. `step` counts canary
     steps from 0; `deadline` is the timer of the present state; a paused deployment remembers in
     `paused_from` where it stood; `forced` is who asked that it go live right after staging.
+    `sandbox` is the weakest level at which it was packaged and staged.
     While something outside is away, since `failing_since`, nobody works on it before `retry_at`.
     """
 
@@ -93,6 +95,7 @@ class Deployment:
     champion: bool = False
     previous: int | None = None
     served: ServedPackage | None = None
+    sandbox: Level | None = None
     deadline: datetime | None = None
     failing_since: datetime | None = None
     retry_at: datetime | None = None

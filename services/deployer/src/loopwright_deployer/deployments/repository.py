@@ -17,6 +17,7 @@ from loopwright_common.database import Cause, upsert
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import Check, ModelRegistered
+from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments.domain import (
     IN_FLIGHT,
     Deployment,
@@ -209,6 +210,7 @@ def _record(row: Row[Any]) -> DeploymentRecord:
         Deployment(**stored, served=served),
         state=DeploymentState(row.state),
         paused_from=DeploymentState(row.paused_from) if row.paused_from else None,
+        sandbox=Level(row.sandbox) if row.sandbox else None,
     )
     return DeploymentRecord(
         deployment,

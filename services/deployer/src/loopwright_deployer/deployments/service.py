@@ -17,6 +17,7 @@ from loopwright_common.events import (
 )
 from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
+from loopwright_common.sandbox import Level, weakest
 from loopwright_deployer.deployments.domain import (
     Deployment,
     DeploymentState,
@@ -119,20 +120,22 @@ async def save_state(
 
 
 async def finish_packaging(
-    uow: UnitOfWork, record: DeploymentRecord, served: ServedPackage, why: str
+    uow: UnitOfWork, record: DeploymentRecord, served: ServedPackage, why: str, level: Level
 ) -> DeploymentRecord:
-    """The serving package is in the store; staging is next."""
+    """The serving package, made at a level of the sandbox, is in the store; staging is next."""
     moved = transition(record.deployment, DeploymentState.STAGING, why, clock.now())
-    return await save_state(uow, record, replace(moved, served=served))
+    return await save_state(uow, record, replace(moved, served=served, sandbox=level))
 
 
 async def finish_staging(
-    uow: UnitOfWork, record: DeploymentRecord, checks: tuple[Check, ...], report: str
+    uow: UnitOfWork, record: DeploymentRecord, checks: tuple[Check, ...], report: str, level: Level
 ) -> DeploymentRecord:
-    """Staging has judged: on to the gates, to a person, or the end."""
+    """Staging has judged, at a level of the sandbox: on to the gates, to a person, or the end."""
     failed = [check for check in checks if check.verdict == "failed"]
     unclear = [check for check in checks if check.verdict == "inconclusive"]
-    judged = replace(record, checks=checks, report=report)
+    levels = [level, record.deployment.sandbox or level]
+    deployment = replace(record.deployment, sandbox=weakest(levels))
+    judged = replace(record, deployment=deployment, checks=checks, report=report)
     if failed:
         why = f"staging: {failed[0].name}: {failed[0].sentence}"
         moved = await advance(uow, judged, DeploymentState.REJECTED, why)

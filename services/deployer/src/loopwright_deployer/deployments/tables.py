@@ -30,6 +30,7 @@ deployments = sa.Table(
     sa.Column("deadline", UtcDateTime),
     sa.Column("failing_since", UtcDateTime),
     sa.Column("retry_at", UtcDateTime),
+    sa.Column("sandbox", sa.String(16)),
     sa.Column("state_since", UtcDateTime, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("promoted_at", UtcDateTime),

@@ -1,21 +1,21 @@
 """`python -m loopwright_deployer.packaging JOB`, or `--warm`: import all while there is no job.
 
 A job is one JSON object, `{"source": DIR, "target": DIR, "digest": "sha256:...", "rows": FILE}`;
-the optional `rows` is Parquet to compare forms on, `grant` what an administrator allows. Prints one
-JSON line: `{"format", "why"}`, or with exit status 1 `{"error": "...", "transient": BOOL}`, where
-`transient` tells that the same job may succeed later. With `--warm` the end of standard input ends
-the process.
+the optional `rows` is Parquet to compare forms on, `grant` what an administrator allows. Prints
+lines of JSON: `{"opening": FILE}` before it opens what may end it, then `{"format", "why"}`, or
+`{"error": "..."}` and exit status 1. With `--warm` the end of standard input ends the process.
 """
 
 import json
 import os
 import select
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.errors import LoopwrightError
 from loopwright_common.process.subprocesses import take_stdout
 from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.packaging.isolated import Grant
@@ -32,13 +32,17 @@ def main(arguments: list[str]) -> int:
         line = arguments[0] if arguments else ""
     if not line.strip():
         return 0 if arguments == ["--warm"] else 2
-    answer = _answer(line)
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
+
+    def say(answer: dict[str, object]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    answer = _answer(line, lambda file: say({"opening": file}))
+    say(answer)
     return 1 if "error" in answer else 0
 
 
-def _answer(line: str) -> dict[str, object]:
+def _answer(line: str, opening: Callable[[str], None]) -> dict[str, object]:
     fields = json.loads(line)
     job = PackagingJob(
         source=Path(fields["source"]),
@@ -46,21 +50,17 @@ def _answer(line: str) -> dict[str, object]:
         digest=fields["digest"],
         rows=Path(fields["rows"]) if fields.get("rows") else None,
         grant=_grant(fields.get("grant") or {}),
+        opening=opening,
     )
     try:
         spec = build_package(job)
     except LoopwrightError as error:
-        return {"error": str(error), "transient": isinstance(error, UnavailableError)}
+        return {"error": str(error)}
     return {"format": spec.format, "why": spec.parity or f"serves {spec.file} as it is"}
 
 
 def _grant(fields: dict[str, Any]) -> Grant:
-    environments = fields.get("environments")
-    return Grant(
-        fields.get("model", ""),
-        fields.get("pickle", False),
-        Path(environments) if environments else None,
-    )
+    return Grant(fields.get("model", ""), fields.get("pickle", False))
 
 
 def _import_while_idle() -> None:

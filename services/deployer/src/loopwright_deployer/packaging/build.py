@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import InvalidError, LoopwrightError
-from loopwright_common.model_files import check_model_file
 from loopwright_common.serving.spec import SPEC_FILE, Classes, ServingSpec
 from loopwright_deployer.packaging import isolated
 from loopwright_deployer.packaging.formats import lightgbm, skops, xgboost
@@ -22,6 +21,7 @@ from loopwright_deployer.packaging.sources.sample_rows import (
 )
 
 ONNX_FILE = "model.onnx"
+_NAMES = {"sklearn": "skops", "xgboost": "XGBoost", "lightgbm": "LightGBM", "onnx": "ONNX"}
 OPENERS: dict[str, Callable[[PackageSource], NativeModel]] = {
     "sklearn": skops.open_skops,
     "xgboost": xgboost.open_xgboost,
@@ -38,20 +38,22 @@ class PackagingJob:
     digest: str
     rows: Path | None = None
     grant: isolated.Grant = isolated.NO_GRANT
+    opening: Callable[[str], None] = lambda _file: None
+    """Told what is about to be opened, since that may end the process."""
 
 
 def build_package(job: PackagingJob) -> ServingSpec:
     """Write the serving package into `target`; InvalidError says why it cannot be served.
 
-    UnavailableError while what it needs to be opened cannot be had.
+    What is served from a process of its own is a draft still, which says neither task nor classes.
     """
     source = read_source(job.source)
+    job.opening(f"{source.file.name} ({_NAMES.get(source.flavor, source.flavor)})")
     job.target.mkdir(parents=True, exist_ok=True)
     if source.loader is not None:
-        spec = isolated.build_isolated(source, job.target, job.digest, job.grant)
+        spec = isolated.draft_isolated(source, job.target, job.digest, job.grant)
     else:
         spec = _from_onnx(job, source) if source.flavor == "onnx" else _from_library(job, source)
-        check_model_file(job.target / spec.file, spec.format)
     (job.target / SPEC_FILE).write_text(spec.model_dump_json(exclude_none=True))
     return spec
 
@@ -81,7 +83,7 @@ def _from_library(job: PackagingJob, source: PackageSource) -> ServingSpec:
         return _from_native(job, source)
     except skops.ForeignTypesError as foreign:
         elsewhere = replace(source, loader="skops", trusted=foreign.types)
-        return isolated.build_isolated(elsewhere, job.target, job.digest, job.grant)
+        return isolated.draft_isolated(elsewhere, job.target, job.digest, job.grant)
 
 
 def _from_native(job: PackagingJob, source: PackageSource) -> ServingSpec:

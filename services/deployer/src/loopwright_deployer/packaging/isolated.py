@@ -3,25 +3,23 @@
 These are granted pickles, River's JSON, and skops files of modules that the scorer may lack.
 """
 
-import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.errors import InvalidError, UnavailableError
-from loopwright_common.process.subprocesses import die_with_parent
-from loopwright_common.serving.spec import SPEC_FILE, IsolatedSpec, ServingSpec
+from loopwright_common.errors import InvalidError
+from loopwright_common.serving.spec import IsolatedSpec, ServingSpec
+from loopwright_deployer.packaging.sources.flavors import Loader
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource
 from loopwright_deployer.packaging.sources.requirements import python_version, required_packages
 
 GRANT = "LOOPWRIGHT_DEPLOYER_PICKLE_MODELS"
-_DESCRIBE = (sys.executable, "-m", "loopwright_scorer.models.describe")
 _PACKAGE = "package"
 _RUN_ANY_CODE = ("pickle", "mlflow")
 _OF_ANY_PYTHON = ("river", "skops")
+_DESCRIBED = ("task", "classes", "targets", "predicts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +28,31 @@ class Grant:
 
     model: str = ""
     pickle: bool = False
-    environments: Path | None = None
-    """Where environments are kept between packages."""
 
 
 NO_GRANT = Grant()
 
 
-def build_isolated(source: PackageSource, target: Path, digest: str, grant: Grant) -> ServingSpec:
-    """Copy the package and ask a process of its own what it is; InvalidError without the grant.
+def require_grant(loader: Loader, grant: Grant, refusal: str = "it runs any code") -> None:
+    """InvalidError, with `refusal`, where opening the package runs code that nobody has granted."""
+    if loader in _RUN_ANY_CODE and not grant.pickle:
+        raise InvalidError(
+            f"{refusal}. Or an administrator names {grant.model or 'the model'} in {GRANT}:"
+            " then it is opened, and runs, in a process of its own with limits"
+        )
 
-    UnavailableError while the package index cannot be reached.
+
+def draft_isolated(source: PackageSource, target: Path, digest: str, grant: Grant) -> ServingSpec:
+    """Copy the package; what its model is, is found out by whoever opens it (`described_spec`).
+
+    InvalidError without the grant, or without a signature.
     """
     assert source.loader is not None  # noqa: S101  (the caller has looked)
-    if source.loader in _RUN_ANY_CODE and not grant.pickle:
+    require_grant(source.loader, grant, source.refusal)
+    if source.columns is None and source.tensor is None:
         raise InvalidError(
-            f"{source.refusal}. Or an administrator names {grant.model or 'the model'} in {GRANT}:"
-            " then it is opened, and runs, in a process of its own with limits"
+            "the package has no signature; log it with signature=infer_signature(X, y) "
+            "or with an input_example"
         )
     directory = source.directory
     shutil.copytree(directory, target / _PACKAGE)
@@ -54,7 +60,7 @@ def build_isolated(source: PackageSource, target: Path, digest: str, grant: Gran
     if source.loader != "mlflow":
         file = file / source.file.relative_to(directory.resolve())
     code = target / _PACKAGE / "code"
-    draft = ServingSpec(
+    return ServingSpec(
         format="isolated",
         file=str(file.relative_to(target)),
         task="regressor",
@@ -71,32 +77,18 @@ def build_isolated(source: PackageSource, target: Path, digest: str, grant: Gran
             code=str(code.relative_to(target)) if code.is_dir() else None,
         ),
     )
-    return draft.model_copy(update=_describe(draft, target, grant))
 
 
-def _describe(draft: ServingSpec, target: Path, grant: Grant) -> dict[str, Any]:
-    """Task and classes, from the scorer that opens it as it will when it serves."""
-    if draft.columns is None and draft.tensor is None:
-        raise InvalidError(
-            "the package has no signature; log it with signature=infer_signature(X, y) "
-            "or with an input_example"
-        )
-    (target / SPEC_FILE).write_text(draft.model_dump_json(exclude_none=True))
-    environments = str(grant.environments) if grant.environments else None
-    job = json.dumps({"package": str(target), "environments": environments})
-    done = subprocess.run(
-        _DESCRIBE,
-        input=job.encode() + b"\n",
-        stdout=subprocess.PIPE,
-        preexec_fn=die_with_parent,
-        check=False,
-    )
-    if not done.stdout:
-        raise InvalidError(f"the package's process ended with status {done.returncode}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    if "error" in answer:
-        raise (UnavailableError if answer.get("transient") else InvalidError)(str(answer["error"]))
-    isolated = draft.isolated
-    where = "a process of its own" if not answer.pop("own") else "an environment of its own"
-    assert isolated is not None  # noqa: S101  (it was given above)
-    return {**answer, "parity": f"runs in {where}, opened by {isolated.loader}"}
+def described_spec(draft: ServingSpec, answer: Mapping[str, Any], *, own: bool) -> ServingSpec:
+    """The draft with what a process of the package said of it; InvalidError for no sense.
+
+    `own` tells that it runs on an environment of its own.
+    """
+    assert draft.isolated is not None  # noqa: S101  (a draft of ours has it)
+    where = "an environment of its own" if own else "a process of its own"
+    said = {name: answer[name] for name in _DESCRIBED if name in answer}
+    said["parity"] = f"runs in {where}, opened by {draft.isolated.loader}"
+    try:
+        return ServingSpec.model_validate({**draft.model_dump(), **said})
+    except ValueError as error:
+        raise InvalidError(f"the package describes itself in no way known: {error}") from None

@@ -9,7 +9,12 @@ from loopwright_common.failpoints import failpoint
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.canary.decisions import RouteRevision, kept_arms
 from loopwright_deployer.deployments.aliases import ModelAliases
-from loopwright_deployer.deployments.domain import Deployment, DeploymentState, ServedPackage
+from loopwright_deployer.deployments.domain import (
+    Deployment,
+    DeploymentState,
+    ServedPackage,
+    require_staged,
+)
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.deployments.service import lock_model
 from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
@@ -58,9 +63,14 @@ async def republish_route(uow: UnitOfWork, missed: RouteRow) -> None:
 
 
 def served_package(record: DeploymentRecord) -> ServedPackage:
-    """The serving package of a deployment that has been packaged."""
+    """What scorers are to load of the version.
+
+    They open it in their own process, so ConflictError unless staging, in a confined one, has
+    opened these very bytes.
+    """
     served = record.deployment.served
-    assert served is not None  # noqa: S101  (nothing has traffic without a serving package)
+    require_staged(record.deployment)
+    assert served is not None  # noqa: S101  (staging is of a serving package)
     return served
 
 

@@ -29,6 +29,8 @@ def describe(route: Route, arm: ServedArm, *, matrix: bool = False) -> dict[str,
         parameters["classes"] = spec.classes
     if spec.parity is not None:
         parameters["parity"] = spec.parity
+    if arm.model.sandbox is not None:
+        parameters["sandbox"] = arm.model.sandbox
     return {
         "name": route.model,
         "versions": [str(version) for version in sorted(route.versions)],

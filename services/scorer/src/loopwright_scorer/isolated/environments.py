@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import IO
 
 from packaging.requirements import Requirement
 
+from loopwright_common.sandbox import Sandbox
 from loopwright_scorer.isolated.environment_builder import build_environment
 
 _KEPT_SECONDS = 24 * 3600
@@ -26,6 +28,19 @@ class EnvironmentLease:
         self.python = python
         self._held = held
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What the Python is made of, where it is another than ours: environment and base."""
+        if self.python == Path(sys.executable):
+            return ()
+        return self.python.parents[1], self.python.resolve().parents[1]
+
+    def open_to_others(self) -> None:
+        """So that users of the sandbox's can run on it: what we keep is closed to them."""
+        for path in self.paths:
+            if path.is_relative_to(self.paths[0].parent):  # else it is the system's
+                open_to_others(path)
+
     def release(self) -> None:
         if self._held is not None:
             self._held.close()
@@ -34,8 +49,10 @@ class EnvironmentLease:
 class EnvironmentCache:
     """Virtual environments by digest of their requirements; processes may share the directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, sandbox: Sandbox) -> None:
+        """What builds an environment in `directory` runs in the sandbox."""
         self.directory = directory
+        self._sandbox = sandbox
 
     def acquire(self, requirements: Sequence[str], python: str | None) -> EnvironmentLease:
         """An environment with these requirements, built where there is none.
@@ -55,7 +72,7 @@ class EnvironmentCache:
             if not built.is_dir():
                 fcntl.flock(held, fcntl.LOCK_EX)
                 if not built.is_dir():
-                    build_environment(built, requirements, wanted)
+                    build_environment(built, requirements, _base_python(wanted), self._sandbox)
             fcntl.flock(held, fcntl.LOCK_SH)
             os.utime(held.name)
         if not built.is_dir():  # pruned before it was held
@@ -74,6 +91,17 @@ class EnvironmentCache:
                         shutil.rmtree(left, ignore_errors=True)
 
 
+def open_to_others(directory: Path) -> None:
+    """Let every user read what lies in a directory that is closed; those above it stay as they are.
+
+    A service closes all that it keeps when it starts.
+    """
+    for path in (directory, *directory.rglob("*")):
+        mode = path.lstat().st_mode
+        if not mode & stat.S_IROTH and not stat.S_ISLNK(mode):
+            path.chmod(stat.S_IMODE(mode) | (0o055 if mode & stat.S_IXUSR else 0o044))
+
+
 def missing_requirements(requirements: Sequence[str], python: str | None) -> list[str]:
     """Those of the requirements that this process's own Python does not satisfy."""
     missing = [] if python in (None, _own_python()) else [f"python {python}"]
@@ -88,6 +116,11 @@ def _is_installed(wanted: Requirement) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return not wanted.extras and wanted.specifier.contains(version, prereleases=True)
+
+
+def _base_python(wanted: str) -> str:
+    """Ours where it is of that version, which is sure to be there."""
+    return os.path.realpath(sys.executable) if wanted == _own_python() else wanted
 
 
 def _own_python() -> str:

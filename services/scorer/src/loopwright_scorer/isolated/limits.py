@@ -8,7 +8,9 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from loopwright_scorer.isolated.environments import EnvironmentCache
+from loopwright_common.sandbox import Level, Sandbox, detect
+from loopwright_common.serving.spec import IsolatedSpec
+from loopwright_scorer.isolated.environments import EnvironmentCache, EnvironmentLease
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class IsolationConfig:
     """Whether other services are in the scorer's process: what is not proven computes elsewhere."""
     quarantine_reason: Callable[[str], str | None] = nothing_quarantined
     """Why a package, by its digest, is never to compute in the scorer's process again."""
+    sandbox: Sandbox | None = None
+    """The strongest that the machine permits, unless given."""
+    python: Path | None = None
+    """What packages run on, where somebody else has seen to their requirements."""
 
     def remove_leftovers(self) -> None:
         """Delete the working directories that a killed scorer left."""
@@ -71,5 +77,23 @@ class IsolationConfig:
         running.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(dir=running))
 
+    def strongest_sandbox(self) -> Sandbox:
+        return self.sandbox or detect()
+
     def environment_cache(self) -> EnvironmentCache:
-        return EnvironmentCache((self.environments or self.directory / "environments").resolve())
+        directory = self.environments or self.directory / "environments"
+        return EnvironmentCache(directory.resolve(), self.strongest_sandbox())
+
+    def acquire_environment(self, isolated: IsolatedSpec) -> EnvironmentLease:
+        """The Python for a package; errors as of `EnvironmentCache.acquire`."""
+        if self.python is not None:
+            return EnvironmentLease(self.python)
+        return self.environment_cache().acquire(isolated.requirements, isolated.python)
+
+
+def confined_already(directory: Path, python: Path) -> IsolationConfig:
+    """For a process that is in a sandbox itself, in which no namespaces can be made.
+
+    Its packages' processes have limits of their own there, and share the rest of it.
+    """
+    return IsolationConfig(directory, sandbox=detect(at_most=Level.PROCESS), python=python)

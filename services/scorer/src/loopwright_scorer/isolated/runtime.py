@@ -32,6 +32,8 @@ class IsolatedRuntime:
     def __init__(
         self, directory: Path, spec: ServingSpec, example: Arrays, isolation: IsolationConfig
     ) -> None:
+        self.sandbox = isolation.strongest_sandbox().level
+        """At which level its process runs."""
         self._supervisor = WorkerSupervisor(directory, spec, example, isolation)
         # However this goes: the process goes with it.
         self._close = weakref.finalize(self, self._supervisor.close)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from loopwright_common.process.subprocesses import die_with_parent, kill_group
+from loopwright_common.sandbox import Limits, Policy, Sandbox
 from loopwright_scorer.isolated import framing
 from loopwright_scorer.isolated.environments import EnvironmentLease
 
@@ -32,6 +33,22 @@ _HARM = {
     "memory": "its process took all the memory that it may have",
     "broken": "its process answered what is no answer",
 }
+_PYTHON_OPTIONS = ("-I", "-B", "-W", "ignore")
+_SIGNALLED = 128
+_ENDING_SECONDS = 2.0
+_LARGEST_FILE = 64 << 20
+_OPEN_FILES = 256
+_PROCESSES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """How far a package's process is kept from everything else."""
+
+    sandbox: Sandbox
+    readable: tuple[Path, ...]
+    memory: int
+    """Bytes of address space."""
 
 
 class WorkerError(Exception):
@@ -67,13 +84,17 @@ class WorkerResponse:
 class WorkerProcess:
     """One process of a package. It answers one call at a time; a WorkerError ends it."""
 
-    def __init__(self, environment: EnvironmentLease, directory: Path) -> None:
+    def __init__(
+        self, environment: EnvironmentLease, directory: Path, confined: Confinement
+    ) -> None:
         """`directory` is empty, and deleted with the process."""
         self._environment = environment
         self._directory = directory
         self._socket, theirs = socket.socketpair()
         try:
-            self._process = _STARTER.submit(_start, environment, directory, theirs).result()
+            self._process = _STARTER.submit(
+                _start, environment, directory, theirs, confined
+            ).result()
         except BaseException:
             self._socket.close()
             self._clear()
@@ -122,8 +143,11 @@ class WorkerProcess:
         self._clear()
 
     def memory(self) -> int:
-        """Resident bytes, of the process and those right below it."""
-        return sum(map(_resident, [self.pid, *_children(self.pid)]))
+        """Resident bytes, of the process and those below it."""
+        found = [self.pid]
+        for pid in found:  # which grows meanwhile
+            found += _children(pid)
+        return sum(map(_resident, found))
 
     def _send(self, frame: bytes, deadline: float) -> None:
         self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
@@ -143,9 +167,13 @@ class WorkerProcess:
         return received
 
     def _how_it_ended(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDING_SECONDS)  # what is around it tells its status
         kill_group(self._process.pid)
         status = self._process.wait()
-        how = f" by signal {-status}" if status < 0 else f" with status {status}"
+        # In namespaces of its own a signal is told as 128 and its number.
+        by_signal = status < 0 or status > _SIGNALLED
+        how = f" by signal {abs(status) % _SIGNALLED}" if by_signal else f" with status {status}"
         log = self._directory / "output.log"
         output = log.read_bytes()[-_OUTPUT_TAIL:].decode(errors="replace").strip().splitlines()
         self.close()
@@ -157,21 +185,25 @@ class WorkerProcess:
 
 
 def _start(
-    environment: EnvironmentLease, directory: Path, theirs: socket.socket
+    environment: EnvironmentLease, directory: Path, theirs: socket.socket, confined: Confinement
 ) -> subprocess.Popen[bytes]:
-    work = directory / "work"
+    work = (directory / "work").resolve()
     work.mkdir()
+    command = (*_PYTHON_OPTIONS, str(_WORKER_MAIN), str(theirs.fileno()))
+    policy = Policy(
+        readable=(*environment.paths, _WORKER_MAIN.parent, *confined.readable),
+        writable=(work,),
+        limits=Limits(
+            memory=confined.memory,
+            processes=_PROCESSES,
+            file_bytes=_LARGEST_FILE,
+            open_files=_OPEN_FILES,
+        ),
+        own_user=True,
+    )
     with (directory / "output.log").open("ab") as output:
         return subprocess.Popen(
-            [
-                str(environment.python),
-                "-I",
-                "-B",
-                "-W",
-                "ignore",
-                str(_WORKER_MAIN),
-                str(theirs.fileno()),
-            ],
+            confined.sandbox.wrap([str(environment.python), *command], policy),
             cwd=work,
             env=_variables(work),
             stdin=subprocess.DEVNULL,

@@ -10,9 +10,11 @@ from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.serving import river_json
 from loopwright_common.serving.spec import IsolatedSpec, ServingSpec
 from loopwright_scorer.isolated import framing
+from loopwright_scorer.isolated.environments import open_to_others
 from loopwright_scorer.isolated.limits import IsolationConfig
 from loopwright_scorer.isolated.worker_process import (
     Arrays,
+    Confinement,
     WorkerError,
     WorkerProcess,
     WorkerResponse,
@@ -47,7 +49,11 @@ class WorkerSupervisor:
         assert spec.isolated is not None  # noqa: S101  (whoever opens this has looked)
         self._isolation = isolation
         self._spec: IsolatedSpec = spec.isolated
-        self._order = framing.pack(_order(directory, spec, isolation), {})
+        self._package = directory.resolve()
+        self._confinement = Confinement(
+            isolation.strongest_sandbox(), _readable(self._package), isolation.limits.memory
+        )
+        self._order = framing.pack(_order(directory, spec), {})
         self._example = framing.pack({}, example)
         self._name = spec.source_digest.removeprefix("sha256:")[:_NAME_DIGITS]
         self._lock = threading.Lock()
@@ -92,10 +98,11 @@ class WorkerSupervisor:
             self._isolation.metrics.memory.remove(self._name)
 
     def _start(self) -> dict[str, object]:
-        environment = self._isolation.environment_cache().acquire(
-            self._spec.requirements, self._spec.python
-        )
-        process = WorkerProcess(environment, self._isolation.new_directory())
+        environment = self._isolation.acquire_environment(self._spec)
+        if self._confinement.sandbox.own_users:
+            environment.open_to_others()
+            open_to_others(self._package)
+        process = WorkerProcess(environment, self._isolation.new_directory(), self._confinement)
         timeout = self._isolation.limits.start_timeout
         process.send(self._order, timeout)
         response = process.call(self._example, timeout)
@@ -136,7 +143,12 @@ class WorkerSupervisor:
         return float(process.memory()) if process is not None else 0.0
 
 
-def _order(directory: Path, spec: ServingSpec, isolation: IsolationConfig) -> dict[str, object]:
+def _readable(package: Path) -> tuple[Path, ...]:
+    """The package and what opens River's JSON."""
+    return package, Path(river_json.__file__).parent
+
+
+def _order(directory: Path, spec: ServingSpec) -> dict[str, object]:
     assert spec.isolated is not None  # noqa: S101  (whoever opens this has looked)
     code = spec.isolated.code
     return {
@@ -146,7 +158,6 @@ def _order(directory: Path, spec: ServingSpec, isolation: IsolationConfig) -> di
         "trusted": spec.trusted,
         "columns": spec.columns is not None,
         "classes": spec.classes,
-        "memory": isolation.limits.memory,
         "river_json": str(Path(river_json.__file__).parent),
         "directory": str(directory.resolve()),
         "spec": spec.model_dump_json(exclude_none=True),

@@ -10,18 +10,17 @@ from pydantic import BaseModel, ValidationError
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
-from loopwright_scorer.isolated.environments import missing_requirements
-from loopwright_scorer.isolated.limits import IsolationConfig
+from loopwright_scorer.isolated.limits import confined_already
 from loopwright_scorer.isolated.worker_supervisor import describe_package
 from loopwright_scorer.tensors.example_rows import example_of
 from loopwright_scorer.tensors.signature import compile_signature
 
 
 class DescribeRequest(BaseModel):
-    """`environments` as in the order of a staging scorer."""
+    """`python` is what the package runs on."""
 
     package: Path
-    environments: Path | None = None
+    python: Path
 
 
 def main() -> int:
@@ -39,18 +38,11 @@ def main() -> int:
 def _answer(request: DescribeRequest) -> dict[str, object]:
     directory = request.package
     spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
-    isolation = IsolationConfig(directory.with_suffix(".isolated"), request.environments)
-    try:
-        description = describe_package(
-            directory, spec, example_of(spec, compile_signature(spec)).arrays, isolation
-        )
-    finally:
-        isolation.remove_leftovers()
-        isolation.environment_cache().prune()
-    assert spec.isolated is not None  # noqa: S101  (it was opened)
-    own = bool(missing_requirements(spec.isolated.requirements, spec.isolated.python))
+    isolation = confined_already(directory.with_suffix(".isolated"), request.python)
+    example = example_of(spec, compile_signature(spec)).arrays
+    description = describe_package(directory, spec, example, isolation)
     names = ("task", "classes", "targets", "predicts")
-    return {name: description[name] for name in names if name in description} | {"own": own}
+    return {name: description[name] for name in names if name in description}
 
 
 if __name__ == "__main__":

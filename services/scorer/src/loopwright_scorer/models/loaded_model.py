@@ -71,6 +71,8 @@ class LoadedModel:
     """Calls that wait for it or are computed in a thread."""
     used_at: float = field(default_factory=time.monotonic)
     """When it was last named."""
+    sandbox: str | None = None
+    """Level of the sandbox that it runs in, where it has a process of its own."""
     unloaded: bool = False
     """Unloaded on request, until somebody asks to load it."""
     harm: str | None = None
@@ -178,6 +180,7 @@ def _load(directory: Path, digest: str, isolation: IsolationConfig | None) -> Lo
         raise InvalidError(f"cannot open the package: {type(error).__name__}: {error}") from error
     model = _warmed(LoadedModel(digest, spec, signature, runtime, runtime.outputs))
     model.harm = isolation.quarantine_reason(digest) if isolation else None
+    model.sandbox = getattr(runtime, "sandbox", None)
     model.memory = max(_resident() - before, _size(directory)) + _worker_memory(runtime)
     return model
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import InvalidError, LoopwrightError
@@ -45,19 +46,30 @@ def load_skops(source: PackageSource) -> tuple[Any, list[str]]:
     import skops.io
 
     check_model_file(source.file, "sklearn-skops")
-    held = held_types(source.file)
-    own = {name for name in os.environ.get(VARIABLE, "").split(",") if name}
-    if strange := sorted(held.foreign - own):
-        raise InvalidError(
-            f"the package holds types that are not trusted: {', '.join(strange)}; "
-            f"after a look at them, name them in {VARIABLE}, or log the model as onnx"
-        )
+    require_trusted(source.file)
     types = skops.io.get_untrusted_types(file=source.file)
     try:
         return confine_estimator(skops.io.load(source.file, trusted=types)), types
     except ImportError as error:
-        _check_no_native_memory(source)
+        require_servable(source.file)
         raise ForeignTypesError(types, str(error)) from None
+
+
+def require_trusted(file: Path) -> None:
+    """InvalidError for a type in the file that nobody trusts."""
+    own = {name for name in os.environ.get(VARIABLE, "").split(",") if name}
+    if strange := sorted(held_types(file).foreign - own):
+        raise InvalidError(
+            f"the package holds types that are not trusted: {', '.join(strange)}; "
+            f"after a look at them, name them in {VARIABLE}, or log the model as onnx"
+        )
+
+
+def require_servable(file: Path) -> None:
+    """InvalidError for what the scorer is not to open itself: no trust, or native memory."""
+    require_trusted(file)
+    if kinds := sorted(held_types(file).names & NATIVE):
+        raise InvalidError(f"{', '.join(kinds)} is served as ONNX only")
 
 
 def open_skops(source: PackageSource) -> NativeModel:
@@ -101,18 +113,13 @@ def _answer(
 
 
 def _kept(source: PackageSource, types: list[str]) -> NativeForm:
-    _check_no_native_memory(source)
+    require_servable(source.file)
     if foreign := [name for name in types if name.split(".")[0] not in _SCORERS]:
         raise ForeignTypesError(types, f"{', '.join(foreign)} is not of the scorer's own libraries")
     return NativeForm(
         source.file.read_bytes(),
         {"format": "sklearn-skops", "file": "model.skops", "trusted": types},
     )
-
-
-def _check_no_native_memory(source: PackageSource) -> None:
-    if kinds := sorted(held_types(source.file).names & NATIVE):
-        raise InvalidError(f"{', '.join(kinds)} is served as ONNX only")
 
 
 def _task(estimator: Any) -> tuple[Task, Classes | list[Classes] | None]:

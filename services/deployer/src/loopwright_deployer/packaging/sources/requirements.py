@@ -41,10 +41,11 @@ def _declared(source: PackageSource) -> list[str]:
     else:
         lines = [str(one) for one in _python_env(source).get("dependencies", ())]
     plain = (line.split(" #")[0].strip() for line in lines)
-    return [_checked(line) for line in plain if line and not line.startswith("#")]
+    return [plain_requirement(line) for line in plain if line and not line.startswith("#")]
 
 
-def _checked(line: str) -> str:
+def plain_requirement(line: str) -> str:
+    """The line as it is installed; InvalidError for one with an address or an option."""
     try:
         requirement = Requirement(line)
     except InvalidRequirement as error:

@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
 from typing import Protocol
 
 from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.events import Check, Dataset, ModelRegistered, Verdict
 from loopwright_common.serving.spec import ServingSpec
+from loopwright_deployer.staging.evaluation.holdout_rows import Holdout
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 
 
@@ -24,14 +25,15 @@ class StagedVersion:
 class StagingContext:
     """What a check may go by; `champion` is None where there is none to compare with.
 
-    `fetch` brings a dataset of a version from the store as a Parquet file that lasts as long as
-    the staging does; it raises what the store raises.
+    `read_holdout` gives the labelled rows of a dataset that are later than a time. It raises what
+    the store raises, UnusableHoldoutError where there are none to measure by, and InvalidError
+    where the file ends whatever reads it.
     """
 
     policy: StagingPolicy
     candidate: StagedVersion
     champion: StagedVersion | None
-    fetch: Callable[[Dataset], Awaitable[Path]]
+    read_holdout: Callable[[Dataset, datetime | None], Awaitable[Holdout]]
 
 
 class StagingCheck(Protocol):

@@ -11,8 +11,8 @@ from loopwright_common.events import Check, Dataset, ModelRegistered
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext, verdict_of
 from loopwright_deployer.staging.evaluation.holdout_rows import (
     Holdout,
+    UnusableHoldoutError,
     class_indices,
-    read_holdout,
 )
 from loopwright_deployer.staging.evaluation.loss_comparison import (
     LEAST_ROWS,
@@ -40,10 +40,9 @@ class HoldoutCheck:
         if champion and (why := _unfair(candidate, champion.registered)):
             return _unclear(f"{why}, so no rows are known to be later than both trainings")
         later_than = trained_until(candidate, champion.registered) if champion else None
-        parquet = await staged.fetch(dataset)
         try:
-            holdout = await asyncio.to_thread(read_holdout, parquet, dataset, later_than)
-        except InvalidError as error:
+            holdout = await staged.read_holdout(dataset, later_than)
+        except UnusableHoldoutError as error:
             return _skipped(str(error))
         try:
             return await asyncio.to_thread(

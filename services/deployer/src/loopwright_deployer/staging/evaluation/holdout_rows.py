@@ -1,27 +1,29 @@
 """Rows of a holdout dataset: which are later than a time, and as inputs of a version."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loopwright_common.errors import InvalidError
-from loopwright_common.events import Dataset
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_deployer.staging.evaluation.scorer_client import Values
 
 MAX_ROWS = 20_000
 
 
+class UnusableHoldoutError(InvalidError):
+    """The dataset has nothing to measure a version by, and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """Labelled rows in time order, as an Arrow table; `rows` counts also those beyond MAX_ROWS."""
+    """Labelled rows in time order, by column; `rows` counts also those beyond MAX_ROWS."""
 
-    table: Any
+    columns: Mapping[str, list[Any]]
     target: str
     rows: int
 
@@ -30,40 +32,22 @@ class Holdout:
         if spec.tensor is not None:
             return {spec.tensor.name: self._tensor(spec.tensor.name, spec.tensor.shape)}
         names = [column.name for column in spec.columns or ()]
-        if absent := sorted(set(names) - set(self.table.column_names)):
+        if absent := sorted(set(names) - set(self.columns)):
             raise InvalidError(f"the holdout dataset lacks {', '.join(absent)}")
-        return {name: [_cell(v) for v in self.table.column(name).to_pylist()] for name in names}
+        return {name: [_cell(value) for value in self.columns[name]] for name in names}
 
     def truth(self) -> list[Any]:
-        return list(self.table.column(self.target).to_pylist())
+        return self.columns[self.target]
 
     def _tensor(self, name: str, shape: Sequence[int]) -> list[Any]:
-        if name in self.table.column_names:
-            return list(self.table.column(name).to_pylist())
-        features = [n for n in self.table.column_names if n not in (self.target, "time")]
+        if name in self.columns:
+            return self.columns[name]
+        features = [n for n in self.columns if n not in (self.target, "time")]
         if len(features) != int(np.prod(shape)):
             raise InvalidError(f"the holdout dataset has neither {name!r} nor its cells as columns")
-        columns = [np.asarray(self.table.column(n), dtype=np.float64) for n in features]
+        columns = [np.asarray(self.columns[n], dtype=np.float64) for n in features]
         stacked = np.stack(columns, axis=1).reshape(-1, *shape)
         return list(stacked.tolist())
-
-
-def read_holdout(parquet: Path, dataset: Dataset, later_than: datetime | None) -> Holdout:
-    """The newest rows, in time order, later than `later_than`; InvalidError without a target."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(parquet)
-    if dataset.target is None or dataset.target not in table.column_names:
-        raise InvalidError(f"the holdout dataset has no target column {dataset.target!r}")
-    table = table.filter(pc.is_valid(table.column(dataset.target)))
-    all_later = dataset.from_ is not None and later_than is not None and dataset.from_ > later_than
-    if "time" in table.column_names:
-        table = table.sort_by("time")
-    if later_than is not None and not all_later:
-        table = _later(table, later_than, pa, pc)
-    return Holdout(table.slice(max(0, table.num_rows - MAX_ROWS)), dataset.target, table.num_rows)
 
 
 def class_indices(labels: Sequence[Any], classes: Sequence[Any]) -> NDArray[np.int64]:
@@ -76,15 +60,6 @@ def class_indices(labels: Sequence[Any], classes: Sequence[Any]) -> NDArray[np.i
     if unknown:
         raise InvalidError(f"labels {', '.join(unknown[:5])} are no classes of the version")
     return np.array([indices[_plain(label)] for label in labels], dtype=np.int64)
-
-
-def _later(table: Any, after: datetime, pa: Any, pc: Any) -> Any:
-    """Rows whose time is known to be later than `after`."""
-    if "time" not in table.column_names:
-        return table.slice(0, 0)
-    times = pc.cast(table.column("time"), pa.timestamp("us", tz="UTC"))
-    later = pc.greater(times, pa.scalar(after, pa.timestamp("us", tz="UTC")))
-    return table.filter(pc.fill_null(later, False))
 
 
 def _plain(label: Any) -> str:

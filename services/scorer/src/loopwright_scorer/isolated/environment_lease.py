@@ -1,0 +1,54 @@
+"""Holds an environment for the deployer: one line in, one line out, and its lease until the end.
+
+`{"environments": DIR, "requirements": [...], "python": "3.11" or null}` is answered with
+`{"python": PATH, "paths": [...]}`, where `paths` are what the Python is made of unless it is ours,
+or with `{"error": "...", "transient": BOOL}`.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import BaseModel, ValidationError
+
+from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.process.subprocesses import take_stdout
+from loopwright_common.sandbox import detect
+from loopwright_scorer.isolated.environments import EnvironmentCache
+
+
+class LeaseRequest(BaseModel):
+    """What a package requires, and where environments are kept."""
+
+    environments: Path
+    requirements: list[str]
+    python: str | None = None
+
+
+def main() -> int:
+    answers = take_stdout()
+    try:
+        request = LeaseRequest.model_validate_json(sys.stdin.readline())
+        cache = EnvironmentCache(request.environments, detect())
+        lease = cache.acquire(request.requirements, request.python)
+        if os.geteuid() == 0:
+            lease.open_to_others()
+    except (LoopwrightError, ValidationError, OSError) as error:
+        _say(answers, {"error": str(error), "transient": isinstance(error, UnavailableError)})
+        return 1
+    _say(answers, {"python": str(lease.python), "paths": [str(path) for path in lease.paths]})
+    sys.stdin.read()
+    lease.release()
+    cache.prune()
+    return 0
+
+
+def _say(answers: TextIO, answer: dict[str, object]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    os._exit(main())
