@@ -32,6 +32,7 @@ def graph_package(directory: Path, nodes: Sequence[Any], constants: Sequence[Any
 def graph_model(nodes: Sequence[Any], constants: Sequence[Any] = ()) -> Any:
     from onnx import TensorProto, helper
 
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
     graph = helper.make_graph(
         list(nodes),
         "harmful",
@@ -39,7 +40,7 @@ def graph_model(nodes: Sequence[Any], constants: Sequence[Any] = ()) -> Any:
         [helper.make_tensor_value_info("variable", TensorProto.DOUBLE, [None, 1])],
         list(constants),
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model = helper.make_model(graph, opset_imports=opsets)
     model.ir_version = 10
     return model
 

@@ -157,6 +157,7 @@ async def running(tmp_path: Path, good: Path) -> AsyncGenerator[System, None]:
         "SCORER_GRPC_PORT": "0",
         "SCORER_ISOLATED_CALL_TIMEOUT": "1",
         "SCORER_ISOLATED_MEMORY": str(1 << 30),
+        "SCORER_MEMORY_LIMIT": str(2 << 30),
     }
     program = Program(
         name="scorer",

@@ -2,12 +2,15 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from loopwright_common.model_files.graph import UnboundedGraphError, bounds_of
 from tests.scorer.harmful_packages import graph_model
@@ -134,6 +137,27 @@ def test_large_constants_that_a_few_bytes_describe_are_refused() -> None:
     assert "sparse" in why(node("Constant", [], ["variable"], sparse_value=dense))
 
 
+def test_texts_of_a_request_are_not_copied_often_and_constant_ones_are_short() -> None:
+    def over_text(*nodes: Any, constants: Sequence[Any] = ()) -> Any:
+        model = graph_model(nodes, constants)
+        model.graph.input[0].type.tensor_type.elem_type = TensorProto.STRING
+        model.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
+        return model
+
+    wide = node("Expand", ["x", "size"], ["wide"])
+    few = node("Slice", ["wide", "from", "to", "axis"], ["variable"])
+    ends = [constant(*each) for each in (("from", 0), ("to", 1), ("axis", 1))]
+    bounds_of(over_text(wide, few, constants=[constant("size", 1, 8), *ends]))
+    with pytest.raises(UnboundedGraphError, match="texts are copied to 10002 places"):
+        bounds_of(over_text(wide, few, constants=[constant("size", 1, 10_000), *ends]))
+
+    encoder = node(
+        "LabelEncoder", ["whole"], ["variable"], domain="ai.onnx.ml",
+        keys_int64s=[1], values_strings=["x" * 300],
+    )  # fmt: skip
+    assert "a text of 300 bytes" in why(WHOLE, encoder)
+
+
 def test_functions_and_tensors_in_other_files_are_not_looked_through() -> None:
     model = graph_model([node("Twice", ["x"], ["variable"], domain="own")])
     own = [helper.make_opsetid("", 18)]
@@ -239,3 +263,22 @@ def test_what_our_own_packaging_makes_is_bounded() -> None:
             options = {id(fitted): {"zipmap": False}} if hasattr(fitted, "classes_") else {}
             model = to_onnx(fitted, rows[:1], options=options, target_opset=opsets)
             assert bounds_of(model).per_input < 1_000, estimator
+
+
+def test_a_damaged_graph_is_bounded_or_not_and_nothing_else() -> None:
+    random = Random(1)  # noqa: S311  (the same each time)
+    sound = [
+        graph_model(scanning([node("Neg", ["row"], ["out"])])),
+        graph_model([node("Add", ["x", "one"], ["variable"])], [constant("one", 1)]),
+        graph_model([node("Normalizer", ["x"], ["variable"], domain="ai.onnx.ml", norm="L1")]),
+    ]
+    read = 0
+    for content in [model.SerializeToString() for model in sound] * 400:
+        damaged = bytearray(content)
+        for _ in range(random.randint(1, 4)):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        with suppress(DecodeError, UnboundedGraphError):
+            model = ModelProto.FromString(bytes(damaged))
+            read += 1
+            bounds_of(model)
+    assert read > 100

@@ -20,12 +20,15 @@ from loopwright_common.model_files.graph.shapes import (
     open_axes,
     shape_of,
 )
+from loopwright_common.model_files.graph.texts import check_texts
 from loopwright_common.model_files.onnx import longest_way_through
 
 _LARGEST = 1 << 26
 """Elements of all values of a graph for one row, and of those that do not grow with rows."""
 _LONGEST_WAY = 1 << 17
 """Steps through all trees together, which take some milliseconds."""
+_TEXT, _TEXT_WEIGHT = 8, 64
+"""TensorProto.STRING, and the elements that one counts for."""
 _NODES = 20_000
 _DEEPEST = 3
 """Bodies within bodies."""
@@ -50,6 +53,13 @@ class GraphBounds:
 
 def bounds_of(model: Any) -> GraphBounds:
     """UnboundedGraphError where the graph may cost more for one value than for another."""
+    try:
+        return _bounds_of(model)
+    except (LookupError, ValueError, TypeError) as error:
+        raise UnboundedGraphError(f"the graph makes no sense: {error!r:.200}") from None
+
+
+def _bounds_of(model: Any) -> GraphBounds:
     if model.functions:
         raise UnboundedGraphError(f"it has a function of its own, {model.functions[0].name!r}")
     if outside := next(external_tensors(model), None):
@@ -57,6 +67,7 @@ def bounds_of(model: Any) -> GraphBounds:
     _check_nodes(model.graph, {one.name for one in model.graph.input}, 0)
     least = _elements(model, {})
     _require_few(least)
+    check_texts(model.graph, graph_types(model, {}))
     for axes in _independent_axes(model.graph):
         _require_linear(*(_elements(model, dict.fromkeys(axes, n)) for n in (_MANY, 2 * _MANY)))
     constants = sum(least[one.name] for one in model.graph.initializer)
@@ -122,7 +133,11 @@ def _counted(model: Any, types: Types, within: str) -> Iterator[tuple[str, int]]
             body = body_of_scan(model, node, types)
             yield from _counted(body, graph_types(body, {}), f"{within}{node.output[0]}/")
     for name, type_ in types.items():
-        yield f"{within}{name}", prod(shape_of(type_))
+        is_text = type_.tensor_type.elem_type == _TEXT
+        if is_text and within:
+            raise UnboundedGraphError(f"value {name!r} is a text within a body")
+        weight = _TEXT_WEIGHT if is_text else 1
+        yield f"{within}{name}", weight * prod(shape_of(type_))
 
 
 def _independent_axes(graph: Any) -> Iterator[list[Axis]]:
@@ -160,4 +175,4 @@ def _bodies(attribute: Any) -> Sequence[Any]:
 
 def _named(node: Any) -> str:
     domain = f"{node.domain}." if node.domain else ""
-    return f"node {node.name or node.output[0]!r} ({domain}{node.op_type})"
+    return f"node {node.name or next(iter(node.output), '')!r} ({domain}{node.op_type})"
