@@ -43,6 +43,7 @@ class OnnxRuntime:
 
         self._failure: type[Exception] = Fail
         self._largest_input = largest_input
+        self._sure_rows = largest_input // max(_elements_per_row(signature), 1)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
@@ -66,7 +67,7 @@ class OnnxRuntime:
 
     def predict(self, inputs: ModelInputs) -> ModelOutputs:
         feeds = {name: feed(inputs) for name, feed in self._feeds}
-        if sum([array.size for array in feeds.values()]) > self._largest_input:
+        if inputs.rows > self._sure_rows and _size(feeds) > self._largest_input:
             raise InvalidError(
                 f"{inputs.rows} rows at once are more than this model has memory for; send fewer"
             )
@@ -81,6 +82,16 @@ class OnnxRuntime:
             ) from None
         found = dict(zip(self._names, answers, strict=True))
         return shape_outputs(inputs.rows, self._label_dtype, found)
+
+
+def _elements_per_row(signature: CompiledSignature) -> float:
+    """Infinite where a request says how many there are."""
+    shapes = [tensor.shape[1:] for tensor in signature.inputs]
+    return math.inf if any(-1 in shape for shape in shapes) else sum(map(math.prod, shapes))
+
+
+def _size(feeds: Mapping[str, np.ndarray]) -> int:
+    return sum(array.size for array in feeds.values())
 
 
 def _graph_names(spec: ServingSpec, types: Mapping[str, str]) -> dict[str, str]:

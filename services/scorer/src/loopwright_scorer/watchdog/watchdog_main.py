@@ -18,7 +18,7 @@ from loopwright_scorer.watchdog import quarantine_file
 from loopwright_scorer.watchdog.computation_slots import read_slots
 from loopwright_scorer.watchdog.verdicts import Verdict, VerdictRule
 
-_EVERY_SECONDS = 0.1
+_EVERY_SECONDS = 0.2
 _PAGE = resource.getpagesize()
 _STATE, _USER_TIME, _SYSTEM_TIME = 0, 11, 12
 """Places in the `stat` of a process or thread, behind its name."""
@@ -28,11 +28,11 @@ def main(pid: int, slots: Path, quarantine: Path, memory: int) -> None:
     rule, looked = VerdictRule(memory, _EVERY_SECONDS), time.monotonic()
     while not select.select([sys.stdin], [], [], _EVERY_SECONDS)[0]:
         now = time.monotonic()
-        is_stopped = _stat(f"{pid}")[_STATE] in "Tt"
         snapshot = read_slots(slots)
         ticks = {one: _ticks(pid, one.native) for one in snapshot.running}
-        gap = 0.0 if is_stopped else now - looked
-        if verdict := rule.look(snapshot, ticks, _resident(pid), gap):
+        is_stopped = bool(ticks) and _stat(f"{pid}")[_STATE] in "Tt"
+        resident = _resident(pid) if ticks else 0
+        if verdict := rule.look(snapshot, ticks, resident, 0.0 if is_stopped else now - looked):
             _end(pid, quarantine, verdict)
             return
         looked = now
