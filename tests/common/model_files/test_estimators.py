@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, StandardScaler
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.model_files import confine_estimator
@@ -59,3 +60,46 @@ def test_no_estimator_starts_processes_of_its_own() -> None:
     model = make_pipeline(union, LogisticRegression())
 
     assert confine_estimator(model)[0].n_jobs is None
+
+
+LETTERS = np.array([[each, each] for each in "aaabbbbbccde"], object)
+ENCODERS: list[dict[str, Any]] = [
+    {},
+    {"drop": "first"},
+    {"drop": "if_binary"},
+    {"drop": np.array(["b", "c"], object)},
+    {"min_frequency": 3, "handle_unknown": "infrequent_if_exist"},
+    {"max_categories": 3, "drop": "first"},
+    {"categories": [list("abcdef"), list("abcdez")], "handle_unknown": "ignore"},
+]
+
+
+@pytest.mark.parametrize("told", ENCODERS)
+def test_an_encoder_passes_however_it_groups_and_drops(told: dict[str, Any]) -> None:
+    encoder = OneHotEncoder(**told).fit(LETTERS)
+
+    assert confine_estimator(make_pipeline(encoder))[0] is encoder
+    confine_estimator(KBinsDiscretizer(3).fit(np.arange(20.0)[:, None]))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"_default_to_infrequent_mappings": [np.full(5, 10**8)] * 2},
+        {"_default_to_infrequent_mappings": [np.full(5, -1)] * 2},
+        {"_default_to_infrequent_mappings": [np.zeros(2, int)] * 2},
+        {"_n_features_outs": [5]},
+        {"_n_features_outs": [5, 4]},
+        {"_drop_idx_after_grouping": np.array([9, 0], object)},
+        {"categories_": [np.array(list("abcdefgh"), object)] * 2},
+    ],
+)
+def test_an_encoder_puts_its_categories_into_the_columns_that_it_has(
+    damage: dict[str, Any],
+) -> None:
+    encoder = OneHotEncoder().fit(LETTERS)
+    encoder.transform(LETTERS)
+    vars(encoder).update({"_n_features_outs": [5, 5], **damage})
+
+    with pytest.raises(InvalidError, match="fit it anew"):
+        confine_estimator(within(encoder))

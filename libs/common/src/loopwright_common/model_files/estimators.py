@@ -11,11 +11,15 @@ _MOST_FEATURES = 1 << 24
 def confine_estimator(estimator: Any) -> Any:
     """The estimator, kept from starting processes of its own.
 
-    InvalidError where it would take values of rows as names of files, or has a vocabulary or a
-    number of features by which native code reads beyond its memory.
+    InvalidError where it would take values of rows as names of files, or numbers the columns that
+    it makes in a way by which native code reads beyond its memory.
     """
     for held in _objects(estimator):
         _check_text(held, vars(held))
+        if type(held).__name__ == "OneHotEncoder" and not _fits(vars(held)):
+            raise InvalidError(
+                "OneHotEncoder counts other columns than it has categories: fit it anew"
+            )
         if "n_jobs" in vars(held):
             held.n_jobs = None
     return estimator
@@ -59,3 +63,32 @@ def _is_places(vocabulary: Any) -> bool:
         return sorted(vocabulary.values()) == list(range(len(vocabulary)))
     except (AttributeError, TypeError):
         return False
+
+
+def _fits(encoder: dict[str, Any]) -> bool:
+    """Whether each feature has the columns that its categories, grouped and dropped, are put in."""
+    if "categories_" not in encoder:
+        return True
+    categories = encoder["categories_"]
+    groups = encoder.get("_default_to_infrequent_mappings") or [None] * len(categories)
+    drops = encoder.get("_drop_idx_after_grouping")
+    drops = [None] * len(categories) if drops is None else list(drops)
+    try:
+        expected = [_columns(*each) for each in zip(categories, groups, drops, strict=True)]
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return expected == list(encoder.get("_n_features_outs", expected))
+
+
+def _columns(categories: Any, group: Any, drop: Any) -> int:
+    """Of one feature; ValueError where a category is put outside of them."""
+    count = len(categories)
+    if group is not None:
+        if len(group) != count or group.dtype.kind not in "iu" or int(group.min()) < 0:
+            raise ValueError("not one group for each category")
+        count = int(group.max()) + 1
+    if drop is None:
+        return count
+    if not 0 <= int(drop) < count:
+        raise ValueError("a category is dropped that there is not")
+    return count - 1
