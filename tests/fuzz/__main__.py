@@ -10,7 +10,7 @@ from tests.fuzz.formats import FORMATS
 from tests.fuzz.runs import read_batch
 
 STATE = Path(".fuzz")
-_BATCH = 500
+_BATCH = 100
 
 
 def main() -> None:

@@ -103,3 +103,23 @@ def test_an_encoder_puts_its_categories_into_the_columns_that_it_has(
 
     with pytest.raises(InvalidError, match="fit it anew"):
         confine_estimator(within(encoder))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("left_child", 10**6), ("right_child", -5), ("feature", 10**6), ("left_child", 0)],
+)
+def test_a_tree_leads_from_node_to_node(field: str, value: int) -> None:
+    from sklearn.ensemble import RandomForestClassifier
+
+    rows = np.random.default_rng(1).normal(size=(60, 3))
+    forest = RandomForestClassifier(2, random_state=1).fit(rows, rows[:, 0] > 0)
+    confine_estimator(forest)
+    tree = forest.estimators_[1].tree_
+    state = tree.__getstate__()
+    state["nodes"] = state["nodes"].copy()
+    state["nodes"][field][0] = value
+    tree.__setstate__(state)
+
+    with pytest.raises(InvalidError, match="a decision tree is damaged"):
+        confine_estimator(make_pipeline(forest))

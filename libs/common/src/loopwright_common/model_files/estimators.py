@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from loopwright_common.errors import InvalidError
+from loopwright_common.model_files.forest import Forest, check_forest, integers
 
 _MOST_FEATURES = 1 << 24
 
@@ -20,6 +23,8 @@ def confine_estimator(estimator: Any) -> Any:
             raise InvalidError(
                 "OneHotEncoder counts other columns than it has categories: fit it anew"
             )
+        if "tree_" in vars(held):
+            _check_tree(held.tree_)
         if "n_jobs" in vars(held):
             held.n_jobs = None
     return estimator
@@ -63,6 +68,16 @@ def _is_places(vocabulary: Any) -> bool:
         return sorted(vocabulary.values()) == list(range(len(vocabulary)))
     except (AttributeError, TypeError):
         return False
+
+
+def _check_tree(tree: Any) -> None:
+    """Predicting walks from child to child without a look at where that is."""
+    nodes = tree.node_count
+    indices = (tree.children_left, tree.children_right, tree.feature)
+    try:
+        check_forest(Forest(np.array([nodes]), *map(integers, indices)), tree.n_features)
+    except ValueError as error:
+        raise InvalidError(f"a decision tree is damaged: {error}; fit it anew") from None
 
 
 def _fits(encoder: dict[str, Any]) -> bool:
