@@ -96,7 +96,7 @@ def _fits(encoder: dict[str, Any]) -> bool:
 
 
 def _columns(categories: Any, group: Any, drop: Any) -> int:
-    """Of one feature; ValueError where a category is put outside of them."""
+    """How many one feature has; ValueError where a category is put outside of them."""
     count = len(categories)
     if group is not None:
         if len(group) != count or group.dtype.kind not in "iu" or int(group.min()) < 0:
