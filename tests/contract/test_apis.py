@@ -6,7 +6,7 @@ The registry's MLflow API has a protocol of its own and is tested with its own c
 import asyncio
 import threading
 from collections.abc import Generator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,10 @@ class System:
     def __init__(self, directory: Path) -> None:
         self.urls: Mapping[str, str] = {}
         self.known: dict[str, str] = {}
+        self.apps: Mapping[str, Any] = {}
         self._directory = directory
         self._listening = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     def __enter__(self) -> "System":
         self._thread.start()
@@ -81,7 +82,7 @@ class System:
         mlflow = f"{self.urls['registry']}/api/2.0/mlflow"
         for call, body in (
             ("registered-models/create", {"name": name}),
-            ("model-versions/create", {"name": name, "source": "s3://elsewhere"}),
+            ("model-versions/create", {"name": name, "source": "mlflow-artifacts:/elsewhere"}),
         ):
             httpx.post(f"{mlflow}/{call}", json=body).raise_for_status()
 
@@ -100,19 +101,29 @@ class System:
             await readers.publish(every_golden())
             for service in services:
                 service.loops.clear()
+            self.apps = {s.name: s.app for s in services}
             self.urls = {s.name: f"http://{s.host}:{s.port}" for s in services}
             await run_until(self._stop, services, started=self._listening.set)
 
 
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Generator[System, None, None]:
+@contextmanager
+def running(directory: Path, **settings: object) -> Generator[System, None, None]:
+    """The system with settings that hold for every service."""
     from loopwright.ports import free_ports
 
     with pytest.MonkeyPatch.context() as patch:
         for name, port in free_ports(*PORTS, "scorer_grpc").items():
             patch.setenv(f"LOOPWRIGHT_{name.upper()}_PORT", str(port))
-        with System(tmp_path_factory.mktemp("apis")) as running:
-            yield running
+        for name, value in settings.items():
+            patch.setenv(f"LOOPWRIGHT_{name.upper()}", str(value))
+        with System(directory) as system:
+            yield system
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Generator[System, None, None]:
+    with running(tmp_path_factory.mktemp("apis")) as system:
+        yield system
 
 
 def operations(system: System, service: str) -> list[Any]:

@@ -12,6 +12,8 @@ import numpy as np
 import uvicorn
 
 from loopwright_common.serving.spec import ServingSpec, Tensor
+from loopwright_common.web.client_rates import ClientRates
+from loopwright_common.web.request_limits import RequestMemory
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
 from loopwright_scorer.inference.call_recorder import CallRecorder, CallStats
 from loopwright_scorer.inference.executor import InferenceExecutor
@@ -19,7 +21,7 @@ from loopwright_scorer.inference.prediction_ids import PredictionIds
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.models.loaded_model import load
 from loopwright_scorer.protocols.model_repository import ModelRepository
-from loopwright_scorer.protocols.request import RequestLimits
+from loopwright_scorer.protocols.request import InferenceLimits
 from loopwright_scorer.protocols.v2.grpc import GrpcInferenceService
 from loopwright_scorer.protocols.v2.grpc_server import GrpcServer
 from loopwright_scorer.routing.routes import Routes
@@ -44,11 +46,12 @@ def routes_of(packages: dict[str, Path]) -> Routes:
 
 @contextmanager
 def serving_http(routes: Routes) -> Generator[str]:
+    app = create_staging_app(routes)
     config = uvicorn.Config(
-        create_staging_app(routes),
+        app,
         host="127.0.0.1",
         port=0,
-        http=FastPathProtocol,
+        http=FastPathProtocol.guarded_by(app.guard),
         proxy_headers=False,
         log_config=None,
         lifespan="off",
@@ -66,8 +69,15 @@ def serving_http(routes: Routes) -> Generator[str]:
 
 
 @contextmanager
-def serving_grpc(routes: Routes, *, largest: int = 1 << 20, seconds: float = 5) -> Generator[str]:
-    """V2 over gRPC; requests together hold at most twice the largest, in bytes."""
+def serving_grpc(
+    routes: Routes,
+    *,
+    largest: int = 1 << 20,
+    memory: int | None = None,
+    seconds: float = 5,
+    rate: float = 50_000,
+) -> Generator[str]:
+    """V2 over gRPC; requests together hold `memory` bytes, six times the largest unless given."""
     loop, stopping = asyncio.new_event_loop(), asyncio.Event()
     port: Future[int] = Future()
 
@@ -77,7 +87,10 @@ def serving_grpc(routes: Routes, *, largest: int = 1 << 20, seconds: float = 5) 
             routes, PredictionIds(b"k" * 32), InferenceExecutor(64), CallRecorder(routes, stats)
         )
         inference = GrpcInferenceService(scoring, _is_ready, stats, ModelRepository(routes))
-        server = GrpcServer(inference, RequestLimits(largest, 2 * largest, seconds))
+        limits = InferenceLimits(
+            RequestMemory(memory or 6 * largest, "scorer"), largest, largest, body_seconds=seconds
+        )
+        server = GrpcServer(inference, limits, ClientRates(rate))
         port.set_result(server.listen("127.0.0.1", 0))
         running = asyncio.create_task(server.run())
         await stopping.wait()

@@ -221,6 +221,19 @@ async def test_only_so_many_may_follow_at_once(serve: Serve) -> None:
     assert "LOOPWRIGHT_REGISTRY_STREAMS" in refused.json()["detail"]
 
 
+async def test_one_address_may_follow_only_so_often(serve: Serve) -> None:
+    client = await serve(streams_per_client=1)
+
+    async with stream(client) as events:
+        await anext(events)
+        refused = await client.get("/v1/events/stream")
+        pages = await client.get("/v1/events")
+    assert await statuses_until_admitted(client) <= {429}
+    assert (refused.status_code, pages.status_code) == (429, 200)
+    assert int(refused.headers["retry-after"]) > 0
+    assert "LOOPWRIGHT_REGISTRY_STREAMS_PER_CLIENT" in refused.json()["detail"]
+
+
 async def statuses_until_admitted(client: Client) -> set[int]:
     """The refusals, as long as the server has not seen that the other reader is gone."""
     refusals = set[int]()

@@ -25,7 +25,9 @@ async def test_text_that_no_database_keeps_is_refused(
 ) -> None:
     body = json.dumps({"run_id": "r", "key": "k", field: text})
 
-    answer = await client.post(f"/api/2.0/mlflow/{path}", content=body)
+    answer = await client.post(
+        f"/api/2.0/mlflow/{path}", content=body, headers={"content-type": "application/json"}
+    )
 
     assert answer.status_code == 400
     assert answer.json()["error_code"] == "INVALID_PARAMETER_VALUE"

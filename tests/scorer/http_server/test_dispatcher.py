@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.runtime import Service
 from loopwright_common.web.app import create_app
-from loopwright_scorer.http_server.dispatcher import ProtocolRouter
+from loopwright_common.web.guard import RequestGuard
+from loopwright_scorer.http_server.dispatcher import ProtocolRouter, refusing_as
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
 from loopwright_scorer.protocols.base import FastHandler, InferenceProtocol, Reply
-from loopwright_scorer.protocols.request import Headers, HttpRequest, RequestLimits
+from loopwright_scorer.protocols.request import Headers, HttpRequest, InferenceLimits
 from tests.scorer.listening import Client, listening
 
 ECHO = "/echo/models/bank:say"
@@ -41,10 +42,16 @@ class EchoProtocol:
 @asynccontextmanager
 async def client_of(protocol: InferenceProtocol) -> AsyncGenerator[Client]:
     metrics = Metrics()
-    limits = RequestLimits(1 << 20, 1 << 20, 5)
-    router = ProtocolRouter([protocol], create_app("echo", metrics, {}), limits)
+    guard = RequestGuard(refuse=refusing_as([protocol]))
+    app = create_app("echo", metrics, {}, guard)
     service = Service(
-        name="echo", app=router, host="127.0.0.1", port=0, metrics=metrics, http=FastPathProtocol
+        name="echo",
+        app=ProtocolRouter([protocol], app, InferenceLimits(), guard),
+        host="127.0.0.1",
+        port=0,
+        metrics=metrics,
+        guard=guard,
+        http=FastPathProtocol,
     )
     async with listening(service) as there:
         yield await there.connect()

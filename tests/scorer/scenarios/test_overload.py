@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from loopwright_scorer.errors import RETRY_AFTER_SECONDS
 from tests.scorer import isolated_packages
 from tests.scorer.harness import MODEL, ROW, Columns, Replica, ScorerHarness, eventually, infer_body
 from tests.scorer.isolated.test_runtime import asked
@@ -133,7 +132,7 @@ async def eventually_answered(there: Listener) -> None:
 
 def assert_come_again(answer: Answer) -> None:
     assert answer.status == 503
-    assert answer.headers["retry-after"] == str(RETRY_AFTER_SECONDS)
+    assert answer.headers["retry-after"] == "1"
 
 
 async def test_headers_without_end_are_refused(harness: ScorerHarness) -> None:
@@ -143,7 +142,7 @@ async def test_headers_without_end_are_refused(harness: ScorerHarness) -> None:
         answer = await client.answer()
         await others_are_answered(there)
 
-    assert answer.status == 413
+    assert answer.status == 431
     assert "headers" in answer.json()["error"]
 
 
@@ -265,7 +264,7 @@ async def test_a_version_that_hangs_fills_its_own_line_and_no_other(
     statuses = sorted(answer.status_code for answer in ended)
     assert statuses == [500, 500, 503, 503, 503]
     refused = next(answer for answer in ended if answer.status_code == 503)
-    assert refused.headers["retry-after"] == str(RETRY_AFTER_SECONDS)
+    assert refused.headers["retry-after"] == "1"
     assert "LOOPWRIGHT_SCORER_QUEUE_LIMIT" in refused.json()["error"]
 
 

@@ -56,7 +56,8 @@ def page() -> str:
         own = {
             name: field
             for name, field in service.model_fields.items()
-            if name not in ServiceSettings.model_fields or name == "port"
+            if name not in ServiceSettings.model_fields
+            or field.default != ServiceSettings.model_fields[name].default
         }
         name = service.service
         parts += [

@@ -6,9 +6,14 @@ LoopwrightError
 ├── ConflictError        the thing is in a state that forbids this
 ├── RefusedError         policy or permission forbids this
 ├── TooLargeError        a limit is exceeded
+│   └── HeadTooLargeError    by a request's line and headers
+├── UnsupportedMediaTypeError  a body of a type that is not taken
+├── SlowClientError      the client took too long to send its request
+├── TooManyRequestsError the client asks more often than it may
 ├── CorruptError         stored bytes do not match their digest
 ├── UndecodableError     a record is no event we know
 └── UnavailableError     a passing fault: try again later
+    └── OverloadedError      more is asked than there is room for
 """
 
 
@@ -40,6 +45,26 @@ class TooLargeError(LoopwrightError):
     """A declared limit is exceeded."""
 
 
+class HeadTooLargeError(TooLargeError):
+    """A request's line and headers are longer than is taken."""
+
+
+class UnsupportedMediaTypeError(LoopwrightError):
+    """A body of a type that the protocol does not take."""
+
+
+class SlowClientError(LoopwrightError):
+    """The client took too long to send its request."""
+
+
+class TooManyRequestsError(LoopwrightError):
+    """The client asks more often than it may; `retry_after` in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class CorruptError(LoopwrightError):
     """Stored bytes do not match their digest; they are never used."""
 
@@ -49,4 +74,14 @@ class UndecodableError(LoopwrightError):
 
 
 class UnavailableError(LoopwrightError):
-    """A passing fault: the same call may succeed later."""
+    """A passing fault: the same call may succeed after `retry_after` seconds."""
+
+    retry_after = 1
+
+
+class OverloadedError(UnavailableError):
+    """More is asked than there is room for; the caller should come again in a second."""
+
+
+class ClientDisconnectedError(Exception):
+    """The caller went away before its request was whole, or before computing it began."""

@@ -1,8 +1,10 @@
 """Settings from the environment: `LOOPWRIGHT_<SERVICE>_<NAME>`, else `LOOPWRIGHT_<NAME>`."""
 
+import ipaddress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from pydantic import Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -35,6 +37,18 @@ class ServiceSettings(BaseSettings):
     """Port to listen on."""
     allowed_hosts: str = ""
     """Names beside loopback, with commas between, by which requests may address the service."""
+    allow_unauthenticated: bool = False
+    """Whether anybody who reaches `host` may ask anything, which is so beyond loopback as yet."""
+    largest_body: int = Field(default=1 << 20, ge=1024)
+    """Bytes of a request's body, on routes that have no limit of their own; more gives 413."""
+    request_buffer: int = Field(default=128 << 20, ge=1024)
+    """Bytes that all requests under way may hold, as they came and decoded; past it 503."""
+    body_timeout: float = Field(default=30, gt=0)
+    """How long a client may take to send a request, and to take some of its answer."""
+    max_connections: int = Field(default=800, ge=1)
+    """Open at the same time; more are answered with 503. Keep it below the limit of open files."""
+    request_rate: float = Field(default=1000.0, gt=0)
+    """Requests a second of one client address, those of two seconds at once; more gives 429."""
     otlp_endpoint: str = ""
     """Collector of traces (OTLP over HTTP), such as http://127.0.0.1:4318; none unless given."""
     log_level: str = "info"
@@ -50,6 +64,16 @@ class ServiceSettings(BaseSettings):
     url_monitor: str = "http://127.0.0.1:8005"
     """Where the monitor answers."""
 
+    @model_validator(mode="after")
+    def _is_reached_by_whom_it_trusts(self) -> Self:
+        if self.allow_unauthenticated or is_loopback(self.host):
+            return self
+        raise ValueError(
+            f"host {self.host}: whoever reaches it could ask anything of this service, as it asks"
+            " nobody who he is. Listen on 127.0.0.1; or, where a network of its own or a proxy"
+            " keeps others out, set LOOPWRIGHT_ALLOW_UNAUTHENTICATED=true"
+        )
+
     @property
     def data_directory(self) -> Path:
         """Where the SQLite databases are, and by default what else is kept in files."""
@@ -64,7 +88,8 @@ class ServiceSettings(BaseSettings):
     @property
     def hosts(self) -> frozenset[str]:
         """Hosts for which requests are answered."""
-        return LOOPBACK | {name.strip() for name in self.allowed_hosts.split(",") if name.strip()}
+        names = (name.strip().lower() for name in self.allowed_hosts.split(","))
+        return LOOPBACK | {name for name in names if name}
 
     @classmethod
     def settings_customise_sources(
@@ -77,3 +102,11 @@ class ServiceSettings(BaseSettings):
         own = EnvSettingsSource(settings_cls, env_prefix=f"LOOPWRIGHT_{cls.service.upper()}_")
         shared = EnvSettingsSource(settings_cls, env_prefix="LOOPWRIGHT_")
         return (init_settings, own, shared)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody beyond this machine reaches a service that listens there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

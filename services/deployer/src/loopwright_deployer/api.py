@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from loopwright_common.database import Database
 from loopwright_common.database.leases import LEASE
-from loopwright_common.web.app import PROBLEMS
+from loopwright_common.web.problems import PROBLEMS
 from loopwright_deployer import operator_actions
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState

@@ -15,6 +15,7 @@ from loopwright_common.process.runtime import Service, delivery_loops, delivery_
 from loopwright_common.sandbox import require
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
+from loopwright_common.web.guard import RequestGuard
 from loopwright_deployer.api import create_router
 from loopwright_deployer.controller import DeploymentController
 from loopwright_deployer.handlers import COUNTER_HANDLERS, LIFECYCLE_HANDLERS, DeployerContext
@@ -43,7 +44,8 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
         Consumer("deployer.lifecycle", lifecycle, database, bus, metrics),
         Consumer("deployer.measures", counters, database, bus, metrics),
     ]
-    app = create_app("deployer", metrics, delivery_readiness(database, consumers), settings.hosts)
+    guard = RequestGuard.of(settings)
+    app = create_app("deployer", metrics, delivery_readiness(database, consumers), guard)
     app.include_router(create_delivery_router(database, consumers))
     app.include_router(create_router(database, settings.environment, controller.wake, lease))
     return Service(
@@ -52,6 +54,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
         host=settings.host,
         port=settings.port,
         metrics=metrics,
+        guard=guard,
         loops=[
             *delivery_loops(database, bus, metrics, consumers),
             replicas.run,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from loopwright_common.database import Database
 from loopwright_common.errors import NotFoundError
 from loopwright_common.storage import ArtifactStore
-from loopwright_common.web.app import PROBLEMS
+from loopwright_common.web.problems import PROBLEMS
 from loopwright_monitor.captures import snapshot
 from loopwright_monitor.captures.repository import CaptureFiles, Manifests, Performances
 from loopwright_monitor.drift.comparison import compare_with_reference

@@ -12,6 +12,7 @@ from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
+from loopwright_common.web.guard import RequestGuard
 from loopwright_monitor import worker
 from loopwright_monitor.api import create_router
 from loopwright_monitor.handlers import HANDLERS, MonitorContext
@@ -34,7 +35,8 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     ]
     lifecycle, detect, capture = consumers
     readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
-    app = create_app("monitor", metrics, readiness, settings.hosts)
+    guard = RequestGuard.of(settings)
+    app = create_app("monitor", metrics, readiness, guard)
     app.include_router(create_delivery_router(database, consumers))
     app.include_router(create_router(database, store))
     return Service(
@@ -43,6 +45,7 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
         host=settings.host,
         port=settings.port,
         metrics=metrics,
+        guard=guard,
         loops=[
             *delivery_loops(database, bus, metrics, [lifecycle, detect]),
             worker.once_preloaded(capture.run),

@@ -1,22 +1,23 @@
 """Composition of the registry."""
 
-from collections.abc import Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, Response
 
 from loopwright_common.bus import EventBus
 from loopwright_common.database import Database
 from loopwright_common.delivery import Consumer, bind
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
+from loopwright_common.errors import LoopwrightError
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
-from loopwright_common.settings import LOOPBACK
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import Readiness, create_app
+from loopwright_common.web.guard import RequestGuard
+from loopwright_common.web.problems import problem_of
 from loopwright_registry.archive import api as archive_api
 from loopwright_registry.archive import handlers as archive_handlers
 from loopwright_registry.archive.domain import FeedLimits
@@ -31,13 +32,14 @@ from loopwright_registry.mlflow_api import (
     runs,
     versions,
 )
-from loopwright_registry.mlflow_api.app import create_mlflow_app
+from loopwright_registry.mlflow_api.app import create_mlflow_app, error_answer
 from loopwright_registry.runs import api as runs_api
 from loopwright_registry.settings import RegistrySettings
 from loopwright_registry.versions import api as versions_api
 from loopwright_registry.versions import handlers as version_handlers
 
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+MLFLOW_PATHS = ("/api", "/ajax-api")
 ENDPOINTS = (
     *experiments.ENDPOINTS,
     *runs.ENDPOINTS,
@@ -69,7 +71,8 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
         ),
     ]
     readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
-    app = build_app(context, feed, metrics, readiness, settings.hosts)
+    guard = RequestGuard.of(settings, refuse)
+    app = build_app(context, feed, metrics, readiness, guard)
     app.include_router(create_delivery_router(database, consumers))
     return Service(
         name="registry",
@@ -77,6 +80,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
         host=settings.host,
         port=settings.port,
         metrics=metrics,
+        guard=guard,
         loops=[*delivery_loops(database, bus, metrics, consumers), feed.poll_other_replicas],
         before_shutdown=[feed.stop],
     )
@@ -85,6 +89,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
 def feed_limits(settings: RegistrySettings) -> FeedLimits:
     return FeedLimits(
         max_followers=settings.streams,
+        per_client=settings.streams_per_client,
         heartbeat=settings.stream_heartbeat_seconds,
         poll=settings.stream_poll_seconds,
     )
@@ -95,9 +100,9 @@ def build_app(
     feed: EventFeed,
     metrics: Metrics,
     readiness: Readiness,
-    hosts: Collection[str] = LOOPBACK,
+    guard: RequestGuard | None = None,
 ) -> FastAPI:
-    app = create_app("registry", metrics, readiness, hosts)
+    app = create_app("registry", metrics, readiness, guard or RequestGuard(refuse=refuse))
 
     @app.get("/health", tags=["health"], response_class=PlainTextResponse)
     async def health() -> str:
@@ -111,9 +116,15 @@ def build_app(
     ):
         app.include_router(router, dependencies=[Depends(require_text)])
     mlflow = create_mlflow_app(ENDPOINTS, artifacts.streaming_routes(context), context)
-    app.mount("/api", mlflow)
-    app.mount("/ajax-api", mlflow)
+    for path in MLFLOW_PATHS:
+        app.mount(path, mlflow)
     return app
+
+
+def refuse(path: str, error: LoopwrightError) -> Response:
+    """An error in MLflow's shape below its paths, elsewhere as a problem."""
+    is_mlflow = path.startswith(tuple(f"{prefix}/" for prefix in MLFLOW_PATHS))
+    return error_answer(error) if is_mlflow else problem_of(path, error)
 
 
 def require_text(request: Request) -> None:

@@ -15,6 +15,8 @@ class RegistrySettings(ServiceSettings):
     """Bytes of one artifact file; a larger one is refused, and nothing of it is kept."""
     streams: int = Field(default=100, ge=1)
     """Followers of the event stream at once, per replica."""
+    streams_per_client: int = Field(default=20, ge=1)
+    """Of these, followers at one client address."""
     stream_heartbeat_seconds: float = Field(default=15.0, gt=0)
     """How often a quiet event stream sends a comment, lest anything on the way closes it."""
     stream_poll_seconds: float = Field(default=0.5, gt=0)

@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from loopwright_common.web.app import PROBLEMS
+from loopwright_common.web.problems import PROBLEMS
+from loopwright_common.web.request_limits import BodyLimit, takes_body
 from loopwright_scorer.feedback import FeedbackPublisher
 from loopwright_scorer.routing.route_reconciler import RouteReconciler
 from loopwright_scorer.routing.routes import Routes
@@ -21,6 +22,7 @@ def create_router(
 
 def _add_feedback(router: APIRouter, publisher: FeedbackPublisher) -> None:
     @router.post("/feedback", status_code=202, tags=["feedback"])
+    @takes_body(BodyLimit(4 << 20))
     async def give_feedback(given: FeedbackIn) -> FeedbackOut:
         """Tell the true outcomes of earlier predictions."""
         return await publisher.publish(given)

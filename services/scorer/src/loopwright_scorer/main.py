@@ -18,11 +18,12 @@ from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.sandbox import require
 from loopwright_common.storage import ArtifactStore, open_store
 from loopwright_common.web.app import create_app
+from loopwright_common.web.guard import RequestGuard
+from loopwright_common.web.request_limits import RequestLimits
 from loopwright_scorer import workers
 from loopwright_scorer.api import create_router
 from loopwright_scorer.feedback import FeedbackPublisher
-from loopwright_scorer.http_server.connections import ConnectionLimits
-from loopwright_scorer.http_server.dispatcher import ProtocolRouter
+from loopwright_scorer.http_server.dispatcher import ProtocolRouter, refusing_as
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
 from loopwright_scorer.http_server.multiprocess_metrics import MultiprocessMetrics
 from loopwright_scorer.http_server.protocols import http_protocols
@@ -41,7 +42,7 @@ from loopwright_scorer.models.memory_manager import MemoryManager
 from loopwright_scorer.models.package_cache import PackageCache
 from loopwright_scorer.process_tuning import tune_process
 from loopwright_scorer.protocols.model_repository import ModelRepository
-from loopwright_scorer.protocols.request import RequestLimits
+from loopwright_scorer.protocols.request import InferenceLimits
 from loopwright_scorer.recording.offloaded_inputs import InputOffloader
 from loopwright_scorer.recording.publisher import BatchPublisher
 from loopwright_scorer.recording.record_buffer import RecordBudget
@@ -100,19 +101,15 @@ async def build(
     )
     inference_service = InferenceService(routes, ids, executor, call_recorder, shadows)
     repository = ModelRepository(routes, reconciler, memory_manager)
-    request_limits = _request_limits(settings)
-    app = create_app("scorer", metrics, {"routes": reconciler.not_ready_reason}, settings.hosts)
-    app.include_router(create_router(FeedbackPublisher(bus, routes, ids), routes, reconciler))
-    worker_metrics = MultiprocessMetrics(app, metrics.registry, cache)
     protocols = http_protocols(
         inference_service, reconciler.not_ready_reason, call_stats, repository
     )
+    guard = RequestGuard.of(settings, refusing_as(protocols))
+    app = create_app("scorer", metrics, {"routes": reconciler.not_ready_reason}, guard)
+    app.include_router(create_router(FeedbackPublisher(bus, routes, ids), routes, reconciler))
+    worker_metrics = MultiprocessMetrics(app, metrics.registry, cache)
     router = ProtocolRouter(
-        protocols,
-        worker_metrics,
-        request_limits,
-        settings.hosts,
-        ConnectionLimits(settings.max_connections, settings.body_timeout),
+        protocols, worker_metrics, _inference_limits(settings, guard.limits), guard
     )
     service = Service(
         name="scorer",
@@ -120,7 +117,8 @@ async def build(
         host=settings.host,
         port=settings.port,
         metrics=metrics,
-        http=FastPathProtocol.limited_by(router),
+        guard=guard,
+        http=FastPathProtocol,
         drain_delay=settings.drain_delay,
         shutdown_grace=_SHUTDOWN_GRACE_SECONDS,
         loops=[
@@ -148,7 +146,7 @@ async def build(
         grpc_service = GrpcInferenceService(
             inference_service, reconciler.not_ready_reason, call_stats, repository
         )
-        stack.push_async_callback(attach_grpc(service, grpc_service, request_limits, port).stop)
+        stack.push_async_callback(attach_grpc(service, grpc_service, router.limits, port).stop)
     return service
 
 
@@ -223,12 +221,14 @@ def _isolation(
     return isolation
 
 
-def _request_limits(settings: ScorerSettings) -> RequestLimits:
-    return RequestLimits(
-        settings.largest_body,
-        settings.request_buffer,
-        settings.body_timeout,
-        min(settings.largest_json, settings.largest_body),
+def _inference_limits(settings: ScorerSettings, limits: RequestLimits) -> InferenceLimits:
+    """The limits of inference, within the memory that all requests have."""
+    return InferenceLimits(
+        limits.memory,
+        settings.largest_inference,
+        min(settings.largest_json, settings.largest_inference),
+        limits.largest_body,
+        limits.body_seconds,
     )
 
 

@@ -33,8 +33,12 @@ class ScorerSettings(ServiceSettings):
     """Key of prediction ids as 64 hex digits, the same for all replicas; else one of its own."""
     replica: str | None = None
     """Name of this replica, the same after a restart; host and port unless given."""
-    largest_body: int = Field(default=16 << 20, ge=1024)
-    """Bytes of one request body, inflated; a larger one is refused with 413."""
+    request_rate: float = Field(default=50_000.0, gt=0)
+    """For a scorer more than one process answers: what limits it is room, not the client."""
+    request_buffer: int = Field(default=256 << 20, ge=1024)
+    """What values are computed on, and answers until they are sent, count too."""
+    largest_inference: int = Field(default=16 << 20, ge=1024)
+    """Bytes of the body of one inference request, inflated; a larger one is refused with 413."""
     record_interval: float = Field(default=1.0, gt=0)
     """Seconds after which an inference batch leaves, however few rows it has."""
     record_rows: int = Field(default=2048, ge=1)
@@ -47,16 +51,10 @@ class ScorerSettings(ServiceSettings):
     """Bytes of batches on disk while the bus is away; past it they are dropped and counted."""
     shadow_buffer: int = Field(default=32 << 20, ge=0)
     """Bytes of calls that wait for shadow arms; past it they are not shadowed."""
-    request_buffer: int = Field(default=128 << 20, ge=1024)
-    """Bodies of all requests under way; past it a request is answered with 503."""
     queue_limit: int = Field(default=256, ge=1)
     """Calls that may wait for a model to be free; past it a call is answered with 503."""
-    body_timeout: float = Field(default=30, gt=0)
-    """How long a client may take to send a request, and to take some of its answer."""
     largest_json: int = Field(default=4 << 20, ge=1024)
     """Bytes of JSON or CSV in a body: others wait while they are parsed, not so for raw tensors."""
-    max_connections: int = Field(default=800, ge=1)
-    """Open at the same time; more are answered with 503. Keep it below the limit of open files."""
     drain_delay: float = Field(default=0.0, ge=0)
     """How long new calls are answered once told to stop, so that a balancer can look elsewhere."""
     memory_budget: int = Field(default=2 << 30, ge=0)

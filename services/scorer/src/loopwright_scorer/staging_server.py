@@ -25,7 +25,10 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_common.web.app import create_app
-from loopwright_scorer.http_server.dispatcher import ProtocolRouter
+from loopwright_common.web.client_rates import ClientRates
+from loopwright_common.web.guard import RequestGuard
+from loopwright_common.web.request_limits import RequestLimits, RequestMemory
+from loopwright_scorer.http_server.dispatcher import ProtocolRouter, refusing_as
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
 from loopwright_scorer.http_server.protocols import http_protocols
 from loopwright_scorer.inference.call_recorder import CallRecorder, CallStats
@@ -35,12 +38,13 @@ from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.isolated.limits import IsolationConfig, confined_already
 from loopwright_scorer.models.loaded_model import LoadedModel, load
 from loopwright_scorer.protocols.model_repository import ModelRepository
-from loopwright_scorer.protocols.request import RequestLimits
+from loopwright_scorer.protocols.request import InferenceLimits
 from loopwright_scorer.routing.routes import Route, Routes, assemble
 
 _HOST = "127.0.0.1"
 _LARGEST_BODY = 64 << 20
-_BODY_SECONDS = 30.0
+_MEMORY = 256 << 20
+_RATE = 50_000.0
 _QUEUE = 64
 
 
@@ -111,8 +115,15 @@ def create_staging_app(routes: Routes) -> ProtocolRouter:
         routes, ids, InferenceExecutor(_QUEUE), CallRecorder(routes, call_stats)
     )
     protocols = http_protocols(inference_service, _is_ready, call_stats, ModelRepository(routes))
-    limits = RequestLimits(_LARGEST_BODY, _LARGEST_BODY, _BODY_SECONDS, _LARGEST_BODY)
-    return ProtocolRouter(protocols, create_app("staging scorer", Metrics(), {}), limits)
+    memory = RequestMemory(_MEMORY, "scorer")
+    guard = RequestGuard(
+        limits=RequestLimits(memory=memory),
+        rates=ClientRates(_RATE),
+        refuse=refusing_as(protocols),
+    )
+    limits = InferenceLimits(memory, _LARGEST_BODY, _LARGEST_BODY)
+    app = create_app("staging scorer", Metrics(), {}, guard)
+    return ProtocolRouter(protocols, app, limits, guard)
 
 
 async def _is_ready() -> str | None:
@@ -144,7 +155,8 @@ async def _serve(app: ProtocolRouter, answers: TextIO, descriptor: int | None) -
         app,
         host=_HOST,
         port=0,
-        http=FastPathProtocol,
+        http=FastPathProtocol.guarded_by(app.guard),
+        ws="none",
         proxy_headers=False,
         log_config=None,
         access_log=False,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import PlainTextResponse
 
 from loopwright_common.errors import InvalidError, NotFoundError
-from loopwright_common.web.app import PROBLEMS
+from loopwright_common.web.problems import PROBLEMS
 from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import PipelineRun, StageRun, StageState

@@ -19,6 +19,7 @@ from loopwright_common.process.runtime import Service, delivery_loops, delivery_
 from loopwright_common.sandbox import require
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
+from loopwright_common.web.guard import RequestGuard
 from loopwright_trainer.api import create_router
 from loopwright_trainer.cache import api as cache_api
 from loopwright_trainer.execution.run_context import RunContext
@@ -63,9 +64,8 @@ def assemble(
     poller = RepositoryPoller(database, context.mirrors, settings.poll_seconds)
     handlers = bind(HANDLERS, TrainerHandlerContext(worker.wake))
     consumers = [Consumer(CONSUMER, handlers, database, bus, metrics)]
-    app = create_app(
-        settings.service, metrics, delivery_readiness(database, consumers), settings.hosts
-    )
+    guard = RequestGuard.of(settings)
+    app = create_app(settings.service, metrics, delivery_readiness(database, consumers), guard)
     app.include_router(create_delivery_router(database, consumers))
     app.include_router(create_router(context, poller, wake=worker.wake, cancel=worker.cancel))
     app.include_router(cache_api.create_router(context))
@@ -75,6 +75,7 @@ def assemble(
         host=settings.host,
         port=settings.port,
         metrics=metrics,
+        guard=guard,
         loops=[*delivery_loops(database, bus, metrics, consumers), worker.run, poller.run],
     )
 

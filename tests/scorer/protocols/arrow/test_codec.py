@@ -216,7 +216,7 @@ def test_a_broken_body_is_refused_in_the_protocols_shape(
 ) -> None:
     answer = post(http, path, *BROKEN[kind]())
 
-    assert answer.status_code == 400, answer.text
+    assert answer.status_code in (400, 413), answer.text
     assert answer.json().keys() == ({"error"} if path == INFER else {"error_code", "message"})
 
 
@@ -224,5 +224,5 @@ def test_a_broken_body_is_refused_in_the_protocols_shape(
 def test_a_small_body_that_unpacks_to_too_much_is_refused(http: httpx.Client, media: str) -> None:
     answer = post(http, INFER, media, _bomb(media))
 
-    assert answer.status_code == 400
-    assert "too many" in answer.json()["error"]
+    assert answer.status_code == 413
+    assert "REQUEST_BUFFER" in answer.json()["error"]

@@ -137,6 +137,35 @@ def test_streams_and_other_services_are_said_not_to_be_served(channel: Any) -> N
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+def test_a_message_of_thousands_of_parts_is_refused_before_it_is_parsed(channel: Any) -> None:
+    infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    empty_input = b"\x2a\x00"
+
+    for count, says in ((300_000, "too many parts"), (20_000, "inputs: 20,000 are too many")):
+        with pytest.raises(grpc.RpcError, match=says) as raised:
+            infer(b"\x0a\x04FP64" + empty_input * count)
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_an_address_that_asks_too_often_is_told_when_to_come_again() -> None:
+    with serving_grpc(Routes(), rate=0.1) as address, grpc.insecure_channel(address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert stub.ServerLive(service_pb2.ServerLiveRequest()).live
+        with pytest.raises(grpc.RpcError, match="LOOPWRIGHT_SCORER_REQUEST_RATE") as raised:
+            stub.ServerLive(service_pb2.ServerLiveRequest())
+
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    told = {each.key: each.value for each in raised.value.trailing_metadata()}
+    assert int(told["grpc-retry-pushback-ms"]) >= 1000
+
+
+def test_metadata_without_end_is_refused(channel: Any) -> None:
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as raised:
+        stub.ServerLive(service_pb2.ServerLiveRequest(), metadata=[("long", "x" * 65_536)])
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 def test_requests_together_hold_no_more_than_their_room(channel: Any) -> None:
     stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
     many = slow(8000)

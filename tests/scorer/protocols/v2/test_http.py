@@ -14,7 +14,7 @@ INFER = f"/v2/models/{MODEL}/infer"
 
 @pytest.fixture
 async def replica(harness: ScorerHarness) -> AsyncGenerator[Replica, None]:
-    async with harness.replica(largest_body=20_000) as replica:
+    async with harness.replica(largest_inference=20_000) as replica:
         await harness.route(
             1, await harness.arm(1, "trained"), kept=[await harness.arm(7, "low", 0.0)]
         )
@@ -149,7 +149,7 @@ async def test_another_sites_page_is_refused(replica: Replica) -> None:
     answer = await replica.http.get("/v2", headers={"origin": "https://example.org"})
 
     assert answer.status_code == 403
-    assert "loopback" in answer.json()["error"]
+    assert "Origin" in answer.json()["error"]
 
 
 async def test_a_model_that_raises_is_a_server_error(replica: Replica) -> None:

@@ -13,7 +13,7 @@ from loopwright_common.database import Database
 from loopwright_common.delivery import Consumer, dead_letters, retry_queue
 from loopwright_common.delivery.dead_letters import DeadLetter, DeadLetterContents, DeadLetterFilter
 from loopwright_common.delivery_api.consumers import add_consumer_routes
-from loopwright_common.web.app import PROBLEMS
+from loopwright_common.web.problems import PROBLEMS
 
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 State = Literal["dead", "replayed", "discarded", "any"]

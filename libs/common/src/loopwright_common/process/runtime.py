@@ -31,6 +31,8 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.web.app import Readiness
+from loopwright_common.web.guard import RequestGuard
+from loopwright_common.web.hardened_http import HardenedHttpProtocol
 
 _DRAIN_SECONDS = 3.0
 _PAUSE_SECONDS = 1.0
@@ -52,8 +54,10 @@ class Service:
     host: str
     port: int
     metrics: Metrics
-    http: type[asyncio.Protocol] | None = None
-    """What speaks HTTP on a connection, where it is not uvicorn's own."""
+    guard: RequestGuard = field(default_factory=RequestGuard)
+    """What the service's connections have to pass, and its app's requests too."""
+    http: type[HardenedHttpProtocol] = HardenedHttpProtocol
+    """What speaks HTTP on a connection."""
     shares_port: bool = False
     """Whether other processes listen there too, and the kernel deals connections out."""
     sockets: list[socket.socket] = field(default_factory=list)
@@ -278,8 +282,9 @@ def _server(service: Service) -> _Server:
             tracing.TraceRequests(service.app, service.name) if traced else service.app,
             host=service.host,
             port=service.port,
-            http=service.http or "auto",
-            proxy_headers=False,  # nothing asks who the client is
+            http=service.http.guarded_by(service.guard),
+            ws="none",
+            proxy_headers=False,  # a client could name any address as its own
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import TOPICS, TYPE_PREFIX
-from loopwright_common.web.app import PROBLEMS
+from loopwright_common.web.problems import PROBLEMS
 from loopwright_registry.archive import stream
 from loopwright_registry.archive.domain import ArchivedEvent, EventFilter
 from loopwright_registry.archive.feed import EventFeed

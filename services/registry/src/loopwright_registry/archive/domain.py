@@ -38,6 +38,7 @@ class FeedLimits:
     """
 
     max_followers: int = 100
+    per_client: int = 20
     heartbeat: float = 15.0
     poll: float = 0.5
 

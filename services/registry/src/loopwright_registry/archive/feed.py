@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator
 
 from loopwright_common.database import Database
-from loopwright_common.errors import UnavailableError
+from loopwright_common.errors import OverloadedError, TooManyRequestsError, UnavailableError
 from loopwright_registry.archive.domain import ArchivedEvent, EventFilter, FeedLimits
 from loopwright_registry.archive.repository import Archive
 
 PAGE = 50
 """Events read, and so held in memory, at once for a follower."""
 _RETRY_MS = 2000
+_RETRY_SECONDS = 5
+_RAISE = "come back later, or read pages of events, or raise LOOPWRIGHT_REGISTRY_STREAMS"
 
 
 class EventFeed:
@@ -24,18 +27,27 @@ class EventFeed:
         self._database = database
         self._limits = limits
         self._grown = asyncio.Event()
-        self._followers = 0
+        self._followers: Counter[str] = Counter()
         self._stopping = False
 
-    def admit(self) -> bool:
-        """Count one more follower, to `release` in the end; False when there are too many."""
-        if self._followers >= self._limits.max_followers:
-            return False
-        self._followers += 1
-        return True
+    def admit(self, client: str) -> None:
+        """Count one more follower of an address, to `release` in the end.
 
-    def release(self) -> None:
-        self._followers -= 1
+        Raises TooManyRequestsError when it has too many, OverloadedError when all together have.
+        """
+        if self._followers[client] >= self._limits.per_client:
+            raise TooManyRequestsError(
+                f"{self._followers[client]} streams are open for this address; {_RAISE}_PER_CLIENT",
+                _RETRY_SECONDS,
+            )
+        if self._followers.total() >= self._limits.max_followers:
+            raise OverloadedError(f"too many streams are open; {_RAISE}")
+        self._followers[client] += 1
+
+    def release(self, client: str) -> None:
+        self._followers[client] -= 1
+        if not self._followers[client]:
+            del self._followers[client]
 
     def notify(self) -> None:
         """The archive has grown."""
@@ -52,7 +64,7 @@ class EventFeed:
         seen = 0
         while True:
             await asyncio.sleep(self._limits.poll)
-            if self._followers and (newest := await self._newest()) != seen:
+            if self._followers.total() and (newest := await self._newest()) != seen:
                 seen = newest
                 self.notify()
 

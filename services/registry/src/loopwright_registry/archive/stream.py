@@ -1,12 +1,12 @@
 """An answer that goes on: the archive as `text/event-stream`."""
 
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from loopwright_common.database import Database
-from loopwright_common.errors import InvalidError
-from loopwright_common.web.app import problem
+from loopwright_common.errors import InvalidError, LoopwrightError
+from loopwright_common.web.problems import problem_of
 from loopwright_registry.archive.domain import EventFilter
 from loopwright_registry.archive.feed import EventFeed
 from loopwright_registry.archive.repository import Archive
@@ -14,12 +14,11 @@ from loopwright_registry.mlflow.domain import LARGEST_INTEGER
 
 MEDIA_TYPE = "text/event-stream"
 LAST_ID = "last-event-id"
-_RETRY_SECONDS = "5"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class EventStreamResponse(StreamingResponse):
-    """One follower of the feed; 503 when there are too many."""
+    """One follower of the feed; 429 or 503 when there are too many."""
 
     def __init__(self, feed: EventFeed, position: int, event_filter: EventFilter) -> None:
         super().__init__(
@@ -28,13 +27,16 @@ class EventStreamResponse(StreamingResponse):
         self._feed = feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._feed.admit():
-            await _full()(scope, receive, send)
+        client = scope["client"][0] if scope.get("client") else ""
+        try:
+            self._feed.admit(client)
+        except LoopwrightError as error:
+            await problem_of(scope["path"], error)(scope, receive, send)
             return
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._feed.release()
+            self._feed.release(client)
 
 
 def accepts_event_stream(request: Request) -> bool:
@@ -65,12 +67,3 @@ def _existing(field: str, position: int, newest: int) -> int:
             f"{field}: there is no position {position} yet; the newest is {newest}", field=field
         )
     return position
-
-
-def _full() -> Response:
-    answer = problem(
-        503, "Unavailable", "too many streams are open; come back later, or read pages of events, "
-        "or raise LOOPWRIGHT_REGISTRY_STREAMS",
-    )  # fmt: skip
-    answer.headers["Retry-After"] = _RETRY_SECONDS
-    return answer

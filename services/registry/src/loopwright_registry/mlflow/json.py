@@ -15,12 +15,13 @@ from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 
 from loopwright_common.database import Cause, Database
-from loopwright_common.errors import InvalidError, TooLargeError
+from loopwright_common.errors import InvalidError
 from loopwright_common.storage import ArtifactStore
+from loopwright_common.web.guard import JSON
+from loopwright_common.web.request_limits import BodyLimit
 from loopwright_registry.mlflow.domain import LARGEST_FLOAT, LARGEST_INTEGER, Metric, check_text
 
 CAUSE_HEADER = "loopwright-cause"
-LARGEST_BODY = 32 << 20
 
 MlflowResponse = dict[str, Any]
 Int64 = Annotated[int, Field(ge=-LARGEST_INTEGER - 1, le=LARGEST_INTEGER)]
@@ -123,17 +124,19 @@ class Endpoint(Generic[A]):
     path: str
     request_type: type[A]
     handle: Callable[[A, MlflowContext], Awaitable[MlflowResponse]]
+    body_limit: BodyLimit | None = None
+    """Where it takes more than the service does by default."""
 
 
 Endpoints = Sequence[Endpoint[Any]]
 
 
-async def request_fields(request: Request, request_type: type[MlflowRequest]) -> dict[str, object]:
-    """The fields in path, query and body; a body that is no JSON object counts as empty."""
+def request_fields(request: Request, request_type: type[MlflowRequest]) -> dict[str, object]:
+    """The fields in path, query and body; no body is an empty one."""
     if request.method == "GET":
         fields = _query_fields(request, request_type.lists())
     else:
-        fields = await _body_fields(request)
+        fields = _body_fields(request.scope.get(JSON, {}))
     return {**fields, **request.path_params}
 
 
@@ -203,17 +206,10 @@ def _query_fields(request: Request, lists: set[str]) -> dict[str, object]:
     return {key: query.getlist(key) if key in lists else query[key] for key in query}
 
 
-async def _body_fields(request: Request) -> dict[str, object]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise TooLargeError(f"the body is larger than {LARGEST_BODY} bytes; send several")
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return fields if isinstance(fields, dict) else {}
+def _body_fields(fields: object) -> dict[str, object]:
+    if not isinstance(fields, dict):
+        raise InvalidError("the body: give a JSON object")
+    return fields
 
 
 def _complaint(kind: str, location: tuple[int | str, ...], value: object) -> str:

@@ -13,13 +13,19 @@ from starlette.routing import Route
 from loopwright_common.errors import (
     ConflictError,
     CorruptError,
+    HeadTooLargeError,
     InvalidError,
     LoopwrightError,
     NotFoundError,
     RefusedError,
+    SlowClientError,
     TooLargeError,
+    TooManyRequestsError,
     UnavailableError,
+    UnsupportedMediaTypeError,
 )
+from loopwright_common.web.problems import headers_of
+from loopwright_common.web.request_limits import takes_body
 from loopwright_registry.mlflow.domain import AlreadyExistsError
 from loopwright_registry.mlflow.json import (
     Endpoint,
@@ -34,11 +40,15 @@ from loopwright_registry.mlflow.json import (
 CODES: Mapping[type[LoopwrightError], tuple[int, str]] = {
     AlreadyExistsError: (400, "RESOURCE_ALREADY_EXISTS"),
     InvalidError: (400, "INVALID_PARAMETER_VALUE"),
+    HeadTooLargeError: (431, "INVALID_PARAMETER_VALUE"),
     TooLargeError: (413, "INVALID_PARAMETER_VALUE"),
     NotFoundError: (404, "RESOURCE_DOES_NOT_EXIST"),
     ConflictError: (409, "RESOURCE_CONFLICT"),
     RefusedError: (403, "PERMISSION_DENIED"),
     CorruptError: (500, "DATA_LOSS"),
+    UnsupportedMediaTypeError: (415, "INVALID_PARAMETER_VALUE"),
+    SlowClientError: (408, "BAD_REQUEST"),
+    TooManyRequestsError: (429, "REQUEST_LIMIT_EXCEEDED"),
     UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
 }
 RETRY_SECONDS = "2"
@@ -77,8 +87,9 @@ def create_mlflow_app(
 def _route(
     endpoint: Endpoint[Any], context: MlflowContext
 ) -> Callable[[Request], Awaitable[Response]]:
+    @takes_body(endpoint.body_limit)
     async def answer(request: Request) -> Response:
-        parsed = endpoint.request_type.read(await request_fields(request, endpoint.request_type))
+        parsed = endpoint.request_type.read(request_fields(request, endpoint.request_type))
         given = replace(context, cause=cause_of(request), bearer=bearer_of(request))
         body = encode_response(await endpoint.handle(parsed, given))
         return Response(body, media_type="application/json")
@@ -90,13 +101,21 @@ async def _server_info(_request: Request) -> Response:
     return JSONResponse(SERVER_INFO)
 
 
-async def _on_error(_request: Request, error: Exception) -> Response:
+def error_answer(error: LoopwrightError) -> Response:
+    """MLflow's shape of an error."""
     found = next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
     status, code = found or (500, "INTERNAL_ERROR")
     answer = _error_response(status, code, str(error))
     if status == 503:
         answer.headers["Retry-After"] = RETRY_SECONDS
+    answer.headers.update(headers_of(error))
     return answer
+
+
+async def _on_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, LoopwrightError):
+        raise error
+    return error_answer(error)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

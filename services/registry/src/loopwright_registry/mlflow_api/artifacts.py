@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from loopwright_common.errors import TooLargeError
 from loopwright_common.failpoints import failpoint
+from loopwright_common.web.request_limits import BodyLimit, takes_body
 from loopwright_registry.artifacts.domain import directory_entries, safe_path, uploadable_path
 from loopwright_registry.artifacts.repository import Artifacts
 from loopwright_registry.mlflow.json import (
@@ -53,7 +53,7 @@ async def entries_under(
 
 async def upload(request: Request, context: MlflowContext) -> Response:
     path = uploadable_path(request.path_params["path"])
-    blob = await context.store.put(_limited(request, path, context.largest_upload))
+    blob = await context.store.put(request.stream())
     failpoint("registry.uploaded")
     async with context.database.unit_of_work() as uow:
         runs = await runs_owning(uow.connection, path)
@@ -61,24 +61,6 @@ async def upload(request: Request, context: MlflowContext) -> Response:
         await uow.lock(_tree(path))
         await Artifacts(uow.connection).save(path, blob)
     return Response(b"{}", media_type="application/json")
-
-
-async def _limited(request: Request, path: str, limit: int) -> AsyncIterator[bytes]:
-    """Pieces of the body.
-
-    Raises TooLargeError as soon as it is known to be larger than the limit.
-    """
-    declared = request.headers.get("content-length", "")
-    size = int(declared) if declared.isdigit() else 0
-    seen = 0
-    async for chunk in request.stream():
-        seen += len(chunk)
-        if max(seen, size) > limit:
-            raise TooLargeError(
-                f"{path}: {max(seen, size):,} bytes, at most {limit:,} are taken; split the file, "
-                "or raise LOOPWRIGHT_REGISTRY_LARGEST_UPLOAD"
-            )
-        yield chunk
 
 
 async def download(request: Request, context: MlflowContext) -> Response:
@@ -124,8 +106,13 @@ def streaming_routes(context: MlflowContext) -> list[Route]:
         return answer
 
     at = "/2.0/mlflow-artifacts/artifacts/{path:path}"
+    uploads = BodyLimit(
+        context.largest_upload,
+        streamed=True,
+        remedy="split the file, or raise LOOPWRIGHT_REGISTRY_LARGEST_UPLOAD",
+    )
     return [
-        Route(at, bound(upload), methods=["PUT"]),
+        Route(at, takes_body(uploads)(bound(upload)), methods=["PUT"]),
         Route(at, bound(download), methods=["GET"]),
         Route(at, bound(delete), methods=["DELETE"]),
     ]

@@ -1,5 +1,6 @@
 """MLflow's operations on runs."""
 
+from loopwright_common.web.request_limits import BodyLimit
 from loopwright_registry.artifacts.domain import artifact_path
 from loopwright_registry.experiments.domain import LIFECYCLE_STAGES, experiment_id_of
 from loopwright_registry.mlflow.domain import ACTIVE, DELETED
@@ -157,8 +158,8 @@ ENDPOINTS: Endpoints = (
     Endpoint("POST", f"{_AT}/log-parameter", run_schemas.LogRunKeyValue, log_parameter),
     Endpoint("POST", f"{_AT}/set-tag", run_schemas.LogRunKeyValue, set_tag),
     Endpoint("POST", f"{_AT}/delete-tag", run_schemas.DeleteRunTag, delete_tag),
-    Endpoint("POST", f"{_AT}/log-batch", run_schemas.LogBatch, log_batch),
-    Endpoint("POST", f"{_AT}/log-inputs", run_schemas.LogInputs, log_inputs),
+    Endpoint("POST", f"{_AT}/log-batch", run_schemas.LogBatch, log_batch, BodyLimit(4 << 20)),
+    Endpoint("POST", f"{_AT}/log-inputs", run_schemas.LogInputs, log_inputs, BodyLimit(20 << 20)),
     Endpoint("POST", f"{_AT}/outputs", run_schemas.LogOutputs, log_outputs),
     Endpoint("POST", f"{_AT}/search", run_schemas.SearchRuns, search),
     Endpoint("GET", "/mlflow/metrics/get-history", run_schemas.GetMetricHistory, history),

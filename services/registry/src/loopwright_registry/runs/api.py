@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from loopwright_common.database import Database
-from loopwright_common.web.app import PROBLEMS
+from loopwright_common.web.problems import PROBLEMS
 from loopwright_registry.runs.domain import RunAttempt
 from loopwright_registry.runs.run_fencing import fence_run
 from loopwright_registry.runs.schemas import TokenIn, TokenOut

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from loopwright_common.database import Database
 from loopwright_common.errors import ConflictError, CorruptError, NotFoundError
 from loopwright_common.storage import ArtifactStore, parse_manifest
-from loopwright_common.web.app import PROBLEMS
+from loopwright_common.web.problems import PROBLEMS
 from loopwright_registry.mlflow.paging import page_request
 from loopwright_registry.models.domain import Seal
 from loopwright_registry.models.repository import Models

@@ -3,22 +3,21 @@
 Small calls skip ASGI: `ProtocolRouter.fast_handler` says what answers them (see `fast_path`).
 """
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import Sequence
 from functools import partial
 from urllib.parse import unquote
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from loopwright_common.errors import LoopwrightError, UnavailableError
-from loopwright_common.settings import LOOPBACK
-from loopwright_scorer.errors import (
-    RETRY_AFTER_SECONDS,
-    ClientDisconnectedError,
-    MethodNotAllowedError,
-    status_of,
-)
-from loopwright_scorer.http_server.connections import ConnectionLimits
+from loopwright_common.errors import ClientDisconnectedError, LoopwrightError
+from loopwright_common.web.guard import RequestGuard
+from loopwright_common.web.problems import Refuse, headers_of, problem_of
+from loopwright_common.web.same_origin import foreign
+from loopwright_scorer.errors import MethodNotAllowedError, status_of
+from loopwright_scorer.inference.executor import LOOP_BYTES
 from loopwright_scorer.protocols.base import (
     FastHandler,
     InferenceProtocol,
@@ -26,12 +25,7 @@ from loopwright_scorer.protocols.base import (
     compressed,
     send_reply,
 )
-from loopwright_scorer.protocols.request import (
-    Header,
-    HttpRequest,
-    RequestLimits,
-    cross_origin_refusal,
-)
+from loopwright_scorer.protocols.request import Header, HttpRequest, InferenceLimits
 
 log = structlog.get_logger()
 _COMPRESS_FROM = 1024
@@ -41,7 +35,6 @@ _HEAD_END = b"\r\n\r\n"
 _LONGEST_HEAD = 2048
 """Bytes of a head that is worth remembering; with `_LARGEST_CACHE` that bounds the memory taken."""
 _LARGEST_CACHE = 1024
-_RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
 
 
 class HeaderCache:
@@ -85,16 +78,14 @@ class ProtocolRouter:
         self,
         protocols: Sequence[InferenceProtocol],
         others: ASGIApp,
-        limits: RequestLimits,
-        hosts: Collection[str] = LOOPBACK,
-        connection_limits: ConnectionLimits | None = None,
+        limits: InferenceLimits,
+        guard: RequestGuard,
     ) -> None:
         self._protocols = protocols
         self._others = others
-        self._limits = limits
-        self._hosts = frozenset(hosts)
-        self.connection_limits = connection_limits
-        """None for any number of connections."""
+        self.limits = limits
+        self.guard = guard
+        """What connections have to pass that lead here."""
         self.header_cache = HeaderCache()
         """What `fast_handler` found for requests before."""
         self._fast_endings = tuple(
@@ -106,17 +97,17 @@ class ProtocolRouter:
         if protocol is None:
             await self._others(scope, receive, send)
             return
-        if refusal := cross_origin_refusal(scope["headers"], self._hosts):
+        if refusal := foreign(scope["headers"], self.guard.hosts):
             await send_reply(send, protocol.refuse(403, refusal))
             return
         if len(scope["path"]) > _LONGEST_PATH:
             await send_reply(send, protocol.refuse(414, "the path is too long"))
             return
-        request = HttpRequest(scope, receive, self._limits)
+        request = HttpRequest(scope, receive, self.limits)
         try:
             reply = await _reply(protocol, request)
             if request.wants_compressed and len(reply.body) > _COMPRESS_FROM:
-                reply = compressed(reply)
+                reply = await _compressed(reply)
             await send_reply(send, reply)
         except ClientDisconnectedError:
             return
@@ -132,7 +123,7 @@ class ProtocolRouter:
             return None
         path = unquote(url.partition(b"?")[0].decode("latin-1"))
         protocol = self._protocol(path)
-        if protocol is None or cross_origin_refusal(headers, self._hosts):
+        if protocol is None or foreign(headers, self.guard.hosts):
             return None
         try:
             handler = protocol.fast_handler(path, dict(headers))
@@ -140,19 +131,33 @@ class ProtocolRouter:
             return None
         return handler and partial(_answer, protocol, path, handler)
 
-    def refuse(self, url: bytes, error: LoopwrightError) -> Reply:
-        """What is answered to a request that is not looked at, which need not have come whole."""
-        path = unquote(url.decode("latin-1"))
-        protocol = self._protocol(path)
-        if protocol is None:
-            return Reply(status_of(error), str(error).encode())
-        return _refused(protocol, path, error)
-
     def _protocol(self, path: str) -> InferenceProtocol | None:
-        for each in self._protocols:
-            if each.claims(path):
-                return each
-        return None
+        return _claiming(self._protocols, path)
+
+
+def refusing_as(protocols: Sequence[InferenceProtocol]) -> Refuse:
+    """Answers errors in the shape of the protocol that claims the path, elsewhere as problems."""
+
+    def refuse(url: str, error: LoopwrightError) -> Response:
+        path = unquote(url)
+        protocol = _claiming(protocols, path)
+        if protocol is None:
+            return problem_of(path, error)
+        reply = _refused(protocol, path, error)
+        headers = {name.decode(): value.decode("latin-1") for name, value in reply.headers}
+        return Response(reply.body, reply.status, headers)
+
+    return refuse
+
+
+def _claiming(protocols: Sequence[InferenceProtocol], path: str) -> InferenceProtocol | None:
+    return next((each for each in protocols if each.claims(path)), None)
+
+
+async def _compressed(reply: Reply) -> Reply:
+    if len(reply.body) > LOOP_BYTES:
+        return await asyncio.to_thread(compressed, reply)
+    return compressed(reply)
 
 
 async def _reply(protocol: InferenceProtocol, request: HttpRequest) -> Reply:
@@ -171,7 +176,8 @@ def _refused(protocol: InferenceProtocol, path: str, error: Exception) -> Reply:
     reply = protocol.refuse(status_of(error), str(error))
     if isinstance(error, MethodNotAllowedError):
         return reply.also((b"allow", error.allowed.encode()))
-    return reply.also(_RETRY_AFTER) if isinstance(error, UnavailableError) else reply
+    more = ((name.encode(), value.encode()) for name, value in headers_of(error).items())
+    return reply.also(*more)
 
 
 def _answer(

@@ -10,10 +10,13 @@ looked up and not parsed again.
 
 from collections.abc import Sequence
 
+from loopwright_common.web.hardened_http import HardenedHttpProtocol
 from loopwright_scorer.http_server.dispatcher import ProtocolRouter
-from loopwright_scorer.http_server.hardened_http import HardenedHttpProtocol
 from loopwright_scorer.inference.executor import LOOP_BYTES
 from loopwright_scorer.protocols.base import FastHandler, Reply
+
+_COUNTED_TOGETHER = 16
+"""Answers of a connection, of which each is worth less than the count."""
 
 
 class FastPathProtocol(HardenedHttpProtocol):
@@ -31,11 +34,12 @@ class FastPathProtocol(HardenedHttpProtocol):
     _is_resting = False
     """Whether the last request was answered here, and nothing has come since."""
     _answered_at = 0.0
+    _uncounted = 0
+    """Answers here of which the client's rate does not know yet."""
 
-    @classmethod
-    def limited_by(cls, router: ProtocolRouter) -> type["FastPathProtocol"]:
-        """With the limits of a router, whatever app is put before it."""
-        return type("FastPathProtocol", (cls,), {"limiting_router": router})
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._count()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._is_resting:
@@ -51,7 +55,7 @@ class FastPathProtocol(HardenedHttpProtocol):
 
     def on_message_begin(self) -> None:
         self._is_resting = False
-        self._began = self.loop.time()
+        self._began, self._steady = self.loop.time(), 0
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -109,7 +113,11 @@ class FastPathProtocol(HardenedHttpProtocol):
         return app.fast_handler(self.url, self.headers)
 
     def _may_begin(self) -> bool:
-        return self._error is None and not self.flow.write_paused
+        return (
+            self._error is None
+            and not self.flow.write_paused
+            and self._rate.open_at <= self.loop.time()
+        )
 
     def _may_be_fast(self) -> bool:
         return (
@@ -119,6 +127,7 @@ class FastPathProtocol(HardenedHttpProtocol):
             and not self.expect_100_continue
             and self._is_free()
             and not self.parser.should_upgrade()
+            and self._head_error() is None
         )
 
     def _declared_length(self) -> int:
@@ -148,11 +157,18 @@ class FastPathProtocol(HardenedHttpProtocol):
         self._reply(reply, keep=keep and not self._is_stopping)
 
     def _reply(self, reply: Reply, *, keep: bool) -> None:
-        self.write(reply, keep=keep)
+        self._uncounted += 1
+        if self._uncounted == _COUNTED_TOGETHER:
+            self._count()
+        self.write(reply.status, reply.body, reply.headers, keep=keep)
         if keep:
             self._await_next()
         else:
             self.transport.close()
+
+    def _count(self) -> None:
+        self._rate.count(self.loop.time(), self._uncounted)
+        self._uncounted = 0
 
     def _await_next(self) -> None:
         """Wait for the next request; a timer for each would cost more than a look at the clock."""

@@ -17,7 +17,7 @@ class InferenceCall:
 
     model: str
     size: int
-    """Bytes of the body."""
+    """Bytes of the body, as it is unpacked."""
     version: int | None = None
     alias: str | None = None
     routing_key: str | None = None

@@ -14,8 +14,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from loopwright_common.errors import LoopwrightError
-from loopwright_scorer.errors import ClientDisconnectedError, OverloadedError
+from loopwright_common.errors import ClientDisconnectedError, LoopwrightError, OverloadedError
 from loopwright_scorer.inference.batch_queue import BatchQueue, PendingCall, deadline_exceeded
 from loopwright_scorer.models.loaded_model import LoadedModel, ModelResult
 from loopwright_scorer.tensors.array_stack import ShapeMismatchError

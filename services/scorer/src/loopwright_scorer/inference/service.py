@@ -32,9 +32,13 @@ from loopwright_scorer.inference.prediction_ids import PredictionIds
 from loopwright_scorer.inference.shadow_scoring import ShadowCall, ShadowScoring
 from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.routing.routes import Route, Routes, ServedArm
-from loopwright_scorer.tensors.tensors import InferenceRequest
+from loopwright_scorer.tensors.tensors import InferenceRequest, ModelOutputs
 
 T = TypeVar("T")
+Charge = Callable[[int], None]
+"""Holds so many bytes of the memory that all requests have; raises where there is no room."""
+_ROWS_LIMIT = 1 << 20
+_WRITTEN_BYTES = 24
 
 
 class InferenceService:
@@ -59,21 +63,25 @@ class InferenceService:
         call: InferenceCall,
         codec: InferenceCodec[R],
         disconnected: Disconnection | None = None,
+        charge: Charge | None = None,
     ) -> InferenceResponse[R]:
-        """InvalidError, NotFoundError and UnsupportedError are the caller's fault; OverloadedError,
-        DeadlineError and ModelFailedError are not.
+        """InvalidError, NotFoundError, UnsupportedError and TooLargeError are the caller's fault;
+        OverloadedError, DeadlineError and ModelFailedError are not.
 
         Once `disconnected` returns, a call that waits for its version is given up as GoneError.
+        What the call makes of its body is told to `charge` before it is made.
         """
         run = _CallRun(self.routes.route(call.model), call)
         do = _inline if call.size <= LOOP_BYTES else asyncio.to_thread
         try:
-            await do(run.read, codec)
+            await do(run.read, codec, charge)
             model, inputs = run.arm.model, run.inputs
             result = model.predict_inline(inputs)
             if result is None:
                 result = await self._executor.enqueue(model, inputs, run.deadline, disconnected)
             run.finish(result)
+            if charge is not None and result.outputs is not None:
+                charge(_written_size(result.outputs))
             content = await do(run.write, codec)
         except InvalidError:
             self._recorder.record_refused(run.route)
@@ -134,9 +142,11 @@ class _CallRun:
         self.arm: ServedArm
         self.result: ModelResult
 
-    def read(self, codec: InferenceCodec[object]) -> None:
+    def read(self, codec: InferenceCodec[object], charge: Charge | None = None) -> None:
         self.request = request = codec.read()
         self.arm = _select_arm(self.route, self.call, request, self.unique)
+        if charge is not None:
+            charge(_computed_size(request, self.arm.model.signature.value_bytes))
         self.inputs = self.arm.model.signature.read(request)
         self.has_read = time.perf_counter_ns()
         if request.timeout is not None and time.monotonic() > self.deadline:
@@ -160,6 +170,22 @@ class _CallRun:
         return codec.write(
             InferenceResult(self.route, self.arm, self.request, self.result.inputs, outputs)
         )
+
+
+def _computed_size(request: InferenceRequest, value_bytes: int) -> int:
+    """Bytes that a request's values take as what runtimes compute on."""
+    shapes = [tensor.shape for tensor in request.inputs.values()]
+    if shapes and shapes[0][0] > _ROWS_LIMIT:
+        raise InvalidError(
+            f"{shapes[0][0]:,} rows in one request, at most {_ROWS_LIMIT:,} are answered; send"
+            " several"
+        )
+    return value_bytes * sum(map(math.prod, shapes))
+
+
+def _written_size(outputs: ModelOutputs) -> int:
+    """Bytes that an answer takes at most in any protocol, if its labels are short."""
+    return _WRITTEN_BYTES * sum(each.array.size for each in outputs.tensors())
 
 
 async def _inline(function: Callable[..., T], *arguments: object) -> T:

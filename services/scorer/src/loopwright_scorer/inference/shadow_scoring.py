@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from loopwright_common.errors import LoopwrightError
-from loopwright_scorer.errors import OverloadedError
+from loopwright_common.errors import LoopwrightError, OverloadedError
 from loopwright_scorer.inference.call_recorder import CallRecorder, CallTiming, CompletedCall
 from loopwright_scorer.inference.executor import LOOP_BYTES, InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds

@@ -13,6 +13,19 @@ from loopwright_scorer.tensors.datatypes import VALUE_TYPES, ValueType
 from loopwright_scorer.tensors.tensors import GivenTensor, datatype_of
 
 Cells = list[object]
+_CELLS_LIMIT = 1 << 22
+
+
+def check_cells(rows: int, columns: int) -> None:
+    """InvalidError where rows, each made as long as there are columns, are more than are held.
+
+    A short request can have many rows of which each names a column of its own.
+    """
+    if rows * columns > _CELLS_LIMIT:
+        raise InvalidError(
+            f"{rows:,} rows by {columns:,} columns are too many, at most {_CELLS_LIMIT:,} values"
+            " are read from text; send several requests, or Arrow"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,11 @@ class CompiledSignature(Protocol):
     @property
     def inputs(self) -> Sequence[TensorType]: ...
 
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of memory that a value takes while it is computed on."""
+        ...
+
     def read(self, request: InferenceRequest) -> ModelInputs:
         """InvalidError names the input and the remedy."""
         ...
@@ -40,6 +45,9 @@ class CompiledSignature(Protocol):
 
 class ColumnSignature:
     """One input per column, each [rows] or [rows, 1]; or all as one matrix [rows, columns]."""
+
+    value_bytes = 12
+    """As FP64, or a reference, and once more as FP32."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._names = [column.name for column in columns]
@@ -158,6 +166,7 @@ class TensorSignature:
             None if integer else np.nan,
         )
         self._shape = tuple(tensor.shape)
+        self.value_bytes = dtype.itemsize
         self.inputs = [TensorType(tensor.name, datatype, (-1, *tensor.shape))]
 
     def read(self, request: InferenceRequest) -> ModelInputs:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from loopwright_common.errors import InvalidError, NotFoundError
-from loopwright_common.web.app import PROBLEMS
+from loopwright_common.web.problems import PROBLEMS
 from loopwright_trainer.cache import gc
 from loopwright_trainer.cache.explain import (
     ExplainTarget,

@@ -68,6 +68,10 @@ def _tensor(name: str, array: Any, declared: str) -> GivenTensor:
     return GivenTensor(datatype_of(np.dtype(flat.type.to_pandas_dtype())), tuple(shape), values)
 
 
+def _not_served(name: str, kind: Any) -> InvalidError:
+    return InvalidError(f"input {name!r}: columns of type {kind!s:.60} are not served", field=name)
+
+
 def _is_row_major(tensor: Any) -> bool:
     return tensor.permutation in (None, list(range(len(tensor.shape))))
 
@@ -110,9 +114,7 @@ def _values(name: str, array: Any) -> np.ndarray | list[Any]:
         or types.is_integer(kind)
         or types.is_floating(kind)
     ):
-        raise InvalidError(
-            f"input {name!r}: columns of type {kind!s:.60} are not served", field=name
-        )
+        raise _not_served(name, kind)
     if array.null_count and (types.is_boolean(kind) or types.is_integer(kind)):
         return list(array.to_pylist())
     return np.asarray(array.to_numpy(zero_copy_only=False))
@@ -122,9 +124,10 @@ def _decoded(name: str, array: Any) -> np.ndarray | list[Any]:
     """Each text of a dictionary is made once."""
     import pyarrow as pa
 
-    if not (
-        pa.types.is_string(array.type.value_type) or pa.types.is_large_string(array.type.value_type)
-    ):
+    kind = array.type.value_type
+    if pa.types.is_primitive(kind) or pa.types.is_decimal(kind):
         return _values(name, array.dictionary_decode())
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise _not_served(name, array.type)  # decoded, a list would be there for each row
     texts = np.array([*array.dictionary.to_pylist(), None], object)
     return np.asarray(texts[array.indices.cast(pa.int64()).fill_null(-1).to_numpy()])

@@ -1,16 +1,22 @@
-"""How large Arrow and Parquet bodies become when they are unpacked, known before they are.
+"""How much memory Arrow and Parquet bodies take when they are unpacked, known before they are.
 
 Both hold lengths of what is compressed, and rows that take no bytes at all.
 https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
 """
 
 import struct
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from loopwright_common.errors import InvalidError
+from loopwright_scorer.protocols.arrow.page_headers import page_sizes
 
-_BYTES_LIMIT = 1 << 28
 _VALUES_LIMIT = 1 << 25
+_COLUMNS_LIMIT = 10_000
+_BATCHES_LIMIT = 10_000
+"""Messages of a stream, and pages of a file."""
+_VALUE_BYTES, _TEXT_BYTES = 8, 64
+"""What a value, and what a text beside its letters, takes in an array of numpy."""
 _RECORD_BATCH, _DICTIONARY_BATCH = "record batch", "dictionary"
 _SMALLER = "send it in several requests"
 
@@ -34,23 +40,50 @@ class _Table(NamedTuple):
         at = self.field(number)
         return None if at is None else _Table(self.buffer, at + _number(self.buffer, at, "<I"))
 
+    def pairs(self, number: int) -> Iterator[tuple[int, int]]:
+        """A vector of structs of two int64."""
+        at = self.field(number)
+        if at is None:
+            return iter(())
+        start = at + _number(self.buffer, at, "<I")
+        length = 16 * _number(self.buffer, start, "<I")
+        return struct.iter_unpack("<qq", self.buffer[start + 4 :][:length])
 
-def check_stream(body: memoryview) -> None:
-    """InvalidError where the buffers of a stream would become too large."""
+
+def stream_size(body: memoryview) -> int:
+    """Bytes of memory that a stream takes, unpacked and as arrays.
+
+    Raises InvalidError for what is no stream, or has more columns or batches than are read.
+    """
     import pyarrow as pa
 
-    total = 0
-    for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(body)):
-        if message.type in (_RECORD_BATCH, _DICTIONARY_BATCH) and message.body is not None:
-            total += _unpacked(message)
-    _check_bytes(total)
+    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+        costs = [cost for field in reader.schema for cost in _node_costs(field.type)]
+    _check_columns(len(costs))
+    messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))
+    return sum(_batch_size(message, costs) for message in _limited(messages))
 
 
-def check_parquet(metadata: Any) -> None:
-    """InvalidError where the file says that it would become too large."""
+def parquet_size(body: memoryview) -> int:
+    """As `stream_size`, of a Parquet file; pages are as large as their own headers say."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    metadata = parquet.read_metadata(pa.BufferReader(pa.py_buffer(body)))
+    _check_columns(metadata.num_columns)
     check_size(metadata.num_rows, metadata.num_columns)
-    groups = (metadata.row_group(each) for each in range(metadata.num_row_groups))
-    _check_bytes(sum(group.total_byte_size for group in groups))
+    chunks = (
+        metadata.row_group(group).column(column)
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    )
+    left = _BATCHES_LIMIT
+    total = 0
+    for chunk in chunks:
+        pages = page_sizes(body, chunk, left)
+        left -= len(pages)
+        total += _chunk_size(chunk, sum(size for size, _ in pages), sum(n for _, n in pages))
+    return total
 
 
 def check_size(rows: int, columns: int) -> None:
@@ -59,26 +92,54 @@ def check_size(rows: int, columns: int) -> None:
         raise InvalidError(f"{rows} rows of {columns} columns are too many: {_SMALLER}")
 
 
-def _check_bytes(size: int) -> None:
-    if size > _BYTES_LIMIT:
-        raise InvalidError(f"the body unpacks to {size} bytes, which are too many: {_SMALLER}")
+def _check_columns(count: int) -> None:
+    if count > _COLUMNS_LIMIT:
+        raise InvalidError(f"{count:,} columns are too many, at most {_COLUMNS_LIMIT:,} are read")
 
 
-def _unpacked(message: Any) -> int:
-    """Bytes of a batch's buffers, each of which begins with its length where it is compressed."""
+def _limited(messages: Iterable[Any]) -> Iterator[Any]:
+    for number, message in enumerate(messages):
+        if number > _BATCHES_LIMIT:
+            raise InvalidError(f"more than {_BATCHES_LIMIT:,} batches are too many: {_SMALLER}")
+        yield message
+
+
+def _chunk_size(chunk: Any, unpacked: int, values: int) -> int:
+    """Texts take at least 4 bytes each, and are held once where they are repeated."""
+    values = max(values, chunk.num_values)
+    texts = min(values, unpacked // 4) if chunk.physical_type == "BYTE_ARRAY" else 0
+    return unpacked + _VALUE_BYTES * values + _TEXT_BYTES * texts
+
+
+def _node_costs(kind: Any) -> Iterator[int]:
+    """Bytes that each value of a type and of those within it takes, in the order of IPC's nodes."""
+    import pyarrow as pa
+
+    storage = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    is_text = pa.types.is_string(storage) or pa.types.is_large_string(storage)
+    yield _VALUE_BYTES + (_TEXT_BYTES if is_text else 0)
+    if not pa.types.is_dictionary(storage):
+        for number in range(storage.num_fields):
+            yield from _node_costs(storage.field(number).type)
+
+
+def _batch_size(message: Any, costs: list[int]) -> int:
+    """A batch's values, and its buffers: compressed, they begin with their length."""
+    if message.type not in (_RECORD_BATCH, _DICTIONARY_BATCH) or message.body is None:
+        return 0
     metadata = memoryview(message.metadata)
     batch = _Table(metadata, _number(metadata, 0, "<I")).table(2)
     if batch is not None and message.type == _DICTIONARY_BATCH:
-        batch = batch.table(1)
-    if batch is None or batch.field(3) is None:
+        batch, costs = batch.table(1), [_VALUE_BYTES + _TEXT_BYTES] * _COLUMNS_LIMIT
+    if batch is None:
         return int(message.body.size)
-    body, listed = memoryview(message.body), batch.field(2)
-    if listed is None:
-        return 0
-    start = listed + _number(metadata, listed, "<I")
-    spans = struct.iter_unpack("<qq", metadata[start + 4 :][: 16 * _number(metadata, start, "<I")])
-    lengths = (_number(body, offset, "<q") for offset, length in spans if length >= 8)
-    return sum(max(length, 0) for length in lengths)
+    nodes = zip(batch.pairs(1), costs, strict=False)
+    values = sum(max(length, 0) * cost for (length, _), cost in nodes)
+    if batch.field(3) is None:
+        return values + int(message.body.size)
+    body = memoryview(message.body)
+    lengths = (_number(body, offset, "<q") for offset, length in batch.pairs(2) if length >= 8)
+    return values + sum(max(length, 0) for length in lengths)
 
 
 def _number(buffer: memoryview, at: int, form: str) -> int:

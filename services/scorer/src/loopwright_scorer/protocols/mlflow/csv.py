@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from io import StringIO
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.protocols.row_signature import Cells, RowSignature
+from loopwright_scorer.protocols.row_signature import Cells, RowSignature, check_cells
 from loopwright_scorer.tensors.datatypes import ValueType
 
 _MISSING = frozenset(
@@ -43,6 +43,7 @@ def _texts(body: bytes) -> Mapping[str, list[str]]:
     if not rows:
         raise InvalidError("the body is empty: give a line of column names and a line per row")
     header, *rows = rows
+    check_cells(len(rows), len(header))
     for number, row in enumerate(rows, 1):
         if len(row) > len(header):
             raise InvalidError(f"row {number} has {len(row)} values, the header {len(header)}")

@@ -5,7 +5,7 @@ from itertools import zip_longest
 from typing import Any
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.protocols.row_signature import Cells
+from loopwright_scorer.protocols.row_signature import Cells, check_cells
 
 Frame = dict[str, Cells]
 
@@ -20,6 +20,7 @@ def from_records(rows: object, field: str) -> Frame:
     if not all(isinstance(row, dict) for row in rows):
         raise InvalidError(f"{field}: every row must be a JSON object")
     names = dict.fromkeys(name for row in rows for name in row)
+    check_cells(len(rows), len(names))
     return {name: [row.get(name) for row in rows] for name in names}
 
 
@@ -37,6 +38,8 @@ def from_split(content: object) -> Frame:
         raise InvalidError("dataframe_split: data: give a list of rows")
     if index is not None and (not isinstance(index, list) or len(index) != len(rows)):
         raise InvalidError(f"dataframe_split: index: give a label for each of {len(rows)} rows")
+    if isinstance(names, list):
+        check_cells(len(rows), len(names))
     if rows and isinstance(rows[0], dict):
         frame = from_records(rows, "dataframe_split")
         return frame if names is None else {n: frame.get(n, [None] * len(rows)) for n in names}
@@ -61,6 +64,7 @@ def _columns(rows: list[object]) -> list[Cells]:
     listed = [row for row in rows if isinstance(row, list)]
     if len(listed) < len(rows):
         raise InvalidError("dataframe_split: data: rows are lists, all of them or none")
+    check_cells(len(listed), max(map(len, listed), default=0))
     return [list(column) for column in zip_longest(*listed)]
 
 
@@ -80,6 +84,7 @@ def from_columns(content: dict[str, object], field: str) -> Frame:
     if len(lengths) > 1:
         raise InvalidError(f"{field}: the columns have {min(lengths)} to {max(lengths)} values")
     rows = lengths.pop() if lengths else 1
+    check_cells(rows, len(content))
     return {
         name: column if isinstance(column, list) else [column] * rows
         for name, column in content.items()

@@ -6,8 +6,7 @@ At the root the model is the only one served, or the one the header `loopwright-
 from functools import lru_cache
 from typing import NamedTuple
 
-from loopwright_common.errors import InvalidError, NotFoundError
-from loopwright_scorer.errors import UnsupportedMediaTypeError
+from loopwright_common.errors import InvalidError, NotFoundError, UnsupportedMediaTypeError
 from loopwright_scorer.inference.codec import InferenceCall, InferenceCodec
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.protocols.arrow.codec import (
@@ -70,9 +69,10 @@ class MlflowProtocol:
         address, action = parse_path(request.path)
         if action == "invocations":
             request.require_method("POST")
-            body = await request.body()
-            call, codec = await self._invocation_of(address, request.headers, body)
-            return with_id(await self._scoring.infer(call, codec, request.disconnected))
+            call, codec = await self._invocation_of(address, request)
+            return with_id(
+                await self._scoring.infer(call, codec, request.disconnected, request.charge)
+            )
         request.require_method("GET")
         if address is not None or MODEL in request.headers or not self._routes.all():
             (address or self._address_of(request.headers)).find(self._routes)
@@ -94,8 +94,9 @@ class MlflowProtocol:
         return answer
 
     async def _invocation_of(
-        self, address: ModelAddress | None, headers: Headers, body: bytes
+        self, address: ModelAddress | None, request: HttpRequest
     ) -> tuple[InferenceCall, InferenceCodec[Reply]]:
+        body, headers = await request.inference_body(), request.headers
         media = columnar_media_type(headers)
         if media is None:
             return self._invocation(address, headers, body)
@@ -103,8 +104,8 @@ class MlflowProtocol:
         inputs = address.find(self._routes)[1].model.signature.inputs
         accepted = accepted_columnar_type(headers)
         write_as = table_reply(accepted) if accepted else predictions_reply
-        codec = await read_columnar(body, media, inputs, write_as)
-        return call_of(headers, address, len(body)), codec
+        codec = await read_columnar(body, media, inputs, write_as, request.charge)
+        return call_of(headers, address, codec.size), codec
 
     def _invocation(
         self, address: ModelAddress | None, headers: Headers, body: bytes

@@ -29,6 +29,7 @@ from loopwright_scorer.protocols.request import Headers, HttpRequest
 from loopwright_scorer.protocols.row_signature import (
     Cells,
     RowSignature,
+    check_cells,
     signature_of,
     single_tensor,
 )
@@ -82,10 +83,12 @@ class V1Protocol:
         address, verb = parse_path(request.path)
         if verb == "predict":
             request.require_method("POST")
-            body = await request.body()
+            body = await request.inference_body()
             codec = self._codec(address, body)
             call = call_of(request.headers, address, len(body))
-            return with_id(await self._scoring.infer(call, codec, request.disconnected))
+            return with_id(
+                await self._scoring.infer(call, codec, request.disconnected, request.charge)
+            )
         request.require_method("GET")
         address.find(self._routes)
         return json_reply({"name": address.model, "ready": True})
@@ -137,6 +140,7 @@ def _columns(names: Sequence[str], field: str, given: Any) -> dict[str, Cells]:
         raise InvalidError(f"{field}: there are no rows")
     if all(isinstance(row, dict) for row in given):
         known = dict.fromkeys(name for row in given for name in row)
+        check_cells(len(given), len(known))
         return {name: [row.get(name) for row in given] for name in known}
     rows = given if isinstance(given[0], list) else [[row] for row in given]
     if not all(isinstance(row, list) and len(row) == len(names) for row in rows):

@@ -19,7 +19,7 @@ from loopwright_scorer.inference.call_recorder import CallStats
 from loopwright_scorer.inference.codec import InferenceCall, InferenceResponse
 from loopwright_scorer.inference.executor import LOOP_BYTES
 from loopwright_scorer.inference.metadata import configuration, describe, statistics
-from loopwright_scorer.inference.service import InferenceService
+from loopwright_scorer.inference.service import Charge, InferenceService
 from loopwright_scorer.protocols.messages import inference_pb2 as pb
 from loopwright_scorer.protocols.model_address import parse_address
 from loopwright_scorer.protocols.model_repository import ModelRepository
@@ -64,17 +64,24 @@ class GrpcInferenceService:
             "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, self._unload),
         }
 
-    async def answer(self, method: str, body: bytes, context: Context) -> Message:
+    async def answer(
+        self, method: str, body: bytes, context: Context, charge: Charge | None = None
+    ) -> Message:
         """Any LoopwrightError is the server's to tell; UnsupportedError for an unknown method."""
         if method == "ModelInfer":
-            return await self._infer(_parsed(pb.ModelInferRequest, body), len(body), context)
+            message = _parsed(pb.ModelInferRequest, body)
+            return await self._infer(message, len(body), context, charge)
         if method not in self._calls:
             raise UnsupportedError(f"{method}: this extension is not served")
         kind, answer = self._calls[method]
         return await answer(_parsed(kind, body))
 
     async def _infer(
-        self, message: pb.ModelInferRequest, size: int, context: Context
+        self,
+        message: pb.ModelInferRequest,
+        size: int,
+        context: Context,
+        charge: Charge | None,
     ) -> pb.ModelInferResponse:
         address = parse_address(message.model_name, message.model_version or None)
         metadata = {name: _text(value) for name, value in context.invocation_metadata() or ()}
@@ -89,17 +96,17 @@ class GrpcInferenceService:
         codec = GrpcCodec(message, context.time_remaining())
         response = self._scoring.infer_inline(call, codec) if size <= LOOP_BYTES else None
         if response is None:
-            response = await self._infer_queued(call, codec)
+            response = await self._infer_queued(call, codec, charge)
         context.set_trailing_metadata(((PREDICTION_ID, response.prediction_id),))
         response.content.parameters[PREDICTION_ID].string_param = response.prediction_id
         return response.content
 
     async def _infer_queued(
-        self, call: InferenceCall, codec: GrpcCodec
+        self, call: InferenceCall, codec: GrpcCodec, charge: Charge | None
     ) -> InferenceResponse[pb.ModelInferResponse]:
         """gRPC cancels what its client gave up; what a version is computing has to count."""
         gone = asyncio.Event()
-        task = asyncio.create_task(self._scoring.infer(call, codec, gone.wait))
+        task = asyncio.create_task(self._scoring.infer(call, codec, gone.wait, charge))
         task.add_done_callback(_consume_exception)
         try:
             return await asyncio.shield(task)

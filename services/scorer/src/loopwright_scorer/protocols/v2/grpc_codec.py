@@ -15,7 +15,13 @@ from loopwright_scorer.protocols.messages.inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
 )
-from loopwright_scorer.protocols.v2.rules import check_extensions, check_tensor, filled, timeout_in
+from loopwright_scorer.protocols.v2.rules import (
+    check_count,
+    check_extensions,
+    check_tensor,
+    filled,
+    timeout_in,
+)
 from loopwright_scorer.tensors.tensors import GivenTensor, InferenceRequest
 
 _CONTENTS = {
@@ -46,6 +52,7 @@ class GrpcCodec:
         message = self._message
         if not message.inputs:
             raise InvalidError("inputs: give at least one")
+        check_count(len(message.inputs))
         inputs = self._inputs()
         if len(inputs) < len(message.inputs):
             raise InvalidError("inputs: a name is given twice; name each input once")

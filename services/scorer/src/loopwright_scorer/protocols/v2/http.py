@@ -98,15 +98,18 @@ class V2Protocol:
 
     async def _infer(self, request: HttpRequest, address: ModelAddress) -> Reply:
         request.require_method("POST")
-        body = await request.body()
+        body = await request.inference_body()
+        headers, size = request.headers, len(body)
         codec: InferenceCodec[Reply]
-        if media := columnar_media_type(request.headers):
+        if media := columnar_media_type(headers):
             inputs = address.find(self._routes)[1].model.signature.inputs
-            codec = await read_columnar(body, media, inputs, _answer_in(request.headers, media))
+            write_as = _answer_in(headers, media)
+            table = await read_columnar(body, media, inputs, write_as, request.charge)
+            codec, size = table, table.size
         else:
-            codec = V2JsonCodec(body, _json_length(request.headers))
-        call = call_of(request.headers, address, len(body))
-        return with_id(await self._scoring.infer(call, codec, request.disconnected))
+            codec = V2JsonCodec(body, _json_length(headers))
+        call = call_of(headers, address, size)
+        return with_id(await self._scoring.infer(call, codec, request.disconnected, request.charge))
 
     def _model(self, request: HttpRequest, address: ModelAddress, action: str) -> Reply:
         request.require_method("GET")

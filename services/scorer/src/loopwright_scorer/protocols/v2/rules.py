@@ -13,6 +13,7 @@ from loopwright_scorer.tensors.tensors import NUMPY_TYPES, GivenTensor
 
 _RAW_ONLY = "BF16"
 _DIMENSIONS_LIMIT = 32
+INPUTS_LIMIT = 10_000
 _ELSEWHERE = ("shared_memory_region", "shared_memory_byte_size", "classification")
 
 
@@ -25,11 +26,21 @@ class DeclaredTensor(NamedTuple):
     data: list[Any] | np.ndarray | memoryview
 
 
+def check_count(inputs: int) -> None:
+    """InvalidError for more inputs than any model here has."""
+    if inputs > INPUTS_LIMIT:
+        raise InvalidError(
+            f"inputs: {inputs:,} are too many, at most {INPUTS_LIMIT:,} are read; send columns of"
+            " one type as one matrix [rows, columns]"
+        )
+
+
 def check_inputs(declared: Sequence[DeclaredTensor]) -> dict[str, GivenTensor]:
     """The inputs by name, rows first; InvalidError names the first that the protocol does not know.
 
     Of a name that is declared twice the last is there: the caller counts.
     """
+    check_count(len(declared))
     inputs = {}
     for name, datatype, sizes, data in declared:
         shape = tuple(sizes) if isinstance(sizes, list) else ()

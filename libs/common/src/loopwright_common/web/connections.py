@@ -1,4 +1,4 @@
-"""Open connections to a scorer: so many and no more, and none whose client never goes on."""
+"""Open connections to a service: so many and no more, and none whose client never goes on."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,8 +21,9 @@ class LimitedConnection(Protocol):
 class ConnectionLimits:
     """The open connections of one listener, at most `limit`."""
 
-    def __init__(self, limit: int, seconds: float) -> None:
+    def __init__(self, limit: int = 800, seconds: float = 30.0, service: str = "service") -> None:
         """`seconds`: how long a client may take for what it has begun."""
+        self.setting = f"LOOPWRIGHT_{service.upper()}_MAX_CONNECTIONS"
         self._limit = limit
         self._seconds = seconds
         self._open: set[LimitedConnection] = set()

@@ -1,24 +1,32 @@
 """uvicorn's HTTP protocol for clients that mean no good, or are simply slow.
 
 uvicorn itself waits for ever, for a request as for an answer to be taken, keeps headers of any
-length, and as many connections as the system lets it.
+length, as many connections as the system lets it, and answers whoever asks as often as he likes.
 """
 
 import asyncio
+import math
+from collections.abc import Iterable
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-from loopwright_common.errors import LoopwrightError, TooLargeError
-from loopwright_scorer.errors import OverloadedError, SlowClientError
-from loopwright_scorer.http_server.connections import ConnectionLimits
-from loopwright_scorer.http_server.dispatcher import ProtocolRouter
-from loopwright_scorer.protocols.base import Reply
+from loopwright_common.errors import (
+    HeadTooLargeError,
+    LoopwrightError,
+    OverloadedError,
+    SlowClientError,
+    TooManyRequestsError,
+)
+from loopwright_common.web.client_rates import ClientRate
+from loopwright_common.web.guard import RequestGuard
+from loopwright_common.web.request_body import STEADY_BYTES
 
 _LARGEST_HEAD = 32 << 10
 """Bytes of a request's line and headers, and of what may follow a body."""
@@ -29,17 +37,20 @@ _DRAINING_SECONDS = 0.25
 
 
 class HardenedHttpProtocol(HttpToolsProtocol):
-    """HTTP with the limits of the `ProtocolRouter` behind it."""
+    """HTTP with the limits of a guard; without one it has limits of its own only."""
 
-    limiting_router: ClassVar[ProtocolRouter | None] = None
-    """Where it is not the app itself."""
+    guard: ClassVar[RequestGuard | None] = None
     url = b""
     _began: float | None = None
-    """When the client began a request that is not whole."""
+    """When the client began a request that is not whole, or last sent a good part of it."""
     _stalled: float | None = None
     """When it was first seen not to take its answer."""
     _unparsed = 0
     """Bytes received since the last of a body, or the end of a request."""
+    _steady = 0
+    """Bytes of a body received since `_began`."""
+    _is_handed_on = False
+    """Whether the request that comes has an app that answers it."""
     _error: LoopwrightError | None = None
     """Why the connection ends, whatever is asked."""
     _is_refusing = False
@@ -47,30 +58,32 @@ class HardenedHttpProtocol(HttpToolsProtocol):
     _is_stopping = False
     _defaults: tuple[object, bytes] = ((), b"")
 
-    @cached_property
-    def router(self) -> ProtocolRouter | None:
-        return self.app if isinstance(self.app, ProtocolRouter) else self.limiting_router
+    @classmethod
+    def guarded_by(cls, guard: RequestGuard) -> type[Self]:
+        """The protocol with a guard, whatever app is behind it."""
+        return type(cls.__name__, (cls,), {"guard": guard})
 
     @cached_property
-    def _connection_limits(self) -> ConnectionLimits | None:
-        return self.router.connection_limits if self.router is not None else None
+    def _rate(self) -> ClientRate:
+        if self.guard is None:
+            return ClientRate(math.inf)
+        return self.guard.rates.of(self.client[0] if self.client else "", self.loop.time())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._began = self.loop.time()
-        if self._connection_limits is not None and not self._connection_limits.register(
-            self, transport.abort
-        ):
-            self._error = OverloadedError(
-                "there are too many connections; come again, add replicas, or raise"
-                " LOOPWRIGHT_SCORER_MAX_CONNECTIONS"
-            )
-            self.loop.call_later(_CLOSING_SECONDS, transport.abort)
+        if self.guard is None or self.guard.connections.register(self, transport.abort):
+            return
+        self._error = OverloadedError(
+            "there are too many connections; come again, add replicas, or raise"
+            f" {self.guard.connections.setting}"
+        )
+        self.loop.call_later(_CLOSING_SECONDS, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._connection_limits is not None:
-            self._connection_limits.unregister(self)
+        if self.guard is not None:
+            self.guard.connections.unregister(self)
 
     def data_received(self, data: bytes) -> None:
         if self._is_refusing:
@@ -78,28 +91,34 @@ class HardenedHttpProtocol(HttpToolsProtocol):
         self._unparsed += len(data)
         super().data_received(data)
         if self._unparsed > _LARGEST_HEAD:
-            self._close_with(TooLargeError(f"the headers have more than {_LARGEST_HEAD} bytes"))
+            self._close_with(_head_too_large())
 
     def on_message_begin(self) -> None:
-        self._began = self.loop.time()
+        self._began, self._steady, self._is_handed_on = self.loop.time(), 0, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self._error is not None:
-            self._close_with(self._error)
+        if error := self._error or self._head_error():
+            self._close_with(error)
             return
+        self._rate.count(self.loop.time())
+        self._is_handed_on = True
         super().on_headers_complete()
         if self._is_stopping and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        if not self._is_refusing:
-            self._unparsed = 0
-            super().on_body(body)
+        if self._is_refusing:
+            return
+        self._unparsed = 0
+        self._steady += len(body)
+        if self._steady >= STEADY_BYTES:
+            self._began, self._steady = self.loop.time(), 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if not self._is_refusing:
-            self._began, self._unparsed = None, 0
+            self._began, self._unparsed, self._is_handed_on = None, 0, False
             super().on_message_complete()
 
     def pause_writing(self) -> None:
@@ -118,6 +137,8 @@ class HardenedHttpProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif self._began is None or self.transport.is_closing():
             return
+        elif self.flow.read_paused:
+            self._began = now  # it is we who do not read
         elif self._is_free() and now - self._began > timeout:
             self._close_with(SlowClientError(f"the request did not come within {timeout:g} s"))
         elif now - self._began > 1.5 * timeout:  # the app had its time to say so
@@ -132,6 +153,20 @@ class HardenedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.loop.call_later(_DRAINING_SECONDS, self._end_if_idle)
+
+    def _head_error(self) -> LoopwrightError | None:
+        """Why a request is not answered whose head is known."""
+        size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
+        if size > _LARGEST_HEAD:
+            return _head_too_large()
+        seconds = math.ceil(self._rate.wait(self.loop.time()))
+        if not seconds:
+            return None
+        return TooManyRequestsError(
+            f"more requests come from this address than are taken; come again in {seconds} s, or"
+            " raise LOOPWRIGHT_REQUEST_RATE",
+            seconds,
+        )
 
     def _is_free(self) -> bool:
         """Whether every earlier request of this connection has been answered."""
@@ -150,19 +185,28 @@ class HardenedHttpProtocol(HttpToolsProtocol):
         if self._is_refusing:
             return
         self._error, self._is_refusing = error, True
-        if self._is_free() and self.router is not None:
-            self.write(self.router.refuse(self.url, error), keep=False)
+        if self._is_free() and self.guard is not None and not self._is_handed_on:
+            path = self.url.partition(b"?")[0].decode("latin-1")
+            self._write_response(self.guard.refuse(path, error))
         self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)
 
-    def write(self, reply: Reply, *, keep: bool) -> None:
+    def _write_response(self, answer: Response) -> None:
+        """The last one of this connection."""
+        ours = (b"content-length", b"connection")
+        headers = [pair for pair in answer.raw_headers if pair[0] not in ours]
+        self.write(answer.status_code, bytes(answer.body), headers, keep=False)
+
+    def write(
+        self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]], *, keep: bool
+    ) -> None:
         """A whole answer; without `keep` the client is told that it is the connection's last."""
-        lines = [STATUS_LINE[reply.status], self._default_lines()]
-        for name, value in reply.headers:
+        lines = [STATUS_LINE[status], self._default_lines()]
+        for name, value in headers:
             lines += (name, b": ", value, b"\r\n")
         if not keep:
             lines.append(b"connection: close\r\n")
-        lines.append(b"content-length: %d\r\n\r\n" % len(reply.body))
-        lines.append(reply.body)
+        lines.append(b"content-length: %d\r\n\r\n" % len(body))
+        lines.append(body)
         self.transport.write(b"".join(lines))
 
     def _default_lines(self) -> bytes:
@@ -173,3 +217,7 @@ class HardenedHttpProtocol(HttpToolsProtocol):
             lines = b"".join(b"%b: %b\r\n" % pair for pair in given)
             self._defaults = (given, lines)
         return lines
+
+
+def _head_too_large() -> HeadTooLargeError:
+    return HeadTooLargeError(f"the headers have more than {_LARGEST_HEAD:,} bytes")

@@ -1,0 +1,64 @@
+"""How many requests a second each client address may send."""
+
+import ipaddress
+
+_KNOWN = 4096
+"""Addresses that are remembered; of more, those that have been quiet are forgotten."""
+_BURST_SECONDS = 2.0
+
+
+class ClientRate:
+    """The requests of one address: `rate` a second, and that of two seconds at once.
+
+    They are counted by when the next one would be due if they came evenly (GCRA).
+    """
+
+    __slots__ = ("_due", "_interval", "open_at")
+
+    def __init__(self, rate: float) -> None:
+        self._interval = 1 / rate
+        self._due = 0.0
+        self.open_at = 0.0
+        """When the next request may come, on the clock of those that were counted."""
+
+    def wait(self, now: float) -> float:
+        """Seconds until a request may come; 0 when it may now."""
+        return max(0.0, self.open_at - now)
+
+    def count(self, now: float, requests: int = 1) -> None:
+        """Requests have come until `now`, in seconds of any clock."""
+        self._due = max(self._due, now) + requests * self._interval
+        self.open_at = self._due - _BURST_SECONDS
+
+    def is_quiet(self, now: float) -> bool:
+        return self._due <= now
+
+
+class ClientRates:
+    """The rates of all addresses; of IPv6, a network of /64 counts as one client."""
+
+    def __init__(self, rate: float = 1000.0) -> None:
+        """`rate`: requests a second of each."""
+        self._rate = rate
+        self._clients: dict[str, ClientRate] = {}
+
+    def of(self, host: str, now: float) -> ClientRate:
+        client = _network(host)
+        found = self._clients.get(client)
+        if found is None:
+            if len(self._clients) >= _KNOWN:
+                self._forget_quiet(now)
+            found = self._clients[client] = ClientRate(self._rate)
+        return found
+
+    def _forget_quiet(self, now: float) -> None:
+        known = self._clients
+        kept = {client: rate for client, rate in known.items() if not rate.is_quiet(now)}
+        # Where none is quiet, the one that has been known longest makes room.
+        self._clients = kept if len(kept) < _KNOWN else dict(list(kept.items())[1:])
+
+
+def _network(host: str) -> str:
+    if ":" not in host:
+        return host
+    return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
