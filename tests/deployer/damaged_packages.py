@@ -72,7 +72,7 @@ def _mlmodel(directory: Path, flavors: dict[str, Any], inputs: list[dict[str, An
 
 
 DAMAGED = {
-    "skops": (damaged_tree, ["model.skops (skops)", "SIGSEGV"]),
+    "skops": (damaged_tree, ["model.skops (skops)", "a decision tree is damaged"]),
     "xgboost": (damaged_booster, ["model.json is damaged, or no XGBoost model", "tree 0"]),
     "lightgbm": (damaged_text, ["model.txt is damaged, or no LightGBM model"]),
     "onnx": (damaged_graph, ["model.onnx is damaged, or no ONNX model", "deeper"]),

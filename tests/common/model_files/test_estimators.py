@@ -13,6 +13,7 @@ from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, StandardScale
 from loopwright_common.errors import InvalidError
 from loopwright_common.model_files import confine_estimator
 
+SOURCE = "model.skops (skops)"
 WORDS = ["red wine", "white wine"]
 
 
@@ -24,7 +25,10 @@ def test_a_vectorizer_of_text_passes_and_answers_as_before() -> None:
     for step in (CountVectorizer(), TfidfVectorizer(), HashingVectorizer(n_features=32)):
         model = within(step).fit(WORDS, [0, 1])
 
-        assert confine_estimator(model).predict(WORDS).tolist() == model.predict(WORDS).tolist()
+        assert (
+            confine_estimator(model, SOURCE).predict(WORDS).tolist()
+            == model.predict(WORDS).tolist()
+        )
 
 
 @pytest.mark.parametrize("given", ["filename", "file"])
@@ -32,8 +36,10 @@ def test_a_vectorizer_that_opens_what_rows_name_is_refused(given: str) -> None:
     model = within(CountVectorizer()).fit(WORDS, [0, 1])
     model[0].transformer_list[0][1][0].input = given
 
-    with pytest.raises(InvalidError, match="input='content'"):
-        confine_estimator(model)
+    with pytest.raises(
+        InvalidError, match="model.skops \\(skops\\): CountVectorizer opens .*input=.content."
+    ):
+        confine_estimator(model, SOURCE)
 
 
 @pytest.mark.parametrize("numbers", [[0, 1, 50_000_000], [0, 1, -1], [0, 1, 1], [0, 1, "2"]])
@@ -43,7 +49,7 @@ def test_a_vocabulary_counts_columns_from_zero_on(kind: Any, numbers: list[Any])
     step.vocabulary_ = dict(zip("abc", numbers, strict=True))
 
     with pytest.raises(InvalidError, match="vocabulary_"):
-        confine_estimator(within(step))
+        confine_estimator(within(step), SOURCE)
 
 
 @pytest.mark.parametrize("features", [0, -1, 1 << 40, "8", None])
@@ -52,14 +58,14 @@ def test_words_are_hashed_to_a_bounded_number_of_features(features: Any) -> None
     step.n_features = features
 
     with pytest.raises(InvalidError, match="n_features"):
-        confine_estimator(within(step))
+        confine_estimator(within(step), SOURCE)
 
 
 def test_no_estimator_starts_processes_of_its_own() -> None:
     union = FeatureUnion([("a", StandardScaler()), ("b", StandardScaler())], n_jobs=-1)
     model = make_pipeline(union, LogisticRegression())
 
-    assert confine_estimator(model)[0].n_jobs is None
+    assert confine_estimator(model, SOURCE)[0].n_jobs is None
 
 
 LETTERS = np.array([[each, each] for each in "aaabbbbbccde"], object)
@@ -78,8 +84,8 @@ ENCODERS: list[dict[str, Any]] = [
 def test_an_encoder_passes_however_it_groups_and_drops(told: dict[str, Any]) -> None:
     encoder = OneHotEncoder(**told).fit(LETTERS)
 
-    assert confine_estimator(make_pipeline(encoder))[0] is encoder
-    confine_estimator(KBinsDiscretizer(3).fit(np.arange(20.0)[:, None]))
+    assert confine_estimator(make_pipeline(encoder), SOURCE)[0] is encoder
+    confine_estimator(KBinsDiscretizer(3).fit(np.arange(20.0)[:, None]), SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ def test_an_encoder_puts_its_categories_into_the_columns_that_it_has(
     vars(encoder).update({"_n_features_outs": [5, 5], **damage})
 
     with pytest.raises(InvalidError, match="fit it anew"):
-        confine_estimator(within(encoder))
+        confine_estimator(within(encoder), SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,7 @@ def test_a_tree_leads_from_node_to_node(field: str, value: int) -> None:
 
     rows = np.random.default_rng(1).normal(size=(60, 3))
     forest = RandomForestClassifier(2, random_state=1).fit(rows, rows[:, 0] > 0)
-    confine_estimator(forest)
+    confine_estimator(forest, SOURCE)
     tree = forest.estimators_[1].tree_
     state = tree.__getstate__()
     state["nodes"] = state["nodes"].copy()
@@ -122,4 +128,4 @@ def test_a_tree_leads_from_node_to_node(field: str, value: int) -> None:
     tree.__setstate__(state)
 
     with pytest.raises(InvalidError, match="a decision tree is damaged"):
-        confine_estimator(make_pipeline(forest))
+        confine_estimator(make_pipeline(forest), SOURCE)

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
@@ -75,6 +76,11 @@ async def test_a_killed_server_starts_again_once_its_last_process_is_gone(
     connection = await asyncpg.connect(server.url)
     lingering = await connection.fetchval("SELECT pg_backend_pid()")
     os.kill(lingering, signal.SIGSTOP)
+    postmaster = psutil.Process(lingering).parent()
+    assert postmaster
+    postmaster.kill()
+    while postmaster.status() != psutil.STATUS_ZOMBIE:
+        await asyncio.sleep(0.01)
     server.kill()
     connection.terminate()
     goes_on = threading.Timer(0.5, os.kill, (lingering, signal.SIGCONT))

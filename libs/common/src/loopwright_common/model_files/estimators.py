@@ -11,12 +11,20 @@ from loopwright_common.model_files.forest import Forest, check_forest, integers
 _MOST_FEATURES = 1 << 24
 
 
-def confine_estimator(estimator: Any) -> Any:
+def confine_estimator(estimator: Any, source: str) -> Any:
     """The estimator, kept from starting processes of its own.
 
-    InvalidError where it would take values of rows as names of files, or numbers the columns that
-    it makes in a way by which native code reads beyond its memory.
+    InvalidError, which names the `source`, where it would take values of rows as names of files, or
+    numbers nodes or columns in a way by which native code reads beyond its memory.
     """
+    try:
+        _confine(estimator)
+    except InvalidError as error:
+        raise InvalidError(f"{source}: {error}") from None
+    return estimator
+
+
+def _confine(estimator: Any) -> None:
     for held in _objects(estimator):
         _check_text(held, vars(held))
         if type(held).__name__ == "OneHotEncoder" and not _fits(vars(held)):
@@ -27,7 +35,6 @@ def confine_estimator(estimator: Any) -> Any:
             _check_tree(held.tree_)
         if "n_jobs" in vars(held):
             held.n_jobs = None
-    return estimator
 
 
 def _objects(root: Any) -> Iterator[Any]:

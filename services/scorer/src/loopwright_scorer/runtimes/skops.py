@@ -30,7 +30,8 @@ class SkopsRuntime:
             raise InvalidError(
                 f"{path.name} holds types that are not trusted: {', '.join(foreign)}"
             )
-        self._estimator = confine_estimator(skops.io.load(path, trusted=spec.trusted))
+        estimator = skops.io.load(path, trusted=spec.trusted)
+        self._estimator = confine_estimator(estimator, f"{path.name} (skops)")
         self._columnar = spec.columns is not None
         self._label_dtype = label_dtype(spec.classes) or np.dtype(object)
         self._names = _native_names(spec, self._estimator)

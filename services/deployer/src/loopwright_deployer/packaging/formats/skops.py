@@ -49,10 +49,11 @@ def load_skops(source: PackageSource) -> tuple[Any, list[str]]:
     require_trusted(source.file)
     types = skops.io.get_untrusted_types(file=source.file)
     try:
-        return confine_estimator(skops.io.load(source.file, trusted=types)), types
+        estimator = skops.io.load(source.file, trusted=types)
     except ImportError as error:
         require_servable(source.file)
         raise ForeignTypesError(types, str(error)) from None
+    return confine_estimator(estimator, f"{source.file.name} (skops)"), types
 
 
 def require_trusted(file: Path) -> None:
