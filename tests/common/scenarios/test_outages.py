@@ -79,8 +79,7 @@ async def test_a_killed_server_starts_again_once_its_last_process_is_gone(
     postmaster = psutil.Process(lingering).parent()
     assert postmaster
     postmaster.kill()
-    while postmaster.status() != psutil.STATUS_ZOMBIE:
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(os.waitid, os.P_PID, postmaster.pid, os.WEXITED | os.WNOWAIT)
     server.kill()
     connection.terminate()
     goes_on = threading.Timer(0.5, os.kill, (lingering, signal.SIGCONT))
