@@ -37,14 +37,15 @@ up: setup
 	$(RUN) loopwright up
 
 test: engines
-	$(RUN) pytest -n 3 --dist loadgroup -m "not crash" tests
+	$(RUN) pytest -n 3 --dist loadgroup -m "not crash" --durations 15 tests
 
 test-crash: engines
-	$(RUN) pytest -n 2 --maxschedchunk 1 -m crash tests
+	$(RUN) pytest -n 2 --maxschedchunk 1 -m crash --durations 0 --durations-min 5 tests
 
 # A quarter of them, another one for each of four commits.
 test-crash-share: engines
-	$(RUN) pytest -n 2 --maxschedchunk 1 -m crash --crash-share $$(git rev-list --count HEAD) tests
+	$(RUN) pytest -n 2 --maxschedchunk 1 -m crash --durations 0 --durations-min 5 \
+		--crash-share $$(git rev-list --count HEAD) tests
 
 test-fresh: $(UV)
 	UV=$(UV) PYTHON=$(PYTHON) .ci/fresh

@@ -21,9 +21,12 @@ _LONGEST = (
     "e2e/test_new_user_on_kafka.py",
     "e2e/test_faults.py",
     "test_kafka_faults.py",
+    "test_harmful_models.py",
     "test_bus_outage.py",
     "test_takeover.py",
     "test_register_to_champion.py",
+    "test_limits.py",
+    "river_json/test_reader.py",
     "test_mlflow_api.py",
 )
 """What takes longest, so that no worker begins with it when the others have nothing left."""

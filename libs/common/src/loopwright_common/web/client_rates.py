@@ -4,6 +4,7 @@ import ipaddress
 
 _KNOWN = 4096
 """Addresses that are remembered; of more, those that have been quiet are forgotten."""
+_LOOK_SECONDS = 1.0
 _BURST_SECONDS = 2.0
 
 
@@ -41,21 +42,25 @@ class ClientRates:
         """`rate`: requests a second of each."""
         self._rate = rate
         self._clients: dict[str, ClientRate] = {}
+        self._looked = -_LOOK_SECONDS
 
     def of(self, host: str, now: float) -> ClientRate:
         client = _network(host)
         found = self._clients.get(client)
         if found is None:
             if len(self._clients) >= _KNOWN:
-                self._forget_quiet(now)
+                self._make_room(now)
             found = self._clients[client] = ClientRate(self._rate)
         return found
 
-    def _forget_quiet(self, now: float) -> None:
-        known = self._clients
-        kept = {client: rate for client, rate in known.items() if not rate.is_quiet(now)}
-        # Where none is quiet, the one that has been known longest makes room.
-        self._clients = kept if len(kept) < _KNOWN else dict(list(kept.items())[1:])
+    def _make_room(self, now: float) -> None:
+        """Looking at all of them is for once a second: whoever has many addresses asks often."""
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked, known = now, self._clients
+            self._clients = {one: rate for one, rate in known.items() if not rate.is_quiet(now)}
+        if len(self._clients) >= _KNOWN:
+            # Where none is quiet, the one that has been known longest makes room.
+            del self._clients[next(iter(self._clients))]
 
 
 def _network(host: str) -> str:
