@@ -51,7 +51,6 @@ CODES: Mapping[type[LoopwrightError], tuple[int, str]] = {
     TooManyRequestsError: (429, "REQUEST_LIMIT_EXCEEDED"),
     UnavailableError: (503, "TEMPORARILY_UNAVAILABLE"),
 }
-RETRY_SECONDS = "2"
 SERVER_INFO = {
     "store_type": "SqlStore",
     "workspaces_enabled": False,
@@ -106,8 +105,6 @@ def error_answer(error: LoopwrightError) -> Response:
     found = next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
     status, code = found or (500, "INTERNAL_ERROR")
     answer = _error_response(status, code, str(error))
-    if status == 503:
-        answer.headers["Retry-After"] = RETRY_SECONDS
     answer.headers.update(headers_of(error))
     return answer
 
