@@ -20,6 +20,7 @@ _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x04, 0x08
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
 _DEEPEST = 64
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_HAS_SYSCALL = hasattr(_LIBC, "syscall") and os.uname().sysname == "Linux"
 _KINDS = {
     stat.S_IFLNK: "a link",
     stat.S_IFIFO: "a FIFO",
@@ -136,7 +137,7 @@ def _opened(directory: int, path: str, told: str = "") -> int:
 
 
 def _openat2(directory: int, path: str) -> int:
-    if not hasattr(_LIBC, "syscall") or os.uname().sysname != "Linux":
+    if not _HAS_SYSCALL:
         raise OSError(errno.ENOSYS, "openat2")
     how = _OpenHow(_FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
     name = os.fsencode(path)
