@@ -1,9 +1,6 @@
 """Documents as a forger writes them: what they name is not opened, and nothing runs meanwhile."""
 
-import asyncio
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +9,7 @@ from river import stats, tree
 from loopwright_common.serving import river_json
 from loopwright_common.serving.river_json import NotPlainError
 from loopwright_common.serving.river_json.allowed import CLASSES
+from tests.audited import run_audited
 from tests.common.serving.river_json.test_allowed import classes_of_river
 
 
@@ -26,15 +24,8 @@ async def test_river_json_opens_estimators_only() -> None:
             with pytest.raises(NotPlainError):
                 river_json.loads(document({"arguments": [], "state": None, **entry}))
 
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "tests.common.serving.river_json.fuzz_process", "13", "10000"],
-        cwd=Path(__file__).parents[4],
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    said, why = await process.communicate()
-    assert process.returncode == 0, why.decode()[-2000:]
-    found = json.loads(said)
+    module = "tests.common.serving.river_json.fuzz_process"
+    found = await run_audited(module, "13", "10000")
 
     assert found["events"] == {}
     assert set(found["outcomes"]) == {"opened", "refused"}

@@ -1,8 +1,5 @@
 """skops files that are not what estimators leave behind."""
 
-import asyncio
-import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,21 +10,14 @@ from sklearn.svm import SVC
 
 from loopwright_common.errors import InvalidError
 from loopwright_deployer.packaging.build import PackagingJob, build_package
+from tests.audited import run_audited
 from tests.deployer.builders import COLUMNS, customers, skops_package
 
 
 async def test_a_damaged_skops_file_opens_calls_and_imports_nothing(tmp_path: Path) -> None:
     """A thousand of them, watched by an audit hook."""
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "tests.deployer.packaging.formats.skops_fuzz_process"],
-        *[str(tmp_path), "13", "1000"],
-        cwd=Path(__file__).parents[4],
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    said, why = await process.communicate()
-    assert process.returncode == 0, why.decode()[-2000:]
-    found = json.loads(said)
+    module = "tests.deployer.packaging.formats.skops_fuzz_process"
+    found = await run_audited(module, str(tmp_path), "13", "1000")
 
     assert found["events"] == {}
     assert set(found["outcomes"]) == {"opened", "refused"}
