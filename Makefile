@@ -2,6 +2,7 @@
 UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen --no-sync
+CRASH_TESTS := $(RUN) pytest -n 2 --maxschedchunk 1 -m crash --durations 0 --durations-min 5
 MESSAGES := services/scorer/src/loopwright_scorer/protocols/messages
 PYTHON ?= python3
 # Heavy imports take twice as long without compiled files, and threads fight over few cores.
@@ -40,12 +41,11 @@ test: engines
 	$(RUN) pytest -n 3 --dist loadgroup -m "not crash" --durations 15 tests
 
 test-crash: engines
-	$(RUN) pytest -n 2 --maxschedchunk 1 -m crash --durations 0 --durations-min 5 tests
+	$(CRASH_TESTS) tests
 
 # A quarter of them, another one for each of four commits.
 test-crash-share: engines
-	$(RUN) pytest -n 2 --maxschedchunk 1 -m crash --durations 0 --durations-min 5 \
-		--crash-share $$(git rev-list --count HEAD) tests
+	$(CRASH_TESTS) --crash-share $$(git rev-list --count HEAD) tests
 
 test-fresh: $(UV)
 	UV=$(UV) PYTHON=$(PYTHON) .ci/fresh
