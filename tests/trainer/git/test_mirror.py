@@ -1,5 +1,6 @@
 """Commits of other people's repositories are read, and nothing of theirs runs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,22 @@ def test_what_a_killed_git_left_does_not_hinder_the_next_fetch(
     commit = upstream.commit({"train.py": "1"})
     mirror.ensure(commit, MAIN)
     assert mirror.describe(commit, None).commit == commit
+
+
+def test_a_lock_that_its_git_removes_meanwhile_does_not_hinder_a_fetch(
+    upstream: Upstream, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = mirror.directory / "refs" / "heads" / "main.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("")
+    unlink = Path.unlink
+
+    def unlink_second(path: Path, missing_ok: bool = False) -> None:
+        if path == lock:
+            os.unlink(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_second)
+    mirror.ensure(upstream.git("rev-parse", "HEAD"), MAIN)
+
+    assert not lock.exists()

@@ -112,7 +112,7 @@ class Mirror:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         for left in self.directory.rglob("*.lock"):
-            left.unlink()
+            left.unlink(missing_ok=True)  # that git may be ending only now
         run_git("init", "-q", "--bare", ".", cwd=self.directory)
 
 
