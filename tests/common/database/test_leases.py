@@ -11,6 +11,7 @@ from loopwright_common.database.leases import (
     LeaseLostError,
     acquire,
     confirm,
+    is_abandoned,
     keep_renewed,
     lease_holders,
     release,
@@ -71,6 +72,20 @@ async def test_a_lease_that_has_ended_is_taken_and_its_holder_can_do_nothing_mor
     await write(database, current)
 
     assert len(await effects(database)) == 1
+
+
+async def test_a_lease_is_abandoned_when_it_ended_without_being_released(
+    database: Database,
+) -> None:
+    async with database.unit_of_work() as uow:
+        assert not await is_abandoned(uow, "job"), "nobody had it"
+    lease = await lease_of(database, ENDED)
+    async with database.unit_of_work() as uow:
+        assert await is_abandoned(uow, "job")
+        await renew(uow, lease)
+        assert not await is_abandoned(uow, "job")
+        await release(uow, lease)
+        assert not await is_abandoned(uow, "job")
 
 
 async def test_one_that_has_ended_is_still_its_holders_until_another_takes_it(
@@ -135,5 +150,7 @@ async def test_a_restart_on_sqlite_frees_what_the_former_process_held(database_u
     await former.close()
 
     restarted = await service.open_database(database_url)
+    async with restarted.unit_of_work() as uow:
+        assert await is_abandoned(uow, "job")
     assert await taken(restarted)
     await restarted.close()

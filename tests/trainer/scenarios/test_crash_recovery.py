@@ -17,7 +17,14 @@ import uvicorn
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.sandbox import Level, detect
-from tests.trainer.harness import FILES, RecordingRegistry, Upstream, events, until
+from tests.trainer.harness import (
+    FILES,
+    RecordingRegistry,
+    Upstream,
+    events,
+    running,
+    until,
+)
 
 FAILPOINTS = [
     "trainer.committed",
@@ -131,6 +138,47 @@ async def survive(
     assert [len(each) for each in told] == [1, 1]
     if failpoint == "trainer.stage-finished":
         assert upstream.noted("log") == "x", "the finished stage is not repeated"
+
+
+async def test_a_run_during_which_three_trainers_died_fails(
+    tmp_path: Path, database_url: str, upstream: Upstream, registry: RecordingRegistry
+) -> None:
+    async with serving(registry) as url:
+        site = Site(tmp_path, database_url, url, upstream)
+        killed = [await drive(site, "trainer.stage-started") for _ in range(3)]
+        _, run = await drive(site)
+
+    assert [status for status, _ in killed] == [-signal.SIGKILL] * 3
+    assert (run["status"], run["why"]) == ("failed", "the trainer died 3 times during this run")
+
+
+async def test_a_run_outlives_any_number_of_orderly_restarts(
+    tmp_path: Path,
+    bus: SqliteBus,
+    database_url: str,
+    upstream: Upstream,
+    registry: RecordingRegistry,
+) -> None:
+    """Each stop gives the run back, so that it counts as no death."""
+    log = upstream.beside("log")
+    waits = (
+        f"import os, time\nos.umask(0)\nlog = open('{log}', 'a+')\nlog.write('x')\nlog.flush()\n"
+        "log.seek(0)\nif len(log.read()) < 6: time.sleep(300)\n"
+    )
+    commit = upstream.commit({"prepare.py": waits + FILES["prepare.py"]})
+    for stops in range(1, 6):
+        async with running(tmp_path, bus, registry, database_url=database_url) as trainer:
+            if stops == 1:
+                await trainer.post("/v1/repositories", name="toy", url=str(upstream.path))
+            await until(lambda stops=stops: _has_begun(upstream, stops))  # type: ignore[misc]
+    async with running(tmp_path, bus, registry, database_url=database_url) as trainer:
+        run = await trainer.ended(commit)
+
+    assert (run["status"], upstream.noted("log")) == ("succeeded", 6 * "x"), run["why"]
+
+
+async def _has_begun(upstream: Upstream, times: int) -> bool:
+    return len(upstream.noted("log")) == times
 
 
 @pytest.mark.parametrize("level", [Level.NAMESPACE, Level.PROCESS])

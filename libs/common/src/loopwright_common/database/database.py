@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, make_url, select, text
+from sqlalchemy import Connection, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
+from loopwright_common import clock
 from loopwright_common.database import postgres
 from loopwright_common.database.connections import ConnectionPool, create_engine
 from loopwright_common.database.delivery_tables import leases, positions
@@ -53,8 +54,8 @@ class Database:
                 for versions, name in ((_DELIVERY, "delivery"), (migrations, service)):
                     database.migrated += await connection.run_sync(migrate, versions, name)
                 if connection.dialect.name == "sqlite":
-                    # The file belongs to this process, so whoever held a lease is gone.
-                    await connection.execute(delete(leases))
+                    # The file belongs to this process, so whoever held a lease has died.
+                    await connection.execute(update(leases).values(until=clock.now()))
         except DBAPIError as error:
             await database.close()
             raise UnavailableError(_not_opened(url, service, error)) from None

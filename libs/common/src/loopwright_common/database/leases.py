@@ -69,6 +69,13 @@ async def acquire(uow: UnitOfWork, name: str, length: timedelta = LEASE) -> Leas
     return Lease(name, row["token"]) if written.first() else None
 
 
+async def is_abandoned(uow: UnitOfWork, name: str) -> bool:
+    """Whether its last holder let it end and did not release it; that stays so until the commit."""
+    ended = sa.select(leases.c.until <= _database_time(uow.connection))
+    row = ended.where(leases.c.name == name).with_for_update()
+    return bool(await uow.connection.scalar(row))
+
+
 async def confirm(uow: UnitOfWork, lease: Lease) -> None:
     """LeaseLostError unless the lease is current; nobody else takes it before this commits."""
     held = sa.select(leases.c.token).where(leases.c.name == lease.name).with_for_update()

@@ -22,7 +22,7 @@ from loopwright_trainer.steps import environment, orphans
 from loopwright_trainer.steps.logs import HOST
 
 _POLL_SECONDS = 1.0
-_MAX_ATTEMPTS = 3
+_MAX_DEATHS = 3
 log = structlog.get_logger()
 
 
@@ -42,6 +42,8 @@ class RunWorker:
         self._cancellable: dict[str, asyncio.Task[None]] = {}
         """The runs going on that may still be cancelled, by id."""
         self._to_cancel: set[str] = set()
+        self._let_go: set[str] = set()
+        """The runs that were lost here or could not be recorded, and may come back."""
 
     @property
     def _database(self) -> Database:
@@ -81,13 +83,14 @@ class RunWorker:
     async def _claim(self, group: asyncio.TaskGroup) -> None:
         while len(self._running) < self._parallel:
             async with self._database.unit_of_work() as uow:
-                claim = await claim_next_run(uow, self._lease_length, self._running)
+                claim = await claim_next_run(uow, self._lease_length, self._running, self._let_go)
             if claim is None:
                 return
             self._start(group, claim)
 
     def _start(self, group: asyncio.TaskGroup, claim: ClaimedRun) -> None:
         run_id = claim.run.id
+        self._let_go.discard(run_id)
         task = group.create_task(self._execute(claim))
         self._running[run_id] = self._cancellable[run_id] = task
         task.add_done_callback(lambda _: self._forget(run_id))
@@ -108,9 +111,11 @@ class RunWorker:
                 with tracing.span("trainer", f"run {run.pipeline or run.repository}", traceparent):
                     await self._execute_to_end(run, lease)
         except (LeaseLostError, UnavailableError) as error:
+            self._let_go.add(claim.run.id)
             log.warning("run.lost", run=claim.run.id, error=str(error))
         except Exception:
             # One run that cannot be recorded must not end the others; it is tried again.
+            self._let_go.add(claim.run.id)
             log.exception("run.interrupted", run=claim.run.id)
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -144,8 +149,8 @@ class RunWorker:
         run = executor.run
         if run.cancel_requested:
             return RunOutcome(RunStatus.CANCELLED, "cancelled by a person")
-        if run.attempts > _MAX_ATTEMPTS:
-            why = f"the trainer died {_MAX_ATTEMPTS} times during this run"
+        if run.deaths >= _MAX_DEATHS:
+            why = f"the trainer died {run.deaths} times during this run"
             return RunOutcome(RunStatus.FAILED, why)
         try:
             return await executor.execute()

@@ -66,7 +66,8 @@ class PipelineRun:
 
     `commit` None means the head at the start. `paths` are the changed paths, None when unknown.
     `cause` is `unit_of_work.Cause` as JSON. A retry (`retry_of` names the run) keeps its commit
-    and its captured rows, and waits on its own.
+    and its captured rows, and waits on its own. `attempts` counts the trainers that had it,
+    `deaths` those of them that died.
     """
 
     id: str
@@ -82,6 +83,7 @@ class PipelineRun:
     captured: str | None = None
     retry_of: str | None = None
     attempts: int = 0
+    deaths: int = 0
     registering: bool = False
     register_key: str | None = None
     tracking_run_id: str | None = None

@@ -37,17 +37,24 @@ class ClaimedRun:
 
 
 async def claim_next_run(
-    uow: UnitOfWork, length: timedelta = leases.LEASE, ours: Collection[str] = ()
+    uow: UnitOfWork,
+    length: timedelta = leases.LEASE,
+    ours: Collection[str] = (),
+    let_go: Collection[str] = (),
 ) -> ClaimedRun | None:
-    """The next run to do here: one whose trainer died, else the oldest that waits.
+    """The next run to do here: one whose trainer left it, else the oldest that waits.
 
-    `ours` are the runs that go on in this process.
+    `ours` are the runs that go on in this process, `let_go` those that it had and could not keep.
+    A trainer that did not release its run counts as one that died.
     """
     await uow.lock(QUEUE_LOCK)
     runs = PipelineRuns(uow.connection)
     for listed in await runs.running():
-        if listed.id not in ours and (lease := await _lease(uow, listed, length)):
-            if again := await _taken_over(uow, listed.id):
+        if listed.id in ours:
+            continue
+        died = await leases.is_abandoned(uow, _lease_name(listed)) and listed.id not in let_go
+        if lease := await _lease(uow, listed, length):
+            if again := await _taken_over(uow, listed.id, died):
                 return ClaimedRun(again, lease)
             await leases.release(uow, lease)
     waiting = await runs.next_queued()
@@ -60,16 +67,20 @@ async def claim_next_run(
 
 
 async def _lease(uow: UnitOfWork, run: PipelineRun, length: timedelta) -> Lease | None:
-    return await leases.acquire(uow, f"run/{run.id}", length)
+    return await leases.acquire(uow, _lease_name(run), length)
 
 
-async def _taken_over(uow: UnitOfWork, run_id: str) -> PipelineRun | None:
+def _lease_name(run: PipelineRun) -> str:
+    return f"run/{run.id}"
+
+
+async def _taken_over(uow: UnitOfWork, run_id: str, died: bool) -> PipelineRun | None:
     """The run for another attempt; None when its end freed the lease after it was listed."""
     runs = PipelineRuns(uow.connection)
     current = await runs.get(run_id)
     if current is None or current.ended:
         return None
-    again = replace(current, attempts=current.attempts + 1)
+    again = replace(current, attempts=current.attempts + 1, deaths=current.deaths + died)
     await runs.save(again)
     return again
 

@@ -36,6 +36,7 @@ runs = sa.Table(
     sa.Column("captured", sa.String(80)),
     sa.Column("retry_of", sa.String(64)),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("deaths", sa.Integer, nullable=False),
     sa.Column("registering", sa.Boolean, nullable=False),
     sa.Column("register_key", sa.String(80)),
     sa.Column("tracking_run_id", sa.String(64)),
