@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -55,11 +54,13 @@ class SystemHarness:
         self._ports = free_ports()
         self._faults: list[str] = []
         self._processes: Mapping[str, SupervisedProcess] = {}
+        self._failpoints = directory / "failpoints"
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "SystemHarness":
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
         self.before_start()
+        self._failpoints.mkdir()
         if self.engine is Engine.KAFKA:
             # Not in pytest's own directory, which it closes to PostgreSQL's user.
             data = self._stack.enter_context(TemporaryDirectory(prefix="loopwright-"))
@@ -87,11 +88,21 @@ class SystemHarness:
         return pid
 
     async def kill_at(self, failpoint: str) -> None:
-        """From the next start on; the process that passes there is told to start anew."""
-        self.failpoint = failpoint
+        """The process that is to die there does when it next passes; it runs by now."""
         process = self._owner(failpoint)
-        _set_failpoint(process, failpoint)
-        await process.restart()
+
+        async def runs() -> bool:
+            return process.pid is not None
+
+        await self.until(f"{process.name} runs", runs)
+        self.failpoint = failpoint
+        partial = self._failpoints / "partial"
+        partial.write_text(failpoint)
+        partial.rename(self._failpoints / str(process.pid))
+
+    async def restart(self) -> None:
+        """Return once the embedded process, told to stop, has ended; it starts anew."""
+        await self._processes["embedded"].restart()
 
     def kill(self, name: str) -> None:
         """At once: the process of that name, such as `scorer-2`."""
@@ -114,7 +125,6 @@ class SystemHarness:
         ):
             self.killed.append(self.failpoint)
             self.failpoint = ""
-            _set_failpoint(process, "")
         elif exited.status not in _TOLD_TO_END:
             self._faults.append(f"status {exited.status}: {process.program.last_words()}")
         self.before_start()
@@ -159,7 +169,10 @@ class SystemHarness:
 
     def _settings(self) -> Mapping[str, str]:
         here = {"LOOPWRIGHT_LOCAL_REPOSITORIES": str(self.directory)}
-        return {**_LEASES, **_WITHOUT_SPARES, **here}
+        return {**_LEASES, **_WITHOUT_SPARES, **self._told_where_to_die(), **here}
+
+    def _told_where_to_die(self) -> Mapping[str, str]:
+        return {"LOOPWRIGHT_FAILPOINT_DIRECTORY": str(self._failpoints)}
 
     def _embedded(self) -> Program:
         ports = {f"LOOPWRIGHT_{name.upper()}_PORT": str(p) for name, p in self._ports.items()}
@@ -168,13 +181,14 @@ class SystemHarness:
             command=(sys.executable, "-m", "loopwright", "up", "--data-dir", "data"),
             directory=self.directory,
             log=self.directory / "log",
-            environment={**os.environ, **_WITHOUT_SPARES, **ports, "PYTHONDONTWRITEBYTECODE": ""},
+            environment={
+                **os.environ,
+                **_WITHOUT_SPARES,
+                **self._told_where_to_die(),
+                **ports,
+                "PYTHONDONTWRITEBYTECODE": "",
+            },
         )
-
-
-def _set_failpoint(process: SupervisedProcess, failpoint: str) -> None:
-    environment = {**process.program.environment, "LOOPWRIGHT_FAILPOINT": failpoint}
-    process.program = replace(process.program, environment=environment)
 
 
 @asynccontextmanager

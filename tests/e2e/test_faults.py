@@ -99,7 +99,7 @@ async def test_told_to_stop_in_the_middle_of_a_run_it_stops_at_once_and_goes_on_
     await system.until("the stage runs", lambda: stage_runs(system, commit))
 
     async with asyncio.timeout(STOPS_WITHIN):
-        await system.kill_at("")
+        await system.restart()
     await system.until("the run goes on", lambda: stage_runs(system, commit))
     assert "Traceback" not in (system.directory / "log").read_text()
 
