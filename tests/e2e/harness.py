@@ -219,7 +219,7 @@ async def _call(system: SystemHarness, model: str, shift: float) -> None:
             await system.post(
                 "scorer", "/v1/feedback", {"model": model, "ids": ids, "labels": labels}
             )
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
 
 
 def _column(name: str, number: int, shift: float, rows: int = 8) -> dict[str, Any]:

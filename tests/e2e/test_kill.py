@@ -126,6 +126,7 @@ async def complete_when_killed(place: Path, engine: Engine, failpoints: list[str
                 await system.kill_at(failpoint)
                 (repository / "seed.txt").write_text(failpoint)
                 project.commit(repository, f"Die at {failpoint}")
+                await announced(system)
                 await system.until(
                     f"killed at {failpoint}, version {version} serves",
                     lambda version=version: served_after_kill(system, version, failpoints),  # type: ignore[misc]
@@ -138,6 +139,11 @@ async def known(system: SystemHarness, new: dict[str, str]) -> bool:
     await system.post("trainer", "/v1/repositories", new)
     listed = await system.get("trainer", "/v1/repositories")
     return bool(listed and listed["items"])
+
+
+async def announced(system: SystemHarness) -> None:
+    """Tell the trainer of the commit; whether it hears of it or dies, it also looks by itself."""
+    await system.post("trainer", f"/v1/repositories/{MODEL}/changed", {})
 
 
 async def promoted(system: SystemHarness, version: int) -> bool:
