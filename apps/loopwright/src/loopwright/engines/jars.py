@@ -34,6 +34,11 @@ _REPORT_SECONDS = 1.0
 Report = Callable[[str], None]
 
 
+def to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 @dataclass(frozen=True, slots=True)
 class Jar:
     """One jar as Maven names it, with the SHA-256 and the size in bytes that it must have."""
@@ -91,12 +96,12 @@ def fetch_jars(jars: Sequence[Jar] | None = None, report: Report | None = None) 
     Raises UnavailableError when the repository does not give them, with what to do about it.
     """
     jars = required_jars() if jars is None else jars
-    directory, report = jars_directory(), report or _to_stderr
+    directory, report = jars_directory(), report or to_stderr
     if jars_are_here(jars):
         return directory
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(directory.with_name(f"{directory.name}.lock"), report):
+        with locked(directory.with_name(f"{directory.name}.lock"), "fetching Kafka's jars", report):
             if not jars_are_here(jars):
                 _replace(directory, jars, report)
     except OSError as error:
@@ -107,22 +112,22 @@ def fetch_jars(jars: Sequence[Jar] | None = None, report: Report | None = None) 
     return directory
 
 
-def _parsed(line: str) -> Jar:
-    name, sha256, size = line.split()
-    group, artifact, version = name.split(":")
-    return Jar(group, artifact, version, sha256, int(size))
-
-
 @contextmanager
-def _locked(path: Path, report: Report) -> Generator[None, None, None]:
-    """The lock ends with its process, however that ends."""
+def locked(path: Path, doing: str, report: Report = to_stderr) -> Generator[None, None, None]:
+    """Keep other processes from doing the same; the lock ends with its process, however it ends."""
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("another process is fetching Kafka's jars; waiting for it")
+            report(f"another process is {doing}; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _parsed(line: str) -> Jar:
+    name, sha256, size = line.split()
+    group, artifact, version = name.split(":")
+    return Jar(group, artifact, version, sha256, int(size))
 
 
 def _replace(directory: Path, jars: Sequence[Jar], report: Report) -> None:
@@ -200,8 +205,3 @@ def _download(http: httpx.Client, url: str, file: Path) -> None:
         response.raise_for_status()
         for chunk in response.iter_bytes(_CHUNK):
             opened.write(chunk)
-
-
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

