@@ -34,9 +34,9 @@ def served_flavor(flavors: dict[str, Any]) -> tuple[str, str]:
     sklearn = flavors.get("sklearn", {})
     if sklearn.get("serialization_format") == "skops":
         return "sklearn", str(sklearn["pickled_model"])
-    for flavor in ("xgboost", "lightgbm"):
+    for flavor, endings in _SAFE_FILES.items():
         file = str(flavors.get(flavor, {}).get("data", ""))
-        if file.endswith(_SAFE_FILES[flavor]):
+        if file.endswith(endings):
             return flavor, file
     raise InvalidError(refusal(flavors))
 
