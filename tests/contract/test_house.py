@@ -1,6 +1,8 @@
 """The house stays one that a newcomer finds the way in: folders, names, docstrings, tests."""
 
 import ast
+import builtins
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -66,6 +68,27 @@ def test_docstrings_are_sentences_with_a_subject() -> None:
     ]
 
     assert fragments == []
+
+
+def test_docstrings_name_errors_that_there_are() -> None:
+    """Whoever reads what a function raises can write the `except` from it."""
+    known = {name for name in vars(builtins) if name.endswith("Error")}
+    for path in EVERY_MODULE.values():
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ClassDef | ast.alias):
+                known.add(node.name.rpartition(".")[2])
+            elif isinstance(node, ast.Attribute):
+                known.add(node.attr)
+    unknown = {
+        f"{name}: {error}"
+        for name, path in EVERY_MODULE.items()
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for error in re.findall(r"\b[A-Z]\w*Error\b", str(node.value.value))
+        if error not in known
+    }
+
+    assert unknown == set()
 
 
 def imports_of(nodes: list[ast.stmt], name: str) -> Iterator[str]:

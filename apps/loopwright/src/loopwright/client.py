@@ -34,7 +34,10 @@ def url_of(service: str) -> str:
 
 
 class Services:
-    """The services' HTTP APIs; every failure is a CallError with a sentence."""
+    """The services' HTTP APIs; every failure is a CallError with a sentence.
+
+    `timeout` in seconds. What is not text is the answer's JSON.
+    """
 
     def __init__(self, timeout: float = 30.0) -> None:
         self._http = httpx.Client(timeout=timeout)
@@ -79,6 +82,7 @@ class Services:
         params: Mapping[str, str | int | None] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> httpx.Response:
+        """The answer, which is no error; parameters that are None are not sent."""
         base = url_of(service)
         query = {name: value for name, value in (params or {}).items() if value is not None}
         try:

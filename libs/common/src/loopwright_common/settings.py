@@ -44,7 +44,7 @@ class ServiceSettings(BaseSettings):
     request_buffer: int = Field(default=128 << 20, ge=1024)
     """Bytes that all requests under way may hold, as they came and decoded; past it 503."""
     body_timeout: float = Field(default=30, gt=0)
-    """How long a client may take to send a request, and to take some of its answer."""
+    """Seconds that a client may take to send a request, and to take some of its answer."""
     max_connections: int = Field(default=800, ge=1)
     """Open at the same time; more are answered with 503. Keep it below the limit of open files."""
     request_rate: float = Field(default=1000.0, gt=0)

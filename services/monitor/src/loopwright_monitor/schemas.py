@@ -17,6 +17,8 @@ from loopwright_monitor.watched.version_repository import WatchedVersion
 
 
 class ProfileOut(BaseModel):
+    """A version's reference profile, made of `rows` rows, or why there is none yet."""
+
     digest: str | None
     state: str
     why: str
@@ -42,7 +44,10 @@ class ProfileOut(BaseModel):
 
 
 class EvidenceOut(BaseModel):
-    """Natural log of the e-value now; an alarm comes at `alarm_at` over all features together."""
+    """Natural log of a feature's e-value now; an alarm comes at `alarm_at` over all together.
+
+    `before` and `after` are shares of rows of what is said in `sentence`.
+    """
 
     feature: str
     group: str
@@ -71,6 +76,11 @@ class EvidenceOut(BaseModel):
 
 
 class PerformanceOut(BaseModel):
+    """Means over a version's `labelled` rows: `log_loss` in nats, Brier score, label and score.
+
+    None where the task has none, or no label has come.
+    """
+
     version: int
     labelled: int
     log_loss: float | None
@@ -113,6 +123,11 @@ class GapsOut(BaseModel):
 
 
 class EpisodeOut(BaseModel):
+    """Drift of one kind, from its alarm until it is closed.
+
+    `event` is the id of the event behind it; rows are counted over the model's life.
+    """
+
     id: str
     model: str
     version: int
@@ -147,6 +162,8 @@ class EpisodeOut(BaseModel):
 
 
 class WatchedModelOut(BaseModel):
+    """A model's rows, what is held against its champion, and the episodes that are open."""
+
     model_id: str
     model: str
     champion: int | None
@@ -162,16 +179,22 @@ class WatchedModelOut(BaseModel):
 
 
 class ModelNames(BaseModel):
+    """The names of the models that are watched; there is one page."""
+
     items: list[str]
     next: str | None = None
 
 
 class EpisodePage(BaseModel):
+    """A page of episodes, newest first; `next` is the `after` of the following page."""
+
     items: list[EpisodeOut]
     next: str | None = None
 
 
 class DecisionOut(BaseModel):
+    """What was decided of an episode, and why."""
+
     model: str
     episode: str
     at: datetime
@@ -192,11 +215,15 @@ class DecisionOut(BaseModel):
 
 
 class DecisionPage(BaseModel):
+    """A page of decisions, newest first; `next` is the `after` of the following page."""
+
     items: list[DecisionOut]
     next: str | None = None
 
 
 class ManifestOut(BaseModel):
+    """Captured rows under one digest, pinned for ever; `labelled` of them have a label."""
+
     digest: str
     rows: int
     labelled: int
@@ -208,6 +235,8 @@ class ManifestOut(BaseModel):
 
 
 class CaptureFileOut(BaseModel):
+    """A file of captured rows, and the times of its first and last."""
+
     digest: str
     rows: int
     first: datetime
@@ -226,6 +255,8 @@ class CaptureFileOut(BaseModel):
 
 
 class CapturedOut(BaseModel):
+    """All that is captured of a model: its rows, its files and the newest manifest."""
+
     model: str
     rows: int
     labelled: int

@@ -34,9 +34,9 @@ class ScorerSettings(ServiceSettings):
     replica: str | None = None
     """Name of this replica, the same after a restart; host and port unless given."""
     request_rate: float = Field(default=50_000.0, gt=0)
-    """For a scorer more than one process answers: what limits it is room, not the client."""
+    """Requests a second of one client: what limits a scorer is room, not who asks."""
     request_buffer: int = Field(default=256 << 20, ge=1024)
-    """What values are computed on, and answers until they are sent, count too."""
+    """Bytes that all requests hold, with what values are computed on and unsent answers."""
     largest_inference: int = Field(default=16 << 20, ge=1024)
     """Bytes of the body of one inference request, inflated; a larger one is refused with 413."""
     record_interval: float = Field(default=1.0, gt=0)
@@ -56,7 +56,7 @@ class ScorerSettings(ServiceSettings):
     largest_json: int = Field(default=4 << 20, ge=1024)
     """Bytes of JSON or CSV in a body: others wait while they are parsed, not so for raw tensors."""
     drain_delay: float = Field(default=0.0, ge=0)
-    """How long new calls are answered once told to stop, so that a balancer can look elsewhere."""
+    """Seconds that new calls are answered once told to stop, so that a balancer looks elsewhere."""
     memory_budget: int = Field(default=2 << 30, ge=0)
     """Bytes of loaded versions, past which those without traffic are evicted until asked for."""
     memory_limit: int = Field(default=4 << 30, ge=1 << 28)
@@ -64,11 +64,11 @@ class ScorerSettings(ServiceSettings):
     sandbox_minimum: Level = Level.PROCESS
     """Weakest level for packages in their own process: none, process, container or namespace."""
     isolated_memory: int = Field(default=4 << 30, ge=256 << 20)
-    """Address space of each process that a package of its own environment or a pickle runs in."""
+    """Bytes of address space of each process that a package runs in which has one of its own."""
     isolated_call_timeout: float = Field(default=10.0, gt=0)
-    """How long such a process may take for a call before it is ended."""
+    """Seconds that such a process may take for a call before it is ended."""
     isolated_start_timeout: float = Field(default=60.0, gt=0)
-    """How long it may take to open its package."""
+    """Seconds that it may take to open its package."""
     heartbeat_interval: float = Field(default=5, gt=0)
     """Seconds between two reports of this replica."""
 

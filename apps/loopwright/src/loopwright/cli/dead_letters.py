@@ -27,6 +27,8 @@ By = Annotated[str, typer.Option(help="Who decides.", default_factory=getpass.ge
 
 
 class DeadLetterState(StrEnum):
+    """What has been decided of a dead letter; `any` to ask for all."""
+
     DEAD = "dead"
     REPLAYED = "replayed"
     DISCARDED = "discarded"

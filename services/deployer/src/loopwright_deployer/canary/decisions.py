@@ -58,7 +58,7 @@ def all_traffic(served: ServedPackage) -> tuple[Arm, ...]:
 
 
 def split_traffic(champion: ServedPackage, canary: ServedPackage, weight: float) -> tuple[Arm, ...]:
-    """`weight` of the traffic to the canary, the rest to the champion."""
+    """A share `weight` of the traffic to the canary, the rest to the champion."""
     if weight >= 1:
         return all_traffic(canary)
     return _arm(champion, 1 - weight), _arm(canary, weight)

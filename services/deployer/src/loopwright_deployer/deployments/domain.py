@@ -119,6 +119,7 @@ class Deployment:
 
     @property
     def supersedable(self) -> bool:
+        """Whether it gives way to a newer version: it has had no traffic yet."""
         return self.state in BEFORE_CANARY and not self.carries_traffic
 
     def is_postponed(self, now: datetime) -> bool:

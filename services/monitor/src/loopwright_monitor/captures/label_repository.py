@@ -157,6 +157,7 @@ class PredictionRecords:
         return found
 
     async def label(self, rows: Sequence[PredictionRecord]) -> None:
+        """Keep the labels that the rows have now."""
         if not rows:
             return
         statement = (

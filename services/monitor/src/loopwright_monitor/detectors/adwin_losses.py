@@ -41,7 +41,10 @@ class LossRise:
 
 @dataclass(slots=True)
 class LossHistory:
-    """What is known of a version's losses; `window` holds the standardised blocks."""
+    """What is known of a version's losses; `window` holds the standardised blocks.
+
+    `told` when a rise has been reported, which happens once.
+    """
 
     rows: int = 0
     total: float = 0.0

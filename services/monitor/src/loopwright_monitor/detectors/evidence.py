@@ -45,7 +45,7 @@ def discoveries(ranked: list[float], log_threshold: float) -> int:
 
 
 def log_mean(values: Floats) -> float:
-    """Log of the mean of values given as logs."""
+    """Log of the mean of values [n] given as logs; all natural."""
     return float(np.logaddexp.reduce(values)) - math.log(len(values))
 
 

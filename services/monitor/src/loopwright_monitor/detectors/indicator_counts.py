@@ -7,7 +7,7 @@ from loopwright_monitor.detectors.profile import QUALITY, Counts, Feature, Float
 
 
 def count_indicators(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
-    """Per indicator: rows that have it, and rows it was asked of.
+    """Rows that have each indicator, and rows it was asked of; both [indicators].
 
     Quality is asked of every row; cuts and levels only of present, known values, so that broken
     data alone is never taken for a change of the world.
@@ -71,7 +71,7 @@ def _count_levels(feature: Feature, column: pa.Array) -> tuple[Counts, Counts]:
 
 
 def numbers_of(column: pa.Array) -> tuple[Floats, int]:
-    """Values as float64, nulls as NaN; and how many are infinite or no number at all."""
+    """Values [rows] as float64, nulls as NaN; and how many are infinite or no number at all."""
     if pa.types.is_temporal(column.type):
         column = column.cast(pa.timestamp("us")).cast(pa.int64())
     if not pa.types.is_float64(column.type):
@@ -84,6 +84,7 @@ def numbers_of(column: pa.Array) -> tuple[Floats, int]:
 
 
 def texts_of(column: pa.Array) -> pa.Array:
+    """The column as plain strings, whatever its type."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     return column if pa.types.is_string(column.type) else column.cast(pa.string())

@@ -26,6 +26,7 @@ class ReplicaProgress:
         return sequence - self.next if sequence >= self.next else -1
 
     def after(self, batch: InferenceLogged) -> "ReplicaProgress":
+        """With the batch, which may come again or late."""
         return ReplicaProgress(
             max(self.next, batch.sequence + 1),
             max(self.dropped, batch.dropped),

@@ -63,6 +63,7 @@ class RetrainingRequests:
         return None if row is None else RetrainingRequest(*row)
 
     async def in_flight(self, pipeline: str | None = None) -> list[RetrainingRequest]:
+        """Requests that have not ended, of one pipeline or of all."""
         query = sa.select(requests).where(requests.c.ended_at.is_(None))
         if pipeline is not None:
             query = query.where(requests.c.pipeline == pipeline)

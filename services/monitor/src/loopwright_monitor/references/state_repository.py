@@ -22,6 +22,7 @@ class Profiles:
         self._connection = connection
 
     async def add(self, digest: str, body: str) -> None:
+        """Keep a profile, unless it is there."""
         await upsert(self._connection, profiles, {"digest": digest, "body": body})
 
     async def get(self, digest: str) -> str | None:

@@ -20,4 +20,5 @@ def deciding(model_id: str) -> str:
 
 
 def everything(model_id: str) -> tuple[str, str, str]:
+    """All three, to take in one call."""
     return capturing(model_id), deciding(model_id), detecting(model_id)

@@ -43,6 +43,7 @@ def live_rows(table: pa.Table) -> pa.Table:
 
 
 def inputs_of(rows: pa.Table) -> pa.Table:
+    """Logged rows as the stream `inputs` has them: `time`, and a column per feature."""
     columns = {"time": rows["time"]}
     for name in rows.column_names:
         if name.startswith(INPUT):
@@ -51,5 +52,6 @@ def inputs_of(rows: pa.Table) -> pa.Table:
 
 
 def scores_of(rows: pa.Table, version: int) -> pa.Table:
+    """A version's logged rows as the stream `score` has them: `time` and `score`."""
     mine = rows.filter(pc.equal(rows["version"], version))
     return pa.table({"time": mine["time"], "score": mine[SCORE]})

@@ -20,7 +20,7 @@ class PendingCall:
 
     inputs: ModelInputs
     deadline: float
-    """On the monotonic clock."""
+    """Seconds of the monotonic clock."""
     done: asyncio.Future[ModelResult]
     since: int = 0
     """When it was appended to the queue, in ns."""

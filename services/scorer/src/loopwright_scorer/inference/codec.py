@@ -49,6 +49,8 @@ class InferenceCodec(Protocol[R_co]):
 
 @dataclass(slots=True)
 class InferenceResponse(Generic[R]):
+    """A written answer, under the id by which labels find it, and the version it is of."""
+
     content: R
     prediction_id: str
     version: int

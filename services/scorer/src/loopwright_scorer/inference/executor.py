@@ -64,8 +64,9 @@ class InferenceExecutor:
         deadline: float,
         disconnected: Disconnection | None = None,
     ) -> ModelResult:
-        """OverloadedError when too many wait; where computing has not begun, DeadlineError past
-        `deadline` (monotonic) and GoneError once `disconnected` returns.
+        """OverloadedError when too many wait; where computing has not begun, DeadlineExceededError
+        past `deadline` (seconds of the monotonic clock) and ClientDisconnectedError once
+        `disconnected` returns.
         """
         queue = self._queue_of(model)
         each = PendingCall(inputs, deadline, asyncio.get_running_loop().create_future())

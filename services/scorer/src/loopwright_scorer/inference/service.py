@@ -66,9 +66,10 @@ class InferenceService:
         charge: Charge | None = None,
     ) -> InferenceResponse[R]:
         """InvalidError, NotFoundError, UnsupportedError and TooLargeError are the caller's fault;
-        OverloadedError, DeadlineError and ModelFailedError are not.
+        OverloadedError, DeadlineExceededError and ModelFailedError are not.
 
-        Once `disconnected` returns, a call that waits for its version is given up as GoneError.
+        Once `disconnected` returns, a call that waits for its version is given up as
+        ClientDisconnectedError.
         What the call makes of its body is told to `charge` before it is made.
         """
         run = _CallRun(self.routes.route(call.model), call)

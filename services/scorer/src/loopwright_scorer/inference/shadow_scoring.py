@@ -24,7 +24,10 @@ _LOOP_SECONDS = 0.0005
 
 @dataclass(frozen=True, slots=True)
 class ShadowCall:
-    """A call that a live arm has answered; `unique` is the id that both arms' rows share."""
+    """A call that a live arm has answered; `unique` is the id that both arms' rows share.
+
+    `size` is the request's, in bytes.
+    """
 
     route: Route
     request: InferenceRequest
@@ -71,6 +74,7 @@ class ShadowScoring:
         )
 
     def enqueue(self, answered: ShadowCall) -> None:
+        """Have every shadow arm of the call's route compute it later, or drop and count it."""
         model_id = answered.route.model_id
         queue = self._queues.get(model_id) or _ShadowQueue()
         if queue.size + answered.size > self._free:

@@ -1,5 +1,7 @@
 """Adapters of the models a package may hold: one `describe`, and arrays in and out of `predict`.
 
+`describe` says what of the serving spec only the opened model knows; arrays are [rows, ...], by
+name. Both raise TypeError for what is not served, with the remedy, and what the model raises.
 Runs in the package's process without anything of Loopwright's.
 """
 

@@ -139,6 +139,7 @@ class WorkerSupervisor:
             self._isolation.metrics.restarts.labels(self._name, error.reason).inc()
 
     def memory(self) -> float:
+        """Bytes that the package's process takes; 0 while there is none."""
         process = self._process
         return float(process.memory()) if process is not None else 0.0
 

@@ -34,6 +34,7 @@ class LoadBackoff:
         return failed.reason if failed and self.clock() < failed.not_before else None
 
     def record_failure(self, digest: str, error: LoopwrightError) -> None:
+        """Count it, unless it is not the package's fault."""
         if not isinstance(error, InvalidError):
             return
         failed = self._failed.setdefault(digest, _Failure())

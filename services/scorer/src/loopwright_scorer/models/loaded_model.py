@@ -64,13 +64,13 @@ class LoadedModel:
     outputs: Sequence[TensorType]
     call_seconds: float = math.inf
     row_seconds: float = 0.0
-    """CPU time of an answer, as measured when it was warmed: per call, and for each row of it."""
+    """CPU seconds of an answer, as measured when it was warmed: per call, and for each row."""
     memory: int = 0
     """Bytes that loading it took."""
     callers: int = 0
     """Calls that wait for it or are computed in a thread."""
     used_at: float = field(default_factory=time.monotonic)
-    """When it was last named."""
+    """When it was last named, in seconds of the monotonic clock."""
     sandbox: str | None = None
     """Level of the sandbox that it runs in, where it has a process of its own."""
     unloaded: bool = False

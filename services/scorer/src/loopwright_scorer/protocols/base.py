@@ -30,6 +30,8 @@ _LARGE_BODY = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """An answer over HTTP; `content-length` is added where it is sent."""
+
     status: int
     body: bytes
     headers: tuple[Header, ...] = ()
@@ -114,6 +116,7 @@ def json_reply(content: object, status: int = 200) -> Reply:
 
 
 def compressed(reply: Reply) -> Reply:
+    """The answer in gzip (RFC 1952), at its fastest."""
     packer = zlib.compressobj(1, wbits=16 + zlib.MAX_WBITS)
     body = packer.compress(reply.body) + packer.flush()
     return Reply(reply.status, body, (*reply.headers, (b"content-encoding", b"gzip")))

@@ -72,7 +72,7 @@ class HttpRequest:
         return b"content-encoding" in self.headers and b"gzip" in accepted
 
     def require_method(self, method: str) -> None:
-        """MethodError for any other; what may be got may be asked for by HEAD too.
+        """MethodNotAllowedError for any other; what may be got may be asked for by HEAD too.
 
         What is got has no body, or none that is larger than others may be.
         """

@@ -23,7 +23,7 @@ class ColumnBuffer:
     """The rows of like calls in columns; nothing else of calls that came together is kept."""
 
     def __init__(self, calls: Sequence[CallRecord]) -> None:
-        """UnlikeError where their arrays are not of the same types and shapes."""
+        """ShapeMismatchError where their arrays are not of the same types and shapes."""
         first = calls[0]
         self.kind = first.kind
         self._inputs = InputColumns(self.kind.inputs, first.scored.inputs, self.kind.policy.redact)
@@ -48,7 +48,7 @@ class ColumnBuffer:
     def append(self, calls: Sequence[CallRecord]) -> bool:
         """False where their arrays are not of the types and shapes of those before.
 
-        UnlikeError where they are not even among themselves.
+        ShapeMismatchError where they are not even among themselves.
         """
         parts = self._parts(calls)
         if not self._fits(parts):
@@ -71,7 +71,7 @@ class ColumnBuffer:
         return LoggedRows(pa.table(arrays, schema=pa.schema(fields)), self._inputs.left_out)
 
     def _parts(self, calls: Sequence[CallRecord]) -> list[Sequence[np.ndarray]]:
-        """What is kept of the calls, part by part; UnlikeError where that is not alike."""
+        """What is kept of the calls, part by part; ShapeMismatchError where that is not alike."""
         scored = [call.scored for call in calls]
         rows = sum(call.rows for call in calls)
         inputs = list(zip(*[self._inputs.parts(each.inputs) for each in scored], strict=True))

@@ -16,7 +16,7 @@ _UNFINISHED = ".new"
 class SpillDirectory:
     """A directory of records, each in its own file, named in the order they came.
 
-    Its methods block; call them in a thread, one at a time.
+    Its methods block; call them in a thread, one at a time. `limit` is how many bytes it may take.
     """
 
     def __init__(self, directory: Path, limit: int) -> None:

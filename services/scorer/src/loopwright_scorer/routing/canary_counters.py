@@ -49,11 +49,13 @@ class ArmCounters:
     rows: int = 0
     errors: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_EDGES) + 1))
+    """Calls by latency: of those in `LATENCY_EDGES` the first edge that is not below it."""
     scores: list[int] = field(default_factory=lambda: [0] * _SCORE_BINS)
+    """Rows by score, in bins of equal width over [0, 1]."""
     tripped: str | None = None
 
     def count_answer(self, seconds: float, rows: int, score: np.ndarray | None) -> None:
-        """`score` only where it lies in [0, 1]."""
+        """`score` [rows] only where it lies in [0, 1]."""
         self._count_call(seconds)
         self.rows += rows
         if score is None:

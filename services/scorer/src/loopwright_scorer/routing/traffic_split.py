@@ -27,7 +27,7 @@ def in_traffic_order(listed: Sequence[TrafficShare]) -> tuple[TrafficShare, ...]
 
 
 def select_version(shares: Sequence[TrafficShare], at: float) -> int:
-    """The version whose part of the range holds `at`; `shares` as `ordered` gives them."""
+    """The version whose part of the range holds `at`; `shares` as `in_traffic_order` gives them."""
     edge = 0.0
     for share in shares:
         edge += share.weight

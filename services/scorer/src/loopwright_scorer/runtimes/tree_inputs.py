@@ -21,6 +21,7 @@ Codes = Mapping[str, Mapping[object, float]]
 
 
 def codes_of(spec: ServingSpec) -> Codes:
+    """The codes of the package's `categories`: their numbers in it, from 0."""
     return {
         name: {category: float(code) for code, category in enumerate(categories)}
         for name, categories in spec.categories.items()
@@ -61,7 +62,9 @@ class BoosterOutputs:
         return declare_outputs(self._spec, self._names, self._label_dtype, numbers)
 
     def answer(self, raw: np.ndarray) -> ModelOutputs:
-        """`raw` are predictions, or chances of every class, or of the second of two."""
+        """What a booster answered: `raw` are predictions, [rows] or [rows, k], or a classifier's
+        chances of every class, [rows, classes], or of the second of two, [rows].
+        """
         if self._labels is None:
             return ModelOutputs(prediction=raw)
         if self._several:

@@ -11,7 +11,7 @@ class ShapeMismatchError(Exception):
 
 
 def stack_arrays(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays [rows, ...] as one; UnlikeError where numpy would have to make them fit."""
+    """Arrays [rows, ...] as one; ShapeMismatchError where numpy would have to make them fit."""
     if len(arrays) == 1:
         return arrays[0]
     try:

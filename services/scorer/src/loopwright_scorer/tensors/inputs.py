@@ -64,7 +64,10 @@ class ModelInputs:
 
 
 def concatenate_inputs(parts: Sequence[ModelInputs]) -> ModelInputs:
-    """The rows of several requests to one model, in order; UnlikeError where shapes differ."""
+    """The rows of several requests to one model, in order.
+
+    ShapeMismatchError where shapes differ.
+    """
     first, rows = parts[0], sum(part.rows for part in parts)
     if first.blocks:
         several = zip(*(part.blocks for part in parts), strict=True)
@@ -74,7 +77,10 @@ def concatenate_inputs(parts: Sequence[ModelInputs]) -> ModelInputs:
 
 
 def narrow(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The array in a smaller floating type; InvalidError where a number would become infinite."""
+    """An array of any shape in a smaller floating type.
+
+    InvalidError where a number would become infinite.
+    """
     if 0 < array.size <= _FEW and _is_within(array, _LARGEST[dtype]):
         return array.astype(dtype)
     with np.errstate(over="ignore"):

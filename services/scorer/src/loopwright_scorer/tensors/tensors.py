@@ -115,7 +115,7 @@ class ModelOutputs:
         return bool(np.isfinite(numbers).all())
 
     def score(self) -> np.ndarray | None:
-        """The monitored number per row: the last probability of two, else the largest.
+        """The monitored number per row, [rows]: the last probability of two, else the largest.
 
         A regressor's is its prediction; a model with several per row, or labels only, has none.
         """
@@ -141,7 +141,10 @@ def _only(tensors: list[OutputTensor], wanted: Collection[str]) -> list[OutputTe
 
 
 def concatenate_outputs(parts: Sequence[ModelOutputs]) -> ModelOutputs:
-    """The answers to several calls, in order; UnlikeError where they differ in what they have."""
+    """The answers to several calls, in order.
+
+    ShapeMismatchError where they differ in what they have.
+    """
     several = (
         [getattr(part, name) for part in parts] for name in (LABEL, PROBABILITIES, PREDICTION)
     )
@@ -163,6 +166,7 @@ def label_dtype(classes: Sequence[Any] | None) -> np.dtype | None:
 def declare_outputs(
     spec: ServingSpec, names: Mapping[str, str], label: np.dtype, numbers: np.dtype
 ) -> list[TensorType]:
+    """Metadata of the outputs that are among `names`, with the types that the engine answers."""
     per_row = (-1,) if spec.targets == 1 else (-1, spec.targets)
     kinds: Mapping[str, tuple[np.dtype, tuple[int, ...]]] = {
         LABEL: (label, per_row),

@@ -18,6 +18,7 @@ def log_losses(yes: Yes, probability: Floats) -> Floats:
 
 
 def brier_losses(yes: Yes, probability: Floats) -> Floats:
+    """Squared error of each row's probability, shape `(rows,)` (Brier, 1950)."""
     return (probability - yes) ** 2
 
 
@@ -26,9 +27,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Interval for the mean of a series in time order, by the moving-block bootstrap (Künsch 1989).
 
-    Returns (low, high), (nan, nan) for an empty series.
-
-    Neighbouring rows are alike, so whole blocks are drawn, with a fixed seed.
+    `differences` is `(rows,)`. Neighbouring rows are alike, so whole blocks of `block` rows are
+    drawn, with a fixed seed. It is (low, high), (nan, nan) for an empty series.
     """
     rows = len(differences)
     if rows == 0:

@@ -25,7 +25,12 @@ TARGET_OPSET = 15
 
 @dataclass(frozen=True, slots=True)
 class TreeModel:
-    """A library's booster; `raw` answers a frame or array, chances for a classifier."""
+    """A library's booster over `width` features.
+
+    `raw` takes a frame or array [rows, width] and answers [rows], or [rows, k] where there are
+    several answers a row: chances for a classifier. `convert` takes the inputs' names and types as
+    onnxmltools has them, and raises whatever that raises.
+    """
 
     kind: str
     file: str

@@ -18,7 +18,11 @@ def compare_forms(
     compiled: CompiledGraph,
     rows: SampleRows,
 ) -> tuple[bool, str]:
-    """Whether labels are equal and figures within 1e-4 (float32), and a sentence with them."""
+    """Whether labels are equal and figures within 1e-4 (float32), and a sentence with them.
+
+    Probabilities may differ by so much, predictions by so much of their size where that is above 1.
+    It raises what `run_graph` raises.
+    """
     answers = run_graph(compiled, rows)
     if PREDICTION in native:
         return _regressor(native[PREDICTION], answers[PREDICTION], len(rows))

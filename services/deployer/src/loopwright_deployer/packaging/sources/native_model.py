@@ -51,7 +51,10 @@ class NativeModel:
 def signature_of(
     source: PackageSource, width: int | None, *, named: bool
 ) -> tuple[list[Column] | None, Tensor | None]:
-    """The package's own, else one tensor [n, width] unless the model knows `named` columns."""
+    """The package's own, else one tensor [rows, width] unless the model knows `named` columns.
+
+    InvalidError where neither the package nor the model says what the inputs are.
+    """
     if source.columns is not None or source.tensor is not None:
         return source.columns, source.tensor
     if named or width is None:

@@ -64,7 +64,7 @@ def placeholder_row(columns: list[Column] | None, tensor: Tensor | None) -> Samp
 
 
 def native_inputs(rows: SampleRows, columns: list[Column] | None, tensor: Tensor | None) -> Any:
-    """What the library itself takes: an array, or a pandas frame typed by the signature.
+    """What the library itself takes: an array [rows, ...], or a pandas frame of typed columns.
 
     A missing whole number makes its column float.
     """
@@ -86,7 +86,10 @@ def native_inputs(rows: SampleRows, columns: list[Column] | None, tensor: Tensor
 def onnx_feed(
     rows: SampleRows, graph_types: dict[str, str], matrices: dict[str, list[str]]
 ) -> dict[str, Any]:
-    """Arrays by graph input; missing is NaN for a number and "" for a text."""
+    """Arrays by graph input, [rows, k] for one of `matrices`, else [rows, 1] or the tensor's.
+
+    Missing is NaN for a number and "" for a text.
+    """
     import numpy as np
 
     feed = {}

@@ -27,7 +27,11 @@ class LossComparison:
 
 
 def classifier_losses(metric: Metric, probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
-    """Loss per row; `probabilities` is [n, classes], `truth` the index of the true class, [n]."""
+    """Loss per row, [n]; `probabilities` is [n, classes], `truth` the index of the true class, [n].
+
+    `log_loss` is in nats, of probabilities of at least 1e-15. `brier` is the squared error of the
+    second class where there are two, else summed over all (Brier, 1950).
+    """
     rows = np.arange(len(truth))
     if metric == "log_loss":
         return np.asarray(

@@ -21,6 +21,8 @@ _COUNT = 1
 
 
 class PageSize(NamedTuple):
+    """What one page becomes: bytes `unpacked`, and how many values."""
+
     unpacked: int
     values: int
 

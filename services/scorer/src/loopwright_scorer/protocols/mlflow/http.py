@@ -153,7 +153,7 @@ def parse_path(path: str) -> MlflowPath:
 
 
 def _media(headers: Headers) -> str:
-    """The body's media type; MediaTypeError where MLflow does not take it."""
+    """The body's media type; UnsupportedMediaTypeError where MLflow does not take it."""
     told = headers.get(b"content-type", b"").decode("latin-1")
     media, *parameters = [part.strip() for part in told.split(";")]
     if media not in _MEDIA or any(part.lower() != "charset=utf-8" for part in parameters):

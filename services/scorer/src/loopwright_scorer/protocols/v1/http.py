@@ -60,6 +60,8 @@ class V1Codec:
 
 
 class V1Path(NamedTuple):
+    """A path taken apart; `verb` is what follows its colon, or empty."""
+
     address: ModelAddress
     verb: str
 
