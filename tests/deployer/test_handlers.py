@@ -3,8 +3,8 @@
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import AliasChanged, ServingMeasured
+from loopwright_deployer.canary.call_counts import CounterKey
 from loopwright_deployer.canary.counters import CanaryCounters
-from loopwright_deployer.canary.sequential_tests import CounterKey
 from loopwright_deployer.deployments.repository import Deployments
 from tests.deployer.builders import MODEL, MODEL_ID, registered
 from tests.deployer.delivery import deliver

@@ -1,22 +1,14 @@
 """The judge's promise, on simulated streams with fixed seeds."""
 
-from itertools import permutations
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
 from loopwright_deployer.canary.sequential_tests import (
     ERROR_ALPHA,
-    CallCounter,
-    CounterKey,
-    StepCounts,
     compare_errors,
     compare_latency,
-    count_step,
     latency_limit,
-    merge_reports,
 )
 
 EDGES = (0.001, 0.002, 0.004, 0.008, 0.016)
@@ -87,27 +79,3 @@ def test_a_slow_canary_fails_and_a_slow_hour_does_not() -> None:
 def test_the_limit_is_an_edge_at_or_above_the_ratio_of_p95() -> None:
     assert latency_limit(latencies(100, 0), 1.5) == 0.002
     assert latency_limit(latencies(5, 0), 1.5) is None
-
-
-def test_reports_merge_to_the_same_in_any_order() -> None:
-    reports = [latencies(n, n // 2) for n in (1, 5, 9)]
-
-    results = set()
-    for order in permutations([*reports, reports[1]]):
-        total: CallCounter | None = None
-        for one in order:
-            total = merge_reports(total, one)
-        results.add(total)
-
-    assert results == {reports[2]}
-
-
-@given(st.integers(0, 50), st.integers(0, 50))
-def test_replicas_and_epochs_add_up(first: int, second: int) -> None:
-    counters = {
-        CounterKey("a", "1", 7, 2): CallCounter(first, 0),
-        CounterKey("a", "2", 7, 2): CallCounter(second, 1),
-        CounterKey("a", "2", 6, 2): CallCounter(1000, 9),
-    }
-
-    assert count_step(counters, 7, canary=2, champion=1).canary == CallCounter(first + second, 1)

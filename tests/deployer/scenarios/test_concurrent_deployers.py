@@ -23,8 +23,8 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.web.app import create_app
 from loopwright_deployer import operator_actions
 from loopwright_deployer.api import create_router
+from loopwright_deployer.canary.call_counts import CounterKey
 from loopwright_deployer.canary.counters import CanaryCounters
-from loopwright_deployer.canary.sequential_tests import CounterKey
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.ownership import lease_name

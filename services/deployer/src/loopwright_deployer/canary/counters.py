@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.database import upsert
 from loopwright_common.events import ServingMeasured
-from loopwright_deployer.canary.sequential_tests import CallCounter, CounterKey, merge_reports
+from loopwright_deployer.canary.call_counts import CallCounter, CounterKey, merge_reports
 from loopwright_deployer.deployments.tables import counters
 
 _KEPT_REVISIONS = 32

@@ -8,12 +8,8 @@ from typing import Literal
 from loopwright_common.deploy_policy import CanaryPolicy, DeployPolicy
 from loopwright_common.events import Arm, Check
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
-from loopwright_deployer.canary.sequential_tests import (
-    CallCounter,
-    StepCounts,
-    compare_errors,
-    compare_latency,
-)
+from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
+from loopwright_deployer.canary.sequential_tests import compare_errors, compare_latency
 from loopwright_deployer.deployments.domain import ServedPackage
 
 DEFAULT_LATENCY_RATIO = 2.0

@@ -6,90 +6,17 @@ back when it reaches 1/alpha is wrong with probability at most alpha, at any tim
 mixture SPRT of Johari et al. (arXiv:1512.04922), here of binomials under a Beta prior.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from math import exp, lgamma, log, log1p
-from typing import NamedTuple
 
 from loopwright_common.events import Check
+from loopwright_deployer.canary.call_counts import CallCounter, StepCounts, sum_counters
 
 ERROR_ALPHA = 0.01
 LATENCY_ALPHA = 0.005
 SLOW_SHARE = 0.05
 SLOW_RATIO = 1.2
 _MAX_E_VALUE = 1e12
-
-
-class CounterKey(NamedTuple):
-    """Whose counter it is; a restarted replica has a new epoch, so counters only grow."""
-
-    replica: str
-    epoch: str
-    revision: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallCounter:
-    """Cumulative calls; `latency_counts` has one more entry than `latency_edges` (seconds)."""
-
-    calls: int = 0
-    errors: int = 0
-    latency_edges: tuple[float, ...] = ()
-    latency_counts: tuple[int, ...] = ()
-    tripped: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StepCounts:
-    """Calls of the two arms under one route revision."""
-
-    canary: CallCounter = field(default_factory=CallCounter)
-    champion: CallCounter = field(default_factory=CallCounter)
-
-
-def merge_reports(old: CallCounter | None, new: CallCounter) -> CallCounter:
-    """The later of two reports of one counter, in whatever order they came."""
-    if old is None:
-        return new
-    pairs = zip(old.latency_counts, new.latency_counts, strict=False)
-    same = old.latency_edges == new.latency_edges
-    return CallCounter(
-        max(old.calls, new.calls),
-        max(old.errors, new.errors),
-        new.latency_edges,
-        tuple(max(a, b) for a, b in pairs) if same else new.latency_counts,
-        new.tripped or old.tripped,
-    )
-
-
-def sum_counters(counters: Iterable[CallCounter]) -> CallCounter:
-    """The sum over replicas and epochs; histograms with foreign edges are left out."""
-    total = CallCounter()
-    for one in counters:
-        edges = total.latency_edges or one.latency_edges
-        counts = total.latency_counts or (0,) * len(one.latency_counts)
-        if one.latency_edges == edges:
-            counts = tuple(a + b for a, b in zip(counts, one.latency_counts, strict=True))
-        total = CallCounter(
-            total.calls + one.calls,
-            total.errors + one.errors,
-            edges,
-            counts,
-            total.tripped or one.tripped,
-        )
-    return total
-
-
-def count_step(
-    counters: Mapping[CounterKey, CallCounter], revision: int, canary: int, champion: int
-) -> StepCounts:
-    """Calls of both versions under one revision, over all replicas."""
-    here = [(key, value) for key, value in counters.items() if key.revision == revision]
-    return StepCounts(
-        sum_counters(value for key, value in here if key.version == canary),
-        sum_counters(value for key, value in here if key.version == champion),
-    )
 
 
 def beta_binomial_log_e(

@@ -11,9 +11,9 @@ from loopwright_deployer.canary.acknowledgement import (
     PublishedRevision,
     acknowledgement,
 )
+from loopwright_deployer.canary.call_counts import count_step, sum_counters
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.canary.decisions import CanaryEvidence
-from loopwright_deployer.canary.sequential_tests import count_step, sum_counters
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.routing.routes import RouteRevisions
 
