@@ -64,14 +64,14 @@ class Services:
         self, service: str, path: str, limit: int = PAGE, **params: str | int | None
     ) -> list[dict[str, Any]]:
         """Up to `limit` items of a list, following its cursor."""
-        found: list[dict[str, Any]] = []
-        while len(found) < limit:
-            page = self.get(service, path, **params, limit=min(limit - len(found), PAGE))
-            found += page["items"]
+        listed: list[dict[str, Any]] = []
+        while len(listed) < limit:
+            page = self.get(service, path, **params, limit=min(limit - len(listed), PAGE))
+            listed += page["items"]
             params["after"] = page["next"]
             if page["next"] is None or not page["items"]:
                 break
-        return found[:limit]
+        return listed[:limit]
 
     def call(
         self,

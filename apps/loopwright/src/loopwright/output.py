@@ -34,11 +34,11 @@ def show_items(
     items: Iterable[Row], columns: Sequence[Column], *, as_json: bool, none: str = "none"
 ) -> None:
     """A table with one line per item, only its last column folded; or `{"items": [...]}`."""
-    found = list(items)
+    listed = list(items)
     if as_json:
-        show_json({"items": found})
-    elif found:
-        _show_table([_title(c) for c in columns], [[_cell(i, c) for c in columns] for i in found])
+        show_json({"items": listed})
+    elif listed:
+        _show_table([_title(c) for c in columns], [[_cell(i, c) for c in columns] for i in listed])
     else:
         console.print(none, markup=False)
 

@@ -39,14 +39,14 @@ def explain(
     with Services() as services:
         is_run = named == "latest" or named.count("-") == 4
         which = {"run": id_of(services, named)} if is_run else {"pipeline": named}
-        found = services.get("trainer", "/v1/cache/explain", stage=stage, **which)
+        explanation = services.get("trainer", "/v1/cache/explain", stage=stage, **which)
     if as_json:
-        show_json(found)
+        show_json(explanation)
         return
-    console.print(f"{found['pipeline']} at commit {found['commit'][:7]}", markup=False)
-    show_items(found["stages"], STAGES, as_json=False, none="it has no stages")
+    console.print(f"{explanation['pipeline']} at commit {explanation['commit'][:7]}", markup=False)
+    show_items(explanation["stages"], STAGES, as_json=False, none="it has no stages")
     if stage is not None:
-        _show_key(found["stages"][0])
+        _show_key(explanation["stages"][0])
 
 
 @app.command()

@@ -20,5 +20,5 @@ def list_(as_json: Json = False) -> None:
     """Captured rows per model, and the newest pinned manifest of each."""
     with Services() as services:
         models = services.get("monitor", "/v1/models")["items"]
-        found = [services.get("monitor", f"/v1/captured/{model}") for model in models]
-    show_items(found, COLUMNS, as_json=as_json, none="no rows captured yet")
+        captured = [services.get("monitor", f"/v1/captured/{model}") for model in models]
+    show_items(captured, COLUMNS, as_json=as_json, none="no rows captured yet")

@@ -47,14 +47,14 @@ def list_(
 ) -> None:
     """Dead letters of every service that has any, the newest first."""
     with Services() as services:
-        found = [
+        letters = [
             {"service": service, **letter}
             for service in _with_letters(services)
             for letter in services.items(
                 service, "/v1/dead-letters", limit, consumer=consumer, topic=topic, state=state
             )
         ]
-    newest = sorted(found, key=lambda letter: str(letter["failed_at"]), reverse=True)[:limit]
+    newest = sorted(letters, key=lambda letter: str(letter["failed_at"]), reverse=True)[:limit]
     show_items(newest, COLUMNS, as_json=as_json, none="no dead letters")
     if newest and not as_json:
         console.print(

@@ -34,7 +34,7 @@ def _traffic(deployment: Row) -> str:
 COLUMNS: list[Column] = ["model", "version", "state", "champion", ("since", _since), "why"]
 FIELDS: list[Column] = [
     *("id", "model", "version", "state", "why", "champion", ("since", _since)),
-    *("previous", "canary_step", ("deadline", lambda found: clock_time(found["deadline"]))),
+    *("previous", "canary_step", ("deadline", lambda record: clock_time(record["deadline"]))),
     *(("traffic", _traffic), "report"),
 ]
 PLAN: list[Column] = ["state", "done", "sentence"]
@@ -50,19 +50,19 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 def list_(limit: Limit = 20, as_json: Json = False) -> None:
     """The newest deployments."""
     with Services() as services:
-        found = services.items("deployer", "/v1/deployments", limit)
-    show_items(found, COLUMNS, as_json=as_json, none="no deployments yet")
+        deployments = services.items("deployer", "/v1/deployments", limit)
+    show_items(deployments, COLUMNS, as_json=as_json, none="no deployments yet")
 
 
 @app.command()
 def show(deployment: Deployment, as_json: Json = False) -> None:
     """A deployment, its steps so far and its checks."""
     with Services() as services:
-        found = _get(services, deployment)
-    show_one(found, FIELDS, as_json=as_json)
+        record = _get(services, deployment)
+    show_one(record, FIELDS, as_json=as_json)
     if as_json:
         return
-    for items, columns in ((found["steps"], STEPS), (found["checks"], CHECKS)):
+    for items, columns in ((record["steps"], STEPS), (record["checks"], CHECKS)):
         console.print()
         show_items(items, columns, as_json=False)
 
@@ -72,11 +72,11 @@ def plan(deployment: Deployment, as_json: Json = False) -> None:
     """What a deployment goes through, and what is done."""
     with Services() as services:
         path = f"/v1/deployments/{_get(services, deployment)['id']}/plan"
-        found = services.get("deployer", path)
+        record = services.get("deployer", path)
     if as_json:
-        show_json(found)
+        show_json(record)
     else:
-        show_items(found["steps"], PLAN, as_json=False)
+        show_items(record["steps"], PLAN, as_json=False)
 
 
 @app.command()
@@ -88,13 +88,13 @@ def wait(
     """Wait until a deployment is there and at its end; status 1 unless it was promoted."""
     until = time.monotonic() + timeout
     with Services() as services:
-        found = _if_there(services, deployment)
-        while (found is None or found["state"] not in FINAL) and time.monotonic() < until:
+        record = _if_there(services, deployment)
+        while (record is None or record["state"] not in FINAL) and time.monotonic() < until:
             time.sleep(0.2)
-            found = _if_there(services, str(found["id"]) if found else deployment)
-        found = found or _get(services, deployment)
-    show_one(found, FIELDS, as_json=as_json)
-    raise typer.Exit(0 if found["state"] == "promoted" else 1)
+            record = _if_there(services, str(record["id"]) if record else deployment)
+        record = record or _get(services, deployment)
+    show_one(record, FIELDS, as_json=as_json)
+    raise typer.Exit(0 if record["state"] == "promoted" else 1)
 
 
 def _decision(verb: str, summary: str) -> None:
@@ -134,8 +134,10 @@ def undo(
 
 
 def _get(services: Services, deployment: str) -> dict[str, Any]:
-    found: dict[str, Any] = services.get("deployer", f"/v1/deployments/{_id(services, deployment)}")
-    return found
+    record: dict[str, Any] = services.get(
+        "deployer", f"/v1/deployments/{_id(services, deployment)}"
+    )
+    return record
 
 
 def _if_there(services: Services, deployment: str) -> dict[str, Any] | None:
@@ -169,9 +171,9 @@ def _who(by: str, reason: str) -> dict[str, object]:
     return {"by": by or getpass.getuser(), "reason": reason or "asked on the command line"}
 
 
-def _tell(found: dict[str, Any], *, as_json: bool) -> None:
+def _tell(record: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        show_json(found)
+        show_json(record)
         return
-    text = f"{found['model']} version {found['version']} is {found['state']}: {found['why']}"
+    text = f"{record['model']} version {record['version']} is {record['state']}: {record['why']}"
     console.print(text, markup=False)

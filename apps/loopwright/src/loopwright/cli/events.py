@@ -37,10 +37,10 @@ def list_(
     selection = {"type": type, "subject": subject, "model": model}
     with Services() as services:
         if after is None:
-            found = services.get("registry", "/v1/events", last=limit, **selection)["items"]
+            events = services.get("registry", "/v1/events", last=limit, **selection)["items"]
         else:
-            found = services.items("registry", "/v1/events", limit, after=after, **selection)
-    show_items(found, COLUMNS, as_json=as_json, none="no events yet")
+            events = services.items("registry", "/v1/events", limit, after=after, **selection)
+    show_items(events, COLUMNS, as_json=as_json, none="no events yet")
 
 
 @app.command()

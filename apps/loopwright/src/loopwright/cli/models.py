@@ -22,8 +22,8 @@ app = typer.Typer(no_args_is_help=True, help="Models and their versions.")
 
 
 def _datasets(version: Row) -> str:
-    found = version.get("datasets") or []
-    return ", ".join(f"{d.get('role')} {d.get('rows')} rows" for d in found)
+    listed = version.get("datasets") or []
+    return ", ".join(f"{d.get('role')} {d.get('rows')} rows" for d in listed)
 
 
 def _created(version: Row) -> str:
@@ -45,8 +45,8 @@ VERSIONS: list[Column] = [
 def list_(limit: Limit = 50, as_json: Json = False) -> None:
     """The models."""
     with Services() as services:
-        found = services.items("registry", "/v1/models", limit)
-    show_items(found, COLUMNS, as_json=as_json, none="no models yet")
+        listed = services.items("registry", "/v1/models", limit)
+    show_items(listed, COLUMNS, as_json=as_json, none="no models yet")
 
 
 @app.command()
@@ -61,12 +61,12 @@ def show(
             path = f"/v1/models/{name}/versions/{version}"
             _show_version(services.get("registry", path), as_json=as_json)
             return
-        found = services.items("registry", f"/v1/models/{name}/versions")
+        listed = services.items("registry", f"/v1/models/{name}/versions")
     if as_json:
-        show_json({"model": name, "versions": found})
+        show_json({"model": name, "versions": listed})
     else:
         console.print(f"[bold]{name}[/]")
-        show_items(found, VERSIONS, as_json=False)
+        show_items(listed, VERSIONS, as_json=False)
 
 
 def split(model: str) -> tuple[str, str | None]:

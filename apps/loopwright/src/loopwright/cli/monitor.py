@@ -49,27 +49,27 @@ def status(
     """Detectors, drift episodes and retraining decisions."""
     with Services() as services:
         names = [model] if model else services.get("monitor", "/v1/models")["items"]
-        found = {
+        watched = {
             "models": [services.get("monitor", f"/v1/models/{name}") for name in names],
             "episodes": services.items("monitor", "/v1/episodes", model=model),
             "decisions": services.items("monitor", "/v1/decisions", model=model),
         }
     if as_json:
-        show_json(found)
+        show_json(watched)
     else:
-        _show(found)
+        _show(watched)
 
 
-def _show(found: dict[str, list[dict[str, Any]]]) -> None:
-    if not found["models"]:
+def _show(watched: dict[str, list[dict[str, Any]]]) -> None:
+    if not watched["models"]:
         console.print("no model is watched yet")
         return
-    for model in found["models"]:
+    for model in watched["models"]:
         show_one(model, FIELDS, as_json=False)
         _part("evidence, strongest first", model["evidence"][:8], EVIDENCE)
         _part("performance on labelled rows", model["performance"], PERFORMANCE)
-    _part("drift episodes, newest first", found["episodes"], EPISODES)
-    _part("decisions, newest first", found["decisions"], DECISIONS)
+    _part("drift episodes, newest first", watched["episodes"], EPISODES)
+    _part("decisions, newest first", watched["decisions"], DECISIONS)
 
 
 def _part(title: str, items: list[dict[str, Any]], columns: list[Column]) -> None:

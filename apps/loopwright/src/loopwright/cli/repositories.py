@@ -10,7 +10,13 @@ from loopwright.output import Column, Json, console, show_items, show_json
 
 app = typer.Typer(no_args_is_help=True, help="Git repositories whose commits start pipelines.")
 COLUMNS: list[Column] = [
-    *("name", "branch", ("head", lambda found: (found["head"] or "")[:8]), "pipeline", "url"),
+    *(
+        "name",
+        "branch",
+        ("head", lambda repository: (repository["head"] or "")[:8]),
+        "pipeline",
+        "url",
+    ),
     "problem",
 ]
 Name = Annotated[str, typer.Argument(help="The repository's name in Loopwright.")]
@@ -40,8 +46,8 @@ def add(
 def list_(as_json: Json = False) -> None:
     """What is watched."""
     with Services() as services:
-        found = services.items("trainer", "/v1/repositories")
-    show_items(found, COLUMNS, as_json=as_json, none="no repositories yet; see `loopwright init`")
+        listed = services.items("trainer", "/v1/repositories")
+    show_items(listed, COLUMNS, as_json=as_json, none="no repositories yet; see `loopwright init`")
 
 
 @app.command()

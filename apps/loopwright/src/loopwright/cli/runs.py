@@ -37,20 +37,20 @@ STAGES: list[Column] = ["name", "outcome", "seconds", "why"]
 def list_(limit: Limit = 20, as_json: Json = False) -> None:
     """The newest runs."""
     with Services() as services:
-        found = services.items("trainer", "/v1/runs", limit)
-    show_items(found, COLUMNS, as_json=as_json, none="no runs yet; see `loopwright repositories`")
+        runs = services.items("trainer", "/v1/runs", limit)
+    show_items(runs, COLUMNS, as_json=as_json, none="no runs yet; see `loopwright repositories`")
 
 
 @app.command()
 def show(run: RunId, as_json: Json = False) -> None:
     """A run and its stages: reused or ran, and why."""
     with Services() as services:
-        found = services.get("trainer", f"/v1/runs/{id_of(services, run)}")
-    show_one(found, FIELDS, as_json=as_json)
-    if not as_json and found["stages"]:
+        record = services.get("trainer", f"/v1/runs/{id_of(services, run)}")
+    show_one(record, FIELDS, as_json=as_json)
+    if not as_json and record["stages"]:
         console.print()
-        show_items(found["stages"], STAGES, as_json=False)
-        _show_failure(found["stages"])
+        show_items(record["stages"], STAGES, as_json=False)
+        _show_failure(record["stages"])
 
 
 @app.command()
@@ -113,7 +113,7 @@ def id_of(services: Services, run: str) -> str:
     """The id of the newest run that `run` names; CallError when there is none."""
     if run.count("-") == 4:
         return run
-    for found in services.items("trainer", "/v1/runs", 1 if run == "latest" else 500):
-        if run == "latest" or found["commit"].startswith(run):
-            return str(found["id"])
+    for each in services.items("trainer", "/v1/runs", 1 if run == "latest" else 500):
+        if run == "latest" or each["commit"].startswith(run):
+            return str(each["id"])
     raise CallError("there is no run yet" if run == "latest" else f"no run is of a commit {run!r}")

@@ -18,17 +18,17 @@ def examine(data_dir: Path) -> list[Finding]:
     """What `--engine kafka` needs; of a directory that it made, also whether it runs."""
     used = engine_of(data_dir) is Engine.KAFKA
     try:
-        found = [_packages()]
+        findings = [_packages()]
     except LoopwrightError as error:
         return [Finding("engines", "bad" if used else "well", f"for --engine kafka, {error}")]
     if used:
         path = data_dir.absolute() / "engines"
         broker, server = Kafka(path / "kafka"), Postgres(path / "postgresql")
-        found += [
+        findings += [
             _answers("kafka", broker.address, lambda: _ask_kafka(broker)),
             _answers("postgresql", server.url, lambda: _ask_postgres(server)),
         ]
-    return found
+    return findings
 
 
 def _packages() -> Finding:

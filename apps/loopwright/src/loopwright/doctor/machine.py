@@ -54,9 +54,9 @@ def _older() -> str:
 
 def _sandbox() -> Finding:
     """What this user may do here; services that run as another user may have another level."""
-    found = detect()
-    state: State = "well" if found.level is Level.NAMESPACE else "note"
-    parts = ["Landlock" if found.landlock else "no Landlock"]
-    parts += ["a user for each command"] if found.own_users else []
-    why = f"; not more: {found.why_not_more}" if found.why_not_more else ""
-    return Finding("sandbox", state, f"level {found.level}, with {' and '.join(parts)}{why}")
+    sandbox = detect()
+    state: State = "well" if sandbox.level is Level.NAMESPACE else "note"
+    parts = ["Landlock" if sandbox.landlock else "no Landlock"]
+    parts += ["a user for each command"] if sandbox.own_users else []
+    why = f"; not more: {sandbox.why_not_more}" if sandbox.why_not_more else ""
+    return Finding("sandbox", state, f"level {sandbox.level}, with {' and '.join(parts)}{why}")

@@ -10,8 +10,8 @@ from loopwright.ports import port_of
 
 def examine() -> list[Finding]:
     with Services(timeout=5) as services:
-        found = [_service(services, name) for name in PORTS]
-        return [*found, _repositories(services), _deployments(services)]
+        findings = [_service(services, name) for name in PORTS]
+        return [*findings, _repositories(services), _deployments(services)]
 
 
 def _service(services: Services, name: str) -> Finding:
@@ -34,12 +34,12 @@ def _other_listener(name: str, error: CallError) -> str:
 def _undelivered(services: Services, name: str) -> list[str]:
     """What is wrong with the events that the service reads."""
     try:
-        found = services.get(name, "/v1/dead-letters")
+        page = services.get(name, "/v1/dead-letters")
     except CallError:
         return []
-    count = f"{len(found['items'])}{'' if found['next'] is None else ' or more'}"
-    dead = [f"dead letters: {count}, see `loopwright dead-letters list`"] * bool(found["items"])
-    return dead + [f"events that wait for another try: {found['parked']}"] * bool(found["parked"])
+    count = f"{len(page['items'])}{'' if page['next'] is None else ' or more'}"
+    dead = [f"dead letters: {count}, see `loopwright dead-letters list`"] * bool(page["items"])
+    return dead + [f"events that wait for another try: {page['parked']}"] * bool(page["parked"])
 
 
 def _repositories(services: Services) -> Finding:
@@ -67,8 +67,10 @@ def _note(
 ) -> Finding:
     """What each of the service's things of this name wants of a person."""
     try:
-        found = services.items(service, f"/v1/{name}")
+        listed = services.items(service, f"/v1/{name}")
     except CallError:
         return Finding(name, "note", f"unknown while the {service} is away")
-    notes = [note for each in found if (note := describe(each))]
-    return Finding(name, "note" if notes else "well", "; ".join(notes) or f"{len(found)}, all well")
+    notes = [note for each in listed if (note := describe(each))]
+    return Finding(
+        name, "note" if notes else "well", "; ".join(notes) or f"{len(listed)}, all well"
+    )

@@ -39,11 +39,11 @@ async def leased_environment(
     InvalidError names the requirement that cannot be had; TransientError while no package index
     can be reached. The process that has the lease is our own code, which confines uv.
     """
-    told = {name: value for name, value in os.environ.items() if _is_for_uv(name)}
-    told["PATH"] = os.environ.get("PATH", os.defpath)  # where other Pythons are
+    uv_settings = {name: value for name, value in os.environ.items() if _is_for_uv(name)}
+    uv_settings["PATH"] = os.environ.get("PATH", os.defpath)  # where other Pythons are
     unconfined = Sandbox(level=Level.NONE)
     process = await ConfinedProcess.start(
-        replace(command, arguments=_LEASE, sandbox=unconfined, listens=False, variables=told)
+        replace(command, arguments=_LEASE, sandbox=unconfined, listens=False, variables=uv_settings)
     )
     try:
         wanted = {

@@ -92,7 +92,7 @@ def _ratios(indicator: Indicator) -> list[tuple[float, float]]:
     Quality is only bet to get worse: fewer missing values are no fault.
     """
     sides = (1.0,) if indicator.what in QUALITY else (1.0, -1.0)
-    found = []
+    ratios = []
     for side in sides:
         edge = indicator.share + side * indicator.tolerance
         for effect in EFFECTS:
@@ -100,5 +100,5 @@ def _ratios(indicator: Indicator) -> list[tuple[float, float]]:
             if 0 < edge < 1 and 0 < bet < 1:
                 had = math.log(bet / edge) / indicator.dispersion
                 lacked = math.log((1 - bet) / (1 - edge)) / indicator.dispersion
-                found.append((had, lacked))
-    return found
+                ratios.append((had, lacked))
+    return ratios

@@ -103,7 +103,7 @@ class EvidenceProcess:
         evidence = [
             self._explain(stream, float(values[stream])) for stream in self.bets.of_group(group)
         ]
-        return sorted(evidence, key=lambda found: (-found.evidence, found.name))
+        return sorted(evidence, key=lambda each: (-each.evidence, each.name))
 
     def to_bytes(self) -> bytes:
         """A line of JSON, then the arrays as they lie in memory; equal for equal rows."""
@@ -174,13 +174,13 @@ class EvidenceProcess:
         if not waiting or not len(self.bets.streams):
             return []
         values = self._stream_values()
-        found = []
+        crossings = []
         for group in waiting:
             streams = self.bets.of_group(group)
             if streams and log_mean(values[streams]) >= self.bets.log_threshold:
                 self.alarmed.append(group)
-                found.append(self._alarm(group, values))
-        return found
+                crossings.append(self._alarm(group, values))
+        return crossings
 
     def _alarm(self, group: Group, values: Floats) -> ThresholdCrossing:
         streams = sorted(self.bets.of_group(group), key=lambda stream: -values[stream])

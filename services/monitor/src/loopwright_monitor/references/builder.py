@@ -46,8 +46,8 @@ def _offender(profile: Profile, later: pa.Table) -> str | None:
     times = np.zeros(bets.block_rows, np.int64)
     for start in range(0, later.num_rows - bets.block_rows + 1, bets.block_rows):
         detector.update(later.slice(start, bets.block_rows), times)
-        found = detector.evidence("data")
-        values = np.array([each.evidence for each in found])
-        if found and log_mean(values) > bets.log_threshold - MARGIN:
-            return found[0].name
+        evidence = detector.evidence("data")
+        values = np.array([each.evidence for each in evidence])
+        if evidence and log_mean(values) > bets.log_threshold - MARGIN:
+            return evidence[0].name
     return None

@@ -137,10 +137,10 @@ class FirstRows:
 
     async def pop_all(self) -> list[CollectedRows]:
         """All of them, oldest first; they are gone afterwards."""
-        found = await self.all()
-        if found:
+        collected = await self.all()
+        if collected:
             await self._connection.execute(sa.delete(first_rows).where(*self._conditions))
-        return found
+        return collected
 
     async def are_enough(self, rows: int) -> bool:
         """Whether these are so many rows, and the stream has no reference."""

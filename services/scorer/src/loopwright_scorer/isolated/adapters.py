@@ -113,22 +113,24 @@ class RiverAdapter:
         if self._classes is None:
             predicted = [self._model.predict_one(row) for row in given]
             return {"prediction": np.array(predicted, float)}
-        found = [self._model.predict_proba_one(row) for row in given]
-        probabilities = np.array([[one.get(c, 0.0) for c in self._classes] for one in found], float)
+        chances = [self._model.predict_proba_one(row) for row in given]
+        probabilities = np.array(
+            [[one.get(c, 0.0) for c in self._classes] for one in chances], float
+        )
         # Without an own decision of the model's, the likeliest.
         labels = np.array(self._classes, object)[probabilities.argmax(axis=1)]
         return {"label": labels, "probabilities": probabilities}
 
     def _seen(self, example: dict[str, Any]) -> list[Any]:
         rows = len(next(iter(example.values())))
-        found = {
+        labels = {
             label for row in _rows(rows, example) for label in self._model.predict_proba_one(row)
         }
-        if not found:
+        if not labels:
             raise TypeError(
                 "the learner has seen no class yet; name them as `classes` of the flavor"
             )
-        return sorted(found)
+        return sorted(labels)
 
 
 def _learner(model: Any) -> Any:

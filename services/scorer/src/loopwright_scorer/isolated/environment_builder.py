@@ -62,11 +62,11 @@ class _Uv:
             writable=(directory,),
             network=True,
         )
-        told = {name: value for name, value in os.environ.items() if _is_for_uv(name)}
+        uv_settings = {name: value for name, value in os.environ.items() if _is_for_uv(name)}
         own = directory / ".uv"
         own.mkdir(exist_ok=True)
         self._variables = {
-            **told,
+            **uv_settings,
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(own),
             "TMPDIR": str(own),

@@ -64,8 +64,8 @@ class IsolatedRuntime:
     def _checked(self, rows: int, arrays: Arrays) -> ModelOutputs:
         """Another process's word is not taken for it: RuntimeError unless it is as declared."""
         try:
-            found = {name: self._typed(name, arrays[name]) for name in self._wanted}
-            answered = shape_outputs(rows, self._label_dtype, found)
+            typed = {name: self._typed(name, arrays[name]) for name in self._wanted}
+            answered = shape_outputs(rows, self._label_dtype, typed)
             shapes = {each.name: each.array.shape for each in answered.tensors()}
         except (KeyError, ValueError, TypeError) as error:
             raise RuntimeError(f"the model answers {_shapes(arrays)}: {error}") from None

@@ -144,10 +144,10 @@ class WorkerProcess:
 
     def memory(self) -> int:
         """Resident bytes, of the process and those below it."""
-        found = [self.pid]
-        for pid in found:  # which grows meanwhile
-            found += _children(pid)
-        return sum(map(_resident, found))
+        pids = [self.pid]
+        for pid in pids:  # which grows meanwhile
+            pids += _children(pid)
+        return sum(map(_resident, pids))
 
     def _send(self, frame: bytes, deadline: float) -> None:
         self._socket.settimeout(max(deadline - time.monotonic(), 0.001))

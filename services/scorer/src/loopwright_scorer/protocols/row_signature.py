@@ -40,16 +40,16 @@ class RowSignature:
 
     def tensors(self, columns: Mapping[str, Cells]) -> dict[str, GivenTensor]:
         """Columns under the types of the signature; InvalidError where none of them is known."""
-        found = {
+        known = {
             name: GivenTensor(kind.datatype, (len(columns[name]),), columns[name])
             for name, kind in self.value_types()
             if name in columns
         }
-        if not found:
+        if not known:
             raise InvalidError(f"no input is known; the model needs {', '.join(self.columns)}")
-        if not all(tensor.shape[0] for tensor in found.values()):
+        if not all(tensor.shape[0] for tensor in known.values()):
             raise InvalidError("there are no rows")
-        return found
+        return known
 
 
 def signature_of(routes: Routes, address: ModelAddress) -> RowSignature:

@@ -86,8 +86,8 @@ class OutputColumns:
         """What is kept of an answer, each [rows, ...]; nothing where there is none."""
         if outputs is None:
             return []
-        found = [getattr(outputs, tensor.name) for tensor in self._recorded]
-        parts = [np.full(rows, None, object) if each is None else each for each in found]
+        answered = [getattr(outputs, tensor.name) for tensor in self._recorded]
+        parts = [np.full(rows, None, object) if each is None else each for each in answered]
         if self._has_score:
             score = outputs.score()
             parts.append(np.full(rows, np.nan) if score is None else score)

@@ -33,18 +33,18 @@ class InputOffloader:
 
     async def offload(self, wanted: Sequence[LargeInput]) -> dict[tuple[str, str], str]:
         """Store the inputs; digests of those stored, by prediction id and input."""
-        found: dict[tuple[str, str], str] = {}
+        digests: dict[tuple[str, str], str] = {}
         try:
             async with asyncio.timeout(_SECONDS):
                 for large in wanted:
                     body = await asyncio.to_thread(_npy, large.values)
                     stored = await self._store.put(body)
-                    found[large.prediction_id, large.name] = stored.digest
+                    digests[large.prediction_id, large.name] = stored.digest
         except (TimeoutError, LoopwrightError, ValueError) as error:
             log.warning("recorder.arrays-dropped", error=str(error) or "the store is too slow")
-        self._kept.inc(len(found))
-        self._dropped.inc(len(wanted) - len(found))
-        return found
+        self._kept.inc(len(digests))
+        self._dropped.inc(len(wanted) - len(digests))
+        return digests
 
 
 def _npy(values: np.ndarray) -> bytes:

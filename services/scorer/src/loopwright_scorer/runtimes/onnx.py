@@ -80,8 +80,8 @@ class OnnxRuntime:
                 "the model refuses these rows: a category is new to it; an encoder with "
                 "handle_unknown='ignore' would take it"
             ) from None
-        found = dict(zip(self._names, answers, strict=True))
-        return shape_outputs(inputs.rows, self._label_dtype, found)
+        by_name = dict(zip(self._names, answers, strict=True))
+        return shape_outputs(inputs.rows, self._label_dtype, by_name)
 
 
 def _elements_per_row(signature: CompiledSignature) -> float:
@@ -98,16 +98,16 @@ def _graph_names(spec: ServingSpec, types: Mapping[str, str]) -> dict[str, str]:
     """Our output names to the graph's; a classifier may lack probabilities."""
     wanted = [PREDICTION] if spec.task == "regressor" else [LABEL, PROBABILITIES]
     names = {name: spec.output_names.get(name, name) for name in wanted}
-    found = {name: graph for name, graph in names.items() if graph in types}
-    if wanted[0] not in found:
+    present = {name: graph for name, graph in names.items() if graph in types}
+    if wanted[0] not in present:
         raise InvalidError(
             f"the graph has no output {names[wanted[0]]!r}, only {', '.join(types)};"
             " map it in output_names",
             field="output_names",
         )
-    if broken := [graph for graph in found.values() if not types[graph].startswith("tensor(")]:
+    if broken := [graph for graph in present.values() if not types[graph].startswith("tensor(")]:
         raise InvalidError(f"output {broken[0]!r} is no tensor; convert with zipmap off")
-    return found
+    return present
 
 
 def _feed(name: str, graph_type: str, spec: ServingSpec, signature: CompiledSignature) -> Feed:

@@ -40,13 +40,13 @@ class SkopsRuntime:
     def predict(self, inputs: ModelInputs) -> ModelOutputs:
         rows = self._rows(inputs)
         try:
-            found = {
+            answers = {
                 name: getattr(self._estimator, method)(rows) for name, method in self._names.items()
             }
         except ValueError as error:
             # scikit-learn's word for data that an estimator cannot take.
             raise InvalidError(f"the model refuses these rows: {error}") from None
-        return shape_outputs(inputs.rows, self._label_dtype, found)
+        return shape_outputs(inputs.rows, self._label_dtype, answers)
 
     def _rows(self, inputs: ModelInputs) -> Any:
         if not self._columnar:

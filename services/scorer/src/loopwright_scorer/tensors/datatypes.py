@@ -78,12 +78,12 @@ def _converted(name: str, kind: ValueType, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "M":
         raise InvalidError(f"input {name!r}: times, where the model needs text", field=name)
     try:
-        found = array.astype(kind.dtype)
+        converted = array.astype(kind.dtype)
     except ValueError as error:
         raise InvalidError(f"input {name!r}: {error}", field=name) from None
-    if kind.dtype.kind in "iu" and not np.array_equal(found, array):
+    if kind.dtype.kind in "iu" and not np.array_equal(converted, array):
         raise InvalidError(f"input {name!r}: a value is no {kind.datatype}", field=name)
-    return found
+    return converted
 
 
 def _wrong_value(name: str, kind: ValueType, data: Sequence[object]) -> InvalidError:

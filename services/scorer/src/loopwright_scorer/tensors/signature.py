@@ -146,8 +146,8 @@ def _positions(
     columns: Sequence[Column], groups: Sequence[tuple[ValueType, list[Column]]]
 ) -> list[tuple[int, int]]:
     """The group of each column, and its position in that."""
-    found = {c.name: (i, at) for i, (_, own) in enumerate(groups) for at, c in enumerate(own)}
-    return [found[column.name] for column in columns]
+    positions = {c.name: (i, at) for i, (_, own) in enumerate(groups) for at, c in enumerate(own)}
+    return [positions[column.name] for column in columns]
 
 
 class TensorSignature:

@@ -176,14 +176,14 @@ def declare_outputs(
     return [TensorType(name, datatype_of(kinds[name][0]), kinds[name][1]) for name in names]
 
 
-def shape_outputs(rows: int, labels: np.dtype, found: Mapping[str, Any]) -> ModelOutputs:
+def shape_outputs(rows: int, labels: np.dtype, answers: Mapping[str, Any]) -> ModelOutputs:
     """A model's arrays as outputs; labels and predictions [rows, 1] become [rows]."""
-    label, prediction = found.get(LABEL), found.get(PREDICTION)
+    label, prediction = answers.get(LABEL), answers.get(PREDICTION)
     if label is not None:
         label = _per_row(np.asarray(label), rows).astype(labels, copy=False)
     if prediction is not None:
         prediction = _per_row(np.asarray(prediction), rows)
-    probabilities = found.get(PROBABILITIES)
+    probabilities = answers.get(PROBABILITIES)
     return ModelOutputs(
         label, None if probabilities is None else np.asarray(probabilities), prediction
     )

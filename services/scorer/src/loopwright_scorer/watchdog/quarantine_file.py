@@ -19,11 +19,11 @@ def append(path: Path, digest: str, reason: str) -> None:
 
 def read(path: Path) -> Mapping[str, str]:
     """Reasons by digest; a line that a crash cut off is left out."""
-    found = {}
+    reasons = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
         except ValueError:
             continue
-        found[str(entry["digest"])] = str(entry["reason"])
-    return found
+        reasons[str(entry["digest"])] = str(entry["reason"])
+    return reasons

@@ -59,9 +59,9 @@ class ReplicaWatchdog:
         self._process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        told = (os.getpid(), self._slots.resolve(), self._quarantine.resolve(), self._memory)
+        arguments = (os.getpid(), self._slots.resolve(), self._quarantine.resolve(), self._memory)
         return subprocess.Popen(
-            [*_COMMAND, *map(str, told)], stdin=subprocess.PIPE, start_new_session=True
+            [*_COMMAND, *map(str, arguments)], stdin=subprocess.PIPE, start_new_session=True
         )
 
 

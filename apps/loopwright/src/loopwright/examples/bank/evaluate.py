@@ -24,8 +24,8 @@ def main() -> None:
     rows = parquet.read_table("work/holdout.parquet").to_pandas()
     fitted = load("work/package/model.skops", trusted=["numpy.dtype"])
     said = fitted.predict_proba(rows.drop(columns=["y", "time"]))[:, -1]
-    found = measures((rows["y"] == "yes").to_numpy(), said)
-    Path("work/metrics.json").write_text(json.dumps(found, indent=2))
+    metrics = measures((rows["y"] == "yes").to_numpy(), said)
+    Path("work/metrics.json").write_text(json.dumps(metrics, indent=2))
 
 
 if __name__ == "__main__":

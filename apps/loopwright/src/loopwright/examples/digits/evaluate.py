@@ -14,12 +14,12 @@ def main() -> None:
     images, digits = load_digits(return_X_y=True)
     images, digits = images[first:], digits[first:]
     fitted = load("work/package/model.skops", trusted=["numpy.dtype"])
-    found = {
+    metrics = {
         "accuracy": fitted.score(images, digits),
         "log_loss": log_loss(digits, fitted.predict_proba(images)),
         "rows": len(images),
     }
-    Path("work/metrics.json").write_text(json.dumps(found, indent=2))
+    Path("work/metrics.json").write_text(json.dumps(metrics, indent=2))
 
 
 if __name__ == "__main__":

@@ -51,16 +51,16 @@ def main() -> int:
     _say(answers, {"opening": f"{file.name} (Parquet)"})
     later_than = datetime.fromisoformat(job["later_than"]) if job["later_than"] else None
     try:
-        found = read_holdout(file, Dataset.model_validate(job["dataset"]), later_than)
+        holdout = read_holdout(file, Dataset.model_validate(job["dataset"]), later_than)
     except UnusableHoldoutError as error:
         _say(answers, {"unusable": str(error)})
         return 0
     except (OSError, ValueError) as error:  # Arrow's own are of these
         _say(answers, {"error": f"{file.name} is damaged, or no Parquet: {str(error)[:200]}"})
         return 1
-    content = {"columns": found.columns, "target": found.target, "rows": found.rows}
+    content = {"columns": holdout.columns, "target": holdout.target, "rows": holdout.rows}
     Path(job["result"]).write_text(json.dumps(content, default=_plain))
-    _say(answers, {"rows": found.rows})
+    _say(answers, {"rows": holdout.rows})
     return 0
 
 

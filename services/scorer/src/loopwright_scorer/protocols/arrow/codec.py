@@ -43,17 +43,17 @@ class ColumnarCodec:
     """A table in; an answer in the protocol's own form, or a table with a column per output."""
 
     def __init__(
-        self, found: InferenceRequest | InvalidError, write_as: Write, size: int = 0
+        self, request: InferenceRequest | InvalidError, write_as: Write, size: int = 0
     ) -> None:
         """`size`: bytes of the table as it is unpacked."""
         self.size = size
-        self._found = found
+        self._request = request
         self._write_as = write_as
 
     def read(self) -> InferenceRequest:
-        if isinstance(self._found, InvalidError):
-            raise self._found
-        return self._found
+        if isinstance(self._request, InvalidError):
+            raise self._request
+        return self._request
 
     def write(self, result: InferenceResult) -> Reply:
         return self._write_as(result)

@@ -43,11 +43,11 @@ def page_sizes(body: memoryview, chunk: Any, limit: int) -> list[PageSize]:
         if len(pages) >= limit:
             raise InvalidError("the file has too many pages: send it in several requests")
         header = _Compact(body, at)
-        found = header.struct(_DEEPEST)
-        packed, unpacked = found.get((_PACKED,), 0), found.get((_UNPACKED,), 0)
+        numbers = header.struct(_DEEPEST)
+        packed, unpacked = numbers.get((_PACKED,), 0), numbers.get((_UNPACKED,), 0)
         if packed < 0 or unpacked < 0:
             raise _broken()
-        values = sum(max(found.get((head, _COUNT), 0), 0) for head in _HEADS)
+        values = sum(max(numbers.get((head, _COUNT), 0), 0) for head in _HEADS)
         pages.append(PageSize(unpacked, values))
         at = header.at + packed
     return pages
@@ -77,19 +77,19 @@ class _Compact:
         """The numbers in a struct and the structs in it; InvalidError where it is broken."""
         if levels == 0:
             raise _broken()
-        found: dict[tuple[int, ...], int] = {}
+        numbers: dict[tuple[int, ...], int] = {}
         field = 0
         while head := self._byte():
             field = field + (head >> 4) if head >> 4 else self._zigzag()
             kind = head & 15
             if kind == _STRUCT:
                 inner = self.struct(levels - 1)
-                found |= {(field, *path): number for path, number in inner.items()}
+                numbers |= {(field, *path): number for path, number in inner.items()}
             elif kind in _NUMBERS:
-                found[field,] = self._zigzag()
+                numbers[field,] = self._zigzag()
             else:
                 self._skip_value(kind, levels)
-        return found
+        return numbers
 
     def _skip_value(self, kind: int, levels: int) -> None:
         if kind not in self._skips:

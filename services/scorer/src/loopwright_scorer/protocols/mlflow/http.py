@@ -88,8 +88,8 @@ class MlflowProtocol:
             return None
 
         def answer(body: bytes) -> Reply | None:
-            found = self._scoring.infer_inline(*self._invocation(address, headers, body))
-            return with_id(found) if found else None
+            response = self._scoring.infer_inline(*self._invocation(address, headers, body))
+            return with_id(response) if response else None
 
         return answer
 
@@ -154,11 +154,11 @@ def parse_path(path: str) -> MlflowPath:
 
 def _media(headers: Headers) -> str:
     """The body's media type; UnsupportedMediaTypeError where MLflow does not take it."""
-    told = headers.get(b"content-type", b"").decode("latin-1")
-    media, *parameters = [part.strip() for part in told.split(";")]
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    media, *parameters = [part.strip() for part in content_type.split(";")]
     if media not in _MEDIA or any(part.lower() != "charset=utf-8" for part in parameters):
         raise UnsupportedMediaTypeError(
-            f"content-type {told!r:.200}: send one of {', '.join((*_MEDIA, *COLUMNAR))}, text in"
-            " UTF-8 and without other parameters"
+            f"content-type {content_type!r:.200}: send one of {', '.join((*_MEDIA, *COLUMNAR))},"
+            " text in UTF-8 and without other parameters"
         )
     return media

@@ -133,27 +133,27 @@ class GrpcInferenceService:
         return pb.ModelReadyResponse(ready=True)
 
     async def _model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-        found = describe(*self._find(request.name, request.version))
-        return _filled(pb.ModelMetadataResponse(), found)
+        metadata = describe(*self._find(request.name, request.version))
+        return _filled(pb.ModelMetadataResponse(), metadata)
 
     async def _model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
-        found = configuration(*self._find(request.name, request.version))
-        return _filled(pb.ModelConfigResponse(), {"config": found})
+        config = configuration(*self._find(request.name, request.version))
+        return _filled(pb.ModelConfigResponse(), {"config": config})
 
     async def _model_statistics(
         self, request: pb.ModelStatisticsRequest
     ) -> pb.ModelStatisticsResponse:
         if not request.name:
-            found = statistics(self._routes.all(), self._stats)
+            counted = statistics(self._routes.all(), self._stats)
         else:
             route, arm = self._find(request.name, request.version)
             is_named = request.version or "@" in request.name
-            found = statistics([route], self._stats, arm.version if is_named else None)
-        return _filled(pb.ModelStatisticsResponse(), found)
+            counted = statistics([route], self._stats, arm.version if is_named else None)
+        return _filled(pb.ModelStatisticsResponse(), counted)
 
     async def _index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
-        found = self._repository.index(only_ready=request.ready)
-        return _filled(pb.RepositoryIndexResponse(), {"models": found})
+        models = self._repository.index(only_ready=request.ready)
+        return _filled(pb.RepositoryIndexResponse(), {"models": models})
 
     async def _load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
         await self._repository.load(request.model_name, request.parameters)

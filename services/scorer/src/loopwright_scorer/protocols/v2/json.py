@@ -115,8 +115,8 @@ class V2JsonCodec:
 
 
 def _message(body: bytes) -> dict[str, Any]:
-    if len(body) >= bulk_json.WORTHWHILE and (found := bulk_json.parsed(body)):
-        return found
+    if len(body) >= bulk_json.WORTHWHILE and (parsed := bulk_json.parsed(body)):
+        return parsed
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError as error:
