@@ -11,10 +11,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def test_the_demo_closes_the_loop_and_leaves_its_story(tmp_path: Path) -> None:
-    place = tmp_path / "demo"
+    directory = tmp_path / "demo"
 
     done = subprocess.run(
-        [sys.executable, "-m", "loopwright", "demo", "--dir", str(place)],
+        [sys.executable, "-m", "loopwright", "demo", "--dir", str(directory)],
         capture_output=True,
         text=True,
         timeout=850,
@@ -24,7 +24,7 @@ def test_the_demo_closes_the_loop_and_leaves_its_story(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     for told in ("drift-detected", "retrain-requested", "reused", "The loop closed."):
         assert told in done.stdout
-    story = (place / "story.md").read_text()
+    story = (directory / "story.md").read_text()
     assert "Who served, and how well" in story
-    assert (place / "story.png").stat().st_size > 10_000
-    assert set(json.loads((place / "endpoints.json").read_text())) >= {"registry", "scorer"}
+    assert (directory / "story.png").stat().st_size > 10_000
+    assert set(json.loads((directory / "endpoints.json").read_text())) >= {"registry", "scorer"}

@@ -20,10 +20,10 @@ UP = ["--engine", "kafka"]
 @pytest.fixture(scope="module")
 def user() -> Generator[User, None, None]:
     # Not in pytest's own directory, which it closes to PostgreSQL's user.
-    with TemporaryDirectory(prefix="loopwright-") as place:
-        with with_system(Path(place), *UP) as user:
+    with TemporaryDirectory(prefix="loopwright-") as directory:
+        with with_system(Path(directory), *UP) as user:
             yield user
-        assert children_in(Path(place)) == []
+        assert children_in(Path(directory)) == []
 
 
 def test_the_command_is_the_one_in_the_readme() -> None:

@@ -115,8 +115,8 @@ class User:
         ports = {f"LOOPWRIGHT_{name.upper()}_PORT": str(p) for name, p in self.ports.items()}
         tracking = {"MLFLOW_TRACKING_URI": self.url("registry")}
         credentials = {"LOOPWRIGHT_TRAINER_GIT_CREDENTIALS": str(self.credentials)}
-        told = {**ports, **tracking, **SECRETS, **credentials}
-        return {**os.environ, **told, "PYTHONDONTWRITEBYTECODE": ""}
+        own = {**ports, **tracking, **SECRETS, **credentials}
+        return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def until(what: str, found: Callable[[], bool], within: float = 240) -> None:

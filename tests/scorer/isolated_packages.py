@@ -128,11 +128,11 @@ def wheels(directory: Path) -> Path:
 def wheel(directory: Path, name: str, version: str, files: dict[str, str]) -> None:
     """A wheel of these files, by their place in it."""
     about = f"{name}-{version}.dist-info"
-    told = {
+    metadata = {
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    everything = files | told
+    everything = files | metadata
     everything[f"{about}/RECORD"] = "".join(f"{path},,\n" for path in everything)
     with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         for path, content in everything.items():

@@ -32,18 +32,18 @@ def _log(directory: Path, model: Any, rows: Any, **more: Any) -> None:
     import mlflow
     from mlflow.models import infer_signature
 
-    told = {"signature": infer_signature(rows), "input_example": rows[:40], **more}
-    told["pip_requirements"] = ["mlflow"]  # what it would else find out takes seconds
+    options = {"signature": infer_signature(rows), "input_example": rows[:40], **more}
+    options["pip_requirements"] = ["mlflow"]  # what it would else find out takes seconds
     flavor = type(model).__module__.split(".")[0]
     if flavor == "sklearn" and "serialization_format" not in more:
         import skops.io
 
         types = skops.io.get_untrusted_types(data=skops.io.dumps(model))
-        told |= {"serialization_format": "skops", "skops_trusted_types": types}
+        options |= {"serialization_format": "skops", "skops_trusted_types": types}
     if hasattr(model, "predict_from"):
-        mlflow.pyfunc.save_model(directory, python_model=model.predict_from, **told)
+        mlflow.pyfunc.save_model(directory, python_model=model.predict_from, **options)
     else:
-        getattr(mlflow, flavor).save_model(model, directory, **told)
+        getattr(mlflow, flavor).save_model(model, directory, **options)
 
 
 def numbers(*, missing: bool = False) -> pd.DataFrame:
@@ -95,12 +95,12 @@ def _fitted(
     return make().fit(rows, answers(rows)), rows, form
 
 
-def _sk(name: str, **told: Any) -> Any:
+def _sk(name: str, **params: Any) -> Any:
     """A scikit-learn estimator, `module.Class`, fast to fit."""
     import importlib
 
     module, _, kind = name.rpartition(".")
-    return getattr(importlib.import_module(f"sklearn.{module}"), kind)(**told)
+    return getattr(importlib.import_module(f"sklearn.{module}"), kind)(**params)
 
 
 def _columns(last: Any) -> Any:
@@ -124,17 +124,17 @@ def _logged_numbers(last: Any) -> Any:
     return make_pipeline(FunctionTransformer(np.abs), last)
 
 
-def _xgb(kind: str, **told: Any) -> Any:
+def _xgb(kind: str, **params: Any) -> Any:
     import xgboost
 
-    return getattr(xgboost, kind)(n_estimators=4, max_depth=3, n_jobs=1, **told)
+    return getattr(xgboost, kind)(n_estimators=4, max_depth=3, n_jobs=1, **params)
 
 
-def _lgb(kind: str, **told: Any) -> Any:
+def _lgb(kind: str, **params: Any) -> Any:
     import lightgbm
 
     few = {"n_estimators": 4, "min_child_samples": 5, "verbose": -1, "n_jobs": 1}
-    return getattr(lightgbm, kind)(**few, **told)
+    return getattr(lightgbm, kind)(**few, **params)
 
 
 def _case(make: Callable[[], Any], rows: Any, answers: Any, form: str) -> Callable[[], Fitted]:
@@ -234,21 +234,21 @@ REGRESSORS: Mapping[str, Callable[[], Fitted]] = {
 }
 
 
-def _xgb_booster(objective: str, answers: Any, predicts: str, **told: Any) -> tuple[Any, ...]:
+def _xgb_booster(objective: str, answers: Any, predicts: str, **params: Any) -> tuple[Any, ...]:
     import xgboost
 
     rows = numbers()
     data = xgboost.DMatrix(rows, answers(rows))
-    booster = xgboost.train({"objective": objective, "max_depth": 3, **told}, data, 4)
+    booster = xgboost.train({"objective": objective, "max_depth": 3, **params}, data, 4)
     return booster, rows, booster.predict(data), predicts
 
 
-def _lgb_booster(objective: str, answers: Any, predicts: str, **told: Any) -> tuple[Any, ...]:
+def _lgb_booster(objective: str, answers: Any, predicts: str, **params: Any) -> tuple[Any, ...]:
     import lightgbm
 
     rows = numbers()
-    told |= {"objective": objective, "verbose": -1, "min_child_samples": 5}
-    booster = lightgbm.train(told, lightgbm.Dataset(rows, answers(rows)), 4)
+    params |= {"objective": objective, "verbose": -1, "min_child_samples": 5}
+    booster = lightgbm.train(params, lightgbm.Dataset(rows, answers(rows)), 4)
     return booster, rows, booster.predict(rows), predicts
 
 

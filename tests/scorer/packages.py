@@ -38,12 +38,12 @@ def trained(directory: Path, seed: int, *, native: bool, unseen: str = "ignore")
 
         skops.io.dump(pipeline, directory / "model.skops")
         untrusted = skops.io.get_untrusted_types(file=directory / "model.skops")
-        told = {"format": "sklearn-skops", "file": "model.skops", "trusted": untrusted}
+        fields = {"format": "sklearn-skops", "file": "model.skops", "trusted": untrusted}
     else:
         (directory / "model.onnx").write_bytes(_converted(pipeline))
-        told = {"format": "onnx", "file": "model.onnx"}
+        fields = {"format": "onnx", "file": "model.onnx"}
     spec = ServingSpec(
-        **told,
+        **fields,
         task="classifier",
         classes=["no", "yes"],
         columns=COLUMNS,

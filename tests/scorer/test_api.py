@@ -43,10 +43,10 @@ async def test_forged_and_foreign_ids_are_told(harness: ScorerHarness) -> None:
         foreign = IDS.issue(new_id(), 1, "m-1")
         answer = await give(replica, ids=[forged, foreign, "x", known], labels=[1, 1, 1, True])
 
-    told = answer.json()
-    assert (told["accepted"], told["unknown"]) == (1, [forged, foreign, "x"])
-    assert "2 look like prediction ids" in told["why"]
-    assert "LOOPWRIGHT_SCORER_PREDICTION_KEY" in told["why"]
+    content = answer.json()
+    assert (content["accepted"], content["unknown"]) == (1, [forged, foreign, "x"])
+    assert "2 look like prediction ids" in content["why"]
+    assert "LOOPWRIGHT_SCORER_PREDICTION_KEY" in content["why"]
 
 
 async def test_request_ids_are_the_clients_own(harness: ScorerHarness) -> None:

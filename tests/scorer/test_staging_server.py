@@ -21,15 +21,15 @@ import tritonclient.http as triton
 
 client = triton.InferenceServerClient(sys.argv[1])
 assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("bank", "3")
-told = client.get_model_metadata("bank")
+metadata = client.get_model_metadata("bank")
 rows = {"age": [41.0, 30.5], "visits": [2, 0], "job": ["clerk", "nurse"], "balance": [1.5, 0.0]}
 inputs = []
-for put in told["inputs"]:
-    kind = triton.InferInput(put["name"], [2], put["datatype"])
-    data = np.array(rows[put["name"]], object if put["datatype"] == "BYTES" else None)
+for declared in metadata["inputs"]:
+    kind = triton.InferInput(declared["name"], [2], declared["datatype"])
+    data = np.array(rows[declared["name"]], object if declared["datatype"] == "BYTES" else None)
     kind.set_data_from_numpy(data, binary_data=False)
     inputs.append(kind)
-wanted = [triton.InferRequestedOutput(o["name"], binary_data=False) for o in told["outputs"]]
+wanted = [triton.InferRequestedOutput(o["name"], binary_data=False) for o in metadata["outputs"]]
 answer = client.infer("bank", inputs, outputs=wanted, request_id="mine")
 again = client.infer("bank", inputs, outputs=wanted, model_version="3")
 assert answer.get_response()["id"] == "mine"
@@ -69,11 +69,11 @@ def order(package: Path, **changed: object) -> str:
 async def test_a_staging_process_serves_its_package_until_input_ends(
     package_dirs: dict[str, Path],
 ) -> None:
-    async with staging(order(package_dirs["trained"])) as (process, told):
-        async with httpx.AsyncClient(base_url=told["url"], trust_env=False) as http:
+    async with staging(order(package_dirs["trained"])) as (process, started):
+        async with httpx.AsyncClient(base_url=started["url"], trust_env=False) as http:
             answer = await http.post("/v2/models/bank/infer", json=infer_body(ROW))
             ready = await http.get("/readyz")
-        status, printed = await triton_client(told["url"])
+        status, printed = await triton_client(started["url"])
 
     assert answer.json()["model_version"] == "3"
     assert ready.status_code == 200
@@ -84,8 +84,8 @@ async def test_a_staging_process_serves_its_package_until_input_ends(
 
 async def test_a_graph_that_is_not_proven_is_staged_in_a_process_of_its_own(tmp_path: Path) -> None:
     async with (
-        staging(order(harmful_packages.endless(tmp_path / "endless"))) as (_, told),
-        httpx.AsyncClient(base_url=told["url"], trust_env=False) as http,
+        staging(order(harmful_packages.endless(tmp_path / "endless"))) as (_, started),
+        httpx.AsyncClient(base_url=started["url"], trust_env=False) as http,
     ):
         tensor = {"name": "x", "datatype": "FP64", "shape": [1, 1], "data": [1.0]}
         answer = await http.post("/v2/models/bank/infer", json={"inputs": [tensor]})

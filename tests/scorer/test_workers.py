@@ -30,7 +30,7 @@ async def workers(
     harness: ScorerHarness, kafka_url: str, prefix: str, port: int
 ) -> AsyncGenerator[int, None]:
     """The pid of the process that keeps them."""
-    told = {
+    variables = {
         "BUS_URL": kafka_url,
         "TOPIC_PREFIX": prefix,
         "ARTIFACTS_URL": f"file://{harness.directory / 'artifacts'}",
@@ -41,7 +41,7 @@ async def workers(
     }
     keeper = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "loopwright_scorer.main"),
-        env={**os.environ, **{f"LOOPWRIGHT_{name}": value for name, value in told.items()}},
+        env={**os.environ, **{f"LOOPWRIGHT_{name}": value for name, value in variables.items()}},
     )
     try:
         yield keeper.pid

@@ -43,8 +43,8 @@ async def test_each_body_gets_its_own_answer(harness: ScorerHarness) -> None:
     assert wanted[0] != wanted[1]
     assert answers[2].status == 400
     assert "not JSON" in answers[2].json()["error"]
-    told = [outputs(answer) for answer in answers if answer is not answers[2]]
-    assert told == [wanted[0], wanted[1], wanted[1], wanted[0]]
+    answered = [outputs(answer) for answer in answers if answer is not answers[2]]
+    assert answered == [wanted[0], wanted[1], wanted[1], wanted[0]]
     ids = {answer.headers.get("loopwright-prediction-id") for answer in answers}
     assert len(ids) == len(answers)
 

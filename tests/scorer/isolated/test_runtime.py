@@ -48,7 +48,7 @@ async def asked(replica: Replica, act: str, argument: float = 1.0) -> httpx.Resp
     return await replica.http.post(path, json={"inputs": [tensor]})
 
 
-async def told(replica: Replica, act: str, argument: float = 1.0) -> float:
+async def answered(replica: Replica, act: str, argument: float = 1.0) -> float:
     response = await asked(replica, act, argument)
     assert response.status_code == 200, response.text
     return float(response.json()["outputs"][0]["data"][0])
@@ -57,14 +57,14 @@ async def told(replica: Replica, act: str, argument: float = 1.0) -> float:
 def processes(harness: ScorerHarness) -> list[int]:
     """Those whose home is in the replica's directory."""
     mark = f"HOME={harness.directory}".encode()
-    found = []
+    pids = []
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             if mark in (directory / "environ").read_bytes():
-                found.append(int(directory.name))
+                pids.append(int(directory.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
 async def test_a_pickle_is_opened_in_its_own_process_and_nowhere_else(
@@ -73,9 +73,9 @@ async def test_a_pickle_is_opened_in_its_own_process_and_nowhere_else(
     monkeypatch.syspath_prepend(str(tmp_path / "mischief" / "code"))
     monkeypatch.setenv("LOOPWRIGHT_SECRET", "s3cret")
     async with serving(harness, tmp_path / "mischief") as replica:
-        assert await told(replica, "was_opened") == 1.0
-        assert await told(replica, "secrets") == 0.0
-        assert await told(replica, "descriptors") <= 6
+        assert await answered(replica, "was_opened") == 1.0
+        assert await answered(replica, "secrets") == 0.0
+        assert await answered(replica, "descriptors") <= 6
         assert packages.OPENED not in os.environ
 
 
@@ -102,7 +102,7 @@ async def test_a_process_that_fails_is_ended_and_replaced_while_others_are_answe
         assert (other.status_code, failed.status_code) == (200, 500)
         assert word in failed.json()["error"]
         assert answered_meanwhile or reason != "hung"
-        assert await told(replica, "answer", 7.0) == 7.0
+        assert await answered(replica, "answer", 7.0) == 7.0
         assert not set(before) & set(processes(harness))
         # Without namespaces, what leaves its session is not found again.
         assert len(processes(harness)) == len(before) or (act == "fork" and not _confines())
@@ -120,7 +120,7 @@ async def test_memory_and_files_past_the_limits_fail_the_call_alone(
 
         assert failed.status_code == 500
         assert word in failed.json()["error"]
-        assert await told(replica, "answer", 7.0) == 7.0
+        assert await answered(replica, "answer", 7.0) == 7.0
         assert (await replica.infer(ROW)).status_code == 200
 
 
@@ -129,7 +129,7 @@ async def test_an_answer_of_another_shape_is_a_failure_of_the_model(
 ) -> None:
     async with serving(harness, tmp_path / "mischief") as replica:
         assert (await asked(replica, "flood")).status_code == 500
-        assert await told(replica, "answer", 7.0) == 7.0
+        assert await answered(replica, "answer", 7.0) == 7.0
 
 
 async def test_the_process_goes_with_its_version(harness: ScorerHarness, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ async def test_network_and_other_directories_are_out_of_reach_where_the_system_p
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = float(server.getsockname()[1])
         async with serving(harness, tmp_path / "mischief") as replica:
-            reached = [await told(replica, "connect", port), await told(replica, "leave")]
+            reached = [await answered(replica, "connect", port), await answered(replica, "leave")]
     assert reached == [0.0, 0.0] or not _confines()
 
 

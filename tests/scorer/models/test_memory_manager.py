@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.scorer import isolated_packages
 from tests.scorer.harness import MODEL, ROW, Replica, ScorerHarness, eventually
-from tests.scorer.isolated.test_runtime import LIMITS, processes, told
+from tests.scorer.isolated.test_runtime import LIMITS, answered, processes
 
 EVICTED = "loopwright_evictions_total"
 NAMED = f"/v2/models/{MODEL}/versions/{{}}"
@@ -45,7 +45,7 @@ async def test_past_the_budget_only_versions_with_traffic_stay(harness: ScorerHa
         assert replica.metric("loopwright_loaded_bytes") >= package.stat().st_size
         metadata = await replica.http.get(NAMED.format(3))
 
-    assert [put["name"] for put in metadata.json()["inputs"]] == list(ROW)
+    assert [declared["name"] for declared in metadata.json()["inputs"]] == list(ROW)
 
 
 async def test_within_the_budget_all_versions_stay(harness: ScorerHarness) -> None:
@@ -85,11 +85,11 @@ async def test_what_is_unloaded_is_not_there_until_it_is_loaded(harness: ScorerH
         refused = await replica.infer(ROW, NAMED.format(2) + "/infer")
         ready = await replica.http.get(NAMED.format(2) + "/ready")
         assert await repository(replica, f"models/{MODEL}/load") == (200, {})
-        answered = await replica.infer(ROW, NAMED.format(2) + "/infer")
+        answer = await replica.infer(ROW, NAMED.format(2) + "/infer")
 
     assert (refused.status_code, ready.status_code) == (404, 404)
     assert f"POST /v2/repository/models/{MODEL}@2/load" in refused.json()["error"]
-    assert answered.json()["model_version"] == "2"
+    assert answer.json()["model_version"] == "2"
 
 
 async def test_what_has_traffic_is_not_unloaded(harness: ScorerHarness) -> None:
@@ -121,5 +121,5 @@ async def test_a_process_of_its_own_ends_with_the_eviction_and_starts_with_the_n
             return not processes(harness)
 
         await eventually(gone)
-        assert await told(replica, "answer", 7.0) == 7.0
+        assert await answered(replica, "answer", 7.0) == 7.0
         assert processes(harness)

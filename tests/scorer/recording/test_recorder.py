@@ -104,10 +104,10 @@ async def test_small_and_large_calls_are_logged_whole_and_in_order(harness: Scor
             columns |= {"age": [20.0] * rows, "balance": [1.0] * rows}
             await replica.infer(columns)
 
-    told = (await logged(harness)).to_pylist()
-    assert [row["input.visits"] for row in told] == [n for call in visits for n in call]
-    assert [row["input.job"] for row in told] == [job for call in jobs for job in call]
-    places = [row["prediction_id"].rpartition(".")[2] for row in told]
+    entries = (await logged(harness)).to_pylist()
+    assert [row["input.visits"] for row in entries] == [n for call in visits for n in call]
+    assert [row["input.job"] for row in entries] == [job for call in jobs for job in call]
+    places = [row["prediction_id"].rpartition(".")[2] for row in entries]
     assert places == [str(n) for size in sizes for n in range(size)]
 
 
@@ -129,11 +129,11 @@ async def test_images_of_several_sizes_that_come_at_once_are_answered_and_logged
     assert [answer.json()["outputs"][0]["data"] for answer in answers] == [
         [float(n * (n % 3 + 1))] for n in range(1, 25)
     ]
-    told = await batches(harness)
-    assert sum(batch.table.num_rows for batch in told) == 24
+    sent = await batches(harness)
+    assert sum(batch.table.num_rows for batch in sent) == 24
     scores = {
         row["output.score"]: sum(value for name, value in row.items() if name.startswith("input."))
-        for batch in told
+        for batch in sent
         for row in batch.table.to_pylist()
     }
     assert all(score == total for score, total in scores.items())
@@ -141,8 +141,13 @@ async def test_images_of_several_sizes_that_come_at_once_are_answered_and_logged
 
 def image(number: int) -> dict[str, object]:
     width = number % 3 + 1
-    put = {"name": "pixels", "datatype": "FP64", "shape": [1, 1, width], "data": [number] * width}
-    return {"inputs": [put]}
+    tensor = {
+        "name": "pixels",
+        "datatype": "FP64",
+        "shape": [1, 1, width],
+        "data": [number] * width,
+    }
+    return {"inputs": [tensor]}
 
 
 async def test_calls_by_version_and_refused_calls_are_not_logged(harness: ScorerHarness) -> None:
@@ -176,8 +181,8 @@ async def test_versions_with_different_columns_leave_in_different_batches(
         pixels = {"name": "pixels", "datatype": "FP64", "shape": [1, 2, 2], "data": [1, 2, 3, 4]}
         await replica.http.post(f"/v2/models/{MODEL}/infer", json={"inputs": [pixels]})
 
-    told = await batches(harness)
-    assert [(b.sequence, b.table.num_rows, b.last) for b in told] == [
+    sent = await batches(harness)
+    assert [(b.sequence, b.table.num_rows, b.last) for b in sent] == [
         (0, 1, False),
         (1, 1, False),
         (2, 0, True),
@@ -209,9 +214,9 @@ async def test_large_requests_are_cut_into_batches_that_fit_a_record(
             answer = await replica.infer({name: data * rows for name, data in columns.items()})
             assert answer.status_code == 200
 
-    told = await batches(harness)
-    assert sum(batch.table.num_rows for batch in told) == calls * rows
-    assert len(told) > 4 * calls
+    sent = await batches(harness)
+    assert sum(batch.table.num_rows for batch in sent) == calls * rows
+    assert len(sent) > 4 * calls
 
 
 async def test_records_spill_while_the_bus_is_away_and_are_sent_in_order_later(
@@ -258,9 +263,9 @@ async def test_spilled_records_are_sent_by_the_next_process_with_their_ids(
 
         await eventually(sent)
 
-    told = await batches(harness)
-    assert [(batch.sequence, batch.last) for batch in told] == [(0, False), (1, True)]
-    assert len({batch.epoch for batch in told}) == 1
+    both = await batches(harness)
+    assert [(batch.sequence, batch.last) for batch in both] == [(0, False), (1, True)]
+    assert len({batch.epoch for batch in both}) == 1
 
 
 async def test_what_finds_no_room_is_counted_as_dropped_and_shows_as_a_gap(
@@ -278,10 +283,10 @@ async def test_what_finds_no_room_is_counted_as_dropped_and_shows_as_a_gap(
         failing.away = False
         await replica.infer(ROW)
 
-    told = await batches(harness)
-    assert sum(batch.table.num_rows for batch in told) == 1
-    assert {batch.dropped for batch in told} == {2}
-    assert told[0].sequence == 1
+    sent = await batches(harness)
+    assert sum(batch.table.num_rows for batch in sent) == 1
+    assert {batch.dropped for batch in sent} == {2}
+    assert sent[0].sequence == 1
 
 
 async def test_a_full_buffer_drops_and_counts_without_delaying_answers(
@@ -305,7 +310,7 @@ async def test_what_was_dropped_is_told_although_nothing_comes_after_it(
         await start(harness, replica)
         await replica.infer(TWO_ROWS)
 
-        async def told() -> bool:
+        async def two_are_dropped() -> bool:
             return [batch.dropped for batch in await batches(harness)] == [2]
 
-        await eventually(told)
+        await eventually(two_are_dropped)

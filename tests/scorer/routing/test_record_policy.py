@@ -43,12 +43,12 @@ async def test_rows_that_are_not_sampled_are_counted_and_leave_no_gap(
         for _ in range(60):
             assert (await replica.infer(ROW)).status_code == 200
     rows = (await logged(harness)).num_rows
-    told = await batches(harness)
+    sent = await batches(harness)
 
     assert 0 < rows < 60
     assert metric(replica, "left_out") == 60 - rows
-    assert [batch.sequence for batch in told] == list(range(len(told)))
-    assert {batch.dropped for batch in told} == {0}
+    assert [batch.sequence for batch in sent] == list(range(len(sent)))
+    assert {batch.dropped for batch in sent} == {0}
 
 
 async def test_live_and_shadow_rows_of_a_call_are_sampled_together(harness: ScorerHarness) -> None:

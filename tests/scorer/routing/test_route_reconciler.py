@@ -26,9 +26,9 @@ async def test_a_package_that_does_not_open_is_left_alone_and_says_why(
     with structlog.testing.capture_logs() as logs:
         async with harness.replica() as replica:
             await harness.route(1, await harness.arm(1, "broken"))
-            await eventually(lambda: told(replica, "problems"))
+            await eventually(lambda: reported(replica, "problems"))
             await asyncio.sleep(0.5)
-            assert "UnpicklingError" in (await told(replica, "problems"))["1"]
+            assert "UnpicklingError" in (await reported(replica, "problems"))["1"]
     assert [each["event"] for each in logs].count("version.not-loaded") == 1
 
 
@@ -60,7 +60,7 @@ async def test_a_package_that_takes_long_keeps_no_other_route_waiting(
         await eventually(lambda: served(replica))
 
 
-async def told(replica: Replica, field: str) -> dict[str, str]:
+async def reported(replica: Replica, field: str) -> dict[str, str]:
     items = (await replica.http.get("/v1/models")).json()["items"]
     return dict(items[0][field]) if items else {}
 

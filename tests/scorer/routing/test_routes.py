@@ -17,7 +17,7 @@ def loaded(package_dirs: dict[str, Path]) -> LoadedModel:
 
 def route_of(loaded: LoadedModel, *arms: tuple[int, float, str], **aliases: int) -> Route:
     """A route with arms of these versions, weights and roles, and version 9 kept."""
-    told = RoutesChanged.model_validate(
+    changed = RoutesChanged.model_validate(
         {
             "environment": "production",
             "model_id": "m-1",
@@ -30,7 +30,7 @@ def route_of(loaded: LoadedModel, *arms: tuple[int, float, str], **aliases: int)
             "aliases": aliases,
         }
     )
-    return assemble(told, dict.fromkeys((9, *(v for v, _, _ in arms)), loaded))
+    return assemble(changed, dict.fromkeys((9, *(v for v, _, _ in arms)), loaded))
 
 
 def test_names_of_the_registry_and_of_the_route_name_versions(loaded: LoadedModel) -> None:

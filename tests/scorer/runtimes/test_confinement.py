@@ -86,16 +86,16 @@ async def test_the_embedded_scorer_shares_its_process(
     from loopwright import embedded
     from loopwright_scorer import main
 
-    told: list[object] = []
+    given: list[object] = []
     build = main.build
 
     async def noted(*arguments: object, **more: object) -> object:
-        told.append(more.get("shares_process"))
+        given.append(more.get("shares_process"))
         return await build(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(main, "build", noted)
     async with embedded.composed(tmp_path):
-        assert told == [True]
+        assert given == [True]
 
 
 @pytest.mark.parametrize("make", [harmful_packages.endless, harmful_packages.hungry])
@@ -124,10 +124,10 @@ def test_more_rows_than_a_graph_has_memory_for_are_refused(tmp_path: Path) -> No
     directory = packages.summing(tmp_path / "package")
     spec = ServingSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
     package = ServingPackage(directory, spec, compile_signature(spec))
-    most = place(package).largest_input
+    largest = place(package).largest_input
     runtime = OnnxRuntime(package.file, spec, package.signature, largest_input=8)
 
-    assert 1e7 < most < 1e9
+    assert 1e7 < largest < 1e9
     assert runtime.predict(ModelInputs(2, {"pixels": np.ones((2, 2, 2))})).prediction is not None
     with pytest.raises(InvalidError, match=r"3 rows at once are more .* send fewer"):
         runtime.predict(ModelInputs(3, {"pixels": np.ones((3, 2, 2))}))

@@ -43,8 +43,8 @@ def row(argument: float) -> list[float]:
 
 
 def v2(argument: float, path: str = INFER) -> bytes:
-    put = {"name": "act", "datatype": "FP64", "shape": [1, 2], "data": row(argument)}
-    return request(json.dumps({"inputs": [put]}).encode(), path=path)
+    tensor = {"name": "act", "datatype": "FP64", "shape": [1, 2], "data": row(argument)}
+    return request(json.dumps({"inputs": [tensor]}).encode(), path=path)
 
 
 def v1(argument: float) -> bytes:
@@ -60,9 +60,9 @@ def mlflow(argument: float) -> bytes:
 
 def over_grpc(client: Any, argument: float) -> Any:
     """A call that is under way."""
-    put = triton.InferInput("act", [1, 2], "FP64")
-    put.set_data_from_numpy(np.array([row(argument)]))
-    return asyncio.create_task(client.infer(MODEL, [put]))
+    tensor = triton.InferInput("act", [1, 2], "FP64")
+    tensor.set_data_from_numpy(np.array([row(argument)]))
+    return asyncio.create_task(client.infer(MODEL, [tensor]))
 
 
 async def until(replica: Replica, metric: str, value: float) -> None:

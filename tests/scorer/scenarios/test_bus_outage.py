@@ -84,16 +84,16 @@ async def arrived(harness: ScorerHarness) -> list[Record]:
     topics = [InferenceLogged.topic]
     ends = await harness.bus.ends(topics)
     subscription = await harness.bus.subscribe(None, topics, from_start)
-    found = await subscription.fetch(10_000, 0)
+    received = await subscription.fetch(10_000, 0)
     while not await subscription.has_reached(ends):
-        found += await subscription.fetch(10_000, 0.1)
+        received += await subscription.fetch(10_000, 0.1)
     await subscription.close()
-    return list(found)
+    return list(received)
 
 
 def by_number(records: list[Record]) -> dict[int, InferenceLogged]:
-    told = [codec.decode(record).data for record in records]
-    return {batch.sequence: batch for batch in told if isinstance(batch, InferenceLogged)}
+    events = [codec.decode(record).data for record in records]
+    return {batch.sequence: batch for batch in events if isinstance(batch, InferenceLogged)}
 
 
 async def monitored(records: list[Record], directory: Path) -> WatchedModel:
@@ -158,12 +158,12 @@ async def runs_through(outage: Outage, seconds: float, limits: dict[str, Any]) -
     dropped = rows(replica, "dropped")
 
     records = await arrived(harness)
-    found = by_number(records)
+    received = by_number(records)
     model = await monitored(records, harness.directory / "monitor")
-    assert sum(batch.table.num_rows for batch in found.values()) == load.answered - dropped
+    assert sum(batch.table.num_rows for batch in received.values()) == load.answered - dropped
     assert model.rows == load.answered - dropped
     assert model.dropped == dropped > 0
-    assert model.missed == max(found) + 1 - len(found)
+    assert model.missed == max(received) + 1 - len(received)
     assert model.unknown_tails == 0
 
 

@@ -54,11 +54,11 @@ def misstated_parquet() -> bytes:
 
 def varint(number: int, length: int = 0) -> bytes:
     """Thrift's, made longer than it has to be where a length is given."""
-    left, found = number << 1, bytearray()
-    while left > 127 or len(found) + 1 < length:
-        found.append(left & 127 | 128)
+    left, encoded = number << 1, bytearray()
+    while left > 127 or len(encoded) + 1 < length:
+        encoded.append(left & 127 | 128)
         left >>= 7
-    return bytes([*found, left])
+    return bytes([*encoded, left])
 
 
 def bombs() -> list[Bomb]:
@@ -107,8 +107,8 @@ async def test_what_is_decoded_stays_within_the_budget(package_dirs: dict[str, P
     made = bombs()
     limits = httpx.Limits(max_connections=None)
     async with (
-        staging(order(package_dirs["trained"])) as (process, told),
-        httpx.AsyncClient(base_url=told["url"], trust_env=False, limits=limits) as http,
+        staging(order(package_dirs["trained"])) as (process, started),
+        httpx.AsyncClient(base_url=started["url"], trust_env=False, limits=limits) as http,
     ):
         (await http.post(INFER, headers={"content-type": STREAM}, content=stream(zeros(1)))).json()
         before = peak(process.pid)

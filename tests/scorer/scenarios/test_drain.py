@@ -23,7 +23,7 @@ LINGER = 0.5
 async def process(
     harness: ScorerHarness, directory: Path, port: int
 ) -> AsyncGenerator[asyncio.subprocess.Process]:
-    told = {
+    variables = {
         "LOOPWRIGHT_BUS_URL": f"sqlite:///{directory / 'bus'}",
         "LOOPWRIGHT_ARTIFACTS_URL": f"file://{harness.directory / 'artifacts'}",
         "LOOPWRIGHT_SCORER_CACHE_DIR": str(directory / "cache"),
@@ -32,7 +32,7 @@ async def process(
         "LOOPWRIGHT_SCORER_DRAIN_DELAY": str(LINGER),
     }
     started = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "loopwright_scorer.main"), env={**os.environ, **told}
+        *(sys.executable, "-m", "loopwright_scorer.main"), env={**os.environ, **variables}
     )
     try:
         yield started

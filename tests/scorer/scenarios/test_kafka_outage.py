@@ -47,8 +47,8 @@ async def answers(replica: Replica, calls: int = CALLS) -> int:
 
 async def arrived(harness: ScorerHarness) -> dict[tuple[str, int], InferenceLogged]:
     """Batches by epoch and sequence: one that came twice is the same."""
-    told = cast(list[InferenceLogged], await harness.events(InferenceLogged.topic))
-    return {(batch.epoch, batch.sequence): batch for batch in told}
+    logged = cast(list[InferenceLogged], await harness.events(InferenceLogged.topic))
+    return {(batch.epoch, batch.sequence): batch for batch in logged}
 
 
 async def test_records_of_a_replica_without_kafka_arrive_when_it_is_back(

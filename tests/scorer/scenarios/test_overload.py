@@ -219,14 +219,14 @@ async def test_raw_tensors_may_be_larger_than_json(harness: ScorerHarness) -> No
     pixels = {"name": "pixels", "datatype": "FP64", "shape": [count, 2, 2]}
     size = {"parameters": {"binary_data_size": count * 32}}
     raw = {"parameters": {"binary_data_output": True}}
-    told = json.dumps({"inputs": [{**pixels, **size}], **raw}).encode()
+    head = json.dumps({"inputs": [{**pixels, **size}], **raw}).encode()
     async with harness.replica(largest_json=JSON_LIMIT) as replica:
         await harness.route(1, await harness.arm(1, "summing"))
         await replica.serves(1)
         answer = await replica.http.post(
             INFER,
-            content=told + bytes(count * 32),
-            headers={"inference-header-content-length": str(len(told))},
+            content=head + bytes(count * 32),
+            headers={"inference-header-content-length": str(len(head))},
         )
 
     assert answer.status_code == 200
@@ -279,11 +279,11 @@ async def test_a_call_whose_time_is_up_is_not_computed(
 
         await eventually(hangs)
         data = [isolated_packages.ACTS.index("answer"), 1.0]
-        put = {"name": "act", "datatype": "FP64", "shape": [1, 2], "data": data}
+        tensor = {"name": "act", "datatype": "FP64", "shape": [1, 2], "data": data}
         late = [
             await replica.http.post(path, json={**body, "parameters": {"timeout": micros}})
             for path, body, micros in (
-                (f"/v2/models/{MODEL}/versions/2/infer", {"inputs": [put]}, 50_000),
+                (f"/v2/models/{MODEL}/versions/2/infer", {"inputs": [tensor]}, 50_000),
                 (INFER, infer_body(ROW), 1),
             )
         ]

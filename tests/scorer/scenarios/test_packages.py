@@ -31,7 +31,7 @@ class Served:
 
     @property
     def outputs(self) -> dict[str, tuple[int, ...]]:
-        return {put.name: put.shape for put in self.model.outputs}
+        return {tensor.name: tensor.shape for tensor in self.model.outputs}
 
 
 def served(directory: Path, estimator: Any, rows: Any, **more: Any) -> Served:
@@ -48,12 +48,12 @@ def assert_close(found: np.ndarray | None, expected: Any) -> None:
 
 def _given(model: LoadedModel, rows: Any) -> dict[str, GivenTensor]:
     if not isinstance(rows, pd.DataFrame):
-        put = model.signature.inputs[0]
-        return {put.name: GivenTensor(put.datatype, rows.shape, rows.ravel())}
+        tensor = model.signature.inputs[0]
+        return {tensor.name: GivenTensor(tensor.datatype, rows.shape, rows.ravel())}
     given = {}
-    for put in model.signature.inputs:
-        values = [None if pd.isna(value) else value for value in rows[put.name].tolist()]
-        given[put.name] = GivenTensor(put.datatype, (len(values),), values)
+    for tensor in model.signature.inputs:
+        values = [None if pd.isna(value) else value for value in rows[tensor.name].tolist()]
+        given[tensor.name] = GivenTensor(tensor.datatype, (len(values),), values)
     return given
 
 
@@ -184,8 +184,8 @@ def test_images_are_served_in_the_type_of_the_signature(dtype: str, tmp_path: Pa
 
     answer = found.answer(images)
 
-    put = found.model.signature.inputs[0]
-    assert (put.datatype, put.shape) == (
+    tensor = found.model.signature.inputs[0]
+    assert (tensor.datatype, tensor.shape) == (
         {"uint8": "UINT8", "float32": "FP32"}[dtype],
         (-1, 28, 28, 1),
     )

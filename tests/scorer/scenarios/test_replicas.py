@@ -89,13 +89,13 @@ async def test_while_the_store_is_away_the_old_route_is_served_and_the_new_one_w
         store.away = True
         await harness.route(2, await harness.arm(2, "high"))
 
-        async def told() -> dict[str, Any]:
+        async def waiting() -> dict[str, Any]:
             items = (await replica.http.get("/v1/models")).json()["items"]
             return items[0] if items[0]["waiting"] else {}
 
-        found = await eventually(told)
-        assert found["waiting"] == {"2": "the store is away"}
-        assert found["problems"] == {}, "it is no fault of the version"
+        route = await eventually(waiting)
+        assert route["waiting"] == {"2": "the store is away"}
+        assert route["problems"] == {}, "it is no fault of the version"
         assert (await replica.infer(ROW)).json()["model_version"] == "1"
         assert (await replica.http.get("/readyz")).status_code == 200
         store.away = False

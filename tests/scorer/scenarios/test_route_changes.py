@@ -225,12 +225,12 @@ async def test_five_server_errors_in_a_row_take_the_canary_out(harness: ScorerHa
         async def tripped() -> dict[str, str]:
             return next((r.tripped for r in (await last_report(harness)).routes), {})
 
-        told = await eventually(tripped)
+        reasons = await eventually(tripped)
 
     measured = [cast(ServingMeasured, m) for m in await harness.events("serving-measured")]
     assert statuses.count(500) == 5
     assert statuses[-1] == 200
-    assert "5 server errors in a row" in told["2"]
+    assert "5 server errors in a row" in reasons["2"]
     assert max(m.errors for m in measured if m.version == 2) == 5
 
 

@@ -13,7 +13,7 @@ SCORES = (0.25, 0.75)
 async def test_a_hundred_swaps_under_load_fail_no_call_and_no_version_answers_out_of_its_time(
     harness: ScorerHarness,
 ) -> None:
-    served = told = 1
+    served = announced = 1
     answered: set[int] = set()
 
     async def call(client: Client) -> None:
@@ -22,7 +22,7 @@ async def test_a_hundred_swaps_under_load_fail_no_call_and_no_version_answers_ou
             answer = await client.infer(ROW)
             assert answer.status == 200, answer.body
             version = int(answer.json()["model_version"])
-            assert oldest <= version <= told
+            assert oldest <= version <= announced
             outputs = {output["name"]: output["data"] for output in answer.json()["outputs"]}
             assert outputs["probabilities"][-1] == SCORES[version % 2]
             answered.add(version)
@@ -34,7 +34,7 @@ async def test_a_hundred_swaps_under_load_fail_no_call_and_no_version_answers_ou
         clients = [await there.connect() for _ in range(3)]
         callers = [asyncio.create_task(call(client)) for client in clients]
         for revision in range(2, SWAPS + 2):
-            told = revision
+            announced = revision
             await harness.route(revision, await harness.arm(revision, PACKAGES[revision % 2]))
             await replica.serves(revision)
             served = revision

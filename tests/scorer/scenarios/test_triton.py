@@ -87,8 +87,8 @@ def test_raw_and_json_mix_in_one_request_and_one_answer(client: Any) -> None:
 
     answer = client.infer("bank", inputs, outputs=outputs)
 
-    told = {each["name"]: each for each in answer.get_response()["outputs"]}
-    assert told["label"]["data"][0] in ("no", "yes")
+    outputs_by_name = {each["name"]: each for each in answer.get_response()["outputs"]}
+    assert outputs_by_name["label"]["data"][0] in ("no", "yes")
     assert answer.as_numpy("probabilities").shape == (2, 2)
 
 
@@ -157,13 +157,13 @@ def test_what_the_server_says_of_itself_is_true(client: Any) -> None:
 
 
 def test_statistics_grow_by_what_was_asked(client: Any) -> None:
-    def told() -> dict[str, Any]:
+    def statistics() -> dict[str, Any]:
         return dict(client.get_inference_statistics("bank", "3")["model_stats"][0])
 
-    before = told()
+    before = statistics()
     client.infer("bank", asked(client, rows={n: d[:1] for n, d in ROWS.items()}))
     client.infer("bank", asked(client), model_version="3")
-    after = told()
+    after = statistics()
 
     assert after["inference_count"] - before["inference_count"] == 3
     assert after["execution_count"] - before["execution_count"] == 2

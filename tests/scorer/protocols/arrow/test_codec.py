@@ -60,8 +60,8 @@ def expected(http: httpx.Client) -> dict[str, Any]:
     return {output["name"]: output["data"] for output in outputs}
 
 
-def post(http: httpx.Client, path: str, media: str, body: bytes, **told: str) -> httpx.Response:
-    return http.post(path, content=body, headers={"content-type": media, **told})
+def post(http: httpx.Client, path: str, media: str, body: bytes, **headers: str) -> httpx.Response:
+    return http.post(path, content=body, headers={"content-type": media, **headers})
 
 
 @pytest.mark.parametrize("media", [STREAM, FILE, PARQUET])
@@ -72,9 +72,9 @@ def test_a_table_is_answered_with_a_table_of_the_same_format(
 
     assert answer.headers["content-type"] == media
     assert "-v3-" in answer.headers["loopwright-prediction-id"]
-    told, known = unpacked(media, answer.content), expected(http)
-    assert told["label"] == known["label"]
-    assert np.ravel(told["probabilities"]) == pytest.approx(known["probabilities"])
+    answered, known = unpacked(media, answer.content), expected(http)
+    assert answered["label"] == known["label"]
+    assert np.ravel(answered["probabilities"]) == pytest.approx(known["probabilities"])
 
 
 def test_the_answer_to_a_table_may_be_json_or_another_format(http: httpx.Client) -> None:

@@ -53,8 +53,8 @@ def _reorder(draw: random.Random, rows: list[Row]) -> list[Row]:
 
 
 def _split(draw: random.Random, rows: list[Row]) -> Any:
-    told = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
-    return {**told, "index": list(range(len(rows)))} if draw.random() < 0.5 else told
+    split = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+    return {**split, "index": list(range(len(rows)))} if draw.random() < 0.5 else split
 
 
 def _columns(draw: random.Random, rows: list[Row]) -> Any:
@@ -72,10 +72,10 @@ _FORMS: Mapping[str, Callable[[random.Random, list[Row]], Any]] = {
 
 
 def _body(form: str, draw: random.Random) -> str:
-    told = {form: _FORMS[form](draw, _rows(draw))}
+    body = {form: _FORMS[form](draw, _rows(draw))}
     if draw.random() < 0.5:
-        told[draw.choice(["params", "other"])] = draw.choice([{"a": 1}, {}, [1], None])
-    return json.dumps(told)
+        body[draw.choice(["params", "other"])] = draw.choice([{"a": 1}, {}, [1], None])
+    return json.dumps(body)
 
 
 def _table(draw: random.Random) -> str:

@@ -82,7 +82,7 @@ def mlflow_serving(*logged: Path) -> Generator[list[httpx.Client]]:
 
 def _start(logged: Path, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
-    told = {
+    variables = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{logged.parent / 'none.db'}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # it runs uvicorn
         "PYTHONWARNINGS": "ignore",
@@ -90,7 +90,7 @@ def _start(logged: Path, port: int) -> subprocess.Popen[bytes]:
     with (logged.parent / "served.log").open("wb") as log:
         return subprocess.Popen(
             [*command, "--model-uri", str(logged), "--port", str(port), "--host", "127.0.0.1"],
-            env={**os.environ, **told},
+            env={**os.environ, **variables},
             start_new_session=True,
             stdout=log,
             stderr=log,

@@ -28,10 +28,10 @@ class Pair(NamedTuple):
     path: str
 
     def ask(self, asked: Asked) -> tuple[httpx.Response, httpx.Response]:
-        told = {"content-type": asked[0]} if asked[0] else {}
+        headers = {"content-type": asked[0]} if asked[0] else {}
         return (
-            self.theirs.post("/invocations", content=asked[1], headers=told),
-            self.ours.post(f"{self.path}/invocations", content=asked[1], headers=told),
+            self.theirs.post("/invocations", content=asked[1], headers=headers),
+            self.ours.post(f"{self.path}/invocations", content=asked[1], headers=headers),
         )
 
 
@@ -72,13 +72,13 @@ def differences(pair: Pair, asked: list[Asked]) -> list[tuple[Asked, str]]:
 
 def requests() -> dict[str, tuple[str, list[Asked]]]:
     """Model and requests by what they try."""
-    told: dict[str, tuple[str, list[Asked]]] = {
+    by_kind: dict[str, tuple[str, list[Asked]]] = {
         form: ("mixed", list(islice(invocation_cases.of_columns(form, seed=1), _REQUESTS)))
         for form in ("dataframe_split", "dataframe_records", "inputs", "instances", "csv")
     }
-    told["tensors"] = ("matrix", list(islice(invocation_cases.of_tensor(seed=1), 2 * _REQUESTS)))
-    told["broken and unusual ones"] = ("mixed", ALIKE)
-    return told
+    by_kind["tensors"] = ("matrix", list(islice(invocation_cases.of_tensor(seed=1), 2 * _REQUESTS)))
+    by_kind["broken and unusual ones"] = ("mixed", ALIKE)
+    return by_kind
 
 
 # One test: its servers take long to start, and tests of one file may run in several processes.

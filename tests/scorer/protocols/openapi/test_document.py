@@ -61,16 +61,16 @@ def dated(directory: Path) -> Path:
 
 
 def described(http: httpx.Client, path: str) -> dict[str, Any]:
-    told: dict[str, Any] = http.get(f"{path}/openapi.json").json()
-    return told
+    document: dict[str, Any] = http.get(f"{path}/openapi.json").json()
+    return document
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_models_description_is_valid(http: httpx.Client, model: str) -> None:
-    told = described(http, f"/models/{model}")
+    document = described(http, f"/models/{model}")
 
-    validate(told)
-    assert (told["info"]["title"], told["info"]["version"]) == (model, "3")
+    validate(document)
+    assert (document["info"]["title"], document["info"]["version"]) == (model, "3")
 
 
 @pytest.mark.parametrize(
@@ -80,18 +80,18 @@ def test_every_example_is_of_its_schema_and_is_answered(http: httpx.Client, base
     paths = described(http, base)["paths"]
 
     assert list(paths) == [f"/v2{base}/infer", f"{base}/invocations", f"/v1{base}:predict"]
-    for path, told in paths.items():
-        asked = told["post"]["requestBody"]["content"]["application/json"]
+    for path, operations in paths.items():
+        asked = operations["post"]["requestBody"]["content"]["application/json"]
         jsonschema.validate(asked["example"], asked["schema"])
         answer = http.post(path, json=asked["example"])
         assert answer.status_code == 200, answer.text
-        answered = told["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+        answered = operations["post"]["responses"]["200"]["content"]["application/json"]["schema"]
         jsonschema.validate(answer.json(), answered)
 
 
 def test_columns_are_described_by_type_and_need(http: httpx.Client) -> None:
-    told = described(http, "/models/bank")["paths"]["/models/bank/invocations"]
-    content = told["post"]["requestBody"]["content"]["application/json"]
+    operations = described(http, "/models/bank")["paths"]["/models/bank/invocations"]
+    content = operations["post"]["requestBody"]["content"]["application/json"]
     row = content["schema"]["properties"]["dataframe_records"]["items"]
 
     assert row["required"] == ["age", "visits", "job"]
@@ -103,9 +103,9 @@ def test_columns_are_described_by_type_and_need(http: httpx.Client) -> None:
 
 
 def test_a_refusal_has_the_described_shape(http: httpx.Client) -> None:
-    for path, told in described(http, "/models/bank")["paths"].items():
+    for path, operations in described(http, "/models/bank")["paths"].items():
         answer = http.post(path, json={})
-        shape = told["post"]["responses"]["400"]["content"]["application/json"]["schema"]
+        shape = operations["post"]["responses"]["400"]["content"]["application/json"]["schema"]
         assert answer.status_code == 400
         jsonschema.validate(answer.json(), shape)
 

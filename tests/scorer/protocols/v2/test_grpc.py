@@ -70,18 +70,18 @@ def values(array: np.ndarray, datatype: str, name: str = "values") -> list[Any]:
 
 def typed(datatype: str, field: str, data: list[Any], shape: tuple[int, ...] = (2, 2)) -> Any:
     request = service_pb2.ModelInferRequest(model_name=datatype)
-    put = request.inputs.add(name="values", datatype=datatype, shape=shape)
-    getattr(put.contents, field).extend(data)
+    tensor = request.inputs.add(name="values", datatype=datatype, shape=shape)
+    getattr(tensor.contents, field).extend(data)
     return request
 
 
 def test_rows_are_answered_raw_in_the_order_of_the_outputs(client: Any) -> None:
     answer = client.infer("bank", tensors(), request_id="mine")
 
-    told = answer.get_response()
-    assert (told.model_name, told.model_version, told.id) == ("bank", "3", "mine")
-    assert [each.name for each in told.outputs] == ["label", "probabilities"]
-    assert len(told.raw_output_contents) == 2
+    response = answer.get_response()
+    assert (response.model_name, response.model_version, response.id) == ("bank", "3", "mine")
+    assert [each.name for each in response.outputs] == ["label", "probabilities"]
+    assert len(response.raw_output_contents) == 2
     assert answer.as_numpy("label").tolist()[0] in (b"no", b"yes")
     assert answer.as_numpy("probabilities").shape == (2, 2)
 
@@ -89,9 +89,9 @@ def test_rows_are_answered_raw_in_the_order_of_the_outputs(client: Any) -> None:
 def test_only_the_outputs_asked_for_come(client: Any) -> None:
     wanted = [triton.InferRequestedOutput("probabilities")]
 
-    told = client.infer("bank", tensors(), outputs=wanted).get_response()
+    response = client.infer("bank", tensors(), outputs=wanted).get_response()
 
-    assert [each.name for each in told.outputs] == ["probabilities"]
+    assert [each.name for each in response.outputs] == ["probabilities"]
 
 
 def test_grpc_and_http_answer_the_same(routes: Routes, client: Any) -> None:
@@ -116,16 +116,16 @@ def test_grpc_and_http_answer_the_same(routes: Routes, client: Any) -> None:
     assert client.get_model_repository_index(as_json=True)["models"] == index
 
 
-def numbers_in(told: Any) -> Any:
+def numbers_in(content: Any) -> Any:
     """Protobuf's JSON with its 64-bit numbers, which are text there, as numbers."""
-    if isinstance(told, dict):
+    if isinstance(content, dict):
         return {
             name: [int(number) for number in part]
-            if name in ("shape", "dims") or (name == "versions" and len(told) == 1)
+            if name in ("shape", "dims") or (name == "versions" and len(content) == 1)
             else numbers_in(part)
-            for name, part in told.items()
+            for name, part in content.items()
         }
-    return [numbers_in(part) for part in told] if isinstance(told, list) else told
+    return [numbers_in(part) for part in content] if isinstance(content, list) else content
 
 
 @pytest.mark.parametrize("datatype", NUMBERS)
@@ -158,9 +158,9 @@ def test_text_may_be_typed(client: Any, stub: Any) -> None:
     request = service_pb2.ModelInferRequest(model_name="bank")
     fields = {"age": "fp64", "visits": "int64", "job": "bytes", "balance": "fp64"}
     for name, data in ROWS.items():
-        put = request.inputs.add(name=name, datatype=DATATYPES[name], shape=data.shape)
+        tensor = request.inputs.add(name=name, datatype=DATATYPES[name], shape=data.shape)
         texts = [value.encode() for value in data] if name == "job" else data
-        getattr(put.contents, f"{fields[name]}_contents").extend(texts)
+        getattr(tensor.contents, f"{fields[name]}_contents").extend(texts)
 
     answer = stub.ModelInfer(request)
 
@@ -251,13 +251,13 @@ def test_what_the_server_says_of_itself_is_true(client: Any) -> None:
 
 
 def test_statistics_grow_by_what_was_asked(client: Any) -> None:
-    def told() -> Any:
+    def statistics() -> Any:
         return client.get_inference_statistics("bank", "3").model_stats[0]
 
-    before = told()
+    before = statistics()
     client.infer("bank", tensors({name: data[:1] for name, data in ROWS.items()}))
     client.infer("bank", tensors(), model_version="3")
-    after = told()
+    after = statistics()
 
     assert after.inference_count - before.inference_count == 3
     assert after.execution_count - before.execution_count == 2

@@ -84,8 +84,8 @@ def slow(rows: int) -> Any:
 def work(side: int) -> Any:
     """A request that takes as long as the product of two squares of this side."""
     request = service_pb2.ModelInferRequest(model_name="long")
-    put = request.inputs.add(name="values", datatype="FP64", shape=[1, 2])
-    put.contents.fp64_contents.extend([1, side])
+    tensor = request.inputs.add(name="values", datatype="FP64", shape=[1, 2])
+    tensor.contents.fp64_contents.extend([1, side])
     return request
 
 

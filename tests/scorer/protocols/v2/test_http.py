@@ -36,9 +36,9 @@ async def test_a_row_is_answered_with_label_probabilities_and_a_prediction_id(
 ) -> None:
     answer = await replica.http.post(INFER, json=infer_body(ROW, id="mine"))
 
-    told = answer.json()
-    outputs = {output["name"]: output for output in told["outputs"]}
-    assert (told["model_name"], told["model_version"], told["id"]) == (MODEL, "1", "mine")
+    content = answer.json()
+    outputs = {output["name"]: output for output in content["outputs"]}
+    assert (content["model_name"], content["model_version"], content["id"]) == (MODEL, "1", "mine")
     assert outputs["label"]["datatype"] == "BYTES"
     assert outputs["label"]["data"][0] in ("no", "yes")
     assert outputs["probabilities"]["shape"] == [1, 2]
@@ -160,16 +160,16 @@ async def test_a_model_that_raises_is_a_server_error(replica: Replica) -> None:
 
 
 async def test_metadata_says_inputs_outputs_classes_and_versions(replica: Replica) -> None:
-    told = (await replica.http.get(f"/v2/models/{MODEL}")).json()
+    metadata = (await replica.http.get(f"/v2/models/{MODEL}")).json()
 
-    assert told["versions"] == ["1", "7"]
-    assert {"name": "job", "datatype": "BYTES", "shape": [-1]} in told["inputs"]
-    assert told["outputs"] == [
+    assert metadata["versions"] == ["1", "7"]
+    assert {"name": "job", "datatype": "BYTES", "shape": [-1]} in metadata["inputs"]
+    assert metadata["outputs"] == [
         {"name": "label", "datatype": "BYTES", "shape": [-1]},
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
     ]
-    assert told["parameters"]["classes"] == ["no", "yes"]
-    assert told["parameters"]["version"] == "1"
+    assert metadata["parameters"]["classes"] == ["no", "yes"]
+    assert metadata["parameters"]["version"] == "1"
 
 
 @pytest.mark.parametrize(
