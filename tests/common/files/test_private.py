@@ -9,9 +9,11 @@ import pytest
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.errors import UnavailableError
 from loopwright_common.files.private import is_private, let_pass, make_private
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.storage import open_store
+from tests.common.files.test_removal import nest
 
 
 class SomeSettings(ServiceSettings):
@@ -51,6 +53,18 @@ def test_what_an_earlier_version_left_open_is_closed(tmp_path: Path) -> None:
 
     assert [mode(path) for path in (data, database, program)] == [0o700, 0o600, 0o700]
     assert mode(elsewhere) == 0o644
+
+
+def test_directories_deeper_than_a_path_may_be_do_not_hinder_a_start(tmp_path: Path) -> None:
+    data = opened(tmp_path / "data", directory=True)
+    opened(data / "lock")
+    nest(data, 1500, "d" * 50)
+    nest(data, 1500, "e")
+
+    held(data)
+
+    assert mode(data / "lock") == 0o600
+    remove_tree(data)  # pytest's own removal is one that calls itself
 
 
 def test_a_directory_that_was_somebodys_own_is_closed_and_its_files_are_left(

@@ -198,7 +198,7 @@ def _runs(command: list[str]) -> bool:
 async def test_a_stage_cannot_fill_the_disk(
     confined: TrainerHarness, upstream: Upstream, level: Level
 ) -> None:
-    """Neither with one file nor with many."""
+    """Neither with one file nor with many, with files that it removes, nor with holes."""
     many = "import time\nfor n in range(40): open(f'{n}', 'wb').write(b'x' * (4 << 20))\n"
     pipeline = PIPELINE.replace("outs: [found.json]", "outs: [found.json], cache: false")
     upstream.commit({"loopwright.yaml": pipeline, "hostile.py": many + "time.sleep(300)\n"})
@@ -207,7 +207,38 @@ async def test_a_stage_cannot_fill_the_disk(
     run = await confined.push(
         upstream, {"hostile.py": "open('one', 'wb').write(b'x' * (100 << 20))\n"}
     )
-    assert (run["status"], "File too large" in run["stages"][0]["log_tail"]) == ("failed", True)
+    told = run["stages"][0]["log_tail"] + run["why"]  # by the kernel, or by who looked just then
+    assert (run["status"], "File too large" in told or "its limit" in told) == ("failed", True)
+    nameless = (
+        "import os, time\nkept = []\n"
+        "for n in range(40):\n"
+        "    kept.append(open('f', 'wb'))\n"
+        "    os.unlink('f')\n"
+        "    kept[-1].write(b'x' * (4 << 20))\n"
+    )
+    run = await confined.push(upstream, {"hostile.py": nameless + "time.sleep(300)\n"})
+    assert "wrote more than 64 MiB, its limit" in run["why"]
+    nested = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\n"
+    run = await confined.push(upstream, {"hostile.py": nested + many + "time.sleep(300)\n"})
+    assert "wrote more than 64 MiB, its limit" in run["why"]
+    holes = "for n in range(2): open(f'{n}', 'wb').truncate(60 << 20)\n"
+    pipeline = pipeline.replace("found.json", "'0', '1'")
+    run = await confined.push(upstream, {"loopwright.yaml": pipeline, "hostile.py": holes})
+    assert "outs hold 120 MiB, holes included" in run["why"]
+    assert level
+
+
+async def test_a_stage_cannot_leave_a_workspace_that_resists_its_removal(
+    confined: TrainerHarness, upstream: Upstream, tmp_path: Path, level: Level
+) -> None:
+    """Nor hold its repository's runs with one: the run ends, and the next is done."""
+    nested = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\n"
+    upstream.commit({"loopwright.yaml": PIPELINE, "hostile.py": nested})
+    run = await confined.add(upstream)
+    assert (run["status"], "lies over 64 directories deep" in run["why"]) == ("failed", True)
+    assert not [path for path in (tmp_path / "trainer" / "runs").glob("*/work") if path.is_dir()]
+    run = await confined.push(upstream, {"hostile.py": "open('found.json', 'w').write('{}')\n"})
+    assert run["status"] == "succeeded"
     assert level
 
 

@@ -83,5 +83,15 @@ def test_an_input_that_became_something_else_is_changed(tmp_path: Path) -> None:
         (tmp_path / "edited").write_text("otherwise")
         (tmp_path / "removed").unlink()
         (tmp_path / "new").write_text("")
-        changed = changed_inputs(before, fingerprint(workspace, []))
+        changed = changed_inputs(before, workspace)
     assert sorted(changed) == ["edited", "linked", "piped", "removed"]
+
+
+def test_a_file_that_only_seems_large_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "input").write_text("input")
+    with Beneath(tmp_path) as workspace:
+        before = fingerprint(workspace, [])
+        os.truncate(tmp_path / "input", 1 << 42)
+        with (tmp_path / "new").open("wb") as file:
+            file.truncate(1 << 42)
+        assert changed_inputs(before, workspace) == ["input"]

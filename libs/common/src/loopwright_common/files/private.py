@@ -10,6 +10,7 @@ from loopwright_common.errors import UnavailableError
 
 _TOO_WIDE = stat.S_IRWXO | stat.S_IRGRP | stat.S_IWGRP
 """Passing through is left to the group, which `let_pass` gives to one other user."""
+_DEEPEST = 64
 log = structlog.get_logger()
 
 
@@ -35,14 +36,19 @@ def make_private(directory: Path) -> None:
 
 
 def narrow_below(directory: Path) -> None:
-    """Close to others all that lies in the directory and is ours, such as an earlier version's."""
+    """Close to others all that lies in the directory and is ours, such as an earlier version's.
+
+    What lies deeper than anything of ours, as a stage that was killed may leave it, is only behind
+    directories that are closed.
+    """
     narrowed = 0
-    for folder, subfolders, files in os.walk(directory):
+    for folder, subfolders, files, descriptor in os.fwalk(directory):
         for name in (*subfolders, *files):
-            path = Path(folder, name)
-            found = path.lstat()
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             if found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode):
-                narrowed += _narrow(path, found.st_mode)
+                narrowed += _narrow(name, found.st_mode, descriptor)
+        if len(Path(folder).relative_to(directory).parts) == _DEEPEST:
+            subfolders.clear()
     if narrowed:
         log.warning("files.closed-to-others", directory=str(directory), count=narrowed)
 
@@ -61,8 +67,8 @@ def let_pass(path: Path, group: int) -> None:
             parent.chmod(stat.S_IMODE(mode) & ~stat.S_IRWXG | stat.S_IXGRP)
 
 
-def _narrow(path: Path, mode: int) -> bool:
+def _narrow(path: Path | str, mode: int, parent: int | None = None) -> bool:
     if is_private(mode):
         return False
-    path.chmod(stat.S_IMODE(mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
+    os.chmod(path, stat.S_IMODE(mode) & ~(stat.S_IRWXG | stat.S_IRWXO), dir_fd=parent)
     return True

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.files.beneath import Beneath, check_plain
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.process.subprocesses import die_with_parent, kill_group
 from loopwright_deployer.staging.confined_command import ConfinedCommand
 
@@ -47,7 +47,7 @@ class ConfinedProcess:
         listener = command.new_listener() if command.listens else None
         descriptors = [listener.fileno()] if listener else []
         with contextlib.ExitStack() as undone:
-            undone.callback(shutil.rmtree, directory, ignore_errors=True)
+            undone.callback(remove_tree, directory)
             if listener:
                 undone.callback(listener.close)
             arguments = command.sandbox.wrap(
@@ -123,7 +123,7 @@ class ConfinedProcess:
         await self.stop()
         if self._listener:
             self._listener.close()
-        await asyncio.to_thread(shutil.rmtree, self.directory, True)
+        await asyncio.to_thread(remove_tree, self.directory)
 
     async def _send(self, job: dict[str, Any]) -> None:
         stdin = self._process.stdin

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from loopwright_common.events import Check
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Level, Sandbox
 from loopwright_common.storage import ArtifactStore
 from loopwright_deployer.deployments.repository import DeploymentRecord
@@ -77,7 +77,7 @@ class StagingRunner:
 
     def clean(self) -> None:
         """Remove what a killed process left behind."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove_tree(self._scratch)
 
     async def warm_up(self) -> None:
         """Have a warm process of each kind waiting; call it when nothing else is going on."""

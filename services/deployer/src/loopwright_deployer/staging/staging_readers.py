@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import Dataset
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_common.storage import ArtifactStore, fetch_package
 from loopwright_deployer.deployments.repository import DeploymentRecord
@@ -52,7 +52,7 @@ class StagingReaders:
         deployment = record.deployment
         assert deployment.served is not None  # noqa: S101  (packaging comes before staging)
         fetched = self._command.new_directory()
-        stack.callback(shutil.rmtree, fetched, ignore_errors=True)
+        stack.callback(remove_tree, fetched)
         await fetch_package(self._store, deployment.served.digest, fetched)
         content = await asyncio.to_thread((fetched / SPEC_FILE).read_bytes)
         spec = ServingSpec.model_validate_json(content)

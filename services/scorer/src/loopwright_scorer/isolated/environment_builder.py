@@ -1,12 +1,12 @@
 """Builds virtual environments with uv; an unreachable index is told from one that refuses."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Policy, Sandbox
 
 _BUILD_SECONDS = 240
@@ -32,7 +32,7 @@ def build_environment(
     reached.
     """
     temporary = target.with_suffix(".building")
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_tree(temporary)
     requirements_file = temporary.with_suffix(".txt")
     requirements_file.write_text("\n".join(requirements) + "\n")
     into = str(temporary / "bin" / "python")
@@ -45,7 +45,7 @@ def build_environment(
         uv.run(*install, "--quiet", "--requirements", str(requirements_file))
         temporary.rename(target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_tree(temporary)
         requirements_file.unlink(missing_ok=True)
 
 

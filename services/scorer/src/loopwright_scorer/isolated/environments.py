@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import shutil
 import stat
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import IO
 
 from packaging.requirements import Requirement
 
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Sandbox
 from loopwright_scorer.isolated.environment_builder import build_environment
 
@@ -88,7 +88,7 @@ class EnvironmentCache:
                     continue
                 for left in self.directory.glob(f"{lock.stem}*"):
                     if left.is_dir():
-                        shutil.rmtree(left, ignore_errors=True)
+                        remove_tree(left)
 
 
 def open_to_others(directory: Path) -> None:

@@ -1,6 +1,5 @@
 """What isolated packages are given: limits, directories on disk, and metrics."""
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Level, Sandbox, detect
 from loopwright_common.serving.spec import IsolatedSpec
 from loopwright_scorer.isolated.environments import EnvironmentCache, EnvironmentLease
@@ -69,7 +69,7 @@ class IsolationConfig:
 
     def remove_leftovers(self) -> None:
         """Delete the working directories that a killed scorer left."""
-        shutil.rmtree(self.directory / "running", ignore_errors=True)
+        remove_tree(self.directory / "running")
 
     def new_directory(self) -> Path:
         """An empty directory for one process."""

@@ -1,7 +1,6 @@
 """The process of a package as the scorer sees it: started, asked, killed."""
 
 import resource
-import shutil
 import socket
 import subprocess
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.process.subprocesses import die_with_parent, kill_group
 from loopwright_common.sandbox import Limits, Policy, Sandbox
 from loopwright_scorer.isolated import framing
@@ -181,7 +181,7 @@ class WorkerProcess:
 
     def _clear(self) -> None:
         self._environment.release()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        remove_tree(self._directory)
 
 
 def _start(

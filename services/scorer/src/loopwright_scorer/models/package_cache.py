@@ -1,12 +1,12 @@
 """Packages on disk, verified, and the models loaded from them."""
 
 import asyncio
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from loopwright_common.errors import CorruptError, InvalidError
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.ids import new_id
 from loopwright_common.storage import (
     ArtifactStore,
@@ -38,7 +38,7 @@ class PackageCache:
         self._loaded: WeakValueDictionary[str, LoadedModel] = WeakValueDictionary()
         directory.mkdir(parents=True, exist_ok=True)
         for torn in directory.glob("*.*"):
-            shutil.rmtree(torn, ignore_errors=True)
+            remove_tree(torn)
 
     async def get(self, digest: str) -> LoadedModel:
         """The warmed model of a package; any LoopwrightError says why there is none."""
@@ -61,7 +61,7 @@ class PackageCache:
         names = {hex_of(digest) for digest in keep}
         for directory in self._directory.iterdir():
             if directory.name not in names and "." not in directory.name:
-                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+                await asyncio.to_thread(remove_tree, directory)
         if self._isolation is not None:
             await asyncio.to_thread(self._isolation.environment_cache().prune)
 
@@ -74,7 +74,7 @@ class PackageCache:
             await fetch_package(self._store, digest, incoming)
             await asyncio.to_thread(_replace, incoming, directory)
         finally:
-            await asyncio.to_thread(shutil.rmtree, incoming, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, incoming)
         return directory
 
 
@@ -97,5 +97,5 @@ def _is_intact(directory: Path, digest: str) -> bool:
 
 
 def _replace(incoming: Path, directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
+    remove_tree(directory)
     incoming.rename(directory)

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from loopwright_common.errors import UnavailableError
 from loopwright_common.failpoints import failpoint
+from loopwright_common.files.removal import remove_tree
 from loopwright_trainer.execution import registration
 from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.execution.run_result import RunResult
@@ -99,7 +99,7 @@ class RunExecutor:
         """
         with suppress(UnavailableError):
             await self._keep_logs()
-        await asyncio.to_thread(shutil.rmtree, self._directory.work, True)
+        await asyncio.to_thread(remove_tree, self._directory.work)
         unlogged = self._metrics if self.run.version is None else {}
         await self._session.close(status, unlogged)
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import re
-import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopwright_common.files.removal import remove_tree
 from loopwright_trainer.git.command import GitError, run_git
 from loopwright_trainer.git.remotes import GitAccess
 from loopwright_trainer.git.tree import Tree, read_tree
@@ -142,7 +142,7 @@ class Mirrors:
 
     async def remove(self, name: str) -> None:
         async with self._locks[name]:
-            await asyncio.to_thread(shutil.rmtree, self._directory / f"{name}.git", True)
+            await asyncio.to_thread(remove_tree, self._directory / f"{name}.git")
 
     def _mirror(self, name: str, url: str) -> Mirror:
         return Mirror(self._directory / f"{name}.git", url, self._access)

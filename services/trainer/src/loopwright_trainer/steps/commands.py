@@ -120,7 +120,7 @@ async def _finish(job: StageCommands, process: Process, limit: float, command: s
         if not watch.cancelled():
             subprocesses.kill_group(process.pid)
 
-    exceeded = asyncio.create_task(disk_is_exceeded(disk, job.workspace, job.log))
+    exceeded = asyncio.create_task(disk_is_exceeded(disk, process.pid, job.workspace, job.log))
     exceeded.add_done_callback(kill)
     try:
         finished = await subprocesses.finish(process, limit)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from loopwright_common.errors import CorruptError, InvalidError, LoopwrightError, NotFoundError
@@ -15,6 +15,7 @@ from loopwright_common.storage import (
     read_chunks,
     store_package,
 )
+from loopwright_trainer.pipelines.stage_order import inside
 from loopwright_trainer.runs.domain import Output
 
 _LARGEST_METRICS = 1 << 20
@@ -23,6 +24,18 @@ _MOST_VALUES = 10_000
 
 class MissingOutputError(LoopwrightError):
     """A command went well and did not write what its stage declares."""
+
+
+def require_within(limit: int, workspace: Beneath, outs: Sequence[str]) -> None:
+    """InvalidError where outputs, holes included, hold more bytes than a stage may write."""
+    size = sum(
+        found.st_size for path, found in workspace.walk() if any(inside(path, out) for out in outs)
+    )
+    if size > limit:
+        raise InvalidError(
+            f"outs hold {size >> 20} MiB, holes included, more than {limit >> 20} MiB, their limit "
+            "(LOOPWRIGHT_TRAINER_STAGE_DISK)"
+        )
 
 
 async def store_output(store: ArtifactStore, workspace: Beneath, path: str) -> Output:

@@ -1,7 +1,6 @@
 """One step of a run: reused when its key is known and its outputs verify, else run."""
 
 import asyncio
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError, LoopwrightError
 from loopwright_common.failpoints import failpoint
 from loopwright_common.files.beneath import Beneath
+from loopwright_common.files.removal import remove_tree
 from loopwright_common.observability import tracing
 from loopwright_common.storage import ArtifactStore
 from loopwright_trainer.metrics import TrainerMetrics
@@ -147,7 +147,7 @@ class StepRunner:
         self, step: PipelineStep, access: StageAccess
     ) -> tuple[StageRun, list[str]]:
         stage, work = step.stage, step.directory.work
-        await asyncio.to_thread(shutil.rmtree, work, True)
+        await asyncio.to_thread(remove_tree, work)
         tree = work / "tree"
         tree.mkdir(parents=True)
         try:
@@ -160,11 +160,14 @@ class StepRunner:
                     lambda pid, at: self._record_start(step, pid, at),
                 )
                 failpoint("trainer.stage-ended")
-                after = await asyncio.to_thread(fingerprint, workspace, stage.outs)
+                changed = await asyncio.to_thread(changed_inputs, before, workspace)
+                await asyncio.to_thread(
+                    outputs.require_within, self._confinement.disk, workspace, stage.outs
+                )
                 row = await self._collect(step, workspace)
-            return row, changed_inputs(before, after)
+            return row, changed
         finally:
-            await asyncio.to_thread(shutil.rmtree, work, True)
+            await asyncio.to_thread(remove_tree, work)
 
     def _commands_of(self, step: PipelineStep, access: StageAccess) -> StageCommands:
         stage = step.stage

@@ -143,16 +143,26 @@ def fingerprint(workspace: Beneath, outs: Sequence[str]) -> dict[str, str]:
     }
 
 
-def changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Inputs that changed or went while a stage ran; new files do not matter."""
+def changed_inputs(before: Mapping[str, str], workspace: Beneath) -> list[str]:
+    """Inputs that changed or went while a stage ran; new files do not matter, and are not read."""
+    after = {
+        path: _digest_of(workspace, path, found, before[path])
+        for path, found in workspace.walk()
+        if path in before
+    }
     return [name for name, digest in before.items() if after.get(name) != digest]
 
 
-def _digest_of(workspace: Beneath, path: str, found: os.stat_result) -> str:
-    """The digest of a plain file's content; for anything else, which no input is, its kind."""
+def _digest_of(workspace: Beneath, path: str, found: os.stat_result, known: str = "") -> str:
+    """A plain file's size and the digest of its content; for anything else, which no input is, what
+    it is. A file of another size than `known` is not read: a hole may be larger than any disk.
+    """
     if stat.S_ISLNK(found.st_mode):
         return f"link:{workspace.link(path)}"
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         return "special"
+    size = f"{found.st_size} bytes "
+    if known and not known.startswith(size):
+        return size
     with workspace.open(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return size + hashlib.file_digest(file, "sha256").hexdigest()
