@@ -149,6 +149,36 @@ async def test_a_run_that_nobody_holds_is_open(client: httpx.AsyncClient, run_id
         ).status_code == 200
 
 
+@pytest.mark.parametrize("what", sorted({*writes("r")} - {"no files"}))
+async def test_an_attempt_writes_to_its_own_runs_only(
+    client: httpx.AsyncClient, run_id: str, what: str
+) -> None:
+    other = await packaged_run(client)
+    await call(client, "POST", "registered-models/create", name="m")
+    method, path, body = writes(other)[what]
+
+    refused = await client.request(method, path, json=body, headers=SECOND)
+
+    assert refused.json() == {
+        "error_code": "PERMISSION_DENIED",
+        "message": f"run {other} is not of this attempt, which writes to its own runs",
+    }
+    done = await client.request(method, path, json=body)
+    assert done.status_code == 200, done.text
+
+
+async def test_a_run_that_an_attempt_makes_is_its_own(
+    client: httpx.AsyncClient, run_id: str
+) -> None:
+    made = await call(client, "POST", "runs/create", SECOND, experiment_id="0")
+    nested = made["run"]["info"]["run_id"]
+
+    assert (await send(client, "POST", "runs/set-tag", SECOND, **tag(nested))).status_code == 200
+    for headers in (FIRST, {}):
+        refused = await send(client, "POST", "runs/set-tag", headers, **tag(nested))
+        assert refused.status_code == 403
+
+
 async def test_a_sealed_version_is_copied_without_the_runs_token(
     client: httpx.AsyncClient, run_id: str
 ) -> None:

@@ -20,7 +20,7 @@ from loopwright_registry.runs import service
 from loopwright_registry.runs.domain import NAME_TAG, LogBatchData, ModelOutput
 from loopwright_registry.runs.repository import Runs
 from loopwright_registry.runs.run_data_repository import RunData
-from loopwright_registry.runs.run_fencing import fenced_write
+from loopwright_registry.runs.run_fencing import fenced_write, hold_new_run
 
 
 async def create(request: run_schemas.CreateRun, context: MlflowContext) -> MlflowResponse:
@@ -32,6 +32,7 @@ async def create(request: run_schemas.CreateRun, context: MlflowContext) -> Mlfl
         run = await service.create_run(
             uow, experiment_id, request.user_id, request.start_time, tags
         )
+        await hold_new_run(uow, context.bearer, run.info.run_id)
     return {"run": run_schemas.run_json(run)}
 
 

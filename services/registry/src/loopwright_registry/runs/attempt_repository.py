@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_registry.mlflow.sql import upsert
-from loopwright_registry.runs.domain import RunAttempt
+from loopwright_registry.runs.domain import RunAttempt, token_digest
 from loopwright_registry.runs.tables import run_attempts, runs
 
 
@@ -22,6 +22,13 @@ class RunAttempts:
         query = sa.select(held.run_id, held.attempt, held.sha256).where(held.run_id.in_(run_ids))
         rows = (await self._connection.execute(query)).all()
         return {run_id: RunAttempt(number, sha256) for run_id, number, sha256 in rows}
+
+    async def proved_by(self, bearer: str | None) -> RunAttempt | None:
+        """The attempt whose token it is, whichever runs that holds; None for any other caller."""
+        held = run_attempts.c
+        query = sa.select(held.attempt, held.sha256).where(held.sha256 == token_digest(bearer))
+        row = (await self._connection.execute(query.limit(1))).first() if bearer else None
+        return RunAttempt(*row) if row else None
 
     async def save(self, run_id: str, attempt: RunAttempt) -> None:
         row = {"run_id": run_id, "attempt": attempt.number, "sha256": attempt.sha256}

@@ -79,8 +79,12 @@ class RunAttempt:
     sha256: str
 
     def admits(self, bearer: str | None) -> bool:
-        digest = hashlib.sha256((bearer or "").encode()).hexdigest()
-        return bearer is not None and secrets.compare_digest(digest, self.sha256)
+        return bearer is not None and secrets.compare_digest(token_digest(bearer), self.sha256)
+
+
+def token_digest(bearer: str | None) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256((bearer or "").encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

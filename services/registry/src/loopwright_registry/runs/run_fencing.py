@@ -31,14 +31,27 @@ async def fence_run(uow: UnitOfWork, run_id: str, attempt: RunAttempt) -> None:
 async def require_attempt(uow: UnitOfWork, bearer: str | None, *run_ids: str) -> None:
     """Admit this caller alone to writing to the runs until the end of the transaction.
 
-    RefusedError where an attempt with another token holds one; a run that none holds is open.
+    RefusedError where an attempt with another token holds one. A run that none holds is open, but
+    not to an attempt: that writes to its own runs only.
     """
     await uow.lock(*map(_lock, run_ids))
-    for run_id, holder in (await RunAttempts(uow.connection).holding(run_ids)).items():
+    attempts = RunAttempts(uow.connection)
+    holders = await attempts.holding(run_ids)
+    for run_id, holder in holders.items():
         if not holder.admits(bearer):
             raise RefusedError(
                 f"run {run_id} belongs to a newer attempt; this attempt was superseded"
             )
+    others = sorted(set(run_ids) - set(holders))
+    if others and await attempts.proved_by(bearer):
+        raise RefusedError(f"run {others[0]} is not of this attempt, which writes to its own runs")
+
+
+async def hold_new_run(uow: UnitOfWork, bearer: str | None, run_id: str) -> None:
+    """Give a run to the attempt that makes it, if one does."""
+    attempts = RunAttempts(uow.connection)
+    if attempt := await attempts.proved_by(bearer):
+        await attempts.save(run_id, attempt)
 
 
 @asynccontextmanager
