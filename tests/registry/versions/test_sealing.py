@@ -93,7 +93,16 @@ async def test_the_format_follows_the_flavors(
     assert event["format"] == expected
 
 
-@pytest.mark.parametrize("mlmodel", ["]", "just text", "flavors: {}", "a: !!python/name:os.x ''"])
+@pytest.mark.parametrize(
+    "mlmodel",
+    [
+        "]",
+        "just text",
+        "flavors: {}",
+        "a: !!python/name:os.x ''",
+        "flavors: " + "[" * 5000 + "]" * 5000,
+    ],
+)
 async def test_a_bad_mlmodel_file_leaves_the_version_unsealed_with_the_reason(
     client: httpx.AsyncClient, database: Database, mlmodel: str
 ) -> None:

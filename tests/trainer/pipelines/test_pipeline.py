@@ -135,6 +135,8 @@ def test_the_example_of_the_design_is_understood() -> None:
         ("stages: {a: {cmd: 'echo ${nope}'}}", "stages.a.cmd: ${nope} is not among the parameters"),
         ("- a", "loopwright.yaml:1: must be a mapping, not a list"),
         ("a: &a [*a]", "too many or too deeply nested"),
+        ("a: " + "[" * 20_000 + "]" * 20_000, "too many or too deeply nested"),
+        ("- " * 20_000, "too many or too deeply nested"),
         ("stages: {}", "names no stage"),
     ],
 )

@@ -169,6 +169,8 @@ async def _read_mlmodel(store: ArtifactStore, file: PackageFile) -> Mapping[str,
         described = await asyncio.to_thread(yaml.safe_load, content)
     except yaml.YAMLError as error:
         raise InvalidError(f"the MLmodel file is no YAML: {error}") from None
+    except RecursionError:
+        raise InvalidError("the MLmodel file nests values too deeply") from None
     if not isinstance(described, Mapping):
         raise InvalidError("the MLmodel file is no YAML mapping")
     return described

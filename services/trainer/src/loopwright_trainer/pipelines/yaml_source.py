@@ -111,7 +111,9 @@ def load(content: bytes, file: str) -> YamlNode:
     if len(content) > _MAX_FILE_BYTES:
         raise InvalidError(f"{file}: larger than 1 MiB", field=file)
     try:
-        loader = yaml.CSafeLoader(content.decode())
+        text = content.decode()
+        _require_shallow(text, file)
+        loader = yaml.CSafeLoader(text)
         node = loader.get_single_node()
         lines = _lines_of(node, file) if node else {}
         value = loader.construct_document(node) if node else None
@@ -132,6 +134,22 @@ def kind_of(value: object) -> str:
     return names.get(type(value), f"{value!r}")
 
 
+def _require_shallow(text: str, file: str) -> None:
+    """InvalidError where values nest deeper than the native composer, which calls itself, bears."""
+    depth = 0
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH + 1:
+            raise _too_large(file)
+
+
+def _too_large(file: str) -> InvalidError:
+    return InvalidError(f"{file}: too many or too deeply nested values", field=file)
+
+
 def _lines_of(root: yaml.Node, file: str) -> dict[YamlPath, int]:
     """The line of every value; aliases are followed, so nodes are counted against a bomb."""
     lines: dict[YamlPath, int] = {}
@@ -140,7 +158,7 @@ def _lines_of(root: yaml.Node, file: str) -> dict[YamlPath, int]:
         yaml_path, node = waiting.pop()
         lines.setdefault(yaml_path, node.start_mark.line + 1)
         if len(lines) > _MAX_NODES or len(yaml_path) > _MAX_DEPTH:
-            raise InvalidError(f"{file}: too many or too deeply nested values", field=file)
+            raise _too_large(file)
         if isinstance(node, yaml.SequenceNode):
             waiting += [((*yaml_path, index), item) for index, item in enumerate(node.value)]
         elif isinstance(node, yaml.MappingNode):
