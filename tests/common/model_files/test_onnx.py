@@ -61,6 +61,30 @@ def test_trees_within_a_loop_are_looked_at(tmp_path: Path) -> None:
         check_model_file(tmp_path / "model.onnx", "onnx")
 
 
+def test_trees_within_a_function_are_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    _move_into_a_function(onnx_trees(path))
+    check_model_file(path, "onnx")
+
+    _move_into_a_function(onnx_trees(path, nodes_treeids=[0, 0, 1, 0, 0, 1, 0, 1]))
+    with pytest.raises(InvalidError, match="apart"):
+        check_model_file(path, "onnx")
+    _move_into_a_function(onnx_trees(path), given="nodes_truenodeids")
+    with pytest.raises(InvalidError, match="nodes_truenodeids: whoever calls"):
+        check_model_file(path, "onnx")
+
+
+def test_trees_that_are_not_read_are_refused(tmp_path: Path) -> None:
+    from onnx import helper
+
+    trees = helper.make_node("TreeEnsemble", ["x"], ["y"], "forest", domain="ai.onnx.ml")
+    made = helper.make_model(helper.make_graph([trees], "trees", [], []))
+    (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
+
+    with pytest.raises(InvalidError, match=r"node 'forest': .*target_opset=\{'ai.onnx.ml': 3\}"):
+        check_model_file(tmp_path / "model.onnx", "onnx")
+
+
 def test_tensors_in_other_files_are_refused(tmp_path: Path) -> None:
     import onnx
 
@@ -79,3 +103,24 @@ def test_what_is_no_protocol_buffer_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidError, match=r"model\.onnx is damaged, or no ONNX model"):
         check_model_file(tmp_path / "model.onnx", "onnx")
+
+
+def _move_into_a_function(path: Path, given: str = "") -> None:
+    """The graph's nodes; the attribute `given` is then one that the function's caller gives."""
+    import onnx
+    from onnx import helper
+
+    model = onnx.load(path)
+    body = list(model.graph.node)
+    for attribute in body[0].attribute:
+        if attribute.name == given:
+            type_given = attribute.type
+            attribute.Clear()
+            attribute.name, attribute.type, attribute.ref_attr_name = given, type_given, given
+    function = helper.make_function(
+        "own", "trees", ["x"], ["y"], body, list(model.opset_import), [given] if given else []
+    )
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("trees", ["x"], ["y"], domain="own"))
+    model.functions.append(function)
+    path.write_bytes(model.SerializeToString())
