@@ -12,9 +12,14 @@ from uvicorn.server import ServerState
 
 from loopwright_common.errors import UnavailableError
 from loopwright_common.sandbox import Gateway, receive_listener
+from loopwright_common.web.connections import ConnectionLimits
+from loopwright_common.web.guard import RequestGuard
+from loopwright_common.web.hardened_http import HardenedHttpProtocol
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _MAX_CONNECTIONS = 64
+_REQUEST_SECONDS = 30.0
+"""How long a stage may take to send a request, and to take some of its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,9 @@ OpenAccess = Callable[[], Awaitable[StageAccess]]
 class StageGateway:
     """Lets one command call `app`, from when the command has started."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, request_seconds: float = _REQUEST_SECONDS) -> None:
         self._app = app
+        self._guard = RequestGuard(connections=ConnectionLimits(_MAX_CONNECTIONS, request_seconds))
         self._ours, self._theirs = socket.socketpair()
 
     @property
@@ -62,10 +68,12 @@ class StageGateway:
         listener = await asyncio.to_thread(receive_listener, self._ours)
         config = uvicorn.Config(
             self._app,
+            http=HardenedHttpProtocol.guarded_by(self._guard),
+            ws="none",
+            lifespan="off",
             log_config=None,
             access_log=False,
             proxy_headers=False,
-            limit_concurrency=_MAX_CONNECTIONS,
         )
         config.load()
         state = ServerState()
