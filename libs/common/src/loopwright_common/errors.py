@@ -16,6 +16,13 @@ LoopwrightError
     └── OverloadedError      more is asked than there is room for
 """
 
+import re
+from pathlib import PurePosixPath
+
+_QUOTED = re.compile(r"""(?P<quote>['"`])(?:file://)?(?P<path>/[^\n]+?)(?P=quote)""")
+_FOLDERS = re.compile(r"""(?:file://|(?<![\w/.]))/(?:[^\s/'"`,:;()\[\]<>]+/)*(?=[\w.])""")
+_NUMBER = re.compile(r"^\[Errno \d+\] ")
+
 
 class LoopwrightError(Exception):
     """A failure with a sentence a person can act on."""
@@ -85,3 +92,14 @@ class OverloadedError(UnavailableError):
 
 class ClientDisconnectedError(Exception):
     """The caller went away before its request was whole, or before computing it began."""
+
+
+def without_paths(said: BaseException | str) -> str:
+    """What a library or the system says, with its files by name alone.
+
+    Where they lie on this machine is for its logs: an answer, why a run or a deployment failed, and
+    an event are read by anybody.
+    """
+    text = _NUMBER.sub("", str(said))
+    named = _QUOTED.sub(lambda found: f"'{PurePosixPath(found['path']).name}'", text)
+    return _FOLDERS.sub("", named)

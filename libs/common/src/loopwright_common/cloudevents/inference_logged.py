@@ -21,7 +21,7 @@ from typing import ClassVar, Self
 
 import pyarrow as pa
 
-from loopwright_common.errors import UndecodableError
+from loopwright_common.errors import UndecodableError, without_paths
 from loopwright_common.events import INFERENCE_LOGGED
 
 ENVELOPE = pa.schema(
@@ -102,4 +102,6 @@ class InferenceLogged:
                 redacted=tuple(map(str, json.loads(fields.get("redacted", "[]")))),
             )
         except (pa.ArrowException, KeyError, ValueError) as error:
-            raise UndecodableError(f"{cls.topic}: not a version 1 Arrow batch: {error}") from None
+            raise UndecodableError(
+                f"{cls.topic}: not a version 1 Arrow batch: {without_paths(error)}"
+            ) from None

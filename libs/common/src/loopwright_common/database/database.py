@@ -16,7 +16,7 @@ from loopwright_common.database.connections import ConnectionPool, create_engine
 from loopwright_common.database.delivery_tables import leases, positions
 from loopwright_common.database.dialect import lock_until_commit, upsert
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
-from loopwright_common.errors import UnavailableError
+from loopwright_common.errors import UnavailableError, without_paths
 from loopwright_common.failpoints import failpoint
 
 _MIGRATIONS = Path(__file__).parents[1] / "migrations"
@@ -125,7 +125,7 @@ class Database:
         except DBAPIError as error:
             if not postgres.is_transient(error):
                 raise
-            self.fault = f"database of {self.service}: {error.orig}"
+            self.fault = f"database of {self.service}: {without_paths(error.orig or error)}"
             raise UnavailableError(self.fault) from error
 
 

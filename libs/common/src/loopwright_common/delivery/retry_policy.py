@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
-from loopwright_common.errors import UnavailableError, UndecodableError
+from loopwright_common.errors import UnavailableError, UndecodableError, without_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +36,4 @@ def is_database_fault(error: Exception) -> bool:
 
 
 def described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {without_paths(error)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from loopwright_common.errors import without_paths
 from loopwright_common.model_files.zip_members import check_members
 
 _MOST_BYTES = 1 << 30
@@ -27,7 +28,7 @@ def check_skops(path: Path) -> None:
             check_members(path, entries)
             _check_archive(archive, limit)
     except (BadZipFile, EOFError, NotImplementedError, OSError, struct.error) as error:
-        raise ValueError(f"no zip archive: {error}") from None
+        raise ValueError(f"no zip archive: {without_paths(error)}") from None
 
 
 def _check_declared(entries: list[ZipInfo], limit: int) -> None:

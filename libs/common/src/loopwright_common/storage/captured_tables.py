@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from loopwright_common.errors import CorruptError, InvalidError
+from loopwright_common.errors import CorruptError, InvalidError, without_paths
 
 IdKind = Literal["prediction", "request"]
 Label = str | float | int | bool | None
@@ -116,7 +116,9 @@ def _read(body: bytes) -> pa.Table:
     try:
         return pq.read_table(BytesIO(body))
     except (pa.ArrowException, OSError) as error:
-        raise CorruptError(f"captured data does not read as Parquet: {error}") from None
+        raise CorruptError(
+            f"captured data does not read as Parquet: {without_paths(error)}"
+        ) from None
 
 
 def _of_kind(labels: pa.Table, kind: IdKind) -> pa.Table:

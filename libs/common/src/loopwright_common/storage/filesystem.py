@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from loopwright_common.errors import NotFoundError, UnavailableError
+from loopwright_common.errors import NotFoundError, UnavailableError, without_paths
 from loopwright_common.failpoints import failpoint
 from loopwright_common.files.private import make_private
 from loopwright_common.storage.artifact_store import (
@@ -40,7 +40,7 @@ class FilesystemStore:
         try:
             blob = await self._put(content)
         except OSError as error:
-            raise UnavailableError(f"artifact store: {error}") from error
+            raise UnavailableError(f"artifact store: {without_paths(error)}") from error
         failpoint("artifacts.kept")
         return blob
 
@@ -51,7 +51,7 @@ class FilesystemStore:
         try:
             await asyncio.to_thread(self._copy, digest, target)
         except OSError as error:
-            raise UnavailableError(f"artifact store: {error}") from error
+            raise UnavailableError(f"artifact store: {without_paths(error)}") from error
 
     async def stream(self, digest: str) -> AsyncIterator[bytes]:
         path = self._existing(digest)
@@ -77,7 +77,7 @@ class FilesystemStore:
         try:
             await asyncio.to_thread(self._try_to_write)
         except OSError as error:
-            raise UnavailableError(f"artifact store: {error}") from error
+            raise UnavailableError(f"artifact store: {without_paths(error)}") from error
 
     def _try_to_write(self) -> None:
         with tempfile.TemporaryFile(dir=self._incoming) as file:

@@ -15,7 +15,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store as Bucket
 
-from loopwright_common.errors import NotFoundError, UnavailableError
+from loopwright_common.errors import NotFoundError, UnavailableError, without_paths
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage.artifact_store import (
     CHUNK,
@@ -135,5 +135,5 @@ async def _faults(digest: str | None) -> AsyncGenerator[None, None]:
             ) from error
         if digest and isinstance(error, FileNotFoundError | exceptions.NotFoundError):
             raise NotFoundError(f"no artifact {digest}") from error
-        said = str(error) or repr(error)
+        said = without_paths(error) or type(error).__name__
         raise UnavailableError(f"artifact store: {said.splitlines()[0]}") from error

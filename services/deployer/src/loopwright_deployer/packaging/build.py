@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.errors import InvalidError, LoopwrightError
+from loopwright_common.errors import InvalidError, LoopwrightError, without_paths
 from loopwright_common.serving.spec import SPEC_FILE, Classes, ServingSpec
 from loopwright_deployer.packaging import isolated
 from loopwright_deployer.packaging.formats import lightgbm, skops, xgboost
@@ -185,5 +185,5 @@ def _native_form(opened: NativeModel, why: str) -> NativeForm:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
+    text = without_paths(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

@@ -6,7 +6,7 @@ scorer open more than an administrator allows.
 
 from pathlib import Path, PurePosixPath
 
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, without_paths
 from loopwright_common.model_files import check_model_file
 from loopwright_common.serving.spec import SPEC_FILE, IsolatedSpec, ServingSpec
 from loopwright_deployer.packaging.formats.skops import require_servable
@@ -19,7 +19,7 @@ def verified_spec(target: Path, digest: str, grant: Grant) -> ServingSpec:
     try:
         spec = ServingSpec.model_validate_json((target / SPEC_FILE).read_bytes())
     except (OSError, ValueError) as error:
-        raise InvalidError(f"{SPEC_FILE}: {error}") from None
+        raise InvalidError(f"{SPEC_FILE}: {without_paths(error)}") from None
     if spec.source_digest != digest:
         raise InvalidError(f"{SPEC_FILE}: it is of another package")
     _check_paths(spec, target)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from loopwright_common.database import Database, UnitOfWork
 from loopwright_common.database.leases import Lease, confirm
 from loopwright_common.deploy_policy import MonitorPolicy
-from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
+from loopwright_common.errors import CorruptError, InvalidError, NotFoundError, without_paths
 from loopwright_common.events import Dataset, ModelRegistered
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage import ArtifactStore
@@ -108,7 +108,9 @@ def _profiled(version: WatchedVersion, body: bytes) -> tuple[Profile, list[str] 
     try:
         table = pq.read_table(BytesIO(body))
     except (pa.ArrowException, OSError) as error:
-        raise CorruptError(f"the training dataset does not read as Parquet: {error}") from None
+        raise CorruptError(
+            f"the training dataset does not read as Parquet: {without_paths(error)}"
+        ) from None
     if "time" in table.column_names:
         order = pc.sort_indices(table, sort_keys=[("time", "ascending", "at_start")])
         table = table.take(order)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common import clock
 from loopwright_common.database import Database
-from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_common.errors import InvalidError, NotFoundError, without_paths
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage import (
     ArtifactStore,
@@ -168,7 +168,7 @@ async def _read_mlmodel(store: ArtifactStore, file: PackageFile) -> Mapping[str,
     try:
         described = await asyncio.to_thread(yaml.safe_load, content)
     except yaml.YAMLError as error:
-        raise InvalidError(f"the MLmodel file is no YAML: {error}") from None
+        raise InvalidError(f"the MLmodel file is no YAML: {without_paths(error)}") from None
     except RecursionError:
         raise InvalidError("the MLmodel file nests values too deeply") from None
     if not isinstance(described, Mapping):
@@ -203,7 +203,9 @@ def _measured(content: bytes) -> dict[str, Any]:
     try:
         extent = read_parquet_stats(io.BytesIO(content))
     except pa.ArrowException as error:
-        raise InvalidError(f"a dataset artifact is no readable Parquet file: {error}") from None
+        raise InvalidError(
+            f"a dataset artifact is no readable Parquet file: {without_paths(error)}"
+        ) from None
     return {
         "rows": extent.rows,
         "from": clock.to_text(extent.first) if extent.first else None,

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from pydantic import BaseModel, ValidationError
 
-from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.errors import LoopwrightError, UnavailableError, without_paths
 from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.sandbox import detect
 from loopwright_scorer.isolated.environments import EnvironmentCache
@@ -36,7 +36,10 @@ def main() -> int:
         if os.geteuid() == 0:
             lease.open_to_others()
     except (LoopwrightError, ValidationError, OSError) as error:
-        _say(answers, {"error": str(error), "transient": isinstance(error, UnavailableError)})
+        _say(
+            answers,
+            {"error": without_paths(error), "transient": isinstance(error, UnavailableError)},
+        )
         return 1
     _say(answers, {"python": str(lease.python), "paths": [str(path) for path in lease.paths]})
     sys.stdin.read()

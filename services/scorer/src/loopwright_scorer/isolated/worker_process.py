@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from loopwright_common.errors import without_paths
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.process.subprocesses import die_with_parent, kill_group
 from loopwright_common.sandbox import Limits, Policy, Sandbox
@@ -74,7 +75,7 @@ class WorkerResponse:
     @property
     def error(self) -> str | None:
         error = self.head.get("error")
-        return None if error is None else str(error)
+        return None if error is None else without_paths(str(error))
 
     @property
     def refused(self) -> bool:

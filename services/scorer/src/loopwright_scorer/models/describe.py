@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.errors import LoopwrightError, UnavailableError, without_paths
 from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.isolated.limits import confined_already
@@ -29,7 +29,7 @@ def main() -> int:
         request = DescribeRequest.model_validate_json(sys.stdin.readline())
         answer = _answer(request)
     except (LoopwrightError, ValidationError, OSError) as error:
-        answer = {"error": str(error), "transient": isinstance(error, UnavailableError)}
+        answer = {"error": without_paths(error), "transient": isinstance(error, UnavailableError)}
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
     return 1 if "error" in answer else 0

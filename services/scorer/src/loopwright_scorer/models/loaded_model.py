@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from loopwright_common.errors import InvalidError, LoopwrightError
+from loopwright_common.errors import InvalidError, LoopwrightError, without_paths
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_common.storage import hex_of
 from loopwright_scorer.isolated.limits import IsolationConfig
@@ -137,10 +137,12 @@ class LoadedModel:
             raise
         except WorkerError as error:
             self.harm = self.harm or error.harm
-            text = f"{type(error).__name__}: {error}"[:500]
+            text = f"{type(error).__name__}: {without_paths(error)}"[:500]
             return ModelResult(inputs, error=text, harmed=error.harm is not None)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            return ModelResult(inputs, error=f"{type(error).__name__}: {error}"[:500])
+            return ModelResult(
+                inputs, error=f"{type(error).__name__}: {without_paths(error)}"[:500]
+            )
         if not outputs.is_finite():
             return ModelResult(inputs, error=_not_a_number(inputs))
         return ModelResult(inputs, outputs)
@@ -175,9 +177,11 @@ def _load(directory: Path, digest: str, isolation: IsolationConfig | None) -> Lo
     except LoopwrightError:
         raise
     except (OSError, ValidationError) as error:
-        raise InvalidError(f"{SPEC_FILE}: {error}") from None
+        raise InvalidError(f"{SPEC_FILE}: {without_paths(error)}") from None
     except Exception as error:
-        raise InvalidError(f"cannot open the package: {type(error).__name__}: {error}") from error
+        raise InvalidError(
+            f"cannot open the package: {type(error).__name__}: {without_paths(error)}"
+        ) from error
     model = _warmed(LoadedModel(digest, spec, signature, runtime, runtime.outputs))
     model.harm = isolation.quarantine_reason(digest) if isolation else None
     model.sandbox = getattr(runtime, "sandbox", None)

@@ -7,7 +7,7 @@ import structlog
 
 from loopwright_common.database import Cause, Database, leases
 from loopwright_common.database.leases import LeaseLostError
-from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.errors import LoopwrightError, UnavailableError, without_paths
 from loopwright_common.failpoints import failpoint
 from loopwright_common.observability import tracing
 from loopwright_common.process.worker_loop import work_on_wake
@@ -159,10 +159,13 @@ class RunWorker:
         except LoopwrightError as error:
             return RunOutcome(RunStatus.FAILED, str(error))
         except OSError as error:
-            return RunOutcome(RunStatus.FAILED, f"on the trainer's machine: {error}")
+            return RunOutcome(RunStatus.FAILED, f"on the trainer's machine: {without_paths(error)}")
         except Exception as error:
             log.exception("run.failed-unexpectedly", run=run.id)
-            return RunOutcome(RunStatus.FAILED, f"a fault of the trainer: {error!r}")
+            return RunOutcome(
+                RunStatus.FAILED,
+                f"a fault of the trainer: {type(error).__name__}: {without_paths(error)}",
+            )
 
     async def _finish(self, run: PipelineRun, lease: RunLease, outcome: RunOutcome) -> None:
         """Record the end, however long the database is away."""

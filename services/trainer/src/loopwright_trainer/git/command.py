@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, without_paths
 
 _SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -57,7 +57,7 @@ def run_git(
     except subprocess.TimeoutExpired:
         raise GitError(f"git {arguments[0]} took longer than {timeout:g} s") from None
     except OSError as error:
-        raise GitError(f"git cannot be started: {error}") from None
+        raise GitError(f"git cannot be started: {without_paths(error)}") from None
     if done.returncode:
         raise GitError(f"git {arguments[0]}: {_reason(done.stderr)}")
     return done.stdout
@@ -73,4 +73,4 @@ def _reason(stderr: bytes) -> str:
     """The line that says most, of what git complained."""
     lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    return (telling or lines or ["no reason given"])[0][:300]
+    return without_paths((telling or lines or ["no reason given"])[0])[:300]

@@ -6,7 +6,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from loopwright_common.errors import CorruptError, InvalidError, LoopwrightError, NotFoundError
+from loopwright_common.errors import (
+    CorruptError,
+    InvalidError,
+    LoopwrightError,
+    NotFoundError,
+    without_paths,
+)
 from loopwright_common.files.beneath import Beneath
 from loopwright_common.storage import (
     ArtifactStore,
@@ -95,7 +101,9 @@ def numeric_leaves(content: bytes, file: str) -> dict[str, float]:
     try:
         values = json.loads(content) if file.endswith(".json") else yaml.safe_load(content)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidError(f"metrics file {file} cannot be read: {error}", field=file) from None
+        raise InvalidError(
+            f"metrics file {file} cannot be read: {without_paths(error)}", field=file
+        ) from None
     leaves = {}
     for number, (name, value) in enumerate(_nodes(values, "")):
         if number > _MOST_VALUES:  # aliases of YAML repeat what they name, without end

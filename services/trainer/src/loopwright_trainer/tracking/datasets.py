@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from loopwright_common.clock import to_text
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, without_paths
 from loopwright_common.storage import ParquetStats, read_parquet_stats
 
 
@@ -16,7 +16,9 @@ def extent_of(path: Path, name: str) -> ParquetStats:
     try:
         return read_parquet_stats(path)
     except (ArrowException, OSError) as error:
-        raise InvalidError(f"{name} is no Parquet file: {error}", field=name) from None
+        raise InvalidError(
+            f"{name} is no Parquet file: {without_paths(error)}", field=name
+        ) from None
 
 
 def dataset_summary(

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from loopwright_common.bus.interface import TopicPartition
 from loopwright_common.cloudevents import Record
-from loopwright_common.errors import InvalidError, UnavailableError
+from loopwright_common.errors import InvalidError, UnavailableError, without_paths
 
 REQUEST_SECONDS = 20.0
 CLOSE_SECONDS = 3.0
@@ -114,7 +114,7 @@ async def start(client: _Client) -> None:
 
 def described(error: BaseException) -> str:
     """Its name and the first line of what it says."""
-    name, said = type(error).__name__, str(error).partition("\n")[0]
+    name, said = type(error).__name__, without_paths(error).partition("\n")[0]
     return said if name in said else f"{name}: {said}".removesuffix(": ")
 
 

@@ -21,7 +21,7 @@ from loopwright_common.bus.sqlite.table import expired, log, metadata, row_of
 from loopwright_common.bus.topics import partitions_of
 from loopwright_common.cloudevents import OutgoingRecord, Record
 from loopwright_common.database import create_thread_engine
-from loopwright_common.errors import UnavailableError
+from loopwright_common.errors import UnavailableError, without_paths
 from loopwright_common.events import TOPICS, Topic
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class SqliteLog:
         try:
             return await loop.run_in_executor(self._thread, done)
         except DBAPIError as error:
-            raise UnavailableError(f"event log: {error.orig}") from error
+            raise UnavailableError(f"event log: {without_paths(error.orig or error)}") from error
 
     async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         """Append all records or none, in order.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from loopwright_common.errors import without_paths
 from loopwright_common.model_files.graph.external_data import external_tensors
 from loopwright_common.model_files.graph.operators import BOUNDED, OF_SHAPES
 from loopwright_common.model_files.graph.shapes import (
@@ -121,7 +122,9 @@ def _elements(model: Any, sizes: Mapping[Axis, int]) -> Mapping[str, int]:
     except UnboundedGraphError:
         raise
     except Exception as error:  # noqa: BLE001  (onnx raises various kinds)
-        raise UnboundedGraphError(f"its shapes make no sense: {str(error)[:200]}") from None
+        raise UnboundedGraphError(
+            f"its shapes make no sense: {without_paths(error)[:200]}"
+        ) from None
 
 
 def _counted(model: Any, types: Types, within: str) -> Iterator[tuple[str, int]]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, without_paths
 from loopwright_common.model_files.graph import load_whole
 from loopwright_common.serving.spec import Classes, Column, ColumnType, Tensor
 from loopwright_deployer.packaging.onnx.convert import are_numbers
@@ -67,7 +67,7 @@ def describe_graph(source: PackageSource) -> GraphDescription:
     except InvalidError:
         raise
     except Exception as error:  # noqa: BLE001  (protobuf and the checker raise various kinds)
-        raise InvalidError(f"not a valid ONNX file: {str(error)[:200]}") from None
+        raise InvalidError(f"not a valid ONNX file: {without_paths(error)[:200]}") from None
     graph = onnx_model.graph
     _without_zipmap(graph)
     names = _output_names(graph)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, without_paths
 from loopwright_common.serving.spec import Column, Tensor
 from loopwright_deployer.packaging.sources.flavors import Loader, isolated_flavor, served_flavor
 
@@ -41,7 +41,9 @@ def read_source(directory: Path) -> PackageSource:
         mlmodel = yaml.safe_load((directory / "MLmodel").read_text())
         flavors = dict(mlmodel["flavors"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InvalidError(f"the package has no readable MLmodel file: {error}") from None
+        raise InvalidError(
+            f"the package has no readable MLmodel file: {without_paths(error)}"
+        ) from None
     refused, loader = "", None
     try:
         flavor, name = served_flavor(flavors)

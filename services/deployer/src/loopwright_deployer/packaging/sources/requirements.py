@@ -5,7 +5,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, without_paths
 from loopwright_deployer.packaging.sources.mlmodel import PackageSource
 
 _MLFLOW = ("mlflow", "mlflow-skinny")
@@ -65,4 +65,4 @@ def _python_env(source: PackageSource) -> dict[str, Any]:
     try:
         return dict(yaml.safe_load(file.read_text()) or {})
     except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise InvalidError(f"python_env.yaml: {error}") from None
+        raise InvalidError(f"python_env.yaml: {without_paths(error)}") from None

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from loopwright_common.errors import without_paths
 from loopwright_common.events import Dataset
 from loopwright_common.process.subprocesses import take_stdout
 from loopwright_deployer.staging.evaluation.holdout_rows import (
@@ -56,7 +57,10 @@ def main() -> int:
         _say(answers, {"unusable": str(error)})
         return 0
     except (OSError, ValueError) as error:  # Arrow's own are of these
-        _say(answers, {"error": f"{file.name} is damaged, or no Parquet: {str(error)[:200]}"})
+        _say(
+            answers,
+            {"error": f"{file.name} is damaged, or no Parquet: {without_paths(error)[:200]}"},
+        )
         return 1
     content = {"columns": holdout.columns, "target": holdout.target, "rows": holdout.rows}
     Path(job["result"]).write_text(json.dumps(content, default=_plain))
