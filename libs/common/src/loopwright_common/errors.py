@@ -103,3 +103,9 @@ def without_paths(said: BaseException | str) -> str:
     text = _NUMBER.sub("", str(said))
     named = _QUOTED.sub(lambda found: f"'{PurePosixPath(found['path']).name}'", text)
     return _FOLDERS.sub("", named)
+
+
+def scheme_alone(url: str) -> str:
+    """What is shown of a URL that is refused: its password may be anywhere in it."""
+    scheme, separator, _ = url.partition("://")
+    return f"{scheme if separator else ''}..." if url else ""

@@ -18,7 +18,9 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 class ServiceSettings(BaseSettings):
     """What every service is told; built once in `main` and passed down."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
     service: ClassVar[str]
 
     database_url: str = "sqlite:///.loopwright"

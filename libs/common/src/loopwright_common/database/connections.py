@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from loopwright_common.database import postgres, sqlite
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, scheme_alone
 
 
 class ConnectionPool:
@@ -134,10 +134,8 @@ def _parsed(url: str) -> URL:
     except (ArgumentError, ValueError):
         made = None
     if made is None or made.get_backend_name() not in {"sqlite", "postgresql"}:
-        scheme, separator, _ = url.partition("://")
         raise InvalidError(
-            f"{scheme if separator else ''}...: give sqlite:///DIRECTORY or "
-            "postgresql://USER@HOST/DATABASE",
+            f"{scheme_alone(url)}: give sqlite:///DIRECTORY or postgresql://USER@HOST/DATABASE",
             field="database_url",
         )
     return made

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, scheme_alone
 
 
 async def open_bus(url: str, prefix: str = "") -> EventBus:
@@ -22,5 +22,6 @@ async def open_bus(url: str, prefix: str = "") -> EventBus:
 
         return KafkaBus(Cluster.parse(url, prefix))
     raise InvalidError(
-        f"{url!r}: give sqlite:///DIRECTORY or kafka://HOST:PORT[,HOST:PORT]", field="bus_url"
+        f"{scheme_alone(url)}: give sqlite:///DIRECTORY or kafka://HOST:PORT[,HOST:PORT]",
+        field="bus_url",
     )

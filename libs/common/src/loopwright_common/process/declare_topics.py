@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from loopwright_common.bus import all_topics
 from loopwright_common.bus.kafka import Cluster, declare_topics
-from loopwright_common.errors import LoopwrightError
+from loopwright_common.errors import LoopwrightError, scheme_alone
 from loopwright_common.events import Topic
 
 
@@ -29,7 +29,8 @@ async def ensure_topics(url: str, prefix: str = "", topics: Sequence[Topic] | No
 def main() -> None:
     url = os.environ.get("LOOPWRIGHT_BUS_URL", "")
     if not url.startswith("kafka://"):
-        raise SystemExit(f"LOOPWRIGHT_BUS_URL is {url!r}; give kafka://HOST:PORT[,HOST:PORT]")
+        shown = scheme_alone(url)
+        raise SystemExit(f"LOOPWRIGHT_BUS_URL is {shown!r}; give kafka://HOST:PORT[,HOST:PORT]")
     try:
         changed = asyncio.run(ensure_topics(url, os.environ.get("LOOPWRIGHT_TOPIC_PREFIX", "")))
     except LoopwrightError as error:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import InvalidError, scheme_alone
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.filesystem import FilesystemStore
 
@@ -18,5 +18,5 @@ def open_store(url: str) -> ArtifactStore:
 
         return S3Store.at(path)
     raise InvalidError(
-        f"{url!r}: give file:///DIRECTORY or s3://BUCKET/PREFIX", field="artifacts_url"
+        f"{scheme_alone(url)}: give file:///DIRECTORY or s3://BUCKET/PREFIX", field="artifacts_url"
     )

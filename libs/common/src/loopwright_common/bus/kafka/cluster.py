@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from loopwright_common.bus.interface import TopicPartition
 from loopwright_common.cloudevents import Record
-from loopwright_common.errors import InvalidError, UnavailableError, without_paths
+from loopwright_common.errors import InvalidError, UnavailableError, scheme_alone, without_paths
 
 REQUEST_SECONDS = 20.0
 CLOSE_SECONDS = 3.0
@@ -44,7 +44,8 @@ class Cluster:
         """
         servers = tuple(url.removeprefix("kafka://").split(","))
         if not all(_SERVER.fullmatch(server) for server in servers):
-            raise InvalidError(f"{url!r}: give kafka://HOST:PORT[,HOST:PORT]", field="bus_url")
+            shown = scheme_alone(url)
+            raise InvalidError(f"{shown}: give kafka://HOST:PORT[,HOST:PORT]", field="bus_url")
         if not _PREFIX.fullmatch(prefix):
             raise InvalidError(
                 f"{prefix!r}: up to 100 of a-z, A-Z, 0-9, '.', '_', '-'", field="topic_prefix"
