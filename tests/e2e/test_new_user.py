@@ -4,7 +4,11 @@ One running system for all of it; each test has models of its own, but the first
 one model through its first and its second version.
 """
 
+import hashlib
+import json
+import shutil
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from benchmarks import project
 from sklearn.datasets import load_digits
 
 from loopwright.client import PORTS
+from tests.e2e.exposure import Exposure, files_with
 from tests.e2e.user import SCORING, SECRETS, TOKEN, User, open_to_others, until, with_system
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -52,6 +57,14 @@ COMMANDS = [
     *("deployments plan latest", "events list", "why churn", "monitor status"),
     *("captured list", "dead-letters list", "doctor"),
 ]
+RUN_TOKEN = "run-t0ken-that-nobody-may-see"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+REFUSED_REPOSITORIES = {
+    "leaky": f"https://bob:{TOKEN}@git.invalid/x.git",
+    "leaking": f"https://git.invalid/x?t={TOKEN}",
+    "private": "https://git.invalid/private.git",
+    "keyed": "ssh://git@git.invalid/x.git",
+}
 
 
 @pytest.fixture(scope="module")
@@ -183,27 +196,59 @@ def test_everything_in_the_data_directory_is_private(user: User) -> None:
 
 
 def test_no_secret_is_ever_answered_or_logged(user: User) -> None:
-    told = [
-        user.loopwright("repositories", "add", "leaky", url, status=1)
-        for url in (f"https://bob:{TOKEN}@git.invalid/x.git", f"https://git.invalid/x?t={TOKEN}")
-    ]
-    told.append(
-        user.loopwright(
-            "repositories", "add", "private", "https://git.invalid/private.git", status=1
-        )
-    )
-    for service in PORTS:
-        openapi = user.http.get(f"{user.url(service)}/openapi.json")
-        plain = [path for path in openapi.json()["paths"] if "{" not in path]
-        pages = ("/docs", "/openapi.json", "/metrics", "/readyz", *plain)
-        told += [user.http.get(user.url(service) + page).text for page in pages]
-    told.append(user.log.read_text())
-    kept = [path for path in (user.directory / ".loopwright").rglob("*") if path.is_file()]
+    data = user.directory / ".loopwright"
+    exposure = Exposure(user.http, {service: user.url(service) for service in PORTS})
+    for name, url in REFUSED_REPOSITORIES.items():
+        exposure.told[f"add {name}"] = user.loopwright("repositories", "add", name, url, status=1)
+    _own_a_run(exposure)
+    exposure.walk()
+    assert sum(status == 200 for status in exposure.statuses.values()) > 50
+    with _moved_away(data / "artifacts"):
+        exposure.ask("registry", "GET", "/readyz", "without a store")
+        exposure.ask("registry", "PUT", f"{ARTIFACTS}/x", "without a store", content=b"x")
+    exposure.told["log"] = user.log.read_text()
 
-    assert len(told) > 40
-    for secret in (TOKEN, *SECRETS.values()):
-        assert [text[:200] for text in told if secret in text] == []
-        assert [str(path) for path in kept if secret.encode() in path.read_bytes()] == []
+    assert len(exposure.told) > 150
+    for secret in (*SECRETS, RUN_TOKEN):
+        assert [by for by, text in exposure.told.items() if secret in text] == []
+        assert files_with(secret, data) == []
+
+
+def _own_a_run(exposure: Exposure) -> None:
+    """A run with a token of its own, written to with it and with another."""
+    create = "/api/2.0/mlflow/runs/create"
+    exposure.ask("registry", "POST", create, json={"experiment_id": "0"})
+    run = json.loads(exposure.last)["run"]["info"]["run_id"]
+    digest = hashlib.sha256(RUN_TOKEN.encode()).hexdigest()
+    for attempt, token, wanted in ((1, RUN_TOKEN, 200), (2, "another", 403), (1, RUN_TOKEN, 409)):
+        status = exposure.ask(
+            "registry",
+            "PUT",
+            f"/v1/runs/{run}/token",
+            f"attempt {attempt} by {token[:1]}",
+            json={"attempt": attempt, "sha256": digest},
+            headers={"authorization": f"Bearer {token}"},
+        )
+        assert status in (200, wanted), (attempt, status)
+    for token in (RUN_TOKEN, "another"):
+        exposure.ask(
+            "registry",
+            "POST",
+            "/api/2.0/mlflow/runs/set-tag",
+            token[:1],
+            json={"run_id": run, "key": "a", "value": "b"},
+            headers={"authorization": f"Bearer {token}"},
+        )
+
+
+@contextmanager
+def _moved_away(directory: Path) -> Generator[None]:
+    aside = directory.rename(directory.with_name("aside"))
+    try:
+        yield
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        aside.rename(directory)
 
 
 def test_nothing_was_lost_on_the_way(user: User) -> None:

@@ -17,8 +17,10 @@ import httpx
 from loopwright.client import PORTS
 from loopwright.output import UP
 from loopwright.ports import free_ports
+from loopwright.settings_reference import SERVICES
 from loopwright_common.files.private import is_private
 from loopwright_common.process import subprocesses
+from tests.settings_secrets import is_secret, may_hold_secrets
 
 README = Path(__file__).parents[2] / "README.md"
 SCORING = README.parent / "docs" / "scoring.md"
@@ -26,12 +28,22 @@ LOOPWRIGHT = str(Path(sys.executable).parent / "loopwright")
 
 
 TOKEN = "t0ken-that-nobody-may-see"
-SECRETS = {
-    "LOOPWRIGHT_SCORER_PREDICTION_KEY": "5ec2e7" * 10 + "abcd",
-    "AWS_SECRET_ACCESS_KEY": "s3-secret-that-nobody-may-see",
-    "DATABASE_PASSWORD": "database-secret-that-nobody-may-see",
+_SECRET = "secret-that-nobody-may-see"
+_KEY = "5ec2e7" * 10 + "abcd"
+SECRETS = (TOKEN, _SECRET, _KEY)
+"""What the system is told, in its environment or files, and never tells."""
+_PLANTED = {
+    "AWS_SECRET_ACCESS_KEY": _SECRET,
+    "DATABASE_PASSWORD": _SECRET,
+    **{
+        f"LOOPWRIGHT_{settings.service.upper()}_{name.upper()}": (
+            _KEY if is_secret(settings, name) else f"postgresql://u:{_SECRET}@database.invalid/x"
+        )
+        for settings in SERVICES
+        for name in may_hold_secrets(settings)
+        if name != "otlp_endpoint"  # spans would be sent there
+    },
 }
-"""What the system is told in its environment, and never tells."""
 
 
 class User:
@@ -44,6 +56,9 @@ class User:
         self.credentials = directory / "credentials"
         self.credentials.touch(mode=0o600)
         self.credentials.write_text(f"https://bot:{TOKEN}@git.invalid/private.git\n")
+        self.ssh_config = directory / "ssh_config"
+        self.ssh_config.touch(mode=0o600)
+        self.ssh_config.write_text(f"# {_SECRET}\nHost *\n")
         self.http = httpx.Client(timeout=10)
 
     def url(self, service: str) -> str:
@@ -114,8 +129,11 @@ class User:
     def environment(self) -> Mapping[str, str]:
         ports = {f"LOOPWRIGHT_{name.upper()}_PORT": str(p) for name, p in self.ports.items()}
         tracking = {"MLFLOW_TRACKING_URI": self.url("registry")}
-        credentials = {"LOOPWRIGHT_TRAINER_GIT_CREDENTIALS": str(self.credentials)}
-        own = {**ports, **tracking, **SECRETS, **credentials}
+        credentials = {
+            "LOOPWRIGHT_TRAINER_GIT_CREDENTIALS": str(self.credentials),
+            "LOOPWRIGHT_TRAINER_GIT_SSH_CONFIG": str(self.ssh_config),
+        }
+        own = {**ports, **tracking, **_PLANTED, **credentials}
         return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": ""}
 
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from loopwright.settings_reference import SERVICES
 from loopwright_common.bus.kafka import Cluster
@@ -18,19 +17,9 @@ from loopwright_common.process.declare_topics import main as declare_topics
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.storage import open_store
 from loopwright_scorer.inference.prediction_ids import shared_key
+from tests.settings_secrets import is_secret, may_hold_secrets
 
 SECRET = "pA55"
-
-
-def may_hold_secrets(settings: type[ServiceSettings]) -> Iterator[str]:
-    """Settings that are a secret, or a URL, which may have a password."""
-    for name, field in settings.model_fields.items():
-        if "SecretStr" in str(field.annotation) or "url" in name or name.endswith("endpoint"):
-            yield name
-
-
-def planted(field: FieldInfo) -> str:
-    return SECRET if "SecretStr" in str(field.annotation) else f"http://u:{SECRET}@h"
 
 
 EVERY = [(settings, name) for settings in SERVICES for name in may_hold_secrets(settings)]
@@ -46,7 +35,7 @@ def test_every_secret_of_the_settings_is_found() -> None:
 def test_settings_that_are_refused_repeat_no_secret(
     settings: type[ServiceSettings], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret = planted(settings.model_fields[name])
+    secret = SECRET if is_secret(settings, name) else f"http://u:{SECRET}@h"
     monkeypatch.setenv(f"LOOPWRIGHT_{settings.service.upper()}_{name.upper()}", secret)
     monkeypatch.setenv("LOOPWRIGHT_HOST", "scorer")
 
