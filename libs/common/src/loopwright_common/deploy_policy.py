@@ -33,11 +33,13 @@ Duration = Annotated[
 
 
 class Policy(BaseModel):
+    """A part of what people write in `loopwright.yaml`; an unknown key is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class HoldoutPolicy(Policy):
-    """The challenger's mean loss may exceed the champion's by at most `margin`."""
+    """The challenger's mean loss may exceed the champion's by at most `margin`, in its unit."""
 
     metric: Literal["log_loss", "brier", "error_rate", "squared_error"] = "log_loss"
     margin: float = Field(default=0.01, ge=0)
@@ -50,6 +52,8 @@ class LatencyPolicy(Policy):
 
 
 class StagingPolicy(Policy):
+    """What a version has to show before it meets any traffic."""
+
     holdout: HoldoutPolicy = HoldoutPolicy()
     latency_p99: LatencyPolicy = LatencyPolicy()
 
@@ -62,6 +66,8 @@ class CanaryStep(Policy):
 
 
 class CanaryPolicy(Policy):
+    """The steps by which traffic moves to a new version, and the time that all take at most."""
+
     steps: list[CanaryStep] = [
         CanaryStep(weight=0.1, min_requests=30),
         CanaryStep(weight=0.5, min_requests=60),
@@ -72,6 +78,8 @@ class CanaryPolicy(Policy):
 
 
 class ApprovalPolicy(Policy):
+    """Who may approve a promotion, how long they are waited for, and what happens `then`."""
+
     roles: list[str] = ["approver"]
     within: Duration = timedelta(hours=24)
     then: Literal["pause", "reject"] = "pause"
@@ -90,6 +98,8 @@ class RecordPolicy(Policy):
 
 
 class DeployPolicy(Policy):
+    """How the versions of a model come to its traffic: `deploy:` in `loopwright.yaml`."""
+
     staging: StagingPolicy = StagingPolicy()
     canary: CanaryPolicy = CanaryPolicy()
     approval: Literal["none"] | ApprovalPolicy = "none"
@@ -101,11 +111,15 @@ class DeployPolicy(Policy):
 
 
 class RowsOrTime(Policy):
+    """How many scored rows and how much time have to pass; both are waited for."""
+
     rows: int = Field(default=0, ge=0)
     time: Duration = timedelta(0)
 
 
 class FalseAlarms(Policy):
+    """At most one false alarm in so many scored rows, on average."""
+
     rows: int = Field(default=1_000_000, ge=1000)
 
 

@@ -225,6 +225,8 @@ class AliasChanged(EventData):
 
 
 class VersionDeleted(EventData):
+    """The registry holds a version no longer, and no alias names it."""
+
     topic = "version-deleted"
     model_id: str
     model: str
@@ -236,7 +238,7 @@ class VersionDeleted(EventData):
 
 
 class Check(BaseModel):
-    """A named test with its verdict, the figure, the limit and a sentence a person can read."""
+    """A named test: its verdict, its figure and limit in `unit`, and a sentence for people."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -267,6 +269,8 @@ class DeploymentValidated(DeploymentEvent):
 
 
 class ApprovalRequested(DeploymentEvent):
+    """A deployment waits until somebody with one of `roles` approves it, or until `until`."""
+
     topic = "approval-requested"
     roles: list[str]
     until: Timestamp | None = None
@@ -292,6 +296,8 @@ class DeploymentRolledBack(DeploymentEvent):
 
 
 class DeploymentFinished(DeploymentEvent):
+    """A deployment came to its end; `why` is a sentence for people."""
+
     topic = "deployment-finished"
     outcome: Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
     why: str
@@ -425,6 +431,8 @@ class DriftingFeature(BaseModel):
 
 
 class Since(BaseModel):
+    """Where in the rows that a detector has seen a drift began, and when that row was scored."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
     row: int
     time: Timestamp | None = None

@@ -9,7 +9,7 @@ _NAMESPACE = UUID("6f0d7bd4-2f43-5d8e-9a55-9a9c5f0c7a11")
 
 
 def new_id() -> str:
-    """A time-ordered UUIDv7 as text."""
+    """A time-ordered UUIDv7 (RFC 9562) as text."""
     return str(uuid_utils.uuid7())
 
 

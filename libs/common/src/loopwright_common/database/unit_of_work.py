@@ -41,6 +41,7 @@ class Cause:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Cause":
+        """The cause that `to_json` wrote; KeyError or TypeError for other JSON."""
         return cls(stored["chain_id"], tuple(stored["event_ids"]), stored["traceparent"])
 
 

@@ -27,6 +27,7 @@ class ConsumerStats:
         self._paused: tuple[float, str] | None = None
 
     def handled(self, work: Iterable[DecodedRecord]) -> None:
+        """They were done, which ends a series of dead letters."""
         self._poisoned, now = 0, clock.now()
         took = self._metrics.event_end_to_end.labels(self._consumer)
         for ready in work:

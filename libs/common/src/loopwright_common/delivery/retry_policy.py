@@ -20,7 +20,7 @@ class RetryPolicy:
     """And after so long it joins its group anew."""
 
     def delay(self, attempts: int) -> float:
-        """Until the next try after so many."""
+        """Seconds until the next try after so many."""
         return self.delays[min(attempts, len(self.delays)) - 1]
 
     def gives_up(self, error: Exception, attempts: int) -> bool:

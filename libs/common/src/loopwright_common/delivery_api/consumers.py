@@ -15,7 +15,7 @@ from loopwright_common.errors import InvalidError, NotFoundError
 
 
 class PartitionOut(BaseModel):
-    """`position` is the next offset to handle, `end` the one after the last record."""
+    """`position` is the next offset to handle, `end` the one after the last; `lag` lies between."""
 
     topic: str
     partition: int
@@ -25,7 +25,7 @@ class PartitionOut(BaseModel):
 
 
 class ConsumerOut(BaseModel):
-    """`trouble` says why it does not get on, as far as this replica knows."""
+    """`trouble` is why it does not get on, as far as this replica knows; `lag` counts offsets."""
 
     name: str
     topics: list[str]
@@ -63,6 +63,8 @@ class RereadIn(BaseModel):
 
 
 class OffsetResetOut(BaseModel):
+    """The next offset to handle, as it was and as it is now."""
+
     topic: str
     partition: int
     was: int

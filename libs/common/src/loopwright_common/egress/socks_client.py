@@ -12,7 +12,10 @@ _CHUNK = 1 << 16
 
 
 def connect(guard: int, host: str, port: int) -> socket.socket:
-    """A connection through the guard at a port of loopback; OSError where it refuses."""
+    """A connection (SOCKS 5, RFC 1928) through the guard at a port of loopback.
+
+    OSError where there is no guard or it refuses the address.
+    """
     there = socket.create_connection(("127.0.0.1", guard))
     name = host.encode()
     there.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x03" + bytes((len(name),)) + name)

@@ -42,7 +42,10 @@ class Beneath:
     """A directory while it is entered; its paths are relative, POSIX, and never leave it."""
 
     def __init__(self, directory: Path | int) -> None:
-        """A path, whose last part may be no link, or a descriptor that is closed with this."""
+        """A path, whose last part may be no link, or a descriptor that is closed with this.
+
+        OSError where there is no such directory.
+        """
         if isinstance(directory, Path):
             directory = os.open(directory, _FLAGS | os.O_DIRECTORY)
         self._fd = directory
@@ -76,7 +79,10 @@ class Beneath:
         return open(fd, "rb")
 
     def walk(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Everything below that is no directory, in order, with what it is; no link is followed."""
+        """Everything below that is no directory, in order, with what it is; no link is followed.
+
+        InvalidError where it lies too deep, NotFoundError where it vanishes meanwhile.
+        """
         return _walk(self._fd, "", _DEEPEST)
 
     def link(self, path: str) -> str:

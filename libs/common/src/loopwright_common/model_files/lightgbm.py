@@ -1,4 +1,7 @@
-"""LightGBM's text: all that its reader or its trees take for an index or a size."""
+"""LightGBM's text: all that its reader or its trees take for an index or a size.
+
+There is no specification beside the reader (`src/boosting/gbdt_model_text.cpp`, `src/io/tree.cpp`).
+"""
 
 import re
 from collections.abc import Mapping, Sequence

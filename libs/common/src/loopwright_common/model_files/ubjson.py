@@ -1,4 +1,7 @@
-"""Reads Universal Binary JSON as XGBoost writes it: no length is believed before it fits."""
+"""Reads Universal Binary JSON as XGBoost writes it: no length is believed before it fits.
+
+The format is that of https://ubjson.org.
+"""
 
 import struct
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""XGBoost's JSON and UBJSON: all that its reader or its trees take for an index or a size."""
+"""XGBoost's JSON and UBJSON: all that its reader or its trees take for an index or a size.
+
+The schema is in https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html.
+"""
 
 import json
 from collections.abc import Mapping, Sequence

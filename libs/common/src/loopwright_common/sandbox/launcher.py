@@ -40,7 +40,7 @@ _NOT_CONFINED, _NOT_STARTED = 125, 127
 
 
 def landlock_abi() -> int:
-    """The kernel's version of Landlock; 0 where it has none."""
+    """The version of the kernel's Landlock (`userspace-api/landlock`); 0 where it has none."""
     version: int = ctypes.CDLL(None).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     return max(version, 0)
 

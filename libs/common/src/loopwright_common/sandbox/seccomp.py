@@ -2,6 +2,8 @@
 
 Refused is what reaches other processes, makes namespaces or mounts, loads code into the kernel, or
 is new and large enough to be a way out; everything a library needs to compute stays.
+
+A program of classic BPF, as the kernel's `userspace-api/seccomp_filter` describes it.
 """
 
 import errno

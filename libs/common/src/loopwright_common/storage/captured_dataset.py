@@ -35,6 +35,8 @@ class RowFile:
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
+    """A Parquet file of labels, by its digest."""
+
     digest: str
     rows: int
 

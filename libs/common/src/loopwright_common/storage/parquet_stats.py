@@ -10,6 +10,8 @@ _TIME = "time"
 
 @dataclass(frozen=True, slots=True)
 class ParquetStats:
+    """The number of rows, their first and last `time`; one without a zone is taken for UTC."""
+
     rows: int
     first: datetime | None
     last: datetime | None

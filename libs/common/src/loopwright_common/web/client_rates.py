@@ -11,7 +11,8 @@ _BURST_SECONDS = 2.0
 class ClientRate:
     """The requests of one address: `rate` a second, and that of two seconds at once.
 
-    They are counted by when the next one would be due if they came evenly (GCRA).
+    They are counted by when the next one would be due if they came evenly (GCRA, as in ITU-T
+    I.371).
     """
 
     __slots__ = ("_due", "_interval", "open_at")
@@ -45,6 +46,7 @@ class ClientRates:
         self._looked = -_LOOK_SECONDS
 
     def of(self, host: str, now: float) -> ClientRate:
+        """What the client at this address may send; `now` in seconds of any clock."""
         client = _network(host)
         found = self._clients.get(client)
         if found is None:

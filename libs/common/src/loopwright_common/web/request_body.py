@@ -13,7 +13,7 @@ _DIGITS = 19
 
 
 class BodyReader:
-    """Reads the body of one request; `declared` is its length as the head says, 0 for unknown."""
+    """Reads one request's body within `seconds`; `declared` is its length by the head, or 0."""
 
     def __init__(self, scope: Scope, receive: Receive, seconds: float) -> None:
         headers = dict(scope["headers"])
@@ -26,7 +26,8 @@ class BodyReader:
     async def whole(self, limit: BodyLimit, charge: MemoryCharge) -> bytes:
         """The body, whose memory is held from before it comes.
 
-        Raises TooLargeError as soon as it must exceed the limit, and SlowClientError.
+        Raises TooLargeError as soon as it must exceed the limit, OverloadedError where there is no
+        room, SlowClientError, and ClientDisconnectedError.
         """
         charge.hold(self.declared)
         parts = bytearray()

@@ -1,4 +1,7 @@
-"""An answer that goes on: the archive as `text/event-stream`."""
+"""An answer that goes on: the archive as `text/event-stream`.
+
+The format is that of https://html.spec.whatwg.org/multipage/server-sent-events.html.
+"""
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -46,7 +49,7 @@ def accepts_event_stream(request: Request) -> bool:
 async def start_position(request: Request, after: int | None, database: Database) -> int:
     """The position behind which to begin: a returning follower's, the one asked for, or now's.
 
-    UnavailableError while the database is away.
+    InvalidError for one that is not in the archive, UnavailableError while the database is away.
     """
     async with database.read() as connection:
         newest = await Archive(connection).newest_position()

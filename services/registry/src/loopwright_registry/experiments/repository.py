@@ -101,6 +101,7 @@ class Experiments:
         stages: Sequence[str],
         page: PageRequest,
     ) -> ResultPage[Experiment]:
+        """Experiments that meet all conditions; InvalidError names a field that none has."""
         ties = (experiments.c.created_ms.desc(), experiments.c.experiment_id)
         query = sa.select(experiments).where(
             experiments.c.lifecycle_stage.in_(stages), *_SEARCHABLE.where(conditions)

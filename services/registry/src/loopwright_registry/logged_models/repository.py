@@ -146,6 +146,7 @@ class LoggedModels:
         orders: Sequence[OrderBy],
         page: PageRequest,
     ) -> ResultPage[LoggedModel]:
+        """Logged models that meet all conditions; InvalidError names a field that none has."""
         ties = (logged_models.c.created_ms.desc(), logged_models.c.model_id)
         query = sa.select(logged_models).where(
             logged_models.c.experiment_id.in_(experiment_ids), *_SEARCHABLE.where(conditions)

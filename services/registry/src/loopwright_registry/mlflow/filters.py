@@ -1,4 +1,7 @@
-"""MLflow's filter and order grammar, one parser for all searches: clauses joined by AND."""
+"""MLflow's filter and order grammar, one parser for all searches: clauses joined by AND.
+
+The grammar is that of https://mlflow.org/docs/latest/ml/search/search-runs and its siblings.
+"""
 
 import re
 from collections.abc import Sequence
@@ -68,6 +71,8 @@ def models_only(conditions: Sequence[Condition]) -> list[Condition]:
 
 @dataclass(frozen=True, slots=True)
 class OrderBy:
+    """One column of an order; `kind` is as of a Condition."""
+
     kind: str
     key: str
     ascending: bool = True

@@ -78,7 +78,7 @@ class KeyValue(MlflowRequest):
 
 
 class MetricIn(MlflowRequest):
-    """A point as clients send it; `run_id` beside it is ignored."""
+    """A point as clients send it; the time is milliseconds since 1970, a `run_id` is ignored."""
 
     key: str
     value: float
@@ -111,6 +111,7 @@ class MlflowContext:
     bearer: str | None = None
     """The token that came with the request."""
     largest_upload: int = 16 << 30
+    """Bytes of one artifact file."""
 
 
 A = TypeVar("A", bound=MlflowRequest)
@@ -132,7 +133,10 @@ Endpoints = Sequence[Endpoint[Any]]
 
 
 def request_fields(request: Request, request_type: type[MlflowRequest]) -> dict[str, object]:
-    """The fields in path, query and body; no body is an empty one."""
+    """The fields in path, query and body; no body is an empty one.
+
+    Raises InvalidError for a body that is no JSON object.
+    """
     if request.method == "GET":
         fields = _query_fields(request, request_type.lists())
     else:

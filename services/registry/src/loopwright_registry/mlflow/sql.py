@@ -67,7 +67,10 @@ class KeyValueTable:
 
 @dataclass(frozen=True, slots=True)
 class SearchableColumns:
-    """What MLflow's filters can ask of an entity: columns by attribute name, key tables by kind."""
+    """What MLflow's filters can ask of an entity: columns by attribute name, key tables by kind.
+
+    InvalidError names a field that is none of them.
+    """
 
     attributes: Mapping[str, sa.Column[Any]]
     keyed: Mapping[str, KeyValueTable] = field(default_factory=dict)

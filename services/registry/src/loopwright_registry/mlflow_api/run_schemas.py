@@ -25,6 +25,7 @@ class RunById(MlflowRequest):
 
     @property
     def id(self) -> str:
+        """The run that is meant; InvalidError where neither name gives one."""
         if not (found := self.run_id or self.run_uuid):
             raise InvalidError("Missing value for required parameter 'run_id'.")
         return found

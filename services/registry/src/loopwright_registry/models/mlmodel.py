@@ -1,4 +1,7 @@
-"""What an MLmodel file, or JSON in a tag, says of a package."""
+"""What an MLmodel file, or JSON in a tag, says of a package.
+
+The format of the file is that of https://mlflow.org/docs/latest/ml/model/.
+"""
 
 import json
 from collections.abc import Mapping

@@ -142,6 +142,7 @@ class Models:
     async def search(
         self, conditions: Sequence[Condition], orders: Sequence[OrderBy], page: PageRequest
     ) -> ResultPage[RegisteredModel]:
+        """Models that meet all conditions; InvalidError names a field that cannot be searched."""
         query = sa.select(*_COLUMNS).where(*_SEARCHABLE.where(conditions))
         order = _SEARCHABLE.order(orders, [registered_models.c.name])
         rows = (await self._connection.execute(limit_to_page(query.order_by(*order), page))).all()

@@ -45,6 +45,8 @@ class DatasetInput:
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
+    """A logged model that a run made, and the step of the run at which it did."""
+
     model_id: str
     step: int
 

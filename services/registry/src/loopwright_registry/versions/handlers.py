@@ -23,6 +23,7 @@ async def on_deployment_promoted(
 async def on_deployment_rolled_back(
     event: Event[DeploymentRolledBack], uow: UnitOfWork, environment: str
 ) -> None:
+    """The version before serves again; where there was none, the model has no champion."""
     data = event.data
     if data.environment == environment:
         await service.decide_champion(uow, data.model_id, data.previous, event.time)

@@ -159,6 +159,7 @@ class Versions:
     async def search(
         self, conditions: Sequence[Condition], orders: Sequence[OrderBy], page: PageRequest
     ) -> ResultPage[ModelVersion]:
+        """Versions that meet all conditions; InvalidError names a field that cannot be searched."""
         ties = (
             model_versions.c.updated_ms.desc(),
             registered_models.c.name,

@@ -28,13 +28,17 @@ class CommitDescription:
 
 
 def check_ref(ref: str) -> str:
+    """The ref itself; GitError unless it is the full name of a branch or tag."""
     if not _REF.fullmatch(ref) or ".." in ref:
         raise GitError(f"{ref!r} is no branch or tag; it has to be such as refs/heads/main")
     return ref
 
 
 def remote_head(access: GitAccess, url: str, branch: str) -> str | None:
-    """The commit a branch points to now, or None where there is no such branch."""
+    """The commit a branch points to now, or None where there is no such branch.
+
+    GitError where the repository cannot be asked.
+    """
     ref = check_ref(f"refs/heads/{branch}")
     asked = ("ls-remote", "--", "{}", ref)
     answer = access.ask(*asked, url=url, timeout=_REMOTE_SECONDS).decode()
@@ -59,7 +63,10 @@ class Mirror:
         return read_tree(self.directory, commit)
 
     def ensure(self, commit: str, ref: str) -> None:
-        """Hold the commit; only those that the named branch or tag contains are taken."""
+        """Hold the commit; only those that the named branch or tag contains are taken.
+
+        GitError for any other, and where the repository cannot be asked.
+        """
         if not _COMMIT.fullmatch(commit):
             raise GitError(f"{commit!r} is no full commit id")
         check_ref(ref)
@@ -117,7 +124,10 @@ class Mirror:
 
 
 class Mirrors:
-    """The mirrors of all repositories; git works in threads, on one mirror at a time."""
+    """The mirrors of all repositories; git works in threads, on one mirror at a time.
+
+    GitError where a repository cannot be asked, or lacks what it is asked for.
+    """
 
     def __init__(self, directory: Path, access: GitAccess) -> None:
         self._directory = directory

@@ -51,9 +51,10 @@ class GitAccess:
         return _checked(url)
 
     def ask(self, *arguments: str, url: str, cwd: Path | None = None, timeout: float) -> bytes:
-        """What `git ARGUMENTS URL` prints (the URL's place is `{}`); GitError when it fails.
+        """What `git ARGUMENTS URL` prints (the URL's place is `{}`).
 
-        Why a remote one failed is for the operator: it would tell which ports are open.
+        InvalidError as of `check`, GitError when it fails or takes over `timeout` seconds. Why a
+        remote one failed is for the operator: it would tell which ports are open.
         """
         checked = self.check(url)
         command = [argument.replace("{}", checked) for argument in arguments]

@@ -22,6 +22,8 @@ from loopwright_trainer.runs.tables import repositories, runs, stage_runs, step_
 
 
 class Repositories:
+    """The registered git repositories, inside one transaction."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
@@ -155,6 +157,8 @@ class StageRuns:
 
 
 class StepEntries:
+    """The kept results of steps, inside one transaction."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
@@ -164,6 +168,7 @@ class StepEntries:
         return _entry(row) if row else None
 
     async def newest(self, repository: str, stage: str, limit: int = 20) -> list[StepEntry]:
+        """The kept results of a stage, newest first."""
         query = (
             sa.select(step_entries)
             .where(step_entries.c.repository == repository, step_entries.c.stage == stage)

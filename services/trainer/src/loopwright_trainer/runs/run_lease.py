@@ -32,6 +32,8 @@ class RunLease:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRun:
+    """A run that this trainer may do, and the lease under which it does."""
+
     run: PipelineRun
     lease: Lease
 

@@ -15,6 +15,8 @@ LOCK_FILES = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "requirements
 
 @dataclass(frozen=True, slots=True)
 class PythonEnvironment:
+    """Our Python; `digest` is of its packages and the commit's lock files."""
+
     digest: str
     python: str
     platform: str

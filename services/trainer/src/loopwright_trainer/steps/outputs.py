@@ -61,7 +61,10 @@ async def store_output(store: ArtifactStore, workspace: Beneath, path: str) -> O
 
 
 async def read_metrics(workspace: Beneath, path: str) -> dict[str, float]:
-    """Metrics that a stage wrote; errors as of `store_output`, and for a file that is too large."""
+    """Metrics that a stage wrote; MissingOutputError when they are not there.
+
+    InvalidError when the file is a link, too large, or none of metrics.
+    """
     try:
         with workspace.open(path) as file:
             content = await asyncio.to_thread(file.read, _LARGEST_METRICS + 1)
@@ -95,7 +98,7 @@ async def first_unusable(store: ArtifactStore, outputs: Iterable[Output]) -> str
 
 
 def numeric_leaves(content: bytes, file: str) -> dict[str, float]:
-    """Metrics of a JSON or YAML file: finite numbers by dotted key."""
+    """Metrics of a JSON or YAML file: finite numbers by dotted key; InvalidError for others."""
     import yaml
 
     try:

@@ -28,7 +28,7 @@ class RunDirectory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineStep:
-    """A stage of a run, with all it takes; `started` is monotonic seconds."""
+    """A stage of a run, with all it takes; `started` is seconds of the monotonic clock."""
 
     run: PipelineRun
     lease: RunLease

@@ -51,6 +51,7 @@ class StageInputs:
         return digests
 
     def sources(self, dep: str, stage: Stage, earlier: Sequence[Output]) -> InputSources:
+        """What is at the path `dep`; InvalidError where nothing is."""
         captured = self.captured_path is not None and overlap(dep, self.captured_path)
         found = InputSources(
             self._tracked(dep),
@@ -66,7 +67,7 @@ class StageInputs:
         return found
 
     def params(self, stage: Stage) -> dict[str, dict[str, object]]:
-        """Values of the declared parameters by file."""
+        """Values of the declared parameters by file; InvalidError for one that the commit lacks."""
         values: dict[str, dict[str, object]] = {}
         for use in stage.params:
             content = self._param_file(use, stage)

@@ -109,6 +109,7 @@ class TrackingClient:
         return _tracking_run(made["run"])
 
     async def find_run(self, experiment_id: str, tag: str, value: str) -> TrackingRun | None:
+        """A run of the experiment with this value of the tag."""
         found = await self._post(
             "runs/search",
             experiment_ids=[experiment_id],
@@ -122,6 +123,7 @@ class TrackingClient:
         return _tracking_run((await self._get("runs/get", run_id=run_id))["run"])
 
     async def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Log a point of each, at step 0 and now."""
         timestamp = _milliseconds()
         points = [
             {"key": name, "value": value, "timestamp": timestamp, "step": 0}

@@ -76,6 +76,7 @@ class Cluster:
         return TopicPartition(partition.topic.removeprefix(self.prefix), partition.partition)
 
     def record(self, received: ConsumerRecord) -> Record:
+        """The record under our topic's name; a null value, which removes a key, is no bytes."""
         return Record(
             topic=received.topic.removeprefix(self.prefix),
             partition=received.partition,

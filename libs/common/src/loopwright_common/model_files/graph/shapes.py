@@ -70,6 +70,7 @@ def body_of_scan(model: Any, node: Any, types: Types) -> Any:
 
 
 def shape_of(type_: Any) -> Shape:
+    """The sizes of a tensor; 0 for one that is open."""
     return tuple(dim.dim_value for dim in type_.tensor_type.shape.dim)
 
 

@@ -73,7 +73,7 @@ EMPTY: dict[str, Callable[[Fields, Ref], Any]] = {
 
 
 def fill(into: Any, content: list[Any], value: Ref) -> None:
-    """Put the content into one of the EMPTY."""
+    """Put the content into one of the EMPTY; NotPlainError for a key with code of its own."""
     if isinstance(into, list | deque):
         into.extend([value(each) for each in content])
     elif isinstance(into, set):
