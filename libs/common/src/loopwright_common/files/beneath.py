@@ -92,16 +92,16 @@ class Beneath:
         try:
             return os.readlink(name, dir_fd=fd)
         except OSError as error:
-            raise _told(path, error) from None
+            raise _error_of(path, error) from None
         finally:
             os.close(fd)
 
 
-def check_plain(path: str, found: os.stat_result) -> None:
+def check_plain(path: str, status: os.stat_result) -> None:
     """InvalidError, which names it, where a path is no plain file with this one name."""
-    if not stat.S_ISREG(found.st_mode):
-        raise InvalidError(f"{path} is {_kind(found)}; write a plain file", field=path)
-    if found.st_nlink > 1:
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidError(f"{path} is {_kind(status)}; write a plain file", field=path)
+    if status.st_nlink > 1:
         raise InvalidError(
             f"{path} is a hard link to a file with another name; write a copy", field=path
         )
@@ -113,11 +113,11 @@ def _walk(directory: int, prefix: str, levels: int) -> Iterator[tuple[str, os.st
     for name in sorted(os.listdir(directory)):
         path = prefix + name
         try:
-            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError as error:
-            raise _told(path, error) from None
-        if not stat.S_ISDIR(found.st_mode):
-            yield path, found
+            raise _error_of(path, error) from None
+        if not stat.S_ISDIR(status.st_mode):
+            yield path, status
             continue
         inner = _opened(directory, name, path)
         try:
@@ -126,7 +126,7 @@ def _walk(directory: int, prefix: str, levels: int) -> Iterator[tuple[str, os.st
             os.close(inner)
 
 
-def _opened(directory: int, path: str, told: str = "") -> int:
+def _opened(directory: int, path: str, shown: str = "") -> int:
     """A descriptor of what lies at `path`; of a FIFO too, without waiting for its other end."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
@@ -135,11 +135,11 @@ def _opened(directory: int, path: str, told: str = "") -> int:
         return _openat2(directory, path)
     except OSError as error:
         if error.errno not in _UNKNOWN_CALL:
-            raise _told(told or path, error) from None
+            raise _error_of(shown or path, error) from None
     try:
         return open_by_parts(directory, parts.parts)
     except OSError as error:
-        raise _told(told or path, error) from None
+        raise _error_of(shown or path, error) from None
 
 
 def _openat2(directory: int, path: str) -> int:
@@ -168,7 +168,7 @@ def open_by_parts(directory: int, parts: tuple[str, ...]) -> int:
     return fd
 
 
-def _told(path: str, error: OSError) -> InvalidError | NotFoundError:
+def _error_of(path: str, error: OSError) -> InvalidError | NotFoundError:
     if error.errno == errno.ENOENT:
         return NotFoundError(f"there is no {path}")
     if error.errno in _NO_LINKS:
@@ -178,5 +178,5 @@ def _told(path: str, error: OSError) -> InvalidError | NotFoundError:
     return InvalidError(f"{path} cannot be read: {error.strerror}", field=path)
 
 
-def _kind(found: os.stat_result) -> str:
-    return _KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+def _kind(status: os.stat_result) -> str:
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "no plain file")

@@ -50,8 +50,8 @@ def _check_parameters(rest: str) -> None:
     _, begun, lines = rest.partition("\nparameters:\n")
     if not begun and "parameters" in rest:
         raise ValueError("parameters: they have no beginning")
-    told, ended, _ = lines.partition("\nend of parameters\n")
-    if begun and (not ended or not all(map(_PARAMETER.fullmatch, told.strip("\n").split("\n")))):
+    content, ended, _ = lines.partition("\nend of parameters\n")
+    if begun and (not ended or not all(map(_PARAMETER.fullmatch, content.strip("\n").split("\n")))):
         raise ValueError("parameters: a line is not [NAME: VALUE]")
 
 

@@ -95,9 +95,9 @@ def _forest(fields: Mapping[str, Any]) -> Forest:
     if len(np.unique(tree)) != len(starts):
         raise ValueError("nodes_treeids: the nodes of a tree are apart")
     sizes = np.diff(starts, append=len(tree))
-    place = _Places(np.repeat(starts, sizes), number)
+    places = _Places(np.repeat(starts, sizes), number)
     inner = modes != b"LEAF"
-    return Forest(sizes, place.of(left, inner), place.of(right, inner), feature)
+    return Forest(sizes, places.of(left, inner), places.of(right, inner), feature)
 
 
 class _Places:
@@ -119,5 +119,5 @@ class _Places:
         named = self._first * _MOST_NUMBERS + child
         found = np.searchsorted(self._sorted, named).clip(max=len(named) - 1)
         known = (self._sorted[found] == named) & (child >= 0) & (child < _MOST_NUMBERS)
-        place = np.where(known, self._order[found] - self._first, _NOWHERE)
-        return np.where(inner, place, LEAF)
+        position = np.where(known, self._order[found] - self._first, _NOWHERE)
+        return np.where(inner, position, LEAF)

@@ -48,9 +48,9 @@ def check_xgboost(path: Path) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    _require(len(found) == len(pairs), "a key comes twice")
-    return found
+    members = dict(pairs)
+    _require(len(members) == len(pairs), "a key comes twice")
+    return members
 
 
 def _check_model(model: Mapping[str, Any], width: int, groups: int) -> None:

@@ -47,11 +47,11 @@ def _inflated(content: bytes, limit: int) -> int:
     size = 0
     try:
         while size <= limit and not unpacker.eof:
-            found = len(unpacker.decompress(content, _CHUNK))
+            unpacked = len(unpacker.decompress(content, _CHUNK))
             content = unpacker.unconsumed_tail
-            if not found and not content:
+            if not unpacked and not content:
                 break
-            size += found
+            size += unpacked
     except zlib.error as error:
         raise ValueError(f"a member does not unpack: {error}") from None
     return size

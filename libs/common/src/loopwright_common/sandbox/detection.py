@@ -21,12 +21,12 @@ _SECONDS = 30
 
 def require(minimum: Level) -> Sandbox:
     """The strongest sandbox; SandboxTooWeakError where it is weaker than `minimum`."""
-    found = detect()
-    if found.level.rank >= minimum.rank:
-        return found
+    sandbox = detect()
+    if sandbox.level.rank >= minimum.rank:
+        return sandbox
     raise SandboxTooWeakError(
-        f"this machine permits sandbox level {found.level}, and at least {minimum} is required: "
-        f"{found.why_not_more}. Permit more (docs/security.md says how), or lower "
+        f"this machine permits sandbox level {sandbox.level}, and at least {minimum} is required: "
+        f"{sandbox.why_not_more}. Permit more (docs/security.md says how), or lower "
         "LOOPWRIGHT_SANDBOX_MINIMUM and accept what that level leaves open"
     )
 

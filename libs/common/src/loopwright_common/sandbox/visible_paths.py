@@ -40,8 +40,8 @@ def python_paths() -> tuple[Path, ...]:
     """
     asked = [sys.executable, "-I", "-B", "-c", "import sys; print('\\n'.join(sys.path))"]
     searched = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")
-    found = {sys.prefix, sys.base_prefix, *searched, *_interpreters()}
-    existing = {p for name in found if name for p in (name, os.path.realpath(name))}
+    directories = {sys.prefix, sys.base_prefix, *searched, *_interpreters()}
+    existing = {p for name in directories if name for p in (name, os.path.realpath(name))}
     return _outermost(Path(name) for name in existing if os.path.exists(name))
 
 

@@ -96,8 +96,8 @@ def _checked(path: str) -> str:
 
 
 def _plain_files(directory: Beneath) -> list[str]:
-    found = []
+    paths = []
     for path, kind in directory.walk():
         check_plain(path, kind)
-        found.append(_checked(path))
-    return found
+        paths.append(_checked(path))
+    return paths

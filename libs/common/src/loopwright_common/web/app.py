@@ -92,10 +92,10 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     errors: list[dict[str, Any]] = [
-        {"field": ".".join(str(part) for part in found["loc"]), "message": found["msg"]}
-        for found in error.errors()
+        {"field": ".".join(str(part) for part in each["loc"]), "message": each["msg"]}
+        for each in error.errors()
     ]
-    detail = "; ".join(f"{found['field']}: {found['message']}" for found in errors)
+    detail = "; ".join(f"{each['field']}: {each['message']}" for each in errors)
     return problem(422, "Invalid", detail, errors)
 
 

@@ -48,12 +48,12 @@ class ClientRates:
     def of(self, host: str, now: float) -> ClientRate:
         """What the client at this address may send; `now` in seconds of any clock."""
         client = _network(host)
-        found = self._clients.get(client)
-        if found is None:
+        rate = self._clients.get(client)
+        if rate is None:
             if len(self._clients) >= _KNOWN:
                 self._make_room(now)
-            found = self._clients[client] = ClientRate(self._rate)
-        return found
+            rate = self._clients[client] = ClientRate(self._rate)
+        return rate
 
     def _make_room(self, now: float) -> None:
         """Looking at all of them is for once a second: whoever has many addresses asks often."""

@@ -27,5 +27,5 @@ def _operations(paths: Mapping[str, Any]) -> Iterator[str]:
     for path, item in paths.items():
         for method in (method for method in _METHODS if method in item):
             operation = item[method]
-            told = operation.get("description") or operation.get("summary") or ""
-            yield f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(told)}</p>"
+            says = operation.get("description") or operation.get("summary") or ""
+            yield f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(says)}</p>"

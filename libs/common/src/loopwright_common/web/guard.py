@@ -128,6 +128,6 @@ def _endpoint(routes: Sequence[BaseRoute], scope: Scope) -> object | None:
         match, child = route.matches(scope)
         if match is Match.FULL:
             inner = getattr(route, "routes", None)
-            found: object = child.get("endpoint", route)
-            return _endpoint(inner, {**scope, **child}) if inner else found
+            endpoint: object = child.get("endpoint", route)
+            return _endpoint(inner, {**scope, **child}) if inner else endpoint
     return None

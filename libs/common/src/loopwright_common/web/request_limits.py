@@ -107,5 +107,5 @@ def takes_body(limit: BodyLimit | None) -> Callable[[F], F]:
 
 def declared_limit(endpoint: object) -> BodyLimit | None:
     """What `takes_body` said of an endpoint."""
-    found: BodyLimit | None = getattr(endpoint, _DECLARED, None)
-    return found
+    limit: BodyLimit | None = getattr(endpoint, _DECLARED, None)
+    return limit

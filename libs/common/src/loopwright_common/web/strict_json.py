@@ -26,12 +26,12 @@ def loads(body: bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice, _ = counts.most_common(1)[0]
         raise ValueError(f"the key {twice[:60]!r} is there twice in one object")
-    return found
+    return members
 
 
 def _no_number(constant: str) -> Any:

@@ -118,5 +118,5 @@ class Experiments:
         query = sa.select(experiment_tags.c.key, experiment_tags.c.value).where(
             experiment_tags.c.experiment_id == row.experiment_id
         )
-        found = (await self._connection.execute(query.order_by(experiment_tags.c.key))).all()
-        return Experiment(**row._asdict(), tags={tag.key: tag.value for tag in found})
+        tags = (await self._connection.execute(query.order_by(experiment_tags.c.key))).all()
+        return Experiment(**row._asdict(), tags={tag.key: tag.value for tag in tags})

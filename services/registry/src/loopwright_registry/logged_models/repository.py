@@ -156,7 +156,9 @@ class LoggedModels:
         return result_page([await self._complete(row) for row in rows], page)
 
     async def _complete(self, row: sa.Row[Any]) -> LoggedModel:
-        points = [_metric(found) for found in await self._rows(logged_model_metrics, row.model_id)]
+        points = [
+            _metric(metric) for metric in await self._rows(logged_model_metrics, row.model_id)
+        ]
         tags = await self._rows(logged_model_tags, row.model_id)
         params = await self._rows(logged_model_params, row.model_id)
         return LoggedModel(

@@ -60,12 +60,12 @@ class Metric:
 
 def latest(points: Iterable[Metric]) -> dict[str, Metric]:
     """The latest point of each key."""
-    found: dict[str, Metric] = {}
+    newest: dict[str, Metric] = {}
     for point in points:
-        known = found.get(point.key)
+        known = newest.get(point.key)
         if known is None or point.age >= known.age:
-            found[point.key] = point
-    return found
+            newest[point.key] = point
+    return newest
 
 
 def check_key(kind: str, key: str) -> None:

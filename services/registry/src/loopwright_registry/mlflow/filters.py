@@ -63,7 +63,7 @@ def models_only(conditions: Sequence[Condition]) -> list[Condition]:
     Clients ask for models as "tag is not 'true'", which would leave out models without the tag.
     """
     named = [condition for condition in conditions if condition.key == PROMPT_TAG]
-    if any((found.operator, found.value) in (("=", "true"), ("!=", "false")) for found in named):
+    if any((each.operator, each.value) in (("=", "true"), ("!=", "false")) for each in named):
         return list(conditions)
     others = [condition for condition in conditions if condition.key != PROMPT_TAG]
     return [*others, Condition("tag", PROMPT_TAG, "LACKS", "true")]

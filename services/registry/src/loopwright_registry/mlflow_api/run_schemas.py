@@ -26,9 +26,9 @@ class RunById(MlflowRequest):
     @property
     def id(self) -> str:
         """The run that is meant; InvalidError where neither name gives one."""
-        if not (found := self.run_id or self.run_uuid):
+        if not (run_id := self.run_id or self.run_uuid):
             raise InvalidError("Missing value for required parameter 'run_id'.")
-        return found
+        return run_id
 
 
 class CreateRun(MlflowRequest):

@@ -38,8 +38,8 @@ def signature_of(mlmodel: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if not isinstance(signature, Mapping):
         return None
     lists = {name: _list(name, signature.get(name)) for name in ("inputs", "outputs")}
-    found = {name: value for name, value in lists.items() if value is not None}
-    return found or None
+    present = {name: value for name, value in lists.items() if value is not None}
+    return present or None
 
 
 def json_tag(tags: Tags, key: str) -> dict[str, Any] | None:

@@ -169,10 +169,10 @@ class Models:
     async def _grouped(
         self, table: sa.Table, key: str, value: str, ids: Sequence[str]
     ) -> Mapping[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = defaultdict(dict)
+        grouped: dict[str, dict[str, Any]] = defaultdict(dict)
         for some in chunks(ids):
             query = sa.select(table.c.model_id, table.c[key], table.c[value])
             query = query.where(table.c.model_id.in_(some)).order_by(table.c[key])
             for model_id, name, content in await self._connection.execute(query):
-                found[model_id][name] = content
-        return found
+                grouped[model_id][name] = content
+        return grouped

@@ -90,10 +90,10 @@ class Versions:
             .subquery()
         )
         same = sa.and_(column.model_id == newest.c.model_id, column.version == newest.c.version)
-        found: dict[str, list[ModelVersion]] = defaultdict(list)
+        by_model: dict[str, list[ModelVersion]] = defaultdict(list)
         for version in await self._all(_SELECT.join(newest, same).order_by(column.version)):
-            found[version.model_id].append(version)
-        return found
+            by_model[version.model_id].append(version)
+        return by_model
 
     async def find_held(self, model_id: str, run_id: str) -> ModelVersion | None:
         """The version that user code made inside the run, if one is held."""
@@ -186,17 +186,17 @@ class Versions:
     async def _tags(self, ids: set[str]) -> Mapping[tuple[str, int], dict[str, str]]:
         table = model_version_tags
         query = sa.select(table).where(table.c.model_id.in_(ids)).order_by(table.c.key)
-        found: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+        by_version: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
         for row in await self._connection.execute(query):
-            found[row.model_id, row.version][row.key] = row.value
-        return found
+            by_version[row.model_id, row.version][row.key] = row.value
+        return by_version
 
     async def _aliases(self, ids: set[str]) -> Mapping[tuple[str, int], list[str]]:
         query = sa.select(aliases).where(aliases.c.model_id.in_(ids)).order_by(aliases.c.alias)
-        found: dict[tuple[str, int], list[str]] = defaultdict(list)
+        by_version: dict[tuple[str, int], list[str]] = defaultdict(list)
         for row in await self._connection.execute(query):
-            found[row.model_id, row.version].append(row.alias)
-        return found
+            by_version[row.model_id, row.version].append(row.alias)
+        return by_version
 
 
 def _is(table: sa.Table, model_id: str, number: int) -> Clause:

@@ -60,12 +60,14 @@ async def target_of_pipeline(database: Database, name: str) -> ExplainTarget:
     """
     async with database.read() as connection:
         repositories = Repositories(connection)
-        found = await repositories.of_pipeline(name) or await repositories.get(name)
-    if found is None:
+        repository = await repositories.of_pipeline(name) or await repositories.get(name)
+    if repository is None:
         raise NotFoundError(f"no repository has the pipeline {name}")
-    if found.head is None:
-        raise NotFoundError(f"no commit of repository {found.name} is known yet")
-    return ExplainTarget(found, found.head, f"refs/heads/{found.branch}", found.captured)
+    if repository.head is None:
+        raise NotFoundError(f"no commit of repository {repository.name} is known yet")
+    return ExplainTarget(
+        repository, repository.head, f"refs/heads/{repository.branch}", repository.captured
+    )
 
 
 async def target_of_run(database: Database, run_id: str) -> ExplainTarget:
@@ -122,12 +124,14 @@ class _Walk:
 
     async def _looked_up(self, stage: Stage, parts: KeyParts) -> StageExplanation:
         repository = self._target.repository.name
-        found = await look_up(self._context.database, self._context.store, repository, stage, parts)
-        if found.entry:
-            self._known += found.entry.outputs
-            return StageExplanation(stage.name, "reused", found.why, parts, found.nearest)
+        verdict = await look_up(
+            self._context.database, self._context.store, repository, stage, parts
+        )
+        if verdict.entry:
+            self._known += verdict.entry.outputs
+            return StageExplanation(stage.name, "reused", verdict.why, parts, verdict.nearest)
         self._leave_open(stage)
-        return StageExplanation(stage.name, "would run", found.why, parts, found.nearest)
+        return StageExplanation(stage.name, "would run", verdict.why, parts, verdict.nearest)
 
     def _leave_open(self, stage: Stage) -> None:
         """What the stage writes is known only where the run looked at has written it."""

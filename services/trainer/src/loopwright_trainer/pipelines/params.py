@@ -70,11 +70,11 @@ def narrowed(picked: Mapping[str, object], file: str) -> bytes | None:
 
 
 def _look_up(values: Mapping[str, object], dotted: str, file: str, stage: str) -> object:
-    found: object = values
+    value: object = values
     for part in dotted.split("."):
-        if not isinstance(found, dict) or part not in found:
+        if not isinstance(value, dict) or part not in value:
             raise InvalidError(
                 f"stage {stage}: {file} has no parameter {dotted!r}", field=f"stages.{stage}.params"
             )
-        found = found[part]
-    return found
+        value = value[part]
+    return value

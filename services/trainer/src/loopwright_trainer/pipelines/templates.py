@@ -108,12 +108,12 @@ def _as_text(node: YamlNode, reference: str, context: Context) -> str:
 
 
 def _look_up(node: YamlNode, reference: str, context: Context) -> object:
-    found: object = context
+    value: object = context
     for name, index in _PART.findall(reference):
-        if index and isinstance(found, list) and int(index) < len(found):
-            found = found[int(index)]
-        elif name and isinstance(found, Mapping) and name in found:
-            found = found[name]
+        if index and isinstance(value, list) and int(index) < len(value):
+            value = value[int(index)]
+        elif name and isinstance(value, Mapping) and name in value:
+            value = value[name]
         else:
             node.reject(f"${{{reference}}} is not among the parameters")
-    return found
+    return value

@@ -144,8 +144,8 @@ class StageRuns:
         query = sa.select(stage_runs.c.run_id).where(
             stage_runs.c.key == key, stage_runs.c.state == StageState.RUNNING
         )
-        found: str | None = await self._connection.scalar(query)
-        return found
+        run_id: str | None = await self._connection.scalar(query)
+        return run_id
 
     async def add_missing(self, stages: Sequence[StageRun]) -> None:
         for stage in stages:

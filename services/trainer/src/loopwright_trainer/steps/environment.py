@@ -40,10 +40,10 @@ def warm_up() -> None:
 
 @cache
 def _installed() -> str:
-    found = {
+    installed = {
         (re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower(), d.version) for d in distributions()
     }
-    ours = sorted(pair for pair in found if not pair[0].startswith("loopwright"))
+    ours = sorted(pair for pair in installed if not pair[0].startswith("loopwright"))
     return hashlib.sha256(json.dumps(ours).encode()).hexdigest()
 
 

@@ -51,7 +51,7 @@ def create_registry_proxy(
         if token:
             headers["authorization"] = f"Bearer {token}"
         body: AsyncIterator[bytes] | bytes | None = request.stream() if _has_body(request) else None
-        if _place(request.url.path) == _NEW_VERSION:
+        if _below_prefix(request.url.path) == _NEW_VERSION:
             body = await _version_of(run_id, request)
             if body is None:
                 return _refused(f"a stage registers versions of its own run only, {run_id}")
@@ -87,7 +87,7 @@ def _shows(password: str, request: Request) -> bool:
     return secrets.compare_digest(shown.encode(), f"Bearer {password}".encode())
 
 
-def _place(path: str) -> str:
+def _below_prefix(path: str) -> str:
     """The part of a path after MLflow's prefix; empty for any other path."""
     prefix = next((prefix for prefix in (_API, _AJAX_API) if path.startswith(prefix)), None)
     return path.removeprefix(prefix) if prefix and ".." not in path.split("/") else ""
@@ -110,12 +110,12 @@ async def _version_of(run_id: str, request: Request) -> bytes | None:
 
 
 def _is_allowed(method: str, path: str) -> bool:
-    place = _place(path)
+    operation = _below_prefix(path)
     if method in _READING:
-        return place.startswith(("mlflow/", _ARTIFACTS, "mlflow-artifacts/"))
-    if place.startswith(_ARTIFACTS):
+        return operation.startswith(("mlflow/", _ARTIFACTS, "mlflow-artifacts/"))
+    if operation.startswith(_ARTIFACTS):
         return method == "PUT"
-    return place.startswith(_WRITING) and not place.startswith(_NEVER)
+    return operation.startswith(_WRITING) and not operation.startswith(_NEVER)
 
 
 def _has_body(request: Request) -> bool:

@@ -104,8 +104,8 @@ def _infer_once(probe: Any, follows: bool) -> Types:
     """With `follows`, `onnx` computes the values that may be sizes, one object for each."""
     from onnx import shape_inference
 
-    found = shape_inference.infer_shapes(probe, data_prop=follows).graph
-    values = (*found.input, *found.value_info, *found.output)
+    inferred = shape_inference.infer_shapes(probe, data_prop=follows).graph
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
     types = {one.name: one.type for one in values if _is_known(one.type)}
     return types | {one.name: _type(one.data_type, one.dims) for one in probe.graph.initializer}
 

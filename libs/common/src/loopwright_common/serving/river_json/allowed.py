@@ -110,8 +110,8 @@ def find(name: Any, among: Any) -> Any:
 def bind(owner: Any, name: Any) -> MethodType:
     """The owner's method, looked up without asking the owner; NotPlainError outside the list."""
     cls = owner if isinstance(owner, type) else type(owner)
-    found = inspect.getattr_static(cls, name, None) if isinstance(name, str) else None
-    function = getattr(found, "__func__", found)
+    attribute = inspect.getattr_static(cls, name, None) if isinstance(name, str) else None
+    function = getattr(attribute, "__func__", attribute)
     if not isinstance(function, FunctionType) or name_of(function) not in METHODS:
         raise NotPlainError(f"{name!r:.100} is no method that a learner may hold")
     return MethodType(function, owner)

@@ -72,40 +72,40 @@ class _Reader:
             return self._at(content)
         if kind == "bytes":
             return base64.b64decode(content, validate=True)
-        if kind != "float" or math.isfinite(found := float(content)):
+        if kind != "float" or math.isfinite(number := float(content)):
             raise NotPlainError(f"{ref!r:.100} is no reference")
-        return found
+        return number
 
-    def _at(self, place: Any) -> Any:
-        if type(place) is not int or not 0 <= place < len(self._heap):
-            raise NotPlainError(f"{place!r:.30} is no place in the heap")
-        if place not in self._made:
+    def _at(self, index: Any) -> Any:
+        if type(index) is not int or not 0 <= index < len(self._heap):
+            raise NotPlainError(f"{index!r:.30} is no place in the heap")
+        if index not in self._made:
             self._nesting += 1
             if self._nesting > MAX_NESTING:
                 raise NotPlainError(f"values lie within each other more than {MAX_NESTING} deep")
-            self._made[place] = self._new(place, self._heap[place])
+            self._made[index] = self._new(index, self._heap[index])
             self._nesting -= 1
-        return self._made[place]
+        return self._made[index]
 
-    def _new(self, place: int, fields: dict[str, Any]) -> Any:
+    def _new(self, index: int, fields: dict[str, Any]) -> Any:
         """The value itself, or an empty one that is filled once all the others are there."""
         (kind,) = fields.keys() & _KINDS
         if kind in containers.EMPTY:
-            self._unfilled.append(place)
+            self._unfilled.append(index)
             return containers.EMPTY[kind](fields, self._value)
         if kind in containers.FINISHED:
             return containers.FINISHED[kind](fields, self._value)
-        return getattr(self, f"_{kind}")(place, fields)
+        return getattr(self, f"_{kind}")(index, fields)
 
-    def _object(self, place: int, fields: dict[str, Any]) -> Any:
+    def _object(self, index: int, fields: dict[str, Any]) -> Any:
         cls = allowed.find(fields["object"], allowed.CLASSES)
         if fields["state"]:
-            self._unfilled.append(place)
+            self._unfilled.append(index)
         if "items" in fields:
             return tuple.__new__(cls, [self._value(each) for each in fields["items"]])
         return object.__new__(cls)
 
-    def _compiled(self, _place: int, fields: dict[str, Any]) -> Any:
+    def _compiled(self, _index: int, fields: dict[str, Any]) -> Any:
         cls = allowed.find(fields["compiled"], allowed.COMPILED)
         arguments, types = fields["arguments"], allowed.COMPILED[fields["compiled"]]
         if [type(each) for each in arguments] != list(types):
@@ -120,7 +120,7 @@ class _Reader:
             raise NotPlainError(f"this is no state of {cls.__name__}") from None
         return made
 
-    def _vector(self, _place: int, fields: dict[str, Any]) -> Any:
+    def _vector(self, _index: int, fields: dict[str, Any]) -> Any:
         content: dict[Any, Any] = {}
         containers.fill(content, fields["vector"], self._value)
         mask = fields["mask"]
@@ -129,14 +129,14 @@ class _Reader:
         cls = allowed.find(allowed.VECTOR, {allowed.VECTOR})
         return cls(content, self._value(fields["factory"]), mask, False)
 
-    def _name(self, _place: int, fields: dict[str, Any]) -> Any:
+    def _name(self, _index: int, fields: dict[str, Any]) -> Any:
         return allowed.find(fields["name"], allowed.CLASSES | allowed.FUNCTIONS)
 
-    def _method(self, _place: int, fields: dict[str, Any]) -> Any:
+    def _method(self, _index: int, fields: dict[str, Any]) -> Any:
         return allowed.bind(self._value(fields["of"]), fields["method"])
 
-    def _fill(self, place: int) -> None:
-        made, fields = self._made[place], self._heap[place]
+    def _fill(self, index: int) -> None:
+        made, fields = self._made[index], self._heap[index]
         if "object" not in fields:
             (kind,) = fields.keys() & _KINDS
             containers.fill(made, fields[kind], self._value)
@@ -148,10 +148,10 @@ class _Reader:
 def _restore(made: Any, name: str, value: Any) -> None:
     """Set an attribute that holds state: no other kind, such as a method, can be replaced."""
     # A class is hashable; mypy looks at the `__hash__` of its instances.
-    found = _class_attribute(type(made), name)  # type: ignore[arg-type]
-    if isinstance(found, MemberDescriptorType):
-        found.__set__(made, value)
-    elif name.startswith("__") or not name.isidentifier() or hasattr(type(found), "__get__"):
+    attribute = _class_attribute(type(made), name)  # type: ignore[arg-type]
+    if isinstance(attribute, MemberDescriptorType):
+        attribute.__set__(made, value)
+    elif name.startswith("__") or not name.isidentifier() or hasattr(type(attribute), "__get__"):
         raise NotPlainError(f"{name!r:.50} is no state of a {type(made).__name__}")
     else:
         made.__dict__[name] = value

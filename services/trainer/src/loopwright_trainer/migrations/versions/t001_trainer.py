@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 
-def _moment() -> sa.DateTime:
+def _utc_datetime() -> sa.DateTime:
     return sa.DateTime(timezone=True)
 
 
@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("branches", sa.JSON),
         sa.Column("captured", sa.String(80)),
         sa.Column("problem", sa.Text),
-        sa.Column("added_at", _moment(), nullable=False),
+        sa.Column("added_at", _utc_datetime(), nullable=False),
     )
     _create_runs()
     _create_stages()
@@ -53,9 +53,9 @@ def _create_runs() -> None:
         sa.Column("model", sa.String(100)),
         sa.Column("version", sa.Integer),
         sa.Column("cancel_requested", sa.Boolean, nullable=False),
-        sa.Column("created_at", _moment(), nullable=False),
-        sa.Column("started_at", _moment()),
-        sa.Column("finished_at", _moment()),
+        sa.Column("created_at", _utc_datetime(), nullable=False),
+        sa.Column("started_at", _utc_datetime()),
+        sa.Column("finished_at", _utc_datetime()),
     )
     op.create_index("runs_by_repository", "runs", ["repository", "id"])
     op.create_index("runs_by_status", "runs", ["status", "id"])
@@ -113,7 +113,7 @@ def _create_entries() -> None:
         sa.Column("outputs", sa.JSON, nullable=False),
         sa.Column("metrics", sa.JSON, nullable=False),
         sa.Column("seconds", sa.Float, nullable=False),
-        sa.Column("kept_at", _moment(), nullable=False),
+        sa.Column("kept_at", _utc_datetime(), nullable=False),
     )
     op.create_index("step_entries_by_stage", "step_entries", ["repository", "stage", "kept_at"])
 
