@@ -10,7 +10,8 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.process.runtime import Service, delivery_loops, run_until
+from loopwright_common.process.runtime import run_until
+from loopwright_common.process.service import Service, delivery_loops
 from loopwright_common.web.app import create_app
 from tests.common.bus_harness import until
 from tests.common.probe import service

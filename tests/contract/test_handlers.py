@@ -18,7 +18,7 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import dead_letters, parked
 from loopwright_common.delivery.consumer import Consumer
 from loopwright_common.events import TOPICS
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_trainer.runs.service import add_repository
 from tests.contract.records import (
     every_golden,

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from loopwright_common.bus.interface import EventBus
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.main import build as build_deployer

@@ -12,7 +12,7 @@ import httpx
 from loopwright_common.bus.interface import EventBus, from_start
 from loopwright_common.cloudevents import codec
 from loopwright_common.events import Arm, Payload, RoutesChanged
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_scorer.main import build

@@ -9,7 +9,8 @@ from typing import Any
 
 import uvicorn
 
-from loopwright_common.process.runtime import Service, _Server
+from loopwright_common.process.http_server import HttpServer
+from loopwright_common.process.service import Service
 from tests.scorer.harness import MODEL, Columns, infer_body
 
 INFER = f"/v2/models/{MODEL}/infer"
@@ -33,7 +34,7 @@ async def listening(service: Service, keep_alive: int = 5) -> AsyncGenerator["Li
         timeout_graceful_shutdown=2,
         timeout_keep_alive=keep_alive,
     )
-    server = _Server(config)
+    server = HttpServer(config)
     serving = asyncio.create_task(server.serve())
     await server.listening.wait()
     listener = Listener(server.servers[0].sockets[0].getsockname()[1])

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database.database import Database
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_trainer.main import MIGRATIONS, assemble
 from loopwright_trainer.settings import TrainerSettings
 from loopwright_trainer.tracking.client import TrackingClient

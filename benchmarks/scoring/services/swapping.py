@@ -14,7 +14,7 @@ import uvloop
 from loopwright_common.bus import EventBus
 from loopwright_common.events import RoutesChanged
 from loopwright_common.process import runtime
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_scorer import main as scorer
 from loopwright_scorer.new_event import new_event
 from loopwright_scorer.process_tuning import tune_process

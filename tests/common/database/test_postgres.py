@@ -17,7 +17,7 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.postgres import is_transient
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.process.runtime import delivery_readiness
+from loopwright_common.process.service import delivery_readiness
 from loopwright_common.web.app import create_app
 from tests.common.probe import service
 from tests.common.probe.service import EFFECTS, effects

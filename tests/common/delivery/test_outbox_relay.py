@@ -17,8 +17,7 @@ from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.errors import TooLargeError, UnavailableError
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.process import runtime
-from loopwright_common.process.runtime import delivery_readiness
+from loopwright_common.process.service import delivery_readiness
 from loopwright_common.web.app import create_app
 from tests.common.bus_harness import read_everything, until
 from tests.common.delivery.test_consumer import rows
@@ -159,7 +158,7 @@ class Choosy:
 async def test_a_record_that_the_bus_refuses_shows_in_readiness_and_metrics(
     database: Database, bus: SqliteBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "_RELAY_LAG", timedelta())
+    monkeypatch.setattr("loopwright_common.process.service._RELAY_LAG", timedelta())
     for number, key in enumerate(["a", "b", "poison", "c"]):
         await service.tell(database, key, number)
     metrics = Metrics()

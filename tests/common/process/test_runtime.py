@@ -14,7 +14,8 @@ import pytest
 from loopwright_common.errors import UnavailableError
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
-from loopwright_common.process.runtime import LoopFailedError, Service, run_until
+from loopwright_common.process.runtime import LoopFailedError, run_until
+from loopwright_common.process.service import Service
 from loopwright_common.web.app import create_app
 
 

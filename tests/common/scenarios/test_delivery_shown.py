@@ -15,7 +15,7 @@ from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.errors import TooLargeError, UnavailableError
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.process.runtime import delivery_readiness
+from loopwright_common.process.service import delivery_readiness
 from loopwright_common.web.app import create_app
 from tests.common.delivery.test_consumer import code_changed, handle_all, rows
 from tests.common.probe import service

@@ -18,7 +18,7 @@ from loopwright_common.delivery.outbox_relay import OutboxRelay
 from loopwright_common.errors import UnavailableError
 from loopwright_common.observability.logs import Unfailing
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.process.runtime import delivery_readiness
+from loopwright_common.process.service import delivery_readiness
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.web.app import create_app
 from tests.common.delivery.test_consumer import code_changed, rows

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_common.settings import ServiceSettings
 from loopwright_common.web.app import create_app
 from loopwright_common.web.guard import RequestGuard

@@ -15,7 +15,7 @@ import pytest
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.process import runtime
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_deployer.main import build as build_deployer
 from loopwright_deployer.packaging.isolated import GRANT
 from loopwright_deployer.settings import DeployerSettings

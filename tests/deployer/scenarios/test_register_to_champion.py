@@ -13,7 +13,7 @@ import pytest
 from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.events import RoutesChanged, ServedRoute, ServingMeasured
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.main import build

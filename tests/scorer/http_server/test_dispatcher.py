@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_common.web.app import create_app
 from loopwright_common.web.guard import RequestGuard
 from loopwright_scorer.http_server.dispatcher import ProtocolRouter, refusing_as

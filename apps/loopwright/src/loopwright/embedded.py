@@ -17,7 +17,7 @@ from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.files.private import use_private_umask
 from loopwright_common.observability import logs, tracing
 from loopwright_common.process import runtime
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_common.settings import ServiceSettings
 
 

@@ -11,7 +11,7 @@ from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.events import ReplicaReported
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
-from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.process.service import Service, delivery_loops, delivery_readiness
 from loopwright_common.sandbox import require
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app

@@ -9,7 +9,7 @@ from loopwright_common.delivery import Consumer, bind
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
-from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.process.service import Service, delivery_loops, delivery_readiness
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app
 from loopwright_common.web.guard import RequestGuard

@@ -13,7 +13,7 @@ from loopwright_common.events import RoutesChanged
 from loopwright_common.ids import new_id
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.sandbox import require
 from loopwright_common.storage import ArtifactStore, open_store

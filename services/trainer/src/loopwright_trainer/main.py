@@ -15,7 +15,7 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.observability import tracing
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
-from loopwright_common.process.runtime import Service, delivery_loops, delivery_readiness
+from loopwright_common.process.service import Service, delivery_loops, delivery_readiness
 from loopwright_common.sandbox import require
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import create_app

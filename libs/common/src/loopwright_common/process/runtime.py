@@ -6,86 +6,27 @@ A loop that fails ends the process, so that whoever started it notices and start
 import argparse
 import asyncio
 import contextlib
-import math
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
-import uvicorn
-from starlette.types import ASGIApp
 
-from loopwright_common import clock
 from loopwright_common.bus import EventBus
 from loopwright_common.database import Database
-from loopwright_common.delivery import Consumer, OutboxRelay, count_unpublished
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.files.private import use_private_umask
 from loopwright_common.observability import logs, tracing
-from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.process.http_server import http_server, listen
+from loopwright_common.process.service import Service
 from loopwright_common.settings import ServiceSettings
-from loopwright_common.web.app import Readiness
-from loopwright_common.web.guard import RequestGuard
-from loopwright_common.web.hardened_http import HardenedHttpProtocol
 
 _DRAIN_SECONDS = 3.0
 _PAUSE_SECONDS = 1.0
-_RELAY_LAG = timedelta(seconds=30)
 log = structlog.get_logger()
-
-
-@dataclass(kw_only=True)
-class Service:
-    """A service ready to run: `loops` run until cancelled, anew after an UnavailableError.
-
-    `before_start` takes what it listens on beside `port`, before anything runs;
-    `before_shutdown` ends answers that would go on for ever, before the server waits for them;
-    `on_stop` drains once the server is down, while the loops still run.
-    """
-
-    name: str
-    app: ASGIApp
-    host: str
-    port: int
-    metrics: Metrics
-    guard: RequestGuard = field(default_factory=RequestGuard)
-    """What the service's connections have to pass, and its app's requests too."""
-    http: type[HardenedHttpProtocol] = HardenedHttpProtocol
-    """What speaks HTTP on a connection."""
-    shares_port: bool = False
-    """Whether other processes listen there too, and the kernel deals connections out."""
-    sockets: list[socket.socket] = field(default_factory=list)
-    """Further sockets to serve on, already listening."""
-    drain_delay: float = 0.0
-    """Seconds that new requests are answered once told to stop, so that others look elsewhere."""
-    shutdown_grace: float = 2.0
-    """Seconds that requests in flight may then take."""
-    loops: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    before_start: list[Callable[[], object]] = field(default_factory=list)
-    before_shutdown: list[Callable[[], None]] = field(default_factory=list)
-    on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: several run on one loop."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        yield
 
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -182,10 +123,10 @@ class _Running:
 
     def __init__(self, service: Service, stack: contextlib.ExitStack) -> None:
         self._service = service
-        self._socket = stack.enter_context(_listening(service))
-        for listen in service.before_start:
-            listen()
-        self._server = _server(service)
+        self._socket = stack.enter_context(listen(service))
+        for prepare in service.before_start:
+            prepare()
+        self._server = http_server(service)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, group: asyncio.TaskGroup) -> None:
@@ -215,82 +156,6 @@ class _Running:
                 await drain()
         except (LoopwrightError, TimeoutError) as error:
             log.warning("service.not-drained", service=self._service.name, error=repr(error))
-
-
-def delivery_readiness(database: Database, consumers: Sequence[Consumer]) -> Readiness:
-    """Readiness of what most services have: their database, their consumers and their relay."""
-
-    async def database_answers() -> None:
-        await database.check()
-
-    async def consumers_run() -> str | None:
-        return next((why for c in consumers if (why := c.trouble())), None)
-
-    async def relay_keeps_up() -> str | None:
-        async with database.read() as connection:
-            count, oldest = await count_unpublished(connection)
-        if oldest is None or clock.now() - oldest < _RELAY_LAG:
-            return None
-        why = f": {database.outbox_fault}" if database.outbox_fault else ""
-        return f"{count} events wait to be published since {clock.to_text(oldest)}{why}"
-
-    return {
-        "database": database_answers,
-        "consumers": consumers_run,
-        "relay": relay_keeps_up,
-    }
-
-
-def delivery_loops(
-    database: Database, bus: EventBus, metrics: Metrics, consumers: Sequence[Consumer]
-) -> list[Callable[[], Awaitable[None]]]:
-    """The relay and the consumers of a service."""
-    return [OutboxRelay(database, bus, metrics).run, *(consumer.run for consumer in consumers)]
-
-
-def _listening(service: Service) -> socket.socket:
-    """Bound here and not by the server, which would end the process on a port in use."""
-    try:
-        return _socket(service)
-    except OSError as error:
-        raise UnavailableError(
-            f"cannot listen on {service.host}:{service.port}: {error.strerror}; free it or set "
-            f"LOOPWRIGHT_{service.name.upper()}_PORT"
-        ) from None
-
-
-def _socket(service: Service) -> socket.socket:
-    # The protocol is named, or asyncio leaves out TCP_NODELAY and answers take 40 ms.
-    family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if service.shares_port:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listening.bind((service.host, service.port))
-        listening.listen()
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _server(service: Service) -> _Server:
-    traced = tracing.is_configured(service.name)
-    return _Server(
-        uvicorn.Config(
-            tracing.TraceRequests(service.app, service.name) if traced else service.app,
-            host=service.host,
-            port=service.port,
-            http=service.http.guarded_by(service.guard),
-            ws="none",
-            proxy_headers=False,  # a client could name any address as its own
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=math.ceil(service.shutdown_grace),
-        )
-    )
 
 
 async def _forever(service: str, run: Callable[[], Awaitable[None]]) -> None:

@@ -15,7 +15,7 @@ from loopwright_common.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
-from loopwright_common.process.runtime import Service
+from loopwright_common.process.service import Service
 from loopwright_common.web.client_rates import ClientRates
 from loopwright_common.web.request_limits import MemoryCharge
 from loopwright_scorer.errors import status_of
