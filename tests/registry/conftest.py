@@ -20,7 +20,7 @@ from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_registry.archive.domain import FeedLimits
 from loopwright_registry.archive.feed import EventFeed
 from loopwright_registry.main import MIGRATIONS, build_app
-from loopwright_registry.mlflow.json import MlflowContext
+from loopwright_registry.mlflow.endpoint import MlflowContext
 from tests.engines import run_sql
 from tests.registry.harness import Client, Serve, running_replica
 

@@ -23,7 +23,7 @@ from loopwright_registry.archive import handlers as archive_handlers
 from loopwright_registry.archive.domain import FeedLimits
 from loopwright_registry.archive.feed import EventFeed
 from loopwright_registry.mlflow.domain import check_text
-from loopwright_registry.mlflow.json import MlflowContext
+from loopwright_registry.mlflow.endpoint import MlflowContext
 from loopwright_registry.mlflow_api import (
     artifacts,
     experiments,

@@ -27,15 +27,14 @@ from loopwright_common.errors import (
 from loopwright_common.web.problems import headers_of
 from loopwright_common.web.request_limits import takes_body
 from loopwright_registry.mlflow.domain import AlreadyExistsError
-from loopwright_registry.mlflow.json import (
+from loopwright_registry.mlflow.endpoint import (
     Endpoint,
     Endpoints,
     MlflowContext,
     bearer_of,
     cause_of,
-    encode_response,
-    request_fields,
 )
+from loopwright_registry.mlflow.json import encode_response, request_fields
 
 CODES: Mapping[type[LoopwrightError], tuple[int, str]] = {
     AlreadyExistsError: (400, "RESOURCE_ALREADY_EXISTS"),

@@ -13,14 +13,8 @@ from loopwright_common.failpoints import failpoint
 from loopwright_common.web.request_limits import BodyLimit, takes_body
 from loopwright_registry.artifacts.domain import directory_entries, safe_path, uploadable_path
 from loopwright_registry.artifacts.repository import Artifacts
-from loopwright_registry.mlflow.json import (
-    Endpoint,
-    Endpoints,
-    MlflowContext,
-    MlflowRequest,
-    MlflowResponse,
-    bearer_of,
-)
+from loopwright_registry.mlflow.endpoint import Endpoint, Endpoints, MlflowContext, bearer_of
+from loopwright_registry.mlflow.json import MlflowRequest, MlflowResponse
 from loopwright_registry.runs.artifact_owners import fenced_runs_within, runs_owning
 from loopwright_registry.runs.run_fencing import require_attempt
 

@@ -15,12 +15,10 @@ from loopwright_registry.experiments.domain import (
 )
 from loopwright_registry.experiments.repository import Experiments
 from loopwright_registry.mlflow.domain import ACTIVE, DELETED, check_length
+from loopwright_registry.mlflow.endpoint import Endpoint, Endpoints, MlflowContext
 from loopwright_registry.mlflow.filters import parse_filter, parse_order
 from loopwright_registry.mlflow.json import (
-    Endpoint,
-    Endpoints,
     KeyValue,
-    MlflowContext,
     MlflowRequest,
     MlflowResponse,
     mapping_of,

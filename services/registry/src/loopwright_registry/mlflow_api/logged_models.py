@@ -12,14 +12,9 @@ from loopwright_registry.logged_models.domain import (
 )
 from loopwright_registry.logged_models.repository import LoggedModels
 from loopwright_registry.mlflow.clock import now_ms
+from loopwright_registry.mlflow.endpoint import Endpoint, Endpoints, MlflowContext
 from loopwright_registry.mlflow.filters import parse_filter
-from loopwright_registry.mlflow.json import (
-    Endpoint,
-    Endpoints,
-    MlflowContext,
-    MlflowResponse,
-    mapping_of,
-)
+from loopwright_registry.mlflow.json import MlflowResponse, mapping_of
 from loopwright_registry.mlflow.paging import page_request
 from loopwright_registry.mlflow_api.artifacts import entries_under
 from loopwright_registry.mlflow_api.logged_model_schemas import (

@@ -1,14 +1,9 @@
 """MLflow's operations on registered models and aliases."""
 
 from loopwright_common.errors import InvalidError
+from loopwright_registry.mlflow.endpoint import Endpoint, Endpoints, MlflowContext
 from loopwright_registry.mlflow.filters import models_only, parse_filter, parse_order
-from loopwright_registry.mlflow.json import (
-    Endpoint,
-    Endpoints,
-    MlflowContext,
-    MlflowResponse,
-    mapping_of,
-)
+from loopwright_registry.mlflow.json import MlflowResponse, mapping_of
 from loopwright_registry.mlflow.paging import page_request
 from loopwright_registry.mlflow_api import model_schemas
 from loopwright_registry.models.domain import (

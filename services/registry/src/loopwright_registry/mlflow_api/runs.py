@@ -4,15 +4,9 @@ from loopwright_common.web.request_limits import BodyLimit
 from loopwright_registry.artifacts.domain import artifact_path
 from loopwright_registry.experiments.domain import LIFECYCLE_STAGES, experiment_id_of
 from loopwright_registry.mlflow.domain import ACTIVE, DELETED
+from loopwright_registry.mlflow.endpoint import Endpoint, Endpoints, MlflowContext
 from loopwright_registry.mlflow.filters import parse_filter, parse_order
-from loopwright_registry.mlflow.json import (
-    Endpoint,
-    Endpoints,
-    MlflowContext,
-    MlflowResponse,
-    mapping_of,
-    metric_json,
-)
+from loopwright_registry.mlflow.json import MlflowResponse, mapping_of, metric_json
 from loopwright_registry.mlflow.paging import page_request
 from loopwright_registry.mlflow_api import run_schemas
 from loopwright_registry.mlflow_api.artifacts import entries_under

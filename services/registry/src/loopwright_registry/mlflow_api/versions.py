@@ -1,8 +1,9 @@
 """MLflow's operations on model versions."""
 
 from loopwright_registry.artifacts.domain import SCHEME
+from loopwright_registry.mlflow.endpoint import Endpoint, Endpoints, MlflowContext
 from loopwright_registry.mlflow.filters import models_only, parse_filter, parse_order
-from loopwright_registry.mlflow.json import Endpoint, Endpoints, MlflowContext, MlflowResponse
+from loopwright_registry.mlflow.json import MlflowResponse
 from loopwright_registry.mlflow.paging import page_request
 from loopwright_registry.mlflow_api import model_schemas
 from loopwright_registry.models.domain import ModelVersion, canonical_stage, check_registry_tag

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import ConflictError, RefusedError
-from loopwright_registry.mlflow.json import MlflowContext
+from loopwright_registry.mlflow.endpoint import MlflowContext
 from loopwright_registry.runs.attempt_repository import RunAttempts
 from loopwright_registry.runs.domain import RunAttempt
 from loopwright_registry.runs.repository import Runs

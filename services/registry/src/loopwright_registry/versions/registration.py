@@ -12,7 +12,7 @@ from loopwright_registry.artifacts.repository import Artifacts
 from loopwright_registry.logged_models.domain import VERSIONS_TAG, LoggedModel
 from loopwright_registry.logged_models.repository import LoggedModels
 from loopwright_registry.mlflow.clock import now_ms
-from loopwright_registry.mlflow.json import MlflowContext
+from loopwright_registry.mlflow.endpoint import MlflowContext
 from loopwright_registry.models.domain import (
     COMMIT_TAG,
     DEPLOY_TAG,
