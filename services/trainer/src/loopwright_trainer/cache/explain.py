@@ -8,7 +8,8 @@ from typing import Literal
 from loopwright_common.database import Database
 from loopwright_common.errors import NotFoundError
 from loopwright_trainer.execution.run_context import RunContext
-from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
+from loopwright_trainer.pipelines.pipeline import Pipeline
+from loopwright_trainer.pipelines.pipeline_file import read_pipeline
 from loopwright_trainer.pipelines.stage_order import overlap
 from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.runs.domain import Output, Repository, StepEntry

@@ -18,7 +18,8 @@ from loopwright_trainer.git.command import GitError
 from loopwright_trainer.git.tree import Tree
 from loopwright_trainer.pipelines import notebooks
 from loopwright_trainer.pipelines.globs import any_matches
-from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
+from loopwright_trainer.pipelines.pipeline import Pipeline
+from loopwright_trainer.pipelines.pipeline_file import read_pipeline
 from loopwright_trainer.pipelines.stages import Stage
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import (

@@ -6,7 +6,8 @@ import pytest
 
 from loopwright_common.errors import InvalidError
 from loopwright_trainer.pipelines.params import ParamUse
-from loopwright_trainer.pipelines.pipeline import Pipeline, read_pipeline
+from loopwright_trainer.pipelines.pipeline import Pipeline
+from loopwright_trainer.pipelines.pipeline_file import read_pipeline
 
 APPENDIX_A = """
 model: bank-marketing
