@@ -1,10 +1,9 @@
-"""A small client of the registry's MLflow REST API; calls that may be repeated are repeated."""
+"""A small client of the registry's MLflow REST API."""
 
-import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -12,22 +11,14 @@ from urllib.parse import quote
 import httpx
 from starlette.applications import Starlette
 
-from loopwright_common.errors import (
-    ConflictError,
-    InvalidError,
-    NotFoundError,
-    RefusedError,
-    UnavailableError,
-)
+from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_trainer.tracking.registry_proxy import create_registry_proxy
+from loopwright_trainer.tracking.retrying_client import DELAYS, Body, RetryingClient
 
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _SCHEME = "mlflow-artifacts:/"
 _MAX_METRICS, _MAX_TAGS = 1000, 100
-_DELAYS = (0.05, 0.2, 0.5, 1, 2, 4, 8, 8, 8, 8)
-Body = Callable[[], bytes | AsyncIterator[bytes]]
-"""Makes the body anew for each try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +31,17 @@ class TrackingRun:
 
 
 class TrackingClient:
-    """Calls to the registry; UnavailableError once it stayed away for all `delays` (seconds).
-
-    What the registry refuses is raised as the error of ours that it means: InvalidError,
-    NotFoundError, ConflictError or RefusedError, in its own words.
-    """
+    """What the trainer asks of the registry; errors as of `RetryingClient`."""
 
     def __init__(
         self,
         client: httpx.AsyncClient,
-        delays: tuple[float, ...] = _DELAYS,
+        delays: tuple[float, ...] = DELAYS,
         token: str | None = None,
     ) -> None:
+        """`delays` in seconds, as of `RetryingClient`; `token` is a run's own."""
         self._client = client
+        self._registry = RetryingClient(client, delays, token)
         self.delays = delays
         self.token = token
 
@@ -77,7 +66,7 @@ class TrackingClient:
         body = {"sha256": digest, "attempt": attempt}
         proving = TrackingClient(self._client, self.delays, token)
         try:
-            await self._send("PUT", f"/v1/runs/{run_id}/token", json=body)
+            await self._registry.send("PUT", f"/v1/runs/{run_id}/token", json=body)
         except ConflictError:
             # Where only the response got lost, the token holds.
             await proving._post("runs/log-batch", run_id=run_id, metrics=[])
@@ -86,14 +75,14 @@ class TrackingClient:
     async def ensure_experiment(self, name: str) -> str:
         """The id of the experiment, made if there is none."""
         try:
-            found = await self._get("experiments/get-by-name", experiment_name=name)
+            answer = await self._get("experiments/get-by-name", experiment_name=name)
         except NotFoundError:
             try:
                 made = await self._post("experiments/create", name=name)
             except ConflictError:
                 return await self.ensure_experiment(name)
             return str(made["experiment_id"])
-        return str(found["experiment"]["experiment_id"])
+        return str(answer["experiment"]["experiment_id"])
 
     async def create_run(
         self, experiment_id: str, name: str, tags: Mapping[str, str]
@@ -110,13 +99,13 @@ class TrackingClient:
 
     async def find_run(self, experiment_id: str, tag: str, value: str) -> TrackingRun | None:
         """A run of the experiment with this value of the tag."""
-        found = await self._post(
+        answer = await self._post(
             "runs/search",
             experiment_ids=[experiment_id],
             filter=f"tags.`{tag}` = '{value}'",
             max_results=1,
         )
-        runs = found.get("runs", [])
+        runs = answer.get("runs", [])
         return _tracking_run(runs[0]) if runs else None
 
     async def get_run(self, run_id: str) -> TrackingRun:
@@ -141,7 +130,7 @@ class TrackingClient:
         """Put `size` bytes at `path` of the run's artifacts."""
         path = quote(f"{run.artifact_root.removeprefix(_SCHEME).strip('/')}/{path}")
         headers = {"content-length": str(size), "content-type": "application/octet-stream"}
-        await self._send("PUT", f"{_ARTIFACTS}/{path}", body=body, headers=headers)
+        await self._registry.send("PUT", f"{_ARTIFACTS}/{path}", body=body, headers=headers)
 
     async def ensure_model(self, name: str) -> None:
         try:
@@ -159,67 +148,26 @@ class TrackingClient:
     ) -> int:
         """Tried once: whoever repeats it looks for the version first."""
         body = {"name": name, "source": source, "run_id": run_id, "tags": _pairs(tags)}
-        made = await self._once(
+        made = await self._registry.send_once(
             "POST", f"{_API}/model-versions/create", json=body, headers={"loopwright-cause": cause}
         )
         return int(made["model_version"]["version"])
 
     async def find_version(self, name: str, tag: str, value: str) -> int | None:
         """The number of the version of `name` with this tag."""
-        found = await self._get(
+        answer = await self._get(
             "model-versions/search",
             filter=f"name = '{name}' AND tags.`{tag}` = '{value}'",
             max_results=1,
         )
-        versions = found.get("model_versions", [])
+        versions = answer.get("model_versions", [])
         return int(versions[0]["version"]) if versions else None
 
     async def _get(self, path: str, **query: str | int) -> dict[str, Any]:
-        return await self._send("GET", f"{_API}/{path}", params=query)
+        return await self._registry.send("GET", f"{_API}/{path}", params=query)
 
     async def _post(self, path: str, **body: object) -> dict[str, Any]:
-        return await self._send("POST", f"{_API}/{path}", json=body)
-
-    async def _send(
-        self, method: str, url: str, *, body: Body | None = None, **request: Any
-    ) -> dict[str, Any]:
-        for delay in self.delays:
-            try:
-                return await self._once(method, url, content=body() if body else None, **request)
-            except UnavailableError:
-                await asyncio.sleep(delay)
-        return await self._once(method, url, content=body() if body else None, **request)
-
-    async def _once(self, method: str, url: str, **request: Any) -> dict[str, Any]:
-        if self.token:
-            proof = {"authorization": f"Bearer {self.token}"}
-            request["headers"] = {**request.get("headers", {}), **proof}
-        try:
-            return _checked(await self._client.request(method, url, **request))
-        except httpx.TransportError as error:
-            raise UnavailableError(f"registry: {str(error) or type(error).__name__}") from error
-
-
-def _checked(response: httpx.Response) -> dict[str, Any]:
-    if response.is_success:
-        content: dict[str, Any] = response.json() if response.content else {}
-        return content
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = {}
-    code = problem.get("error_code", "")
-    message = problem.get("message") or problem.get("detail") or response.text[:300]
-    text = f"registry answered {response.status_code} to {response.request.url.path}: {message}"
-    if response.status_code >= 500 or response.status_code in (408, 429):
-        raise UnavailableError(text)
-    if code == "RESOURCE_ALREADY_EXISTS" or response.status_code == 409:
-        raise ConflictError(text)
-    if response.status_code == 403:
-        raise RefusedError(text)
-    if response.status_code == 404:
-        raise NotFoundError(text)
-    raise InvalidError(text)
+        return await self._registry.send("POST", f"{_API}/{path}", json=body)
 
 
 def _tracking_run(run: Mapping[str, Any]) -> TrackingRun:

@@ -13,8 +13,9 @@ from loopwright_common.sandbox import Level
 from loopwright_common.storage import ArtifactStore, PackageFile, parse_manifest
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.runs.domain import Output
-from loopwright_trainer.tracking.client import Body, TrackingClient, TrackingRun
+from loopwright_trainer.tracking.client import TrackingClient, TrackingRun
 from loopwright_trainer.tracking.datasets import dataset_summary, extent_of
+from loopwright_trainer.tracking.retrying_client import Body
 
 SANDBOX_TAG = "loopwright.sandbox"
 RUN_TAG = "loopwright.run"
