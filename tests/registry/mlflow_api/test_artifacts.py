@@ -13,6 +13,8 @@ from tests.registry.conftest import LARGEST_UPLOAD
 
 HOSTILE = [
     "%2e%2e/%2e%2e/etc/passwd",
+    "0/" + "n" * 201,
+    "0/" + "%C3%A9" * 101,
     "0/%2e%2e/1/file",
     "0/a%252e%252e/../b%2f..%2fc",
     "0/%252e%252e/file",

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pyarrow as pa
+import pytest
 from pyarrow import parquet
 
 from tests.scorer.protocols.arrow.test_codec import FILE, PARQUET, STREAM, packed
@@ -124,3 +125,25 @@ async def test_what_is_decoded_stays_within_the_budget(package_dirs: dict[str, P
     assert all(answer.json() for answer in answers)
     assert probed > 0
     assert after - before < 2 * BUDGET
+
+
+@pytest.mark.parametrize("media", [STREAM, PARQUET])
+async def test_a_text_that_is_there_once_for_many_rows_counts_for_each(
+    package_dirs: dict[str, Path], media: str
+) -> None:
+    rows = 2000
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), ["x" * MIB])
+    async with (
+        staging(order(package_dirs["trained"])) as (_, started),
+        httpx.AsyncClient(base_url=started["url"], trust_env=False) as http,
+    ):
+        inputs = (await http.get("/v2/models/bank")).json()["inputs"]
+        columns = {
+            each["name"]: text if each["datatype"] == "BYTES" else np.zeros(rows) for each in inputs
+        }
+        body = packed(media, pa.table(columns), compression="zstd")
+        refused = await http.post(INFER, headers={"content-type": media}, content=body, timeout=240)
+
+    assert len(body) < MIB
+    assert refused.status_code == 413, refused.text
+    assert "bytes of memory" in refused.text

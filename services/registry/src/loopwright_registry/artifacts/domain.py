@@ -1,5 +1,6 @@
 """Artifact paths: opaque names decoded once, never opened as files on this host."""
 
+import os
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -13,7 +14,8 @@ PACKAGES = "packages"
 """The root under which sealed packages can be read, by their digest."""
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-_LONGEST = 1024
+_LONGEST, _LONGEST_NAME = 1024, 200
+"""Bytes: a file system takes 255 in a name, of which a copy under way needs some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,8 @@ def _check(path: str, form: str) -> None:
     parts = form.split("/")
     hostile = (
         not form
-        or len(path) > _LONGEST
-        or any(part in ("", ".", "..") for part in parts)
+        or len(os.fsencode(path)) > _LONGEST
+        or any(part in ("", ".", "..") or len(os.fsencode(part)) > _LONGEST_NAME for part in parts)
         or any(letter in form for letter in "\\#?")
         or has_control_characters(form)
         or _DRIVE.match(form)

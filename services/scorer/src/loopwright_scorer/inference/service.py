@@ -7,8 +7,9 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 from uuid_utils import uuid7
 
 from loopwright_common.errors import InvalidError
@@ -37,6 +38,8 @@ from loopwright_scorer.tensors.tensors import InferenceRequest, ModelOutputs
 T = TypeVar("T")
 Charge = Callable[[int], None]
 """Holds so many bytes of the memory that all requests have; raises where there is no room."""
+_LONGEST_CHARACTER = 4
+"""Bytes in UTF-8."""
 _ROWS_LIMIT = 1 << 20
 _WRITTEN_BYTES = 24
 
@@ -181,7 +184,18 @@ def _computed_size(request: InferenceRequest, value_bytes: int) -> int:
             f"{shapes[0][0]:,} rows in one request, at most {_ROWS_LIMIT:,} are answered; send"
             " several"
         )
-    return value_bytes * sum(map(math.prod, shapes))
+    texts = sum(_text_bytes(tensor.data) for tensor in request.inputs.values())
+    return value_bytes * sum(map(math.prod, shapes)) + texts
+
+
+def _text_bytes(data: list[Any] | np.ndarray) -> int:
+    """Bytes of the texts of an array, in which one text may be that of many rows: a runtime makes
+    a copy for each. In a list each is its own, and its bytes were those of the body.
+    """
+    if not isinstance(data, np.ndarray) or data.dtype != object:
+        return 0
+    texts = (value for value in data if isinstance(value, str))
+    return sum(len(text) * (1 if text.isascii() else _LONGEST_CHARACTER) for text in texts)
 
 
 def _written_size(outputs: ModelOutputs) -> int:
