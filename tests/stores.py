@@ -1,6 +1,7 @@
 """A bucket that speaks S3, for the tests: moto's server in this process."""
 
 from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -23,6 +24,14 @@ class S3Server:
     def clear(self) -> None:
         for key in self.keys():
             self._client.delete_object(Bucket=BUCKET, Key=key)
+
+    @contextmanager
+    def away(self) -> Generator[None]:
+        """The bucket, and what is in it, is gone; an empty one comes back."""
+        self.clear()
+        self._client.delete_bucket(Bucket=BUCKET)
+        yield
+        self._client.create_bucket(Bucket=BUCKET)
 
     def _listed(self) -> list[dict[str, str]]:
         found: list[dict[str, str]] = self._client.list_objects_v2(Bucket=BUCKET).get(

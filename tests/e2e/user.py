@@ -28,16 +28,16 @@ LOOPWRIGHT = str(Path(sys.executable).parent / "loopwright")
 
 
 TOKEN = "t0ken-that-nobody-may-see"
-_SECRET = "secret-that-nobody-may-see"
+SECRET = "secret-that-nobody-may-see"
 _KEY = "5ec2e7" * 10 + "abcd"
-SECRETS = (TOKEN, _SECRET, _KEY)
+SECRETS = (TOKEN, SECRET, _KEY)
 """What the system is told, in its environment or files, and never tells."""
 _PLANTED = {
-    "AWS_SECRET_ACCESS_KEY": _SECRET,
-    "DATABASE_PASSWORD": _SECRET,
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+    "DATABASE_PASSWORD": SECRET,
     **{
         f"LOOPWRIGHT_{settings.service.upper()}_{name.upper()}": (
-            _KEY if is_secret(settings, name) else f"postgresql://u:{_SECRET}@database.invalid/x"
+            _KEY if is_secret(settings, name) else f"postgresql://u:{SECRET}@database.invalid/x"
         )
         for settings in SERVICES
         for name in may_hold_secrets(settings)
@@ -58,7 +58,7 @@ class User:
         self.credentials.write_text(f"https://bot:{TOKEN}@git.invalid/private.git\n")
         self.ssh_config = directory / "ssh_config"
         self.ssh_config.touch(mode=0o600)
-        self.ssh_config.write_text(f"# {_SECRET}\nHost *\n")
+        self.ssh_config.write_text(f"# {SECRET}\nHost *\n")
         self.http = httpx.Client(timeout=10)
 
     def url(self, service: str) -> str:
@@ -159,10 +159,11 @@ def open_to_others(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
-def with_system(directory: Path, *up: str) -> Generator[User, None, None]:
-    """A user whose `loopwright up` runs; a warning about the future ends it."""
+def with_system(directory: Path, *up: str, program: str = "") -> Generator[User, None, None]:
+    """A user whose `loopwright up`, or program, runs; a warning about the future ends it."""
     user = User(directory)
-    command = [sys.executable, "-W", "error::FutureWarning", "-m", "loopwright", "up", *up]
+    started = ["-c", program] if program else ["-m", "loopwright", "up", *up]
+    command = [sys.executable, "-W", "error::FutureWarning", *started]
     with user.log.open("wb") as log:
         process = subprocess.Popen(
             command,
