@@ -63,7 +63,7 @@ class System:
 
     def __enter__(self) -> "System":
         self._thread.start()
-        assert self._listening.wait(60)
+        assert self._listening.wait(300)
         self._register(MODEL)
         return self
 
