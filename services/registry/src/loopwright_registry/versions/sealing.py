@@ -1,7 +1,7 @@
 """What is read before a version is sealed: its files, its MLmodel, its run's datasets.
 
-All of this happens before the transaction that creates the version; `changed` says inside it
-whether the files are still the same.
+All of this happens before the transaction that creates the version; `files_changed` says inside
+it whether the files are still the same.
 """
 
 import asyncio
