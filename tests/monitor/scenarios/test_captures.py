@@ -1,5 +1,6 @@
 """Rows and labels as they are kept, joined and measured."""
 
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from loopwright_common.storage.captured_dataset import materialise
 from loopwright_monitor.captures.snapshot import MERGE_FROM
 from loopwright_monitor.settings import MonitorSettings
-from loopwright_monitor.worker import prune_before
+from loopwright_monitor.worker import once_preloaded, prune_before
 from tests.monitor.harness import START, MonitorHarness
 
 THIRTY_DAYS = timedelta(days=30)
@@ -67,6 +68,22 @@ async def test_labels_before_their_rows_are_joined_even_when_they_were_filed(
 
     assert (await pinned(harness, tmp_path / "after"))[0]["label"] == "no"
     assert (await harness.get("/v1/captured/bank"))["labelled"] == 1
+
+
+async def test_what_measures_is_imported_with_the_first_label_and_then_at_each_start(
+    harness: MonitorHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def imported_at_start() -> bool:
+        monkeypatch.delitem(sys.modules, "river.drift", raising=False)
+        await once_preloaded(harness.settle, harness.database)()
+        return "river.drift" in sys.modules
+
+    ids = await harness.score(ROWS)
+    assert not await imported_at_start()
+    await harness.label(ids[:1], ["no"])
+    assert await imported_at_start()
+    assert (await harness.get("/v1/models/bank"))["labelled"] == 1
+    assert await imported_at_start()
 
 
 async def test_a_label_said_twice_counts_once_and_a_correction_replaces_it(

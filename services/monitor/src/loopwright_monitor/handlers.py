@@ -16,7 +16,7 @@ from loopwright_common.events import (
 )
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage import ArtifactStore
-from loopwright_monitor.captures import capture_writer
+from loopwright_monitor.captures import capture_writer, performance
 from loopwright_monitor.captures import service as captures
 from loopwright_monitor.captures.capture_writer import CapturedBatch
 from loopwright_monitor.drift import service as drift
@@ -61,8 +61,12 @@ async def record_capture(
     uow.after_commit.append(context.signals.review.set)
 
 
-async def on_ground_truth_logged(
-    event: Event[GroundTruthLogged], uow: UnitOfWork, context: MonitorContext
+async def prepare_measuring(_event: Event[GroundTruthLogged], _context: MonitorContext) -> None:
+    await performance.preload()
+
+
+async def record_labels(
+    event: Event[GroundTruthLogged], _prepared: None, uow: UnitOfWork, context: MonitorContext
 ) -> None:
     await captures.record_labels(event, uow)
     uow.after_commit.append(context.signals.review.set)
@@ -122,7 +126,7 @@ LIFECYCLE_HANDLERS: BoundBy[MonitorContext] = {
 DETECT_HANDLERS: BoundBy[MonitorContext] = {InferenceLogged: on_inference_logged}
 CAPTURE_HANDLERS: BoundBy[MonitorContext] = {
     InferenceLogged: TwoPhaseHandler(write_capture, record_capture),
-    GroundTruthLogged: on_ground_truth_logged,
+    GroundTruthLogged: TwoPhaseHandler(prepare_measuring, record_labels),
 }
 HANDLERS: dict[str, BoundBy[MonitorContext]] = {
     "monitor.lifecycle": LIFECYCLE_HANDLERS,

@@ -48,7 +48,7 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
         guard=guard,
         loops=[
             *delivery_loops(database, bus, metrics, [lifecycle, detect]),
-            worker.once_preloaded(capture.run),
+            worker.once_preloaded(capture.run, database),
             worker.profile_loop(database, store, signals),
             worker.review_loop(database, store, signals, settings.run_timeout),
             worker.measure_loop(database, MonitorMetrics(metrics.registry), settings.measure_every),

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
-from importlib import import_module
 from typing import Never
 
 from loopwright_common import clock
 from loopwright_common.database import Database
 from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_common.storage import ArtifactStore
+from loopwright_monitor.captures import performance
 from loopwright_monitor.captures.label_repository import prune
 from loopwright_monitor.drift.comparison import champion_evidence
 from loopwright_monitor.drift.gap_tracker import GapTracker
@@ -85,12 +85,16 @@ async def show_metrics(database: Database, metrics: MonitorMetrics) -> None:
         metrics.show(model, evidence)
 
 
-def once_preloaded(run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """Run what needs a library whose import takes seconds, without a start that waits for it."""
+def once_preloaded(
+    run: Callable[[], Awaitable[None]], database: Database
+) -> Callable[[], Awaitable[None]]:
+    """Run with what measuring needs where there are labels; else the first label brings it."""
 
     async def run_preloaded() -> None:
-        for name in ("river.metrics", "river.drift"):
-            await asyncio.to_thread(import_module, name)
+        async with database.read() as connection:
+            labelled = any(model.labelled for model in await WatchedModels(connection).all())
+        if labelled:
+            await performance.preload()
         await run()
 
     return run_preloaded

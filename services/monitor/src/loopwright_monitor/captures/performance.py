@@ -1,13 +1,21 @@
 """Realised performance of a version over the labels that came, by river's metrics."""
 
+import asyncio
 import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 Task = Literal["binary", "multiclass", "regression"]
 _LEAST = 1e-15
+
+
+async def preload() -> None:
+    """Import, beside the event loop, what measuring needs: it takes seconds the first time."""
+    for name in ("river.metrics", "river.drift"):
+        await asyncio.to_thread(import_module, name)
 
 
 @dataclass(frozen=True, slots=True)
