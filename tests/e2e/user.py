@@ -36,14 +36,21 @@ _PLANTED = {
     "AWS_SECRET_ACCESS_KEY": SECRET,
     "DATABASE_PASSWORD": SECRET,
     **{
-        f"LOOPWRIGHT_{settings.service.upper()}_{name.upper()}": (
-            _KEY if is_secret(settings, name) else f"postgresql://u:{SECRET}@database.invalid/x"
-        )
+        f"LOOPWRIGHT_{settings.service.upper()}_{name.upper()}": _KEY
         for settings in SERVICES
         for name in may_hold_secrets(settings)
-        if name != "otlp_endpoint"  # spans would be sent there
+        if is_secret(settings, name)
     },
 }
+_PLANTED_URLS = {
+    f"LOOPWRIGHT_{settings.service.upper()}_{name.upper()}": (
+        f"postgresql://u:{SECRET}@database.invalid/x"
+    )
+    for settings in SERVICES
+    for name in may_hold_secrets(settings)
+    if not is_secret(settings, name) and name != "otlp_endpoint"  # spans would be sent there
+}
+"""Of these the embedded system has its own; the services of another would follow them."""
 
 
 class User:
@@ -59,6 +66,7 @@ class User:
         self.ssh_config = directory / "ssh_config"
         self.ssh_config.touch(mode=0o600)
         self.ssh_config.write_text(f"# {SECRET}\nHost *\n")
+        self.urls: Mapping[str, str] = {}
         self.http = httpx.Client(timeout=10)
 
     def url(self, service: str) -> str:
@@ -133,7 +141,7 @@ class User:
             "LOOPWRIGHT_TRAINER_GIT_CREDENTIALS": str(self.credentials),
             "LOOPWRIGHT_TRAINER_GIT_SSH_CONFIG": str(self.ssh_config),
         }
-        own = {**ports, **tracking, **_PLANTED, **credentials}
+        own = {**ports, **tracking, **_PLANTED, **self.urls, **credentials}
         return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": ""}
 
 
@@ -162,6 +170,7 @@ def open_to_others(directory: Path) -> dict[str, str]:
 def with_system(directory: Path, *up: str, program: str = "") -> Generator[User, None, None]:
     """A user whose `loopwright up`, or program, runs; a warning about the future ends it."""
     user = User(directory)
+    user.urls = {} if up else _PLANTED_URLS
     started = ["-c", program] if program else ["-m", "loopwright", "up", *up]
     command = [sys.executable, "-W", "error::FutureWarning", *started]
     with user.log.open("wb") as log:
