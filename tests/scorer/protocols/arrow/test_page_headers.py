@@ -1,5 +1,7 @@
 """The pages of Parquet files that others wrote, and of files that are none."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.protocols.arrow.page_headers import PageSize, page_sizes
+from loopwright_scorer.protocols.arrow.page_headers import PageSize, column_chunks, page_sizes
 
 ROWS = 5_000
 TABLE = pa.table(
@@ -18,14 +20,13 @@ TABLE = pa.table(
 
 
 def pages_of(body: bytes, limit: int = 1000) -> list[list[PageSize]]:
-    group = parquet.read_metadata(pa.BufferReader(body)).row_group(0)
-    chunks = (group.column(number) for number in range(group.num_columns))
-    return [page_sizes(memoryview(body), chunk, limit) for chunk in chunks]
+    view = memoryview(body)
+    return [page_sizes(view, chunk, limit) for chunk in column_chunks(view, limit)]
 
 
-def written(**more: Any) -> bytes:
+def written(table: pa.Table = TABLE, **more: Any) -> bytes:
     sink = pa.BufferOutputStream()
-    parquet.write_table(TABLE, sink, data_page_size=1024, **more)
+    parquet.write_table(table, sink, data_page_size=1024, **more)
     return bytes(sink.getvalue())
 
 
@@ -53,3 +54,53 @@ def test_what_is_no_page_is_refused(junk: bytes) -> None:
 
     with pytest.raises(InvalidError):
         pages_of(body[:4] + junk * 2000 + body[2004:])
+
+
+def test_columns_lie_where_pyarrow_finds_them() -> None:
+    wide = pa.table({f"c{number}": [number, None] * 10 for number in range(3000)})
+    for table, rows in ((TABLE, 700), (wide, 20)):
+        body = written(table, row_group_size=rows)
+        metadata = parquet.read_metadata(pa.BufferReader(body))
+        expected = []
+        for group in range(metadata.num_row_groups):
+            for number in range(metadata.num_columns):
+                chunk = metadata.row_group(group).column(number)
+                start = chunk.dictionary_page_offset or chunk.data_page_offset
+                expected.append(
+                    (
+                        start,
+                        start + chunk.total_compressed_size,
+                        chunk.num_values,
+                        chunk.physical_type == "BYTE_ARRAY",
+                    )
+                )
+        assert column_chunks(memoryview(body), 10_000) == expected
+
+
+HURT = """
+import random, sys
+import pyarrow as pa
+from loopwright_common.errors import InvalidError
+from loopwright_scorer.protocols.arrow import codec
+from loopwright_scorer.tensors.tensors import TensorType
+from tests.scorer.protocols.arrow.test_codec import packed
+chance = random.Random(7)
+INPUTS = [TensorType("age", "FP64", (-1,)), TensorType("plan", "BYTES", (-1,))]
+table = pa.table({"age": [1.0, 2.0], "plan": ["pro", None], "lists": [[1], [2, 3]]})
+for media in codec.COLUMNAR:
+    whole = packed(media, table)
+    for _ in range(3000):
+        body = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            body[chance.randrange(len(body))] = chance.choice((0, 1, 127, 128, 255))
+        if not isinstance(codec._declared_size(bytes(body), media), InvalidError):
+            codec._read(bytes(body), media, INPUTS)
+print("alive")
+"""
+
+
+def test_no_body_that_was_hurt_ends_the_process() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HURT], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "alive\n", ended.stderr[-2000:]

@@ -22,7 +22,7 @@ FILE = "application/vnd.apache.arrow.file"
 PARQUET = "application/vnd.apache.parquet"
 COLUMNAR = (STREAM, FILE, PARQUET)
 _MARK = b"ARROW1"
-_BROKEN = (pa.ArrowException, OSError)
+_BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 Write = Callable[[InferenceResult], Reply]
 
 

@@ -1,23 +1,43 @@
-"""What the pages of a Parquet file say of themselves, which a reader believes.
+"""What a Parquet file says of its columns, and their pages of themselves, which a reader believes.
 
-A file also says in its end how large its columns become, which a reader does not check.
+A file also says in its end how large its columns become, which a reader does not check. Its end is
+read here, as pyarrow ends the process over some columns that contradict themselves.
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from loopwright_common.errors import InvalidError
 
 _DEEPEST = 8
 _LONGEST_VARINT = 10
-_LONGEST_LIST = 1000
+_LONGEST_LIST, _LONGEST_FOOTER_LIST = 1000, 100_000
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _NUMBERS = frozenset((4, 5, 6))
 _UNPACKED, _PACKED = 2, 3
 _HEADS = frozenset((5, 7, 8))
 """The fields that describe a page with data, or a dictionary; the first field in each counts."""
 _COUNT = 1
+
+
+_MAGIC = b"PAR1"
+_END = 8
+"""Bytes of a footer's length and of the mark behind it."""
+_ROW_GROUPS, _COLUMNS, _METADATA = 4, 1, 3
+_TYPE, _VALUES, _COMPRESSED, _DATA_OFFSET, _DICTIONARY_OFFSET = 1, 5, 7, 9, 11
+_BYTE_ARRAY = 6
+_I64, _NARROW = 6, 0
+
+
+class ColumnChunk(NamedTuple):
+    """Where a column's pages of a row group lie, and what it says that it holds."""
+
+    start: int
+    end: int
+    values: int
+    is_text: bool
 
 
 class PageSize(NamedTuple):
@@ -27,15 +47,41 @@ class PageSize(NamedTuple):
     values: int
 
 
-def page_sizes(body: memoryview, chunk: Any, limit: int) -> list[PageSize]:
-    """The pages of a column chunk as their headers say; InvalidError for more than `limit`.
+def column_chunks(body: memoryview, limit: int) -> list[ColumnChunk]:
+    """All column chunks as the file's end says; InvalidError for more than `limit`."""
+    start = len(body) - _END - int.from_bytes(body[-_END:-4], "little")
+    if body[-4:] != _MAGIC or start < len(_MAGIC):
+        raise _broken()
+    footer = _Compact(body[:-_END], start, _LONGEST_FOOTER_LIST)
+    chunks: list[ColumnChunk] = []
 
-    `chunk`: what pyarrow says of the chunk.
-    """
-    start = chunk.data_page_offset
-    if chunk.dictionary_page_offset:
-        start = min(start, chunk.dictionary_page_offset)
-    at, end = start, start + chunk.total_compressed_size
+    def read_chunk(levels: int) -> None:
+        if len(chunks) >= limit:
+            raise InvalidError("the file has too many pages: send it in several requests")
+        chunks.append(_chunk_of(footer.struct(levels)))
+
+    def read_row_group(levels: int) -> None:
+        footer.struct(levels, {_COLUMNS: read_chunk})
+
+    footer.struct(_DEEPEST, {_ROW_GROUPS: read_row_group})
+    return chunks
+
+
+def _chunk_of(numbers: dict[tuple[int, ...], int]) -> ColumnChunk:
+    try:
+        data = numbers[_METADATA, _DATA_OFFSET]
+        start = min(data, numbers.get((_METADATA, _DICTIONARY_OFFSET)) or data)
+        end = start + numbers[_METADATA, _COMPRESSED]
+        kind = numbers[_METADATA, _TYPE, _NARROW]
+        return ColumnChunk(start, end, numbers[_METADATA, _VALUES], kind == _BYTE_ARRAY)
+    except KeyError:
+        raise _broken() from None
+
+
+def page_sizes(body: memoryview, chunk: ColumnChunk, limit: int) -> list[PageSize]:
+    """The pages of a column chunk as their headers say; InvalidError for more than `limit`."""
+    start = chunk.start
+    at, end = start, chunk.end
     if start < 0 or end > len(body):
         raise InvalidError("the body is no Parquet: a column lies outside of it")
     pages: list[PageSize] = []
@@ -60,8 +106,10 @@ def _broken() -> InvalidError:
 class _Compact:
     """Reads Thrift's compact protocol: only its numbers are kept, by the path of their fields."""
 
-    def __init__(self, buffer: memoryview, at: int) -> None:
+    def __init__(self, buffer: memoryview, at: int, longest_list: int = _LONGEST_LIST) -> None:
         self._buffer = buffer
+        self._longest_list = longest_list
+        self._is_footer = longest_list == _LONGEST_FOOTER_LIST
         self.at = at
         self._skips: dict[int, Callable[[int], None]] = {
             _TRUE: lambda _: None,
@@ -73,34 +121,59 @@ class _Compact:
             _SET: self._skip_list,
         }
 
-    def struct(self, levels: int) -> dict[tuple[int, ...], int]:
-        """The numbers in a struct and the structs in it; InvalidError where it is broken."""
+    def struct(
+        self, levels: int, lists: Mapping[int, Callable[[int], None]] = MappingProxyType({})
+    ) -> dict[tuple[int, ...], int]:
+        """The numbers in a struct and the structs in it; InvalidError where it is broken.
+
+        Each struct of the lists named is read by the function given.
+        """
         if levels == 0:
             raise _broken()
         numbers: dict[tuple[int, ...], int] = {}
-        field = 0
+        field, seen = 0, set[int]()
         while head := self._byte():
             field = field + (head >> 4) if head >> 4 else self._zigzag()
             kind = head & 15
-            if kind == _STRUCT:
+            if field in seen:  # of two, readers may take either
+                raise _broken()
+            seen.add(field)
+            if field in lists:
+                self._each(kind, lists[field], levels)
+            elif kind == _STRUCT:
                 inner = self.struct(levels - 1)
                 numbers |= {(field, *path): number for path, number in inner.items()}
             elif kind in _NUMBERS:
-                numbers[field,] = self._zigzag()
+                numbers[self._key(field, kind)] = self._zigzag()
             else:
                 self._skip_value(kind, levels)
         return numbers
+
+    def _key(self, field: int, kind: int) -> tuple[int, ...]:
+        """A field of another type than a reader expects is none to it; in pages all are needed."""
+        return (field,) if kind == _I64 or not self._is_footer else (field, _NARROW)
 
     def _skip_value(self, kind: int, levels: int) -> None:
         if kind not in self._skips:
             raise _broken()
         self._skips[kind](levels)
 
-    def _skip_list(self, levels: int) -> None:
+    def _each(self, kind: int, read: Callable[[int], None], levels: int) -> None:
+        element, count = self._list_head(levels)
+        if kind != _LIST or element != _STRUCT:
+            raise _broken()
+        for _ in range(count):
+            read(levels - 1)
+
+    def _list_head(self, levels: int) -> tuple[int, int]:
         head = self._byte()
         count = head >> 4 if head >> 4 < 15 else self._varint()
-        if count > _LONGEST_LIST or levels == 0:
+        if count > self._longest_list or levels == 0:
             raise _broken()
+        return head & 15, count
+
+    def _skip_list(self, levels: int) -> None:
+        head, count = self._list_head(levels)
         for _ in range(count):
             if head & 15 == _STRUCT:
                 self.struct(levels - 1)
