@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _TIME = "time"
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class ParquetStats:
 def read_parquet_stats(source: Path | BinaryIO) -> ParquetStats:
     """Rows and times of a Parquet file; ArrowException or OSError when it is none.
 
-    Reads the `time` column whole: call it in a thread.
+    Reads all of the `time` column, though never all at once: call it in a thread.
 
     Without a `time` column of timestamps, or with no time in it, the ends are None.
     """
@@ -38,8 +39,13 @@ def _range(file: Any) -> tuple[datetime | None, datetime | None]:
     schema = file.schema_arrow
     if _TIME not in schema.names or not pa.types.is_timestamp(schema.field(_TIME).type):
         return None, None
-    ends = compute.min_max(file.read(columns=[_TIME]).column(_TIME).cast(pa.timestamp("us")))
-    return _aware(ends["min"].as_py()), _aware(ends["max"].as_py())
+    first = last = None
+    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[_TIME], use_threads=False):
+        ends = compute.min_max(batch.column(0).cast(pa.timestamp("us")))
+        if ends["min"].is_valid:
+            least, most = ends["min"].as_py(), ends["max"].as_py()
+            first, last = min(first or least, least), max(last or most, most)
+    return _aware(first), _aware(last)
 
 
 def _aware(value: datetime | None) -> datetime | None:

@@ -1,0 +1,44 @@
+"""How far a dataset reaches is found in bounded memory: others made the file."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from loopwright_common.storage import ParquetStats, read_parquet_stats
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+PEAK = """
+import sys
+from pathlib import Path
+from loopwright_common.storage import read_parquet_stats
+print(read_parquet_stats(Path(sys.argv[1])).rows)
+status = Path("/proc/self/status").read_text()
+print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+"""
+
+
+def test_the_ends_are_found_whatever_the_order_and_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "dataset.parquet"
+    times = [None, AT.replace(day=3), AT, None, AT.replace(day=9), AT.replace(day=4)]
+    parquet.write_table(pa.table({"time": times}), file, row_group_size=2)
+
+    assert read_parquet_stats(file) == ParquetStats(6, AT, AT.replace(day=9))
+
+
+def test_a_small_file_of_many_equal_times_takes_little_memory(tmp_path: Path) -> None:
+    file, rows = tmp_path / "dataset.parquet", 40_000_000
+    times = pa.array(np.zeros(rows, np.int64), pa.timestamp("us"))
+    parquet.write_table(pa.table({"time": times}), file, compression="zstd", row_group_size=rows)
+    ended = subprocess.run(
+        [sys.executable, "-c", PEAK, file], capture_output=True, text=True, check=True
+    )
+    counted, peak = ended.stdout.split()
+
+    assert file.stat().st_size < 1 << 20
+    assert int(counted) == rows
+    assert int(peak) << 10 < 8 * rows, "less than the column takes"
