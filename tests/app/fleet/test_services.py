@@ -1,5 +1,6 @@
 """Ports and directories of services and their replicas."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from loopwright.engines.program import Program
 from loopwright.fleet import FleetLayout
 from loopwright.fleet.services import programs
+from loopwright_monitor.settings import MonitorSettings
 
 
 def program(place: Path, source: str) -> Program:
@@ -26,6 +28,23 @@ def test_replicas_have_ports_and_directories_of_their_own_and_share_the_rest(
     assert "LOOPWRIGHT_SCORER_GRPC_PORT" not in two.environment  # it follows from the other
     differ = {name for name in one.environment if one.environment[name] != two.environment[name]}
     assert differ == {f"LOOPWRIGHT_SCORER_{name}" for name in ("PORT", "CACHE_DIR", "REPLICA")}
+
+
+def test_no_variable_leads_a_service_away_from_the_engines_that_were_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BUS_URL", "DATABASE_URL", "URL_SCORER"):
+        monkeypatch.setenv(f"LOOPWRIGHT_{name}", "elsewhere")
+        monkeypatch.setenv(f"LOOPWRIGHT_MONITOR_{name}", "elsewhere")
+    layout = FleetLayout(tmp_path, ports={"scorer": 8004, "monitor": 8005})
+    monitor = list(programs(layout, "kafka://here:1", "postgresql://there"))[1]
+    monkeypatch.setattr(os, "environ", monitor.environment)
+
+    settings = MonitorSettings()
+
+    assert settings.bus_url == "kafka://here:1"
+    assert settings.database_url == "postgresql://there"
+    assert settings.url_scorer == "http://127.0.0.1:8004"
 
 
 @pytest.mark.parametrize(("told", "second"), [("7000", "7010"), ("0", "0")])

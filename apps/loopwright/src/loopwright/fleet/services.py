@@ -45,15 +45,17 @@ def programs(layout: FleetLayout, bus_url: str, database_url: str) -> Iterator[P
         "LOOPWRIGHT_ARTIFACTS_URL": f"file://{layout.data_dir / 'artifacts'}",
         "LOOPWRIGHT_LOCAL_REPOSITORIES": str(Path.cwd()),
         **os.environ,
-        "LOOPWRIGHT_BUS_URL": bus_url,
-        "LOOPWRIGHT_DATABASE_URL": database_url,
         "LOOPWRIGHT_SCORER_PREDICTION_KEY": _prediction_key(layout.data_dir),
-        **{f"LOOPWRIGHT_URL_{s.upper()}": url(port) for s, port in layout.ports.items()},
         # Heavy imports take twice as long without compiled files, and threads fight over cores.
         "PYTHONDONTWRITEBYTECODE": "",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         **layout.environment,
+    }
+    addresses = {
+        "BUS_URL": bus_url,
+        "DATABASE_URL": database_url,
+        **{f"URL_{s.upper()}": url(port) for s, port in layout.ports.items()},
     }
     for name, service, port in layout.members():
         yield Program(
@@ -63,7 +65,8 @@ def programs(layout: FleetLayout, bus_url: str, database_url: str) -> Iterator[P
             log=layout.logs / f"{name}.log",
             environment={
                 **shared,
-                **_own(service, port, layout.data_dir / name),
+                # By the service's own names: no variable for all or for one says otherwise.
+                **_names(service, addresses | _own(service, port, layout.data_dir / name)),
                 **_grpc_of_replica(shared, port - layout.ports[service]),
             },
         )
@@ -79,7 +82,11 @@ def _own(service: str, port: int, directory: Path) -> dict[str, str]:
         own[_DIRECTORIES[service]] = str(directory)
     if service == "scorer":
         own["REPLICA"] = directory.name
-    return {f"LOOPWRIGHT_{service.upper()}_{name}": value for name, value in own.items()}
+    return own
+
+
+def _names(service: str, settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"LOOPWRIGHT_{service.upper()}_{name}": value for name, value in settings.items()}
 
 
 def _grpc_of_replica(shared: Mapping[str, str], above: int) -> dict[str, str]:
