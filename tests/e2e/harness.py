@@ -50,7 +50,7 @@ class SystemHarness:
         self.failpoint = ""
         self.before_start: Callable[[], object] = lambda: None
         self.urls: dict[str, str] = {}
-        self.http = httpx.AsyncClient(timeout=10)
+        self.http = httpx.AsyncClient(timeout=60)
         self._ports = free_ports()
         self._faults: list[str] = []
         self._processes: Mapping[str, SupervisedProcess] = {}

@@ -67,7 +67,7 @@ class User:
         self.ssh_config.touch(mode=0o600)
         self.ssh_config.write_text(f"# {SECRET}\nHost *\n")
         self.urls: Mapping[str, str] = {}
-        self.http = httpx.Client(timeout=10)
+        self.http = httpx.Client(timeout=60)
 
     def url(self, service: str) -> str:
         return f"http://127.0.0.1:{self.ports[service]}"

@@ -99,7 +99,7 @@ async def answered_until(http: httpx.AsyncClient, is_over: Callable[[], bool]) -
     """How often the health probe is answered; it may not wait for the bombs."""
     count = 0
     while not is_over():
-        (await http.get("/livez", timeout=5)).raise_for_status()
+        (await http.get("/livez", timeout=15)).raise_for_status()
         count += 1
     return count
 

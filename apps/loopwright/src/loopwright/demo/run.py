@@ -62,7 +62,7 @@ async def _live(
     limits = httpx.Limits(max_keepalive_connections=8, max_connections=16)
     async with (
         system.running(directory, engine, progress.show_step) as running,
-        httpx.AsyncClient(timeout=30, limits=limits) as http,
+        httpx.AsyncClient(timeout=120, limits=limits) as http,
     ):
         watch = ArchiveWatch(http, running.urls["registry"], progress.show_event)
         await _add_repository(http, running, directory / "bank")
