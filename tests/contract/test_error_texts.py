@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_common.delivery.retry_policy import described
-from loopwright_common.errors import LoopwrightError, without_paths
+from loopwright_common.errors import LoopwrightError, described, without_paths
 from loopwright_common.model_files import check_model_file
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_deployer.packaging.isolated import Grant

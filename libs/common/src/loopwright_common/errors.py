@@ -105,6 +105,11 @@ def without_paths(said: BaseException | str) -> str:
     return _FOLDERS.sub("", named)
 
 
+def described(error: BaseException) -> str:
+    """The kind of an error and what it says, without paths."""
+    return f"{type(error).__name__}: {without_paths(error)}"
+
+
 def scheme_alone(url: str) -> str:
     """What is shown of a URL that is refused: its password may be anywhere in it."""
     scheme, separator, _ = url.partition("://")

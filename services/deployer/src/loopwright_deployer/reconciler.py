@@ -10,7 +10,7 @@ from loopwright_common import clock
 from loopwright_common.bus import TableReader
 from loopwright_common.database import Database, leases
 from loopwright_common.database.leases import Lease, LeaseLostError
-from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError, without_paths
+from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError, described
 from loopwright_common.events import ReplicaReported
 from loopwright_common.observability import tracing
 from loopwright_deployer.deployments.domain import AUTOMATIC, DeploymentState
@@ -99,9 +99,7 @@ class Reconciler:
         except Exception as error:
             # One deployment that cannot go on must not stop the others.
             log.exception("deployer.failed", deployment=deployment.id)
-            await self._rest(
-                steps, record, f"unexpected {type(error).__name__}: {without_paths(error)}"
-            )
+            await self._rest(steps, record, f"unexpected {described(error)}")
         return False
 
     async def _rest(self, steps: DeploymentSteps, record: DeploymentRecord, fault: str) -> None:

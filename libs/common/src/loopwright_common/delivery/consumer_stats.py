@@ -8,7 +8,7 @@ import structlog
 from loopwright_common import clock
 from loopwright_common.cloudevents import Record
 from loopwright_common.delivery.inbox import DecodedRecord
-from loopwright_common.delivery.retry_policy import described
+from loopwright_common.errors import described
 from loopwright_common.observability.metrics import Metrics
 
 _GRACE_SECONDS = 10.0

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common import clock
 from loopwright_common.cloudevents import OutgoingRecord, Record
 from loopwright_common.database import UnitOfWork, dead_letters
-from loopwright_common.delivery.retry_policy import described
+from loopwright_common.errors import described
 from loopwright_common.ids import derived_id
 
 

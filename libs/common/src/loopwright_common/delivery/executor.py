@@ -25,9 +25,9 @@ from loopwright_common.delivery.partition_ownership import (
     partition_of,
     positions_after,
 )
-from loopwright_common.delivery.retry_policy import RetryPolicy, described, is_database_fault
+from loopwright_common.delivery.retry_policy import RetryPolicy, is_database_fault
 from loopwright_common.delivery.retry_queue import ParkedRecord, RetryQueue
-from loopwright_common.errors import UnavailableError, UndecodableError
+from loopwright_common.errors import UnavailableError, UndecodableError, described
 from loopwright_common.failpoints import failpoint
 
 _BLAMELESS = 5

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
-from loopwright_common.errors import UnavailableError, UndecodableError, without_paths
+from loopwright_common.errors import UnavailableError, UndecodableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,3 @@ class RetryPolicy:
 def is_database_fault(error: Exception) -> bool:
     """Whether our own database failed (away, a deadlock): the record itself is not to blame."""
     return isinstance(error, UnavailableError) and isinstance(error.__cause__, DBAPIError)
-
-
-def described(error: Exception) -> str:
-    return f"{type(error).__name__}: {without_paths(error)}"

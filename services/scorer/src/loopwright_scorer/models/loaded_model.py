@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from loopwright_common.errors import InvalidError, LoopwrightError, without_paths
+from loopwright_common.errors import InvalidError, LoopwrightError, described, without_paths
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_common.storage import hex_of
 from loopwright_scorer.isolated.limits import IsolationConfig
@@ -138,12 +138,10 @@ class LoadedModel:
             raise
         except WorkerError as error:
             self.harm = self.harm or error.harm
-            text = f"{type(error).__name__}: {without_paths(error)}"[:500]
+            text = described(error)[:500]
             return ModelResult(inputs, error=text, harmed=error.harm is not None)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            return ModelResult(
-                inputs, error=f"{type(error).__name__}: {without_paths(error)}"[:500]
-            )
+            return ModelResult(inputs, error=described(error)[:500])
         if not outputs.is_finite():
             return ModelResult(inputs, error=_not_a_number(inputs))
         return ModelResult(inputs, outputs)
@@ -180,9 +178,7 @@ def _load(directory: Path, digest: str, isolation: IsolationConfig | None) -> Lo
     except (OSError, ValidationError) as error:
         raise InvalidError(f"{SPEC_FILE}: {without_paths(error)}") from None
     except Exception as error:
-        raise InvalidError(
-            f"cannot open the package: {type(error).__name__}: {without_paths(error)}"
-        ) from error
+        raise InvalidError(f"cannot open the package: {described(error)}") from error
     model = _warmed(LoadedModel(digest, spec, signature, runtime, runtime.outputs))
     _give_back_memory()
     model.harm = isolation.quarantine_reason(digest) if isolation else None

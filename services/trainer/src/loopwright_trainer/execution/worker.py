@@ -7,7 +7,7 @@ import structlog
 
 from loopwright_common.database import Cause, Database, leases
 from loopwright_common.database.leases import LeaseLostError
-from loopwright_common.errors import LoopwrightError, UnavailableError, without_paths
+from loopwright_common.errors import LoopwrightError, UnavailableError, described, without_paths
 from loopwright_common.failpoints import failpoint
 from loopwright_common.observability import tracing
 from loopwright_common.process.worker_loop import work_on_wake
@@ -164,7 +164,7 @@ class RunWorker:
             log.exception("run.failed-unexpectedly", run=run.id)
             return RunOutcome(
                 RunStatus.FAILED,
-                f"a fault of the trainer: {type(error).__name__}: {without_paths(error)}",
+                f"a fault of the trainer: {described(error)}",
             )
 
     async def _finish(self, run: PipelineRun, lease: RunLease, outcome: RunOutcome) -> None:

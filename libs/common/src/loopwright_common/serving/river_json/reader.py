@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import MemberDescriptorType
 from typing import Any
 
-from loopwright_common.errors import without_paths
+from loopwright_common.errors import described
 
 from . import allowed, containers
 from .errors import NotPlainError
@@ -39,9 +39,7 @@ def loads(text: str) -> Any:
     except NotPlainError:
         raise
     except Exception as error:  # noqa: BLE001  (whatever a damaged document makes of itself)
-        raise NotPlainError(
-            f"no document: {type(error).__name__}: {without_paths(error)}"[:300]
-        ) from None
+        raise NotPlainError(f"no document: {described(error)}"[:300]) from None
 
 
 def _refuse(constant: str) -> None:
