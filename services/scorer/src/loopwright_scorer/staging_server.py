@@ -27,6 +27,7 @@ from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_common.web.app import create_app
 from loopwright_common.web.client_rates import ClientRates
 from loopwright_common.web.guard import RequestGuard
+from loopwright_common.web.hardened_http import server_config
 from loopwright_common.web.request_limits import RequestLimits, RequestMemory
 from loopwright_scorer.http_server.dispatcher import ProtocolRouter, refusing_as
 from loopwright_scorer.http_server.fast_path import FastPathProtocol
@@ -151,17 +152,7 @@ class _Server(uvicorn.Server):
 async def _serve(app: ProtocolRouter, answers: TextIO, descriptor: int | None) -> None:
     # uvicorn binds by itself: a socket made here would lack TCP_NODELAY, and answers take 40 ms.
     # Whoever made the one that is given has set it.
-    config = uvicorn.Config(
-        app,
-        host=_HOST,
-        port=0,
-        http=FastPathProtocol.guarded_by(app.guard),
-        ws="none",
-        proxy_headers=False,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-    )
+    config = server_config(app, FastPathProtocol.guarded_by(app.guard), host=_HOST, port=0)
     given = None if descriptor is None else [socket.socket(fileno=descriptor)]
     await _Server(config, answers).serve(given)
 

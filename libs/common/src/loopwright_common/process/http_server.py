@@ -10,6 +10,7 @@ import uvicorn
 from loopwright_common.errors import UnavailableError
 from loopwright_common.observability import tracing
 from loopwright_common.process.service import Service
+from loopwright_common.web.hardened_http import server_config
 
 
 class HttpServer(uvicorn.Server):
@@ -61,16 +62,11 @@ def _socket(service: Service) -> socket.socket:
 def http_server(service: Service) -> HttpServer:
     traced = tracing.is_configured(service.name)
     return HttpServer(
-        uvicorn.Config(
+        server_config(
             tracing.TraceRequests(service.app, service.name) if traced else service.app,
+            service.http.guarded_by(service.guard),
             host=service.host,
             port=service.port,
-            http=service.http.guarded_by(service.guard),
-            ws="none",
-            proxy_headers=False,  # a client could name any address as its own
-            log_config=None,
-            access_log=False,
-            lifespan="off",
             timeout_graceful_shutdown=math.ceil(service.shutdown_grace),
         )
     )

@@ -8,9 +8,11 @@ import asyncio
 import math
 from collections.abc import Iterable
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+import uvicorn
 from starlette.responses import Response
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -34,6 +36,20 @@ _CLOSING_SECONDS = 1.0
 """How long a client has to read why its connection ends, before it is reset."""
 _DRAINING_SECONDS = 0.25
 """How long a connection without a request is kept when the server stops: one may be on its way."""
+
+
+def server_config(app: ASGIApp, http: type["HardenedHttpProtocol"], **more: Any) -> uvicorn.Config:
+    """For a server that speaks only this HTTP, logs nothing itself, and leaves start-up to us."""
+    return uvicorn.Config(
+        app,
+        http=http,
+        ws="none",
+        proxy_headers=False,  # a client could name any address as its own
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        **more,
+    )
 
 
 class HardenedHttpProtocol(HttpToolsProtocol):

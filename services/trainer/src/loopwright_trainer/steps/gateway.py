@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
@@ -14,7 +13,7 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.sandbox import Gateway, receive_listener
 from loopwright_common.web.connections import ConnectionLimits
 from loopwright_common.web.guard import RequestGuard
-from loopwright_common.web.hardened_http import HardenedHttpProtocol
+from loopwright_common.web.hardened_http import HardenedHttpProtocol, server_config
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _MAX_CONNECTIONS = 64
@@ -66,15 +65,7 @@ class StageGateway:
 
     async def _serve(self) -> None:
         listener = await asyncio.to_thread(receive_listener, self._ours)
-        config = uvicorn.Config(
-            self._app,
-            http=HardenedHttpProtocol.guarded_by(self._guard),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-        )
+        config = server_config(self._app, HardenedHttpProtocol.guarded_by(self._guard))
         config.load()
         state = ServerState()
         loop = asyncio.get_running_loop()
