@@ -25,9 +25,11 @@ class RunAttempts:
 
     async def proved_by(self, bearer: str | None) -> RunAttempt | None:
         """The attempt whose token it is, whichever runs that holds; None for any other caller."""
+        if not bearer:
+            return None
         held = run_attempts.c
         query = sa.select(held.attempt, held.sha256).where(held.sha256 == token_digest(bearer))
-        row = (await self._connection.execute(query.limit(1))).first() if bearer else None
+        row = (await self._connection.execute(query.limit(1))).first()
         return RunAttempt(*row) if row else None
 
     async def save(self, run_id: str, attempt: RunAttempt) -> None:

@@ -84,9 +84,9 @@ class RunAttempt:
         return bearer is not None and secrets.compare_digest(token_digest(bearer), self.sha256)
 
 
-def token_digest(bearer: str | None) -> str:
+def token_digest(bearer: str) -> str:
     """What is kept of a token."""
-    return hashlib.sha256((bearer or "").encode()).hexdigest()
+    return hashlib.sha256(bearer.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ async def claim_next_run(
     for listed in await runs.running():
         if listed.id in ours:
             continue
-        died = await leases.is_abandoned(uow, _lease_name(listed)) and listed.id not in let_go
+        died = listed.id not in let_go and await leases.is_abandoned(uow, _lease_name(listed))
         if lease := await _lease(uow, listed, length):
             if again := await _taken_over(uow, listed.id, died):
                 return ClaimedRun(again, lease)

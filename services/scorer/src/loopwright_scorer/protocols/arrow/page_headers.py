@@ -52,7 +52,7 @@ def column_chunks(body: memoryview, limit: int) -> list[ColumnChunk]:
     start = len(body) - _END - int.from_bytes(body[-_END:-4], "little")
     if body[-4:] != _MAGIC or start < len(_MAGIC):
         raise _broken()
-    footer = _Compact(body[:-_END], start, _LONGEST_FOOTER_LIST)
+    footer = _Compact(body[:-_END], start, is_footer=True)
     chunks: list[ColumnChunk] = []
 
     def read_chunk(levels: int) -> None:
@@ -106,10 +106,10 @@ def _broken() -> InvalidError:
 class _Compact:
     """Reads Thrift's compact protocol: only its numbers are kept, by the path of their fields."""
 
-    def __init__(self, buffer: memoryview, at: int, longest_list: int = _LONGEST_LIST) -> None:
+    def __init__(self, buffer: memoryview, at: int, *, is_footer: bool = False) -> None:
         self._buffer = buffer
-        self._longest_list = longest_list
-        self._is_footer = longest_list == _LONGEST_FOOTER_LIST
+        self._longest_list = _LONGEST_FOOTER_LIST if is_footer else _LONGEST_LIST
+        self._is_footer = is_footer
         self.at = at
         self._skips: dict[int, Callable[[int], None]] = {
             _TRUE: lambda _: None,
