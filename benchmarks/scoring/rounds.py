@@ -11,8 +11,9 @@ from benchmarks.scoring.measure import Case, measure, verify
 from benchmarks.scoring.models import Model
 from benchmarks.scoring.protocols import Question
 from benchmarks.scoring.report import Figure, Figures
-from benchmarks.scoring.running import RefusedError, Running, free_ports, running, scratch
+from benchmarks.scoring.running import RefusedError, Running, running, scratch
 from benchmarks.scoring.servers import LOOPWRIGHT, SERVERS, Command, Place
+from loopwright.ports import free_port
 
 _TRIVIAL = Path(__file__).parent / "services" / "trivial.py"
 
@@ -52,10 +53,9 @@ class Comparison:
     def _started(self, model: Model, name: str) -> Generator[Running, None, None]:
         server = SERVERS[name]
         with scratch() as directory, loopwright.bus(directory, on_kafka=server.on_kafka) as bus:
-            port, *more = free_ports(3)
             environment = self.environments.get(name, Path(sys.prefix))
-            place = Place(environment, directory, bus, port, (more[0], more[1]))
-            with running(name, server.command(model, place), port, directory) as started:
+            place = Place(environment, directory, bus, free_port(), (free_port(), free_port()))
+            with running(name, server.command(model, place), place.port, directory) as started:
                 yield started
 
     def _load(self, model: Model, case: Case, server: Running, number: int) -> None:
@@ -87,7 +87,7 @@ class Comparison:
 def generator_limits(seconds: float) -> Iterator[str]:
     """What the load generator reaches where an answer costs next to nothing."""
     with scratch() as directory:
-        [port] = free_ports(1)
+        port = free_port()
         command = Command([sys.executable, str(_TRIVIAL), str(port)])
         question = Question("/", {"Content-Type": "application/json"}, b"x" * 400)
         with running("trivial", command, port, directory) as process:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -91,14 +90,6 @@ def running(
 def scratch() -> Generator[Path, None, None]:
     with tempfile.TemporaryDirectory(prefix="scoring-", ignore_cleanup_errors=True) as name:
         yield Path(name)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

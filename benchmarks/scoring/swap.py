@@ -23,8 +23,9 @@ from benchmarks.scoring.load import Result
 from benchmarks.scoring.measure import Case, measure
 from benchmarks.scoring.models import Model
 from benchmarks.scoring.protocols import Question
-from benchmarks.scoring.running import Running, free_ports, running, scratch
+from benchmarks.scoring.running import Running, running, scratch
 from benchmarks.scoring.servers import LOOPWRIGHT, SERVERS, Command
+from loopwright.ports import free_port
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.serving.spec import SPEC_FILE
 from loopwright_common.storage import FilesystemStore, store_package
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def _compare(model: Model, place: Path, seconds: float, rounds: int) -> None:
-    port = free_ports(1)[0]
+    port = free_port()
     _, variables = loopwright.prepare(model, place, port)
     routes = place / "routes"
     routes.mkdir()

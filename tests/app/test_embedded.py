@@ -55,8 +55,12 @@ def test_a_taken_port_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch)
             check_ports()
 
 
-def test_free_ports_are_all_different() -> None:
-    assert len(set(free_ports().values())) == 5
+def test_free_ports_are_all_different_and_none_that_outgoing_connections_take() -> None:
+    ports = set(free_ports().values())
+    assert len(ports) == 5
+    ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if ephemeral.exists():
+        assert max(ports) < int(ephemeral.read_text().split()[0])
 
 
 def test_the_demo_removes_only_what_a_demo_left(tmp_path: Path) -> None:

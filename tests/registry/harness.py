@@ -1,7 +1,6 @@
 """The registry's consumers and whole replicas, driven by tests."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from loopwright.ports import free_port
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.database.database import Database
@@ -24,12 +24,6 @@ from loopwright_registry.settings import RegistrySettings
 Client = httpx.AsyncClient
 Serve = Callable[..., Awaitable[Client]]
 """Starts one more replica with the given settings; returns a client of it."""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -14,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from loopwright.ports import free_port
 from loopwright_common.bus.topics import all_topics
 from loopwright_common.ids import new_id
 from loopwright_common.process.bus_factory import open_bus
@@ -50,11 +50,6 @@ async def workers(
         assert await keeper.wait() == 0
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 async def ask(port: int) -> httpx.Response:
     """One call on a connection of its own."""
     async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as http:
@@ -83,25 +78,25 @@ async def test_workers_share_a_port_and_are_kept_alive(
     tmp_path: Path,
     package_dirs: dict[str, Path],
 ) -> None:
-    topic_prefix, free_port = f"{new_id()}.", _free_port()
+    topic_prefix, port = f"{new_id()}.", free_port()
     await ensure_topics(kafka_url, topic_prefix, all_topics())
     bus = await open_bus(kafka_url, topic_prefix)
     harness = ScorerHarness(bus, store, tmp_path, package_dirs)
     await harness.route(1, await harness.arm(1, "low"))
 
-    async with workers(harness, kafka_url, topic_prefix, free_port) as keeper:
+    async with workers(harness, kafka_url, topic_prefix, port) as keeper:
 
         async def all_serve() -> bool:
             try:
-                await ask(free_port)
-                return len(await calls_by_worker(free_port)) == WORKERS
+                await ask(port)
+                return len(await calls_by_worker(port)) == WORKERS
             except httpx.TransportError:
                 return False
 
         await eventually(all_serve, within=240)
-        before = (await calls_by_worker(free_port)).total()
-        answers = [await ask(free_port) for _ in range(40)]
-        counted = await calls_by_worker(free_port)
+        before = (await calls_by_worker(port)).total()
+        answers = [await ask(port) for _ in range(40)]
+        counted = await calls_by_worker(port)
 
         killed = psutil.Process(keeper).children()[0]
         killed.send_signal(signal.SIGKILL)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from loopwright.ports import free_port
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.cloudevents.codec import encode
 from loopwright_common.events import CodeChanged
@@ -19,7 +20,6 @@ from loopwright_common.process import runtime
 from loopwright_registry.main import build
 from loopwright_registry.settings import RegistrySettings
 from tests.registry.builders import happened
-from tests.registry.harness import free_port
 
 # As in a terminal: what a shell starts in the background ignores Ctrl-C, and so do its children.
 PROGRAM = """

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from loopwright.ports import free_port
 from loopwright_common.errors import UnavailableError
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
@@ -27,12 +28,6 @@ def service(
     return Service(
         name=name, app=app, host="127.0.0.1", port=port, metrics=metrics, loops=loops or []
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def test_a_port_in_use_is_named_before_anything_runs() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from loopwright.ports import free_port
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.process import runtime
 from loopwright_common.process.service import Service
@@ -114,12 +114,6 @@ async def asked(http: httpx.AsyncClient, url: str, model: str) -> dict[str, Any]
 
 def url_of(service: Service) -> str:
     return f"http://127.0.0.1:{service.port}"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @asynccontextmanager

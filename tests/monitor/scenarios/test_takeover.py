@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loopwright.ports import free_ports
+from loopwright.ports import free_port
 from loopwright_common.bus.topics import all_topics
 from loopwright_common.process.bus_factory import open_bus
 from loopwright_common.process.declare_topics import ensure_topics
@@ -54,7 +54,7 @@ class Monitors:
 
     def start(self, failpoint: str = "") -> None:
         own = {
-            "LOOPWRIGHT_MONITOR_PORT": str(free_ports("monitor")["monitor"]),
+            "LOOPWRIGHT_MONITOR_PORT": str(free_port()),
             "LOOPWRIGHT_FAILPOINT": failpoint,
         }
         with self._log.open("ab") as log:

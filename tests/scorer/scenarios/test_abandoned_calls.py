@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
 
+from loopwright.ports import free_port
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_scorer.inference.batch_queue import PendingCall
 from tests.scorer import isolated_packages
 from tests.scorer.harness import MODEL, Replica, ScorerHarness, eventually
 from tests.scorer.listening import INFER, Listener, listening, request
 from tests.scorer.models.test_memory_manager import states
-from tests.scorer.protocols.v2.test_grpc_server import free_port
 
 ABANDONED = "loopwright_calls_abandoned_total"
 WAITING = "loopwright_compute_waiting"

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -17,6 +16,7 @@ import numpy as np
 
 from loopwright.engines.program import Program
 from loopwright.fleet.supervised_process import SupervisedProcess
+from loopwright.ports import free_port
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.storage.filesystem import FilesystemStore
@@ -150,8 +150,7 @@ def tell(figure: str) -> None:
 @asynccontextmanager
 async def running(tmp_path: Path, good: Path) -> AsyncGenerator[System, None]:
     await _publish(tmp_path, good)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     told = {
         "BUS_URL": f"sqlite:///{tmp_path / 'bus'}",
         "ARTIFACTS_URL": f"file://{tmp_path / 'artifacts'}",

@@ -1,12 +1,18 @@
 """Ports of this machine: free ones, and whether one can be had."""
 
+import random
 import socket
+from contextlib import ExitStack, suppress
 
 from pydantic import ValidationError
 
 from loopwright.client import PORTS
-from loopwright_common.errors import ConflictError, InvalidError
+from loopwright_common.errors import ConflictError, InvalidError, UnavailableError
 from loopwright_common.settings import ServiceSettings
+
+_NOT_EPHEMERAL = range(20_000, 32_768)
+"""Below those that outgoing connections are given (from 32768 on Linux, 49152 by RFC 6335): one of
+them could take a port between its choice and the start of who is to listen there."""
 
 
 def port_of(service: str) -> int:
@@ -50,12 +56,24 @@ def check_port(port: int, owner: str, remedy: str) -> None:
 
 
 def free_ports(*names: str) -> dict[str, int]:
-    """A free port for each; all are held until the last is known, so none comes twice."""
-    sockets = {name: socket.socket() for name in names or PORTS}
-    try:
-        for held in sockets.values():
-            held.bind(("127.0.0.1", 0))
-        return {name: int(held.getsockname()[1]) for name, held in sockets.items()}
-    finally:
-        for held in sockets.values():
-            held.close()
+    """A free port for each; all are held until the last is known, so none comes twice.
+
+    UnavailableError when a hundred tries find none.
+    """
+    with ExitStack() as held:
+        return {name: _hold_free_port(held) for name in names or PORTS}
+
+
+def free_port() -> int:
+    """One free port. UnavailableError as of `free_ports`."""
+    return free_ports("any")["any"]
+
+
+def _hold_free_port(held: ExitStack) -> int:
+    for port in random.SystemRandom().sample(_NOT_EPHEMERAL, 100):
+        holder = held.enter_context(socket.socket())
+        with suppress(OSError):
+            holder.bind(("127.0.0.1", port))
+            return port
+    first, last = _NOT_EPHEMERAL[0], _NOT_EPHEMERAL[-1]
+    raise UnavailableError(f"a hundred ports between {first} and {last} are all taken")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import httpx
 import numpy as np
 import pandas as pd
 
+from loopwright.ports import free_port
 from tests.scorer.logged_models import packaged
 
 _START_SECONDS = 120
@@ -63,7 +63,7 @@ def matrix(directory: Path) -> Path:
 @contextmanager
 def mlflow_serving(*logged: Path) -> Generator[list[httpx.Client]]:
     """A client of each package's own server."""
-    ports = [_free_port() for _ in logged]
+    ports = [free_port() for _ in logged]
     servers = [_start(*pair) for pair in zip(logged, ports, strict=True)]
     clients = [
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=_LIMITS)
@@ -107,9 +107,3 @@ def _await(client: httpx.Client, server: subprocess.Popen[bytes]) -> None:
         except httpx.TransportError:
             time.sleep(0.1)
     raise TimeoutError("mlflow models serve does not answer")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

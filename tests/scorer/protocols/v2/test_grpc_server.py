@@ -17,6 +17,7 @@ from grpc_tools import protoc
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from loopwright.ports import free_port
 from loopwright_common.cloudevents.inference_logged import InferenceLogged
 from loopwright_common.errors import UnavailableError
 from loopwright_common.process.runtime import run_until
@@ -56,12 +57,6 @@ def channel(address: str) -> Iterator[Any]:
 @pytest.fixture
 def port() -> int:
     return free_port()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def rows_of(size: int) -> Any:
