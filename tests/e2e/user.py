@@ -117,9 +117,9 @@ class User:
 
     def printed_in(self, document: Path, language: str) -> list[str]:
         """The document's blocks of this language, at this user's ports."""
-        text = document.read_text()
-        for service, port in PORTS.items():
-            text = text.replace(str(port), str(self.ports[service]))
+        here = {str(port): str(self.ports[service]) for service, port in PORTS.items()}
+        printed = rf"\b({'|'.join(here)})\b"
+        text = re.sub(printed, lambda port: here[port[0]], document.read_text())
         return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
     def infer(self, model: str, **inputs: tuple[str, list[int], object]) -> dict[str, Any]:
