@@ -1,10 +1,7 @@
 """Kill the process at every delivery failpoint: nothing is lost, nothing is done twice."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 from loopwright_common.bus.topics import dead_letters_of, topic_of
 from loopwright_common.cloudevents import codec
 from loopwright_common.process.declare_topics import ensure_topics
+from tests import forks
 from tests.common.bus_harness import BusAddress, read_everything
 from tests.common.probe import service
 from tests.common.probe.process import facts
@@ -56,12 +54,11 @@ def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Engines:
 
 @pytest.mark.parametrize(("engines", "failpoint"), CASES, indirect=["engines"])
 async def test_a_kill_loses_no_event_and_repeats_no_effect(
-    engines: Engines, failpoint: str
+    engines: Engines, failpoint: str, tmp_path: Path
 ) -> None:
-    killed = run(engines, failpoint)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    finished = run(engines, failpoint=None)
-    assert finished.returncode == 0, finished.stderr
+    log = tmp_path / "log"
+    assert run(engines, failpoint, log) == -signal.SIGKILL, log.read_text()
+    assert run(engines, "", log) == 0, log.read_text()
 
     database_url, address = engines
     database = await service.open_database(database_url)
@@ -72,17 +69,17 @@ async def test_a_kill_loses_no_event_and_repeats_no_effect(
     assert await distinct_ids(address, TOPICS) == [WANTED, WANTED]
 
 
-def run(engines: Engines, failpoint: str | None) -> subprocess.CompletedProcess[str]:
+def run(engines: Engines, failpoint: str, log: Path) -> int:
+    """The status that it ended with."""
     database_url, address = engines
-    told = (database_url, address.url, address.prefix, str(WANTED))
-    return subprocess.run(
-        [sys.executable, "-m", "tests.common.probe.process", *told],
-        env={**os.environ, "LOOPWRIGHT_FAILPOINT": failpoint or ""},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    process = forks.start(
+        "tests.common.probe.process",
+        *(database_url, address.url, address.prefix, WANTED),
+        stdout=log,
+        stderr=log,
+        LOOPWRIGHT_FAILPOINT=failpoint,
     )
+    return process.wait(120)
 
 
 async def distinct_ids(address: BusAddress, topics: Sequence[str]) -> list[int]:

@@ -1,10 +1,7 @@
 """Deployers as processes on one PostgreSQL: one dies or sleeps, and another one goes on."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +21,7 @@ from loopwright_deployer.deployments.repository import DeploymentRecord, Deploym
 from loopwright_deployer.deployments.tables import deployments
 from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.routing.routes import RouteRevisions
+from tests import forks
 from tests.deployer.builders import COLUMNS, MODEL_ID, graph_of, onnx_package, pipeline
 from tests.deployer.lifecycle import latest, lead_to
 from tests.leases import LEASE_SECONDS, expire_leases, for_sleepers
@@ -49,22 +47,19 @@ class TakeoverHarness:
     database_url: str
     database: Database
     record: DeploymentRecord
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: list[forks.ForkedProcess] = field(default_factory=list)
 
-    def start(self, name: str, failpoint: str = "") -> subprocess.Popen[bytes]:
+    def start(self, name: str, failpoint: str = "") -> forks.ForkedProcess:
         work = self.directory / name
         work.mkdir()
-        command = [sys.executable, "-m", "tests.deployer.deployer_process", str(work)]
-        with (work / "stderr").open("wb") as stderr:
-            process = subprocess.Popen(
-                [*command, self.database_url, str(self.directory / "artifacts")],
-                env={
-                    **os.environ,
-                    "LOOPWRIGHT_FAILPOINT": failpoint,
-                    "LOOPWRIGHT_DEPLOYER_LEASE_SECONDS": str(LEASE_SECONDS),
-                },
-                stderr=stderr,
-            )
+        process = forks.start(
+            "tests.deployer.deployer_process",
+            *(work, self.database_url, self.directory / "artifacts"),
+            stdout=work / "stdout",
+            stderr=work / "stderr",
+            LOOPWRIGHT_FAILPOINT=failpoint,
+            LOOPWRIGHT_DEPLOYER_LEASE_SECONDS=str(LEASE_SECONDS),
+        )
         self.running.append(process)
         return process
 
@@ -74,7 +69,7 @@ class TakeoverHarness:
 
         return found
 
-    def works(self, process: subprocess.Popen[bytes]) -> Callable[[], Awaitable[bool]]:
+    def works(self, process: forks.ForkedProcess) -> Callable[[], Awaitable[bool]]:
         async def has_the_lease() -> bool:
             assert process.poll() is None or process.returncode == -signal.SIGKILL
             name = lease_name(self.record.deployment.id)
@@ -106,7 +101,7 @@ async def until(what: Callable[[], Awaitable[bool]]) -> None:
 
 
 @contextmanager
-def asleep(process: subprocess.Popen[bytes]) -> Generator[None, None, None]:
+def asleep(process: forks.ForkedProcess) -> Generator[None, None, None]:
     process.send_signal(signal.SIGSTOP)
     yield
     process.send_signal(signal.SIGCONT)
@@ -133,7 +128,7 @@ async def harness(
     harness = TakeoverHarness(tmp_path, for_sleepers(database_url), database, record)
     yield harness
     for process in harness.running:
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait()
 
 

@@ -1,15 +1,13 @@
 """Kill the monitor at its half-done moments: after a restart nothing is missing or doubled."""
 
-import os
 import signal
-import subprocess
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import forks
 from tests.monitor.crash_process import ROWS, main, open_harness, outcome_of
 
 FAILPOINTS = [
@@ -22,17 +20,6 @@ FAILPOINTS = [
     "monitor.asked:1",
     "monitor.published:1",
 ]
-
-
-def run(directory: Path, failpoint: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.monitor.crash_process", str(directory)],
-        env={**os.environ, "LOOPWRIGHT_FAILPOINT": failpoint},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 async def outcome(directory: Path) -> dict[str, Any]:
@@ -50,8 +37,15 @@ async def test_without_a_kill_all_is_there(undisturbed: dict[str, Any]) -> None:
 async def test_a_kill_changes_nothing_in_the_end(
     tmp_path: Path, failpoint: str, undisturbed: dict[str, Any]
 ) -> None:
-    killed = run(tmp_path, failpoint)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    log = tmp_path / "log"
+    process = forks.start(
+        "tests.monitor.crash_process",
+        tmp_path,
+        stdout=log,
+        stderr=log,
+        LOOPWRIGHT_FAILPOINT=failpoint,
+    )
+    assert process.wait(240) == -signal.SIGKILL, log.read_text()
     await main(tmp_path)
 
     assert await outcome(tmp_path) == undisturbed

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import uvicorn
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.sandbox import Level, detect
+from tests import forks
 from tests.trainer.harness import (
     FILES,
     RecordingRegistry,
@@ -67,27 +67,22 @@ class Site:
     registry: str
     upstream: Upstream
 
-    @property
-    def command(self) -> tuple[str | Path, ...]:
-        module = (sys.executable, "-m", "tests.trainer.crash_process")
-        return (*module, self.path, self.registry, self.upstream.path)
-
-    def environment(self, **more: str) -> dict[str, str]:
-        return {**os.environ, "LOOPWRIGHT_DATABASE_URL": self.database_url, **more}
-
 
 async def drive(site: Site, failpoint: str = "", **more: str) -> tuple[int, Any]:
     """How the driver ended, and the run it saw end."""
-    process = await asyncio.create_subprocess_exec(
-        *site.command,
-        env=site.environment(LOOPWRIGHT_FAILPOINT=failpoint, PYTHONWARNINGS="default", **more),
-        cwd=Path(__file__).parents[3],
-        stdout=asyncio.subprocess.PIPE,
+    out, err = site.path / "driver.out", site.path / "driver.err"
+    process = forks.start(
+        "tests.trainer.crash_process",
+        *(site.path, site.registry, site.upstream.path),
+        stdout=out,
+        stderr=err,
+        LOOPWRIGHT_DATABASE_URL=site.database_url,
+        LOOPWRIGHT_FAILPOINT=failpoint,
+        **more,
     )
-    async with asyncio.timeout(240):
-        output, _ = await process.communicate()
-    lines = output.decode().splitlines()
-    return process.returncode or 0, json.loads(lines[-1]) if not process.returncode else None
+    status = await asyncio.to_thread(process.wait, 240)
+    assert status in (0, -signal.SIGKILL), err.read_text()
+    return status, None if status else json.loads(out.read_text().splitlines()[-1])
 
 
 @pytest.mark.parametrize("failpoint", SAMPLE)
