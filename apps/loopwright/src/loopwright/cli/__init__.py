@@ -3,6 +3,7 @@
 Exit status 0 when done, 1 when refused or failed (with the reason), 2 for wrong usage.
 """
 
+import gc
 from typing import Any
 
 import typer
@@ -29,6 +30,7 @@ class _Root(TyperGroup):
     """Failures with a reason end with status 1 and the reason, never with a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
+        gc.freeze()  # what was imported is garbage never, and a look at it would delay the end
         try:
             return super().invoke(ctx)
         except LoopwrightError as error:

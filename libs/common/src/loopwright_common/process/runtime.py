@@ -6,6 +6,7 @@ A loop that fails ends the process, so that whoever started it notices and start
 import argparse
 import asyncio
 import contextlib
+import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -50,6 +51,7 @@ def main(
 
     With `--migrate` it only brings its database up to date, by `migrations`.
     """
+    gc.freeze()  # what was imported is garbage never, and looked at in vain, most of all at the end
     use_private_umask()
     logs.configure(settings.log_level)
     tracing.configure(settings.service, settings.otlp_endpoint)
