@@ -16,7 +16,7 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.events import CodeChanged, Event
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.service import delivery_readiness
-from loopwright_common.web.app import create_app
+from loopwright_common.web.app import add_routes, create_app
 from tests.common.probe import service
 
 
@@ -40,7 +40,7 @@ class Person:
 @asynccontextmanager
 async def person_at(database: Database, *consumers: Consumer) -> AsyncGenerator[Person, None]:
     app = create_app("probe", Metrics(), delivery_readiness(database, consumers))
-    app.include_router(create_delivery_router(database, consumers))
+    add_routes(app, create_delivery_router(database, consumers))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         yield Person(http)

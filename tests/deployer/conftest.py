@@ -7,7 +7,7 @@ import pytest
 
 from loopwright_common.database.database import Database
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.web.app import create_app
+from loopwright_common.web.app import add_routes, create_app
 from loopwright_deployer.api import create_router
 from loopwright_deployer.main import MIGRATIONS
 from tests.engines import Migrations
@@ -28,7 +28,7 @@ async def database(database_url: str) -> AsyncGenerator[Database, None]:
 @pytest.fixture
 async def api(database: Database) -> AsyncGenerator[httpx.AsyncClient, None]:
     app = create_app("deployer", Metrics(), {})
-    app.include_router(create_router(database, "production", lambda: None))
+    add_routes(app, create_router(database, "production", lambda: None))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client

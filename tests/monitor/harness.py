@@ -33,7 +33,7 @@ from loopwright_common.ids import new_id, new_traceparent
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.captured_tables import table_to_bytes
-from loopwright_common.web.app import create_app
+from loopwright_common.web.app import add_routes, create_app
 from loopwright_monitor.api import create_router
 from loopwright_monitor.handlers import HANDLERS, MonitorContext
 from loopwright_monitor.main import MIGRATIONS
@@ -120,7 +120,7 @@ class MonitorHarness:
 
     def app(self) -> FastAPI:
         app = create_app("monitor", Metrics(), {})
-        app.include_router(create_router(self.database, self.store))
+        add_routes(app, create_router(self.database, self.store))
         return app
 
     async def state_of(self, stream: str) -> bytes:

@@ -16,7 +16,7 @@ from loopwright_common.delivery_api.dead_letters import create_delivery_router
 from loopwright_common.errors import TooLargeError, UnavailableError
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process.service import delivery_readiness
-from loopwright_common.web.app import create_app
+from loopwright_common.web.app import add_routes, create_app
 from tests.common.delivery.test_consumer import code_changed, handle_all, rows
 from tests.common.probe import service
 
@@ -24,7 +24,7 @@ from tests.common.probe import service
 def client_of(database: Database, bus: EventBus) -> httpx.AsyncClient:
     consumers = [service.consumer(database, bus)]
     app = create_app("probe", Metrics(), delivery_readiness(database, consumers))
-    app.include_router(create_delivery_router(database, consumers))
+    add_routes(app, create_delivery_router(database, consumers))
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 

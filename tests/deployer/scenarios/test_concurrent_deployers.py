@@ -20,7 +20,7 @@ from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import AliasChanged, ReplicaReported, ServingMeasured
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.web.app import create_app
+from loopwright_common.web.app import add_routes, create_app
 from loopwright_deployer import operator_actions
 from loopwright_deployer.api import create_router
 from loopwright_deployer.canary.call_counts import CounterKey
@@ -213,7 +213,7 @@ async def test_people_learn_who_works_on_a_deployment_and_when_another_will(
 ) -> None:
     deployment = (await lead_to(database, 1, DeploymentState.RECEIVED)).deployment
     app = create_app("deployer", Metrics(), {})
-    app.include_router(create_router(database, "production", lambda: None, timedelta(seconds=10)))
+    add_routes(app, create_router(database, "production", lambda: None, timedelta(seconds=10)))
     api = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1")
 
     async def shown_with(remaining: float) -> str:

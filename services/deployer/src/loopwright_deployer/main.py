@@ -14,7 +14,7 @@ from loopwright_common.process import runtime
 from loopwright_common.process.service import Service, delivery_loops, delivery_readiness
 from loopwright_common.sandbox import require
 from loopwright_common.storage import open_store
-from loopwright_common.web.app import create_app
+from loopwright_common.web.app import add_routes, create_app
 from loopwright_common.web.guard import RequestGuard
 from loopwright_deployer.api import create_router
 from loopwright_deployer.controller import DeploymentController
@@ -46,8 +46,8 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     ]
     guard = RequestGuard.of(settings)
     app = create_app("deployer", metrics, delivery_readiness(database, consumers), guard)
-    app.include_router(create_delivery_router(database, consumers))
-    app.include_router(create_router(database, settings.environment, controller.wake, lease))
+    add_routes(app, create_delivery_router(database, consumers))
+    add_routes(app, create_router(database, settings.environment, controller.wake, lease))
     return Service(
         name="deployer",
         app=app,

@@ -11,7 +11,7 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.service import Service, delivery_loops, delivery_readiness
 from loopwright_common.storage import open_store
-from loopwright_common.web.app import create_app
+from loopwright_common.web.app import add_routes, create_app
 from loopwright_common.web.guard import RequestGuard
 from loopwright_monitor import worker
 from loopwright_monitor.api import create_router
@@ -37,8 +37,8 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
     readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
     guard = RequestGuard.of(settings)
     app = create_app("monitor", metrics, readiness, guard)
-    app.include_router(create_delivery_router(database, consumers))
-    app.include_router(create_router(database, store))
+    add_routes(app, create_delivery_router(database, consumers))
+    add_routes(app, create_router(database, store))
     return Service(
         name="monitor",
         app=app,

@@ -3,7 +3,7 @@
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 
 from loopwright_common.bus import EventBus
@@ -15,14 +15,13 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.service import Service, delivery_loops, delivery_readiness
 from loopwright_common.storage import open_store
-from loopwright_common.web.app import Readiness, create_app
+from loopwright_common.web.app import Readiness, add_routes, create_app
 from loopwright_common.web.guard import RequestGuard
 from loopwright_common.web.problems import problem_of
 from loopwright_registry.archive import api as archive_api
 from loopwright_registry.archive import handlers as archive_handlers
 from loopwright_registry.archive.domain import FeedLimits
 from loopwright_registry.archive.feed import EventFeed
-from loopwright_registry.mlflow.domain import check_text
 from loopwright_registry.mlflow.endpoint import MlflowContext
 from loopwright_registry.mlflow_api import (
     artifacts,
@@ -73,7 +72,7 @@ async def build(settings: RegistrySettings, bus: EventBus, stack: AsyncExitStack
     readiness = {**delivery_readiness(database, consumers), "artifacts": store.check}
     guard = RequestGuard.of(settings, refuse)
     app = build_app(context, feed, metrics, readiness, guard)
-    app.include_router(create_delivery_router(database, consumers))
+    add_routes(app, create_delivery_router(database, consumers))
     return Service(
         name="registry",
         app=app,
@@ -114,7 +113,7 @@ def build_app(
         runs_api.create_router(context.database),
         archive_api.create_router(context.database, feed),
     ):
-        app.include_router(router, dependencies=[Depends(require_text)])
+        add_routes(app, router)
     mlflow = create_mlflow_app(ENDPOINTS, artifacts.streaming_routes(context), context)
     for path in MLFLOW_PATHS:
         app.mount(path, mlflow)
@@ -125,12 +124,6 @@ def refuse(path: str, error: LoopwrightError) -> Response:
     """An error in MLflow's shape below its paths, elsewhere as a problem."""
     is_mlflow = path.startswith(tuple(f"{prefix}/" for prefix in MLFLOW_PATHS))
     return error_answer(error) if is_mlflow else problem_of(path, error)
-
-
-def require_text(request: Request) -> None:
-    """InvalidError for a name in the path or the query that no database could look for."""
-    for name, value in [*request.path_params.items(), *request.query_params.multi_items()]:
-        check_text(name, str(value))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from loopwright_common.process.service import Service
 from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.sandbox import require
 from loopwright_common.storage import ArtifactStore, open_store
-from loopwright_common.web.app import create_app
+from loopwright_common.web.app import add_routes, create_app
 from loopwright_common.web.guard import RequestGuard
 from loopwright_common.web.request_limits import RequestLimits
 from loopwright_scorer import workers
@@ -106,7 +106,7 @@ async def build(
     )
     guard = RequestGuard.of(settings, refusing_as(protocols))
     app = create_app("scorer", metrics, {"routes": reconciler.not_ready_reason}, guard)
-    app.include_router(create_router(FeedbackPublisher(bus, routes, ids), routes, reconciler))
+    add_routes(app, create_router(FeedbackPublisher(bus, routes, ids), routes, reconciler))
     worker_metrics = MultiprocessMetrics(app, metrics.registry, cache)
     router = ProtocolRouter(
         protocols, worker_metrics, _inference_limits(settings, guard.limits), guard

@@ -18,7 +18,7 @@ from loopwright_common.process import runtime
 from loopwright_common.process.service import Service, delivery_loops, delivery_readiness
 from loopwright_common.sandbox import require
 from loopwright_common.storage import open_store
-from loopwright_common.web.app import create_app
+from loopwright_common.web.app import add_routes, create_app
 from loopwright_common.web.guard import RequestGuard
 from loopwright_trainer.api import create_router
 from loopwright_trainer.cache import api as cache_api
@@ -66,9 +66,9 @@ def assemble(
     consumers = [Consumer(CONSUMER, handlers, database, bus, metrics)]
     guard = RequestGuard.of(settings)
     app = create_app(settings.service, metrics, delivery_readiness(database, consumers), guard)
-    app.include_router(create_delivery_router(database, consumers))
-    app.include_router(create_router(context, poller, wake=worker.wake, cancel=worker.cancel))
-    app.include_router(cache_api.create_router(context))
+    add_routes(app, create_delivery_router(database, consumers))
+    add_routes(app, create_router(context, poller, wake=worker.wake, cancel=worker.cancel))
+    add_routes(app, cache_api.create_router(context))
     return Service(
         name=settings.service,
         app=app,

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,7 +15,7 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.web.docs_page import docs_page
 from loopwright_common.web.guard import GuardRequests, RequestGuard
 from loopwright_common.web.http_metrics import CountRequests
-from loopwright_common.web.problems import problem, problem_of
+from loopwright_common.web.problems import Problem, problem, problem_of
 
 Check = Callable[[], Awaitable[str | None]]
 """None when well, else the reason; a LoopwrightError is a reason too."""
@@ -25,12 +25,12 @@ Readiness = Mapping[str, Check]
 def create_app(
     service: str, metrics: Metrics, readiness: Readiness, guard: RequestGuard | None = None
 ) -> FastAPI:
-    """The service's app with health, metrics and error mapping; add routers to it.
+    """The service's app with health, metrics and error mapping; see `add_routes`.
 
     What is asked of any of them passes `guard`, one with the defaults unless given.
     """
     # FastAPI's own pages load scripts from elsewhere, which would run with this service's rights.
-    app = FastAPI(
+    app = _ServiceApp(
         title=f"Loopwright {service}",
         version=version("loopwright-common"),
         docs_url=None,
@@ -73,6 +73,24 @@ def create_app(
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def add_routes(app: FastAPI, router: APIRouter) -> None:
+    """Have the app answer the router's routes, as they are.
+
+    `include_router` would build each of them, with all its types, a second time.
+    """
+    app.router.routes.extend(router.routes)
+
+
+class _ServiceApp(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The schema of all routes, and of the problems that they answer."""
+        schema = super().openapi()
+        schema.setdefault("components", {}).setdefault("schemas", {})["Problem"] = (
+            Problem.model_json_schema()
+        )
+        return schema
 
 
 async def _reason(check: Check) -> str | None:

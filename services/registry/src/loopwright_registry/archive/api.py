@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from loopwright_common.database import Database
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import TOPICS, TYPE_PREFIX
-from loopwright_common.web.problems import PROBLEMS
+from loopwright_registry.api_router import api_router
 from loopwright_registry.archive import stream
 from loopwright_registry.archive.domain import ArchivedEvent, EventFilter
 from loopwright_registry.archive.feed import EventFeed
@@ -40,7 +40,7 @@ Selection = Annotated[EventFilter, Depends(event_filter)]
 
 def create_router(database: Database, feed: EventFeed) -> APIRouter:
     """Routes for the archive in pages and as a stream, and for why a version is where it is."""
-    router = APIRouter(prefix="/v1", tags=["events"], responses=PROBLEMS)
+    router = api_router("events")
     _add_events(router, database, feed)
     _add_why(router, database)
     return router

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from loopwright_common.database import Database
-from loopwright_common.web.problems import PROBLEMS
+from loopwright_registry.api_router import api_router
 from loopwright_registry.runs.domain import RunAttempt
 from loopwright_registry.runs.run_fencing import fence_run
 from loopwright_registry.runs.schemas import TokenIn, TokenOut
@@ -13,7 +13,7 @@ from loopwright_registry.runs.schemas import TokenIn, TokenOut
 
 def create_router(database: Database) -> APIRouter:
     """Routes that say which attempt of a pipeline run may write to its tracking run."""
-    router = APIRouter(prefix="/v1", tags=["runs"], responses=PROBLEMS)
+    router = api_router("runs")
     _add_token(router, database)
     return router
 

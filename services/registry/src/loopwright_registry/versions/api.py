@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from loopwright_common.database import Database
 from loopwright_common.errors import ConflictError, CorruptError, NotFoundError
 from loopwright_common.storage import ArtifactStore, parse_manifest
-from loopwright_common.web.problems import PROBLEMS
+from loopwright_registry.api_router import api_router
 from loopwright_registry.mlflow.paging import page_request
 from loopwright_registry.models.domain import Seal
 from loopwright_registry.models.repository import Models
@@ -25,7 +25,7 @@ from loopwright_registry.versions.schemas import (
 
 def create_router(database: Database, store: ArtifactStore) -> APIRouter:
     """Routes for models and versions, with what MLflow's API does not say of them."""
-    router = APIRouter(prefix="/v1", tags=["models"], responses=PROBLEMS)
+    router = api_router("models")
     _add_lists(router, database)
     _add_version(router, database, store)
     return router
