@@ -65,7 +65,7 @@ async def working(
 async def until(database: Database, version: int, *states: DeploymentState) -> DeploymentRecord:
     """The deployment of the version once it is in one of the states."""
     record = await latest(database, version)
-    for _ in range(600):
+    for _ in range(4800):
         if record.deployment.state in states:
             return record
         await asyncio.sleep(0.05)

@@ -43,7 +43,7 @@ class DeployerHarness:
     async def reaches(self, version: int, state: str, why: str = "") -> dict[str, Any]:
         """The deployment once it is in the state and says so; TimeoutError shows what it is."""
         found: dict[str, Any] = {}
-        for _ in range(600):
+        for _ in range(4800):
             found = await self.deployment(version)
             if found.get("state") == state and why in found["why"]:
                 return found
@@ -68,7 +68,7 @@ class DeployerHarness:
     async def answers(self, wanted: Callable[[set[str]], bool]) -> None:
         """Wait until the versions that answer twenty requests are as wanted."""
         found: set[str] = set()
-        for _ in range(100):
+        for _ in range(1000):
             found = {await self.ask() for _ in range(20)}
             if wanted(found):
                 return

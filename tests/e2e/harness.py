@@ -50,7 +50,7 @@ class SystemHarness:
         self.failpoint = ""
         self.before_start: Callable[[], object] = lambda: None
         self.urls: dict[str, str] = {}
-        self.http = httpx.AsyncClient(timeout=60)
+        self.http = httpx.AsyncClient(timeout=240)
         self._ports = free_ports()
         self._faults: list[str] = []
         self._processes: Mapping[str, SupervisedProcess] = {}
@@ -145,7 +145,7 @@ class SystemHarness:
         return answer if answer.is_success else None
 
     async def until(
-        self, what: str, found: Callable[[], Awaitable[bool]], within: float = 240
+        self, what: str, found: Callable[[], Awaitable[bool]], within: float = 600
     ) -> None:
         """Wait for something to become true, however often the system dies meanwhile."""
         try:

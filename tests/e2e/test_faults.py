@@ -16,7 +16,7 @@ from tests.e2e.test_kill import known, promoted
 
 MODEL = "copied"
 STOPS_WITHIN = 10
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800), pytest.mark.asyncio(loop_scope="module")]
 
 
 class WatchedRepository:

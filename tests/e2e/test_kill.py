@@ -17,7 +17,7 @@ from loopwright.data_dir import Engine
 from tests.e2e.harness import SystemHarness, data, traffic
 from tests.stores import BUCKET
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 SAMPLE = [
     "trainer.stage-started",
     "registry.sealed",

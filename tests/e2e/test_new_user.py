@@ -19,7 +19,7 @@ from loopwright.client import PORTS
 from tests.e2e.exposure import Exposure, files_with
 from tests.e2e.user import SCORING, SECRETS, TOKEN, User, open_to_others, until, with_system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 LOG = """
 import mlflow, pandas as pd
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -75,7 +75,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Generator[User, None, None
 
 def test_the_readmes_blocks_work_as_printed(user: User) -> None:
     user.python(user.printed_in_readme("python", "log_model"))
-    waited = user.loopwright("deployments", "wait", "churn/1", "--timeout", "40")
+    waited = user.loopwright("deployments", "wait", "churn/1", "--timeout", "600")
     assert "the first version goes live" in waited
 
     shown = user.run("sh", "-ec", user.printed_in_readme("sh", "feedback"))
@@ -126,7 +126,7 @@ def test_what_cannot_be_served_says_why(user: User) -> None:
     unsigned = user.loopwright("deployments", "wait", "unsigned/1", status=1)
     assert "infer_signature" in unsigned
 
-    user.loopwright("deployments", "wait", "price/1", "--timeout", "60")
+    user.loopwright("deployments", "wait", "price/1", "--timeout", "600")
     answer = user.infer("price", a=("FP64", [2], [1, 2]), b=("FP64", [2], [0, 0]))
     assert answer["outputs"][0]["name"] == "prediction"
     assert answer["outputs"][0]["data"] == pytest.approx([2, 3], abs=1e-4)
@@ -135,7 +135,7 @@ def test_what_cannot_be_served_says_why(user: User) -> None:
 def test_the_digits_example_reads_images(user: User) -> None:
     user.loopwright("init", "digits", "--example", "digits")
     user.loopwright("repositories", "add", "digits", "digits")
-    user.loopwright("deployments", "wait", "digits/1", "--timeout", "60")
+    user.loopwright("deployments", "wait", "digits/1", "--timeout", "600")
 
     images, digits = load_digits(return_X_y=True)
     answer = user.infer("digits", input=("FP64", [20, 64], images[:20].ravel().tolist()))
@@ -150,7 +150,7 @@ def test_a_failing_run_says_where_and_leaves_nothing(user: User) -> None:
     works = (repository / "loopwright.yaml").read_text()
     project.commit(repository, "Work")
     user.loopwright("repositories", "add", "trying", "trying")
-    user.loopwright("deployments", "wait", "trying/1", "--timeout", "60")
+    user.loopwright("deployments", "wait", "trying/1", "--timeout", "600")
 
     said = failing(user, repository, "package.py", "import nonsense\n")
     assert "package: `python package.py` ended with exit code 1" in said

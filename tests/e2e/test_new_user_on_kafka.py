@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.test_new_user import captured
 from tests.e2e.user import LOOPWRIGHT, README, User, open_to_others, until, with_system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 UP = ["--engine", "kafka"]
 
 
@@ -32,7 +32,7 @@ def test_the_command_is_the_one_in_the_readme() -> None:
 
 def test_the_readmes_blocks_work_here_too(user: User) -> None:
     user.python(user.printed_in_readme("python", "log_model"))
-    user.loopwright("deployments", "wait", "churn/1", "--timeout", "60")
+    user.loopwright("deployments", "wait", "churn/1", "--timeout", "600")
 
     shown = user.run("sh", "-ec", user.printed_in_readme("sh", "feedback"))
     assert '"accepted":1,"unknown":[]' in shown.stdout, shown.stderr

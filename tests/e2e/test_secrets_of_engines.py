@@ -14,7 +14,7 @@ from tests.e2e.user import SECRET, SECRETS, User, until, with_system
 from tests.engines import run_sql
 from tests.stores import BUCKET, S3Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 ARTIFACT = "/api/2.0/mlflow-artifacts/artifacts/x"
 # `loopwright up` has its own database and store; all the rest is as there.
 PROGRAM = """

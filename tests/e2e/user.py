@@ -67,7 +67,7 @@ class User:
         self.ssh_config.touch(mode=0o600)
         self.ssh_config.write_text(f"# {SECRET}\nHost *\n")
         self.urls: Mapping[str, str] = {}
-        self.http = httpx.Client(timeout=60)
+        self.http = httpx.Client(timeout=240)
 
     def url(self, service: str) -> str:
         return f"http://127.0.0.1:{self.ports[service]}"
@@ -86,7 +86,7 @@ class User:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=900,
             check=False,
         )
 
@@ -145,7 +145,7 @@ class User:
         return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": ""}
 
 
-def until(what: str, found: Callable[[], bool], within: float = 240) -> None:
+def until(what: str, found: Callable[[], bool], within: float = 600) -> None:
     give_up = time.monotonic() + within
     while not found():
         assert time.monotonic() < give_up, f"never came true: {what}"

@@ -54,7 +54,7 @@ async def receive(database: Database, tmp_path: Path, *requirements: str) -> Non
 
 async def postponed(database: Database) -> Deployment:
     """Version 1 once it waits for the index."""
-    for _ in range(600):
+    for _ in range(4800):
         found = (await latest(database, 1)).deployment
         if found.retry_at is not None:
             return found

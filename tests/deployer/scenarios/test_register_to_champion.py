@@ -62,7 +62,7 @@ class Running:
 
     async def reaches_step(self, version: int, step: int) -> None:
         """Return once its canary has taken the step, from 0."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(240):
             while (await self.until(version, "canary"))["canary_step"] != step:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

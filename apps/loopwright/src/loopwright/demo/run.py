@@ -27,7 +27,7 @@ from loopwright_common import clock
 from loopwright_common.errors import LoopwrightError, UnavailableError
 
 MODEL = "bank-marketing"
-_FIRST_VERSION_WITHIN = 120.0
+_FIRST_VERSION_WITHIN = 600.0
 _RECENT = 2_000
 _WIDTH = 160
 """Columns where no terminal tells its own, such as in a build's log."""
