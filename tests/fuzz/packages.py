@@ -1,5 +1,6 @@
-"""`python -m tests.fuzz.packages`: makes the sound package of each format anew."""
+"""`python -m tests.fuzz.packages FORMAT...`: makes the sound packages of formats anew."""
 
+import argparse
 import json
 import random
 from collections.abc import Callable
@@ -94,10 +95,12 @@ _MAKERS: dict[str, Callable[[Path], None]] = {
 
 
 def main() -> None:
-    for name, make in _MAKERS.items():
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.packages")
+    parser.add_argument("formats", nargs="+", choices=_MAKERS)
+    for name in parser.parse_args().formats:
         directory = CORPUS / name / "package"
         directory.mkdir(parents=True, exist_ok=True)
-        make(directory / FORMATS[name].file)
+        _MAKERS[name](directory / FORMATS[name].file)
         inputs = [{"type": "double", "name": each, "required": True} for each in "ab"]
         described = {
             "flavors": _FLAVORS[name],
