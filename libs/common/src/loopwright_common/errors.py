@@ -94,13 +94,13 @@ class ClientDisconnectedError(Exception):
     """The caller went away before its request was whole, or before computing it began."""
 
 
-def without_paths(said: BaseException | str) -> str:
+def without_paths(error: BaseException | str) -> str:
     """What a library or the system says, with its files by name alone.
 
     Where they lie on this machine is for its logs: an answer, why a run or a deployment failed, and
     an event are read by anybody.
     """
-    text = _NUMBER.sub("", str(said))
+    text = _NUMBER.sub("", str(error))
     named = _QUOTED.sub(lambda found: f"'{PurePosixPath(found['path']).name}'", text)
     return _FOLDERS.sub("", named)
 

@@ -53,5 +53,5 @@ def _dump(listed: Path, archive: Path) -> None:
     )
     done = subprocess.run([java, *options, *rest], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = (done.stdout + done.stderr)[-2000:]
-        raise UnavailableError(f"Kafka's classes were not archived:\n{said}")
+        output = (done.stdout + done.stderr)[-2000:]
+        raise UnavailableError(f"Kafka's classes were not archived:\n{output}")

@@ -79,8 +79,8 @@ class ConnectionPool:
         except DBAPIError as error:
             raise OperationalError("connect", None, error.orig or error) from error
         except TimeoutError as error:
-            said = TimeoutError("no answer in time")
-            raise OperationalError("connect", None, said) from error
+            late = TimeoutError("no answer in time")
+            raise OperationalError("connect", None, late) from error
         except (OSError, PoolTimeoutError) as error:
             raise OperationalError("connect", None, error) from error
 

@@ -139,13 +139,12 @@ async def _prepare(connection: AsyncConnection, service: str) -> None:
 
 
 def _not_opened(url: str, service: str, error: DBAPIError) -> str:
-    said = f"database of {service}: {error.orig}"
+    reason = f"database of {service}: {error.orig}"
     if url.startswith("sqlite"):
-        return said
+        return reason
     setting = f"LOOPWRIGHT_{service.upper()}_DATABASE_URL or LOOPWRIGHT_DATABASE_URL"
-    return (
-        f"{said} (PostgreSQL at {postgres.address_of(make_url(url))}; start it, or mend {setting})"
-    )
+    address = postgres.address_of(make_url(url))
+    return f"{reason} (PostgreSQL at {address}; start it, or mend {setting})"
 
 
 def migrate(connection: Connection, versions: Path, name: str) -> list[str]:

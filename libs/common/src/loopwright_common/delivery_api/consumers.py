@@ -93,8 +93,8 @@ def add_consumer_routes(
         """Read records again: holes are filled, and nothing handled before is repeated."""
         consumer = _known(named, name)
         if wanted.topic not in consumer.topics:
-            said = f"{name} reads {', '.join(consumer.topics)}, not {wanted.topic!r}"
-            raise InvalidError(said, field="topic")
+            reason = f"{name} reads {', '.join(consumer.topics)}, not {wanted.topic!r}"
+            raise InvalidError(reason, field="topic")
         targets = await _targets(database, consumer, wanted)
         async with database.unit_of_work() as uow:
             back = await reread(uow, name, targets)

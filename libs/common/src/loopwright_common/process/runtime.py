@@ -69,8 +69,8 @@ def main(
 
 def _asked_to_migrate(service: str) -> bool:
     parser = argparse.ArgumentParser(prog=f"loopwright-{service}", allow_abbrev=False)
-    said = "bring the database up to date and end; a service that starts does so too"
-    parser.add_argument("--migrate", action="store_true", help=said)
+    purpose = "bring the database up to date and end; a service that starts does so too"
+    parser.add_argument("--migrate", action="store_true", help=purpose)
     return bool(parser.parse_args().migrate)
 
 

@@ -101,8 +101,8 @@ def _problem(sandbox: Sandbox) -> str | None:
             return str(error)
         if tried.returncode == 0 and (Path(directory) / "written").exists():
             return None
-        said = tried.stderr.strip().splitlines()
-        return said[-1] if said else f"it ended with status {tried.returncode}"
+        lines = tried.stderr.strip().splitlines()
+        return lines[-1] if lines else f"it ended with status {tried.returncode}"
 
 
 def _missing_in_container() -> list[str]:

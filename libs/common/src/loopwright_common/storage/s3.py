@@ -135,5 +135,5 @@ async def _faults(digest: str | None) -> AsyncGenerator[None, None]:
             ) from error
         if digest and isinstance(error, FileNotFoundError | exceptions.NotFoundError):
             raise NotFoundError(f"no artifact {digest}") from error
-        said = without_paths(error) or type(error).__name__
-        raise UnavailableError(f"artifact store: {said.splitlines()[0]}") from error
+        reason = without_paths(error) or type(error).__name__
+        raise UnavailableError(f"artifact store: {reason.splitlines()[0]}") from error

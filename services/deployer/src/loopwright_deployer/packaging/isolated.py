@@ -86,9 +86,9 @@ def described_spec(draft: ServingSpec, answer: Mapping[str, Any], *, own: bool) 
     """
     assert draft.isolated is not None  # noqa: S101  (a draft of ours has it)
     where = "an environment of its own" if own else "a process of its own"
-    said = {name: answer[name] for name in _DESCRIBED if name in answer}
-    said["parity"] = f"runs in {where}, opened by {draft.isolated.loader}"
+    described = {name: answer[name] for name in _DESCRIBED if name in answer}
+    described["parity"] = f"runs in {where}, opened by {draft.isolated.loader}"
     try:
-        return ServingSpec.model_validate({**draft.model_dump(), **said})
+        return ServingSpec.model_validate({**draft.model_dump(), **described})
     except ValueError as error:
         raise InvalidError(f"the package describes itself in no way known: {error}") from None

@@ -43,7 +43,7 @@ class LossRise:
 class LossHistory:
     """What is known of a version's losses; `window` holds the standardised blocks.
 
-    `told` when a rise has been reported, which happens once.
+    `reported` when a rise has been reported, which happens once.
     """
 
     rows: int = 0
@@ -51,7 +51,7 @@ class LossHistory:
     squares: float = 0.0
     block: float = 0.0
     window: list[float] = field(default_factory=list)
-    told: bool = False
+    reported: bool = False
 
     def learn(self, losses: Iterable[float]) -> LossRise | None:
         """Learn the losses of rows in order; not None once, when their mean has risen."""
@@ -94,9 +94,9 @@ class LossHistory:
             return None
         split, before, after = _split(self.window)
         self.window = self.window[split:]
-        if self.told or after <= before:
+        if self.reported or after <= before:
             return None
-        self.told = True
+        self.reported = True
         unit = self.deviation / math.sqrt(BLOCK)
         return LossRise(
             before=self.mean + before * unit,

@@ -116,8 +116,8 @@ async def start(client: _Client) -> None:
 
 def described(error: BaseException) -> str:
     """Its name and the first line of what it says."""
-    name, said = type(error).__name__, without_paths(error).partition("\n")[0]
-    return said if name in said else f"{name}: {said}".removesuffix(": ")
+    name, text = type(error).__name__, without_paths(error).partition("\n")[0]
+    return text if name in text else f"{name}: {text}".removesuffix(": ")
 
 
 def _text(raw: bytes | None) -> str:

@@ -82,10 +82,10 @@ async def _create(admin: AIOKafkaAdminClient, cluster: Cluster, topics: Sequence
         for topic in topics
     ]
     answer = await admin.create_topics(new)
-    for name, code, *said in answer.topic_errors:
+    for name, code, *message in answer.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
-            raise UnavailableError(f"{cluster}: topic {name!r} was not made: {error()} {said}")
+            raise UnavailableError(f"{cluster}: topic {name!r} was not made: {error()} {message}")
     wanted = {topic.name for topic in new}
     while not wanted <= (await _partitions(admin)).keys():  # noqa: ASYNC110  (brokers do not say)
         await asyncio.sleep(0.05)
@@ -113,9 +113,9 @@ async def _set(admin: AIOKafkaAdminClient, cluster: Cluster, topics: Sequence[To
 
 async def _alter(admin: AIOKafkaAdminClient, cluster: Cluster, changes: list[Any]) -> None:
     for answer in await admin.alter_configs(changes):
-        for code, said, _, name in answer.resources:
+        for code, message, _, name in answer.resources:
             if code:
-                reason = described(for_code(code)(said))
+                reason = described(for_code(code)(message))
                 raise UnavailableError(f"{cluster}: topic {name!r} was not changed: {reason}")
 
 
