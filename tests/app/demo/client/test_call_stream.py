@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from loopwright.demo.client.call_stream import CallStream
 from loopwright.demo.client.calls import Calls, load
+from loopwright.demo.client.pace import IDLE, Pace
 from loopwright.demo.client.scoring_client import ScoringClient
 from loopwright_common.errors import UnavailableError
 
@@ -64,11 +66,11 @@ class Scorer:
         )
 
 
-async def streamed(scorer: Scorer, calls: Calls) -> CallStream:
+async def streamed(
+    scorer: Scorer, calls: Calls, pace: Callable[[], Pace | None] = lambda: IDLE
+) -> CallStream:
     async with httpx.AsyncClient(transport=httpx.MockTransport(scorer)) as http:
-        stream = CallStream(
-            calls, ScoringClient(http, "http://scorer", "bank-marketing"), lambda: False
-        )
+        stream = CallStream(calls, ScoringClient(http, "http://scorer", "bank-marketing"), pace)
         await stream.run()
     return stream
 
@@ -88,6 +90,21 @@ async def test_what_was_served_stands_beside_what_version_1_says() -> None:
     assert np.unique(served.probability).tolist() == [0.25]
     assert np.unique(served.frozen_probability).tolist() == [0.75]
     assert (np.diff(served.time) >= 0).all()
+
+
+async def test_calls_wait_while_there_is_no_pace() -> None:
+    scorer, paces = Scorer(), [IDLE, None, None, None]
+    sent_while_waiting = []
+
+    def pace() -> Pace | None:
+        if not paces:
+            return IDLE
+        sent_while_waiting.append(len(scorer.ages))
+        return paces.pop(0)
+
+    stream = await streamed(scorer, load(100), pace)
+    assert max(sent_while_waiting) == IDLE.rows
+    assert stream.answered == 100
 
 
 async def test_a_scorer_that_is_busy_for_a_moment_is_asked_again() -> None:

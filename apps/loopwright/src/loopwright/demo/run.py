@@ -17,6 +17,7 @@ from loopwright.demo import system
 from loopwright.demo.client import calls
 from loopwright.demo.client.archive_watch import ArchiveWatch
 from loopwright.demo.client.call_stream import CallStream
+from loopwright.demo.client.pace import MonitorLag, Pacing, busy_pace
 from loopwright.demo.client.scoring_client import ScoringClient
 from loopwright.demo.progress import Progress
 from loopwright.demo.story import report, story
@@ -66,12 +67,15 @@ async def _live(
     ):
         watch = ArchiveWatch(http, running.urls["registry"], progress.show_event)
         await _add_repository(http, running, directory / "bank")
-        await _until_first_version(watch, running, progress)
+        seconds = await _until_first_version(watch, running, progress)
         progress.show_step("version 1 serves; the bank starts to call its clients")
+        lag = MonitorLag(http, running.urls["monitor"])
         stream = CallStream(
-            calls.load(rows), ScoringClient(http, running.urls["scorer"], MODEL), lambda: watch.busy
+            calls.load(rows),
+            ScoringClient(http, running.urls["scorer"], MODEL),
+            Pacing(lag, lambda: watch.busy, busy_pace(seconds)),
         )
-        background = Background(watch, running, stream, progress)
+        background = Background(watch, lag, running, stream, progress)
         await background.during(stream.run())
         await watch.read_new()
         return story.build_story(watch.events, stream.served, started, watch.counted, engine)
@@ -82,6 +86,7 @@ class Background:
     """What goes on beside the stream: following events, the live line, a look at the child."""
 
     watch: ArchiveWatch
+    lag: MonitorLag
     system: System
     stream: CallStream
     progress: Progress
@@ -89,7 +94,8 @@ class Background:
     async def during(self, work: Coroutine[Any, Any, None]) -> None:
         """Run beside the work and stop with it; either's failure ends both."""
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self.watch.follow()), group.create_task(self._show())]
+            follow = (self.watch.follow(), self.lag.follow(), self._show())
+            beside = [group.create_task(each) for each in follow]
             await group.create_task(work)
             for task in beside:
                 task.cancel()
@@ -106,7 +112,9 @@ class Background:
     def _line(self, rate: float) -> str:
         stream = self.stream
         position = f"{stream.answered:,} of {len(stream.calls):,} calls, {rate:,.0f}/s"
-        return f"{position}; champion {self.watch.champion}; {self.watch.state}{self._losses()}"
+        waits = "; waits for the monitor" if self.lag.is_far_behind else ""
+        state = f"champion {self.watch.champion}; {self.watch.state}{waits}"
+        return f"{position}; {state}{self._losses()}"
 
     def _losses(self) -> str:
         served = self.stream.served
@@ -129,9 +137,9 @@ async def _add_repository(http: httpx.AsyncClient, running: System, directory: P
         raise UnavailableError(complaint("trainer", answer))
 
 
-async def _until_first_version(watch: ArchiveWatch, running: System, progress: Progress) -> None:
-    """Wait until a champion serves; UnavailableError with the reason when none will."""
-    until = time.monotonic() + _FIRST_VERSION_WITHIN
+async def _until_first_version(watch: ArchiveWatch, running: System, progress: Progress) -> float:
+    """The seconds until a champion serves; UnavailableError with the reason when none will."""
+    started = time.monotonic()
     while watch.champion is None:
         running.check()
         await watch.read_new()
@@ -140,12 +148,13 @@ async def _until_first_version(watch: ArchiveWatch, running: System, progress: P
             refused = event.topic == "deployment-finished" and event.data["outcome"] != "promoted"
             if failed or refused:
                 raise UnavailableError(f"the first version did not serve: {event.data['why']}")
-        if time.monotonic() > until:
+        if time.monotonic() > started + _FIRST_VERSION_WITHIN:
             raise UnavailableError(
                 f"no version served within {_FIRST_VERSION_WITHIN:.0f} s; last: {watch.state}"
             )
         progress.show_line(lambda: f"waiting for the first version; {watch.state}")
         await asyncio.sleep(0.1)
+    return time.monotonic() - started
 
 
 def _reason(error: BaseException) -> str | None:

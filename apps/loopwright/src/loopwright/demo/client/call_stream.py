@@ -9,6 +9,7 @@ import numpy as np
 
 from loopwright.demo.client.calls import BASE_ROWS, Calls
 from loopwright.demo.client.delayed_labels import DelayedLabels
+from loopwright.demo.client.pace import Pace
 from loopwright.demo.client.scoring_client import ScoringClient
 from loopwright.demo.client.served_rows import ServedRows
 
@@ -16,17 +17,8 @@ FROZEN = 1
 """The version that all is compared with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Rows per request and per second."""
-
-    rows: int
-    per_second: float
-
-
-IDLE = Pace(10, 600)
-BUSY = Pace(5, 200)
 _IN_FLIGHT = 4
+_PAUSE = 0.05
 _FROZEN_ROWS = 200
 _REPORT_EVERY = 250
 """Rows between two reports of outcomes."""
@@ -34,11 +26,14 @@ _REPORT_EVERY = 250
 
 @dataclass(slots=True)
 class CallStream:
-    """Sends every call once; `sent` rows are on their way or answered."""
+    """Sends every call once; `sent` rows are on their way or answered.
+
+    `pace` is asked before each request; None lets it wait.
+    """
 
     calls: Calls
     scoring: ScoringClient
-    is_busy: Callable[[], bool]
+    pace: Callable[[], Pace | None]
     served: ServedRows = field(init=False)
     sent: int = 0
     answered: int = 0
@@ -55,7 +50,9 @@ class CallStream:
         async with asyncio.TaskGroup() as group:
             due = time.monotonic()
             while self.sent < len(self.calls):
-                pace = BUSY if self.is_busy() else IDLE
+                if (pace := self.pace()) is None:
+                    await asyncio.sleep(_PAUSE)
+                    continue
                 await self._slots.acquire()
                 start, stop = self.sent, min(self.sent + pace.rows, len(self.calls))
                 self.sent = stop
