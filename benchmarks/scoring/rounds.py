@@ -13,7 +13,7 @@ from benchmarks.scoring.protocols import Question
 from benchmarks.scoring.report import Figure, Figures
 from benchmarks.scoring.running import RefusedError, Running, running, scratch
 from benchmarks.scoring.servers import LOOPWRIGHT, SERVERS, Command, Place
-from loopwright.ports import free_port
+from loopwright.ports import free_port, free_ports
 
 _TRIVIAL = Path(__file__).parent / "services" / "trivial.py"
 
@@ -53,9 +53,10 @@ class Comparison:
     def _started(self, model: Model, name: str) -> Generator[Running, None, None]:
         server = SERVERS[name]
         with scratch() as directory, loopwright.bus(directory, on_kafka=server.on_kafka) as bus:
+            port, *more = free_ports("http", "second", "third").values()
             environment = self.environments.get(name, Path(sys.prefix))
-            place = Place(environment, directory, bus, free_port(), (free_port(), free_port()))
-            with running(name, server.command(model, place), place.port, directory) as started:
+            place = Place(environment, directory, bus, port, (more[0], more[1]))
+            with running(name, server.command(model, place), port, directory) as started:
                 yield started
 
     def _load(self, model: Model, case: Case, server: Running, number: int) -> None:

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pandas as pd
 
-from loopwright.ports import free_port
+from loopwright.ports import free_ports
 from tests.scorer.logged_models import packaged
 
 _START_SECONDS = 120
@@ -63,7 +63,7 @@ def matrix(directory: Path) -> Path:
 @contextmanager
 def mlflow_serving(*logged: Path) -> Generator[list[httpx.Client]]:
     """A client of each package's own server."""
-    ports = [free_port() for _ in logged]
+    ports = free_ports(*map(str, logged)).values()
     servers = [_start(*pair) for pair in zip(logged, ports, strict=True)]
     clients = [
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=_LIMITS)
