@@ -25,7 +25,7 @@ IDLE = Pace(10, 600)
 
 
 def busy_pace(first_version_seconds: float) -> Pace:
-    """While a version is made: slower where the first one took longer than ten or so seconds.
+    """While a version is made: slower where the first one took longer than 15 seconds.
 
     So every version meets about as many rows, whatever the machine.
     """
