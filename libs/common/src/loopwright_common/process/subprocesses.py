@@ -36,23 +36,40 @@ async def start(
     user: str | None = None,
     pass_fds: Sequence[int] = (),
 ) -> asyncio.subprocess.Process:
-    """Start a command in its own session, appending what it prints to `output`.
-
-    On Linux it is killed when this process dies, so that nothing outlives a crash.
-    """
+    """Start a command as `start_session` does, appending what it prints to `output`."""
     with output.open("ab") as sink:
-        return await asyncio.create_subprocess_exec(
+        return await start_session(
             *command,
             cwd=cwd,
             env=dict(env),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sink,
             stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
             **as_user(user),
             pass_fds=pass_fds,
-            preexec_fn=die_with_parent,
         )
+
+
+async def start_session(*command: str, **options: Any) -> asyncio.subprocess.Process:
+    """Start a command in its own session, with options as of `asyncio.create_subprocess_exec`.
+
+    On Linux it is killed when this process dies, so that nothing outlives a crash. A caller that is
+    cancelled leaves nothing of it behind: asyncio by itself would kill the leader alone, and then
+    wait until what the leader had started by then closes its pipes.
+    """
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *command, start_new_session=True, preexec_fn=die_with_parent, **options
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            kill_group(starting.result().pid)
+            await starting.result().wait()
+        raise
 
 
 def as_user(user: str | None) -> dict[str, Any]:

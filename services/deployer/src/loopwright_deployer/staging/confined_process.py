@@ -17,7 +17,7 @@ from typing import Any
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.files.beneath import Beneath, check_plain
 from loopwright_common.files.removal import remove_tree
-from loopwright_common.process.subprocesses import die_with_parent, kill_group
+from loopwright_common.process.subprocesses import kill_group, start_session
 from loopwright_deployer.staging.confined_command import ConfinedCommand
 
 _SETUP_FAILED = 125
@@ -54,7 +54,7 @@ class ConfinedProcess:
                 [*command.arguments, *map(str, descriptors)], command.policy(directory)
             )
             with command.log.open("ab") as sink:
-                process = await asyncio.create_subprocess_exec(
+                process = await start_session(
                     *arguments,
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
@@ -63,8 +63,6 @@ class ConfinedProcess:
                     env=command.environment(directory),
                     pass_fds=descriptors,
                     limit=_LONGEST_LINE,
-                    start_new_session=True,
-                    preexec_fn=die_with_parent,
                 )
             undone.pop_all()
         return cls(process, directory, listener)
