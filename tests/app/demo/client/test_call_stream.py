@@ -22,7 +22,6 @@ ROWS = 1_503
 class Scorer:
     """Answers 0.25 by route (as version 2) and 0.75 as version 1; remembers what it was sent."""
 
-    busy_at_first: int = 0
     knows_ids: bool = True
     ages: list[int] = field(default_factory=list)
     keys: Counter[str] = field(default_factory=Counter)
@@ -32,9 +31,6 @@ class Scorer:
         body = json.loads(request.content)
         if request.url.path == "/v1/feedback":
             return self._feedback(body)
-        if self.busy_at_first:
-            self.busy_at_first -= 1
-            return httpx.Response(503, json={"error": "loading"})
         return self._infer(request, body)
 
     def _feedback(self, body: dict[str, list[str]]) -> httpx.Response:
@@ -105,11 +101,6 @@ async def test_calls_wait_while_there_is_no_pace() -> None:
     stream = await streamed(scorer, load(100), pace)
     assert max(sent_while_waiting) == IDLE.rows
     assert stream.answered == 100
-
-
-async def test_a_scorer_that_is_busy_for_a_moment_is_asked_again() -> None:
-    stream = await streamed(Scorer(busy_at_first=2), load(100))
-    assert stream.scoring.retried == 2
 
 
 async def test_labels_that_nobody_knows_end_the_demo_with_the_reason() -> None:

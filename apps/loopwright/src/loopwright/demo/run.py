@@ -18,6 +18,7 @@ from loopwright.demo.client import calls
 from loopwright.demo.client.archive_watch import ArchiveWatch
 from loopwright.demo.client.call_stream import CallStream
 from loopwright.demo.client.pace import MonitorLag, Pacing, busy_pace
+from loopwright.demo.client.retrying_transport import RetryingTransport
 from loopwright.demo.client.scoring_client import ScoringClient
 from loopwright.demo.progress import Progress
 from loopwright.demo.story import report, story
@@ -61,9 +62,12 @@ async def _live(
     started = clock.now()
     progress.show_step(f"starting {engine.described}")
     limits = httpx.Limits(max_keepalive_connections=8, max_connections=16)
+    connections = httpx.AsyncHTTPTransport(limits=limits)
     async with (
         system.running(directory, engine, progress.show_step) as running,
-        httpx.AsyncClient(timeout=120, limits=limits) as http,
+        httpx.AsyncClient(
+            timeout=120, transport=RetryingTransport(connections, running.check)
+        ) as http,
     ):
         watch = ArchiveWatch(http, running.urls["registry"], progress.show_event)
         await _add_repository(http, running, directory / "bank")

@@ -19,7 +19,7 @@ from loopwright.ports import free_ports
 from loopwright_common.errors import ConflictError, UnavailableError
 from loopwright_common.process import subprocesses
 
-_READY_WITHIN = 60.0
+_READY_WITHIN = 300.0
 _STOP_WITHIN = 40.0
 _MARK = "endpoints.json"
 

@@ -1,6 +1,5 @@
 """Calls to the scorer: predictions, version 1's answers to the same rows, and feedback."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,6 @@ import numpy.typing as npt
 
 from loopwright.client import complaint
 from loopwright_common.errors import UnavailableError
-
-_TRIES = 4
-_PASSING = frozenset({429, 503})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +23,11 @@ class ScoredCalls:
 
 @dataclass(slots=True)
 class ScoringClient:
-    """One model's scoring API over kept-alive connections; passing failures are tried again."""
+    """One model's scoring API over kept-alive connections."""
 
     http: httpx.AsyncClient
     url: str
     model: str
-    retried: int = 0
 
     async def predict(
         self, request: Mapping[str, object], *, key: str | None = None, version: int | None = None
@@ -58,20 +53,10 @@ class ScoringClient:
     async def _post(
         self, path: str, body: Mapping[str, object], headers: Mapping[str, str]
     ) -> httpx.Response:
-        for last in (*[False] * (_TRIES - 1), True):
-            try:
-                response = await self.http.post(self.url + path, json=body, headers=headers)
-            except httpx.TransportError as error:
-                if last:
-                    raise UnavailableError(f"scorer: {error!r}") from None
-            else:
-                if response.is_success:
-                    return response
-                if last or response.status_code not in _PASSING:
-                    raise UnavailableError(complaint("scorer", response))
-            self.retried += 1
-            await asyncio.sleep(0.1)
-        raise AssertionError("unreachable")
+        response = await self.http.post(self.url + path, json=body, headers=headers)
+        if response.is_error:
+            raise UnavailableError(complaint("scorer", response))
+        return response
 
 
 def probabilities_of_yes(outputs: list[dict[str, Any]]) -> npt.NDArray[np.float64]:
