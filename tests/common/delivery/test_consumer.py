@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -222,6 +223,28 @@ async def test_a_prepared_handler_works_outside_the_transaction(
 
 
 EVENTS = [("a", 1), ("a", 2), ("b", 3), ("b", 4), ("c", 5)]
+
+
+async def test_slow_records_share_no_long_transaction(
+    database: Database, bus: SqliteBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loopwright_common.delivery.consumer._TOGETHER_SECONDS", 0.05)
+    transactions: list[UnitOfWork] = []
+
+    async def slow(event: Event[CodeChanged], uow: UnitOfWork) -> None:
+        transactions.append(uow)
+        time.sleep(0 if event.data.commit < "2" else 0.02)  # noqa: ASYNC251 - a handler computes
+
+    consumer = Consumer("probe.worker", {CodeChanged: slow}, database, bus, Metrics())
+    await bus.publish(
+        [code_changed("a", number) for number in (*range(100, 140), *range(200, 240))]
+    )
+    await handle_all(consumer, bus)
+
+    sizes = [transactions.count(one) for one in dict.fromkeys(transactions)]
+    assert sum(sizes) == 80
+    assert sizes[0] == 1
+    assert max(sizes[-10:]) <= 3
 
 
 @given(st.permutations(EVENTS * 3), st.integers(1, 32), st.booleans())

@@ -48,7 +48,7 @@ async def test_a_passing_fault_is_waited_out_longer_than_any_patience(
 async def test_what_waited_behind_a_parked_record_is_handled_at_once(
     database: Database, bus: SqliteBus
 ) -> None:
-    store = Store(failures=2)
+    store = Store(failures=1)
     consumer = service.consumer(database, bus, {CodeChanged: store.on_code_changed})
     await bus.publish([code_changed("hot", number) for number in range(30)])
     subscription = await bus.subscribe(consumer.name, ["code-changed"], consumer._load_positions)

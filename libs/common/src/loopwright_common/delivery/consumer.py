@@ -33,6 +33,7 @@ from loopwright_common.observability.metrics import Metrics
 
 _CHECK_SECONDS = 5.0
 _CLOSING_SECONDS = 5.0
+_TOGETHER_SECONDS = 0.5
 log = structlog.get_logger()
 Reset = Callable[[UnitOfWork], Awaitable[None]]
 
@@ -41,7 +42,8 @@ class Consumer:
     """A worker of the group `name`: handles each event once, in order per key and topic.
 
     With `reset`, which clears what its handlers derived from events, it can be rebuilt. Records
-    share a transaction unless `sharing` is False.
+    share a transaction unless `sharing` is False, as many as take a moment: nobody else writes to
+    SQLite meanwhile.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Consumer:
         self._metrics = metrics
         self._batch = batch
         self._sharing = sharing
+        self._together = 1
         self._stats = ConsumerStats(name, metrics, retry_policy.poison_limit)
         self._executor = RecordExecutor(name, handlers, database, retry_policy, self._stats)
         self._stall_detector = StallDetector(name, metrics, retry_policy)
@@ -164,11 +167,17 @@ class Consumer:
         return len(records)
 
     async def _handle(self, records: Sequence[Record]) -> None:
-        started = time.perf_counter()
-        alone = len(records) == 1 or not self._sharing
-        if alone or not await self._executor.handle_batch(records):
-            await self._handle_each(records)
-        self._metrics.event_handle.labels(self.name).observe(time.perf_counter() - started)
+        done = 0
+        while done < len(records) and self.stopped is None:
+            together = records[done : done + self._together]
+            started = time.perf_counter()
+            alone = len(together) == 1 or not self._sharing
+            if alone or not await self._executor.handle_batch(together):
+                await self._handle_each(together)
+            seconds = time.perf_counter() - started
+            self._metrics.event_handle.labels(self.name).observe(seconds)
+            self._together = _how_many(len(together), seconds, self._batch)
+            done += len(together)
 
     async def _handle_each(self, records: Sequence[Record]) -> None:
         """Partitions side by side where the database can, each in its order."""
@@ -199,6 +208,12 @@ class Consumer:
         for partition in mine:
             subscription.seek(partition, stored.get(partition, 0))
         self._must_reload = False
+
+
+def _how_many(handled: int, seconds: float, most: int) -> int:
+    """Records to handle together next, given how long the last ones took; twice as many at most."""
+    fitting = int(handled * _TOGETHER_SECONDS / max(seconds, 1e-9))
+    return max(1, min(fitting, 2 * handled, most))
 
 
 async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
