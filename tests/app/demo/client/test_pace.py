@@ -26,7 +26,7 @@ async def test_nobody_runs_ahead_of_the_monitor() -> None:
         return httpx.Response(200, json={"items": items})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        lag = MonitorLag(http, "http://monitor")
+        lag = MonitorLag(http, "http://monitor", silent_after=600)
         busy = busy_pace(30)
         following = asyncio.create_task(lag.follow())
         async with asyncio.timeout(60):
@@ -39,3 +39,10 @@ async def test_nobody_runs_ahead_of_the_monitor() -> None:
                 await asyncio.sleep(0.01)
         assert Pacing(lag, lambda: False, busy)() is None
         following.cancel()
+
+
+async def test_a_monitor_that_does_not_answer_is_waited_for() -> None:
+    async with httpx.AsyncClient() as http:
+        lag = MonitorLag(http, "http://monitor", silent_after=0.05)
+        await asyncio.sleep(0.1)
+        assert Pacing(lag, lambda: False, busy_pace(30))() is None

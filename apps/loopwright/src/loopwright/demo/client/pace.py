@@ -1,8 +1,9 @@
 """How fast the call centre calls: no faster than this machine closes the loop."""
 
 import asyncio
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -38,7 +39,10 @@ class MonitorLag:
 
     http: httpx.AsyncClient
     monitor: str
+    silent_after: float = 3.0
+    """Seconds without an answer after which it counts as behind."""
     records: int = 0
+    _heard: float = field(default_factory=time.monotonic)
 
     async def follow(self) -> None:
         """Ask until cancelled; UnavailableError when the monitor answers with an error."""
@@ -47,11 +51,13 @@ class MonitorLag:
             if answer.is_error:
                 raise UnavailableError(complaint("monitor", answer))
             self.records = max(consumer["lag"] for consumer in answer.json()["items"])
+            self._heard = time.monotonic()
             await asyncio.sleep(_PERIOD)
 
     @property
     def is_far_behind(self) -> bool:
-        return self.records > _MOST_BEHIND
+        silent = time.monotonic() - self._heard
+        return self.records > _MOST_BEHIND or silent > self.silent_after
 
 
 @dataclass(frozen=True, slots=True)
