@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from loopwright.examples import Example, write_example
-from loopwright_common.deploy_policy import DeployPolicy, DriftTrigger
+from loopwright_common.deploy_policy import CanaryPolicy, DeployPolicy, DriftTrigger
 from loopwright_common.errors import ConflictError
 
 
@@ -31,10 +31,7 @@ def test_the_policies_of_the_bank_are_valid(tmp_path: Path) -> None:
     deploy = DeployPolicy.model_validate(pipeline["deploy"])
     drift = DriftTrigger.model_validate(pipeline["triggers"]["drift"])
     assert (deploy.keep, drift.min_new_labels) == (8, 6_000)
-    assert [(step.weight, step.min_requests) for step in deploy.canary.steps] == [
-        (0.1, 30),
-        (0.5, 60),
-    ]
+    assert deploy.canary == CanaryPolicy()
 
 
 def test_the_first_commit_holds_everything_but_our_own_files(tmp_path: Path) -> None:

@@ -48,8 +48,9 @@ async def count(database: Database, version: int, calls: int, errors: int, **mor
 
 @pytest.fixture
 async def canary(database: Database) -> DeploymentRecord:
-    """Version 1 is champion, version 2 has the first canary step."""
+    """Version 1 is champion and has answered calls, version 2 has the first canary step."""
     await lead_to(database, 1, DeploymentState.PROMOTED)
+    await count(database, 1, calls=500, errors=0)
     return await lead_to(database, 2, DeploymentState.CANARY)
 
 
@@ -61,7 +62,7 @@ async def test_a_canary_with_many_errors_is_rolled_back_with_the_figures(
     async with working(database, bus, tmp_path):
         record = await until(database, 2, DeploymentState.ROLLED_BACK, DeploymentState.PROMOTING)
 
-    assert "40 of 100 calls failed on the new version" in record.deployment.why
+    assert "40 of 100 calls (40.0%) failed on the new version" in record.deployment.why
     assert record.deployment.state is DeploymentState.ROLLED_BACK
 
 
@@ -99,7 +100,9 @@ async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
     async with working(database, bus, tmp_path):
         record = await until(database, 2, DeploymentState.PAUSED)
 
-    assert record.deployment.why == "inconclusive: only 0 of 30 requests"
+    assert record.deployment.why == (
+        "inconclusive: no request has come to the new version at 10% of the traffic"
+    )
 
 
 async def test_a_paused_canary_is_still_rolled_back_when_it_fails(

@@ -1,81 +1,127 @@
-"""The judge's promise, on simulated streams with fixed seeds."""
+"""The tests' promises, on simulated calls with fixed seeds, and against other calculations."""
+
+from math import exp, log
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
 from loopwright_deployer.canary.sequential_tests import (
-    ERROR_ALPHA,
-    compare_errors,
-    compare_latency,
-    latency_limit,
+    Margin,
+    Stratum,
+    Tally,
+    _log_highest,
+    exceeds,
+    harmless_log_e,
+    worse_log_e,
 )
 
-EDGES = (0.001, 0.002, 0.004, 0.008, 0.016)
+MARGIN = Margin(1.5, 0.1)
+LOOKS = 50
+tallies = st.integers(0, 300).flatmap(
+    lambda calls: st.builds(Tally, st.just(calls), st.integers(0, calls))
+)
+strata = st.builds(Stratum, tallies, tallies)
 
 
-def looks(seed: int, canary_rate: float, share: float = 0.1, requests: int = 20_000) -> bool:
-    """Whether any of 50 looks at one canary would have rolled it back."""
+def stratum_at_each_look(
+    seed: int, canary: float, champion: float, share: float = 0.1, calls: int = 10_000
+) -> list[Stratum]:
     draw = np.random.default_rng(seed)
-    canary = draw.random(requests) < share
-    failed = draw.random(requests) < np.where(canary, canary_rate, 0.02)
-    for end in range(requests // 50, requests + 1, requests // 50):
-        own, bad = canary[:end], failed[:end]
-        step = StepCounts(
-            CallCounter(int(own.sum()), int((own & bad).sum())),
-            CallCounter(int((~own).sum()), int((~own & bad).sum())),
+    own = draw.random(calls) < share
+    hit = draw.random(calls) < np.where(own, canary, champion)
+    found = []
+    for end in range(calls // LOOKS, calls + 1, calls // LOOKS):
+        mine, hits = own[:end], hit[:end]
+        found.append(
+            Stratum(
+                Tally(int(mine.sum()), int((mine & hits).sum())),
+                Tally(int((~mine).sum()), int((~mine & hits).sum())),
+            )
         )
-        if compare_errors([step], 1.5).verdict == "failed":
-            return True
-    return False
+    return found
 
 
-def test_a_canary_as_good_as_the_champion_is_hardly_ever_rolled_back() -> None:
-    false_alarms = sum(looks(seed, canary_rate=0.02) for seed in range(300))
-
-    assert false_alarms <= ERROR_ALPHA * 300
-
-
-def test_the_allowed_ratio_itself_is_hardly_ever_rolled_back() -> None:
-    false_alarms = sum(looks(seed, canary_rate=0.03) for seed in range(300))
-
-    assert false_alarms <= ERROR_ALPHA * 300
-
-
-@pytest.mark.parametrize(("rate", "least"), [(0.06, 0.9), (0.12, 1.0)])
-def test_three_and_six_times_the_errors_are_caught(rate: float, least: float) -> None:
-    caught = sum(looks(seed, canary_rate=rate) for seed in range(50))
-
-    assert caught >= least * 50
+@pytest.mark.parametrize("share", [0.1, 0.5])
+@pytest.mark.parametrize(("canary", "champion"), [(0.02, 0.02), (0.3, 0.3), (0.01, 0.02)])
+def test_who_is_no_worse_is_hardly_ever_called_worse(
+    canary: float, champion: float, share: float
+) -> None:
+    wrong = 0
+    for seed in range(200):
+        looks = stratum_at_each_look(seed, canary, champion, share)
+        wrong += any(worse_log_e([look]) >= log(100) for look in looks)
+    assert wrong <= 2
 
 
-def test_evidence_of_the_steps_multiplies() -> None:
-    step = StepCounts(CallCounter(100, 10), CallCounter(900, 10))
-
-    once, twice = compare_errors([step], 1.5), compare_errors([step, step], 1.5)
-
-    assert once.measured is not None
-    assert twice.measured == pytest.approx(once.measured**2)
-
-
-def test_no_calls_are_inconclusive_never_passed() -> None:
-    assert compare_errors([StepCounts()], 1.5).verdict == "inconclusive"
-    assert compare_latency([StepCounts()], CallCounter(), 2.0).verdict == "inconclusive"
+@pytest.mark.parametrize(
+    ("canary", "champion"), [(0.12, 0.02), (0.1, 0.0), (0.45, 0.3), (0.6, 0.4), (0.3, 0.02)]
+)
+def test_who_does_harm_is_hardly_ever_called_harmless(canary: float, champion: float) -> None:
+    wrong = 0
+    for seed in range(100):
+        looks = stratum_at_each_look(seed, canary, champion, calls=2_000)
+        before = Tally(500, int(500 * champion))
+        wrong += any(harmless_log_e([look], before, MARGIN) >= log(20) for look in looks)
+    assert wrong <= 5
 
 
-def latencies(fast: int, slow: int) -> CallCounter:
-    return CallCounter(fast + slow, 0, EDGES, (fast, 0, 0, 0, slow, 0))
+def test_what_hits_both_arms_in_one_stratum_is_no_evidence() -> None:
+    calm = Stratum(Tally(300, 1), Tally(2_700, 5))
+    incident = Stratum(Tally(600, 300), Tally(600, 300))
+
+    assert worse_log_e([calm, incident]) < log(2)
+    assert not exceeds([calm, incident], 1.5)
 
 
-def test_a_slow_canary_fails_and_a_slow_hour_does_not() -> None:
-    warm_up = latencies(1000, 10)
-    slow_canary = StepCounts(latencies(50, 50), latencies(900, 5))
-    slow_hour = StepCounts(latencies(50, 50), latencies(450, 450))
+def test_evidence_of_strata_multiplies() -> None:
+    stratum = Stratum(Tally(100, 10), Tally(900, 10))
 
-    assert compare_latency([slow_canary], warm_up, 2.0).verdict == "failed"
-    assert compare_latency([slow_hour], warm_up, 2.0).verdict == "passed"
+    assert worse_log_e([stratum, stratum]) == pytest.approx(2 * worse_log_e([stratum]))
 
 
-def test_the_limit_is_an_edge_at_or_above_the_ratio_of_p95() -> None:
-    assert latency_limit(latencies(100, 0), 1.5) == 0.002
-    assert latency_limit(latencies(5, 0), 1.5) is None
+def test_nothing_is_known_of_no_calls() -> None:
+    nothing = Stratum(Tally(0, 0), Tally(0, 0))
+
+    assert worse_log_e([nothing]) == 0
+    assert harmless_log_e([nothing], Tally(1000, 0), MARGIN) == 0
+    assert harmless_log_e([Stratum(Tally(0, 0), Tally(500, 0))], Tally(0, 0), MARGIN) <= 0
+
+
+@pytest.mark.parametrize(("calls", "least", "most"), [(20, 0.5, 10), (60, 20, 1e4)])
+def test_some_forty_faultless_calls_are_harmless(calls: int, least: float, most: float) -> None:
+    stratum = Stratum(Tally(calls, 0), Tally(9 * calls, 0))
+
+    assert least < exp(harmless_log_e([stratum], Tally(200, 0), MARGIN)) < most
+
+
+@given(strata)
+def test_more_hits_on_the_canary_never_make_it_less_worse(stratum: Stratum) -> None:
+    canary, champion = stratum
+    if canary.calls > 0 and champion.hits:
+        moved = Stratum(
+            Tally(canary.calls, min(canary.hits + 1, canary.calls)),
+            Tally(champion.calls, champion.hits - (canary.hits < canary.calls)),
+        )
+        assert worse_log_e([moved]) >= worse_log_e([stratum]) - 1e-9
+
+
+@given(strata)
+def test_the_likelihood_of_harm_is_the_highest_of_a_fine_grid(stratum: Stratum) -> None:
+    """So that no harm explains the calls better than what the evidence is held against."""
+    canary, champion = stratum
+    q = np.linspace(0, 1, 20_001)[1:-1]
+    p = np.clip(np.maximum(np.maximum(1.5 * q, q + 0.1), canary.share), 1e-300, 1 - 1e-16)
+    highest = (_log_likelihood(canary, p) + _log_likelihood(champion, q)).max()
+
+    found = _log_highest(canary, champion, MARGIN)
+
+    assert found >= highest - 1e-6
+    assert found <= highest + 0.1
+
+
+def _log_likelihood(tally: Tally, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    hits, missed = tally.hits * np.log(share), (tally.calls - tally.hits) * np.log1p(-share)
+    return np.asarray(hits + missed, np.float64)

@@ -13,7 +13,7 @@ from tests.deployer.harness import DeployerHarness, running_harness
 NO_PATIENCE = {"canary": {"steps": [{"weight": 0.5, "min_requests": 10}], "max_time": "0.5s"}}
 PATIENCE = {"canary": {"steps": [{"weight": 0.5, "min_requests": 10}]}}
 UNANSWERED = {
-    "inconclusive: only 0 of 10 requests",
+    "inconclusive: no request has come to the new version at 50% of the traffic",
     "inconclusive: waits for r1 to serve revision 2",
 }
 """A busy machine may not have served the route when the canary's time ends."""

@@ -124,6 +124,7 @@ async def test_versions_go_from_registered_to_champion_and_back(running: Running
     assert first["state"] == "promoted", first
     assert {c["name"]: c["verdict"] for c in first["checks"]}["hostile-inputs"] == "passed"
 
+    await running.answered(1, calls=500)
     await running.register(2)
     await running.until(2, "canary", "rejected", "paused")
     await running.answered(1, calls=500)

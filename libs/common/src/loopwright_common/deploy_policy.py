@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -42,7 +42,7 @@ class HoldoutPolicy(Policy):
     """The challenger's mean loss may exceed the champion's by at most `margin`, in its unit."""
 
     metric: Literal["log_loss", "brier", "error_rate", "squared_error"] = "log_loss"
-    margin: float = Field(default=0.01, ge=0)
+    margin: float = Field(default=0.01, ge=0, allow_inf_nan=False)
 
 
 class LatencyPolicy(Policy):
@@ -59,22 +59,36 @@ class StagingPolicy(Policy):
 
 
 class CanaryStep(Policy):
-    """Traffic share of the new version, and the requests it must answer before the next step."""
+    """Traffic share of the new version, and the requests it must answer in the step, at least.
 
-    weight: float = Field(gt=0, le=1)
-    min_requests: int = Field(default=30, ge=1)
+    How many it takes in all follows from the evidence; more can be asked for.
+    """
+
+    weight: float = Field(gt=0, lt=1)
+    min_requests: int = Field(default=1, ge=1)
+
+
+def _growing(steps: list[CanaryStep]) -> list[CanaryStep]:
+    """ValueError unless each step has more of the traffic than the one before."""
+    weights = [step.weight for step in steps]
+    if weights != sorted(set(weights)):
+        raise ValueError("the weights of the steps have to grow")
+    return steps
 
 
 class CanaryPolicy(Policy):
     """The steps by which traffic moves to a new version, and the time that all take at most."""
 
-    steps: list[CanaryStep] = [
-        CanaryStep(weight=0.1, min_requests=30),
-        CanaryStep(weight=0.5, min_requests=60),
+    steps: Annotated[list[CanaryStep], AfterValidator(_growing), Field(min_length=1)] = [
+        CanaryStep(weight=0.1),
+        CanaryStep(weight=0.5),
     ]
     max_time: Duration = timedelta(minutes=10)
-    error_ratio: float = Field(default=1.5, ge=1)
+    error_ratio: float = Field(default=1.5, ge=1, allow_inf_nan=False)
     """How many times the champion's error share the canary may have."""
+    margin: float = Field(default=0.1, gt=0, lt=1)
+    """What is no harm beside that, as a share of the calls: with 0.1 and a champion that fails on
+    2 % of them, a version that fails on up to 12 % may be promoted. Less takes more calls."""
 
 
 class ApprovalPolicy(Policy):

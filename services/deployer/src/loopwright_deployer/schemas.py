@@ -8,8 +8,8 @@ from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.events import Arm, Check
 from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments.domain import DeploymentState
-from loopwright_deployer.deployments.plan import plan
 from loopwright_deployer.deployments.repository import DeploymentRecord, HistoryEntry
+from loopwright_deployer.plan import plan
 from loopwright_deployer.routing.routes import RouteRow
 
 

@@ -130,7 +130,9 @@ class DeploymentSteps:
             return await self.explain_wait(record, decision.why)
         async with self._writing(record) as (uow, current):
             judged = replace(current, checks=_merge_checks(current.checks, decision.checks))
-            if decision.action == "advance":
+            if decision.action == "begin-anew":
+                await transitions.begin_step_anew(uow, judged)
+            elif decision.action == "advance":
                 await transitions.advance_canary(uow, judged, decision.why)
             elif decision.action == "promote":
                 await transitions.promote(uow, judged, decision.why)

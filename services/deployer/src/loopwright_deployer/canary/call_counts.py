@@ -30,10 +30,11 @@ class CallCounter:
 
 @dataclass(frozen=True, slots=True)
 class StepCounts:
-    """Calls of the two arms under one route revision."""
+    """Calls of the two arms under one route revision, and the champion's of `before` it."""
 
     canary: CallCounter = field(default_factory=CallCounter)
     champion: CallCounter = field(default_factory=CallCounter)
+    before: CallCounter = field(default_factory=CallCounter)
 
 
 def merge_reports(old: CallCounter | None, new: CallCounter) -> CallCounter:
@@ -74,7 +75,9 @@ def count_step(
 ) -> StepCounts:
     """Calls of both versions under one revision, over all replicas."""
     here = [(key, value) for key, value in counters.items() if key.revision == revision]
+    earlier = [(key, value) for key, value in counters.items() if key.revision < revision]
     return StepCounts(
         sum_counters(value for key, value in here if key.version == canary),
         sum_counters(value for key, value in here if key.version == champion),
+        sum_counters(value for key, value in earlier if key.version == champion),
     )

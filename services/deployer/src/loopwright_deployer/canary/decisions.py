@@ -1,18 +1,26 @@
 """The arms of a route, and what a canary does next; pure decisions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from math import exp, log
 from typing import Literal
 
 from loopwright_common.deploy_policy import CanaryPolicy, DeployPolicy
 from loopwright_common.events import Arm, Check
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
-from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
-from loopwright_deployer.canary.sequential_tests import compare_errors, compare_latency
+from loopwright_deployer.canary.call_counts import StepCounts
+from loopwright_deployer.canary.verdicts import (
+    HARMLESS_ALPHA,
+    CanaryVerdict,
+    begins_to_be_timed,
+    judge_errors,
+    judge_latency,
+)
 from loopwright_deployer.deployments.domain import ServedPackage
 
 DEFAULT_LATENCY_RATIO = 2.0
+Action = Literal["wait", "begin-anew", "advance", "promote", "roll-back", "pause"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +40,16 @@ class RouteRevision:
 class CanaryDecision:
     """What a canary does next, and why."""
 
-    action: Literal["wait", "advance", "promote", "roll-back", "pause"]
+    action: Action
     why: str
     checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryEvidence:
-    """All a decision looks at: the steps so far, the champion's calls, the replicas."""
+    """All a decision looks at: the steps so far, and the replicas."""
 
     steps: Sequence[StepCounts]
-    warm_up: CallCounter = field(default_factory=CallCounter)
     acknowledgement: Acknowledgement
     deadline: datetime | None
     now: datetime
@@ -55,8 +62,6 @@ def all_traffic(served: ServedPackage) -> tuple[Arm, ...]:
 
 def split_traffic(champion: ServedPackage, canary: ServedPackage, weight: float) -> tuple[Arm, ...]:
     """A share `weight` of the traffic to the canary, the rest to the champion."""
-    if weight >= 1:
-        return all_traffic(canary)
     return _arm(champion, 1 - weight), _arm(canary, weight)
 
 
@@ -79,18 +84,31 @@ def kept_arms(
 
 def decide_canary(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> CanaryDecision:
     """The next move of a canary in `step` (from 0)."""
-    current = evidence.steps[-1]
-    if trip := current.canary.tripped or evidence.acknowledgement.tripped:
-        return CanaryDecision("roll-back", f"a replica stopped sending to it: {trip}")
-    if problem := evidence.acknowledgement.problem:
-        return CanaryDecision("roll-back", problem)
-    checks = _run_tests(policy, evidence)
-    for check in checks:
-        if check.verdict == "failed":
-            return CanaryDecision("roll-back", check.sentence, checks)
-    if not evidence.acknowledgement.complete:
-        return _wait(evidence, evidence.acknowledgement.why, checks)
-    return _next_step(policy.canary, step, evidence, checks)
+    if fault := _fault(evidence):
+        return CanaryDecision("roll-back", fault)
+    ratio = latency_ratio(policy)
+    verdicts = (
+        judge_errors(evidence.steps, policy.canary),
+        judge_latency(evidence.steps, policy.canary, ratio),
+    )
+    checks = tuple(verdict.check for verdict in verdicts)
+    if failed := next((check for check in checks if check.verdict == "failed"), None):
+        return CanaryDecision("roll-back", failed.sentence, checks)
+    current, complete = evidence.steps[-1], evidence.acknowledgement.complete
+    if complete and begins_to_be_timed(current, ratio):
+        return CanaryDecision("begin-anew", "the champion's calls say by now what is slow", checks)
+    if missing := _what_is_missing(policy.canary, step, evidence, verdicts):
+        return _wait(evidence, missing, checks)
+    action: Action = "advance" if step + 1 < len(policy.canary.steps) else "promote"
+    share = f"{policy.canary.steps[step].weight:.0%}"
+    return CanaryDecision(action, f"{current.canary.calls} requests answered at {share}", checks)
+
+
+def _fault(evidence: CanaryEvidence) -> str | None:
+    """What takes a canary out whatever its figures are."""
+    if trip := evidence.steps[-1].canary.tripped or evidence.acknowledgement.tripped:
+        return f"a replica stopped sending to it: {trip}"
+    return evidence.acknowledgement.problem
 
 
 def latency_ratio(policy: DeployPolicy) -> float:
@@ -99,23 +117,27 @@ def latency_ratio(policy: DeployPolicy) -> float:
     return float(text.split("x")[0]) if "champion" in text else DEFAULT_LATENCY_RATIO
 
 
-def _run_tests(policy: DeployPolicy, evidence: CanaryEvidence) -> tuple[Check, ...]:
-    return (
-        compare_errors(evidence.steps, policy.canary.error_ratio),
-        compare_latency(evidence.steps, evidence.warm_up, latency_ratio(policy)),
-    )
-
-
-def _next_step(
-    canary: CanaryPolicy, step: int, evidence: CanaryEvidence, checks: tuple[Check, ...]
-) -> CanaryDecision:
+def _what_is_missing(
+    canary: CanaryPolicy, step: int, evidence: CanaryEvidence, verdicts: Sequence[CanaryVerdict]
+) -> str | None:
+    """What the step still waits for; of the evidence it takes its part, the last step all."""
+    if not evidence.acknowledgement.complete:
+        return evidence.acknowledgement.why
     wanted, answered = canary.steps[step].min_requests, evidence.steps[-1].canary.calls
-    if answered < wanted:
-        return _wait(evidence, f"only {answered} of {wanted} requests", checks)
     share = f"{canary.steps[step].weight:.0%}"
-    if step + 1 < len(canary.steps):
-        return CanaryDecision("advance", f"{answered} requests answered at {share}", checks)
-    return CanaryDecision("promote", f"{answered} requests answered at {share}", checks)
+    if not answered:
+        return f"no request has come to the new version at {share} of the traffic"
+    if answered < wanted:
+        return f"only {answered} of {wanted} requests at {share} have come to the new version"
+    needed = -log(HARMLESS_ALPHA) * (step + 1) / len(canary.steps)
+    for verdict in verdicts:
+        if verdict.harmless < needed:
+            return (
+                f"{verdict.check.name} is not known to be harmless after {answered} requests at "
+                f"{share} (evidence {exp(verdict.harmless):.3g} of {exp(needed):.3g}): "
+                f"{verdict.check.sentence}"
+            )
+    return None
 
 
 def _wait(evidence: CanaryEvidence, why: str, checks: tuple[Check, ...]) -> CanaryDecision:

@@ -1,141 +1,186 @@
 """Sequential tests on the canary's counters, valid however often one looks.
 
-An e-value says how much the data speaks against "the canary is no worse than allowed"; rolling
-back when it reaches 1/alpha is wrong with probability at most alpha, at any time of looking
-(Ville's inequality, 1939). Each is a mixture of likelihood ratios (Robbins, 1970), as in the
-mixture SPRT of Johari et al. (arXiv:1512.04922), here of binomials under a Beta prior.
+Both kinds are e-values: under what they speak against, one reaches 1/alpha with probability at most
+alpha, at any time of looking (Ville's inequality, 1939). A stratum is a step of the canary: what
+holds in it for both arms, such as an incident, a load or a slow hour, cancels within, nothing is
+pooled over strata, and their e-values multiply.
 """
 
 from collections.abc import Sequence
-from math import exp, lgamma, log, log1p
+from math import exp, inf, lgamma, log, log1p
+from typing import NamedTuple
 
-from loopwright_common.events import Check
-from loopwright_deployer.canary.call_counts import CallCounter, StepCounts, sum_counters
-
-ERROR_ALPHA = 0.01
-LATENCY_ALPHA = 0.005
-SLOW_SHARE = 0.05
-SLOW_RATIO = 1.2
-_MAX_E_VALUE = 1e12
+_MAX_LOG_E = log(1e12)
+_WORSE = {2.0: 0.3, 3.0: 0.4, 6.0: 0.2, 30.0: 0.1}
+"""How many times worse the mixture against a canary has it, and in which parts."""
+_PRIOR = (0.5, 9.5)
+_MIXED = (0.4, 0.4, 0.2)
+_ROUNDS = 40
 
 
-def beta_binomial_log_e(
-    successes: int, failures: int, p0: float, prior: tuple[float, float]
-) -> float:
-    """Natural log of the e-value against the success probability `p0`.
+class Tally(NamedTuple):
+    """Of so many calls this many were hits, such as failed or slow ones."""
 
-    E = B(a + s, b + f) / (B(a, b) p0^s (1 - p0)^f) with s `successes`, f `failures` and the Beta
-    prior (a, b): the likelihood mixed over the prior, by that under p0.
+    calls: int
+    hits: int
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.calls if self.calls else 0.0
+
+
+class Stratum(NamedTuple):
+    """The calls of both arms in one step."""
+
+    canary: Tally
+    champion: Tally
+
+
+class Margin(NamedTuple):
+    """What a canary may have: `ratio` times the champion's share, or `points` above it if more."""
+
+    ratio: float
+    points: float
+
+    def allowed(self, champion: float) -> float:
+        """The highest share that is no harm, given the champion's."""
+        return min(max(self.ratio * champion, champion + self.points), 1.0)
+
+
+# ---- that it is worse ----------------------------------------------------------------------------
+
+
+def worse_log_e(strata: Sequence[Stratum]) -> float:
+    """Natural log of the e-value against "no hit is likelier on the canary than on the champion".
+
+    Given how many hits a stratum has, only which arm they fell to counts. With a share rho of the
+    calls, under equal versions each falls to the canary with probability p0 = rho, under one that
+    is t times worse with p(t) = rho t / (1 - rho + rho t). A stratum has the likelihood ratio
+
+        E = mean over t of (p(t) / p0)^s ((1 - p(t)) / (1 - p0))^(k - s)
+
+    for s of k hits on the canary (a mixture after Robbins, 1970). Every t is above 1, so it is one
+    sided: a canary that is better than the champion makes it smaller.
     """
-    a, b = prior
-    return (
-        _log_beta(a + successes, b + failures)
-        - _log_beta(a, b)
-        - successes * log(p0)
-        - failures * log1p(-p0)
-    )
+    return _clamped(sum(_stratum_worse(stratum) for stratum in strata))
 
 
-def error_log_e(step: StepCounts, ratio: float) -> float:
-    """Natural log of the e-value of one step's errors against `ratio` times the champion's share.
-
-    Given how many errors there were, only which arm they hit counts, so load and time of day
-    cancel: with a canary share rho of the calls, p0 = rho r / (1 - rho + rho r), r = `ratio`, and
-    the prior is Beta(20 rho, 20 (1 - rho)). 0 where one arm has had no calls, or none failed.
-    """
-    calls = step.canary.calls + step.champion.calls
-    errors, own = step.canary.errors + step.champion.errors, step.canary.errors
-    share = step.canary.calls / calls if calls else 0.0
-    if not 0 < share < 1 or errors == 0:
+def _stratum_worse(stratum: Stratum) -> float:
+    share, hits, own = _canary_share(stratum), _hits(stratum), stratum.canary.hits
+    if not 0 < share < 1 or hits == 0:
         return 0.0
-    p0 = share * ratio / (1 - share + share * ratio)
-    return beta_binomial_log_e(own, errors - own, p0, (20 * share, 20 * (1 - share)))
+    parts = []
+    for ratio, weight in _WORSE.items():
+        there = _share_of_hits(share, ratio)
+        ratios = own * log(there / share) + (hits - own) * log((1 - there) / (1 - share))
+        parts.append((weight, ratios))
+    return _log_mean(parts)
 
 
-def compare_errors(steps: Sequence[StepCounts], ratio: float) -> Check:
-    """The check `canary-errors`: `failed` at 1/ERROR_ALPHA with more errors than `ratio` allows.
+def exceeds(strata: Sequence[Stratum], ratio: float) -> bool:
+    """Whether the canary had more hits than `ratio` times the champion's share explains.
 
-    The shares of traffic differ between steps, so each step has an e-value and they multiply.
+    Within strata, whose shares of the traffic differ.
     """
-    evidence = _clamped(sum(error_log_e(step, ratio) for step in steps))
-    canary, champion = (
-        sum_counters(s.canary for s in steps),
-        sum_counters(s.champion for s in steps),
-    )
-    worse = canary.errors * max(champion.calls, 1) > ratio * champion.errors * max(canary.calls, 1)
-    sentence = (
-        f"{canary.errors} of {canary.calls} calls failed on the new version, "
-        f"{champion.errors} of {champion.calls} on the champion"
-    )
-    return _check("canary-errors", evidence, ERROR_ALPHA, worse, canary.calls, sentence)
+    explained = sum(_hits(s) * _share_of_hits(_canary_share(s), ratio) for s in strata)
+    return sum(stratum.canary.hits for stratum in strata) > explained
 
 
-def compare_latency(steps: Sequence[StepCounts], warm_up: CallCounter, ratio: float) -> Check:
-    """The check `canary-latency`: how often a call takes over `ratio` times the champion's p95.
+def _share_of_hits(share: float, ratio: float) -> float:
+    return share * ratio / (1 - share + share * ratio)
 
-    Only calls beyond the limit count, so it holds for any distribution: p0 = 1.2 max(5 %, usual),
-    at most 0.5, with the prior Beta(2, 18). The limit is the histogram edge at or above that; the
-    champion's own share above it in the same steps is what is usual, so that a slow hour is not
-    held against the new version. `failed` at 1/LATENCY_ALPHA; `inconclusive` without a limit.
+
+def _canary_share(stratum: Stratum) -> float:
+    calls = stratum.canary.calls + stratum.champion.calls
+    return stratum.canary.calls / calls if calls else 0.0
+
+
+def _hits(stratum: Stratum) -> int:
+    return stratum.canary.hits + stratum.champion.hits
+
+
+# ---- that it is harmless -------------------------------------------------------------------------
+
+
+def harmless_log_e(strata: Sequence[Stratum], before: Tally, margin: Margin) -> float:
+    """Natural log of the e-value against "the canary exceeds the margin in every stratum".
+
+    Universal inference (Wasserman, Ramdas and Balakrishnan, 2020): the likelihood of both arms'
+    calls, mixed over what was to be expected, by the highest that it has where the canary's share
+    is at or above what `margin` allows beside the champion's. Expected are one share of both arms
+    and two of their own, under Beta priors: (0.5, 9.5), or updated by the champion's calls
+    `before` the canary and by earlier strata.
     """
-    limit = latency_limit(warm_up, ratio)
-    if limit is None:
-        return _latency_unknown()
-    canary, champion = (
-        sum_counters(s.canary for s in steps),
-        sum_counters(s.champion for s in steps),
-    )
-    slow, calls = count_slower(canary, limit), sum(canary.latency_counts)
-    usual = count_slower(champion, limit) / max(sum(champion.latency_counts), 1)
-    p0 = min(SLOW_RATIO * max(SLOW_SHARE, usual), 0.5)
-    evidence = _clamped(beta_binomial_log_e(slow, calls - slow, p0, (2.0, 18.0)))
-    sentence = f"{slow} of {calls} calls took longer than {limit * 1000:.3g} ms, {p0:.1%} may"
-    return _check("canary-latency", evidence, LATENCY_ALPHA, slow > p0 * calls, calls, sentence)
+    seen_by_canary, seen_by_champion = Tally(0, 0), before
+    total = 0.0
+    for canary, champion in strata:
+        both = Tally(canary.calls + champion.calls, canary.hits + champion.hits)
+        known = _added(seen_by_canary, seen_by_champion)
+        own = _log_expected(canary, known) + _log_expected(champion, seen_by_champion)
+        expected = (_log_expected(both, Tally(0, 0)), _log_expected(both, known), own)
+        total += _log_mean(list(zip(_MIXED, expected, strict=True)))
+        total -= _log_highest(canary, champion, margin)
+        seen_by_canary = _added(seen_by_canary, canary)
+        seen_by_champion = _added(seen_by_champion, champion)
+    return _clamped(total)
 
 
-def latency_limit(champion: CallCounter, ratio: float, least: int = 20) -> float | None:
-    """The edge at or above ratio * p95, in seconds; None without such or with too few calls."""
-    calls = sum(champion.latency_counts)
-    if calls < least:
-        return None
-    reached = 0
-    for edge, count in zip(champion.latency_edges, champion.latency_counts, strict=False):
-        reached += count
-        if reached >= (1 - SLOW_SHARE) * calls:
-            return next((e for e in champion.latency_edges if e >= ratio * edge), None)
-    return None
+def _log_expected(tally: Tally, seen: Tally) -> float:
+    """Log likelihood of a sequence of calls under the Beta prior, updated by what was seen."""
+    a, b = _PRIOR[0] + seen.hits, _PRIOR[1] + seen.calls - seen.hits
+    return _log_beta(a + tally.hits, b + tally.calls - tally.hits) - _log_beta(a, b)
 
 
-def count_slower(counter: CallCounter, limit: float) -> int:
-    """Calls above the edge `limit`."""
-    within = sum(
-        count
-        for edge, count in zip(counter.latency_edges, counter.latency_counts, strict=False)
-        if edge <= limit
-    )
-    return sum(counter.latency_counts) - within
+def _log_highest(canary: Tally, champion: Tally, margin: Margin) -> float:
+    """The highest log likelihood over champion's shares q and canary's p >= margin.allowed(q)."""
+    free = _log_likelihood(canary, canary.share) + _log_likelihood(champion, champion.share)
+    if canary.share >= margin.allowed(champion.share):
+        return free
+    # On the edge the likelihood is concave on either side of where ratio and points meet.
+    kink = margin.points / (margin.ratio - 1) if margin.ratio > 1 else 1.0
+    highest = max(1 - margin.points, 0.0)
+    pieces = [(0.0, min(kink, highest)), (min(kink, highest), 1 / margin.ratio)]
+    return max(_highest_between(canary, champion, margin, *piece) for piece in pieces)
 
 
-def _check(name: str, log_e: float, alpha: float, worse: bool, calls: int, sentence: str) -> Check:
-    value, limit = exp(log_e), 1 / alpha
-    failed = worse and value >= limit
-    explained = f"{sentence}; evidence against it {value:.3g} of {limit:g}"
-    verdict = "failed" if failed else "passed" if calls else "inconclusive"
-    return Check(
-        name=name, verdict=verdict, measured=value, limit=limit, unit="e-value", sentence=explained
-    )
+def _highest_between(
+    canary: Tally, champion: Tally, margin: Margin, low: float, high: float
+) -> float:
+    """By thirds, since it is concave there."""
+
+    def at(q: float) -> float:
+        return _log_likelihood(canary, margin.allowed(q)) + _log_likelihood(champion, q)
+
+    low, high = min(low, high), max(low, high)
+    for _ in range(_ROUNDS):
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        if at(left) < at(right):
+            low = left
+        else:
+            high = right
+    return max(at(low), at(high))
 
 
-def _latency_unknown() -> Check:
-    return Check(
-        name="canary-latency",
-        verdict="inconclusive",
-        sentence="the champion has answered too few calls to say what is slow",
-    )
+def _log_likelihood(tally: Tally, share: float) -> float:
+    missed = tally.calls - tally.hits
+    if (share <= 0 and tally.hits) or (share >= 1 and missed):
+        return -inf
+    found = tally.hits * log(share) if tally.hits else 0.0
+    return found + (missed * log1p(-share) if missed else 0.0)
+
+
+def _added(one: Tally, other: Tally) -> Tally:
+    return Tally(one.calls + other.calls, one.hits + other.hits)
+
+
+def _log_mean(parts: Sequence[tuple[float, float]]) -> float:
+    """Log of the weighted mean of values given by their logs."""
+    top = max(value for _, value in parts)
+    return top + log(sum(weight * exp(value - top) for weight, value in parts))
 
 
 def _clamped(log_e: float) -> float:
-    return min(max(log_e, -log(_MAX_E_VALUE)), log(_MAX_E_VALUE))
+    return min(max(log_e, -_MAX_LOG_E), _MAX_LOG_E)
 
 
 def _log_beta(a: float, b: float) -> float:

@@ -11,7 +11,7 @@ from loopwright_deployer.canary.acknowledgement import (
     PublishedRevision,
     acknowledgement,
 )
-from loopwright_deployer.canary.call_counts import count_step, sum_counters
+from loopwright_deployer.canary.call_counts import count_step
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.canary.decisions import CanaryEvidence
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
@@ -32,7 +32,6 @@ async def collect_evidence(
     other = champion.deployment.version if champion else 0
     return CanaryEvidence(
         steps=[count_step(counters, r, deployment.version, other) for r in revisions],
-        warm_up=sum_counters(v for key, v in counters.items() if key.version == other),
         acknowledgement=await acknowledgement_of(connection, record, replicas),
         deadline=deployment.deadline,
         now=clock.now(),

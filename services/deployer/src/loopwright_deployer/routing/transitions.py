@@ -75,6 +75,17 @@ async def advance_canary(uow: UnitOfWork, record: DeploymentRecord, why: str) ->
     await RouteRevisions(uow.connection).remember_step(deployment.id, route.revision, step)
 
 
+async def begin_step_anew(uow: UnitOfWork, record: DeploymentRecord) -> None:
+    """The same share under another revision, before which more is known of the champion."""
+    deployment = record.deployment
+    served = served_package(await _champion(uow, deployment)), served_package(record)
+    weight = record.policy.canary.steps[deployment.step].weight
+    route = await publish_route(uow, record, split_traffic(*served, weight))
+    await RouteRevisions(uow.connection).remember_step(
+        deployment.id, route.revision, deployment.step
+    )
+
+
 async def promote(
     uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
 ) -> DeploymentRecord:

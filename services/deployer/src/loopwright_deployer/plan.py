@@ -3,7 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from loopwright_common.deploy_policy import ApprovalPolicy, DeployPolicy, write_duration
+from loopwright_common.deploy_policy import (
+    ApprovalPolicy,
+    CanaryStep,
+    DeployPolicy,
+    write_duration,
+)
+from loopwright_deployer.canary.verdicts import calls_to_pass
 from loopwright_deployer.deployments.domain import DeploymentState
 
 
@@ -54,6 +60,16 @@ def _staging(policy: DeployPolicy, champion: int | None) -> str:
 
 
 def _canary(policy: DeployPolicy, champion: int) -> str:
-    steps = ", ".join(f"{s.weight:.0%} for {s.min_requests} requests" for s in policy.canary.steps)
-    longest = write_duration(policy.canary.max_time)
-    return f"beside version {champion}: {steps}; pauses after {longest} without enough of them"
+    canary = policy.canary
+    steps = ", ".join(_canary_step(step) for step in canary.steps)
+    longest, points = write_duration(canary.max_time), f"{100 * canary.margin:g} points"
+    return (
+        f"beside version {champion}: {steps} of the traffic, until evidence says that neither its "
+        f"failed nor its slow calls are {points} more than the champion's, which takes "
+        f"{calls_to_pass(canary)} calls of it at least; pauses after {longest} without"
+    )
+
+
+def _canary_step(step: CanaryStep) -> str:
+    least = f" for at least {step.min_requests} requests" if step.min_requests > 1 else ""
+    return f"{step.weight:.0%}{least}"

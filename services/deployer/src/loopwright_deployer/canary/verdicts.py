@@ -1,0 +1,171 @@
+"""What the tests say of a canary: worse, harmless, or not known yet; with figures for people.
+
+Worse takes evidence, and so does harmless: calls that nobody made pass nothing.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import NamedTuple
+
+from loopwright_common.deploy_policy import CanaryPolicy
+from loopwright_common.events import Check
+from loopwright_deployer.canary.call_counts import CallCounter, StepCounts, sum_counters
+from loopwright_deployer.canary.sequential_tests import (
+    Margin,
+    Stratum,
+    Tally,
+    exceeds,
+    harmless_log_e,
+    worse_log_e,
+)
+
+ERROR_ALPHA = 0.01
+LATENCY_ALPHA = 0.005
+HARMLESS_ALPHA = 0.05
+"""The chance, for each test, that a version which does harm is taken for harmless."""
+SLOW_SHARE = 0.05
+SLOW_RATIO = 1.2
+_CALLS_TO_KNOW_P95 = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryVerdict:
+    """A check, and the natural log of the evidence that the canary is harmless."""
+
+    check: Check
+    harmless: float = 0.0
+
+
+class SlowLimit(NamedTuple):
+    """Calls are slow above `seconds`, an edge of the histograms; `p95` is the champion's."""
+
+    seconds: float
+    p95: float
+
+
+def judge_errors(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryVerdict:
+    """The check `canary-errors`: how many of each arm's calls failed."""
+    strata = [Stratum(_failed(step.canary), _failed(step.champion)) for step in steps]
+    before = _failed(steps[0].before) if steps else Tally(0, 0)
+    margin = Margin(policy.error_ratio, policy.margin)
+    return _judge("canary-errors", strata, before, margin, ERROR_ALPHA, "failed")
+
+
+def judge_latency(steps: Sequence[StepCounts], policy: CanaryPolicy, ratio: float) -> CanaryVerdict:
+    """The check `canary-latency`: how many of each arm's calls were slow.
+
+    Slow is above `ratio` times the champion's p95 of before the step, so that nothing that goes on
+    in a step moves its limit. `inconclusive` while that is not known of any step.
+    """
+    limited = [(step, limit) for step in steps if (limit := slow_limit(step.before, ratio))]
+    if not limited:
+        return CanaryVerdict(_nothing_is_known("the champion has answered too few calls"))
+    strata = [
+        Stratum(_slow(step.canary, limit), _slow(step.champion, limit)) for step, limit in limited
+    ]
+    first, first_limit = limited[0]
+    last = limited[-1][1]
+    slow = (
+        f"took longer than {last.seconds * 1000:.3g} ms "
+        f"({last.seconds / last.p95:.2g} times the champion's p95)"
+    )
+    before, margin = _slow(first.before, first_limit), Margin(SLOW_RATIO, policy.margin)
+    return _judge("canary-latency", strata, before, margin, LATENCY_ALPHA, slow)
+
+
+def calls_to_pass(policy: CanaryPolicy) -> int:
+    """How many calls of a canary without a fault pass, where neither arm ever had one: the least.
+
+    A champion that was never seen to fail in ten thousand calls is as good as one that cannot.
+    """
+    margin = Margin(policy.error_ratio, policy.margin)
+
+    def passes(calls: int) -> bool:
+        stratum = Stratum(Tally(calls, 0), Tally(9 * calls, 0))
+        return harmless_log_e([stratum], Tally(10_000, 0), margin) >= -log(HARMLESS_ALPHA)
+
+    enough = 1
+    while not passes(enough):
+        enough *= 2
+    return bisect_left(range(enough), True, key=passes)
+
+
+def begins_to_be_timed(step: StepCounts, ratio: float) -> bool:
+    """Whether what is slow was not known when the step began, and is by its calls."""
+    known = sum_counters((step.before, step.champion))
+    return slow_limit(step.before, ratio) is None and slow_limit(known, ratio) is not None
+
+
+def slow_limit(champion: CallCounter, ratio: float) -> SlowLimit | None:
+    """The edge at or above `ratio` times p95, or the last; None with fewer than 20 calls.
+
+    Nor is there one where p95 is above all edges.
+    """
+    calls = sum(champion.latency_counts)
+    if calls < _CALLS_TO_KNOW_P95:
+        return None
+    reached = 0
+    for edge, count in zip(champion.latency_edges, champion.latency_counts, strict=False):
+        reached += count
+        if reached >= (1 - SLOW_SHARE) * calls:
+            edges = champion.latency_edges
+            return SlowLimit(next((e for e in edges if e >= ratio * edge), edges[-1]), edge)
+    return None
+
+
+def _judge(
+    name: str,
+    strata: Sequence[Stratum],
+    before: Tally,
+    margin: Margin,
+    alpha: float,
+    hit: str,
+) -> CanaryVerdict:
+    """Failed where it is worse than the champion, and by more than the ratio that is allowed."""
+    canary, champion = _sum(s.canary for s in strata), _sum(s.champion for s in strata)
+    worse, harmless = worse_log_e(strata), harmless_log_e(strata, before, margin)
+    if worse >= -log(alpha) and exceeds(strata, margin.ratio):
+        verdict = "failed"
+    else:
+        verdict = "passed" if harmless >= -log(HARMLESS_ALPHA) else "inconclusive"
+    allowed = margin.allowed(champion.share)
+    sentence = (
+        f"{_counted(canary)} {hit} on the new version, {_counted(champion)} on the champion, "
+        f"{allowed:.1%} may; evidence that it is worse {exp(worse):.3g} of {1 / alpha:g}, "
+        f"that it is harmless {exp(harmless):.3g} of {1 / HARMLESS_ALPHA:g}"
+    )
+    check = Check(
+        name=name,
+        verdict=verdict,
+        measured=canary.share,
+        limit=allowed,
+        unit="of calls",
+        sentence=sentence,
+    )
+    return CanaryVerdict(check, harmless)
+
+
+def _nothing_is_known(why: str) -> Check:
+    sentence = f"{why} to say what is slow"
+    return Check(name="canary-latency", verdict="inconclusive", sentence=sentence)
+
+
+def _failed(counter: CallCounter) -> Tally:
+    return Tally(counter.calls, counter.errors)
+
+
+def _slow(counter: CallCounter, limit: SlowLimit) -> Tally:
+    calls = sum(counter.latency_counts)
+    pairs = zip(counter.latency_edges, counter.latency_counts, strict=False)
+    return Tally(calls, calls - sum(count for edge, count in pairs if edge <= limit.seconds))
+
+
+def _sum(tallies: Iterable[Tally]) -> Tally:
+    calls, hits = zip(*tallies, strict=True)
+    return Tally(sum(calls), sum(hits))
+
+
+def _counted(tally: Tally) -> str:
+    return f"{tally.hits} of {tally.calls} calls ({tally.share:.1%})"

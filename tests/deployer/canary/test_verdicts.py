@@ -1,0 +1,105 @@
+"""A canary's figures become worse, harmless or not known yet, and say so."""
+
+import pytest
+
+from loopwright_common.deploy_policy import CanaryPolicy
+from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
+from loopwright_deployer.canary.verdicts import (
+    begins_to_be_timed,
+    calls_to_pass,
+    judge_errors,
+    judge_latency,
+    slow_limit,
+)
+
+EDGES = (0.001, 0.002, 0.004, 0.008, 0.016)
+POLICY = CanaryPolicy()
+
+
+def calls(fast: int, slow: int = 0, errors: int = 0) -> CallCounter:
+    return CallCounter(fast + slow, errors, EDGES, (fast, 0, 0, 0, slow, 0))
+
+
+def test_more_errors_than_the_champion_and_than_allowed_fail() -> None:
+    step = StepCounts(calls(100, errors=20), calls(900, errors=18), calls(500))
+
+    check = judge_errors([step], POLICY).check
+
+    assert check.verdict == "failed"
+    assert (check.measured, check.unit) == (0.2, "of calls")
+    assert check.limit == pytest.approx(0.12)
+    assert "20 of 100 calls (20.0%) failed on the new version" in check.sentence
+    assert "18 of 900 calls (2.0%) on the champion, 12.0% may" in check.sentence
+
+
+def test_worse_by_less_than_is_allowed_is_no_reason_to_roll_back() -> None:
+    step = StepCounts(calls(100_000, errors=2_600), calls(900_000, errors=18_000), calls(500))
+
+    assert judge_errors([step], POLICY).check.verdict == "passed"
+
+
+@pytest.mark.parametrize(
+    ("canary", "verdict"), [(0, "inconclusive"), (20, "inconclusive"), (60, "passed")]
+)
+def test_passing_takes_calls(canary: int, verdict: str) -> None:
+    step = StepCounts(calls(canary), calls(9 * canary), calls(500))
+
+    assert judge_errors([step], POLICY).check.verdict == verdict
+    assert judge_latency([step], POLICY, 2.0).check.verdict == verdict
+
+
+def test_a_smaller_margin_takes_more_calls() -> None:
+    step = StepCounts(calls(60), calls(540), calls(500))
+
+    assert judge_errors([step], CanaryPolicy(margin=0.02)).check.verdict == "inconclusive"
+
+
+def test_a_slow_canary_fails_and_a_slow_hour_does_not() -> None:
+    before = calls(1000, 10)
+    slow_canary = StepCounts(calls(50, 50), calls(900, 5), before)
+    slow_hour = StepCounts(calls(200, 200), calls(1800, 1800), before)
+    all_slow = StepCounts(calls(0, 400), calls(0, 3600), before)
+
+    failed = judge_latency([slow_canary], POLICY, 2.0).check
+    assert failed.verdict == "failed"
+    assert "took longer than 2 ms (2 times the champion's p95)" in failed.sentence
+    for step in (slow_hour, all_slow):
+        assert judge_latency([step], POLICY, 2.0).check.verdict != "failed"
+
+
+def test_what_is_slow_follows_from_before_the_step_alone() -> None:
+    before = calls(1000, 10)
+    during = [StepCounts(calls(50, 50), calls(*counts), before) for counts in ((900, 5), (5, 900))]
+
+    sentences = [judge_latency([step], POLICY, 2.0).check.sentence for step in during]
+
+    assert all("longer than 2 ms" in sentence for sentence in sentences)
+
+
+def test_without_calls_before_nothing_is_slow_until_the_step_begins_anew() -> None:
+    step = StepCounts(calls(10), calls(90), calls(5))
+
+    unknown = judge_latency([step], POLICY, 2.0)
+
+    assert (unknown.check.verdict, unknown.harmless) == ("inconclusive", 0.0)
+    assert begins_to_be_timed(step, 2.0)
+    assert not begins_to_be_timed(StepCounts(calls(10), calls(5), calls(5)), 2.0)
+    assert not begins_to_be_timed(StepCounts(calls(10), calls(90), calls(50)), 2.0)
+
+
+def test_the_limit_is_an_edge_at_or_above_the_ratio_of_p95() -> None:
+    assert slow_limit(calls(100), 1.5) == (0.002, 0.001)
+    assert slow_limit(calls(100), 100.0) == (0.016, 0.001)
+    assert slow_limit(calls(5), 1.5) is None
+    assert slow_limit(CallCounter(100, 0, EDGES, (0, 0, 0, 0, 0, 100)), 1.5) is None
+
+
+@pytest.mark.parametrize("margin", [0.3, 0.1, 0.02, 0.001])
+def test_the_least_calls_that_pass_are_the_least(margin: float) -> None:
+    policy = CanaryPolicy(margin=margin)
+    least = calls_to_pass(policy)
+    verdicts = [
+        judge_errors([StepCounts(calls(n), calls(9 * n), calls(10_000))], policy).check.verdict
+        for n in (least - 1, least)
+    ]
+    assert verdicts == ["inconclusive", "passed"]

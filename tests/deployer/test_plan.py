@@ -1,0 +1,27 @@
+"""What is said before a deployment is what its policy makes of it."""
+
+from loopwright_common.deploy_policy import CanaryPolicy, CanaryStep, DeployPolicy
+from loopwright_deployer.plan import plan
+
+
+def canary_of(policy: DeployPolicy) -> str:
+    return next(step.sentence for step in plan(policy, champion=3) if step.state == "canary")
+
+
+def test_a_canary_is_planned_with_what_it_can_find_and_how_many_calls_that_takes() -> None:
+    usual = canary_of(DeployPolicy())
+
+    assert "beside version 3: 10%, 50% of the traffic" in usual
+    assert "10 points more than the champion's, which takes 33 calls of it at least" in usual
+
+
+def test_a_smaller_margin_and_more_requests_are_said() -> None:
+    steps = [CanaryStep(weight=0.25, min_requests=400)]
+    strict = canary_of(DeployPolicy(canary=CanaryPolicy(steps=steps, margin=0.02)))
+
+    assert "25% for at least 400 requests" in strict
+    assert "2 points more than the champion's, which takes 176 calls" in strict
+
+
+def test_a_first_version_has_no_canary() -> None:
+    assert "canary" not in [step.state for step in plan(DeployPolicy(), champion=None)]
