@@ -110,7 +110,7 @@ async def test_the_plan_names_what_is_done_and_what_comes(
     plan = (await api.get(f"/v1/deployments/{record.deployment.id}/plan")).json()["steps"]
 
     assert {s["state"]: s["done"] for s in plan}["canary"] is False
-    assert "beside version 1: 10% for 30 requests, 50% for 60 requests" in str(plan)
+    assert "beside version 1: 10%, 50% of the traffic" in str(plan)
 
 
 async def test_unknown_things_are_404_and_bad_bodies_422(api: httpx.AsyncClient) -> None:

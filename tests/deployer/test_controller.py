@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from loopwright_common import clock
@@ -13,13 +14,14 @@ from loopwright_common.database.database import Database
 from loopwright_common.events import ServedRoute, ServingMeasured
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_deployer.canary.counters import CanaryCounters
+from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
-from loopwright_deployer.deployments.repository import DeploymentRecord
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.routing.routes import RouteRevisions
 from tests.common import bus_harness
-from tests.deployer.builders import MODEL, MODEL_ID, publish, replica
+from tests.deployer.builders import MODEL, MODEL_ID, publish, registered, replica
 from tests.deployer.controllers import until, working
-from tests.deployer.lifecycle import latest, lead_to
+from tests.deployer.lifecycle import CAUSE, latest, lead_to
 
 IMPATIENT = {"canary": {"max_time": "0.2s"}}
 
@@ -206,3 +208,35 @@ async def test_a_step_that_fails_says_why_and_is_tried_again(
             record = await latest(database, 1)
 
     assert "no artifact" in str(record.deployment.waits)
+
+
+async def test_versions_whose_policies_cannot_be_read_are_rejected_and_hinder_nobody(
+    database: Database, bus: EventBus, api: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    for number in range(100):
+        await receive_unreadable(database, f"m{number}")
+    await lead_to(database, 1, DeploymentState.RECEIVED)
+    async with working(database, bus, tmp_path):
+        await until(database, 1, DeploymentState.PACKAGING, DeploymentState.REJECTED)
+
+        async def all_rejected() -> bool:
+            async with database.read() as connection:
+                left = await Deployments(connection).in_flight()
+            return not [record for record in left if record.deployment.model != MODEL]
+
+        await bus_harness.until(all_rejected)
+    shown = (await api.get("/v1/deployments", params={"model": "m7"})).json()["items"][0]
+
+    assert (shown["state"], shown["why"]) == (
+        "rejected",
+        "its policy cannot be read: keep: has to be at least 1",
+    )
+    for path in ("", "/plan"):
+        assert (await api.get(f"/v1/deployments/{shown['id']}{path}")).is_success
+
+
+async def receive_unreadable(database: Database, name: str) -> None:
+    """As one who could reach the bus beside the registry would have it."""
+    version = registered(1, model_id=name, model=name, deploy={"keep": 0})
+    async with database.unit_of_work() as uow:
+        await service.start_deployment(uow, version, "production", CAUSE)

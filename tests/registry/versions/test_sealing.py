@@ -195,17 +195,27 @@ async def test_the_run_must_be_that_of_the_source(client: httpx.AsyncClient) -> 
     assert found == (400, "INVALID_PARAMETER_VALUE")
 
 
-async def test_a_tag_that_is_no_json_is_named(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("nonsense", "tag loopwright.deploy: give a JSON object"),
+        ('{"keep": 0}', "tag loopwright.deploy: keep: has to be at least 1"),
+        ('{"canary": {"stepz": [], "max_time": "soon"}}', "canary.max_time: 'soon' is no duration"),
+    ],
+)
+async def test_a_policy_that_cannot_be_read_is_refused(
+    client: httpx.AsyncClient, value: str, fault: str
+) -> None:
     run_id = await packaged_run(client)
     await call(client, "POST", "registered-models/create", name="m")
 
     answer = await send(
         client, "POST", "model-versions/create", name="m", source=f"runs:/{run_id}/package",
-        tags=[{"key": "loopwright.deploy", "value": "nonsense"}],
+        tags=[{"key": "loopwright.deploy", "value": value}],
     )  # fmt: skip
 
     assert answer.status_code == 400
-    assert "loopwright.deploy" in answer.json()["message"]
+    assert fault in answer.json()["message"]
     assert (await client.get("/v1/models/m/versions")).json()["items"] == []
 
 

@@ -120,17 +120,24 @@ def test_the_example_of_the_design_is_understood() -> None:
         ),
         (
             "stages: {a: {cmd: x}}\ndeploy:\n  record:\n    sample: 2",
-            "loopwright.yaml:4: deploy.record.sample: Input should be less than or equal to 1",
+            "loopwright.yaml:4: deploy.record.sample: has to be at most 1",
+        ),
+        (
+            "stages: {a: {cmd: x}}\ndeploy:\n  keep: 0\n  canary:\n    margin: 0",
+            "\nloopwright.yaml:3: deploy.keep: has to be at least 1",
         ),
         (
             "stages: {a: {cmd: x}}\ndeploy:\n  record:\n    redacted: [age]",
             "loopwright.yaml:4: deploy.record.redacted: unknown key; allowed are redact, sample",
         ),
-        ("stages: {a: {cmd: x}}\nmonitor: {smallest_change: 2}", "monitor.smallest_change: Input"),
+        (
+            "stages: {a: {cmd: x}}\nmonitor: {smallest_change: 2}",
+            "monitor.smallest_change: has to be less than 0.5",
+        ),
         ("stages: {a: {cmd: x}}\nmonitor: {drift: {}}", "monitor.drift: unknown key; allowed are "),
         (
             "stages: {a: {cmd: x}}\ntriggers: {drift: {per_day: -1}}",
-            "loopwright.yaml:2: triggers.drift.per_day: Input should be greater",
+            "loopwright.yaml:2: triggers.drift.per_day: has to be at least 0",
         ),
         ("stages: {a: {cmd: x}}\ntriggers: {schedule: daily}", "must be five cron fields"),
         ("stages: {a: {cmd: 'echo ${nope}'}}", "stages.a.cmd: ${nope} is not among the parameters"),

@@ -1,14 +1,26 @@
 """Deploy and monitor policy, as written in `loopwright.yaml` and carried by `model-registered`.
 
-The trainer checks them when it reads the file, the deployer and the monitor act on them.
+The trainer checks them when it reads the file and the registry when a version brings them, the
+deployer and the monitor act on them.
 """
 
 import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+)
 
+NO_APPROVAL, BY_ROLES = "no-approval", "by-roles"
+"""Kinds of approval, which stand in the path of an error."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -19,7 +31,10 @@ def parse_duration(value: object) -> object:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
     if not match:
         raise ValueError(f"{value!r} is no duration; write it as 30s, 10m, 6h or 1d")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError:
+        raise ValueError(f"{value} is longer than can be counted") from None
 
 
 def write_duration(value: timedelta) -> str:
@@ -30,6 +45,16 @@ def write_duration(value: timedelta) -> str:
 Duration = Annotated[
     timedelta, BeforeValidator(parse_duration), PlainSerializer(write_duration, when_used="json")
 ]
+
+
+def _some_time(value: timedelta) -> timedelta:
+    """ValueError for none."""
+    if value <= timedelta(0):
+        raise ValueError("has to be more than 0s")
+    return value
+
+
+SomeTime = Annotated[Duration, AfterValidator(_some_time)]
 
 
 class Policy(BaseModel):
@@ -45,10 +70,18 @@ class HoldoutPolicy(Policy):
     margin: float = Field(default=0.01, ge=0, allow_inf_nan=False)
 
 
+def _latency_limit(text: str) -> str:
+    """ValueError unless it is a limit, above 0."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(x champion|s)", text)
+    if not match or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is no limit above 0; write it as 1.2x champion or 0.05s")
+    return text
+
+
 class LatencyPolicy(Policy):
     """`at_most` is `1.2x champion` or a duration such as `0.05s`."""
 
-    at_most: str = Field(default="2x champion", pattern=r"^(\d+(\.\d+)?x champion|\d+(\.\d+)?s)$")
+    at_most: Annotated[str, AfterValidator(_latency_limit)] = "2x champion"
 
 
 class StagingPolicy(Policy):
@@ -65,7 +98,7 @@ class CanaryStep(Policy):
     """
 
     weight: float = Field(gt=0, lt=1)
-    min_requests: int = Field(default=1, ge=1)
+    min_requests: int = Field(default=1, ge=1, le=1_000_000)
 
 
 def _growing(steps: list[CanaryStep]) -> list[CanaryStep]:
@@ -83,7 +116,7 @@ class CanaryPolicy(Policy):
         CanaryStep(weight=0.1),
         CanaryStep(weight=0.5),
     ]
-    max_time: Duration = timedelta(minutes=10)
+    max_time: SomeTime = timedelta(minutes=10)
     error_ratio: float = Field(default=1.5, ge=1, allow_inf_nan=False)
     """How many times the champion's error share the canary may have."""
     margin: float = Field(default=0.1, gt=0, lt=1)
@@ -94,8 +127,8 @@ class CanaryPolicy(Policy):
 class ApprovalPolicy(Policy):
     """Who may approve a promotion, how long they are waited for, and what happens `then`."""
 
-    roles: list[str] = ["approver"]
-    within: Duration = timedelta(hours=24)
+    roles: Annotated[list[str], Field(min_length=1)] = ["approver"]
+    within: SomeTime = timedelta(hours=24)
     then: Literal["pause", "reject"] = "pause"
 
 
@@ -111,12 +144,19 @@ class RecordPolicy(Policy):
     redact: list[Annotated[str, Field(min_length=1)]] = []
 
 
+def _kind_of_approval(value: object) -> str:
+    return NO_APPROVAL if isinstance(value, str) else BY_ROLES
+
+
 class DeployPolicy(Policy):
     """How the versions of a model come to its traffic: `deploy:` in `loopwright.yaml`."""
 
     staging: StagingPolicy = StagingPolicy()
     canary: CanaryPolicy = CanaryPolicy()
-    approval: Literal["none"] | ApprovalPolicy = "none"
+    approval: Annotated[
+        Annotated[Literal["none"], Tag(NO_APPROVAL)] | Annotated[ApprovalPolicy, Tag(BY_ROLES)],
+        Discriminator(_kind_of_approval),
+    ] = "none"
     keep: int = Field(default=2, ge=1, le=20)
     """Former champions kept loaded, for undo and for calls that name their version."""
     routing_key: str | None = None

@@ -58,6 +58,8 @@ class DeploymentSteps:
         }
 
     async def _start(self, record: DeploymentRecord) -> bool:
+        if record.policy_fault:
+            return await self._reject(record, f"its policy cannot be read: {record.policy_fault}")
         async with self._writing(record) as (uow, current):
             await service.advance(
                 uow, current, DeploymentState.PACKAGING, "building the serving package"

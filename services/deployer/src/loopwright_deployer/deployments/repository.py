@@ -17,6 +17,7 @@ from loopwright_common.database import Cause, upsert
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import Check, ModelRegistered
+from loopwright_common.policy_reader import PolicyError, read_policy
 from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments.domain import (
     IN_FLIGHT,
@@ -40,7 +41,20 @@ class DeploymentRecord:
 
     @property
     def policy(self) -> DeployPolicy:
-        return DeployPolicy.model_validate(self.registered.deploy or {})
+        """The version's, or the default where it cannot be read: such a version is rejected."""
+        try:
+            return read_policy(DeployPolicy, self.registered.deploy)
+        except PolicyError:
+            return DeployPolicy()
+
+    @property
+    def policy_fault(self) -> str | None:
+        """What is wrong with the version's policy."""
+        try:
+            read_policy(DeployPolicy, self.registered.deploy)
+        except PolicyError as error:
+            return str(error)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
-from pydantic import ValidationError
 
 from loopwright_common.database import Database, UnitOfWork
 from loopwright_common.database.leases import Lease, confirm
@@ -18,6 +17,7 @@ from loopwright_common.deploy_policy import MonitorPolicy
 from loopwright_common.errors import CorruptError, InvalidError, NotFoundError, without_paths
 from loopwright_common.events import Dataset, ModelRegistered
 from loopwright_common.failpoints import failpoint
+from loopwright_common.policy_reader import PolicyError, read_policy
 from loopwright_common.storage import ArtifactStore
 from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.builder import build_reference
@@ -150,11 +150,9 @@ def _classes(version: WatchedVersion, table: pa.Table) -> list[str] | None:
 def _policy(declared: dict[str, Any] | None) -> tuple[MonitorPolicy, str]:
     """The policy, or the defaults with what was wrong with it."""
     try:
-        return MonitorPolicy.model_validate(declared or {}), ""
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
-        return MonitorPolicy(), f"monitor.{path}: {first['msg']}; the defaults are used"
+        return read_policy(MonitorPolicy, declared), ""
+    except PolicyError as error:
+        return MonitorPolicy(), f"monitor: {error}; the defaults are used"
 
 
 def _target(datasets: list[Dataset]) -> str | None:

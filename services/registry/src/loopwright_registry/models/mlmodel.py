@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from loopwright_common.deploy_policy import Policy
 from loopwright_common.errors import InvalidError
+from loopwright_common.policy_reader import PolicyError, read_policy
 from loopwright_registry.mlflow.domain import Tags
 
 
@@ -49,6 +51,16 @@ def json_tag(tags: Tags, key: str) -> dict[str, Any] | None:
     value = parse_json(tags[key])
     if not isinstance(value, dict):
         raise InvalidError(f"tag {key}: give a JSON object", field=key)
+    return value
+
+
+def policy_tag(tags: Tags, key: str, kind: type[Policy]) -> dict[str, Any] | None:
+    """The policy in a tag as it is written there; InvalidError says all that is wrong with it."""
+    value = json_tag(tags, key)
+    try:
+        read_policy(kind, value)
+    except PolicyError as error:
+        raise InvalidError(f"tag {key}: {error}", field=key) from None
     return value
 
 

@@ -4,6 +4,7 @@ import json
 import math
 
 from loopwright_common.database import UnitOfWork
+from loopwright_common.deploy_policy import DeployPolicy, MonitorPolicy
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import ModelRegistered
 from loopwright_common.failpoints import failpoint
@@ -27,7 +28,7 @@ from loopwright_registry.models.domain import (
     SourcePackage,
     subject_of,
 )
-from loopwright_registry.models.mlmodel import json_tag
+from loopwright_registry.models.mlmodel import policy_tag
 from loopwright_registry.models.repository import Models
 from loopwright_registry.runs.artifact_owners import runs_owning
 from loopwright_registry.runs.domain import PIPELINE_RUN_TAG
@@ -132,8 +133,8 @@ async def _seal(
         commit=tags.get(COMMIT_TAG) or run_tags.get(GIT_COMMIT_TAG),
         metrics={m.key: m.value for m in metrics if math.isfinite(m.value)},
         datasets=list(draft.datasets),
-        deploy=json_tag(tags, DEPLOY_TAG),
-        monitor=json_tag(tags, MONITOR_TAG),
+        deploy=policy_tag(tags, DEPLOY_TAG, DeployPolicy),
+        monitor=policy_tag(tags, MONITOR_TAG, MonitorPolicy),
     )
     await Artifacts(uow.connection).publish_package(package.digest, list(package.files))
     data: ModelRegistered = model_registered_event(version, seal)

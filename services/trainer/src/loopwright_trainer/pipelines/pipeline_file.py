@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from loopwright_common.deploy_policy import DeployPolicy, DriftTrigger, MonitorPolicy, Policy
 from loopwright_common.errors import InvalidError
+from loopwright_common.policy_reader import PolicyError, read_policy
 from loopwright_trainer.pipelines import stage_order, templates
 from loopwright_trainer.pipelines.params import DEFAULT_FILE, read_params
 from loopwright_trainer.pipelines.pipeline import (
@@ -160,22 +159,17 @@ def _monitor(node: YamlNode | None, drift: YamlNode | None) -> MonitorPolicy:
 
 
 def _policy(node: YamlNode, kind: type[P]) -> P:
+    """All that is wrong is said at once."""
     try:
-        return kind.model_validate(node.value if node.value is not None else {})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        wrong = node
-        for part in first["loc"]:
-            wrong = wrong.child(part, None)
-        wrong.reject(_sentence(first["type"], first["msg"], kind, first["loc"]))
+        return read_policy(kind, node.value)
+    except PolicyError as error:
+        wrong = [(_at(node, fault.path), fault.sentence) for fault in error.faults]
+        first, sentence = wrong[0]
+        more = "".join(f"\n{other.where}: {also}" for other, also in wrong[1:])
+        first.reject(f"{sentence}{more}")
 
 
-def _sentence(kind: str, message: str, policy: type[Policy], loc: Sequence[str | int]) -> str:
-    if kind != "extra_forbidden":
-        return message.removeprefix("Value error, ")
-    owner: object = policy
-    for part in loc[:-1]:
-        fields = getattr(owner, "model_fields", {})
-        owner = fields[part].annotation if part in fields else None
-    fields = getattr(owner, "model_fields", None)
-    return f"unknown key; allowed are {', '.join(sorted(fields))}" if fields else "unknown key"
+def _at(node: YamlNode, path: Sequence[str | int]) -> YamlNode:
+    for part in path:
+        node = node.child(part, None)
+    return node

@@ -1,0 +1,110 @@
+"""Whatever is wrong with a policy is said at once, where it is, in words of whoever wrote it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopwright_common.deploy_policy import ApprovalPolicy, DeployPolicy, MonitorPolicy
+from loopwright_common.policy_reader import PolicyError, PolicyFault, read_policy
+
+LEAKS = re.compile(r"pydantic|Input should|regex|pattern|literal|no-approval|by-roles|[\^$\\]")
+
+
+def faults_of(value: Mapping[str, Any]) -> list[str]:
+    with pytest.raises(PolicyError) as refused:
+        read_policy(DeployPolicy, value)
+    return [str(fault) for fault in refused.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ({"canary": {"stepz": []}}, "canary.stepz: unknown key; allowed are error_ratio, margin,"),
+        ({"canary": {"steps": []}}, "canary.steps: needs at least 1"),
+        ({"canary": {"steps": [{"weight": 1.0}]}}, "canary.steps.0.weight: has to be less than 1"),
+        ({"canary": {"steps": [{}]}}, "canary.steps.0.weight: is missing"),
+        (
+            {"canary": {"steps": [{"weight": 0.5}, {"weight": 0.1}]}},
+            "canary.steps: the weights of the steps have to grow",
+        ),
+        (
+            {"canary": {"steps": [{"weight": 0.5, "min_requests": 10**9}]}},
+            "canary.steps.0.min_requests: has to be at most 1000000",
+        ),
+        ({"canary": {"max_time": "soon"}}, "canary.max_time: 'soon' is no duration; write it as"),
+        ({"canary": {"max_time": "0s"}}, "canary.max_time: has to be more than 0s"),
+        ({"canary": {"max_time": "99999999999d"}}, "canary.max_time: 99999999999d is longer than"),
+        ({"canary": {"error_ratio": float("inf")}}, "canary.error_ratio: has to be a number"),
+        ({"canary": {"error_ratio": "10%"}}, "canary.error_ratio: has to be a number"),
+        ({"canary": {"margin": 0}}, "canary.margin: has to be more than 0"),
+        ({"canary": [1]}, "canary: has to be a mapping"),
+        ({"keep": 0}, "keep: has to be at least 1"),
+        ({"keep": 1.5}, "keep: has to be a whole number"),
+        ({"approval": "later"}, "approval: has to be 'none'"),
+        ({"approval": {"roles": "approver"}}, "approval.roles: has to be a list"),
+        ({"approval": {"roles": []}}, "approval.roles: needs at least 1"),
+        ({"approval": {"then": "promote"}}, "approval.then: has to be 'pause' or 'reject'"),
+        ({"approval": {"rolls": []}}, "approval.rolls: unknown key; allowed are roles, then,"),
+        ({"staging": {"latency_p99": {"at_most": "50ms"}}}, "at_most: '50ms' is no limit above 0"),
+        (
+            {"staging": {"latency_p99": {"at_most": "0x champion"}}},
+            "at_most: '0x champion' is no limit above 0; write it as 1.2x champion or 0.05s",
+        ),
+        ({"staging": {"holdout": {"margin": float("inf")}}}, "margin: has to be a number"),
+    ],
+)
+def test_a_fault_is_told_with_its_key_and_the_remedy(value: Mapping[str, Any], fault: str) -> None:
+    (told,) = faults_of(value)
+    assert fault in told
+    assert not LEAKS.search(told)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    told = faults_of({"keep": 0, "canary": {"stepz": 1, "max_time": "soon"}, "what": 1})
+    assert sorted(fault.split(":")[0] for fault in told) == [
+        "canary.max_time",
+        "canary.stepz",
+        "keep",
+        "what",
+    ]
+
+
+def test_nothing_said_is_the_default() -> None:
+    assert read_policy(DeployPolicy, None) == DeployPolicy()
+    assert read_policy(MonitorPolicy, {}) == MonitorPolicy()
+
+
+def test_an_approval_is_none_or_by_roles() -> None:
+    assert read_policy(DeployPolicy, {"approval": "none"}).approval == "none"
+    assert read_policy(DeployPolicy, {"approval": {"roles": ["x"]}}).approval == ApprovalPolicy(
+        roles=["x"]
+    )
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["canary", "steps", "weight", "approval", "roles", "keep", "record", "x"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+)
+
+
+@given(json_values)
+def test_whatever_is_there_is_read_or_refused_in_own_words(value: Any) -> None:
+    faults: Sequence[PolicyFault] = ()
+    try:
+        read_policy(DeployPolicy, value)
+    except PolicyError as error:
+        faults = error.faults
+    assert not [fault for fault in faults if LEAKS.search(fault.sentence.split(";")[0])]
