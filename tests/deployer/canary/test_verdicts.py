@@ -1,5 +1,7 @@
 """A canary's figures become worse, harmless or not known yet, and say so."""
 
+from dataclasses import replace
+
 import pytest
 
 from loopwright_common.deploy_policy import CanaryPolicy
@@ -9,6 +11,7 @@ from loopwright_deployer.canary.verdicts import (
     calls_to_pass,
     judge_errors,
     judge_latency,
+    judge_refusals,
     slow_limit,
 )
 
@@ -46,6 +49,18 @@ def test_passing_takes_calls(canary: int, verdict: str) -> None:
 
     assert judge_errors([step], POLICY).check.verdict == verdict
     assert judge_latency([step], POLICY, 2.0).check.verdict == verdict
+
+
+def test_a_version_that_refuses_what_the_champion_answers_fails() -> None:
+    refusing = replace(calls(6), refused=4)
+    step = StepCounts(refusing, calls(90), calls(500))
+
+    check = judge_refusals([step], POLICY).check
+
+    assert check.verdict == "failed"
+    assert "4 of 10 calls (40.0%) were refused though the other version answers them" in (
+        check.sentence
+    )
 
 
 def test_a_smaller_margin_takes_more_calls() -> None:

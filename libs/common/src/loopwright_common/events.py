@@ -364,6 +364,7 @@ class ReplicaReported(EventData):
 class ServingMeasured(EventData):
     """Cumulative counters of one (replica, epoch, revision, version); merge by maximum.
 
+    Beside another live arm `errors` and `refused` are what that answers; `refused` are no `calls`.
     `latency_edges` are upper bounds in seconds; `latency_counts` has one more entry, the overflow.
     `score_counts` has ten equal bins over [0, 1] of the monitored score.
     """
@@ -381,6 +382,7 @@ class ServingMeasured(EventData):
     calls: int
     rows: int
     errors: int
+    refused: int = 0
     latency_edges: list[float]
     latency_counts: list[int]
     score_counts: list[int] = []

@@ -31,6 +31,7 @@ from loopwright_scorer.inference.call_metrics import CallMetrics
 from loopwright_scorer.inference.call_recorder import CallRecorder, CallStats
 from loopwright_scorer.inference.executor import InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds, load_key, shared_key
+from loopwright_scorer.inference.second_opinions import SecondOpinions
 from loopwright_scorer.inference.service import InferenceService
 from loopwright_scorer.inference.shadow_scoring import ShadowScoring
 from loopwright_scorer.isolated.limits import (
@@ -96,10 +97,13 @@ async def build(
     call_stats = CallStats(routes)
     metrics.registry.register(CallMetrics(call_stats))
     call_recorder = CallRecorder(routes, call_stats, counter_publisher, recorder.buffer)
-    shadows = ShadowScoring(
-        executor, call_recorder, ids, metrics.registry, buffer=settings.shadow_buffer
+    shadows, opinions = (
+        ShadowScoring(
+            executor, call_recorder, ids, metrics.registry, buffer=settings.shadow_buffer
+        ),
+        SecondOpinions(executor, metrics.registry),
     )
-    inference_service = InferenceService(routes, ids, executor, call_recorder, shadows)
+    inference_service = InferenceService(routes, ids, executor, call_recorder, shadows, opinions)
     repository = ModelRepository(routes, reconciler, memory_manager)
     protocols = http_protocols(
         inference_service, reconciler.not_ready_reason, call_stats, repository
@@ -129,6 +133,7 @@ async def build(
             publisher.resend,
             counter_publisher.run,
             shadows.run,
+            opinions.run,
             *([watchdog.run] if watchdog else []),
         ],
         before_shutdown=[reconciler.start_draining],

@@ -26,6 +26,12 @@ class CallCounter:
     latency_edges: tuple[float, ...] = ()
     latency_counts: tuple[int, ...] = ()
     tripped: str | None = None
+    refused: int = 0
+    """Requests that it refused and the other arm answered; they are no calls."""
+
+    @property
+    def requests(self) -> int:
+        return self.calls + self.refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ def merge_reports(old: CallCounter | None, new: CallCounter) -> CallCounter:
         new.latency_edges,
         tuple(max(a, b) for a, b in pairs) if same else new.latency_counts,
         new.tripped or old.tripped,
+        max(old.refused, new.refused),
     )
 
 
@@ -66,6 +73,7 @@ def sum_counters(counters: Iterable[CallCounter]) -> CallCounter:
             edges,
             counts,
             total.tripped or one.tripped,
+            total.refused + one.refused,
         )
     return total
 

@@ -68,13 +68,14 @@ def _same(key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
 
 def _stored(row: sa.Row[Any]) -> CallCounter:
     edges, counts = tuple(row.latency_edges), tuple(row.latency_counts)
-    return CallCounter(row.calls, row.errors, edges, counts, row.tripped)
+    return CallCounter(row.calls, row.errors, edges, counts, row.tripped, row.refused)
 
 
 def _values(counter: CallCounter) -> dict[str, Any]:
     return {
         "calls": counter.calls,
         "errors": counter.errors,
+        "refused": counter.refused,
         "latency_edges": list(counter.latency_edges),
         "latency_counts": list(counter.latency_counts),
         "tripped": counter.tripped,
@@ -88,4 +89,5 @@ def _counter(report: ServingMeasured) -> CallCounter:
         tuple(report.latency_edges),
         tuple(report.latency_counts),
         report.tripped,
+        report.refused,
     )

@@ -16,6 +16,7 @@ from loopwright_deployer.canary.verdicts import (
     begins_to_be_timed,
     judge_errors,
     judge_latency,
+    judge_refusals,
 )
 from loopwright_deployer.deployments.domain import ServedPackage
 
@@ -89,6 +90,7 @@ def decide_canary(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> 
     ratio = latency_ratio(policy)
     verdicts = (
         judge_errors(evidence.steps, policy.canary),
+        judge_refusals(evidence.steps, policy.canary),
         judge_latency(evidence.steps, policy.canary, ratio),
     )
     checks = tuple(verdict.check for verdict in verdicts)
@@ -123,7 +125,7 @@ def _what_is_missing(
     """What the step still waits for; of the evidence it takes its part, the last step all."""
     if not evidence.acknowledgement.complete:
         return evidence.acknowledgement.why
-    wanted, answered = canary.steps[step].min_requests, evidence.steps[-1].canary.calls
+    wanted, answered = canary.steps[step].min_requests, evidence.steps[-1].canary.requests
     share = f"{canary.steps[step].weight:.0%}"
     if not answered:
         return f"no request has come to the new version at {share} of the traffic"

@@ -22,6 +22,7 @@ from loopwright_deployer.canary.sequential_tests import (
 )
 
 ERROR_ALPHA = 0.01
+REFUSAL_ALPHA = 0.01
 LATENCY_ALPHA = 0.005
 HARMLESS_ALPHA = 0.05
 """The chance, for each test, that a version which does harm is taken for harmless."""
@@ -51,6 +52,15 @@ def judge_errors(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryVer
     before = _failed(steps[0].before) if steps else Tally(0, 0)
     margin = Margin(policy.error_ratio, policy.margin)
     return _judge("canary-errors", strata, before, margin, ERROR_ALPHA, "failed")
+
+
+def judge_refusals(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryVerdict:
+    """The check `canary-refusals`: how many requests one arm refused and the other answered."""
+    strata = [Stratum(_refused(step.canary), _refused(step.champion)) for step in steps]
+    before = Tally(steps[0].before.calls, 0) if steps else Tally(0, 0)
+    margin = Margin(policy.error_ratio, policy.margin)
+    refused = "were refused though the other version answers them"
+    return _judge("canary-refusals", strata, before, margin, REFUSAL_ALPHA, refused)
 
 
 def judge_latency(steps: Sequence[StepCounts], policy: CanaryPolicy, ratio: float) -> CanaryVerdict:
@@ -154,6 +164,10 @@ def _nothing_is_known(why: str) -> Check:
 
 def _failed(counter: CallCounter) -> Tally:
     return Tally(counter.calls, counter.errors)
+
+
+def _refused(counter: CallCounter) -> Tally:
+    return Tally(counter.requests, counter.refused)
 
 
 def _slow(counter: CallCounter, limit: SlowLimit) -> Tally:

@@ -107,6 +107,7 @@ counters = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("calls", sa.BigInteger, nullable=False),
     sa.Column("errors", sa.BigInteger, nullable=False),
+    sa.Column("refused", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("latency_edges", sa.JSON, nullable=False),
     sa.Column("latency_counts", sa.JSON, nullable=False),
     sa.Column("tripped", sa.Text),

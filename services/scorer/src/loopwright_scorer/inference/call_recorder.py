@@ -136,14 +136,32 @@ class CallRecorder:
         """The request was the caller's fault."""
         self._stats.count_refused(route.model)
 
-    def record(self, call: CompletedCall) -> None:
-        """A version that the caller named is no evidence, and its rows are no sample of traffic."""
+    def record_refused_alone(self, arm: ServedArm) -> None:
+        """The other live arm answers what this one refused."""
+        if self._counters is not None:
+            self._counters.count_refused(arm.counters)
+
+    def record_failure(self, call: CompletedCall, *, alone: bool) -> None:
+        """Count a call that failed, and whether the other live arm answers it."""
+        if self._counters is None:
+            return
+        if alone:
+            self._count(call, self._counters)
+        else:
+            seconds = (call.timing.written - call.timing.started) / 1e9
+            self._counters.count_unanswerable(call.arm.counters, seconds)
+
+    def record(self, call: CompletedCall, *, is_judged: bool = True) -> None:
+        """A version that the caller named is no evidence, and its rows are no sample of traffic.
+
+        Nor is a call evidence yet of which it is not known whether the other arm answers it.
+        """
         self._stats.of(call.route.model, call.arm.version, call.slot).count(
             call.result, call.timing
         )
         if call.slot == "named":
             return
-        if self._counters is not None:
+        if self._counters is not None and is_judged:
             self._count(call, self._counters)
         if self._records is not None:
             self._records.append(

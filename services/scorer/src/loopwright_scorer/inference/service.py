@@ -30,6 +30,7 @@ from loopwright_scorer.inference.codec import (
 )
 from loopwright_scorer.inference.executor import LOOP_BYTES, Disconnection, InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
+from loopwright_scorer.inference.second_opinions import SecondOpinions, UnansweredCall
 from loopwright_scorer.inference.shadow_scoring import ShadowCall, ShadowScoring
 from loopwright_scorer.models.loaded_model import ModelResult
 from loopwright_scorer.routing.routes import Route, Routes, ServedArm
@@ -54,12 +55,14 @@ class InferenceService:
         executor: InferenceExecutor,
         recorder: CallRecorder,
         shadows: ShadowScoring | None = None,
+        opinions: SecondOpinions | None = None,
     ) -> None:
         self.routes = routes
         self._ids = ids
         self._executor = executor
         self._recorder = recorder
         self._shadows = shadows
+        self._opinions = opinions
 
     async def infer(
         self,
@@ -88,9 +91,9 @@ class InferenceService:
                 charge(_written_size(result.outputs))
             content = await do(run.write, codec)
         except InvalidError:
-            self._recorder.record_refused(run.route)
+            self._refused(run, codec)
             raise
-        return self._close(run, content)
+        return self._close(run, codec, content)
 
     def infer_inline(
         self, call: InferenceCall, codec: InferenceCodec[R]
@@ -105,26 +108,49 @@ class InferenceService:
             run.finish(result)
             content = run.write(codec)
         except InvalidError:
-            self._recorder.record_refused(run.route)
+            self._refused(run, codec)
             raise
-        return self._close(run, content)
+        return self._close(run, codec, content)
 
-    def _close(self, run: "_CallRun", content: R | None) -> InferenceResponse[R]:
+    def _refused(self, run: "_CallRun", codec: InferenceCodec[R]) -> None:
+        self._recorder.record_refused(run.route)
+        if (unanswered := self._unanswered(run, codec)) and self._opinions:
+            recorder, arm = self._recorder, run.arm
+            self._opinions.ask(
+                unanswered, lambda alone: recorder.record_refused_alone(arm) if alone else None
+            )
+
+    def _unanswered(self, run: "_CallRun", codec: InferenceCodec[R]) -> UnansweredCall | None:
+        """What the other live arm can be asked of a call that has no answer, if there is one."""
+        if self._opinions is None or run.is_named or not run.has_arm:
+            return None
+        if len(run.route.shares) < 2:
+            return None
+        return UnansweredCall(run.route, run.arm, run.request, codec, run.call.size)
+
+    def _close(
+        self, run: "_CallRun", codec: InferenceCodec[R], content: R | None
+    ) -> InferenceResponse[R]:
         """Record the call and show it to shadow arms."""
         route, arm, call = run.route, run.arm, run.call
         timing = CallTiming(run.started, run.has_read, run.computed, time.perf_counter_ns())
         prediction_id = self._ids.issue(run.unique, arm.version, route.model_id)
-        is_named = call.version is not None or call.alias is not None
-        slot: Slot = "named" if is_named else "live"
-        if is_named:
+        slot: Slot = "named" if run.is_named else "live"
+        if run.is_named:
             arm.model.used_at = time.monotonic()
         request_id = call.request_id or run.request.id
-        self._recorder.record(
-            CompletedCall(
-                route, arm, slot, run.result, timing, prediction_id, request_id, call.size
-            )
+        completed = CompletedCall(
+            route, arm, slot, run.result, timing, prediction_id, request_id, call.size
         )
-        if route.shadows and not is_named and self._shadows is not None:
+        failed = content is None and not run.result.harmed
+        unanswered = self._unanswered(run, codec) if failed else None
+        self._recorder.record(completed, is_judged=unanswered is None)
+        if unanswered and self._opinions:
+            recorder = self._recorder
+            self._opinions.ask(
+                unanswered, lambda alone: recorder.record_failure(completed, alone=alone)
+            )
+        if route.shadows and not run.is_named and self._shadows is not None:
             self._shadows.enqueue(ShadowCall(route, run.request, run.unique, request_id, call.size))
         if content is None:
             raise ModelFailedError(
@@ -142,6 +168,8 @@ class _CallRun:
         """What the ids of all arms' answers to this call have in common."""
         self.route = route
         self.call = call
+        self.is_named = call.version is not None or call.alias is not None
+        self.has_arm = False
         self.request: InferenceRequest
         self.arm: ServedArm
         self.result: ModelResult
@@ -149,6 +177,7 @@ class _CallRun:
     def read(self, codec: InferenceCodec[object], charge: Charge | None = None) -> None:
         self.request = request = codec.read()
         self.arm = _select_arm(self.route, self.call, request, self.unique)
+        self.has_arm = True
         if charge is not None:
             charge(_computed_size(request, self.arm.model.signature.value_bytes))
         self.inputs = self.arm.model.signature.read(request)

@@ -38,7 +38,10 @@ class ReplicaIdentity:
 
 @dataclass(slots=True, eq=False)
 class ArmCounters:
-    """One arm's counts since its revision began; rows are counted only for answered calls."""
+    """One arm's counts since its revision began; rows are counted only for answered calls.
+
+    Beside another live arm only what that answers is an error or refused.
+    """
 
     model_id: str
     model: str
@@ -48,6 +51,8 @@ class ArmCounters:
     calls: int = 0
     rows: int = 0
     errors: int = 0
+    refused: int = 0
+    """Requests, which are no calls."""
     latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_EDGES) + 1))
     """Calls by latency: of those in `LATENCY_EDGES` the first edge that is not below it."""
     scores: list[int] = field(default_factory=lambda: [0] * _SCORE_BINS)
@@ -70,6 +75,13 @@ class ArmCounters:
     def count_error(self, seconds: float) -> None:
         self._count_call(seconds)
         self.errors += 1
+
+    def count_unanswerable(self, seconds: float) -> None:
+        """A call that failed, and that the other arm does not answer either."""
+        self._count_call(seconds)
+
+    def count_refused(self) -> None:
+        self.refused += 1
 
     def _count_call(self, seconds: float) -> None:
         self.calls += 1
@@ -97,6 +109,16 @@ class CounterPublisher:
         counters.count_error(seconds)
         self._changed.add(counters)
         self._urgent.set()
+
+    def count_unanswerable(self, counters: ArmCounters, seconds: float) -> None:
+        """Count a call that failed on both arms."""
+        counters.count_unanswerable(seconds)
+        self._changed.add(counters)
+
+    def count_refused(self, counters: ArmCounters) -> None:
+        """Count a request that the arm refused and the other answers."""
+        counters.count_refused()
+        self._changed.add(counters)
 
     async def run(self) -> None:
         while True:
@@ -132,6 +154,7 @@ def _record(counters: ArmCounters, replica: ReplicaIdentity) -> OutgoingRecord:
         calls=counters.calls,
         rows=counters.rows,
         errors=counters.errors,
+        refused=counters.refused,
         latency_edges=LATENCY_EDGES,
         latency_counts=list(counters.latency),
         score_counts=list(counters.scores),

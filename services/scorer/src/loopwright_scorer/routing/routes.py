@@ -114,6 +114,13 @@ class Route:
         """Whether the arm may be left out: the last to join of several."""
         return len(self.shares) > 1 and arm.version == self.shares[0].version
 
+    def other_live(self, arm: ServedArm) -> ServedArm | None:
+        """The arm beside it in live traffic, where there are two and it can answer."""
+        others = [self.versions[s.version] for s in self.shares if s.version != arm.version]
+        if len(others) != 1 or others[0].circuit.opened or others[0].model.unloaded:
+            return None
+        return others[0]
+
     def tripped(self) -> dict[str, str]:
         """Why versions get no traffic from this replica, or should have none."""
         return {
