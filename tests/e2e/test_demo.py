@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(5600)]
 
 
 def test_the_demo_closes_the_loop_and_leaves_its_story(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_the_demo_closes_the_loop_and_leaves_its_story(tmp_path: Path) -> None:
         [sys.executable, "-m", "loopwright", "demo", "--dir", str(directory)],
         capture_output=True,
         text=True,
-        timeout=3400,
+        timeout=5400,
         check=False,
     )
 

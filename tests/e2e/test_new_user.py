@@ -89,8 +89,10 @@ def test_the_readmes_blocks_work_as_printed(user: User) -> None:
 def test_a_second_version_waits_for_traffic_and_is_promoted_by_it(user: User) -> None:
     assert user.python(AGAIN).splitlines()[-1] == "no yes"
     until("version 2 waits", lambda: states(user).get(("churn", 2)) == "canary")
-    assert "0 of 30 requests" in user.loopwright("deployments", "show", "churn/2")
-    assert "50% for 60 requests" in user.loopwright("deployments", "plan", "churn/2")
+    assert "no request has come to the new version" in user.loopwright(
+        "deployments", "show", "churn/2"
+    )
+    assert "10%, 50% of the traffic" in user.loopwright("deployments", "plan", "churn/2")
 
     until("live traffic promotes it", lambda: "2" in ask(user) and champion(user, "churn") == 2)
     assert "promoted over version 1" in user.loopwright("why", "churn")

@@ -63,3 +63,10 @@ async def test_every_event_is_heard_once_and_labels_are_only_counted() -> None:
     watch, heard = await seen([("code-changed", {}), ("ground-truth-logged", {})] * 2)
     assert [event.id for event in heard] == ["e1", "e3"]
     assert watch.counted == {"ground-truth-logged": 2}
+
+
+async def test_a_deployment_that_waits_for_a_person_keeps_nobody_busy() -> None:
+    watch, _ = await seen([("model-registered", {"version": 2})])
+    assert watch.busy
+    watch.paused_after = 0.0
+    assert not watch.busy

@@ -1,6 +1,7 @@
 """Follows the archive of events over HTTP and knows what is going on from them alone."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,8 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.events import TYPE_PREFIX
 
 _PERIOD = 0.2
+_PAUSED_AFTER = 900.0
+"""Seconds after which a deployment that has not ended waits for a person, on any machine."""
 _COUNTED = frozenset({"ground-truth-logged", "performance-measured"})
 """Too many to tell one by one."""
 
@@ -31,7 +34,10 @@ class WatchedEvent:
 
 @dataclass(slots=True)
 class ArchiveWatch:
-    """All events so far; `busy` while a run or a deployment is in flight."""
+    """All events so far; `busy` while a run or a deployment is in flight.
+
+    A deployment that has been for long is paused, which no event tells, and keeps nobody busy.
+    """
 
     http: httpx.AsyncClient
     registry: str
@@ -41,11 +47,16 @@ class ArchiveWatch:
     champion: int | None = None
     training: str | None = None
     deploying: int | None = None
+    paused_after: float = _PAUSED_AFTER
+    _deploying_since: float = 0.0
     _after: str | None = None
 
     @property
     def busy(self) -> bool:
-        return self.training is not None or self.deploying is not None
+        if self.training is not None:
+            return True
+        lasting = time.monotonic() - self._deploying_since
+        return self.deploying is not None and lasting < self.paused_after
 
     @property
     def state(self) -> str:
@@ -88,6 +99,7 @@ class ArchiveWatch:
                 self.training = None
             case "model-registered":
                 self.deploying = int(event.data["version"])
+                self._deploying_since = time.monotonic()
             case "deployment-promoted":
                 self.champion = int(event.data["version"])
             case "deployment-finished" if event.data["version"] == self.deploying:
