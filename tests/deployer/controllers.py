@@ -12,6 +12,7 @@ import pytest
 from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
+from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.events import ReplicaReported
 from loopwright_common.sandbox import detect
 from loopwright_common.storage.filesystem import FilesystemStore
@@ -32,6 +33,7 @@ def staging_runner(
     outage_limit: timedelta = HOUR,
     checks: Sequence[StagingCheck] = CHECKS,
     pickles: bool = False,
+    index_access: IndexAccess | None = None,
 ) -> StagingRunner:
     """Without warm processes, over the store `directory/artifacts`."""
     options = StagingOptions(
@@ -42,6 +44,7 @@ def staging_runner(
         may_unpickle=lambda _model: pickles,
         sandbox=detect(),
         memory=8 << 30,
+        index_access=index_access or IndexAccess(),
     )
     return StagingRunner(options, FilesystemStore(directory / "artifacts"), checks)
 

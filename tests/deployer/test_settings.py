@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
-from loopwright_common.errors import ConflictError
+from loopwright_common.egress.addresses import AllowedAddress
+from loopwright_common.errors import ConflictError, InvalidError
 from loopwright_common.sandbox import Level, Sandbox, SandboxTooWeakError, detect, detection
 from loopwright_deployer.main import build, staging_options
 from loopwright_deployer.packaging.isolated import GRANT
@@ -57,3 +58,19 @@ def test_memory_and_sandbox_reach_packaging(monkeypatch: pytest.MonkeyPatch) -> 
     options = staging_options(DeployerSettings())
 
     assert (options.memory, options.sandbox) == (3 << 30, detect())
+
+
+def test_what_uv_may_reach_comes_to_packaging_and_is_refused_where_it_is_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOOPWRIGHT_INDEX_ADDRESSES", "10.1.0.0/16:443")
+
+    assert staging_options(DeployerSettings()).index_access.addresses == (
+        AllowedAddress("10.1.0.0/16", 443),
+    )
+    monkeypatch.setenv("HTTPS_PROXY", "https://proxy.test")
+    with pytest.raises(InvalidError, match="HTTPS_PROXY"):
+        staging_options(DeployerSettings())
+    monkeypatch.setenv("LOOPWRIGHT_DEPLOYER_INDEX_ADDRESSES", "somewhere")
+    with pytest.raises(InvalidError, match="somewhere"):
+        staging_options(DeployerSettings())

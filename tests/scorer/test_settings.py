@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
+from loopwright_common.egress.addresses import AllowedAddress
+from loopwright_common.errors import InvalidError
 from loopwright_common.sandbox import Level, Sandbox, SandboxTooWeakError, detection
 from loopwright_scorer.main import build
 from loopwright_scorer.settings import ScorerSettings
@@ -20,3 +22,25 @@ async def test_less_than_the_least_sandbox_is_refused_at_the_start(
         stack.push_async_callback(bus.close)
         with pytest.raises(SandboxTooWeakError, match="at least namespace is required"):
             await build(settings, bus, stack)
+
+
+async def test_a_proxy_that_is_not_spoken_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "https://proxy.test")
+    settings = ScorerSettings(cache_dir=tmp_path / "cache", artifacts_url=f"file://{tmp_path}")
+    async with AsyncExitStack() as stack:
+        bus = await SqliteBus.open(tmp_path / "bus")
+        stack.push_async_callback(bus.close)
+        with pytest.raises(InvalidError, match="HTTPS_PROXY: give a proxy as http"):
+            await build(settings, bus, stack)
+
+
+def test_what_uv_may_reach_is_of_the_scorer_or_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPWRIGHT_INDEX_ADDRESSES", "10.1.0.0/16:443")
+    shared = ScorerSettings().index_access.addresses
+    monkeypatch.setenv("LOOPWRIGHT_SCORER_INDEX_ADDRESSES", "10.2.0.0/16")
+    own = ScorerSettings().index_access.addresses
+
+    assert shared == (AllowedAddress("10.1.0.0/16", 443),)
+    assert own == (AllowedAddress("10.2.0.0/16", None),)

@@ -11,6 +11,8 @@ import pytest
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
+from loopwright_common.egress.addresses import parse_allowed
+from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.deployments import service
@@ -111,6 +113,27 @@ async def test_what_the_index_does_not_have_is_rejected_at_the_first_try(
     assert record.deployment.state is DeploymentState.REJECTED
     assert "cannot be built: uv says: error: No solution found" in record.deployment.why
     assert "plough==9.0" in record.deployment.why
+
+
+@on_sqlite
+async def test_what_may_not_be_asked_is_rejected_at_the_first_try_unless_an_operator_allows_it(
+    database: Database, bus: EventBus, index: Index, tmp_path: Path
+) -> None:
+    with package_index(index.wheels) as files:
+        index.links["plough"] = f"http://{files.host}/plough-1.0-py3-none-any.whl"
+        await receive(database, tmp_path, "plough==1.0", "borrowed")
+        async with working(database, bus, tmp_path):
+            record = await until(database, 1, *AFTER_STAGING)
+        asked = files.asked
+        await lead_to(database, 2, DeploymentState.RECEIVED, digest=record.registered.digest)
+        allowed = IndexAccess(parse_allowed(files.host, ""))
+        async with working(database, bus, tmp_path, index_access=allowed):
+            await until(database, 2, DeploymentState.PROMOTING)
+
+    assert (record.deployment.state, asked) == (DeploymentState.REJECTED, 0)
+    told = (f"{files.host} may not be asked", "plough", "LOOPWRIGHT_INDEX_ADDRESSES")
+    assert all(words in record.deployment.why for words in told)
+    assert files.asked > 0
 
 
 async def test_people_and_programs_see_since_when_and_until_when(

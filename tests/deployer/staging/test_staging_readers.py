@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import Dataset
 from loopwright_common.storage.filesystem import FilesystemStore
+from loopwright_deployer.staging.environment_lease import EnvironmentDirectory
 from loopwright_deployer.staging.evaluation.holdout_rows import UnusableHoldoutError
 from loopwright_deployer.staging.staging_readers import StagingReaders
 from loopwright_deployer.staging.warm_processes import WarmProcessPool
@@ -20,7 +22,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def readers(tmp_path: Path) -> StagingReaders:
     command = scorer_command(tmp_path)
     store = FilesystemStore(tmp_path / "artifacts")
-    return StagingReaders(store, WarmProcessPool(command), command, tmp_path / "environments")
+    environments = EnvironmentDirectory(tmp_path / "environments", IndexAccess())
+    return StagingReaders(store, WarmProcessPool(command), command, environments)
 
 
 async def kept(tmp_path: Path, content: bytes, target: str = "y") -> Dataset:

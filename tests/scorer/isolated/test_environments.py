@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.sandbox import detect
 from loopwright_scorer.isolated.environments import EnvironmentCache
@@ -23,7 +24,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Index, N
 
 
 def built(tmp_path: Path, requirement: str) -> Path:
-    environment = EnvironmentCache(tmp_path / "environments", detect()).acquire([requirement], None)
+    environment = EnvironmentCache(tmp_path / "environments", detect(), IndexAccess()).acquire(
+        [requirement], None
+    )
     environment.release()
     return environment.python
 
@@ -89,8 +92,12 @@ def test_a_python_that_cannot_be_downloaded_is_a_passing_fault_unless_forbidden(
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "automatic")
 
     with pytest.raises(UnavailableError, match="Failed to download"):
-        EnvironmentCache(tmp_path / "environments", detect()).acquire(["greeting"], "3.10")
+        EnvironmentCache(tmp_path / "environments", detect(), IndexAccess()).acquire(
+            ["greeting"], "3.10"
+        )
 
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     with pytest.raises(InvalidError, match=r"No interpreter found for Python 3\.10"):
-        EnvironmentCache(tmp_path / "environments", detect()).acquire(["greeting"], "3.10")
+        EnvironmentCache(tmp_path / "environments", detect(), IndexAccess()).acquire(
+            ["greeting"], "3.10"
+        )

@@ -65,7 +65,10 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
 
 
 def staging_options(settings: DeployerSettings) -> StagingOptions:
-    """SandboxTooWeakError where the machine permits less than the minimum."""
+    """SandboxTooWeakError where the machine permits less than the minimum.
+
+    InvalidError where the settings of what uv may reach say nothing of the kind.
+    """
     return StagingOptions(
         work_dir=settings.work_dir,
         warm_processes=settings.warm_processes,
@@ -74,6 +77,7 @@ def staging_options(settings: DeployerSettings) -> StagingOptions:
         may_unpickle=settings.may_unpickle,
         sandbox=require(settings.sandbox_minimum),
         memory=settings.stage_memory,
+        index_access=settings.index_access,
     )
 
 

@@ -1,5 +1,6 @@
 """Settings of the deployer."""
 
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
@@ -7,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from loopwright_common.database.leases import LEASE
+from loopwright_common.egress.index_access import IndexAccess, index_access
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.sandbox import Level
 from loopwright_common.settings import ServiceSettings
@@ -33,12 +35,20 @@ class DeployerSettings(ServiceSettings):
     index_outage_seconds: float = Field(default=3600.0, ge=0)
     """How long a version waits for a package index that cannot be reached before it is rejected."""
 
+    index_addresses: str = ""
+    """What uv may reach beside public addresses and what its variables name: `10.1.0.0/16:443`."""
+
     pickle_models: str = ""
     """Models, with commas between, whose pickles are opened, in a process of their own."""
 
     def may_unpickle(self, model: str) -> bool:
         """Whether an administrator has granted that the pickles of this model be opened."""
         return bool(model) and model in {name.strip() for name in self.pickle_models.split(",")}
+
+    @property
+    def index_access(self) -> IndexAccess:
+        """What uv may reach; InvalidError for an address or a proxy that is none."""
+        return index_access(self.index_addresses, os.environ)
 
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another deployer has it.

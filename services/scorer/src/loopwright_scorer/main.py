@@ -216,6 +216,7 @@ def _isolation(
 ) -> IsolationConfig:
     isolation = IsolationConfig(
         settings.cache_dir / "isolated",
+        index_access=settings.index_access,
         limits=settings.isolated_limits,
         sandbox=require(settings.sandbox_minimum),
         metrics=IsolatedMetrics(metrics.registry),

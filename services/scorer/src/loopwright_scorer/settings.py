@@ -1,5 +1,6 @@
 """The scorer's settings, from its environment."""
 
+import os
 import socket
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
+from loopwright_common.egress.index_access import IndexAccess, index_access
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.sandbox import Level
 from loopwright_common.settings import ServiceSettings
@@ -69,6 +71,8 @@ class ScorerSettings(ServiceSettings):
     """Seconds that such a process may take for a call before it is ended."""
     isolated_start_timeout: float = Field(default=60.0, gt=0)
     """Seconds that it may take to open its package."""
+    index_addresses: str = ""
+    """What uv may reach beside public addresses and what its variables name: `10.1.0.0/16:443`."""
     heartbeat_interval: float = Field(default=5, gt=0)
     """Seconds between two reports of this replica."""
 
@@ -91,6 +95,11 @@ class ScorerSettings(ServiceSettings):
         return WorkerLimits(
             self.isolated_memory, self.isolated_call_timeout, self.isolated_start_timeout
         )
+
+    @property
+    def index_access(self) -> IndexAccess:
+        """What uv may reach; InvalidError for an address or a proxy that is none."""
+        return index_access(self.index_addresses, os.environ)
 
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another scorer has it.

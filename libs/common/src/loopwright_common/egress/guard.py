@@ -1,40 +1,40 @@
 """A SOCKS proxy of our own: it resolves a name once and connects to what it has judged.
 
-Whoever asks through it, also after a redirect, reaches public addresses and those that an operator
+Whoever asks through it, also after a redirect, reaches public addresses and what an operator
 allowed. What a name says the next time it is asked is of no matter, and of refused addresses it is
 never tried whether anything listens there.
 """
 
-import contextlib
-import select
+import re
+import selectors
 import socket
 import threading
-from collections.abc import Callable, Sequence
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Self
 
-from loopwright_common.egress.addresses import AllowedAddress, address_of, is_allowed
+from loopwright_common.egress.rules import EgressRules, RefusedAddressError
+from loopwright_common.egress.socks_client import read_exactly
 
-Resolver = Callable[[str, int], Sequence[str]]
-"""The addresses of a host, for a port."""
 _SECONDS = 15.0
+_IDLE_SECONDS = 300.0
 _CHUNK = 1 << 16
-_DONE, _REFUSED = 0, 2
+_DONE, _FAILED, _REFUSED = 0, 1, 2
 _NOWHERE = b"\x01\x00\x00\x00\x00\x00\x00"
 """An address of version 4 and a port, which the answer has to name and nobody reads."""
-
-
-def resolve(host: str, port: int) -> Sequence[str]:
-    """The addresses of a host, as the system says; OSError where there are none."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+_HOST = re.compile(r"[\w.:%-]+", re.ASCII)
+_MOST_REMEMBERED = 20
 
 
 class EgressGuard:
-    """Listens on loopback while it is entered."""
+    """Answers while it is entered, at a listening socket that it closes: one of loopback, or given.
 
-    def __init__(self, allowed: Sequence[AllowedAddress], resolver: Resolver = resolve) -> None:
-        self._server = _Server(("127.0.0.1", 0), _Request)
-        self._server.allowed, self._server.resolver = allowed, resolver
+    `refused` are hosts with their ports that somebody asked for and may not reach, `failed` those
+    that could not be reached, and why.
+    """
+
+    def __init__(self, rules: EgressRules, listener: socket.socket | None = None) -> None:
+        self._server = _Server(rules, listener or socket.create_server(("127.0.0.1", 0)))
+        self.refused, self.failed = self._server.refused, self._server.failed
 
     @property
     def port(self) -> int:
@@ -52,8 +52,14 @@ class EgressGuard:
 class _Server(ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
-    allowed: Sequence[AllowedAddress]
-    resolver: Resolver
+
+    def __init__(self, rules: EgressRules, listener: socket.socket) -> None:
+        super().__init__(listener.getsockname(), _Request, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.rules = rules
+        self.refused: list[str] = []
+        self.failed: list[str] = []
 
     def handle_error(self, *_: object) -> None:
         """Nothing to tell: one of the two ends went away."""
@@ -66,63 +72,52 @@ class _Request(BaseRequestHandler):
     def handle(self) -> None:
         self.request.settimeout(_SECONDS)
         host, port = self._read_wish()
+        there = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            peer = self._connect(host, port)
-        except OSError:
-            self.request.sendall(bytes((5, _REFUSED, 0)) + _NOWHERE)
+            peer = self.server.rules.connect(host, port)
+        except RefusedAddressError:
+            self._refuse(_REFUSED, self.server.refused, there)
+            return
+        except OSError as error:
+            self._refuse(_FAILED, self.server.failed, f"{there}: {error.strerror or error}")
             return
         with peer:
             self.request.sendall(bytes((5, _DONE, 0)) + _NOWHERE)
-            _pump(self.request, peer)
+            pump(self.request, peer)
+
+    def _refuse(self, status: int, remembered: list[str], what: str) -> None:
+        if what not in remembered and len(remembered) < _MOST_REMEMBERED:
+            remembered.append(what)
+        self.request.sendall(bytes((5, status, 0)) + _NOWHERE)
 
     def _read_wish(self) -> tuple[str, int]:
         """The host and the port, as RFC 1928 sends them."""
-        _, methods = self._read(2)
-        self._read(methods)
+        _, methods = read_exactly(self.request, 2)
+        read_exactly(self.request, methods)
         self.request.sendall(b"\x05\x00")
-        kind = self._read(4)[3]
+        kind = read_exactly(self.request, 4)[3]
         if kind == 1:
-            host = socket.inet_ntop(socket.AF_INET, self._read(4))
+            host = socket.inet_ntop(socket.AF_INET, read_exactly(self.request, 4))
         elif kind == 4:
-            host = socket.inet_ntop(socket.AF_INET6, self._read(16))
+            host = socket.inet_ntop(socket.AF_INET6, read_exactly(self.request, 16))
         else:
-            host = self._read(self._read(1)[0]).decode("ascii")
-        return host, int.from_bytes(self._read(2), "big")
-
-    def _read(self, size: int) -> bytes:
-        read = b""
-        while len(read) < size:
-            chunk = self.request.recv(size - len(read))
-            if not chunk:
-                raise ConnectionError("closed")
-            read += chunk
-        return read
-
-    def _connect(self, host: str, port: int) -> socket.socket:
-        """A connection to the first address that may be reached; OSError where there is none."""
-        for text in self.server.resolver(host, port):
-            if not is_allowed(address_of(text), port, self.server.allowed):
-                continue
-            with contextlib.suppress(OSError):
-                return self._checked(socket.create_connection((text, port), _SECONDS))
-        raise ConnectionRefusedError(host)
-
-    def _checked(self, peer: socket.socket) -> socket.socket:
-        """The connection, unless it ends at an address of this machine that is not allowed."""
-        there, here = peer.getpeername()[:2], peer.getsockname()[0]
-        listed = any(a.holds(address_of(there[0]), there[1]) for a in self.server.allowed)
-        if listed or (there[0] != here and is_allowed(address_of(there[0]), there[1], ())):
-            return peer
-        peer.close()
-        raise PermissionError("an address of this machine")
+            host = read_exactly(self.request, read_exactly(self.request, 1)[0]).decode("ascii")
+        if not _HOST.fullmatch(host):
+            raise ConnectionError("no host has such a name")
+        port = int.from_bytes(read_exactly(self.request, 2), "big")
+        return host.lower().removesuffix("."), port
 
 
-def _pump(one: socket.socket, other: socket.socket) -> None:
+def pump(one: socket.socket, other: socket.socket) -> None:
     """Pass on what either says until one of them ends, or neither says anything for minutes."""
     to = {one: other, other: one}
-    while ready := select.select([one, other], [], [], 20 * _SECONDS)[0]:
-        for end in ready:
-            chunk = end.recv(_CHUNK)
-            if not chunk:
-                return
-            to[end].sendall(chunk)
+    with selectors.DefaultSelector() as selector:
+        for end in to:
+            end.settimeout(_IDLE_SECONDS)
+            selector.register(end, selectors.EVENT_READ, end)
+        while ready := selector.select(_IDLE_SECONDS):
+            for key, _ in ready:
+                chunk = key.data.recv(_CHUNK)
+                if not chunk:
+                    return
+                to[key.data].sendall(chunk)

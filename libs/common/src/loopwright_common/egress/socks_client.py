@@ -12,24 +12,42 @@ _CHUNK = 1 << 16
 
 
 def connect(guard: int, host: str, port: int) -> socket.socket:
-    """A connection (SOCKS 5, RFC 1928) through the guard at a port of loopback.
+    """A connection through the guard at a port of loopback.
 
     OSError where there is no guard or it refuses the address.
     """
     there = socket.create_connection(("127.0.0.1", guard))
-    name = host.encode()
-    there.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x03" + bytes((len(name),)) + name)
-    there.sendall(port.to_bytes(2, "big"))
-    answer = b""
-    while len(answer) < 12:
-        chunk = there.recv(12 - len(answer))
-        if not chunk:
-            break
-        answer += chunk
-    if len(answer) < 12 or answer[3] != 0:
+    try:
+        ask(there, host, port)
+    except BaseException:
         there.close()
-        raise ConnectionRefusedError(f"{host} is not to be reached")
+        raise
     return there
+
+
+def ask(there: socket.socket, host: str, port: int) -> None:
+    """Have the SOCKS server (5, RFC 1928) at the other end connect; OSError where it does not."""
+    name = host.encode()
+    there.sendall(b"\x05\x01\x00")
+    if read_exactly(there, 2) != b"\x05\x00":
+        raise ConnectionError("the SOCKS server wants to know who asks")
+    there.sendall(b"\x05\x01\x00\x03" + bytes((len(name),)) + name + port.to_bytes(2, "big"))
+    _, status, _, kind = read_exactly(there, 4)
+    if status != 0:
+        raise ConnectionRefusedError(f"{host} is not to be reached")
+    size = read_exactly(there, 1)[0] if kind == 3 else {1: 4, 4: 16}.get(kind, 0)
+    read_exactly(there, size + 2)
+
+
+def read_exactly(there: socket.socket, size: int) -> bytes:
+    """So many bytes; ConnectionError where the other end has said all before."""
+    read = b""
+    while len(read) < size:
+        chunk = there.recv(size - len(read))
+        if not chunk:
+            raise ConnectionError("the connection ended")
+        read += chunk
+    return read
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@
   may be connected to, null for all
 - `limits`: by resource name; `more_processes`: limit of processes beyond what the user runs now
 - `user`: the id to become, null to stay; `seccomp`: the filter in base64
-- `gateway`: `[variable, fd]` or null; `supervise`: stay, and end with all that was started
+- `gateway`: `[variable, fd, scheme]` or null; `supervise`: stay, and end with all that was started
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _check(result: int, what: str) -> int:
     return result
 
 
-def _open_gateway(variable: str, fd: int) -> int:
+def _open_gateway(variable: str, fd: int, scheme: str) -> int:
     """Listen on our own loopback and hand the socket to whoever started us; the port."""
     import socket
 
@@ -137,7 +137,7 @@ def _open_gateway(variable: str, fd: int) -> int:
         port: int = listener.getsockname()[1]
         with socket.socket(fileno=fd) as starter:
             socket.send_fds(starter, [b"."], [listener.fileno()])
-    os.environ[variable] = f"http://127.0.0.1:{port}"
+    os.environ[variable] = f"{scheme}://127.0.0.1:{port}"
     return port
 
 

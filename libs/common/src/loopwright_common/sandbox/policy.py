@@ -26,11 +26,13 @@ class Gateway:
     """The one service that a command may call, over a connection that its starter serves.
 
     Before the command starts, a socket that listens on the command's own loopback is sent over the
-    socket `fd` (see `receive_listener`), and the environment's `variable` is set to its URL.
+    socket `fd` (see `receive_listener`), and the environment's `variable` is set to its URL of the
+    `scheme`.
     """
 
     variable: str
     fd: int
+    scheme: str = "http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,7 +86,7 @@ class Sandbox:
             "confine": self.level is not Level.NONE,
             "supervise": linux and self.level in (Level.PROCESS, Level.CONTAINER),
             "user": user,
-            "gateway": [gateway.variable, gateway.fd] if gateway else None,
+            "gateway": [gateway.variable, gateway.fd, gateway.scheme] if gateway else None,
             "seccomp": base64.b64encode(program).decode() if linux else "",
             "read": readable if landlock else None,
             "write": [str(path) for path in self._writable(policy)],

@@ -4,9 +4,11 @@ import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from loopwright_common.egress.index_access import IndexAccess
+from loopwright_common.egress.proxies import PROXY_VARIABLES
 from loopwright_common.sandbox import Level, Sandbox
 from loopwright_common.serving.spec import IsolatedSpec
 from loopwright_deployer.staging.confined_command import ConfinedCommand
@@ -14,7 +16,7 @@ from loopwright_deployer.staging.confined_process import ConfinedProcess
 
 _LEASE = (sys.executable, "-m", "loopwright_scorer.isolated.environment_lease")
 _SECONDS = 600.0
-_INDEX_VARIABLES = ("UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_FOR_UV = ("UV_", "SSL_CERT_", *PROXY_VARIABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,23 @@ class Environment:
         return bool(self.paths)
 
 
+@dataclass(frozen=True, slots=True)
+class EnvironmentDirectory:
+    """Where environments are kept, and what uv may reach when it builds one."""
+
+    path: Path
+    index_access: IndexAccess
+
+
 @asynccontextmanager
 async def leased_environment(
-    isolated: IsolatedSpec, environments: Path, command: ConfinedCommand
+    isolated: IsolatedSpec, environments: EnvironmentDirectory, command: ConfinedCommand
 ) -> AsyncGenerator[Environment, None]:
     """An environment with the requirements, not pruned before the end.
 
-    InvalidError names the requirement that cannot be had; TransientError while no package index
-    can be reached. The process that has the lease is our own code, which confines uv.
+    InvalidError names the requirement that cannot be had, or the host that uv may not reach;
+    TransientError while no package index can be reached. The process that has the lease is our own
+    code, which confines uv.
     """
     uv_settings = {name: value for name, value in os.environ.items() if _is_for_uv(name)}
     uv_settings["PATH"] = os.environ.get("PATH", os.defpath)  # where other Pythons are
@@ -47,9 +58,10 @@ async def leased_environment(
     )
     try:
         wanted = {
-            "environments": str(environments),
+            "environments": str(environments.path),
             "requirements": isolated.requirements,
             "python": isolated.python,
+            "index_addresses": list(map(asdict, environments.index_access.addresses)),
         }
         answer = await process.ask(wanted, _SECONDS)
         yield Environment(Path(answer["python"]), tuple(map(Path, answer["paths"])))
@@ -58,4 +70,4 @@ async def leased_environment(
 
 
 def _is_for_uv(name: str) -> bool:
-    return name.upper().startswith(_INDEX_VARIABLES)
+    return name.upper().startswith(_FOR_UV)

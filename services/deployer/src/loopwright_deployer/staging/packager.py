@@ -17,7 +17,7 @@ from loopwright_deployer.packaging.verification import verified_spec
 from loopwright_deployer.staging.checks.holdout import dataset_of
 from loopwright_deployer.staging.confined_command import ConfinedCommand
 from loopwright_deployer.staging.confined_process import ConfinedProcess, require_plain_files
-from loopwright_deployer.staging.environment_lease import leased_environment
+from loopwright_deployer.staging.environment_lease import EnvironmentDirectory, leased_environment
 from loopwright_deployer.staging.warm_processes import DESCRIBE, WarmProcessPool
 
 
@@ -43,7 +43,7 @@ class Packager:
         self._busy = asyncio.Lock()
 
     async def package(
-        self, record: DeploymentRecord, grant: Grant, environments: Path
+        self, record: DeploymentRecord, grant: Grant, environments: EnvironmentDirectory
     ) -> PackagedVersion:
         """InvalidError or CorruptError when the version cannot be served, with the reason.
 
@@ -72,7 +72,9 @@ class Packager:
             digest = await store_package(self._store, target)
         return PackagedVersion(ServedPackage(registered.version, digest, spec.format), why)
 
-    async def _describe(self, draft: ServingSpec, target: Path, environments: Path) -> str:
+    async def _describe(
+        self, draft: ServingSpec, target: Path, environments: EnvironmentDirectory
+    ) -> str:
         """Have the package opened as it will be, and complete its spec with what it says."""
         assert draft.isolated is not None  # noqa: S101  (the caller has looked)
         async with AsyncExitStack() as stack:

@@ -4,10 +4,11 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.events import Check
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Level, Sandbox
@@ -18,6 +19,7 @@ from loopwright_deployer.staging.checks.base import StagingCheck, StagingContext
 from loopwright_deployer.staging.checks.registry import CHECKS
 from loopwright_deployer.staging.checks.runner import run_checks
 from loopwright_deployer.staging.confined_command import ConfinedCommand
+from loopwright_deployer.staging.environment_lease import EnvironmentDirectory
 from loopwright_deployer.staging.packager import PackagedVersion, Packager
 from loopwright_deployer.staging.staging_readers import StagingReaders
 from loopwright_deployer.staging.warm_processes import PACKAGING, SCORER, WarmProcessPool
@@ -29,7 +31,7 @@ class StagingOptions:
 
     `time_limit` is how many seconds packaging, and how many the checks, may take, `memory` how
     many bytes each process; `may_unpickle` says of a model's name whether its pickles may be
-    opened.
+    opened, `index_access` what uv may reach.
     """
 
     work_dir: Path
@@ -39,6 +41,7 @@ class StagingOptions:
     may_unpickle: Callable[[str], bool]
     sandbox: Sandbox
     memory: int
+    index_access: IndexAccess = field(default_factory=IndexAccess)
 
 
 class StagingRunner:
@@ -54,7 +57,8 @@ class StagingRunner:
         self._checks = checks
         self._options = options
         self._scratch = (options.work_dir / "scratch").resolve()
-        self._environments = (options.work_dir / "environments").resolve()
+        directory = (options.work_dir / "environments").resolve()
+        self._environments = EnvironmentDirectory(directory, options.index_access)
         packaging = self._command(PACKAGING, "packaging.log")
         staging = self._command(SCORER, "staging.log")
         scorers = replace(staging, listens=True)

@@ -17,7 +17,7 @@ from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.staging.checks.base import StagedVersion
 from loopwright_deployer.staging.confined_command import ConfinedCommand
 from loopwright_deployer.staging.confined_process import ConfinedProcess, require_plain_files
-from loopwright_deployer.staging.environment_lease import leased_environment
+from loopwright_deployer.staging.environment_lease import EnvironmentDirectory, leased_environment
 from loopwright_deployer.staging.evaluation.holdout_rows import Holdout, UnusableHoldoutError
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from loopwright_deployer.staging.packager import fetch_rows
@@ -36,7 +36,7 @@ class StagingReaders:
         store: ArtifactStore,
         pool: WarmProcessPool,
         command: ConfinedCommand,
-        environments: Path,
+        environments: EnvironmentDirectory,
     ) -> None:
         """`command` is that of the pool of scorers."""
         self._store = store

@@ -1,16 +1,20 @@
 """Builds virtual environments with uv; an unreachable index is told from one that refuses."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from loopwright_common.egress.guard import EgressGuard
+from loopwright_common.egress.index_access import SETTING, IndexAccess
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.files.removal import remove_tree
-from loopwright_common.sandbox import Policy, Sandbox
+from loopwright_common.sandbox import Gateway, Policy, Sandbox, receive_listener
 
 _BUILD_SECONDS = 240
-_FOR_UV = ("UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_FOR_UV = ("UV_", "SSL_CERT_")
 _UV_OUTPUT = 1200
 # The exit status does not tell: it is 2 for some of what an index refuses, too.
 _UNREACHABLE = (
@@ -23,13 +27,17 @@ _UNREACHABLE = (
 
 
 def build_environment(
-    target: Path, requirements: Sequence[str], python: str, sandbox: Sandbox
+    target: Path,
+    requirements: Sequence[str],
+    python: str,
+    sandbox: Sandbox,
+    access: IndexAccess,
 ) -> None:
     """Build an environment at `target`, of wheels only, so that building runs no code of anybody's.
 
-    uv reads what an index hands out, and sees nothing but this directory. Raises InvalidError that
-    names the requirement that cannot be had, and UnavailableError while no package index can be
-    reached.
+    uv reads what an index hands out, sees nothing but this directory, and reaches nothing but what
+    the access allows. Raises InvalidError that names the requirement that cannot be had, or the
+    host that may not be reached, and UnavailableError while no package index can be reached.
     """
     temporary = target.with_suffix(".building")
     remove_tree(temporary)
@@ -37,7 +45,7 @@ def build_environment(
     requirements_file.write_text("\n".join(requirements) + "\n")
     into = str(temporary / "bin" / "python")
     install = ("pip", "install", "--python", into, "--only-binary", ":all:", "--compile-bytecode")
-    uv = _Uv(sandbox, target.parent)
+    uv = _Uv(sandbox, target.parent, access)
     try:
         uv.run(
             "venv", "--quiet", "--no-project", "--python", python, "--relocatable", str(temporary)
@@ -50,17 +58,20 @@ def build_environment(
 
 
 class _Uv:
-    """uv with all that it writes in one directory, and of our environment what is meant for it."""
+    """uv with all that it writes in one directory, and of our environment what is meant for it.
 
-    def __init__(self, sandbox: Sandbox, directory: Path) -> None:
+    It has no network: it asks others through a guard, of which it is told as of a proxy.
+    """
+
+    def __init__(self, sandbox: Sandbox, directory: Path, access: IndexAccess) -> None:
         import uv
 
         self._command = uv.find_uv_bin()
         self._sandbox = sandbox
+        self._rules = access.rules(os.environ)
         self._policy = Policy(
             readable=(Path(self._command).resolve(), *_named_paths(), *_interpreters()),
             writable=(directory,),
-            network=True,
         )
         uv_settings = {name: value for name, value in os.environ.items() if _is_for_uv(name)}
         own = directory / ".uv"
@@ -70,28 +81,51 @@ class _Uv:
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(own),
             "TMPDIR": str(own),
+            "UV_NO_CONFIG": "1",  # nothing but its variables counts, wherever we were started
             "UV_CACHE_DIR": str(own / "cache"),
             "UV_PYTHON_INSTALL_DIR": str(own / "python"),
         }
 
     def run(self, *arguments: str) -> None:
-        try:
-            done = subprocess.run(
-                self._sandbox.wrap([self._command, *arguments], self._policy),
-                env=self._variables,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_BUILD_SECONDS,
-                umask=0o022,  # other users of ours run on it
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise UnavailableError(
-                f"the package's environment was not built within {_BUILD_SECONDS} s;"
-                " what uv has downloaded is kept"
-            ) from None
-        if done.returncode:
-            raise _failure(done.stderr.decode(errors="replace").strip())
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                process = self._start(arguments, theirs.fileno())
+            with process:
+                try:
+                    with EgressGuard(self._rules, _listener(ours, process)) as guard:
+                        _, errors = process.communicate(timeout=_BUILD_SECONDS)
+                except subprocess.TimeoutExpired:
+                    raise UnavailableError(
+                        f"the package's environment was not built within {_BUILD_SECONDS} s;"
+                        " what uv has downloaded is kept"
+                    ) from None
+                finally:
+                    process.kill()
+        if process.returncode:
+            raise _failure(errors.decode(errors="replace").strip(), guard)
+
+    def _start(self, arguments: Sequence[str], gateway: int) -> subprocess.Popen[bytes]:
+        policy = replace(self._policy, gateway=Gateway("ALL_PROXY", gateway, "socks5h"))
+        return subprocess.Popen(
+            self._sandbox.wrap([self._command, *arguments], policy),
+            env=self._variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[gateway],
+            umask=0o022,  # other users of ours run on it
+        )
+
+
+def _listener(ours: socket.socket, process: subprocess.Popen[bytes]) -> socket.socket:
+    """Where uv asks; UnavailableError, with what the sandbox says, where it could not be set up."""
+    try:
+        return receive_listener(ours)
+    except UnavailableError as error:
+        process.kill()
+        said = process.communicate()[1].decode(errors="replace").strip()
+        raise UnavailableError(f"{error}: {said}" if said else str(error)) from None
 
 
 def _is_for_uv(name: str) -> bool:
@@ -114,10 +148,17 @@ def _interpreters() -> Iterator[Path]:
             yield from (Path(directory), found.resolve().parents[1])
 
 
-def _failure(output: str) -> InvalidError | UnavailableError:
+def _failure(output: str, guard: EgressGuard) -> InvalidError | UnavailableError:
     tail = output[-_UV_OUTPUT:]
+    if guard.refused:
+        return InvalidError(
+            f"the package's environment cannot be built: {', '.join(guard.refused)} may not be"
+            f" asked: it is at no public address, and neither uv's variables nor {SETTING} name it:"
+            f" uv says: {tail}"
+        )
     if is_index_unreachable(output):
-        return UnavailableError(f"the package index cannot be reached: uv says: {tail}")
+        why = "".join(f"; {failed}" for failed in guard.failed)
+        return UnavailableError(f"the package index cannot be reached: uv says: {tail}{why}")
     return InvalidError(f"the package's environment cannot be built: uv says: {tail}")
 
 

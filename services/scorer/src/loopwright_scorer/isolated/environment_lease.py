@@ -1,8 +1,8 @@
 """Holds an environment for the deployer: one line in, one line out, and its lease until the end.
 
-`{"environments": DIR, "requirements": [...], "python": "3.11" or null}` is answered with
-`{"python": PATH, "paths": [...]}`, where `paths` are what the Python is made of unless it is ours,
-or with `{"error": "...", "transient": BOOL}`.
+`{"environments": DIR, "requirements": [...], "python": "3.11" or null, "index_addresses": [...]}`
+is answered with `{"python": PATH, "paths": [...]}`, where `paths` are what the Python is made of
+unless it is ours, or with `{"error": "...", "transient": BOOL}`.
 """
 
 import json
@@ -13,6 +13,8 @@ from typing import TextIO
 
 from pydantic import BaseModel, ValidationError
 
+from loopwright_common.egress.addresses import AllowedAddress
+from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.errors import LoopwrightError, UnavailableError, without_paths
 from loopwright_common.process.subprocesses import take_stdout
 from loopwright_common.sandbox import detect
@@ -20,18 +22,20 @@ from loopwright_scorer.isolated.environments import EnvironmentCache
 
 
 class LeaseRequest(BaseModel):
-    """What a package requires, and where environments are kept."""
+    """What a package requires, where environments are kept, and what uv may reach for them."""
 
     environments: Path
     requirements: list[str]
     python: str | None = None
+    index_addresses: list[AllowedAddress] = []
 
 
 def main() -> int:
     answers = take_stdout()
     try:
         request = LeaseRequest.model_validate_json(sys.stdin.readline())
-        cache = EnvironmentCache(request.environments, detect())
+        access = IndexAccess(request.index_addresses)
+        cache = EnvironmentCache(request.environments, detect(), access)
         lease = cache.acquire(request.requirements, request.python)
         if os.geteuid() == 0:
             lease.open_to_others()

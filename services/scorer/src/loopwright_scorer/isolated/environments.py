@@ -14,6 +14,7 @@ from typing import IO
 
 from packaging.requirements import Requirement
 
+from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Sandbox
 from loopwright_scorer.isolated.environment_builder import build_environment
@@ -49,10 +50,11 @@ class EnvironmentLease:
 class EnvironmentCache:
     """Virtual environments by digest of their requirements; processes may share the directory."""
 
-    def __init__(self, directory: Path, sandbox: Sandbox) -> None:
-        """What builds an environment in `directory` runs in the sandbox."""
+    def __init__(self, directory: Path, sandbox: Sandbox, access: IndexAccess) -> None:
+        """What builds an environment in `directory` runs in the sandbox, and has this access."""
         self.directory = directory
         self._sandbox = sandbox
+        self._access = access
 
     def acquire(self, requirements: Sequence[str], python: str | None) -> EnvironmentLease:
         """An environment with these requirements, built where there is none.
@@ -72,7 +74,8 @@ class EnvironmentCache:
             if not built.is_dir():
                 fcntl.flock(held, fcntl.LOCK_EX)
                 if not built.is_dir():
-                    build_environment(built, requirements, _base_python(wanted), self._sandbox)
+                    base = _base_python(wanted)
+                    build_environment(built, requirements, base, self._sandbox, self._access)
             fcntl.flock(held, fcntl.LOCK_SH)
             os.utime(held.name)
         if not built.is_dir():  # pruned before it was held

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Level, Sandbox, detect
 from loopwright_common.serving.spec import IsolatedSpec
@@ -56,6 +57,8 @@ class IsolationConfig:
 
     directory: Path
     environments: Path | None = None
+    index_access: IndexAccess = field(default_factory=IndexAccess)
+    """What uv may reach when it builds them."""
     limits: WorkerLimits = field(default_factory=WorkerLimits)
     metrics: IsolatedMetrics | None = None
     shares_process: bool = False
@@ -82,7 +85,8 @@ class IsolationConfig:
 
     def environment_cache(self) -> EnvironmentCache:
         directory = self.environments or self.directory / "environments"
-        return EnvironmentCache(directory.resolve(), self.strongest_sandbox())
+        sandbox = self.strongest_sandbox()
+        return EnvironmentCache(directory.resolve(), sandbox, self.index_access)
 
     def acquire_environment(self, isolated: IsolatedSpec) -> EnvironmentLease:
         """The Python for a package; errors as of `EnvironmentCache.acquire`."""

@@ -12,7 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 import structlog
 
 from loopwright_common.egress.addresses import AllowedAddress
-from loopwright_common.egress.guard import EgressGuard, Resolver, resolve
+from loopwright_common.egress.guard import EgressGuard
+from loopwright_common.egress.rules import EgressRules, Resolver, resolve
 from loopwright_common.errors import InvalidError
 from loopwright_common.names import has_control_characters
 from loopwright_trainer.git.command import GitError, run_git
@@ -63,7 +64,7 @@ class GitAccess:
                 *command, cwd=cwd, timeout=timeout, settings=["protocol.file.allow=always"]
             )
         try:
-            with EgressGuard(self.addresses, self.resolver) as guard:
+            with EgressGuard(EgressRules(self.addresses, resolver=self.resolver)) as guard:
                 return run_git(
                     *command,
                     cwd=cwd,
