@@ -40,6 +40,8 @@ FIELDS: list[Column] = [
 PLAN: list[Column] = ["state", "done", "sentence"]
 CHECKS: list[Column] = ["name", "verdict", "sentence"]
 STEPS: list[Column] = [("time", lambda step: clock_time(step["at"])), "state", "by", "why"]
+PAUSED = 3
+"""Exit status of who waited for a deployment that now waits for a person."""
 FINAL = frozenset({"promoted", "rejected", "rolled-back", "superseded", "aborted"})
 Deployment = Annotated[str, typer.Argument(help="MODEL/VERSION, an id, or `latest`.")]
 By = Annotated[str, typer.Option(help="Who decides.")]
@@ -85,16 +87,17 @@ def wait(
     timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 600,
     as_json: Json = False,
 ) -> None:
-    """Wait until a deployment is there and at its end; status 1 unless it was promoted."""
+    """Wait until a deployment is at its end or paused: status 0 promoted, 3 paused, else 1."""
     until = time.monotonic() + timeout
     with Services() as services:
         record = _if_there(services, deployment)
-        while (record is None or record["state"] not in FINAL) and time.monotonic() < until:
+        ends = FINAL | {"paused"}
+        while (record is None or record["state"] not in ends) and time.monotonic() < until:
             time.sleep(0.2)
             record = _if_there(services, str(record["id"]) if record else deployment)
         record = record or _get(services, deployment)
     show_one(record, FIELDS, as_json=as_json)
-    raise typer.Exit(0 if record["state"] == "promoted" else 1)
+    raise typer.Exit({"promoted": 0, "paused": PAUSED}.get(record["state"], 1))
 
 
 def _decision(verb: str, summary: str) -> None:
