@@ -24,7 +24,12 @@ async def advance_once(uow: UnitOfWork, record: DeploymentRecord, verdict: str) 
         await service.finish_packaging(uow, record, served, "packaged", Level.NAMESPACE)
     elif state is DeploymentState.STAGING:
         check = Check.model_validate({"name": "c", "verdict": verdict, "sentence": "s"})
-        await service.finish_staging(uow, record, (check,), "report", Level.NAMESPACE)
+        deployment = record.deployment
+        champion = await Deployments(uow.connection).champion(
+            deployment.environment, deployment.model_id
+        )
+        against = champion.deployment.version if champion else None
+        await service.finish_staging(uow, record, (check,), "report", Level.NAMESPACE, against)
     elif state is DeploymentState.VALIDATED:
         await transitions.enter_next_gate(uow, record)
     elif state is DeploymentState.PROMOTING and verdict == "passed":

@@ -92,7 +92,8 @@ class DeploymentSteps:
         report = await self._staging.report(record, checks)
         failpoint("deployer.staged")
         async with self._writing(record) as (uow, current):
-            await service.finish_staging(uow, current, checks, report, self._staging.level)
+            against = champion.deployment.version if champion else None
+            await service.finish_staging(uow, current, checks, report, self._staging.level, against)
             await route_revisions.publish_aliases(uow, *_model_key(current))
         return True
 

@@ -33,7 +33,7 @@ TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     _S.RECEIVED: _ENDS_EARLY | {_S.PACKAGING, _S.VALIDATED},
     _S.PACKAGING: _ENDS_EARLY | {_S.STAGING},
     _S.STAGING: _ENDS_EARLY | {_S.VALIDATED, _S.PAUSED},
-    _S.VALIDATED: _ENDS_EARLY | {_S.APPROVAL, _S.CANARY, _S.PROMOTING, _S.PAUSED},
+    _S.VALIDATED: _ENDS_EARLY | {_S.STAGING, _S.APPROVAL, _S.CANARY, _S.PROMOTING, _S.PAUSED},
     _S.APPROVAL: _ENDS_EARLY | {_S.VALIDATED, _S.PROMOTING, _S.PAUSED},
     _S.CANARY: frozenset({_S.PROMOTING, _S.PAUSED, _S.ROLLED_BACK, _S.ABORTED}),
     _S.PROMOTING: frozenset({_S.PROMOTED, _S.ROLLED_BACK, _S.ABORTED}),
@@ -74,7 +74,8 @@ class Deployment:
     `why` says how it came into its state, `waits` what it waits for there. `step` counts canary
     steps from 0; `deadline` is the timer of the present state; a paused deployment remembers in
     `paused_from` where it stood; `forced` is who asked that it go live right after staging.
-    `sandbox` is the weakest level at which it was packaged and staged.
+    `sandbox` is the weakest level at which it was packaged and staged, `staged_against` the version
+    that was champion then.
     While something outside is away, since `failing_since`, nobody works on it before `retry_at`.
     """
 
@@ -90,6 +91,7 @@ class Deployment:
     step: int = 0
     paused_from: DeploymentState | None = None
     staged: bool = False
+    staged_against: int | None = None
     approved: bool = False
     forced: str | None = None
     champion: bool = False

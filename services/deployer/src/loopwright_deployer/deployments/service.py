@@ -128,13 +128,23 @@ async def finish_packaging(
 
 
 async def finish_staging(
-    uow: UnitOfWork, record: DeploymentRecord, checks: tuple[Check, ...], report: str, level: Level
+    uow: UnitOfWork,
+    record: DeploymentRecord,
+    checks: tuple[Check, ...],
+    report: str,
+    level: Level,
+    champion: int | None,
 ) -> DeploymentRecord:
-    """Staging has judged, at a level of the sandbox: on to the gates, to a person, or the end."""
+    """Staging has judged, at a level of the sandbox: on to the gates, to a person, or the end.
+
+    `champion` is the version that it was compared with.
+    """
     failed = [check for check in checks if check.verdict == "failed"]
     unclear = [check for check in checks if check.verdict == "inconclusive"]
     levels = [level, record.deployment.sandbox or level]
-    deployment = replace(record.deployment, sandbox=weakest(levels))
+    deployment = replace(
+        record.deployment, sandbox=weakest(levels), staged=False, staged_against=champion
+    )
     judged = replace(record, deployment=deployment, checks=checks, report=report)
     if failed:
         why = f"staging: {failed[0].name}: {failed[0].sentence}"

@@ -21,6 +21,7 @@ deployments = sa.Table(
     sa.Column("step", sa.Integer, nullable=False),
     sa.Column("paused_from", sa.String(32)),
     sa.Column("staged", sa.Boolean, nullable=False),
+    sa.Column("staged_against", sa.Integer),
     sa.Column("approved", sa.Boolean, nullable=False),
     sa.Column("forced", sa.Text),
     sa.Column("champion", sa.Boolean, nullable=False),

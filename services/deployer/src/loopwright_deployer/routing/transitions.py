@@ -26,7 +26,11 @@ from loopwright_deployer.routing.routes import RouteRevisions
 
 
 async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
-    """The next gate after staging: approval, the canary, or champion; False while it waits."""
+    """The next gate after staging: approval, the canary, or champion; False while it waits.
+
+    Verdicts hold beside the champion that they were made with: beside another one the version is
+    staged again.
+    """
     deployment, approval = record.deployment, record.policy.approval
     if isinstance(approval, ApprovalPolicy) and not (deployment.approved or deployment.forced):
         await _request_approval(uow, record, approval)
@@ -41,6 +45,8 @@ async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
         await promote(uow, record, "the first version goes live after staging")
     elif deployment.forced:
         await promote(uow, record, deployment.forced)
+    elif champion.deployment.version != deployment.staged_against:
+        await advance(uow, record, DeploymentState.STAGING, _why_again(deployment, champion))
     else:
         await _start_canary(uow, record, champion)
     return True
@@ -195,6 +201,15 @@ async def _champion(uow: UnitOfWork, deployment: Deployment) -> DeploymentRecord
     )
     assert champion is not None  # noqa: S101  (a canary starts only beside a champion)
     return champion
+
+
+def _why_again(deployment: Deployment, champion: DeploymentRecord) -> str:
+    before = deployment.staged_against
+    beside = f"version {before} was champion" if before else "there was no champion"
+    return (
+        f"version {champion.deployment.version} is champion by now, {beside} when it was staged: "
+        "its verdicts are made anew"
+    )
 
 
 def _in_the_way(other: Deployment, mine: Deployment) -> bool:
