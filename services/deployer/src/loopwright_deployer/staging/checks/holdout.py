@@ -1,4 +1,4 @@
-"""Is the candidate's loss on rows later than all training worse than the champion's?"""
+"""Is the candidate's loss on rows that no training saw worse than the champion's?"""
 
 import asyncio
 from datetime import datetime
@@ -24,10 +24,19 @@ from loopwright_deployer.staging.evaluation.loss_comparison import (
 )
 
 NAME = "holdout"
+LATER, SHARED = "later rows", "rows that both held out"
+_KINDS = {LATER: "rows are later than both trainings", SHARED: "rows are in the holdout of both"}
+_REMEDY = (
+    "keep the champion's holdout file as it is, or give the rows of both datasets a `time` column"
+    " and hold out later ones"
+)
 
 
 class HoldoutCheck:
-    """The candidate's loss on later rows exceeds the champion's by less than the margin."""
+    """The candidate's loss exceeds the champion's by less than the margin.
+
+    On rows later than both trainings, or of a holdout dataset that both versions brought.
+    """
 
     name = NAME
 
@@ -36,17 +45,27 @@ class HoldoutCheck:
         candidate, champion = staged.candidate.registered, staged.champion
         dataset = dataset_of(candidate, "holdout")
         if dataset is None:
-            return _skipped("the version came without a holdout dataset")
-        if champion and (why := _unfair(candidate, champion.registered)):
-            return _unclear(f"{why}, so no rows are known to be later than both trainings")
-        later_than = trained_until(candidate, champion.registered) if champion else None
+            return _without_holdout(champion)
+        shared = champion is not None and _hold_out_the_same(candidate, champion.registered)
+        if champion and not shared and (why := _unfair(candidate, champion.registered)):
+            return _unclear(
+                f"{why}, so no rows are known to be later than both trainings: {_REMEDY}"
+            )
+        later_than = (
+            trained_until(candidate, champion.registered) if champion and not shared else None
+        )
         try:
             holdout = await staged.read_holdout(dataset, later_than)
         except UnusableHoldoutError as error:
             return _skipped(str(error))
         try:
             return await asyncio.to_thread(
-                check_holdout, staged.policy.holdout, holdout, staged.candidate, champion
+                check_holdout,
+                staged.policy.holdout,
+                holdout,
+                staged.candidate,
+                champion,
+                SHARED if shared else LATER,
             )
         except InvalidError as error:
             return _unclear(str(error))
@@ -57,8 +76,11 @@ def check_holdout(
     holdout: Holdout,
     challenger: StagedVersion,
     champion: StagedVersion | None,
+    rows: str = LATER,
 ) -> Check:
     """The challenger's loss against the champion's, or alone where there is none.
+
+    `rows` says of what kind those of the holdout are.
 
     InvalidError where a version's answers have no loss by the policy's metric.
     """
@@ -66,7 +88,7 @@ def check_holdout(
         return _skipped(f"{targets} answers a row have no {policy.metric} against one target")
     if champion is not None and holdout.rows < LEAST_ROWS:
         return _unclear(
-            f"only {holdout.rows} labelled rows are later than both trainings, {LEAST_ROWS} needed"
+            f"only {holdout.rows} labelled {_KINDS[rows]}, {LEAST_ROWS} needed: {_REMEDY}"
         )
     if not holdout.rows:
         return _skipped("the holdout dataset has no labelled rows")
@@ -77,7 +99,8 @@ def check_holdout(
         return Check(
             name=NAME, verdict="passed", measured=mean, unit=policy.metric, sentence=sentence
         )
-    return _compared(policy, compare_losses(own, losses(policy, holdout, champion), policy.margin))
+    comparison = compare_losses(own, losses(policy, holdout, champion), policy.margin)
+    return _compared(policy, comparison, rows)
 
 
 def losses(policy: HoldoutPolicy, holdout: Holdout, version: StagedVersion) -> Floats:
@@ -125,10 +148,29 @@ def _unfair(challenger: ModelRegistered, champion: ModelRegistered) -> str | Non
     return None
 
 
-def _compared(policy: HoldoutPolicy, comparison: LossComparison) -> Check:
+def _hold_out_the_same(challenger: ModelRegistered, champion: ModelRegistered) -> bool:
+    """Whether both brought one holdout dataset, which neither says that it was trained on."""
+    own, other = dataset_of(challenger, "holdout"), dataset_of(champion, "holdout")
+    trained = {d.digest for v in (challenger, champion) if (d := dataset_of(v, "training"))}
+    return own is not None and other is not None and own.digest == other.digest not in trained
+
+
+def _without_holdout(champion: StagedVersion | None) -> Check:
+    """Leaving the rows away is no way around the comparison."""
+    without = "the version came without a holdout dataset"
+    if champion is None or dataset_of(champion.registered, "holdout") is None:
+        return _skipped(without)
+    return _unclear(
+        f"{without}, and version {champion.registered.version} has one: name it in "
+        "`register: {holdout: FILE}` of loopwright.yaml, or log it to the run with the context "
+        "`holdout`"
+    )
+
+
+def _compared(policy: HoldoutPolicy, comparison: LossComparison, rows: str) -> Check:
     sentence = (
         f"{policy.metric} {comparison.challenger:.4f} against the champion's "
-        f"{comparison.champion:.4f} on {comparison.rows} later rows: difference "
+        f"{comparison.champion:.4f} on {comparison.rows} {rows}: difference "
         f"{comparison.difference:+.4f}, at most {comparison.upper:+.4f} with 95 % confidence, "
         f"allowed below {policy.margin:+g}"
     )
