@@ -52,6 +52,14 @@ class Model:
                 os._exit(0)
         time.sleep(60)
 
+    def crowd(self, argument):
+        for _ in range(6):
+            if not os.fork():
+                kept = b"x" * (300 << 20)
+                time.sleep(60)
+        os.wait()
+        os._exit(4)
+
     def babble(self, argument):
         os.write(int(sys.argv[1]), b"x" * 64)
         return argument
@@ -96,6 +104,7 @@ ACTS = {acts!r}
 ACTS = [
     "answer", "hang", "exit", "allocate", "write", "fork", "babble", "flood", "secrets",
     "was_opened", "descriptors", "connect", "leave", "nap", "others_secrets",
+    "crowd",
 ]  # fmt: skip
 
 

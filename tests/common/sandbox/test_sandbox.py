@@ -4,31 +4,35 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from loopwright_common.process.subprocesses import die_with_parent, kill_group
+from loopwright_common.process.subprocesses import kill_group
 from loopwright_common.sandbox import (
     Gateway,
     Level,
     Limits,
     Policy,
     Sandbox,
+    cgroup_tree,
     detect,
     receive_listener,
 )
+from tests.common.sandbox.commands import python, run, start
 
 # Tries everything at once, and prints as JSON what came of each attempt.
 ATTEMPTS = """
 import ctypes, json, os, signal, socket, sys
-outside, port, secret_pid = json.loads(sys.argv[1])
+outside, port, secret_pid, group = json.loads(sys.argv[1])
+
+def join(group):
+    with open(f"{group}/cgroup.procs", "w") as processes:
+        processes.write("0")
 
 def outcome(attempt):
     try:
@@ -55,56 +59,13 @@ print(json.dumps({
     "unshare": "done" if libc.unshare(0x10000000) == 0 else "PermissionError",
     "clone3": "done" if libc.syscall(435, None, 0) != -1 or ctypes.get_errno() != 38 else "OSError",
     "packets": outcome(lambda: socket.socket(17, socket.SOCK_RAW)),
+    "leave its cgroup": outcome(lambda: join(group)),
     "own file": outcome(lambda: open("mine", "w").close()),
     "lock": outcome(lambda: __import__("multiprocessing").Lock() and None),
     "pair": outcome(lambda: socket.socketpair() and None),
 }))
 """
 ALLOWED = {"own file", "lock", "pair"}
-
-
-@pytest.fixture(params=[Level.NAMESPACE, Level.PROCESS], ids=str)
-def sandbox(request: pytest.FixtureRequest) -> Sandbox:
-    found = detect(request.param)
-    if found.level is not request.param:
-        pytest.skip(f"this machine permits no more than {found.level}: {found.why_not_more}")
-    return found
-
-
-def start(
-    sandbox: Sandbox, command: list[str], policy: Policy, **changes: Any
-) -> subprocess.Popen[str]:
-    """As a service starts one; output is text, and errors are shown with it."""
-    kept: dict[str, Any] = {
-        "cwd": policy.writable[0],
-        "env": {"PATH": "/usr/bin:/bin"},
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.STDOUT,
-        "text": True,
-        **changes,
-    }
-    wrapped = sandbox.wrap(command, policy)
-    return subprocess.Popen(wrapped, start_new_session=True, preexec_fn=die_with_parent, **kept)  # noqa: PLW1509
-
-
-def run(sandbox: Sandbox, command: list[str], policy: Policy, **changes: Any) -> tuple[int, str]:
-    """Exit status and what it printed."""
-    process = start(sandbox, command, policy, **changes)
-    try:
-        printed, _ = process.communicate(timeout=60)
-    finally:
-        kill_group(process.pid)
-    return process.returncode, printed
-
-
-def python(code: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-I", "-c", code, *arguments]
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    (tmp_path / "work").mkdir()
-    return tmp_path.resolve() / "work"
 
 
 @pytest.fixture
@@ -114,6 +75,14 @@ def outside(tmp_path: Path) -> Path:
     directory.mkdir(mode=0o755)
     (directory / "secret").write_text("secret")
     return directory
+
+
+def own_group() -> str:
+    """Where commands of ours start, as they would like to again."""
+    try:
+        return str(cgroup_tree.own_group("memory").directory)
+    except OSError:
+        return "/sys/fs/cgroup"
 
 
 @contextmanager
@@ -129,7 +98,7 @@ def test_what_a_command_cannot_do(
     sandbox: Sandbox, own_user: bool, work: Path, outside: Path
 ) -> None:
     with bystander() as other, socket.create_server(("127.0.0.1", 0)) as listener:
-        asked = json.dumps([str(outside), listener.getsockname()[1], other.pid])
+        asked = json.dumps([str(outside), listener.getsockname()[1], other.pid, own_group()])
         policy = Policy(writable=(work,), own_user=own_user)
         status, printed = run(sandbox, python(ATTEMPTS, asked), policy)
         assert other.poll() is None
@@ -145,7 +114,7 @@ def test_what_a_command_cannot_do(
 def test_the_same_attempts_succeed_outside(work: Path, outside: Path) -> None:
     """Else the test above would show nothing."""
     with bystander() as other, socket.create_server(("127.0.0.1", 0)) as listener:
-        asked = json.dumps([str(outside), listener.getsockname()[1], other.pid])
+        asked = json.dumps([str(outside), listener.getsockname()[1], other.pid, own_group()])
         status, printed = run(
             Sandbox(level=Level.NONE), python(ATTEMPTS, asked), Policy(writable=(work,))
         )
@@ -154,6 +123,7 @@ def test_the_same_attempts_succeed_outside(work: Path, outside: Path) -> None:
     assert came_of_it["read"] == "secret"
     assert came_of_it["environment"].startswith("SECRET=secret")
     assert came_of_it["write"] == came_of_it["connect"] == came_of_it["kill"] == "done"
+    assert came_of_it["leave its cgroup"] == "done" or detect().cgroups is None
 
 
 def test_it_reads_what_it_was_given_and_computes_with_our_packages(
@@ -217,9 +187,11 @@ def test_memory_and_files_have_limits(sandbox: Sandbox, work: Path) -> None:
     assert (work / "big").stat().st_size <= 1 << 20
 
 
-def test_processes_have_a_limit(sandbox: Sandbox, work: Path) -> None:
-    if sandbox.level is not Level.NAMESPACE and os.getuid() == 0:
-        pytest.skip("root is bound by no such limit")
+@pytest.mark.parametrize("own_user", [True, False])
+def test_processes_have_a_limit(sandbox: Sandbox, own_user: bool, work: Path) -> None:
+    of_its_own = sandbox.own_users and own_user
+    if os.getuid() == 0 and not of_its_own and not (sandbox.cgroups and sandbox.cgroups.pids):
+        pytest.skip(f"root is bound by cgroups alone: {sandbox.why_not_more}")
     bomb = """
 import os, time
 count = 0
@@ -231,7 +203,7 @@ try:
 except BlockingIOError:
     print("refused", count < 100)
 """
-    policy = Policy(writable=(work,), limits=Limits(processes=40), own_user=True)
+    policy = Policy(writable=(work,), limits=Limits(processes=40), own_user=own_user)
     assert run(sandbox, python(bomb), policy) == (0, "refused True\n")
 
 

@@ -112,6 +112,18 @@ async def test_memory_past_its_limit_ends_it_alone(tmp_path: Path) -> None:
             await process.ask({}, 30)
 
 
+async def test_memory_past_its_limit_of_all_that_it_started_ends_it(tmp_path: Path) -> None:
+    if (sandbox := detect()).cgroups is None or sandbox.cgroups.memory is None:
+        pytest.skip(f"memory is limited by process alone: {sandbox.why_not_more}")
+    script = (
+        f"{DIES}; pids = [os.fork() for _ in range(3)]; kept = b'x' * (100 << 20);"
+        " all(pids) or __import__('time').sleep(600); os.wait(); os._exit(1)"
+    )
+    async with started(tmp_path, script, memory=512 << 20) as process:
+        with pytest.raises(InvalidError, match=r"out of memory: LOOPWRIGHT_DEPLOYER_STAGE_MEMORY"):
+            await process.ask({}, 60)
+
+
 async def test_all_that_it_started_ends_with_it(tmp_path: Path) -> None:
     script = f"{DIES}; os.fork() or (os.setsid(), os.fork()); import time; time.sleep(600)"
     before = {each.pid for each in psutil.Process().children(recursive=True)}

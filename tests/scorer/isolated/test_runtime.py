@@ -124,6 +124,20 @@ async def test_memory_and_files_past_the_limits_fail_the_call_alone(
         assert (await replica.infer(ROW)).status_code == 200
 
 
+async def test_processes_that_take_too_much_memory_together_fail_the_call_alone(
+    harness: ScorerHarness, tmp_path: Path
+) -> None:
+    if (sandbox := detect()).cgroups is None or sandbox.cgroups.memory is None:
+        pytest.skip(f"memory is limited by process alone: {sandbox.why_not_more}")
+    async with serving(harness, tmp_path / "mischief", isolated_call_timeout=60.0) as replica:
+        failed = await asked(replica, "crowd")
+
+        assert failed.status_code == 500
+        assert "ran out of memory" in failed.json()["error"]
+        assert _restarts(replica, "memory") == 1.0
+        assert await answered(replica, "answer", 7.0) == 7.0
+
+
 async def test_an_answer_of_another_shape_is_a_failure_of_the_model(
     harness: ScorerHarness, tmp_path: Path
 ) -> None:

@@ -186,13 +186,44 @@ async def test_a_stage_cannot(
     assert hashlib.sha256(found["token"].encode()).hexdigest() != digest, "the run's token"
     assert not (tmp_path / "written").exists(), "what it wrote, if anything, went with its /tmp"
     assert not _runs(["sleep", orphan]), "it ended with its stage"
-    if level is Level.NAMESPACE or os.getuid() != 0:
+    limited = (cgroups := detect(level).cgroups) is not None and cgroups.pids is not None
+    if level is Level.NAMESPACE or os.getuid() != 0 or limited:
         assert found["start processes without end"].startswith("refused")
 
 
 def _runs(command: list[str]) -> bool:
     found = psutil.process_iter(["cmdline", "status"])
     return any(p.info["cmdline"] == command and p.info["status"] != "zombie" for p in found)
+
+
+async def test_a_stage_that_runs_out_of_memory_is_told_so(
+    level: Level,
+    tmp_path: Path,
+    bus: SqliteBus,
+    registry: RecordingRegistry,
+    upstream: Upstream,
+    database_url: str,
+) -> None:
+    """Though each of its processes stays below the limit."""
+    if (found := detect(level)).cgroups is None or found.cgroups.memory is None:
+        pytest.skip(f"memory is limited by process alone: {found.why_not_more}")
+    crowd = (
+        "import os, time\n"
+        "pids = [os.fork() for _ in range(3)]\n"
+        "kept = b'x' * (100 << 20)\n"
+        "all(pids) or time.sleep(600)\n"
+        "raise SystemExit(os.wait()[1])\n"
+    )
+    pipeline = PIPELINE.replace("outs: [found.json]", "outs: [found.json], cache: false")
+    upstream.commit({"loopwright.yaml": pipeline, "hostile.py": crowd})
+    given: dict[str, Any] = {"database_url": database_url, "stage_memory": 512 << 20}
+    async with running(tmp_path, bus, registry, **given) as trainer:
+        run = await trainer.add(upstream)
+        assert "it ran out of memory, of which all its processes together may have" in run["why"]
+        assert "512 MiB (LOOPWRIGHT_TRAINER_STAGE_MEMORY)" in run["why"]
+        run = await trainer.push(upstream, {"hostile.py": "raise SystemExit(3)\n"})
+        assert "ended with exit code 3" in run["why"]
+        assert "memory" not in run["why"]
 
 
 async def test_a_stage_cannot_fill_the_disk(

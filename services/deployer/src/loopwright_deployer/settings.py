@@ -28,7 +28,8 @@ class DeployerSettings(ServiceSettings):
     stage_seconds: float = 300.0
     """How long packaging, and how long the staging checks, may take."""
     stage_memory: int = Field(default=8 << 30, ge=1 << 30)
-    """Bytes of address space of each process that packages a version or stages it."""
+    """Bytes of address space of each process that packages a version or stages it, and with cgroups
+    of memory of it and what it starts."""
     sandbox_minimum: Level = Level.PROCESS
     """Weakest level at which packages are opened: none, process, container or namespace."""
 

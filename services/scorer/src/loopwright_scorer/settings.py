@@ -66,7 +66,8 @@ class ScorerSettings(ServiceSettings):
     sandbox_minimum: Level = Level.PROCESS
     """Weakest level for packages in their own process: none, process, container or namespace."""
     isolated_memory: int = Field(default=4 << 30, ge=256 << 20)
-    """Bytes of address space of each process that a package runs in which has one of its own."""
+    """Bytes of address space of each process that a package runs in which has one of its own, and
+    with cgroups of memory of it and what it starts."""
     isolated_call_timeout: float = Field(default=10.0, gt=0)
     """Seconds that such a process may take for a call before it is ended."""
     isolated_start_timeout: float = Field(default=60.0, gt=0)

@@ -31,9 +31,10 @@ class TrainerSettings(ServiceSettings):
     sandbox_minimum: Level = Level.PROCESS
     """Weakest level at which it starts: none, process, container or namespace."""
     stage_memory: int = Field(default=0, ge=0)
-    """Bytes of address space of each process of a stage; 0 for as much as the machine has."""
+    """Bytes of address space of each process of a stage, and with cgroups of memory of all of them;
+    0 for as much as the machine has."""
     stage_processes: int = Field(default=1024, ge=16)
-    """Processes and threads of a stage; does not bind root at sandbox level process."""
+    """Processes and threads of a stage; binds root at sandbox level process only with cgroups."""
     stage_disk: int = Field(default=20 << 30, ge=1 << 20)
     """Bytes that a stage may write, its log included."""
     stage_readable: str = ""

@@ -58,5 +58,7 @@ def _sandbox() -> Finding:
     state: State = "well" if sandbox.level is Level.NAMESPACE else "note"
     parts = ["Landlock" if sandbox.landlock else "no Landlock"]
     parts += ["a user for each command"] if sandbox.own_users else []
+    limited = sandbox.cgroups.controllers if sandbox.cgroups else ()
+    parts += [f"cgroups of {' and '.join(limited)}"] if limited else ["no cgroups"]
     why = f"; not more: {sandbox.why_not_more}" if sandbox.why_not_more else ""
-    return Finding("sandbox", state, f"level {sandbox.level}, with {' and '.join(parts)}{why}")
+    return Finding("sandbox", state, f"level {sandbox.level}, with {', '.join(parts)}{why}")

@@ -4,6 +4,7 @@
 `Policy` into the arguments to start. The launcher inside is run by its path.
 """
 
+from loopwright_common.sandbox.cgroups import ran_out_of_memory
 from loopwright_common.sandbox.detection import detect, require
 from loopwright_common.sandbox.gateway import receive_listener
 from loopwright_common.sandbox.levels import Level, SandboxTooWeakError, weakest
@@ -18,6 +19,7 @@ __all__ = [
     "Sandbox",
     "SandboxTooWeakError",
     "detect",
+    "ran_out_of_memory",
     "receive_listener",
     "require",
     "weakest",

@@ -10,6 +10,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from loopwright_common.sandbox.cgroup_tree import is_limited
+from loopwright_common.sandbox.cgroups import find_cgroups
 from loopwright_common.sandbox.launcher import landlock_abi
 from loopwright_common.sandbox.levels import Level, SandboxTooWeakError
 from loopwright_common.sandbox.policy import Policy
@@ -35,11 +37,14 @@ def require(minimum: Level) -> Sandbox:
 def detect(at_most: Level = Level.NAMESPACE) -> Sandbox:
     """The strongest that works; tried once, which takes a tenth of a second or so."""
     reasons: list[str] = []
-    for sandbox in _candidates(reasons):
-        if sandbox.level.rank > at_most.rank:
+    cgroups, why_not = find_cgroups()
+    for candidate in _candidates(reasons):
+        if candidate.level.rank > at_most.rank:
             continue
+        sandbox = replace(candidate, cgroups=cgroups)
         problem = _problem(sandbox)
         if problem is None:
+            reasons += [why_not] if why_not else []
             return replace(sandbox, why_not_more="; ".join(reasons))
         own = " with users of their own" if sandbox.own_users else ""
         reasons.append(f"{sandbox.level}{own}: {problem}")
@@ -117,14 +122,7 @@ def _missing_in_container() -> list[str]:
         "the root directory is writable": bool(os.statvfs("/").f_flag & os.ST_RDONLY),
         "there are capabilities": int(status["CapEff"], 16) == 0,
         "new privileges are not ruled out": status["NoNewPrivs"].strip() == "1",
-        "processes have no limit": _limited("pids.max"),
-        "memory has no limit": _limited("memory.max"),
+        "processes have no limit": is_limited("pids"),
+        "memory has no limit": is_limited("memory"),
     }
     return [what for what, holds in held.items() if not holds]
-
-
-def _limited(file: str) -> bool:
-    try:
-        return (Path("/sys/fs/cgroup") / file).read_text().strip() != "max"
-    except OSError:
-        return False

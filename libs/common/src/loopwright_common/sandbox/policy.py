@@ -6,14 +6,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits of each process, `processes` of all together; None is no limit.
+    """Limits of each process, two of all together; None is no limit.
 
-    `processes` counts threads too. At level `process` it comes on top of what the user runs
-    already, and does not bind root unless the command has a user of its own.
+    `processes` counts threads too. Where there are no cgroups it comes, at level `process`, on top
+    of what the user runs already, and does not bind root unless the command has a user of its own.
     """
 
     memory: int | None = None
     """Bytes of address space."""
+    total_memory: int | None = None
+    """Bytes that all take together, with the files that they keep in memory; needs cgroups."""
     cpu_seconds: int | None = None
     processes: int | None = 512
     file_bytes: int | None = None

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from loopwright_common.sandbox import launcher, visible_paths
+from loopwright_common.sandbox.cgroups import Cgroups
 from loopwright_common.sandbox.levels import Level
-from loopwright_common.sandbox.policy import Policy
+from loopwright_common.sandbox.policy import Limits, Policy
 from loopwright_common.sandbox.seccomp import seccomp_program
 
+log = structlog.get_logger()
 # The range that systemd gives to users who exist only as long as their process.
 _USERS = range(61184, 65520)
 _users = itertools.count(random.randrange(len(_USERS)))  # noqa: S311 - two trainers seldom meet
@@ -32,14 +36,15 @@ _LIMITS = {
 class Sandbox:
     """A way of starting commands that works on this machine; `detect` finds the strongest.
 
-    `own_users`: a command may have a user of its own, since we are root. `why_not_more` is for
-    people, empty at the strongest level.
+    `own_users`: a command may have a user of its own, since we are root. `cgroups` limit it as a
+    whole, None where they cannot. `why_not_more` is for people, empty where nothing is missing.
     """
 
     level: Level
     own_users: bool = False
     landlock: bool = False
     bubblewrap: Path | None = None
+    cgroups: Cgroups | None = None
     why_not_more: str = ""
 
     def wrap(self, command: Sequence[str], policy: Policy) -> list[str]:
@@ -54,10 +59,17 @@ class Sandbox:
             _give(policy.writable, user)
         spec = self._confinement(policy, user)
         python = [sys.executable, "-I", "-S", "-B", launcher.__file__, json.dumps(spec)]
-        inside = [*python, *command]
-        if self.level is not Level.NAMESPACE:
-            return inside
-        return [str(self.bubblewrap), *self._namespaces(policy, user), "--", *inside]
+        before = [*self._join_cgroup(policy.limits), *self._namespaces(policy, user)]
+        return [*before, *python, *command]
+
+    def _join_cgroup(self, limits: Limits) -> list[str]:
+        if self.cgroups is None:
+            return []
+        try:
+            return self.cgroups.join(limits.total_memory, limits.processes)
+        except OSError as error:
+            log.warning("sandbox.no_cgroup", why=str(error))
+            return []
 
     # ---- what the launcher is told -----------------------------------------------------------
 
@@ -121,6 +133,8 @@ class Sandbox:
     # ---- what bubblewrap is told -------------------------------------------------------------
 
     def _namespaces(self, policy: Policy, user: int | None) -> list[str]:
+        if self.level is not Level.NAMESPACE:
+            return []
         arguments = ["--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
         if policy.network:
             arguments.append("--share-net")
@@ -134,7 +148,7 @@ class Sandbox:
         for path in (_SHARED_MEMORY, _TEMPORARY):
             arguments += ["--perms", "1777", "--size", str(_BYTES_IN_MEMORY), "--tmpfs", str(path)]
         arguments += _mounts(self._readable(policy), (*policy.writable, *policy.shared))
-        return [*arguments, "--remount-ro", "/"]
+        return [str(self.bubblewrap), *arguments, "--remount-ro", "/", "--"]
 
 
 _WITHOUT_USERS = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]

@@ -27,7 +27,7 @@ class ConfinedCommand:
     directory: Path
     log: Path
     memory: int
-    """Bytes of address space."""
+    """Bytes of address space of each process, and of what all of them take together."""
     readable: tuple[Path, ...] = ()
     listens: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class ConfinedCommand:
         return Policy(
             readable=self.readable,
             writable=(directory,),
-            limits=Limits(memory=self.memory, file_bytes=_LARGEST_FILE),
+            limits=Limits(memory=self.memory, total_memory=self.memory, file_bytes=_LARGEST_FILE),
             own_user=True,
         )
 

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.files.beneath import Beneath, check_plain
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.process.subprocesses import kill_group, start_session
+from loopwright_common.sandbox import ran_out_of_memory
 from loopwright_deployer.staging.confined_command import ConfinedCommand
 
 _SETUP_FAILED = 125
@@ -33,10 +35,15 @@ class ConfinedProcess:
     """One process of a command; close it, and its directory is gone."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, directory: Path, listener: socket.socket | None
+        self,
+        process: asyncio.subprocess.Process,
+        directory: Path,
+        listener: socket.socket | None,
+        arguments: Sequence[str],
     ) -> None:
         self._process = process
         self._listener = listener
+        self._arguments = arguments
         self.directory = directory
         """Empty at first, and the only one that the process may write to."""
 
@@ -65,7 +72,7 @@ class ConfinedProcess:
                     limit=_LONGEST_LINE,
                 )
             undone.pop_all()
-        return cls(process, directory, listener)
+        return cls(process, directory, listener, arguments)
 
     @property
     def is_alive(self) -> bool:
@@ -106,8 +113,11 @@ class ConfinedProcess:
         status = self._process.returncode or 0
         if status == _SETUP_FAILED:
             raise UnavailableError("the sandbox could not be set up")
+        how = _how(status)
+        if ran_out_of_memory(self._arguments):
+            how += ", out of memory: LOOPWRIGHT_DEPLOYER_STAGE_MEMORY"
         raise InvalidError(
-            f"{opening} ended the process that opened it ({_how(status)}): the file is damaged, or"
+            f"{opening} ended the process that opened it ({how}): the file is damaged, or"
             " needs more than a process may use; save the model anew and register it again"
         )
 

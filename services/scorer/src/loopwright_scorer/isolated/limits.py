@@ -16,10 +16,10 @@ from loopwright_scorer.isolated.environments import EnvironmentCache, Environmen
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """Limits of each process that a package runs in."""
+    """Limits of what a package runs in."""
 
     memory: int = 4 << 30
-    """Bytes of address space."""
+    """Bytes of address space of each process, and of what all of them take together."""
     call_timeout: float = 10.0
     """Seconds that one call may take."""
     start_timeout: float = 60.0

@@ -16,7 +16,7 @@ import numpy as np
 from loopwright_common.errors import without_paths
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.process.subprocesses import die_with_parent, kill_group
-from loopwright_common.sandbox import Limits, Policy, Sandbox
+from loopwright_common.sandbox import Limits, Policy, Sandbox, ran_out_of_memory
 from loopwright_scorer.isolated import framing
 from loopwright_scorer.isolated.environments import EnvironmentLease
 
@@ -49,7 +49,7 @@ class Confinement:
     sandbox: Sandbox
     readable: tuple[Path, ...]
     memory: int
-    """Bytes of address space."""
+    """Bytes of address space of each process, and of what all of them take together."""
 
 
 class WorkerError(Exception):
@@ -128,6 +128,9 @@ class WorkerProcess:
             ) from None
         except OSError:
             how = self._how_it_ended()
+            if self._ran_out_of_memory():
+                message = f"its process ran out of memory, and ended{how}"
+                raise WorkerError("memory", message) from None
             raise WorkerError("died", f"its process ended{how}") from None
 
     def send(self, frame: bytes, timeout: float) -> None:
@@ -180,6 +183,10 @@ class WorkerProcess:
         self.close()
         return f"{how}: {output[-1]}" if output else how
 
+    def _ran_out_of_memory(self) -> bool:
+        arguments = self._process.args
+        return isinstance(arguments, list) and ran_out_of_memory(arguments)
+
     def _clear(self) -> None:
         self._environment.release()
         remove_tree(self._directory)
@@ -196,6 +203,7 @@ def _start(
         writable=(work,),
         limits=Limits(
             memory=confined.memory,
+            total_memory=confined.memory,
             processes=_PROCESSES,
             file_bytes=_LARGEST_FILE,
             open_files=_OPEN_FILES,

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from loopwright_common.errors import LoopwrightError
 from loopwright_common.process import subprocesses
 from loopwright_common.process.subprocesses import Finished
+from loopwright_common.sandbox import ran_out_of_memory
 from loopwright_trainer.steps.confinement import PASSED_ON, StageConfinement, disk_is_exceeded
 from loopwright_trainer.steps.gateway import StageGateway, gateway_to
 
@@ -83,7 +84,8 @@ async def _execute_one(job: StageCommands, command: str, limit: float, started: 
     with job.log.open("ab") as log:
         log.write(f"$ {command}\n".encode())
     async with gateway_to(job.registry) as gateway:
-        process = await _start(job, command, gateway)
+        wrapped = await _wrapped(job, command, gateway)
+        process = await _start(job, wrapped, gateway)
         async with gateway.serving() if gateway else contextlib.nullcontext():
             try:
                 await started(process.pid, _start_of(process.pid))
@@ -94,16 +96,23 @@ async def _execute_one(job: StageCommands, command: str, limit: float, started: 
     if finished.timed_out:
         raise CommandFailedError(f"`{command}` was stopped after {job.timeout:g} s, its time limit")
     if finished.returncode:
-        raise CommandFailedError(f"`{command}` {_ended(finished.returncode)}")
+        how = _ended(finished.returncode)
+        if ran_out_of_memory(wrapped):
+            how += (
+                "; it ran out of memory, of which all its processes together may have "
+                f"{job.confinement.memory >> 20} MiB (LOOPWRIGHT_TRAINER_STAGE_MEMORY)"
+            )
+        raise CommandFailedError(f"`{command}` {how}")
     return finished.seconds
 
 
-async def _start(job: StageCommands, command: str, gateway: StageGateway | None) -> Process:
+async def _wrapped(job: StageCommands, command: str, gateway: StageGateway | None) -> list[str]:
     policy = job.confinement.policy(job.workspace, gateway.policy if gateway else None)
     # Aside, since it may change the owner of many files.
-    wrapped = await asyncio.to_thread(
-        job.confinement.sandbox.wrap, ["/bin/sh", "-c", command], policy
-    )
+    return await asyncio.to_thread(job.confinement.sandbox.wrap, ["/bin/sh", "-c", command], policy)
+
+
+async def _start(job: StageCommands, wrapped: list[str], gateway: StageGateway | None) -> Process:
     return await subprocesses.start(
         wrapped,
         cwd=job.directory,

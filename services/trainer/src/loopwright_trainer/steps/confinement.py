@@ -37,6 +37,7 @@ class StageConfinement:
         """For a command that works below `workspace`, which nothing else does."""
         limits = Limits(
             memory=self.memory,
+            total_memory=self.memory,
             processes=self.processes,
             file_bytes=self.disk,
             open_files=_OPEN_FILES,
