@@ -70,7 +70,7 @@ IDENTICAL = (
         lambda _, at: Moment(0.02 + 0.05 * at, 0.02 + 0.1 * at, int(20 + 180 * at)),
     ),
     Scenario("nothing ever fails", lambda *_: Moment(0.0, 0.02)),
-    Scenario("one replica of four is slow and fails", lambda *_: Moment(0.06, 0.25)),
+    Scenario("one replica of four is slow and fails", lambda *_: Moment(0.06, 0.12)),
 )
 LONG = DeployPolicy(
     canary=CanaryPolicy(
