@@ -19,7 +19,7 @@ _ROUNDS = 40
 
 
 class Tally(NamedTuple):
-    """Of so many calls this many were hits, such as failed or slow ones."""
+    """How many calls there were, and how many of them were hits, such as failed or slow ones."""
 
     calls: int
     hits: int

@@ -20,7 +20,7 @@ from loopwright_common.sandbox.cgroups import Cgroups, groups_of
 from tests.common.sandbox.commands import as_ordinary_user
 from tests.common.sandbox.conftest import LEVELS
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 SHOW = (
     "from loopwright_common.sandbox import detect; found = detect(); print(found.level, '=', found)"
 )
