@@ -188,5 +188,5 @@ async def test_a_wrong_policy_is_told_and_the_defaults_are_used(
     await harness.settle()
 
     profile = (await harness.get("/v1/models/bank"))["profile"]
-    assert profile["why"].startswith("monitor.smallest_change: ")
+    assert profile["why"].startswith("monitor: smallest_change: has to be less than 0.5; the")
     assert profile["state"] == "ready"

@@ -20,6 +20,7 @@ from loopwright_common.sandbox.cgroups import Cgroups, groups_of
 from tests.common.sandbox.commands import as_ordinary_user
 from tests.common.sandbox.conftest import LEVELS
 
+pytestmark = pytest.mark.xdist_group("container")  # all of them as one ordinary user
 REPOSITORY = Path(__file__).parents[4]
 SHOW = (
     "from loopwright_common.sandbox import detect; found = detect(); print(found.level, '=', found)"
@@ -72,13 +73,20 @@ def _own_groups(cgroups: Cgroups, limits: list[str]) -> list[str]:
 
 
 def test_the_doctor_finds_the_level(outside: Sandbox) -> None:
+    details: list[str] = []
+    while not (details and "level container" in details[-1]) and len(details) < 3:
+        details.append(doctors_detail(outside))  # a busy machine may refuse a try a process
+    landlock = "Landlock" if outside.landlock else "no Landlock"
+    assert f"level container, with {landlock}, no cgroups" in details[-1], "\n".join(details)
+    assert "not more: namespace: " in details[-1]
+    assert "cgroups of memory" in details[-1]
+
+
+def doctors_detail(outside: Sandbox) -> str:
     command = [sys.executable, "-m", "loopwright", "doctor", "--json"]
     done = run_in_container(outside, command)
     found = {item["name"]: item for item in json.loads(done.stdout)["items"]}
-    landlock = "Landlock" if outside.landlock else "no Landlock"
-    assert f"level container, with {landlock}, no cgroups" in found["sandbox"]["detail"]
-    assert "not more: namespace: " in found["sandbox"]["detail"]
-    assert "cgroups of memory" in found["sandbox"]["detail"]
+    return str(found["sandbox"]["detail"])
 
 
 @pytest.mark.parametrize(
