@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from loopwright_trainer.git.command import GitError
+from loopwright_trainer.git.command import GitError, GitOutputError, run_git
 from loopwright_trainer.git.mirror import Mirror, remote_head
 from loopwright_trainer.git.remotes import GitAccess
+from tests.trainer.git.hostile_trees import commit_bomb, commit_described, commit_entries
 from tests.trainer.harness import Upstream
 
 MAIN = "refs/heads/main"
@@ -54,6 +55,35 @@ def test_a_commit_is_described(upstream: Upstream, mirror: Mirror) -> None:
     assert told.paths == ("data.csv", "train.py")
     assert remote_head(GitAccess([upstream.path]), str(upstream.path), "main") == commit
     assert remote_head(GitAccess([upstream.path]), str(upstream.path), "nope") is None
+
+
+def test_a_commit_of_any_bytes_is_described(upstream: Upstream, mirror: Mirror) -> None:
+    author, message = b"\xff@example.org", b"\xfe\x1b[2J " + b"m" * 1_000_000
+    commit = commit_described(upstream, author, message)
+    mirror.ensure(commit, MAIN)
+    told = mirror.describe(commit, None)
+
+    assert told.author == "\ufffd@example.org"
+    assert told.message.startswith("\ufffd\\x1b[2J mmm")
+    assert len(told.message) < 300
+
+
+def test_more_paths_than_can_be_told_are_unknown(upstream: Upstream, mirror: Mirror) -> None:
+    """Neither cut, which would pass for all of them, nor listed to an end that does not come."""
+    before = upstream.git("rev-parse", "HEAD")
+    many = commit_entries(upstream, {b"%0200d" % n: b"x" for n in range(1000)})
+    bomb = commit_bomb(upstream, levels=8)
+    mirror.ensure(bomb, MAIN)
+
+    assert mirror.describe(many, before).paths == ()
+    for start in (None, before):
+        assert mirror.describe(bomb, start).paths == ()
+
+
+def test_git_is_not_listened_to_without_end(upstream: Upstream, mirror: Mirror) -> None:
+    commit = commit_bomb(upstream, levels=8)
+    with pytest.raises(GitOutputError, match="more than 64 MiB"):
+        run_git("ls-tree", "-r", commit, cwd=upstream.path)
 
 
 def test_what_a_killed_git_left_does_not_hinder_the_next_fetch(

@@ -268,6 +268,10 @@ async def test_a_stage_cannot_leave_a_workspace_that_resists_its_removal(
     run = await confined.add(upstream)
     assert (run["status"], "lies over 64 directories deep" in run["why"]) == ("failed", True)
     assert not [path for path in (tmp_path / "trainer" / "runs").glob("*/work") if path.is_dir()]
+    twice = PIPELINE.replace("cmd: python hostile.py", "cmd: [python hostile.py, 'echo']")
+    run = await confined.push(upstream, {"loopwright.yaml": twice})
+    assert (run["status"], "directories" in run["why"]) == ("failed", True)
+    assert "fault of the trainer" not in run["why"]
     run = await confined.push(upstream, {"hostile.py": "open('found.json', 'w').write('{}')\n"})
     assert run["status"] == "succeeded"
     assert level

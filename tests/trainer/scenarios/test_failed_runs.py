@@ -1,12 +1,17 @@
 """What goes wrong ends as a failed run with its reason, announced, and nothing half-done."""
 
+from pathlib import Path
+
 import pytest
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database import UnitOfWork
+from loopwright_trainer.git.mirror import CommitDescription, Mirror
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import PipelineRun
+from tests.trainer.git.hostile_trees import commit_described, commit_entries
 from tests.trainer.harness import (
+    FILES,
     PIPELINE,
     TRAIN,
     RecordingRegistry,
@@ -109,6 +114,69 @@ async def test_a_bad_pipeline_file_is_told_with_its_line(
 
     assert run["status"] == "failed"
     assert run["why"].startswith(complaint)
+
+
+async def test_a_commit_too_deep_for_any_directory_fails_by_its_own_fault(
+    trainer: TrainerHarness, upstream: Upstream
+) -> None:
+    upstream.commit({"loopwright.yaml": PIPELINE + "checks: ['true']\n"})
+    commit_entries(upstream, {b"d/" * 1500 + b"f": b"x"})
+    run = await trainer.add(upstream)
+
+    assert (run["status"], run["stages"]) == ("failed", [])
+    assert run["why"].endswith("/f: it lies over 64 directories deep")
+    upstream.git("reset", "-q", "--hard", "HEAD~1")
+    assert (await trainer.push(upstream, {"note": "x"}))["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "why"),
+    [
+        (
+            PIPELINE.replace("python prepare.py", "echo, wdir: data.csv").replace(
+                "[prepare.py, data.csv]", "[../data.csv]"
+            ),
+            "prepare: data.csv cannot be written: File exists",
+        ),
+        (
+            PIPELINE.replace("outs: [base.txt]", "outs: [data.csv/base.txt]"),
+            "prepare: data.csv cannot be written: File exists",
+        ),
+    ],
+)
+async def test_paths_that_contradict_each_other_are_the_commits_fault(
+    trainer: TrainerHarness, upstream: Upstream, pipeline: str, why: str
+) -> None:
+    upstream.commit({"loopwright.yaml": pipeline})
+    run = await trainer.add(upstream)
+
+    assert (run["status"], run["why"]) == ("failed", why)
+
+
+async def test_what_one_repository_holds_does_not_stop_the_polling_of_others(
+    trainer: TrainerHarness, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_described(upstream, b"\xff@example.org", b"\xff")
+    first = await trainer.add(upstream)
+    assert first["status"] == "succeeded"
+
+    def fail(mirror: Mirror, commit: str, before: str | None) -> CommitDescription:
+        if mirror.directory.name == "odd.git":
+            raise RuntimeError("nobody thought of this")
+        return describe(mirror, commit, before)
+
+    describe = Mirror.describe
+    monkeypatch.setattr(Mirror, "describe", fail)
+    odd = Upstream(tmp_path / "odd")
+    odd.commit(FILES)
+    await trainer.post("/v1/repositories", name="odd", url=str(odd.path))
+
+    async def is_told() -> bool:
+        listed = (await trainer.get("/v1/repositories"))["items"]
+        return any("nobody thought of this" in (each["problem"] or "") for each in listed)
+
+    await until(is_told)
+    assert (await trainer.push(upstream, {"data.csv": "3\n"}))["status"] == "succeeded"
 
 
 async def test_a_repository_that_is_gone_fails_the_run_and_is_marked(

@@ -95,3 +95,19 @@ def test_a_file_that_only_seems_large_is_not_read(tmp_path: Path) -> None:
         with (tmp_path / "new").open("wb") as file:
             file.truncate(1 << 42)
         assert changed_inputs(before, workspace) == ["input"]
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\udcff"])
+async def test_what_a_stage_may_not_leave_is_told_by_a_name_that_is_shown(
+    tmp_path: Path, name: str
+) -> None:
+    """Nothing keeps or prints the name itself."""
+    (tmp_path / "out" / name).mkdir(parents=True)
+    os.mkfifo(tmp_path / "out" / name / "fifo")
+    with Beneath(tmp_path) as workspace, pytest.raises(InvalidError, match="is a FIFO") as told:
+        await store_output(FilesystemStore(tmp_path / "store"), workspace, "out")
+    assert str(told.value).isprintable()
+    (tmp_path / name / "/".join(["d"] * 70)).mkdir(parents=True)
+    with Beneath(tmp_path) as workspace, pytest.raises(InvalidError, match="64 direct") as told:
+        fingerprint(workspace, [])
+    assert str(told.value).isprintable()

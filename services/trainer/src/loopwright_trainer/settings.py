@@ -36,7 +36,7 @@ class TrainerSettings(ServiceSettings):
     stage_processes: int = Field(default=1024, ge=16)
     """Processes and threads of a stage; binds root at sandbox level process only with cgroups."""
     stage_disk: int = Field(default=20 << 30, ge=1 << 20)
-    """Bytes that a stage may write, its log included."""
+    """Bytes that a stage may have of its commit, and that it may write, its log included."""
     stage_readable: str = ""
     """Directories that stages may read beside their own, with colons between."""
     stage_writable: str = ""

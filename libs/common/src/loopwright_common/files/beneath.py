@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from loopwright_common.errors import InvalidError, NotFoundError
+from loopwright_common.names import DEEPEST, shown
 
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x04, 0x08
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
-_DEEPEST = 64
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _HAS_SYSCALL = hasattr(_LIBC, "syscall") and os.uname().sysname == "Linux"
 _KINDS = {
@@ -83,7 +83,7 @@ class Beneath:
 
         InvalidError where it lies too deep, NotFoundError where it vanishes meanwhile.
         """
-        return _walk(self._fd, "", _DEEPEST)
+        return _walk(self._fd, "", DEEPEST)
 
     def link(self, path: str) -> str:
         """Where the link at `path` points to; errors as of `open`."""
@@ -100,16 +100,14 @@ class Beneath:
 def check_plain(path: str, status: os.stat_result) -> None:
     """InvalidError, which names it, where a path is no plain file with this one name."""
     if not stat.S_ISREG(status.st_mode):
-        raise InvalidError(f"{path} is {_kind(status)}; write a plain file", field=path)
+        raise _invalid(path, f"is {_kind(status)}; write a plain file")
     if status.st_nlink > 1:
-        raise InvalidError(
-            f"{path} is a hard link to a file with another name; write a copy", field=path
-        )
+        raise _invalid(path, "is a hard link to a file with another name; write a copy")
 
 
 def _walk(directory: int, prefix: str, levels: int) -> Iterator[tuple[str, os.stat_result]]:
-    if not levels:
-        raise InvalidError(f"{prefix} lies over {_DEEPEST} directories deep", field=prefix)
+    if levels < 0:
+        raise _invalid(prefix, f"lies over {DEEPEST} directories deep")
     for name in sorted(os.listdir(directory)):
         path = prefix + name
         try:
@@ -130,7 +128,7 @@ def _opened(directory: int, path: str, shown: str = "") -> int:
     """A descriptor of what lies at `path`; of a FIFO too, without waiting for its other end."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
-        raise InvalidError(f"{path!r}: give a path within the directory", field=path)
+        raise _invalid(path, "leads out; give a path within the directory")
     try:
         return _openat2(directory, path)
     except OSError as error:
@@ -170,12 +168,17 @@ def open_by_parts(directory: int, parts: tuple[str, ...]) -> int:
 
 def _error_of(path: str, error: OSError) -> InvalidError | NotFoundError:
     if error.errno == errno.ENOENT:
-        return NotFoundError(f"there is no {path}")
+        return NotFoundError(f"there is no {shown(path)}")
     if error.errno in _NO_LINKS:
-        return InvalidError(f"{path} is or lies behind a link; write the file itself", field=path)
+        return _invalid(path, "is or lies behind a link; write the file itself")
     if error.errno == errno.ENXIO:
-        return InvalidError(f"{path} is a socket; write a plain file", field=path)
-    return InvalidError(f"{path} cannot be read: {error.strerror}", field=path)
+        return _invalid(path, "is a socket; write a plain file")
+    return _invalid(path, f"cannot be read: {error.strerror}")
+
+
+def _invalid(path: str, complaint: str) -> InvalidError:
+    """Whoever wrote the file chose its name too."""
+    return InvalidError(f"{shown(path)} {complaint}", field=shown(path))
 
 
 def _kind(status: os.stat_result) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from loopwright_common.errors import InvalidError
 from loopwright_common.sandbox import launcher, visible_paths
 from loopwright_common.sandbox.cgroups import Cgroups
 from loopwright_common.sandbox.levels import Level
@@ -26,6 +27,8 @@ _users = itertools.count(random.randrange(len(_USERS)))  # noqa: S311 - two trai
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _SHARED_MEMORY, _TEMPORARY = Path("/dev/shm"), Path("/tmp")  # noqa: S108 - the sandbox's own
 _BYTES_IN_MEMORY = 1 << 30
+_DEEPEST = 128
+"""Levels of directories that a command is given, and its home and temporary files among them."""
 _LIMITS = {
     "memory": "AS", "cpu_seconds": "CPU", "file_bytes": "FSIZE", "open_files": "NOFILE",
     "processes": "NPROC",
@@ -170,11 +173,16 @@ def _mounts(readable: Iterator[Path], writable: Sequence[Path]) -> list[str]:
 
 
 def _give(paths: Sequence[Path], user: int) -> None:
-    """Make what is ours there, or was an earlier user's, this one's; links stay what they are."""
+    """Make what is ours there, or was an earlier user's, this one's; links stay what they are.
+
+    InvalidError where an earlier command made directories deeper than a function can follow them.
+    """
     theirs = {os.geteuid(), *_USERS}
     for path in paths:
         os.chown(path, user, user, follow_symlinks=False)
-        for _, directories, files, opened in os.fwalk(path):
+        for folder, directories, files, opened in os.fwalk(path):
+            if len(Path(folder).parts) - len(path.parts) > _DEEPEST:
+                raise InvalidError(f"an earlier command left directories over {_DEEPEST} deep")
             for name in (*directories, *files):
                 if os.stat(name, dir_fd=opened, follow_symlinks=False).st_uid in theirs:
                     os.chown(name, user, user, dir_fd=opened, follow_symlinks=False)

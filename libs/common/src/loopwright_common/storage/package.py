@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from loopwright_common.errors import CorruptError, InvalidError
 from loopwright_common.files.beneath import Beneath, check_plain
-from loopwright_common.names import has_control_characters
+from loopwright_common.names import has_control_characters, path_fault, shown
 from loopwright_common.storage.artifact_store import ArtifactStore, digest_of, read_chunks
 
 
@@ -89,9 +89,11 @@ async def fetch_package(store: ArtifactStore, digest: str, directory: Path) -> l
 def _checked(path: str) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or str(pure) != path or path in ("", "."):
-        raise InvalidError(f"{path!r}: give a plain relative path", field="path")
+        raise InvalidError(f"{shown(path)!r}: give a plain relative path", field="path")
     if has_control_characters(path):
-        raise InvalidError(f"{path!r}: give a name without control characters", field="path")
+        raise InvalidError(f"{shown(path)}: give a name without control characters", field="path")
+    if fault := path_fault(path):
+        raise InvalidError(f"{shown(path)} {fault}; give a shorter path", field="path")
     return path
 
 

@@ -89,6 +89,7 @@ class RunExecutor:
             metrics=self._metrics,
             store=self._context.store,
             scratch=self._directory.work / "register",
+            disk_limit=self._context.steps.confinement.disk,
         )
         return await registration.register(result, self._session, self._context.database)
 

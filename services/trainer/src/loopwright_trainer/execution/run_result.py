@@ -19,7 +19,10 @@ from loopwright_trainer.steps import outputs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """Outputs and metrics of a run; `done` are its stages, `scratch` is for passing files."""
+    """Outputs and metrics of a run; `done` are its stages.
+
+    `scratch` is for passing files, of `disk_limit` bytes at most.
+    """
 
     pipeline: Pipeline
     tree: Tree
@@ -27,6 +30,7 @@ class RunResult:
     metrics: Mapping[str, float]
     store: ArtifactStore
     scratch: Path
+    disk_limit: int
 
     async def artifact(self, path: str) -> Output:
         """An output of a stage or a part of one, or files of the commit, brought to the store.
@@ -43,7 +47,7 @@ class RunResult:
             raise InvalidError(
                 f"register: {path} is neither an out of a stage nor in the commit", field="register"
             )
-        await asyncio.to_thread(self.tree.write, entries, self.scratch)
+        await asyncio.to_thread(self.tree.write, entries, self.scratch, self.disk_limit)
         with Beneath(self.scratch) as scratch:
             return await outputs.store_output(self.store, scratch, path)
 

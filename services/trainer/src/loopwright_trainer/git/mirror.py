@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopwright_common.files.removal import remove_tree
+from loopwright_common.names import shown
 from loopwright_trainer.git.command import GitError, run_git
 from loopwright_trainer.git.remotes import GitAccess
 from loopwright_trainer.git.tree import Tree, read_tree
 
 _FETCH_SECONDS = 600
 _REMOTE_SECONDS = 20
+_LARGEST_CHANGE = 128 << 10
+"""Bytes of paths that an event has room for, whatever they are written as there."""
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _REF = re.compile(r"refs/(heads|tags)/[^\s~^:?*\[\\]+")
 
 
 @dataclass(frozen=True, slots=True)
 class CommitDescription:
-    """A commit as `code-changed` tells it; `paths` None means unknown."""
+    """A commit as `code-changed` tells it; no `paths` means that they are unknown."""
 
     commit: str
     author: str
@@ -41,7 +44,7 @@ def remote_head(access: GitAccess, url: str, branch: str) -> str | None:
     """
     ref = check_ref(f"refs/heads/{branch}")
     asked = ("ls-remote", "--", "{}", ref)
-    answer = access.ask(*asked, url=url, timeout=_REMOTE_SECONDS).decode()
+    answer = access.ask(*asked, url=url, timeout=_REMOTE_SECONDS).decode(errors="replace")
     for line in answer.splitlines():
         commit, _, name = line.partition("\t")
         if name == ref:
@@ -77,12 +80,16 @@ class Mirror:
             raise GitError(f"commit {commit[:12]} is not in {ref} of {self._url}")
 
     def describe(self, commit: str, before: str | None) -> CommitDescription:
-        """Author, message and changed paths of a commit that we hold."""
-        shown = run_git("show", "-s", "--format=%ae%x00%s", commit, cwd=self.directory).decode()
-        author, _, message = shown.strip().partition("\0")
-        return CommitDescription(commit, author, message, self._changed(commit, before))
+        """Author, message and changed paths of a commit that we hold, as they can be told."""
+        # Not by `show`, which looks at the trees: they may be deeper than git itself can follow.
+        asked = ("rev-list", "-1", "--no-commit-header", "--format=%ae%x00%s", commit)
+        told = run_git(*asked, cwd=self.directory)
+        author, _, message = told.decode(errors="replace").strip().partition("\0")
+        paths = self._changed(commit, before)
+        return CommitDescription(commit, shown(author), shown(message), paths)
 
     def _changed(self, commit: str, before: str | None) -> tuple[str, ...]:
+        """None where they are too many to be told: some of them would pass for all."""
         try:
             if before is None:
                 listed = run_git("ls-tree", "-r", "-z", "--name-only", commit, cwd=self.directory)
@@ -91,7 +98,9 @@ class Mirror:
                 listed = run_git("diff-tree", *options, before, commit, cwd=self.directory)
         except GitError:
             return ()
-        return tuple(filter(None, listed.decode(errors="replace").split("\0")))[:1000]
+        if len(listed) > _LARGEST_CHANGE:
+            return ()
+        return tuple(filter(None, listed.decode(errors="replace").split("\0")))
 
     def _holds(self, commit: str, ref: str) -> bool:
         if not (self.directory / "HEAD").exists():

@@ -1,19 +1,38 @@
 """The files of one commit: what they are, and their exact bytes written out."""
 
+import errno
 import hashlib
 import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from loopwright_common.names import has_control_characters
-from loopwright_trainer.git.command import GitError, git_command, git_environment, run_git
+from loopwright_common.names import has_control_characters, path_fault, shown
+from loopwright_trainer.git.command import (
+    LARGEST_OUTPUT,
+    GitError,
+    GitOutputError,
+    git_command,
+    git_environment,
+    run_git,
+)
 
 _LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
+_MOST_FILES = 200_000
+_LONGEST_LINK = 4095
+_MOST_FOLLOWED = 40
+"""Links after which Linux calls it a circle."""
+_MOST_STEPS = 1_000_000
+_CHUNK = 1 << 20
+_UNFIT = frozenset(
+    {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EILSEQ}
+)
+"""What a system says of a path that it cannot have, whatever the state that it is in."""
 
 
 class TreeEntry(NamedTuple):
@@ -40,17 +59,22 @@ class Tree:
         return sorted(entry for name, entry in self.entries.items() if name.startswith(prefix))
 
     def read(self, path: str) -> bytes | None:
-        """Content of a tracked file, or None where there is none."""
+        """Content of a tracked file, or None where there is none; GitError for one too large."""
         entry = self.entries.get(path)
         if entry is None or entry.mode == _LINK:
             return None
-        return run_git("cat-file", "blob", entry.blob, cwd=self.mirror)
+        try:
+            return run_git("cat-file", "blob", entry.blob, cwd=self.mirror)
+        except GitOutputError:
+            limit = LARGEST_OUTPUT >> 20
+            raise GitError(f"{path} has over {limit} MiB, too many to be read here") from None
 
-    def write(self, entries: Iterable[TreeEntry], directory: Path) -> None:
+    def write(self, entries: Iterable[TreeEntry], directory: Path, limit: int) -> None:
         """Write files as committed: no filters, no line-end changes, no links out of the tree.
 
-        GitError for a link that leads out of `directory`. Links come last: nothing is written
-        through one, and where they lead is asked once all of them are there.
+        GitError for a link that leads out of `directory`, for what no directory can hold, and where
+        all have more than `limit` bytes. Links come last: nothing is written through one, and where
+        they lead is asked once all of them are there.
         """
         wanted = sorted(entries, key=lambda entry: (entry.mode == _LINK, entry.path))
         if not wanted:
@@ -68,23 +92,31 @@ class Tree:
             ) as process:
                 if process.stdout is None:
                     raise GitError("git cat-file gives no output")
+                written = 0
                 for entry in wanted:
-                    _write_one(entry, _next_blob(process.stdout, entry), directory)
-        for entry in wanted:
-            if entry.mode == _LINK:
-                _check_link(directory / entry.path, directory)
+                    size = _next_size(process.stdout, entry)
+                    written += size
+                    if written > limit:
+                        raise GitError(
+                            f"files of commit {self.commit[:12]} have over {limit >> 20} MiB, more "
+                            "than a stage may have (LOOPWRIGHT_TRAINER_STAGE_DISK)"
+                        )
+                    _write_one(entry, size, process.stdout, directory)
+        _check_links([entry for entry in wanted if entry.mode == _LINK], directory)
 
 
 def read_tree(mirror: Path, commit: str) -> Tree:
-    """The commit's files; GitError for paths that no checkout may have."""
-    listed = run_git("ls-tree", "-r", "-z", "--full-tree", commit, cwd=mirror)
-    listing = listed.decode(errors="surrogateescape")
+    """The commit's files; GitError for paths that no checkout may have, and for too many of them.
+
+    Nothing is written yet, and a commit is refused as a whole: whoever takes a part of it depends
+    on nothing else, but its checks see all of it.
+    """
     entries: dict[str, TreeEntry] = {}
-    for line in filter(None, listing.split("\0")):
+    for line in _listing(mirror, commit):
         described, path = line.split("\t", 1)
         mode, _, blob = described.split(" ")
-        if _is_forbidden(path):
-            raise GitError(f"commit {commit[:12]} has the forbidden path {path!r}")
+        if fault := _fault(path):
+            raise GitError(f"commit {commit[:12]} has the forbidden path {shown(path)}: it {fault}")
         if mode != _SUBMODULE:
             entries[path] = TreeEntry(path, mode, blob)
     for path in entries:
@@ -93,10 +125,42 @@ def read_tree(mirror: Path, commit: str) -> Tree:
     return Tree(mirror, commit, entries)
 
 
-def _is_forbidden(path: str) -> bool:
-    """Names that no checkout may have, or that are not shown as they are."""
-    parts = path.lower().split("/")
-    return bool({"", ".", "..", ".git"} & set(parts)) or has_control_characters(path)
+def _listing(mirror: Path, commit: str) -> list[str]:
+    """A line for each file; GitError where there are too many: a few trees that name each other can
+    stand for more files than any disk holds.
+    """
+    try:
+        listed = run_git("ls-tree", "-r", "-z", "--full-tree", commit, cwd=mirror)
+    except GitOutputError:
+        listed = b"\0" * (_MOST_FILES + 1)
+    if listed.count(b"\0") > _MOST_FILES:
+        raise GitError(
+            f"commit {commit[:12]} has too many files: at most {_MOST_FILES:,}, with "
+            f"{LARGEST_OUTPUT >> 20} MiB of paths"
+        )
+    return listed.decode(errors="surrogateescape").split("\0")[:-1]
+
+
+def _fault(path: str) -> str | None:
+    """Why no checkout may have the path, or it would not be shown as it is."""
+    if {"", ".", "..", ".git"} & set(path.lower().split("/")):
+        return "has a part that is no name of a file"
+    if has_control_characters(path):
+        return "has characters that are not shown"
+    return path_fault(path)
+
+
+@contextmanager
+def unfit_paths_told(path: str) -> Generator[None]:
+    """GitError where the system cannot have what a commit wants at the path, beside what else it
+    wants there. Other faults, such as a full disk, are the machine's.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNFIT:
+            raise
+        raise GitError(f"{shown(path)} cannot be written: {error.strerror}") from None
 
 
 def digest_of_entries(entries: Iterable[TreeEntry]) -> str:
@@ -105,28 +169,73 @@ def digest_of_entries(entries: Iterable[TreeEntry]) -> str:
     return "tree:" + hashlib.sha256(listed.encode()).hexdigest()
 
 
-def _next_blob(stream: IO[bytes], entry: TreeEntry) -> bytes:
+def _next_size(stream: IO[bytes], entry: TreeEntry) -> int:
     header = stream.readline().decode().split()
     if len(header) != 3:
         raise GitError(f"git has lost the content of {entry.path}")
-    return stream.read(int(header[2]) + 1)[:-1]
+    return int(header[2])
 
 
-def _write_one(entry: TreeEntry, content: bytes, directory: Path) -> None:
+def _write_one(entry: TreeEntry, size: int, stream: IO[bytes], directory: Path) -> None:
     target = directory / entry.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if entry.mode == _LINK:
-        target.symlink_to(os.fsdecode(content))
-        return
-    target.write_bytes(content)
+    with unfit_paths_told(entry.path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if entry.mode == _LINK:
+            target.symlink_to(_link_target(entry, size, stream))
+        else:
+            _copy(stream, size, target)
+    stream.read(1)
     if entry.mode == _EXECUTABLE:
         target.chmod(0o700)
 
 
-def _check_link(link: Path, directory: Path) -> None:
+def _copy(stream: IO[bytes], size: int, target: Path) -> None:
+    with target.open("wb") as file:
+        while size:
+            chunk = stream.read(min(size, _CHUNK))
+            if not chunk:
+                raise GitError(f"git ended within {target.name}")
+            file.write(chunk)
+            size -= len(chunk)
+
+
+def _link_target(entry: TreeEntry, size: int, stream: IO[bytes]) -> str:
+    target = stream.read(size) if 0 < size <= _LONGEST_LINK else b"\0"
+    if b"\0" in target:
+        raise GitError(f"the link {entry.path} points to what is no path")
+    return os.fsdecode(target)
+
+
+def _check_links(links: Iterable[TreeEntry], directory: Path) -> None:
+    """GitError for a link out of the directory, and where following all of them takes very long."""
+    steps = 0
+    for link in links:
+        *at, _ = link.path.split("/")
+        waiting, followed = _parts(os.readlink(directory / link.path)), 1
+        while waiting and followed <= _MOST_FOLLOWED:
+            steps += 1
+            if steps > _MOST_STEPS:
+                raise GitError("the links of the commit lead on and on; have fewer of them")
+            part = waiting.pop()
+            if part == "/" or (part == ".." and not at):
+                raise GitError(f"the link {link.path} points out of the repository")
+            if part == "..":
+                at.pop()
+            elif target := _link_at(directory, (*at, part)):
+                waiting += _parts(target)
+                followed += 1
+            else:
+                at.append(part)
+
+
+def _parts(target: str) -> list[str]:
+    """The last first, and `/` alone for the root."""
+    names = [name for name in target.split("/") if name not in ("", ".")]
+    return [*reversed(names), *(["/"] if target.startswith("/") else [])]
+
+
+def _link_at(directory: Path, parts: Sequence[str]) -> str | None:
     try:
-        inside = link.resolve().is_relative_to(directory.resolve())
-    except (OSError, RuntimeError):  # it leads round in a circle
-        inside = True
-    if not inside or link.readlink().is_absolute():
-        raise GitError(f"the link {link.relative_to(directory)} points out of the repository")
+        return os.readlink(directory.joinpath(*parts))
+    except OSError:
+        return None

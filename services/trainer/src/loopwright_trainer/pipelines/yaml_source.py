@@ -9,6 +9,7 @@ import yaml
 
 from loopwright_common.deploy_policy import parse_duration
 from loopwright_common.errors import InvalidError
+from loopwright_common.names import path_fault, shown
 
 YamlPath = tuple[str | int, ...]
 _MAX_FILE_BYTES = 1 << 20
@@ -107,6 +108,8 @@ class YamlNode:
 
 
 def load(content: bytes, file: str) -> YamlNode:
+        if fault := path_fault(joined):
+            self.reject(f"{shown(joined)} {fault}")
     """Parse a YAML file; InvalidError with the line where it is none."""
     if len(content) > _MAX_FILE_BYTES:
         raise InvalidError(f"{file}: larger than 1 MiB", field=file)

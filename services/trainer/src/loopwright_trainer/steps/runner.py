@@ -46,7 +46,7 @@ class StepRunner:
         confinement: StageConfinement,
     ) -> None:
         """`timeout` in seconds, for stages that name none."""
-        self._confinement = confinement
+        self.confinement = confinement
         self._database = database
         self._store = store
         self._timeout = timeout
@@ -121,7 +121,7 @@ class StepRunner:
         self, step: PipelineStep, parts: KeyParts, why: str, open_access: OpenAccess
     ) -> StageRun:
         access = await open_access()
-        level = self._confinement.sandbox.level
+        level = self.confinement.sandbox.level
         row = replace(step.row, key=step_key(parts), reusable=step.stage.cache, sandbox=level)
         step = replace(step, row=row)
         for attempt in range(step.stage.retries + 1):
@@ -151,7 +151,7 @@ class StepRunner:
         tree = work / "tree"
         tree.mkdir(parents=True)
         try:
-            await step.inputs.materialise(stage, step.earlier, tree)
+            await step.inputs.materialise(stage, step.earlier, tree, self.confinement.disk)
             # Opened before the stage can put anything else in its place.
             with Beneath(tree) as workspace:
                 before = await asyncio.to_thread(fingerprint, workspace, stage.outs)
@@ -162,7 +162,7 @@ class StepRunner:
                 failpoint("trainer.stage-ended")
                 changed = await asyncio.to_thread(changed_inputs, before, workspace)
                 await asyncio.to_thread(
-                    outputs.require_within, self._confinement.disk, workspace, stage.outs
+                    outputs.require_within, self.confinement.disk, workspace, stage.outs
                 )
                 row = await self._collect(step, workspace)
             return row, changed
@@ -180,7 +180,7 @@ class StepRunner:
             environment=commands.environment_for(home, seed=stage.seed, extra=marks),
             log=step.log,
             timeout=stage.timeout or self._timeout,
-            confinement=self._confinement,
+            confinement=self.confinement,
             registry=access.registry,
         )
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import posixpath
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from loopwright_common.errors import InvalidError
 from loopwright_common.files.beneath import Beneath
 from loopwright_common.storage import ArtifactStore
-from loopwright_trainer.git.tree import Tree, TreeEntry, digest_of_entries
+from loopwright_trainer.git.tree import Tree, TreeEntry, digest_of_entries, unfit_paths_told
 from loopwright_trainer.pipelines.params import ParamUse, narrowed, read_params, select_params
 from loopwright_trainer.pipelines.stage_order import inside, overlap
 from loopwright_trainer.pipelines.stages import Stage
@@ -75,9 +76,13 @@ class StageInputs:
             values.setdefault(use.file, {}).update(picked)
         return values
 
-    async def materialise(self, stage: Stage, earlier: Sequence[Output], directory: Path) -> None:
-        """Write everything the stage declares into `directory`, and nothing else."""
-        (directory / stage.wdir).mkdir(parents=True, exist_ok=True)
+    async def materialise(
+        self, stage: Stage, earlier: Sequence[Output], directory: Path, limit: int
+    ) -> None:
+        """Write everything the stage declares into `directory`, and nothing else.
+
+        InvalidError for what cannot lie there beside the rest, or has more than `limit` bytes.
+        """
         tracked = set(self._tracked(".")) if self.whole_tree else set()
         for dep in stage.deps:
             sources = self.sources(dep, stage, earlier)
@@ -86,16 +91,15 @@ class StageInputs:
                 await outputs.restore_output(self.store, output, directory)
             if sources.captured:
                 await self._write_captured(directory)
-        await asyncio.to_thread(self.tree.write, sorted(tracked), directory)
+        await asyncio.to_thread(self.tree.write, tracked, directory, limit)
         await asyncio.to_thread(self._write_params, stage, directory)
-        for out in stage.outs:
-            (directory / out).parent.mkdir(parents=True, exist_ok=True)
+        for path in (stage.wdir, *(posixpath.dirname(out) for out in stage.outs)):
+            _make_directory(directory, path)
 
     async def _write_captured(self, directory: Path) -> None:
         from loopwright_common.storage.captured_dataset import materialise
 
-        target = directory / (self.captured_path or "")
-        target.mkdir(parents=True, exist_ok=True)
+        target = _make_directory(directory, self.captured_path or "")
         await materialise(self.store, self.captured, target)
 
     def _write_params(self, stage: Stage, directory: Path) -> None:
@@ -104,10 +108,11 @@ class StageInputs:
             target = directory / file
             if target.exists():
                 continue
-            target.parent.mkdir(parents=True, exist_ok=True)
             whole = any(use.file == file and use.keys is None for use in stage.params)
             content = None if whole else narrowed(picked, file)
-            target.write_bytes(content if content is not None else self.tree.read(file) or b"")
+            _make_directory(directory, posixpath.dirname(file))
+            with unfit_paths_told(file):
+                target.write_bytes(content if content is not None else self.tree.read(file) or b"")
 
     def _tracked(self, path: str) -> list[TreeEntry]:
         """Tracked files at or below a path; captured rows always come from the monitor."""
@@ -133,6 +138,13 @@ class StageInputs:
                 field=f"stages.{stage.name}.params",
             )
         return content
+
+
+def _make_directory(directory: Path, path: str) -> Path:
+    """The directory at a path of a pipeline file; GitError where something else is in its way."""
+    with unfit_paths_told(path):
+        (directory / path).mkdir(parents=True, exist_ok=True)
+    return directory / path
 
 
 def fingerprint(workspace: Beneath, outs: Sequence[str]) -> dict[str, str]:

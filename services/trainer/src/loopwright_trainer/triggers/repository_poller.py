@@ -10,6 +10,7 @@ from loopwright_common.errors import (
     InvalidError,
     LoopwrightError,
     UnavailableError,
+    described,
 )
 from loopwright_common.events import CodeChanged
 from loopwright_common.process.worker_loop import work_on_wake
@@ -75,6 +76,10 @@ class RepositoryPoller:
             return  # what is new since then is found by the next poll
         except LoopwrightError as error:
             problem = str(error)
+        except Exception as error:
+            # What one repository holds must not stop the others.
+            log.exception("repository.poll-failed", repository=repository.name)
+            problem = f"unexpected {described(error)}"
         if problem != repository.problem:
             log.info("repository.seen", repository=repository.name, problem=problem)
             async with self._database.unit_of_work() as uow:
