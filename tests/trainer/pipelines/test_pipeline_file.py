@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from loopwright_common.errors import InvalidError
-from loopwright_trainer.pipelines.params import ParamUse
-from loopwright_trainer.pipelines.pipeline import Pipeline
+from loopwright_trainer.pipelines.params import ParamUse, read_params
+from loopwright_trainer.pipelines.pipeline import CheckRule, Pipeline
 from loopwright_trainer.pipelines.pipeline_file import read_pipeline
 
 APPENDIX_A = """
@@ -146,6 +146,22 @@ def test_the_example_of_the_design_is_understood() -> None:
         ("a: " + "[" * 20_000 + "]" * 20_000, "too many or too deeply nested"),
         ("- " * 20_000, "too many or too deeply nested"),
         ("stages: {}", "names no stage"),
+        (f"stages: {{a: {{cmd: x, wdir: {'d/' * 70}}}}}", "/d/d/d lies over 64 directories deep"),
+        (f"stages: {{a: {{cmd: x, outs: [{'n' * 256}]}}}}", "nnn has a name of over 255 bytes"),
+        (f"stages: {{a: {{cmd: {'x' * 100_001}}}}}", "a.cmd: has 100001 characters; at most"),
+        (
+            f"vars: [{{big: {'x' * 90_000}}}]\nstages: {{a: {{cmd: '${{big}}${{big}}'}}}}",
+            "yaml:2: stages.a.cmd: has over 100000 characters once its ${...} are filled in",
+        ),
+        (
+            f"vars: [{{n: {list(range(600))}}}]\nstages:\n"
+            "  a: {foreach: '${n}', do: {cmd: x}}\n  b: {foreach: '${n}', do: {cmd: x}}",
+            "loopwright.yaml:2: stages: makes over 1000 stages",
+        ),
+        (
+            f"stages: {{a: {{cmd: x}}}}\ntriggers: {{code: {{paths: ['{'*a' * 101}']}}}}",
+            "triggers.code.paths: at most 100 patterns of 200 characters are taken",
+        ),
     ],
 )
 def test_a_wrong_file_is_told_with_file_line_key_and_remedy(text: str, complaint: str) -> None:
@@ -186,3 +202,26 @@ def test_stages_of_a_dvc_file_are_taken_with_the_whole_tree() -> None:
     assert (beside.name, beside.whole_tree) == ("m", True)
     assert bare.stages[0].outs == ("c.csv",)
     assert bare.stages[0].params == (ParamUse("p.json", ("k",)),)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "p.json: values are nested over 50 level"),
+        ('{"a": ' + "[" * 51 + "]" * 51 + "}", "p.json: values are nested over 50 levels deep"),
+        ('{"a": "\\ud800"}', r"p.json: \ud800 is no Unicode text"),
+        ('{"\\ud800": 1}', r"p.json: \ud800 is no Unicode text"),
+    ],
+)
+def test_parameters_that_nothing_can_take_are_told(content: str, complaint: str) -> None:
+    with pytest.raises(InvalidError) as error:
+        read_params(content.encode(), "p.json")
+    assert complaint in str(error.value)
+
+
+def test_a_long_check_has_a_short_name_of_its_own() -> None:
+    """A database keeps 255 characters of it."""
+    checks = [CheckRule(f"{'x' * 300}{n}") for n in range(2)]
+    assert CheckRule("make check").name == "check: make check"
+    assert len({check.name for check in checks}) == 2
+    assert all(len(check.name) < 255 for check in checks)

@@ -153,6 +153,24 @@ async def test_paths_that_contradict_each_other_are_the_commits_fault(
     assert (run["status"], run["why"]) == ("failed", why)
 
 
+async def test_a_long_check_is_kept_and_run(trainer: TrainerHarness, upstream: Upstream) -> None:
+    upstream.commit({"loopwright.yaml": f"{PIPELINE}checks: ['true {'x' * 300}']\n"})
+    run = await trainer.add(upstream)
+
+    assert (run["status"], len(run["stages"])) == ("succeeded", 3)
+
+
+async def test_many_notebooks_with_outputs_are_told_shortly(
+    trainer: TrainerHarness, upstream: Upstream
+) -> None:
+    """One that nests deeper than can be read is among them."""
+    dirty = dict.fromkeys([f"{n:02d}.ipynb" for n in range(12)], "[" * 100_000)
+    upstream.commit({"loopwright.yaml": PIPELINE + "checks: [{notebooks: no-outputs}]\n", **dirty})
+    run = await trainer.add(upstream)
+
+    assert "09.ipynb and 2 more; strip them" in run["why"]
+
+
 async def test_what_one_repository_holds_does_not_stop_the_polling_of_others(
     trainer: TrainerHarness, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,13 +55,36 @@ async def test_metrics_are_read_as_outputs_are(tmp_path: Path) -> None:
             await read_metrics(workspace, "none.json")
 
 
-def test_a_bomb_of_aliases_is_no_metrics_file() -> None:
-    nines = (f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))
-    lines = ["a0: &a0 [1]", *nines]
-    with pytest.raises(InvalidError, match="over 10000 values"):
-        numeric_leaves("\n".join(lines).encode(), "metrics.yaml")
-    with pytest.raises(InvalidError, match="cannot be read"):
-        numeric_leaves(b"[" * 100_000, "metrics.json")
+def bomb(element: str, first: str) -> str:
+    """A YAML file whose aliases name each other."""
+    nines = (element.format(n, ", ".join([f"*a{n - 1}"] * 9)) for n in range(1, 12))
+    return "\n".join([first, *nines])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("m.yaml", bomb("a{0}: &a{0} [{1}]", "a0: &a0 [1]"), "too many or too deeply"),
+        ("m.yaml", bomb("a{0}: &a{0} {{<<: [{1}]}}", "a0: &a0 {x: 1}"), "too many or too deeply"),
+        ("m.yaml", f"[{'1, ' * 10_001}]", "holds over 10000 values"),
+        ("m.json", "[" * 100_000, "cannot be read"),
+        ("m.json", "[" * 900 + "]" * 900, "no name of a metric"),
+        ("m.json", '{"a": 1' + "0" * 400 + "}", "cannot be read: int too large"),
+        ("m.json", '{"' + "a" * 251 + '": 1}', "a is no name of a metric"),
+        ("m.json", '{"\\ud800": 1}', r"\\ud800 is no name of a metric"),
+        ("m.json", '{"\\u0000": 1}', r"\\x00 is no name of a metric"),
+    ],
+)
+def test_metrics_that_nothing_can_keep_are_told(name: str, content: str, complaint: str) -> None:
+    with pytest.raises(InvalidError, match=complaint):
+        numeric_leaves(content.encode(), name)
+
+
+def test_long_names_in_each_other_are_told_before_they_fill_the_memory() -> None:
+    """A file of 1 MB could have ten thousand names of half a megabyte each."""
+    inner = ",".join(f'"{n}": 1' for n in range(9_000))
+    with pytest.raises(InvalidError, match="no name of a metric"):
+        numeric_leaves(f'{{"{"a" * 500_000}": {{{inner}}}}}'.encode(), "m.json")
 
 
 async def test_a_file_that_is_part_of_an_out_is_named(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ from loopwright_trainer.steps.runner import StepFailedError
 from loopwright_trainer.steps.step import PipelineStep
 from loopwright_trainer.steps.workspace import StageInputs
 
+_MOST_NAMED = 10
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
@@ -74,7 +76,7 @@ class RunExecutor:
             await self._session.open()  # before anything else: an earlier attempt may still write
         tree = await self._tree()
         pipeline = await asyncio.to_thread(read_pipeline, tree.read, self.run.repository)
-        if reason := _not_asked_for(pipeline, self.run):
+        if reason := await asyncio.to_thread(_not_asked_for, pipeline, self.run):
             return RunOutcome(RunStatus.SKIPPED, reason)
         environment = await asyncio.to_thread(environment_of, tree)
         inputs = StageInputs(
@@ -158,7 +160,7 @@ class RunExecutor:
     async def _notebooks(self, tree: Tree, row: StageRun) -> None:
         dirty = await asyncio.to_thread(notebooks.with_outputs, tree)
         state = StageState.FAILED if dirty else StageState.RAN
-        why = f"committed with outputs: {', '.join(dirty)}" if dirty else "no notebook has outputs"
+        why = f"committed with outputs: {_listed(dirty)}" if dirty else "no notebook has outputs"
         async with self._lease.transaction() as uow:
             await StageRuns(uow.connection).save(replace(row, state=state, why=why))
         if dirty:
@@ -210,6 +212,11 @@ class RunExecutor:
 
 async def _no_access() -> StageAccess:
     return StageAccess()
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _not_asked_for(pipeline: Pipeline, run: PipelineRun) -> str | None:

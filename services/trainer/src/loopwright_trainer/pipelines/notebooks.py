@@ -15,5 +15,5 @@ def _has_outputs(content: bytes) -> bool:
     try:
         cells = json.loads(content)["cells"]
         return any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return True

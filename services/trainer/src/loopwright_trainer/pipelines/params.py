@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 import yaml
 
 from loopwright_common.errors import InvalidError
-from loopwright_trainer.pipelines.yaml_source import load
+from loopwright_common.names import shown
+from loopwright_trainer.pipelines.yaml_source import MAX_DEPTH, load
 
 DEFAULT_FILE = "params.yaml"
 
@@ -34,6 +35,9 @@ def read_params(content: bytes, file: str) -> dict[str, object]:
             values = load(content, file).value
     except (ValueError, UnicodeDecodeError) as error:
         raise InvalidError(f"{file}: cannot be read: {error}", field=file) from None
+    except RecursionError:
+        raise _too_deep(file) from None
+    _require_usable(values, file)
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -67,6 +71,27 @@ def narrowed(picked: Mapping[str, object], file: str) -> bytes | None:
     if suffix == ".json":
         return json.dumps(nested, indent=2).encode()
     return yaml.safe_dump(nested, sort_keys=True).encode()
+
+
+def _require_usable(values: object, file: str) -> None:
+    """InvalidError where values nest deeper than functions that call themselves go, or hold halves
+    of characters, which JSON can write and nothing can print.
+    """
+    waiting = [(values, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise _too_deep(file)
+        if isinstance(value, dict):
+            waiting += [(each, depth + 1) for each in (*value, *value.values())]
+        elif isinstance(value, list):
+            waiting += [(each, depth + 1) for each in value]
+        elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            raise InvalidError(f"{file}: {shown(value)} is no Unicode text", field=file)
+
+
+def _too_deep(file: str) -> InvalidError:
+    return InvalidError(f"{file}: values are nested over {MAX_DEPTH} levels deep", field=file)
 
 
 def _look_up(values: Mapping[str, object], dotted: str, file: str, stage: str) -> object:

@@ -1,9 +1,12 @@
 """What a commit says about its run."""
 
+import hashlib
 from dataclasses import dataclass, field
 
 from loopwright_common.deploy_policy import DeployPolicy, MonitorPolicy
 from loopwright_trainer.pipelines.stages import Stage
+
+_LONGEST_TOLD = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,12 @@ class CheckRule:
 
     @property
     def name(self) -> str:
-        return f"check: {self.command or 'notebooks without outputs'}"
+        """The command itself; of a long one the beginning, and a digest to tell it from others."""
+        told = self.command or "notebooks without outputs"
+        if len(told) > _LONGEST_TOLD:
+            digest = hashlib.sha256(told.encode()).hexdigest()
+            told = f"{told[:_LONGEST_TOLD]}... ({digest[:12]})"
+        return f"check: {told}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """A repository's pipeline file, read and checked as a whole."""
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -29,6 +30,7 @@ _KEYS = frozenset(
 _DVC_KEYS = frozenset({"stages", "vars", "params", "metrics", "plots", "artifacts", "datasets"})
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 _CRON = re.compile(r"[\d*/,\-A-Za-z]+( [\d*/,\-A-Za-z]+){4}")
+_MOST_PATTERNS, _LONGEST_PATTERN = 100, 200
 P = TypeVar("P", bound=Policy)
 
 
@@ -79,11 +81,14 @@ def _stages(keys: Mapping[str, YamlNode], read: ReadFile) -> tuple[Stage, ...]:
     if "stages" not in keys:
         raise InvalidError(f"{DVC_FILE}:1: has no stages", field="stages")
     context = _context(keys.get("vars"), read)
-    stages = [
-        (read_stage(expanded, node), node)
-        for name, definition in keys["stages"].mapping().items()
-        for expanded, node in templates.expand(name, definition, context)
-    ]
+    expanded = (
+        (read_stage(name, node), node)
+        for given, definition in keys["stages"].mapping().items()
+        for name, node in templates.expand(given, definition, context)
+    )
+    stages = list(itertools.islice(expanded, templates.MAX_STAGES + 1))
+    if len(stages) > templates.MAX_STAGES:
+        keys["stages"].reject(f"makes over {templates.MAX_STAGES} stages")
     if not stages:
         keys["stages"].reject("names no stage")
     return stage_order.sort_stages(stages)
@@ -137,8 +142,15 @@ def _code_trigger(node: YamlNode) -> CodeTrigger:
     keys = node.mapping({"branches", "paths"})
     return CodeTrigger(
         keys["branches"].texts() if "branches" in keys else None,
-        keys["paths"].texts() if "paths" in keys else None,
+        _patterns(keys["paths"]) if "paths" in keys else None,
     )
+
+
+def _patterns(node: YamlNode) -> tuple[str, ...]:
+    patterns = node.texts()
+    if len(patterns) > _MOST_PATTERNS or max(map(len, patterns), default=0) > _LONGEST_PATTERN:
+        node.reject(f"at most {_MOST_PATTERNS} patterns of {_LONGEST_PATTERN} characters are taken")
+    return patterns
 
 
 def _cron(node: YamlNode) -> str:

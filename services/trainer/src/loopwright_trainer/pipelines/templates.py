@@ -4,11 +4,11 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 
-from loopwright_trainer.pipelines.yaml_source import YamlNode, kind_of
+from loopwright_trainer.pipelines.yaml_source import LONGEST_TEXT, YamlNode, kind_of
 
 _REFERENCE = re.compile(r"(?<!\\)\$\{\s*([^}]*?)\s*\}")
 _PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
-_MAX_STAGES = 1000
+MAX_STAGES = 1000
 Context = Mapping[str, object]
 
 
@@ -76,8 +76,8 @@ def _matrix(
 
 
 def _bound(node: YamlNode, count: int) -> None:
-    if count > _MAX_STAGES:
-        node.reject(f"makes {count} stages; at most {_MAX_STAGES} are allowed")
+    if count > MAX_STAGES:
+        node.reject(f"makes {count} stages; at most {MAX_STAGES} are allowed")
 
 
 def _label(value: object, otherwise: object) -> object:
@@ -94,8 +94,17 @@ def _filled(node: YamlNode, context: Context) -> object:
     whole = _REFERENCE.fullmatch(node.value)
     if whole:
         return _look_up(node, whole[1], context)
-    text = _REFERENCE.sub(lambda found: _as_text(node, found[1], context), node.value)
-    return text.replace("\\${", "${")
+    left = LONGEST_TEXT
+
+    def value_of(found: re.Match[str]) -> str:
+        nonlocal left
+        value = _as_text(node, found[1], context)
+        left -= len(value)
+        if left < 0:
+            node.reject(f"has over {LONGEST_TEXT} characters once its ${{...}} are filled in")
+        return value
+
+    return _REFERENCE.sub(value_of, node.value).replace("\\${", "${")
 
 
 def _as_text(node: YamlNode, reference: str, context: Context) -> str:

@@ -14,7 +14,9 @@ from loopwright_common.names import path_fault, shown
 YamlPath = tuple[str | int, ...]
 _MAX_FILE_BYTES = 1 << 20
 _MAX_NODES = 50_000
-_MAX_DEPTH = 50
+MAX_DEPTH = 50
+LONGEST_TEXT = 100_000
+"""Characters; Linux starts no command with an argument of more than 128 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class YamlNode:
         text = str(self.value)
         if not text.strip() or "\0" in text:
             self.reject("must not be empty")
+        if len(text) > LONGEST_TEXT:
+            self.reject(f"has {len(text)} characters; at most {LONGEST_TEXT} are taken")
         return text
 
     def texts(self) -> tuple[str, ...]:
@@ -104,12 +108,12 @@ class YamlNode:
         joined = posixpath.normpath(posixpath.join(base, text))
         if text.startswith("/") or joined.startswith("..") or ".git" in joined.split("/"):
             self.reject(f"{text!r} leaves the repository; give a path inside it")
+        if fault := path_fault(joined):
+            self.reject(f"{shown(joined)} {fault}")
         return joined
 
 
 def load(content: bytes, file: str) -> YamlNode:
-        if fault := path_fault(joined):
-            self.reject(f"{shown(joined)} {fault}")
     """Parse a YAML file; InvalidError with the line where it is none."""
     if len(content) > _MAX_FILE_BYTES:
         raise InvalidError(f"{file}: larger than 1 MiB", field=file)
@@ -145,7 +149,7 @@ def _require_shallow(text: str, file: str) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > _MAX_DEPTH + 1:
+        if depth > MAX_DEPTH + 1:
             raise _too_large(file)
 
 
@@ -160,7 +164,7 @@ def _lines_of(root: yaml.Node, file: str) -> dict[YamlPath, int]:
     while waiting:
         yaml_path, node = waiting.pop()
         lines.setdefault(yaml_path, node.start_mark.line + 1)
-        if len(lines) > _MAX_NODES or len(yaml_path) > _MAX_DEPTH:
+        if len(lines) > _MAX_NODES or len(yaml_path) > MAX_DEPTH:
             raise _too_large(file)
         if isinstance(node, yaml.SequenceNode):
             waiting += [((*yaml_path, index), item) for index, item in enumerate(node.value)]

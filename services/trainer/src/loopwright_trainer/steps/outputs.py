@@ -14,6 +14,7 @@ from loopwright_common.errors import (
     without_paths,
 )
 from loopwright_common.files.beneath import Beneath
+from loopwright_common.names import has_control_characters, shown
 from loopwright_common.storage import (
     ArtifactStore,
     fetch_package,
@@ -22,10 +23,12 @@ from loopwright_common.storage import (
     store_package,
 )
 from loopwright_trainer.pipelines.stage_order import inside
+from loopwright_trainer.pipelines.yaml_source import load
 from loopwright_trainer.runs.domain import Output
 
 _LARGEST_METRICS = 1 << 20
 _MOST_VALUES = 10_000
+_LONGEST_NAME = 250
 
 
 class MissingOutputError(LoopwrightError):
@@ -74,7 +77,7 @@ async def read_metrics(workspace: Beneath, path: str) -> dict[str, float]:
         ) from None
     if len(content) > _LARGEST_METRICS:
         raise InvalidError(f"metrics file {path} is larger than 1 MB", field=path)
-    return numeric_leaves(content, path)
+    return await asyncio.to_thread(numeric_leaves, content, path)
 
 
 async def restore_output(store: ArtifactStore, output: Output, directory: Path) -> None:
@@ -99,21 +102,32 @@ async def first_unusable(store: ArtifactStore, outputs: Iterable[Output]) -> str
 
 def numeric_leaves(content: bytes, file: str) -> dict[str, float]:
     """Metrics of a JSON or YAML file: finite numbers by dotted key; InvalidError for others."""
-    import yaml
-
+    leaves = {}
     try:
-        values = json.loads(content) if file.endswith(".json") else yaml.safe_load(content)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        values = json.loads(content) if file.endswith(".json") else load(content, file).value
+        for number, (name, value) in enumerate(_nodes(values, "")):
+            if number > _MOST_VALUES:  # aliases of YAML repeat what they name, without end
+                raise InvalidError(
+                    f"metrics file {file} holds over {_MOST_VALUES} values", field=file
+                )
+            _check_name(name, file)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                leaves[name or "value"] = float(value)
+    except (ValueError, RecursionError, OverflowError) as error:
         raise InvalidError(
             f"metrics file {file} cannot be read: {without_paths(error)}", field=file
         ) from None
-    leaves = {}
-    for number, (name, value) in enumerate(_nodes(values, "")):
-        if number > _MOST_VALUES:  # aliases of YAML repeat what they name, without end
-            raise InvalidError(f"metrics file {file} holds over {_MOST_VALUES} values", field=file)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            leaves[name or "value"] = float(value)
-    return leaves
+    return {name: value for name, value in leaves.items() if math.isfinite(value)}
+
+
+def _check_name(name: str, file: str) -> None:
+    """InvalidError for what no database, event or MLflow takes as the name of a metric."""
+    if len(name) > _LONGEST_NAME or has_control_characters(name):
+        raise InvalidError(
+            f"metrics file {file}: {shown(name)} is no name of a metric; give it at most "
+            f"{_LONGEST_NAME} characters that can be shown",
+            field=file,
+        )
 
 
 async def _verify(store: ArtifactStore, output: Output) -> None:
