@@ -6,9 +6,14 @@ import pytest
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.database import UnitOfWork
+from loopwright_common.delivery import RetryPolicy
+from loopwright_trainer.execution import run_closing, worker
+from loopwright_trainer.execution.executor import RunExecutor
+from loopwright_trainer.execution.run_context import RunContext
 from loopwright_trainer.git.mirror import CommitDescription, Mirror
 from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import PipelineRun
+from loopwright_trainer.runs.run_lease import RunLease
 from tests.trainer.git.hostile_trees import commit_described, commit_entries
 from tests.trainer.harness import (
     FILES,
@@ -272,20 +277,93 @@ async def test_a_failed_run_is_retried_from_the_stage_that_failed(
 async def test_a_run_that_cannot_be_recorded_is_tried_again_and_ends_no_other(
     trainer: TrainerHarness, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record_end, refused = service.finish_run, list[str]()
-
-    async def refuse_once(
-        uow: UnitOfWork, run: PipelineRun, ending: service.RunOutcome
-    ) -> PipelineRun:
-        if not refused:
-            refused.append(run.id)
-            raise RuntimeError("this end is not recorded")
-        return await record_end(uow, run, ending)
-
-    monkeypatch.setattr(service, "finish_run", refuse_once)
+    refused = refuse_to_record(monkeypatch, times=1)
     upstream.commit({"loopwright.yaml": PIPELINE})
     first = await trainer.add(upstream)
     second = await trainer.push(upstream, {"data.csv": "x\n9\n"})
 
-    assert (first["id"], first["status"]) == (refused[0], "succeeded")
+    assert (refused, first["status"]) == ([first["id"]], "succeeded")
+    assert first["why"] == "registered toy version 1"
     assert second["status"] == "succeeded"
+
+
+async def test_an_end_that_is_never_recorded_fails_the_run_with_its_reason(
+    trainer: TrainerHarness,
+    upstream: Upstream,
+    registry: RecordingRegistry,
+    bus: SqliteBus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = refuse_to_record(monkeypatch, times=1000)
+    read: set[str] = set()
+
+    async def is_explained() -> bool:
+        read.update(run["why"] for run in (await trainer.get("/v1/runs"))["items"])
+        return any(why.startswith("tries again to record its end: RuntimeError") for why in read)
+
+    await trainer.post("/v1/repositories", name="toy", url=str(upstream.path))
+    await until(is_explained)
+    run = await trainer.ended()
+    (told,) = await events(bus, "training-finished")
+
+    reason = "its end could not be recorded: RuntimeError: this end is not recorded; "
+    assert run["why"] == f"{reason}it was to be succeeded: registered toy version 1"
+    assert (run["status"], told["status"], told["why"]) == ("failed", "failed", run["why"])
+    assert refused == [run["id"]] * 3, "as often as there are pauses, and once more"
+    assert registry.runs[run["tracking_run_id"]]["info"]["status"] == "FAILED"
+    monkeypatch.undo()
+    assert (await trainer.push(upstream, {"data.csv": "x\n9\n"}))["status"] == "succeeded"
+
+
+async def test_a_run_that_is_interrupted_again_and_again_is_given_up(
+    trainer: TrainerHarness, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted = list[str]()
+
+    def executor(context: RunContext, run: PipelineRun, lease: RunLease) -> RunExecutor:
+        if len(interrupted) < 3:
+            interrupted.append(run.id)
+            raise RuntimeError("nobody thought of this")
+        return RunExecutor(context, run, lease)
+
+    monkeypatch.setattr(worker, "RunExecutor", executor)
+    monkeypatch.setattr(worker, "_RETRIES", RetryPolicy(delays=(0.01, 0.01)))
+    run = await trainer.add(upstream)
+
+    assert interrupted == [run["id"]] * 3
+    why = "a fault of the trainer, 3 times in a row: RuntimeError: nobody thought of this"
+    assert (run["status"], run["why"]) == ("failed", why)
+    assert (await trainer.push(upstream, {"data.csv": "x\n9\n"}))["status"] == "succeeded"
+
+
+async def test_more_metrics_than_an_event_holds_do_not_keep_a_run_from_ending(
+    trainer: TrainerHarness, upstream: Upstream, bus: SqliteBus
+) -> None:
+    many = (
+        "import json\n"
+        "for name in 'ab':\n"
+        "    metrics = {f'{name}{n:0150d}': n for n in range(5000)}\n"
+        "    json.dump(metrics, open(f'{name}.json', 'w'))\n"
+    )
+    pipeline = "stages: {many: {cmd: python many.py, deps: [many.py], metrics: [a.json, b.json]}}\n"
+    upstream.commit({"loopwright.yaml": pipeline, "many.py": many})
+    run = await trainer.add(upstream)
+    (told,) = await events(bus, "training-finished")
+
+    assert (run["status"], len(run["stages"][0]["metrics"])) == ("succeeded", 10_000)
+    assert [stage["name"] for stage in told["stages"]] == ["many"]
+
+
+def refuse_to_record(monkeypatch: pytest.MonkeyPatch, times: int) -> list[str]:
+    """Have the end of runs not recorded so often, with short pauses; ids of those refused."""
+    record_end, refused = service.finish_run, list[str]()
+
+    async def refuse(uow: UnitOfWork, run: PipelineRun, ending: service.RunOutcome) -> PipelineRun:
+        if len(refused) < times:
+            refused.append(run.id)
+            raise RuntimeError("this end is not recorded")
+        return await record_end(uow, run, ending)
+
+    monkeypatch.setattr(service, "finish_run", refuse)
+    monkeypatch.setattr(run_closing, "_RETRIES", RetryPolicy(delays=(0.1, 0.1)))
+    return refused

@@ -5,15 +5,15 @@ from datetime import timedelta
 
 import structlog
 
-from loopwright_common.database import Cause, Database, leases
+from loopwright_common.database import Database, leases
 from loopwright_common.database.leases import LeaseLostError
+from loopwright_common.delivery import RetryPolicy
 from loopwright_common.errors import LoopwrightError, UnavailableError, described, without_paths
-from loopwright_common.failpoints import failpoint
 from loopwright_common.observability import tracing
 from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_trainer.execution.executor import RunExecutor
+from loopwright_trainer.execution.run_closing import RunClosing
 from loopwright_trainer.execution.run_context import RunContext
-from loopwright_trainer.runs import service
 from loopwright_trainer.runs.domain import PipelineRun, RunStatus
 from loopwright_trainer.runs.repository import PipelineRuns, StageRuns
 from loopwright_trainer.runs.run_lease import ClaimedRun, RunLease, claim_next_run
@@ -23,6 +23,7 @@ from loopwright_trainer.steps.logs import HOST
 
 _POLL_SECONDS = 1.0
 _MAX_DEATHS = 3
+_RETRIES = RetryPolicy()
 log = structlog.get_logger()
 
 
@@ -43,7 +44,9 @@ class RunWorker:
         """The runs going on that may still be cancelled, by id."""
         self._to_cancel: set[str] = set()
         self._let_go: set[str] = set()
-        """The runs that were lost here or could not be recorded, and may come back."""
+        """The runs that were lost or interrupted here, and may come back."""
+        self._faults: dict[str, tuple[int, str]] = {}
+        """How often a run was interrupted in a row, and by what."""
 
     @property
     def _database(self) -> Database:
@@ -107,20 +110,22 @@ class RunWorker:
         try:
             async with leases.keep_renewed(self._database, claim.lease, self._lease_length):
                 run = claim.run
-                traceparent = Cause.from_json(dict(run.cause)).traceparent
-                with tracing.span("trainer", f"run {run.pipeline or run.repository}", traceparent):
+                parent = run.cause.get("traceparent")
+                with tracing.span("trainer", f"run {run.pipeline or run.repository}", parent):
                     await self._execute_to_end(run, lease)
         except (LeaseLostError, UnavailableError) as error:
             self._let_go.add(claim.run.id)
             log.warning("run.lost", run=claim.run.id, error=str(error))
-        except Exception:
-            # One run that cannot be recorded must not end the others; it is tried again.
+        except Exception as error:
+            # One run that cannot be done must not end the others; it is tried again, and given up.
             self._let_go.add(claim.run.id)
-            log.exception("run.interrupted", run=claim.run.id)
-            await asyncio.sleep(_POLL_SECONDS)
+            failures, _ = self._faults.get(claim.run.id, (0, ""))
+            self._faults[claim.run.id] = failures + 1, described(error)
+            log.exception("run.interrupted", run=claim.run.id, failures=failures + 1)
+            await asyncio.sleep(_RETRIES.delay(failures + 1))
 
     async def _execute_to_end(self, run: PipelineRun, lease: RunLease) -> None:
-        if run.attempts > 1:
+        if run.attempts > 1 and not self._given_up(run.id):
             await self._reap(run)
         executor = RunExecutor(self._context, run, lease)
         try:
@@ -130,9 +135,11 @@ class RunWorker:
                 raise
             outcome = RunOutcome(RunStatus.CANCELLED, "cancelled by a person")
         self._cancellable.pop(run.id, None)
-        await executor.close(_TRACKING_STATUS.get(outcome.status, "FINISHED"))
-        failpoint("trainer.finishing")
-        await self._finish(executor.run, lease, outcome)
+        outcome = await RunClosing(executor, lease, outcome).close()
+        self._context.metrics.count_run(outcome.status)
+        log.info("run.ended", run=run.id, pipeline=executor.run.pipeline or run.repository,
+                 status=outcome.status.value, why=outcome.why)  # fmt: skip
+        self._faults.pop(run.id, None)
 
     async def _reap(self, run: PipelineRun) -> None:
         """Kill what the run's earlier attempts left running on this host."""
@@ -145,13 +152,26 @@ class RunWorker:
         ]
         await asyncio.to_thread(orphans.reap, run.id, leaders)
 
-    async def _outcome(self, executor: RunExecutor) -> RunOutcome:
-        run = executor.run
+    def _given_up(self, run_id: str) -> str | None:
+        """Why a run that was interrupted here again and again is not done any more."""
+        failures, fault = self._faults.get(run_id, (0, ""))
+        if failures <= len(_RETRIES.delays):
+            return None
+        return f"a fault of the trainer, {failures} times in a row: {fault}"
+
+    def _not_done(self, run: PipelineRun) -> RunOutcome | None:
+        """How a run ends that is not done, or not any more."""
         if run.cancel_requested:
             return RunOutcome(RunStatus.CANCELLED, "cancelled by a person")
+        why = self._given_up(run.id)
         if run.deaths >= _MAX_DEATHS:
             why = f"the trainer died {run.deaths} times during this run"
-            return RunOutcome(RunStatus.FAILED, why)
+        return RunOutcome(RunStatus.FAILED, why) if why else None
+
+    async def _outcome(self, executor: RunExecutor) -> RunOutcome:
+        run = executor.run
+        if ended := self._not_done(run):
+            return ended
         try:
             return await executor.execute()
         except LeaseLostError:
@@ -166,21 +186,3 @@ class RunWorker:
                 RunStatus.FAILED,
                 f"a fault of the trainer: {described(error)}",
             )
-
-    async def _finish(self, run: PipelineRun, lease: RunLease, outcome: RunOutcome) -> None:
-        """Record the end, however long the database is away."""
-        while True:
-            try:
-                async with lease.transaction() as uow:
-                    await service.finish_run(uow, run, outcome)
-            except UnavailableError as error:
-                log.warning("worker.paused", worker="trainer.runs", error=str(error))
-                await asyncio.sleep(_POLL_SECONDS)
-            else:
-                self._context.metrics.count_run(outcome.status)
-                log.info("run.ended", run=run.id, pipeline=run.pipeline or run.repository,
-                         status=outcome.status.value, why=outcome.why)  # fmt: skip
-                return
-
-
-_TRACKING_STATUS = {RunStatus.FAILED: "FAILED", RunStatus.CANCELLED: "KILLED"}

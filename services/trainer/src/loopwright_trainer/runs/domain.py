@@ -12,6 +12,7 @@ Reason = Literal["code", "drift", "schedule", "person", "labels"]
 EndStatus = Literal["succeeded", "failed", "cancelled", "unchanged"]
 Outcome = Literal["reused", "ran", "failed", "skipped"]
 _MAX_CAUSES = 16
+_LONGEST_KEPT = 4000
 
 
 class RunStatus(StrEnum):
@@ -36,6 +37,7 @@ class StageState(StrEnum):
 
 
 DONE = frozenset({StageState.REUSED, StageState.RAN})
+UNFINISHED = "stopped with its run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,12 @@ class PipelineRun:
             why=f"{self.why}; also {other.why}",
             cause=joined_causes(self.cause, other.cause),
         )
+
+
+def kept_text(text: str) -> str:
+    """The text as any database and event takes it: no halves of characters, and not too long."""
+    kept = text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return kept if len(kept) <= _LONGEST_KEPT else f"{kept[: _LONGEST_KEPT - 3]}..."
 
 
 def joined_paths(

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common.database import upsert
 from loopwright_common.sandbox import Level
 from loopwright_trainer.runs.domain import (
+    UNFINISHED,
     Output,
     PipelineRun,
     Repository,
@@ -17,6 +18,7 @@ from loopwright_trainer.runs.domain import (
     StageRun,
     StageState,
     StepEntry,
+    kept_text,
 )
 from loopwright_trainer.runs.tables import repositories, runs, stage_runs, step_entries
 
@@ -155,6 +157,15 @@ class StageRuns:
         columns = _columns(stage)
         await upsert(self._connection, stage_runs, columns, update=list(columns))
 
+    async def close_unfinished(self, run_id: str) -> None:
+        """Mark those that the run did not bring to an end."""
+        unfinished = stage_runs.c.state.in_((StageState.PENDING, StageState.RUNNING))
+        await self._connection.execute(
+            sa.update(stage_runs)
+            .where(stage_runs.c.run_id == run_id, unfinished)
+            .values(state=StageState.SKIPPED, why=UNFINISHED, pid=None, pid_started=None)
+        )
+
 
 class StepEntries:
     """The kept results of steps, inside one transaction."""
@@ -194,7 +205,10 @@ class StepEntries:
 
 
 def _columns(record: Repository | PipelineRun | StageRun | StepEntry) -> dict[str, Any]:
-    return asdict(record)
+    columns = asdict(record)
+    if "why" in columns:
+        columns["why"] = kept_text(columns["why"])
+    return columns
 
 
 def _repository(row: sa.Row[Any]) -> Repository:

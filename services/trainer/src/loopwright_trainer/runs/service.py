@@ -1,12 +1,15 @@
 """Use cases of the trainer: repositories, and runs from their start to their end."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import cast
 
+import structlog
+
 from loopwright_common import clock
 from loopwright_common.database import Cause, UnitOfWork
-from loopwright_common.errors import ConflictError, NotFoundError
+from loopwright_common.errors import ConflictError, NotFoundError, TooLargeError
 from loopwright_common.events import (
     CodeChanged,
     StageOutcome,
@@ -14,6 +17,7 @@ from loopwright_common.events import (
 )
 from loopwright_trainer.pipelines.pipeline import Pipeline
 from loopwright_trainer.runs.domain import (
+    UNFINISHED,
     EndStatus,
     Outcome,
     PipelineRun,
@@ -21,11 +25,13 @@ from loopwright_trainer.runs.domain import (
     RunStatus,
     StageRun,
     StageState,
+    kept_text,
 )
 from loopwright_trainer.runs.repository import PipelineRuns, Repositories, StageRuns
 
 QUEUE_LOCK = "queue"
 """Locked by whoever decides which runs wait, start or are withdrawn."""
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,29 +138,54 @@ async def finish_run(uow: UnitOfWork, run: PipelineRun, ending: RunOutcome) -> P
     rows = [_closed(row) for row in await stages.of_run(run.id)]
     for row in rows:
         await stages.save(row)
-    ended = replace(run, status=ending.status, why=ending.why, finished_at=clock.now())
+    ended = replace(run, status=ending.status, why=kept_text(ending.why), finished_at=clock.now())
     await PipelineRuns(uow.connection).save(ended)
     if ending.status is not RunStatus.SKIPPED:
-        pipeline = run.pipeline or run.repository
         uow.follow(Cause.from_json(dict(run.cause)), f"loopwright/trainer/{run.id}")
-        await uow.emit(
-            _training_finished(ended, pipeline, rows),
-            key=pipeline,
-            subject=f"pipelines/{pipeline}",
-            identity=f"runs/{run.id}",
-        )
+        await _announce_end(uow, ended, rows)
     return ended
+
+
+async def give_run_up(uow: UnitOfWork, run: PipelineRun, ending: RunOutcome) -> PipelineRun:
+    """End a run whose end `finish_run` cannot record: say no more than that, and why."""
+    await StageRuns(uow.connection).close_unfinished(run.id)
+    ended = replace(run, status=ending.status, why=kept_text(ending.why), finished_at=clock.now())
+    changes = {"status": ended.status, "why": ended.why, "finished_at": ended.finished_at}
+    await PipelineRuns(uow.connection).update(run.id, **changes)
+    with suppress(KeyError, TypeError, ValueError):
+        uow.follow(Cause.from_json(dict(run.cause)), f"loopwright/trainer/{run.id}")
+    await _announce_end(uow, ended, ())
+    return ended
+
+
+async def _announce_end(uow: UnitOfWork, ended: PipelineRun, rows: Sequence[StageRun]) -> None:
+    """With what an event has room for: the stages' metrics may be too many."""
+    pipeline = ended.pipeline or ended.repository
+    outcomes = [_outcome(row) for row in rows]
+    brief = [outcome.model_copy(update={"metrics": {}}) for outcome in outcomes]
+    for told in (outcomes, brief, []):
+        try:
+            await uow.emit(
+                _training_finished(ended, pipeline, told),
+                key=pipeline,
+                subject=f"pipelines/{pipeline}",
+                identity=f"runs/{ended.id}",
+            )
+        except TooLargeError as error:
+            log.warning("run.end-shortened", run=ended.id, error=str(error))
+        else:
+            return
 
 
 def _closed(row: StageRun) -> StageRun:
     if row.state in (StageState.PENDING, StageState.RUNNING):
-        why = "not reached" if row.state is StageState.PENDING else "stopped with its run"
+        why = "not reached" if row.state is StageState.PENDING else UNFINISHED
         return replace(row, state=StageState.SKIPPED, why=why, pid=None, pid_started=None)
     return row
 
 
 def _training_finished(
-    run: PipelineRun, pipeline: str, rows: Sequence[StageRun]
+    run: PipelineRun, pipeline: str, stages: list[StageOutcome]
 ) -> TrainingFinished:
     started, finished = run.started_at or run.created_at, run.finished_at or clock.now()
     return TrainingFinished(
@@ -164,7 +195,7 @@ def _training_finished(
         reason=run.reason,
         status=cast("EndStatus", run.status.value),
         why=run.why,
-        stages=[_outcome(row) for row in rows],
+        stages=stages,
         model=run.model,
         version=run.version,
         tracking_run_id=run.tracking_run_id,
