@@ -168,7 +168,11 @@ async def test_it_starts_without_bus_and_store_from_what_it_remembers(
         await replica.serves(3)
 
         assert score(await replica.infer(ROW)) == 0.25
-        assert (await replica.http.get("/readyz")).status_code == 200
+
+        async def is_ready() -> bool:
+            return (await replica.http.get("/readyz")).status_code == 200
+
+        await eventually(is_ready)
 
 
 async def test_a_package_damaged_on_disk_is_fetched_anew(harness: ScorerHarness) -> None:
