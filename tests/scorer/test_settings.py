@@ -11,29 +11,30 @@ from loopwright_scorer.main import build
 from loopwright_scorer.settings import ScorerSettings
 
 
+async def start(directory: Path) -> None:
+    """Start a scorer with what the environment says."""
+    settings = ScorerSettings(cache_dir=directory / "cache", artifacts_url=f"file://{directory}")
+    async with AsyncExitStack() as stack:
+        bus = await SqliteBus.open(directory / "bus")
+        stack.push_async_callback(bus.close)
+        await build(settings, bus, stack)
+
+
 async def test_less_than_the_least_sandbox_is_refused_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detection, "detect", lambda: Sandbox(level=Level.PROCESS))
     monkeypatch.setenv("LOOPWRIGHT_SCORER_SANDBOX_MINIMUM", "namespace")
-    settings = ScorerSettings(cache_dir=tmp_path / "cache", artifacts_url=f"file://{tmp_path}")
-    async with AsyncExitStack() as stack:
-        bus = await SqliteBus.open(tmp_path / "bus")
-        stack.push_async_callback(bus.close)
-        with pytest.raises(SandboxTooWeakError, match="at least namespace is required"):
-            await build(settings, bus, stack)
+    with pytest.raises(SandboxTooWeakError, match="at least namespace is required"):
+        await start(tmp_path)
 
 
 async def test_a_proxy_that_is_not_spoken_is_refused_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "https://proxy.test")
-    settings = ScorerSettings(cache_dir=tmp_path / "cache", artifacts_url=f"file://{tmp_path}")
-    async with AsyncExitStack() as stack:
-        bus = await SqliteBus.open(tmp_path / "bus")
-        stack.push_async_callback(bus.close)
-        with pytest.raises(InvalidError, match="HTTPS_PROXY: give a proxy as http"):
-            await build(settings, bus, stack)
+    with pytest.raises(InvalidError, match="HTTPS_PROXY: give a proxy as http"):
+        await start(tmp_path)
 
 
 def test_what_uv_may_reach_is_of_the_scorer_or_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from loopwright_common.sandbox import Level, Sandbox, detect
 from loopwright_scorer.isolated.environments import EnvironmentCache
 from tests.package_index import Index, package_index
 from tests.proxies import connect_proxy
-from tests.scorer.isolated_packages import wheels
 
 FILE = "greeting-1.0-py3-none-any.whl"
 NEWER = "greeting-2.0-py3-none-any.whl"
@@ -44,16 +43,6 @@ def sandbox(request: pytest.FixtureRequest) -> Sandbox:
     if found.level is not request.param:
         pytest.skip(f"this machine permits no more than {found.level}: {found.why_not_more}")
     return found
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Index, None, None]:
-    """What uv asks, once, remembering nothing."""
-    monkeypatch.setenv("UV_NO_CACHE", "1")
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    with package_index(wheels(tmp_path / "wheels")) as index:
-        monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
-        yield index
 
 
 @pytest.fixture

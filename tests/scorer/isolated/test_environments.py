@@ -1,6 +1,5 @@
 """What uv says of an index that is away, and of one that says no, is told apart."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,7 @@ from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.sandbox import detect
 from loopwright_scorer.isolated.environments import EnvironmentCache
-from tests.package_index import CUT, Index, package_index
-from tests.scorer.isolated_packages import wheels
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Index, None, None]:
-    """What uv asks, once, remembering nothing."""
-    monkeypatch.setenv("UV_NO_CACHE", "1")
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    with package_index(wheels(tmp_path / "wheels")) as index:
-        monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
-        yield index
+from tests.package_index import CUT, Index
 
 
 def built(tmp_path: Path, requirement: str) -> Path:

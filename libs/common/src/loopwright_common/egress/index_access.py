@@ -11,11 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loopwright_common.egress.addresses import AllowedAddress, parse_allowed
-from loopwright_common.egress.proxies import named_proxies
+from loopwright_common.egress.proxies import PROXY_VARIABLES, named_proxies
 from loopwright_common.egress.rules import EgressRules, Resolver, resolve
 from loopwright_common.errors import InvalidError
 
 SETTING = "LOOPWRIGHT_INDEX_ADDRESSES"
+_FOR_UV = ("UV_", "SSL_CERT_")
 _PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"https?://[^\s,]+", re.IGNORECASE)
 _DEFAULT_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
@@ -37,6 +38,20 @@ class IndexAccess:
         """
         proxies = named_proxies(environment)
         return EgressRules(self.addresses, _named_hosts(environment), proxies, self.resolver)
+
+
+def is_for_uv(name: str) -> bool:
+    """Whether a variable of this name is uv's own, such as where an index is."""
+    return name.upper().startswith(_FOR_UV)
+
+
+def index_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """What an environment says of how uv asks an index: its own variables, and the proxies."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if is_for_uv(name) or name.upper().startswith(PROXY_VARIABLES)
+    }
 
 
 def index_access(addresses: str, environment: Mapping[str, str]) -> IndexAccess:

@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from loopwright_common.egress.index_access import IndexAccess
-from loopwright_common.egress.proxies import PROXY_VARIABLES
+from loopwright_common.egress.index_access import IndexAccess, index_variables
 from loopwright_common.sandbox import Level, Sandbox
 from loopwright_common.serving.spec import IsolatedSpec
 from loopwright_deployer.staging.confined_command import ConfinedCommand
@@ -16,7 +15,6 @@ from loopwright_deployer.staging.confined_process import ConfinedProcess
 
 _LEASE = (sys.executable, "-m", "loopwright_scorer.isolated.environment_lease")
 _SECONDS = 600.0
-_FOR_UV = ("UV_", "SSL_CERT_", *PROXY_VARIABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,8 @@ async def leased_environment(
     TransientError while no package index can be reached. The process that has the lease is our own
     code, which confines uv.
     """
-    uv_settings = {name: value for name, value in os.environ.items() if _is_for_uv(name)}
-    uv_settings["PATH"] = os.environ.get("PATH", os.defpath)  # where other Pythons are
+    path = os.environ.get("PATH", os.defpath)  # where other Pythons are
+    uv_settings = {**index_variables(os.environ), "PATH": path}
     unconfined = Sandbox(level=Level.NONE)
     process = await ConfinedProcess.start(
         replace(command, arguments=_LEASE, sandbox=unconfined, listens=False, variables=uv_settings)
@@ -67,7 +65,3 @@ async def leased_environment(
         yield Environment(Path(answer["python"]), tuple(map(Path, answer["paths"])))
     finally:
         await process.close()
-
-
-def _is_for_uv(name: str) -> bool:
-    return name.upper().startswith(_FOR_UV)

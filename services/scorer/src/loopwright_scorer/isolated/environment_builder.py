@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from loopwright_common.egress.guard import EgressGuard
-from loopwright_common.egress.index_access import SETTING, IndexAccess
+from loopwright_common.egress.index_access import SETTING, IndexAccess, is_for_uv
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Gateway, Policy, Sandbox, receive_listener
 
 _BUILD_SECONDS = 240
-_FOR_UV = ("UV_", "SSL_CERT_")
 _UV_OUTPUT = 1200
 # The exit status does not tell: it is 2 for some of what an index refuses, too.
 _UNREACHABLE = (
@@ -73,7 +72,7 @@ class _Uv:
             readable=(Path(self._command).resolve(), *_named_paths(), *_interpreters()),
             writable=(directory,),
         )
-        uv_settings = {name: value for name, value in os.environ.items() if _is_for_uv(name)}
+        uv_settings = {name: value for name, value in os.environ.items() if is_for_uv(name)}
         own = directory / ".uv"
         own.mkdir(exist_ok=True)
         self._variables = {
@@ -128,14 +127,10 @@ def _listener(ours: socket.socket, process: subprocess.Popen[bytes]) -> socket.s
         raise UnavailableError(f"{error}: {said}" if said else str(error)) from None
 
 
-def _is_for_uv(name: str) -> bool:
-    return name.upper().startswith(_FOR_UV)
-
-
 def _named_paths() -> Iterator[Path]:
     """Files and directories that uv's variables name, such as wheels to install from."""
     for name, value in os.environ.items():
-        for word in value.replace(",", " ").split() if _is_for_uv(name) else ():
+        for word in value.replace(",", " ").split() if is_for_uv(name) else ():
             path = Path(word.removeprefix("file://"))
             if path.is_absolute() and path.exists():
                 yield path
