@@ -134,7 +134,7 @@ class DeploymentSteps:
         async with self._writing(record) as (uow, current):
             judged = replace(current, checks=_merge_checks(current.checks, decision.checks))
             if decision.action == "begin-anew":
-                await transitions.begin_step_anew(uow, judged)
+                await transitions.begin_step(uow, judged)
             elif decision.action == "advance":
                 await transitions.advance_canary(uow, judged, decision.why)
             elif decision.action == "promote":

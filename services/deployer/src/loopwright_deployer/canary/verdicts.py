@@ -71,7 +71,7 @@ def judge_latency(steps: Sequence[StepCounts], policy: CanaryPolicy, ratio: floa
     """
     limited = [(step, limit) for step in steps if (limit := slow_limit(step.before, ratio))]
     if not limited:
-        return CanaryVerdict(_nothing_is_known("the champion has answered too few calls"))
+        return CanaryVerdict(_nothing_is_known())
     strata = [
         Stratum(_slow(step.canary, limit), _slow(step.champion, limit)) for step, limit in limited
     ]
@@ -157,8 +157,8 @@ def _judge(
     return CanaryVerdict(check, harmless)
 
 
-def _nothing_is_known(why: str) -> Check:
-    sentence = f"{why} to say what is slow"
+def _nothing_is_known() -> Check:
+    sentence = "the champion has answered too few calls to say what is slow"
     return Check(name="canary-latency", verdict="inconclusive", sentence=sentence)
 
 

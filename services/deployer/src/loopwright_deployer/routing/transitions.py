@@ -66,7 +66,6 @@ async def advance_canary(uow: UnitOfWork, record: DeploymentRecord, why: str) ->
     """More traffic for the canary; its evidence goes on."""
     deployment = record.deployment
     step = deployment.step + 1
-    champion = await _champion(uow, deployment)
     weight = record.policy.canary.steps[step].weight
     changed = replace(
         deployment,
@@ -75,14 +74,14 @@ async def advance_canary(uow: UnitOfWork, record: DeploymentRecord, why: str) ->
         waits=None,
         state_since=clock.now(),
     )
-    stepped = await save_state(uow, record, changed)
-    arms = split_traffic(served_package(champion), served_package(record), weight)
-    route = await publish_route(uow, stepped, arms)
-    await RouteRevisions(uow.connection).remember_step(deployment.id, route.revision, step)
+    await begin_step(uow, await save_state(uow, record, changed))
 
 
-async def begin_step_anew(uow: UnitOfWork, record: DeploymentRecord) -> None:
-    """The same share under another revision, before which more is known of the champion."""
+async def begin_step(uow: UnitOfWork, record: DeploymentRecord) -> None:
+    """The share of the canary's step, under a revision whose calls are evidence of that step.
+
+    A step may begin anew: before its next revision more is known of the champion.
+    """
     deployment = record.deployment
     served = served_package(await _champion(uow, deployment)), served_package(record)
     weight = record.policy.canary.steps[deployment.step].weight
@@ -188,11 +187,9 @@ async def _start_canary(
     weight = canary.steps[0].weight
     deadline = clock.now() + canary.max_time
     why = f"{weight:.0%} of the traffic beside version {champion.deployment.version}"
-    moved = await advance(uow, record, DeploymentState.CANARY, why, deadline=deadline)
-    route = await publish_route(
-        uow, moved, split_traffic(served_package(champion), served_package(record), weight)
+    await begin_step(
+        uow, await advance(uow, record, DeploymentState.CANARY, why, deadline=deadline)
     )
-    await RouteRevisions(uow.connection).remember_step(moved.deployment.id, route.revision, 0)
 
 
 async def _champion(uow: UnitOfWork, deployment: Deployment) -> DeploymentRecord:
