@@ -87,6 +87,16 @@ class InferenceExecutor:
             self._forget(model, queue)
             del each  # An error in it leads here by its trace: a circle, which would keep inputs.
 
+    async def compute_aside(
+        self, model: LoadedModel, inputs: ModelInputs, on_loop: float
+    ) -> ModelResult:
+        """What nobody waits for: on the event loop where that takes `on_loop` seconds at most.
+
+        Else as by `enqueue`.
+        """
+        result = model.predict_inline(inputs, on_loop)
+        return await self.enqueue(model, inputs, math.inf) if result is None else result
+
     def _queue_of(self, model: LoadedModel) -> BatchQueue:
         queue = self._queues.get(id(model)) or BatchQueue()
         if queue.calls >= self._free:

@@ -4,8 +4,6 @@ A request that no version answers says nothing about either, however often it co
 row a caller that tries again and again would have any canary rolled back.
 """
 
-import asyncio
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from loopwright_common.errors import LoopwrightError, OverloadedError
+from loopwright_scorer.inference.background_tasks import BackgroundTasks
 from loopwright_scorer.inference.codec import InferenceCodec, InferenceResult
 from loopwright_scorer.inference.executor import LOOP_BYTES, InferenceExecutor
 from loopwright_scorer.routing.routes import Route, ServedArm
@@ -44,7 +43,7 @@ class SecondOpinions:
 
     def __init__(self, executor: InferenceExecutor, registry: CollectorRegistry) -> None:
         self._executor = executor
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._asking = BackgroundTasks()
         self._dropped = Counter(
             "loopwright_second_opinions_dropped",
             "Unanswered calls of a canary or its champion that the other was not asked about.",
@@ -55,20 +54,14 @@ class SecondOpinions:
     def ask(self, call: UnansweredCall, then: Callable[[bool], None]) -> None:
         """Tell `then` whether the other arm answers it; nothing where it cannot be asked."""
         other = call.route.other_live(call.arm)
-        if other is None or len(self._tasks) >= _AT_ONCE or call.size > LOOP_BYTES:
+        if other is None or len(self._asking) >= _AT_ONCE or call.size > LOOP_BYTES:
             self._dropped.labels(call.route.model).inc()
             return
-        task = asyncio.create_task(self._ask(call, other, then))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._asking.start(self._ask(call, other, then))
 
     async def run(self) -> None:
         """Until cancelled, and all that is being asked with it."""
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            for task in self._tasks:
-                task.cancel()
+        await self._asking.run()
 
     async def _ask(
         self, call: UnansweredCall, other: ServedArm, then: Callable[[bool], None]
@@ -85,9 +78,7 @@ class SecondOpinions:
     async def _is_answered(self, call: UnansweredCall, other: ServedArm) -> bool:
         """Computed and written; raises what the caller of the other arm would have been told."""
         inputs = other.model.signature.read(call.request)
-        result = other.model.predict_inline(inputs, _LOOP_SECONDS)
-        if result is None:
-            result = await self._executor.enqueue(other.model, inputs, math.inf)
+        result = await self._executor.compute_aside(other.model, inputs, _LOOP_SECONDS)
         if result.outputs is None:
             return False
         call.codec.write(

@@ -1,7 +1,6 @@
 """Shadow arms: they compute what live arms have answered, after the answer, and never delay one."""
 
 import asyncio
-import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from loopwright_common.errors import LoopwrightError, OverloadedError
+from loopwright_scorer.inference.background_tasks import BackgroundTasks
 from loopwright_scorer.inference.call_recorder import CallRecorder, CallTiming, CompletedCall
 from loopwright_scorer.inference.executor import LOOP_BYTES, InferenceExecutor
 from loopwright_scorer.inference.prediction_ids import PredictionIds
@@ -65,7 +65,7 @@ class ShadowScoring:
         self._ids = ids
         self._free = buffer
         self._queues: dict[str, _ShadowQueue] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving = BackgroundTasks()
         self._dropped = Counter(
             "loopwright_shadow_dropped",
             "Calls that shadow arms did not see because they were busy.",
@@ -82,20 +82,14 @@ class ShadowScoring:
             return
         if model_id not in self._queues:
             self._queues[model_id] = queue
-            task = asyncio.create_task(self._serve(model_id, queue))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._serving.start(self._serve(model_id, queue))
         self._free -= answered.size
         queue.size += answered.size
         queue.waiting.append(answered)
 
     async def run(self) -> None:
         """Until cancelled, and all that waits with it."""
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            for task in self._tasks:
-                task.cancel()
+        await self._serving.run()
 
     async def _serve(self, model_id: str, queue: _ShadowQueue) -> None:
         """Until nothing waits. What is computed keeps its room."""
@@ -129,9 +123,7 @@ class ShadowScoring:
         else:
             inputs = arm.model.signature.read(answered.request)
         read = time.perf_counter_ns()
-        result = arm.model.predict_inline(inputs, _LOOP_SECONDS)
-        if result is None:
-            result = await self._executor.enqueue(arm.model, inputs, math.inf)
+        result = await self._executor.compute_aside(arm.model, inputs, _LOOP_SECONDS)
         computed = time.perf_counter_ns()
         self._recorder.record(
             CompletedCall(
