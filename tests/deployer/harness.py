@@ -50,8 +50,9 @@ class DeployerHarness:
             await asyncio.sleep(0.05)
         raise TimeoutError(f"version {version} is {found.get('state')}: {found.get('why')}")
 
-    async def request(self, version: int, action: str) -> httpx.Response:
-        return await self._say(f"/v1/deployments/{(await self.deployment(version))['id']}/{action}")
+    async def request(self, version: int, action: str, **more: str) -> httpx.Response:
+        deployment = await self.deployment(version)
+        return await self._say(f"/v1/deployments/{deployment['id']}/{action}", **more)
 
     async def undo(self) -> httpx.Response:
         return await self._say(f"/v1/models/{MODEL}/undo")
@@ -75,8 +76,8 @@ class DeployerHarness:
             await asyncio.sleep(0.05)
         raise TimeoutError(f"answered by {found}")
 
-    async def _say(self, path: str) -> httpx.Response:
-        return await self.api.post(path, json={"by": "ada", "reason": "test"})
+    async def _say(self, path: str, **more: str) -> httpx.Response:
+        return await self.api.post(path, json={"by": "ada", "reason": "test", **more})
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState, ServedPackage
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
-from loopwright_deployer.routing import transitions
+from loopwright_deployer.routing import transitions, withdrawals
 from loopwright_deployer.routing.routes import RouteRevisions
 from tests.deployer.builders import MODEL_ID, registered
 
@@ -35,20 +35,20 @@ async def advance_once(uow: UnitOfWork, record: DeploymentRecord, verdict: str) 
     elif state is DeploymentState.PROMOTING and verdict == "passed":
         await transitions.complete_promotion(uow, record)
     elif state in (DeploymentState.CANARY, DeploymentState.PROMOTING):
-        await (judged if state is DeploymentState.CANARY else transitions.roll_back)(
+        await (judged if state is DeploymentState.CANARY else withdrawals.roll_back)(
             uow, record, verdict
         )
 
 
 async def judged(uow: UnitOfWork, record: DeploymentRecord, verdict: str) -> None:
     if verdict == "failed":
-        await transitions.roll_back(uow, record, "errors")
+        await withdrawals.roll_back(uow, record, "errors")
     elif verdict == "inconclusive":
-        await transitions.pause(uow, record, "no traffic")
+        await withdrawals.pause_inconclusive(uow, record, "no traffic")
     elif record.deployment.step + 1 < len(record.policy.canary.steps):
         await transitions.advance_canary(uow, record, "enough")
     else:
-        await transitions.promote(uow, record, "enough")
+        await transitions.pass_canary(uow, record, "enough")
 
 
 async def latest(database: Database, version: int) -> DeploymentRecord:

@@ -3,7 +3,11 @@
 import httpx
 
 from loopwright_common.database.database import Database
+from loopwright_common.observability.metrics import Metrics
+from loopwright_common.web.app import add_routes, create_app
+from loopwright_deployer.api import create_router
 from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.gates import SKIPPABLE
 from tests.deployer.builders import MODEL
 from tests.deployer.lifecycle import latest, lead_to
 
@@ -53,18 +57,76 @@ async def test_approval_is_asked_given_and_kept(api: httpx.AsyncClient, database
     assert answer.json()["steps"][-1]["by"] == "ada"
 
 
-async def test_a_paused_canary_can_be_promoted_by_a_person(
+async def skip(
+    api: httpx.AsyncClient, database: Database, version: int, gate: str
+) -> httpx.Response:
+    record = await latest(database, version)
+    wanted = {**REQUEST, "gate": gate}
+    return await api.post(f"/v1/deployments/{record.deployment.id}/skip", json=wanted)
+
+
+async def test_a_person_skips_the_rest_of_a_paused_canary(
     api: httpx.AsyncClient, database: Database
 ) -> None:
     await lead_to(database, 1, DeploymentState.PROMOTED)
     await lead_to(database, 2, DeploymentState.CANARY)
 
     paused = await act(api, database, 2, "pause")
-    promoted = await act(api, database, 2, "promote")
+    skipped = await skip(api, database, 2, "canary")
 
-    assert (paused.json()["state"], promoted.json()["state"]) == ("paused", "promoting")
-    assert [a["version"] for a in promoted.json()["route"]["arms"]] == [2]
-    assert [a["version"] for a in promoted.json()["route"]["kept"]] == [1]
+    assert (paused.json()["state"], skipped.json()["state"]) == ("paused", "promoting")
+    assert (paused.json()["weight"], skipped.json()["weight"]) == (0.1, 1.0)
+    assert [a["version"] for a in skipped.json()["route"]["arms"]] == [2]
+    assert [a["version"] for a in skipped.json()["route"]["kept"]] == [1]
+    assert skipped.json()["gates"] == {"canary": "canary skipped by ada: looks fine"}
+
+
+async def test_a_step_is_skipped_alone(api: httpx.AsyncClient, database: Database) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY)
+
+    second = (await skip(api, database, 2, "step")).json()
+    last = (await skip(api, database, 2, "step")).json()
+
+    assert (second["state"], second["weight"]) == ("canary", 0.5)
+    assert second["why"] == "step skipped by ada: looks fine; now 50%"
+    assert last["state"] == "promoting"
+
+
+async def test_an_approval_is_skipped_where_the_platform_permits_it(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    deploy = {"approval": {"roles": ["approver"]}}
+    record = await lead_to(database, 1, DeploymentState.APPROVAL, deploy=deploy)
+    app = create_app("deployer", Metrics(), {})
+    every = create_router(database, "production", lambda: None, skippable=SKIPPABLE)
+    add_routes(app, every)
+    transport = httpx.ASGITransport(app=app)
+
+    refused = await skip(api, database, 1, "approval")
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as other:
+        permitted = await skip(other, database, 1, "approval")
+        again = await skip(other, database, 1, "approval")
+
+    assert refused.status_code == 403
+    assert "LOOPWRIGHT_DEPLOYER_SKIPPABLE_GATES" in refused.json()["detail"]
+    assert permitted.json()["state"] == "validated"
+    assert "approval skipped by ada" in permitted.json()["gates"]["approval"]
+    assert again.status_code == 409
+    assert (await latest(database, 1)).deployment.id == record.deployment.id
+
+
+async def test_promote_skips_no_gate(api: httpx.AsyncClient, database: Database) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    deploy = {"approval": {"roles": ["approver"]}}
+    await lead_to(database, 2, DeploymentState.APPROVAL, deploy=deploy)
+
+    refused = await act(api, database, 2, "promote")
+    approved = await act(api, database, 2, "approve")
+
+    assert refused.status_code == 409
+    assert "waits for approval by approver; approve or reject it" in refused.json()["detail"]
+    assert approved.json()["gates"] == {"approval": "approved by ada: looks fine"}
 
 
 async def test_an_aborted_canary_leaves_the_route(
@@ -85,10 +147,12 @@ async def test_an_impossible_wish_says_what_is_possible(
     await lead_to(database, 1, DeploymentState.PACKAGING)
 
     answer = await act(api, database, 1, "promote")
+    resume = await act(api, database, 1, "resume")
     undo = await api.post(f"/v1/models/{MODEL}/undo", json=REQUEST)
 
-    assert answer.status_code == undo.status_code == 409
-    assert "promote needs one of: approval, canary, paused, validated" in answer.json()["detail"]
+    assert answer.status_code == resume.status_code == undo.status_code == 409
+    assert answer.json()["detail"] == "bank version 1 is on its way already: packaging, go"
+    assert "resume needs one of: paused" in resume.json()["detail"]
     assert undo.json()["detail"] == "bank has no former champion to go back to"
 
 
@@ -99,6 +163,31 @@ async def test_undo_twice_goes_back_twice(api: httpx.AsyncClient, database: Data
     for wanted in (2, 1):
         undone = (await api.post(f"/v1/models/{MODEL}/undo", json=REQUEST)).json()
         assert [arm["version"] for arm in undone["route"]["arms"]] == [wanted]
+
+
+async def test_undo_goes_to_any_former_champion_and_is_itself_undone(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    for version in (1, 2, 3):
+        await lead_to(database, version, DeploymentState.PROMOTED)
+    path = f"/v1/models/{MODEL}/undo"
+
+    served, states = [], []
+    for wanted in (1, 3, 2):
+        answer = (await api.post(path, json={**REQUEST, "version": wanted})).json()
+        served += [arm["version"] for arm in answer["route"]["arms"]]
+        found = [(await latest(database, v)).deployment.state.value for v in (1, 2, 3)]
+        states.append(found)
+    never = await api.post(path, json={**REQUEST, "version": 9})
+
+    assert served == [1, 3, 2]
+    assert states == [
+        ["promoted", "superseded", "rolled-back"],
+        ["superseded", "superseded", "promoted"],
+        ["superseded", "promoted", "rolled-back"],
+    ]
+    assert never.status_code == 409
+    assert never.json()["detail"] == "version 9 of bank is no former champion; those are 1, 3"
 
 
 async def test_the_plan_names_what_is_done_and_what_comes(

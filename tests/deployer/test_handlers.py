@@ -2,12 +2,12 @@
 
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
-from loopwright_common.events import AliasChanged, ServingMeasured
+from loopwright_common.events import AliasChanged, PromotionRequested, ServingMeasured
 from loopwright_deployer.canary.call_counts import CounterKey
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.deployments.repository import Deployments
 from tests.deployer.builders import MODEL, MODEL_ID, registered
-from tests.deployer.delivery import deliver
+from tests.deployer.delivery import deliver, emitted
 
 
 async def states(database: Database) -> dict[int, str]:
@@ -24,8 +24,8 @@ def measured(calls: int, errors: int = 0) -> ServingMeasured:
     )  # fmt: skip
 
 
-def champion_set_to(version: int, by: str) -> AliasChanged:
-    return AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=version, by=by)
+def requested(version: int) -> PromotionRequested:
+    return PromotionRequested(model_id=MODEL_ID, model=MODEL, version=version, by="ada")
 
 
 async def test_a_redelivered_version_is_deployed_once(database: Database, bus: EventBus) -> None:
@@ -57,19 +57,22 @@ async def test_counters_take_the_maximum_in_any_order(database: Database, bus: E
     assert (kept.calls, kept.errors, kept.latency_counts) == (30, 2, (30, 0))
 
 
-async def test_an_alias_before_its_version_is_kept_for_it(
+async def test_a_request_before_its_version_is_kept_for_it(
     database: Database, bus: EventBus
 ) -> None:
-    await deliver(database, bus, champion_set_to(1, by="ada"), registered(1))
+    await deliver(database, bus, requested(1), registered(1), times=2)
 
-    async with database.read() as connection:
-        records = await Deployments(connection).of_model("production", MODEL_ID)
-    assert records[0].deployment.forced == "ada: alias champion set to version 1"
+    assert await states(database) == {1: "received"}
+    [refused] = await emitted(database, "promotion-refused")
+    assert refused["why"] == "bank version 1 is on its way already: received, registered"
 
 
-async def test_the_deployers_own_alias_changes_nothing(database: Database, bus: EventBus) -> None:
-    await deliver(database, bus, registered(1), champion_set_to(1, by="deployer"))
+async def test_what_the_registry_says_of_the_champion_changes_nothing(
+    database: Database, bus: EventBus
+) -> None:
+    alias = AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=1, by="deployer")
 
-    async with database.read() as connection:
-        records = await Deployments(connection).of_model("production", MODEL_ID)
-    assert records[0].deployment.forced is None
+    await deliver(database, bus, registered(1), alias)
+
+    assert await states(database) == {1: "received"}
+    assert await emitted(database, "promotion-refused") == []

@@ -18,10 +18,9 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.leases import LeaseLostError
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError
-from loopwright_common.events import AliasChanged, ReplicaReported, ServingMeasured
+from loopwright_common.events import ReplicaReported, ServingMeasured
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.web.app import add_routes, create_app
-from loopwright_deployer import operator_actions
 from loopwright_deployer.api import create_router
 from loopwright_deployer.canary.call_counts import CounterKey
 from loopwright_deployer.canary.counters import CanaryCounters
@@ -30,7 +29,9 @@ from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.ownership import lease_name
 from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.main import MIGRATIONS
-from loopwright_deployer.operator_actions import OperatorRequest
+from loopwright_deployer.operator_actions.actions import ACTIONS
+from loopwright_deployer.operator_actions.gates import skip
+from loopwright_deployer.operator_actions.request import OperatorRequest
 from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.steps import DeploymentSteps
 from tests.deployer.builders import MODEL, MODEL_ID, registered
@@ -100,14 +101,16 @@ async def test_of_two_wishes_at_once_the_later_one_hears_of_the_earlier(
     await lead_to(database, 1, DeploymentState.PROMOTED)
     record = await lead_to(database, 2, DeploymentState.CANARY)
 
-    async def wished(uow: UnitOfWork, name: str) -> None:
+    async def skipped(uow: UnitOfWork) -> None:
         current = await service.lock_deployment(uow, record.deployment.id)
-        await operator_actions.ACTIONS[name](uow, current, REQUEST)
+        await skip(uow, current, REQUEST, "canary")
+
+    async def paused(uow: UnitOfWork) -> None:
+        current = await service.lock_deployment(uow, record.deployment.id)
+        await ACTIONS["pause"](uow, current, REQUEST)
 
     with pytest.raises(ExceptionGroup) as refused:
-        await at_once(
-            database, lambda uow: wished(uow, "promote"), other, lambda uow: wished(uow, "pause")
-        )
+        await at_once(database, skipped, other, paused)
 
     assert "is promoting" in str(refused.value.exceptions[0])
     assert (await latest(database, 2)).deployment.state is DeploymentState.PROMOTING
@@ -130,21 +133,23 @@ async def test_counters_merged_at_once_lose_nothing(
     assert (kept.calls, kept.latency_counts) == (30, (28, 9))
 
 
-async def test_what_is_wished_during_a_step_is_kept(
+async def test_what_is_decided_during_a_step_is_kept(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
-    seen = await lead_to(database, 1, DeploymentState.RECEIVED)
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    seen = await lead_to(database, 2, DeploymentState.VALIDATED)
     async with database.unit_of_work() as uow:
         lease = await leases.acquire(uow, lease_name(seen.deployment.id))
-        alias = AliasChanged(model_id=MODEL_ID, model=MODEL, alias="champion", version=1, by="ada")
-        await operator_actions.request_champion(uow, "production", alias)
+        current = await service.lock_deployment(uow, seen.deployment.id)
+        await skip(uow, current, REQUEST, "canary")
     assert lease is not None
 
-    await steps_of(database, bus, tmp_path, lease).by_state[DeploymentState.RECEIVED](seen)
+    steps = steps_of(database, bus, tmp_path, lease).by_state[DeploymentState.VALIDATED]
+    with pytest.raises(ConflictError):
+        await steps(seen)
+    await steps(await latest(database, 2))
 
-    deployment = (await latest(database, 1)).deployment
-    assert deployment.state is DeploymentState.PACKAGING
-    assert deployment.forced == "ada: alias champion set to version 1"
+    assert (await latest(database, 2)).deployment.state is DeploymentState.PROMOTING
 
 
 async def test_a_deployer_that_was_away_too_long_changes_nothing(
@@ -172,7 +177,7 @@ async def test_the_database_has_room_for_one_champion_and_one_on_its_way(
     database: Database,
 ) -> None:
     await lead_to(database, 1, DeploymentState.PROMOTED)
-    canary = await lead_to(database, 2, DeploymentState.CANARY)
+    await lead_to(database, 2, DeploymentState.CANARY)
     third = await lead_to(database, 3, DeploymentState.VALIDATED)
 
     for forbidden in (
@@ -185,9 +190,6 @@ async def test_the_database_has_room_for_one_champion_and_one_on_its_way(
                 await Deployments(uow.connection).update(
                     replace(third, deployment=forbidden), third.deployment
                 )
-    with pytest.raises(ConflictError):
-        async with database.unit_of_work() as uow:
-            await Deployments(uow.connection).set_champion(canary.deployment)
 
 
 async def test_a_route_is_never_replaced_by_one_that_is_no_newer(database: Database) -> None:

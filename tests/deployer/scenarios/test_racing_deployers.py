@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
+from typing import cast
 
 import sqlalchemy as sa
 from hypothesis import given, settings
@@ -15,16 +16,20 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
-from loopwright_common.events import AliasChanged
-from loopwright_deployer import operator_actions
+from loopwright_common.events import PromotionRequested
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.main import MIGRATIONS
+from loopwright_deployer.operator_actions.actions import ACTIONS
+from loopwright_deployer.operator_actions.attempts import request_champion
+from loopwright_deployer.operator_actions.gates import Skip, skip
+from loopwright_deployer.operator_actions.request import OperatorRequest
+from loopwright_deployer.operator_actions.traffic import undo
 from tests.deployer.builders import registered
 from tests.deployer.lifecycle import CAUSE, advance_once, check_invariants
 
 ENVIRONMENT = "production"
-REQUEST = operator_actions.OperatorRequest("ada", "why not")
+REQUEST = OperatorRequest("ada", "why not")
 VERSIONS = st.integers(1, 3)
 VERDICTS = st.sampled_from(["passed", "passed", "passed", "failed", "inconclusive"])
 Move = tuple[str, int, str]
@@ -33,9 +38,10 @@ MOVES: st.SearchStrategy[list[Move]] = st.lists(
         st.tuples(st.just("work"), VERSIONS, VERDICTS),
         st.tuples(st.just("work"), VERSIONS, st.just("passed")),
         st.tuples(st.just("register"), VERSIONS, st.just("")),
-        st.tuples(st.just("decide"), VERSIONS, st.sampled_from(sorted(operator_actions.ACTIONS))),
+        st.tuples(st.just("decide"), VERSIONS, st.sampled_from(sorted(ACTIONS))),
         st.tuples(st.just("alias"), VERSIONS, st.just("")),
         st.tuples(st.just("undo"), VERSIONS, st.just("")),
+        st.tuples(st.just("skip"), VERSIONS, st.sampled_from(["approval", "step", "canary"])),
     ),
     min_size=8,
     max_size=20,
@@ -68,15 +74,18 @@ class Deployer:
         if kind == "register":
             await service.start_deployment(uow, registered(version, **names), ENVIRONMENT, CAUSE)
         elif kind == "alias":
-            alias_changed = AliasChanged(alias="champion", version=version, by="ada", **names)
-            await operator_actions.request_champion(uow, ENVIRONMENT, alias_changed)
+            requested = PromotionRequested(version=version, by="ada", **names)
+            await request_champion(uow, ENVIRONMENT, requested)
         elif kind == "undo":
-            await operator_actions.undo(uow, ENVIRONMENT, self._name, REQUEST)
+            await undo(uow, ENVIRONMENT, self._name, REQUEST)
+        elif seen and kind == "skip":
+            current = await service.lock_deployment(uow, seen.deployment.id)
+            await skip(uow, current, REQUEST, cast(Skip, what))
         elif seen and kind == "work":
             await advance_once(uow, await service.lock_unchanged(uow, seen), what)
         elif seen:
             current = await service.lock_deployment(uow, seen.deployment.id)
-            await operator_actions.ACTIONS[what](uow, current, REQUEST)
+            await ACTIONS[what](uow, current, REQUEST)
 
 
 def test_two_deployers_side_by_side_keep_one_champion_and_growing_routes(

@@ -14,17 +14,20 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
-from loopwright_common.events import AliasChanged
-from loopwright_deployer import operator_actions
+from loopwright_common.events import PromotionRequested
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.main import MIGRATIONS
+from loopwright_deployer.operator_actions.actions import ACTIONS
+from loopwright_deployer.operator_actions.attempts import request_champion
+from loopwright_deployer.operator_actions.request import OperatorRequest
+from loopwright_deployer.operator_actions.traffic import undo
 from tests.deployer.builders import MODEL, MODEL_ID, registered
 from tests.deployer.lifecycle import CAUSE, advance_once, check_invariants
 
 ENVIRONMENT = "production"
 PLACE = (ENVIRONMENT, MODEL_ID)
-REQUEST = operator_actions.OperatorRequest("ada", "why not")
+REQUEST = OperatorRequest("ada", "why not")
 Work = Callable[[UnitOfWork], Awaitable[object]]
 
 
@@ -57,22 +60,19 @@ class Traffic(RuleBasedStateMachine):
         for _ in range(steps):
             self._on(version, lambda uow, record: advance_once(uow, record, verdict))
 
-    @rule(version=st.integers(1, 4), action=st.sampled_from(sorted(operator_actions.ACTIONS)))
+    @rule(version=st.integers(1, 4), action=st.sampled_from(sorted(ACTIONS)))
     def somebody_decides(self, version: int, action: str) -> None:
-        self._on(
-            version, lambda uow, record: operator_actions.ACTIONS[action](uow, record, REQUEST)
-        )
+        self._on(version, lambda uow, record: ACTIONS[action](uow, record, REQUEST))
 
     @rule()
     def somebody_undoes(self) -> None:
-        self._do(lambda uow: operator_actions.undo(uow, ENVIRONMENT, MODEL, REQUEST))
+        self._do(lambda uow: undo(uow, ENVIRONMENT, MODEL, REQUEST))
 
     @rule(version=st.integers(1, 4))
     def somebody_sets_the_alias(self, version: int) -> None:
-        alias = AliasChanged(
-            model_id=MODEL_ID, model=MODEL, alias="champion", version=version, by="ada"
-        )
-        self._do(lambda uow: operator_actions.request_champion(uow, ENVIRONMENT, alias))
+        names = {"model_id": MODEL_ID, "model": MODEL}
+        requested = PromotionRequested(**names, version=version, by="ada")
+        self._do(lambda uow: request_champion(uow, ENVIRONMENT, requested))
 
     @invariant()
     def one_champion_and_whole_weights(self) -> None:

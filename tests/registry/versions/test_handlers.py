@@ -1,6 +1,7 @@
 """The alias `champion` follows the deployer, in whatever order its facts arrive."""
 
 from itertools import permutations
+from typing import Any
 
 import httpx
 import pytest
@@ -115,9 +116,11 @@ async def test_another_environment_does_not_move_the_alias(
     assert await aliases(client) == {}
 
 
-async def test_a_champion_is_neither_deleted_nor_renamed(client: httpx.AsyncClient) -> None:
-    await model_with(client, 2)
-    await call(client, "POST", "registered-models/alias", name="m", alias="champion", version="2")
+async def test_a_champion_is_neither_deleted_nor_renamed(
+    client: httpx.AsyncClient, deployer: RegistryHarness
+) -> None:
+    model_id = await model_with(client, 2)
+    await deployer.deliver(fact(DeploymentPromoted, model_id, 2, 0))
     conflict = (409, "RESOURCE_CONFLICT")
 
     deleted = await error(client, "DELETE", "model-versions/delete", name="m", version="2")
@@ -125,6 +128,48 @@ async def test_a_champion_is_neither_deleted_nor_renamed(client: httpx.AsyncClie
     removed = await error(client, "DELETE", "registered-models/delete", name="m")
 
     assert deleted == renamed == removed == conflict
+
+
+async def test_the_alias_of_a_champion_is_asked_for_and_follows_what_serves(
+    client: httpx.AsyncClient, deployer: RegistryHarness, database: Database
+) -> None:
+    model_id = await model_with(client, 2)
+    await deployer.deliver(fact(DeploymentPromoted, model_id, 1, 0))
+
+    for version in ("1", "2"):
+        await call(
+            client, "POST", "registered-models/alias", name="m", alias="champion", version=version
+        )
+    before = await aliases(client)
+    [requested] = await emitted(database, "promotion-requested")
+    await deployer.deliver(fact(DeploymentPromoted, model_id, 2, 1))
+
+    assert before == {"champion": 1}
+    assert (requested["version"], requested["by"]) == (2, "client")
+    assert await aliases(client) == {"champion": 2}
+
+
+async def test_what_serves_keeps_its_alias_and_is_not_archived(
+    client: httpx.AsyncClient, deployer: RegistryHarness
+) -> None:
+    model_id = await model_with(client, 3)
+    await deployer.deliver(
+        fact(DeploymentPromoted, model_id, 1, 0), routed(model_id, 2, [1, 2], [])
+    )
+    stage: dict[str, Any] = {"name": "m", "archive_existing_versions": False}
+
+    async def archive(version: str) -> httpx.Response:
+        wanted = {**stage, "version": version, "stage": "Archived"}
+        return await send(client, "POST", "model-versions/transition-stage", **wanted)
+
+    removed = await send(client, "DELETE", "registered-models/alias", name="m", alias="champion")
+    champion, canary, idle = [await archive(version) for version in ("1", "2", "3")]
+
+    assert (removed.status_code, champion.status_code, canary.status_code) == (409, 409, 409)
+    assert "serves traffic, and champion says so: undo its promotion" in removed.json()["message"]
+    assert "version 2 of m cannot be archived: in production it serves" in canary.json()["message"]
+    assert idle.is_success
+    assert await aliases(client) == {"champion": 1}
 
 
 def routed(model_id: str, revision: int, live: list[int], kept: list[int]) -> Event[EventData]:

@@ -110,13 +110,18 @@ def _growing(steps: list[CanaryStep]) -> list[CanaryStep]:
 
 
 class CanaryPolicy(Policy):
-    """The steps by which traffic moves to a new version, and the time that all take at most."""
+    """The steps by which traffic moves to a new version, and the time that all take at most.
+
+    Without enough evidence by then a person decides. Until that the champion serves everything
+    again where `then` is `withdraw`, and the canary keeps its share where it is `stay`.
+    """
 
     steps: Annotated[list[CanaryStep], AfterValidator(_growing), Field(min_length=1)] = [
         CanaryStep(weight=0.1),
         CanaryStep(weight=0.5),
     ]
     max_time: SomeTime = timedelta(minutes=10)
+    then: Literal["withdraw", "stay"] = "withdraw"
     error_ratio: float = Field(default=1.5, ge=1, allow_inf_nan=False)
     """How many times the champion's error share the canary may have."""
     margin: float = Field(default=0.1, gt=0, lt=1)

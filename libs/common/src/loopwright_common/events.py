@@ -224,6 +224,16 @@ class AliasChanged(EventData):
     by: str
 
 
+class PromotionRequested(EventData):
+    """Somebody set the alias `champion`: a request to the deployer, which the alias follows."""
+
+    topic = "promotion-requested"
+    model_id: str
+    model: str
+    version: int
+    by: str
+
+
 class VersionDeleted(EventData):
     """The registry holds a version no longer, and no alias names it."""
 
@@ -275,6 +285,37 @@ class ApprovalRequested(DeploymentEvent):
     roles: list[str]
     until: Timestamp | None = None
     checks: list[Check] = []
+
+
+class DeploymentChanged(DeploymentEvent):
+    """A deployment came into another state, or another step of its canary.
+
+    `by` is the person who decided, where one did; `weight` the version's share of the traffic;
+    `decisions` what a person may do now where one is waited for. At `until`, where there is one,
+    happens what `then` says.
+    """
+
+    topic = "deployment-changed"
+    attempt: int
+    state: str
+    why: str
+    by: str | None = None
+    weight: float = Field(ge=0, le=1)
+    decisions: list[str] = []
+    until: Timestamp | None = None
+    then: str | None = None
+
+
+class PromotionRefused(EventData):
+    """What was requested of a version does not happen; `why` says so, and what to do instead."""
+
+    topic = "promotion-refused"
+    environment: str
+    model_id: str
+    model: str
+    version: int
+    by: str
+    why: str
 
 
 class DeploymentPromoted(DeploymentEvent):

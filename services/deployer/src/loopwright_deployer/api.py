@@ -1,6 +1,6 @@
 """The deployer's HTTP API."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -8,13 +8,17 @@ from fastapi import APIRouter, Path, Query
 
 from loopwright_common.database import Database
 from loopwright_common.database.leases import LEASE
+from loopwright_common.errors import RefusedError
 from loopwright_common.web.problems import PROBLEMS
-from loopwright_deployer import operator_actions
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.gates import Gate
 from loopwright_deployer.deployments.ownership import describe_owners
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
-from loopwright_deployer.operator_actions import OperatorRequest
+from loopwright_deployer.operator_actions.actions import ACTIONS
+from loopwright_deployer.operator_actions.gates import skip
+from loopwright_deployer.operator_actions.request import OperatorRequest
+from loopwright_deployer.operator_actions.traffic import undo
 from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.schemas import (
     DeploymentDetailOut,
@@ -22,6 +26,8 @@ from loopwright_deployer.schemas import (
     OperatorRequestIn,
     PlanOut,
     RoutesOut,
+    SkipIn,
+    UndoIn,
     deployment_detail_out,
     deployment_out,
     plan_out,
@@ -30,7 +36,7 @@ from loopwright_deployer.schemas import (
 
 DeploymentId = Annotated[str, Path(max_length=64)]
 ModelName = Annotated[str, Path(max_length=255)]
-ActionName = Literal["approve", "reject", "pause", "resume", "promote", "abort"]
+ActionName = Literal["approve", "reject", "pause", "resume", "promote", "retry", "abort"]
 
 
 def create_router(
@@ -38,10 +44,16 @@ def create_router(
     environment: str,
     wake: Callable[[], None],
     lease: timedelta = LEASE,
+    skippable: Container[Gate] = (Gate.CANARY,),
 ) -> APIRouter:
-    """Routes over one database; `wake` tells the controller that something was decided."""
+    """Routes over one database; `wake` tells the controller that something was decided.
+
+    People may skip the `skippable` gates.
+    """
     router = APIRouter(prefix="/v1", tags=["deployments"], responses=PROBLEMS)
     _add_deployments(router, database, lease)
+    # First, since the path of a decision takes any verb.
+    _add_skips(router, database, wake, lease, skippable)
     _add_decisions(router, database, environment, wake, lease)
     _add_routes(router, database)
     return router
@@ -89,22 +101,50 @@ def _add_decisions(
     async def act(
         deployment_id: DeploymentId, action: ActionName, request: OperatorRequestIn
     ) -> DeploymentDetailOut:
-        """Approve, reject, pause, resume, promote or abort; 409 says what is possible instead."""
+        """Approve, reject, pause, resume, promote, retry or abort; no gate is skipped by that.
+
+        409 says what is possible instead.
+        """
         async with database.unit_of_work() as uow:
             record = await service.lock_deployment(uow, deployment_id)
             operator = OperatorRequest(request.by, request.reason)
-            await operator_actions.ACTIONS[action](uow, record, operator)
+            await ACTIONS[action](uow, record, operator)
             uow.after_commit.append(wake)
         return await _detail(database, deployment_id, lease)
 
     @router.post("/models/{model}/undo")
-    async def undo(model: ModelName, request: OperatorRequestIn) -> DeploymentDetailOut:
-        """Back to the previous champion, at once."""
+    async def undo_promotion(model: ModelName, request: UndoIn) -> DeploymentDetailOut:
+        """Back to the previous champion, or to the `version` that has been one, at once."""
         async with database.unit_of_work() as uow:
             operator = OperatorRequest(request.by, request.reason)
-            undone = await operator_actions.undo(uow, environment, model, operator)
+            undone = await undo(uow, environment, model, operator, request.version)
             uow.after_commit.append(wake)
         return await _detail(database, undone.deployment.id, lease)
+
+
+def _add_skips(
+    router: APIRouter,
+    database: Database,
+    wake: Callable[[], None],
+    lease: timedelta,
+    skippable: Container[Gate],
+) -> None:
+    @router.post("/deployments/{deployment_id}/skip")
+    async def skip_gate(deployment_id: DeploymentId, request: SkipIn) -> DeploymentDetailOut:
+        """Past the approval, the canary or its present step without what it asks for.
+
+        The deployment's story says who did so. 403 where the platform does not permit it.
+        """
+        gate = Gate.APPROVAL if request.gate == "approval" else Gate.CANARY
+        if gate not in skippable:
+            raise RefusedError(
+                f"the {gate} is not skipped here: name it in LOOPWRIGHT_DEPLOYER_SKIPPABLE_GATES"
+            )
+        async with database.unit_of_work() as uow:
+            record = await service.lock_deployment(uow, deployment_id)
+            await skip(uow, record, OperatorRequest(request.by, request.reason), request.gate)
+            uow.after_commit.append(wake)
+        return await _detail(database, deployment_id, lease)
 
 
 def _add_routes(router: APIRouter, database: Database) -> None:

@@ -11,17 +11,17 @@ from loopwright_common.events import (
     AliasChanged,
     Event,
     ModelRegistered,
+    PromotionRequested,
     ServingMeasured,
     VersionDeleted,
 )
-from loopwright_deployer import operator_actions
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.aliases import ModelAliases
+from loopwright_deployer.operator_actions.attempts import CHAMPION, request_champion
 from loopwright_deployer.routing import route_revisions
 
 log = structlog.get_logger()
-OWN_NAME = "deployer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,22 @@ async def on_model_registered(
 async def on_alias_changed(
     event: Event[AliasChanged], uow: UnitOfWork, context: DeployerContext
 ) -> None:
-    """`champion` is a request to promote; any other alias is a name in the route.
-
-    NotFoundError while the version has not been heard of, ConflictError where it cannot go live:
-    the event waits for another try.
-    """
+    """An alias is a name in the route; `champion`, which follows what serves, is one anyway."""
     alias = event.data
-    if alias.alias != operator_actions.CHAMPION:
-        await service.lock_model(uow, context.environment, alias.model_id)
-        aliases = ModelAliases(uow.connection, context.environment, alias.model_id)
-        await aliases.set_version(alias.alias, alias.version)
-        await route_revisions.publish_aliases(uow, context.environment, alias.model_id)
-    elif alias.version is not None and alias.by != OWN_NAME:
-        await operator_actions.request_champion(uow, context.environment, alias)
-        uow.after_commit.append(context.wake)
+    if alias.alias == CHAMPION:
+        return
+    await service.lock_model(uow, context.environment, alias.model_id)
+    aliases = ModelAliases(uow.connection, context.environment, alias.model_id)
+    await aliases.set_version(alias.alias, alias.version)
+    await route_revisions.publish_aliases(uow, context.environment, alias.model_id)
+
+
+async def on_promotion_requested(
+    event: Event[PromotionRequested], uow: UnitOfWork, context: DeployerContext
+) -> None:
+    """NotFoundError while the version has not been heard of: the event waits for another try."""
+    await request_champion(uow, context.environment, event.data, Cause.of(event))
+    uow.after_commit.append(context.wake)
 
 
 async def on_serving_measured(
@@ -77,6 +79,7 @@ async def on_version_deleted(
 LIFECYCLE_HANDLERS: BoundBy[DeployerContext] = {
     ModelRegistered: on_model_registered,
     AliasChanged: on_alias_changed,
+    PromotionRequested: on_promotion_requested,
     VersionDeleted: on_version_deleted,
 }
 COUNTER_HANDLERS: BoundBy[DeployerContext] = {ServingMeasured: on_serving_measured}

@@ -47,7 +47,8 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     guard = RequestGuard.of(settings)
     app = create_app("deployer", metrics, delivery_readiness(database, consumers), guard)
     add_routes(app, create_delivery_router(database, consumers))
-    add_routes(app, create_router(database, settings.environment, controller.wake, lease))
+    wake, skippable = controller.wake, settings.skippable
+    add_routes(app, create_router(database, settings.environment, wake, lease, skippable))
     return Service(
         name="deployer",
         app=app,

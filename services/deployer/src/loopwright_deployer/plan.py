@@ -12,6 +12,11 @@ from loopwright_common.deploy_policy import (
 from loopwright_deployer.canary.verdicts import calls_to_pass
 from loopwright_deployer.deployments.domain import DeploymentState
 
+_PAUSES = {
+    "withdraw": "when the champion serves everything again",
+    "stay": "and keeps its share then",
+}
+
 
 class PlannedState(NamedTuple):
     """A state to come, and one sentence on what happens in it."""
@@ -66,7 +71,8 @@ def _canary(policy: DeployPolicy, champion: int) -> str:
     return (
         f"beside version {champion}: {steps} of the traffic, until evidence says that neither its "
         f"failed nor its slow calls are {points} more than the champion's, which takes "
-        f"{calls_to_pass(canary)} calls of it at least; pauses after {longest} without"
+        f"{calls_to_pass(canary)} calls of it at least; pauses after {longest} without, "
+        f"{_PAUSES[canary.then]}"
     )
 
 

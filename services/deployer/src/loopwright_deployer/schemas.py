@@ -9,6 +9,7 @@ from loopwright_common.events import Arm, Check
 from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, HistoryEntry
+from loopwright_deployer.operator_actions.gates import Skip
 from loopwright_deployer.plan import plan
 from loopwright_deployer.routing.routes import RouteRow
 
@@ -19,6 +20,19 @@ class OperatorRequestIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     by: str = Field(min_length=1, max_length=200)
     reason: str = Field(default="", max_length=2000)
+
+
+class UndoIn(OperatorRequestIn):
+    """Back to the champion before this one, or to the `version` that has been one."""
+
+    version: int | None = Field(default=None, ge=1)
+
+
+class SkipIn(OperatorRequestIn):
+    """Which gate is skipped, or `step`, the canary's present one; it takes a reason."""
+
+    gate: Skip
+    reason: str = Field(min_length=1, max_length=2000)
 
 
 class DeploymentStepOut(BaseModel):
@@ -67,7 +81,10 @@ class DeploymentOut(BaseModel):
     previous: int | None
     sandbox: Level | None
     """The weakest level at which the version was packaged and staged."""
-    approved: bool
+    gates: dict[str, str]
+    """How each gate beyond staging was passed."""
+    weight: float
+    """The version's share of the traffic, from 0 to 1."""
     deadline: datetime | None
     failing_since: datetime | None
     retry_at: datetime | None
@@ -153,14 +170,11 @@ def route_out(row: RouteRow) -> RouteOut:
 def _fields(record: DeploymentRecord, owner: str | None) -> dict[str, object]:
     deployment = record.deployment
     shared = set(DeploymentOut.model_fields) & set(type(deployment).__slots__)
-    canary = (
-        deployment.state is DeploymentState.CANARY
-        or deployment.paused_from is DeploymentState.CANARY
-    )
     return {
         **{name: getattr(deployment, name) for name in shared},
         "why": "; ".join(part for part in (deployment.why, deployment.waits, owner) if part),
-        "canary_step": deployment.step if canary else None,
+        "canary_step": deployment.step if deployment.in_canary else None,
+        "weight": record.weight,
         "checks": list(record.checks),
         "report": record.report,
     }

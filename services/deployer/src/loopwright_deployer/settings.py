@@ -9,9 +9,11 @@ from pydantic import Field
 
 from loopwright_common.database.leases import LEASE
 from loopwright_common.egress.index_access import IndexAccess, index_access
+from loopwright_common.errors import InvalidError
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.sandbox import Level
 from loopwright_common.settings import ServiceSettings
+from loopwright_deployer.deployments.gates import SKIPPABLE, Gate
 
 
 class DeployerSettings(ServiceSettings):
@@ -33,6 +35,9 @@ class DeployerSettings(ServiceSettings):
     sandbox_minimum: Level = Level.PROCESS
     """Weakest level at which packages are opened: none, process, container or namespace."""
 
+    skippable_gates: str = "canary"
+    """Gates that people may skip, with commas between: approval, canary; empty for none."""
+
     index_outage_seconds: float = Field(default=3600.0, ge=0)
     """How long a version waits for a package index that cannot be reached before it is rejected."""
 
@@ -45,6 +50,17 @@ class DeployerSettings(ServiceSettings):
     def may_unpickle(self, model: str) -> bool:
         """Whether an administrator has granted that the pickles of this model be opened."""
         return bool(model) and model in {name.strip() for name in self.pickle_models.split(",")}
+
+    @property
+    def skippable(self) -> frozenset[Gate]:
+        """Which gates people may skip; InvalidError for what is none, or is never skipped."""
+        names = {name.strip() for name in self.skippable_gates.split(",")} - {""}
+        if unknown := names - SKIPPABLE:
+            raise InvalidError(
+                f"LOOPWRIGHT_DEPLOYER_SKIPPABLE_GATES: {', '.join(sorted(unknown))} cannot be "
+                f"skipped; name some of {', '.join(sorted(SKIPPABLE))}"
+            )
+        return frozenset(Gate(name) for name in names)
 
     @property
     def index_access(self) -> IndexAccess:

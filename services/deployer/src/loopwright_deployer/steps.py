@@ -21,7 +21,7 @@ from loopwright_deployer.canary.decisions import CanaryDecision, decide_canary
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
-from loopwright_deployer.routing import route_revisions, transitions
+from loopwright_deployer.routing import route_revisions, transitions, withdrawals
 from loopwright_deployer.routing.evidence import acknowledgement_of, collect_evidence
 from loopwright_deployer.staging.confined_process import TransientError
 from loopwright_deployer.staging.redaction import require_redacted_inputs
@@ -138,11 +138,11 @@ class DeploymentSteps:
             elif decision.action == "advance":
                 await transitions.advance_canary(uow, judged, decision.why)
             elif decision.action == "promote":
-                await transitions.promote(uow, judged, decision.why)
+                await transitions.pass_canary(uow, judged, decision.why)
             elif decision.action == "pause":
-                await transitions.pause(uow, judged, decision.why)
+                await withdrawals.pause_inconclusive(uow, judged, decision.why)
             else:
-                await transitions.roll_back(uow, judged, decision.why, decision.checks)
+                await withdrawals.roll_back(uow, judged, decision.why, decision.checks)
         return True
 
     async def _guard(self, record: DeploymentRecord) -> bool:
@@ -154,7 +154,7 @@ class DeploymentSteps:
             return False
         async with self._writing(record) as (uow, current):
             judged = replace(current, checks=_merge_checks(current.checks, decision.checks))
-            await transitions.roll_back(uow, judged, decision.why, decision.checks)
+            await withdrawals.roll_back(uow, judged, decision.why, decision.checks)
         return True
 
     async def _await_acknowledgement(self, record: DeploymentRecord) -> bool:
@@ -167,7 +167,7 @@ class DeploymentSteps:
             if fault is None:
                 await transitions.complete_promotion(uow, current)
             else:
-                await transitions.roll_back(uow, current, fault)
+                await withdrawals.roll_back(uow, current, fault)
         return True
 
     async def _decide(self, record: DeploymentRecord) -> CanaryDecision:

@@ -97,7 +97,9 @@ def wait(
             record = _if_there(services, str(record["id"]) if record else deployment)
         record = record or _get(services, deployment)
     show_one(record, FIELDS, as_json=as_json)
-    raise typer.Exit({"promoted": 0, "paused": PAUSED}.get(record["state"], 1))
+    if record["promoted_at"] and record["state"] != "rolled-back":
+        raise typer.Exit(0)
+    raise typer.Exit(PAUSED if record["state"] == "paused" else 1)
 
 
 def _decision(verb: str, summary: str) -> None:
@@ -117,22 +119,40 @@ for _verb, _summary in (
     ("reject", "Refuse a version that waits for a person."),
     ("pause", "Stop the journey where it is; traffic stays as it is."),
     ("resume", "Go on with a paused deployment."),
-    ("promote", "Make the version champion without further evidence."),
+    ("promote", "On through all gates: resume what is paused, try again what has ended."),
+    ("retry", "Try a version again whose deployment has ended, through all gates."),
     ("abort", "End the deployment; the champion serves all."),
 ):
     _decision(_verb, _summary)
 
 
 @app.command()
+def skip(
+    deployment: Deployment,
+    gate: Annotated[str, typer.Argument(help="approval, canary, or step, the present one.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays in the deployment's story.")],
+    by: By = "",
+    as_json: Json = False,
+) -> None:
+    """Let a version past a gate without what the gate asks for."""
+    with Services() as services:
+        path = f"/v1/deployments/{_get(services, deployment)['id']}/skip"
+        answer = services.post("deployer", path, {**_who(by, reason), "gate": gate})
+    _tell(answer, as_json=as_json)
+
+
+@app.command()
 def undo(
     model: Annotated[str, typer.Argument(help="The model's name.")],
+    to: Annotated[int | None, typer.Option(help="A version that has been champion.")] = None,
     by: By = "",
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
     """Give a model's traffic back to its previous champion."""
     with Services() as services:
-        answer = services.post("deployer", f"/v1/models/{model}/undo", _who(by, reason))
+        wanted = {**_who(by, reason), "version": to}
+        answer = services.post("deployer", f"/v1/models/{model}/undo", wanted)
     _tell(answer, as_json=as_json)
 
 

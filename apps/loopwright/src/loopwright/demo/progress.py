@@ -13,7 +13,7 @@ from loopwright.demo.client.archive_watch import WatchedEvent
 from loopwright_common.cloudevents import summarize
 
 _PLAIN_EVERY = 10.0
-_QUIET = frozenset({"alias-changed"})
+_QUIET = frozenset({"alias-changed", "deployment-changed"})
 
 
 class Progress:

@@ -42,6 +42,14 @@ def _alias_changed(data: Data) -> str:
     return text + (f", was {data['previous']}" if data.get("previous") else "")
 
 
+def _promotion_requested(data: Data) -> str:
+    return f"{_version(data)} requested as champion by {data['by']}"
+
+
+def _promotion_refused(data: Data) -> str:
+    return f"{_version(data)} not promoted for {data['by']}: {data['why']}"
+
+
 def _version_deleted(data: Data) -> str:
     return f"{_version(data)} deleted by {data['by']}"
 
@@ -58,6 +66,15 @@ def _validated(data: Data) -> str:
 
 def _approval_requested(data: Data) -> str:
     return f"{_version(data)} waits for approval by {' or '.join(data['roles'])}"
+
+
+def _deployment_changed(data: Data) -> str:
+    share = f" with {data['weight']:.0%} of the traffic" if data["weight"] else ""
+    text = f"{_version(data)} {data['state']}{share}: {data['why']}"
+    if not data.get("decisions"):
+        return text
+    text += f"; a person may {', '.join(data['decisions'])}"
+    return text + (f", else {data['then']} at {data['until']}" if data.get("then") else "")
 
 
 def _promoted(data: Data) -> str:
@@ -117,9 +134,12 @@ _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "training-finished": _training_finished,
     "model-registered": _model_registered,
     "alias-changed": _alias_changed,
+    "promotion-requested": _promotion_requested,
     "version-deleted": _version_deleted,
     "deployment-validated": _validated,
     "approval-requested": _approval_requested,
+    "deployment-changed": _deployment_changed,
+    "promotion-refused": _promotion_refused,
     "deployment-promoted": _promoted,
     "deployment-rolled-back": _rolled_back,
     "deployment-finished": _finished,

@@ -1,7 +1,7 @@
 """A deployment: the journey of one version to one model's traffic, as a state machine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -38,10 +38,10 @@ TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     _S.CANARY: frozenset({_S.PROMOTING, _S.PAUSED, _S.ROLLED_BACK, _S.ABORTED}),
     _S.PROMOTING: frozenset({_S.PROMOTED, _S.ROLLED_BACK, _S.ABORTED}),
     _S.PAUSED: _ENDS_EARLY | {_S.VALIDATED, _S.APPROVAL, _S.CANARY, _S.PROMOTING, _S.ROLLED_BACK},
-    _S.PROMOTED: frozenset({_S.ROLLED_BACK}),
+    _S.PROMOTED: frozenset({_S.ROLLED_BACK, _S.SUPERSEDED}),
     _S.REJECTED: frozenset(),
-    _S.ROLLED_BACK: frozenset(),
-    _S.SUPERSEDED: frozenset(),
+    _S.ROLLED_BACK: frozenset({_S.PROMOTED}),
+    _S.SUPERSEDED: frozenset({_S.PROMOTED}),
     _S.ABORTED: frozenset(),
 }
 IN_FLIGHT = frozenset(DeploymentState) - {
@@ -50,7 +50,8 @@ IN_FLIGHT = frozenset(DeploymentState) - {
 BEFORE_CANARY = frozenset(
     {_S.RECEIVED, _S.PACKAGING, _S.STAGING, _S.VALIDATED, _S.APPROVAL, _S.PAUSED}
 )
-PROMOTABLE = frozenset({_S.VALIDATED, _S.APPROVAL, _S.CANARY, _S.PAUSED})
+SKIPS_CANARY = frozenset({_S.VALIDATED, _S.APPROVAL, _S.CANARY, _S.PAUSED})
+SKIPS_APPROVAL = frozenset({_S.VALIDATED, _S.APPROVAL, _S.PAUSED})
 PAUSABLE = frozenset({_S.VALIDATED, _S.APPROVAL, _S.CANARY})
 AWAITS_PERSON = frozenset({_S.APPROVAL, _S.PAUSED})
 AUTOMATIC = IN_FLIGHT - AWAITS_PERSON
@@ -73,7 +74,7 @@ class Deployment:
 
     `why` says how it came into its state, `waits` what it waits for there. `step` counts canary
     steps from 0; `deadline` is the timer of the present state; a paused deployment remembers in
-    `paused_from` where it stood; `forced` is who asked that it go live right after staging.
+    `paused_from` where it goes on; `gates` says how each gate beyond staging was passed.
     `sandbox` is the weakest level at which it was packaged and staged, `staged_against` the version
     that was champion then.
     While something outside is away, since `failing_since`, nobody works on it before `retry_at`.
@@ -92,8 +93,7 @@ class Deployment:
     paused_from: DeploymentState | None = None
     staged: bool = False
     staged_against: int | None = None
-    approved: bool = False
-    forced: str | None = None
+    gates: Mapping[str, str] = field(default_factory=dict)
     champion: bool = False
     previous: int | None = None
     served: ServedPackage | None = None
@@ -118,6 +118,12 @@ class Deployment:
         """Whether the route names this deployment's version on its way to champion."""
         where = self.paused_from if self.state is DeploymentState.PAUSED else self.state
         return where in CARRIES_TRAFFIC
+
+    @property
+    def in_canary(self) -> bool:
+        """Whether it has a canary's share, paused or not."""
+        where = self.paused_from if self.state is DeploymentState.PAUSED else self.state
+        return where is DeploymentState.CANARY
 
     @property
     def supersedable(self) -> bool:

@@ -1,15 +1,22 @@
 """Events about a deployment: each follows from the one before, and what comes next from it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from loopwright_common import clock
 from loopwright_common.database import Cause, UnitOfWork
-from loopwright_common.events import DeploymentFinished, EventData
-from loopwright_deployer.deployments.domain import Deployment
+from loopwright_common.deploy_policy import ApprovalPolicy
+from loopwright_common.events import DeploymentChanged, DeploymentFinished, EventData
+from loopwright_deployer.deployments.domain import Deployment, DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 
 Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
+_DECISIONS: Mapping[DeploymentState, Sequence[str]] = {
+    DeploymentState.APPROVAL: ("approve", "reject"),
+    DeploymentState.PAUSED: ("resume", "skip", "abort"),
+}
+"""What is asked of a person in a state."""
 
 
 async def emit_event(
@@ -22,11 +29,31 @@ async def emit_event(
         data,
         key=deployment.key,
         subject=deployment.subject,
-        identity=f"deployment/{deployment.id}/{clock.to_text(deployment.state_since)}",
+        identity=_identity(deployment),
     )
     followed = replace(record, cause=Cause.of(event))
     await Deployments(uow.connection).set_cause(deployment.id, followed.cause)
     return followed
+
+
+async def emit_changed(uow: UnitOfWork, record: DeploymentRecord, by: str | None) -> None:
+    """Emit the state that the deployment came into; what comes later does not follow from that."""
+    deployment = record.deployment
+    uow.follow(record.cause, "deployer")
+    changed = DeploymentChanged(
+        **event_fields(deployment),
+        attempt=deployment.attempt,
+        state=deployment.state,
+        why=deployment.why,
+        by=by,
+        weight=record.weight,
+        decisions=list(_DECISIONS.get(deployment.state, ())),
+        until=deployment.deadline,
+        then=_what_follows(record) if deployment.deadline else None,
+    )
+    await uow.emit(
+        changed, key=deployment.key, subject=deployment.subject, identity=_identity(deployment)
+    )
 
 
 async def emit_finished(
@@ -51,3 +78,15 @@ def event_fields(deployment: Deployment) -> dict[str, object]:
         "model": deployment.model,
         "version": deployment.version,
     }
+
+
+def _what_follows(record: DeploymentRecord) -> str | None:
+    """What happens at the deadline of the present state."""
+    approval = record.policy.approval
+    if record.deployment.state is DeploymentState.CANARY:
+        return "pause"
+    return approval.then if isinstance(approval, ApprovalPolicy) else None
+
+
+def _identity(deployment: Deployment) -> str:
+    return f"deployment/{deployment.id}/{clock.to_text(deployment.state_since)}"

@@ -48,6 +48,14 @@ class DeploymentRecord:
             return DeployPolicy()
 
     @property
+    def weight(self) -> float:
+        """The version's share of the traffic, from 0 to 1."""
+        deployment = self.deployment
+        if deployment.champion or deployment.state is DeploymentState.PROMOTING:
+            return 1.0
+        return self.policy.canary.steps[deployment.step].weight if deployment.in_canary else 0.0
+
+    @property
     def policy_fault(self) -> str | None:
         """What is wrong with the version's policy."""
         try:
@@ -92,14 +100,6 @@ class Deployments:
     async def set_cause(self, deployment_id: str, cause: Cause) -> None:
         """What happens to the deployment from now on follows from `cause`."""
         await self._update([deployments.c.id == deployment_id], {"cause": cause.to_json()})
-
-    async def remove_champion(self, deployment: Deployment) -> None:
-        """The deployment's version is champion no more; its promotion stays on record."""
-        await self._update([deployments.c.id == deployment.id], {"champion": False})
-
-    async def set_champion(self, deployment: Deployment) -> None:
-        """The deployment's version is champion again."""
-        await self._update([deployments.c.id == deployment.id], {"champion": True})
 
     async def set_waiting_reason(self, deployment: Deployment, waits: str | None) -> None:
         """What the deployment waits for in its present state; None for nothing any more."""

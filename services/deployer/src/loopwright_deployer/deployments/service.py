@@ -24,7 +24,12 @@ from loopwright_deployer.deployments.domain import (
     ServedPackage,
     transition,
 )
-from loopwright_deployer.deployments.emitted_events import emit_event, emit_finished, event_fields
+from loopwright_deployer.deployments.emitted_events import (
+    emit_changed,
+    emit_event,
+    emit_finished,
+    event_fields,
+)
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.deployments.retry_schedule import next_retry
 
@@ -62,16 +67,22 @@ async def start_deployment(
     deployments = Deployments(uow.connection)
     if not await deployments.insert(record):
         return
-    await deployments.append_history(record.deployment, None)
+    await _tell(uow, record, None)
     failpoint("deployer.received")
     others = await deployments.of_model(environment, registered.model_id)
     newer = [r.deployment.version for r in others if r.deployment.version > registered.version]
     if newer:
-        await supersede(uow, record, max(newer))
+        await supersede(uow, record, _came_before(max(newer)))
         return
     for other in others:
         if other.deployment.id != record.deployment.id and other.deployment.supersedable:
-            await supersede(uow, other, registered.version)
+            await supersede(uow, other, _came_before(registered.version))
+
+
+async def start_attempt(uow: UnitOfWork, record: DeploymentRecord, by: str) -> None:
+    """Start another attempt of a version, at a person's request."""
+    await Deployments(uow.connection).insert(record)
+    await _tell(uow, record, by)
 
 
 def new_record(
@@ -112,9 +123,8 @@ async def save_state(
 ) -> DeploymentRecord:
     """Keep a changed deployment and add it to its story."""
     changed = replace(record, deployment=deployment)
-    deployments = Deployments(uow.connection)
-    await deployments.update(changed, record.deployment)
-    await deployments.append_history(deployment, by)
+    await Deployments(uow.connection).update(changed, record.deployment)
+    await _tell(uow, changed, by)
     failpoint(f"deployer.{deployment.state}")
     return changed
 
@@ -149,7 +159,7 @@ async def finish_staging(
     if failed:
         why = f"staging: {failed[0].name}: {failed[0].sentence}"
         moved = await advance(uow, judged, DeploymentState.REJECTED, why)
-    elif unclear and not record.deployment.forced:
+    elif unclear:
         why = f"inconclusive: {unclear[0].name}: {unclear[0].sentence}"
         moved = await _enter_staged(uow, judged, DeploymentState.PAUSED, why)
     else:
@@ -185,12 +195,21 @@ async def postpone(uow: UnitOfWork, record: DeploymentRecord, fault: str, limit:
     await Deployments(uow.connection).postpone(record.deployment, outage, waits)
 
 
-async def supersede(uow: UnitOfWork, record: DeploymentRecord, newer: int) -> DeploymentRecord:
-    """End it before it had traffic, in favour of the version `newer`."""
-    why = f"version {newer} came before this one had traffic"
+async def supersede(uow: UnitOfWork, record: DeploymentRecord, why: str) -> DeploymentRecord:
+    """End it before it had traffic, in favour of another version."""
     return await emit_finished(
         uow, await advance(uow, record, DeploymentState.SUPERSEDED, why), "superseded"
     )
+
+
+async def _tell(uow: UnitOfWork, record: DeploymentRecord, by: str | None) -> None:
+    """Add the present state to the deployment's story, and say so to others."""
+    await Deployments(uow.connection).append_history(record.deployment, by)
+    await emit_changed(uow, record, by)
+
+
+def _came_before(newer: int) -> str:
+    return f"version {newer} came before this one had traffic"
 
 
 async def _enter_staged(

@@ -1,10 +1,9 @@
-"""Use cases that change what a model's traffic meets: gates, canary, promotion, roll back.
+"""Use cases that bring a version to its model's traffic: gates, canary, promotion.
 
 Each raises ConflictError where the deployment's state machine has no such step, or somebody else
 was quicker.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from loopwright_common import clock
@@ -12,43 +11,43 @@ from loopwright_common.database import UnitOfWork
 from loopwright_common.deploy_policy import ApprovalPolicy
 from loopwright_common.events import (
     ApprovalRequested,
-    Check,
     DeploymentPromoted,
-    DeploymentRolledBack,
 )
 from loopwright_deployer.canary.decisions import all_traffic, split_traffic
 from loopwright_deployer.deployments.domain import Deployment, DeploymentState, transition
 from loopwright_deployer.deployments.emitted_events import emit_event, emit_finished, event_fields
+from loopwright_deployer.deployments.gates import Gate, next_gate, require_passed
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.deployments.service import advance, reject, save_state
 from loopwright_deployer.routing.route_revisions import publish_route, served_package
 from loopwright_deployer.routing.routes import RouteRevisions
+from loopwright_deployer.routing.withdrawals import champion_of, pause, version_of
+
+_FIRST = "the first version goes live after staging"
 
 
 async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
-    """The next gate after staging: approval, the canary, or champion; False while it waits.
+    """The next gate after staging, or champion where none is left; False while it waits.
 
-    Verdicts hold beside the champion that they were made with: beside another one the version is
-    staged again.
+    Verdicts and approvals hold beside the champion that they were made with: beside another one the
+    version is staged again.
     """
     deployment, approval = record.deployment, record.policy.approval
-    if isinstance(approval, ApprovalPolicy) and not (deployment.approved or deployment.forced):
-        await _request_approval(uow, record, approval)
-        return True
     others = await Deployments(uow.connection).of_model(deployment.environment, deployment.model_id)
     busy = next((r.deployment for r in others if _in_the_way(r.deployment, deployment)), None)
     if busy is not None:
         await Deployments(uow.connection).set_waiting_reason(deployment, _what_ends_the_wait(busy))
         return False
     champion = next((r for r in others if r.deployment.champion), None)
-    if champion is None:
-        await promote(uow, record, "the first version goes live after staging")
-    elif deployment.forced:
-        await promote(uow, record, deployment.forced)
-    elif champion.deployment.version != deployment.staged_against:
-        await advance(uow, record, DeploymentState.STAGING, _why_again(deployment, champion))
-    else:
+    gate = next_gate(deployment, record.policy, version_of(champion))
+    if gate is Gate.STAGING:
+        await _stage_again(uow, record, champion)
+    elif gate is Gate.APPROVAL and isinstance(approval, ApprovalPolicy):
+        await _request_approval(uow, record, approval)
+    elif gate is Gate.CANARY and champion is not None:
         await _start_canary(uow, record, champion)
+    else:
+        await promote(uow, record, deployment.gates.get(Gate.CANARY, _FIRST))
     return True
 
 
@@ -62,7 +61,9 @@ async def expire_approval(uow: UnitOfWork, record: DeploymentRecord) -> None:
         await pause(uow, record, why)
 
 
-async def advance_canary(uow: UnitOfWork, record: DeploymentRecord, why: str) -> None:
+async def advance_canary(
+    uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
+) -> None:
     """More traffic for the canary; its evidence goes on."""
     deployment = record.deployment
     step = deployment.step + 1
@@ -74,7 +75,7 @@ async def advance_canary(uow: UnitOfWork, record: DeploymentRecord, why: str) ->
         waits=None,
         state_since=clock.now(),
     )
-    await begin_step(uow, await save_state(uow, record, changed))
+    await begin_step(uow, await save_state(uow, record, changed, by))
 
 
 async def begin_step(uow: UnitOfWork, record: DeploymentRecord) -> None:
@@ -83,7 +84,10 @@ async def begin_step(uow: UnitOfWork, record: DeploymentRecord) -> None:
     A step may begin anew: before its next revision more is known of the champion.
     """
     deployment = record.deployment
-    served = served_package(await _champion(uow, deployment)), served_package(record)
+    champion = await champion_of(uow, deployment)
+    require_passed(deployment, record.policy, version_of(champion), but=Gate.CANARY)
+    assert champion is not None  # noqa: S101  (a canary starts only beside a champion)
+    served = served_package(champion), served_package(record)
     weight = record.policy.canary.steps[deployment.step].weight
     route = await publish_route(uow, record, split_traffic(*served, weight))
     await RouteRevisions(uow.connection).remember_step(
@@ -91,27 +95,39 @@ async def begin_step(uow: UnitOfWork, record: DeploymentRecord) -> None:
     )
 
 
+async def pass_canary(uow: UnitOfWork, record: DeploymentRecord, why: str) -> None:
+    """The canary's evidence is enough: all traffic to the version."""
+    await promote(uow, with_gate(record, Gate.CANARY, why), why)
+
+
+def with_gate(record: DeploymentRecord, gate: Gate, how: str) -> DeploymentRecord:
+    """The record with a gate passed, and how."""
+    gates = {**record.deployment.gates, gate: how}
+    return replace(record, deployment=replace(record.deployment, gates=gates))
+
+
 async def promote(
     uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
 ) -> DeploymentRecord:
-    """All traffic to the version; it is champion once every live replica has acknowledged."""
-    champion = await Deployments(uow.connection).champion(
-        record.deployment.environment, record.deployment.model_id
-    )
+    """All traffic to the version; it is champion once every live replica has acknowledged.
+
+    The only way there: ConflictError while there is a gate that it has not passed.
+    """
+    champion = await champion_of(uow, record.deployment)
+    require_passed(record.deployment, record.policy, version_of(champion))
     moved = transition(record.deployment, DeploymentState.PROMOTING, why, clock.now())
-    previous = champion.deployment.version if champion else None
-    promoting = await save_state(uow, record, replace(moved, previous=previous), by)
+    promoting = await save_state(uow, record, replace(moved, previous=version_of(champion)), by)
     await publish_route(uow, promoting, all_traffic(served_package(record)))
     return promoting
 
 
 async def complete_promotion(uow: UnitOfWork, record: DeploymentRecord) -> None:
-    """Every live replica serves it: the version is champion."""
-    deployments = Deployments(uow.connection)
+    """Every live replica serves it: the version is champion, and the one before superseded."""
     deployment = record.deployment
-    champion = await deployments.champion(deployment.environment, deployment.model_id)
+    champion = await champion_of(uow, deployment)
     if champion is not None:
-        await deployments.remove_champion(champion.deployment)
+        why = f"version {deployment.version} is champion"
+        await advance(uow, champion, DeploymentState.SUPERSEDED, why)
     now = clock.now()
     moved = transition(deployment, DeploymentState.PROMOTED, deployment.why, now)
     promoted = await save_state(uow, record, replace(moved, promoted_at=now))
@@ -128,41 +144,13 @@ async def complete_promotion(uow: UnitOfWork, record: DeploymentRecord) -> None:
     await emit_finished(uow, followed, "promoted")
 
 
-async def roll_back(
-    uow: UnitOfWork, record: DeploymentRecord, why: str, checks: Sequence[Check] = ()
+async def _stage_again(
+    uow: UnitOfWork, record: DeploymentRecord, champion: DeploymentRecord | None
 ) -> None:
-    """Out of traffic at once; the champion serves everything again."""
-    moved = await advance(uow, record, DeploymentState.ROLLED_BACK, why)
-    previous = await withdraw_traffic(uow, moved)
-    followed = await emit_rolled_back(uow, moved, previous, checks)
-    await emit_finished(uow, followed, "rolled-back")
-
-
-async def withdraw_traffic(uow: UnitOfWork, record: DeploymentRecord) -> int | None:
-    """Route everything to the champion, or nothing where there is none; returns its version."""
-    deployment = record.deployment
-    champion = await Deployments(uow.connection).champion(
-        deployment.environment, deployment.model_id
-    )
-    await publish_route(uow, record, all_traffic(served_package(champion)) if champion else ())
-    return champion.deployment.version if champion else None
-
-
-async def emit_rolled_back(
-    uow: UnitOfWork, record: DeploymentRecord, previous: int | None, checks: Sequence[Check] = ()
-) -> DeploymentRecord:
-    deployment = record.deployment
-    event = DeploymentRolledBack(
-        **event_fields(deployment), previous=previous, checks=list(checks), why=deployment.why
-    )
-    return await emit_event(uow, record, event)
-
-
-async def pause(
-    uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
-) -> DeploymentRecord:
-    """Stay as it is until a person decides; a canary keeps its present share."""
-    return await advance(uow, record, DeploymentState.PAUSED, why, by=by)
+    """Whatever was found of the version, or decided by that, was beside another champion."""
+    why = _why_again(record.deployment, champion)
+    moved = transition(record.deployment, DeploymentState.STAGING, why, clock.now())
+    await save_state(uow, record, replace(moved, gates={}))
 
 
 async def _request_approval(
@@ -187,26 +175,16 @@ async def _start_canary(
     weight = canary.steps[0].weight
     deadline = clock.now() + canary.max_time
     why = f"{weight:.0%} of the traffic beside version {champion.deployment.version}"
-    await begin_step(
-        uow, await advance(uow, record, DeploymentState.CANARY, why, deadline=deadline)
-    )
+    moved = transition(record.deployment, DeploymentState.CANARY, why, clock.now())
+    started = replace(moved, deadline=deadline, step=0)
+    await begin_step(uow, await save_state(uow, record, started))
 
 
-async def _champion(uow: UnitOfWork, deployment: Deployment) -> DeploymentRecord:
-    champion = await Deployments(uow.connection).champion(
-        deployment.environment, deployment.model_id
-    )
-    assert champion is not None  # noqa: S101  (a canary starts only beside a champion)
-    return champion
-
-
-def _why_again(deployment: Deployment, champion: DeploymentRecord) -> str:
-    before = deployment.staged_against
-    beside = f"version {before} was champion" if before else "there was no champion"
-    return (
-        f"version {champion.deployment.version} is champion by now, {beside} when it was staged: "
-        "its verdicts are made anew"
-    )
+def _why_again(deployment: Deployment, champion: DeploymentRecord | None) -> str:
+    before, now = deployment.staged_against, version_of(champion)
+    is_now = f"version {now} is champion by now" if now else "there is no champion any more"
+    was = f"version {before} was champion" if before else "there was no champion"
+    return f"{is_now}, {was} when it was staged: its verdicts are made anew"
 
 
 def _in_the_way(other: Deployment, mine: Deployment) -> bool:
@@ -216,5 +194,5 @@ def _in_the_way(other: Deployment, mine: Deployment) -> bool:
 def _what_ends_the_wait(busy: Deployment) -> str:
     """What ends the wait for a version that has a share of the traffic."""
     if busy.state is DeploymentState.PAUSED:
-        return f"waits until a person resumes, promotes or aborts the paused version {busy.version}"
+        return f"waits until a person resumes, skips or aborts the paused version {busy.version}"
     return f"waits for version {busy.version}, which is {busy.state}"

@@ -15,6 +15,9 @@ TELLING = (
     "model-registered",
     "deployment-validated",
     "approval-requested",
+    "deployment-changed",
+    "promotion-requested",
+    "promotion-refused",
     "deployment-promoted",
     "deployment-rolled-back",
     "deployment-finished",
@@ -33,12 +36,20 @@ async def why(
     `registered` is the id of the version's first event.
     """
     archive = Archive(connection)
-    about = await archive.events_about(model, version, subject_of(model, version), TELLING)
+    named = await archive.events_about(model, version, subject_of(model, version), TELLING)
+    about = [event for event in named if _is_telling(event)]
     before = await _causes(archive, [registered] if registered else [])
     moved = [cause for event in about if event.topic == "alias-changed" for cause in event.causes]
     events = {event.id: event for event in [*before, *about, *await archive.get_many(moved)]}
     ordered = sorted(events.values(), key=lambda event: (event.time, event.position))
     return [_explained(event) for event in ordered]
+
+
+def _is_telling(event: ArchivedEvent) -> bool:
+    """A deployment's changes but its pauses are told by other events."""
+    if event.topic != "deployment-changed":
+        return True
+    return str(event.body["data"]["state"]) == "paused"
 
 
 async def _causes(archive: Archive, ids: Sequence[str]) -> list[ArchivedEvent]:

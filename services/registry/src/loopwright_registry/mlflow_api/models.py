@@ -133,7 +133,7 @@ async def set_alias(request: model_schemas.SetModelAlias, context: MlflowContext
     async with context.database.unit_of_work(context.cause) as uow:
         model = await service.lock_model(uow, request.name)
         await Versions(uow.connection).get(request.name, request.number)
-        await service.set_alias(uow, model, request.alias, request.number, service.CLIENT)
+        await service.request_alias(uow, model, request.alias, request.number)
     return {}
 
 
@@ -142,7 +142,7 @@ async def delete_alias(
 ) -> MlflowResponse:
     async with context.database.unit_of_work(context.cause) as uow:
         model = await service.lock_model(uow, request.name)
-        await service.set_alias(uow, model, request.alias, None, service.CLIENT)
+        await service.request_alias(uow, model, request.alias, None)
     return {}
 
 

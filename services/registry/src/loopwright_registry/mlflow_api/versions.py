@@ -1,5 +1,6 @@
 """MLflow's operations on model versions."""
 
+from loopwright_common.database import UnitOfWork
 from loopwright_registry.artifacts.domain import SCHEME
 from loopwright_registry.mlflow.endpoint import Endpoint, Endpoints, MlflowContext
 from loopwright_registry.mlflow.filters import models_only, parse_filter, parse_order
@@ -81,16 +82,20 @@ async def transition(
         await service.lock_model(uow, request.name)
         versions = Versions(uow.connection)
         version = await versions.get(request.name, request.number)
+        if stage == "Archived":
+            await service.require_unloaded(uow, version, "archived")
         if request.archive_existing_versions:
-            await _archive_others(versions, version, stage)
+            await _archive_others(uow, version, stage)
         await versions.update(version.model_id, version.version, stage=stage)
         version = await versions.get(request.name, request.number)
     return {"model_version": model_schemas.version_json(version)}
 
 
-async def _archive_others(versions: Versions, version: ModelVersion, stage: str) -> None:
+async def _archive_others(uow: UnitOfWork, version: ModelVersion, stage: str) -> None:
+    versions = Versions(uow.connection)
     for other in await versions.of_model(version.model_id):
         if other.stage == stage and other.version != version.version:
+            await service.require_unloaded(uow, other, "archived")
             await versions.update(other.model_id, other.version, stage="Archived")
 
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from loopwright_common import clock
 from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import ConflictError
-from loopwright_common.events import AliasChanged, VersionDeleted
+from loopwright_common.events import AliasChanged, PromotionRequested, VersionDeleted
 from loopwright_registry.models.domain import (
     CHAMPION,
     LoadedVersions,
+    ModelVersion,
     RegisteredModel,
     ServingUse,
     subject_of,
@@ -58,6 +59,29 @@ async def set_alias(
     await uow.emit(data, key=model.model_id, subject=subject_of(model.name, version))
 
 
+async def request_alias(
+    uow: UnitOfWork, model: RegisteredModel, alias: str, version: int | None
+) -> None:
+    """What a client asks of an alias.
+
+    `champion` names what serves: setting it asks the deployer for a promotion, which the alias
+    follows; ConflictError for removing it.
+    """
+    if alias != CHAMPION:
+        await set_alias(uow, model, alias, version, CLIENT)
+        return
+    serves = model.aliases.get(CHAMPION)
+    if version is not None and version != serves:
+        names = {"model_id": model.model_id, "model": model.name, "version": version}
+        requested = PromotionRequested(**names, by=CLIENT)
+        await uow.emit(requested, key=model.model_id, subject=subject_of(model.name, version))
+    elif version is None and serves is not None:
+        raise ConflictError(
+            f"version {serves} of {model.name} serves traffic, and {CHAMPION} says so: undo its "
+            "promotion or promote another version, and the alias follows"
+        )
+
+
 async def decide_champion(
     uow: UnitOfWork, model_id: str, version: int | None, decided_at: datetime
 ) -> None:
@@ -88,6 +112,21 @@ async def apply_pending_champion(uow: UnitOfWork, model_id: str, version: int) -
         await set_alias(uow, model, CHAMPION, version, DEPLOYER)
 
 
+async def require_unloaded(uow: UnitOfWork, version: ModelVersion, what: str) -> None:
+    """Raise ConflictError while the version is champion or loaded."""
+    if CHAMPION in version.aliases:
+        raise ConflictError(
+            f"version {version.version} of {version.name} is its champion and serves traffic; "
+            "promote another first"
+        )
+    for route in await LoadedVersionsRepository(uow.connection).of_model(version.model_id):
+        if use := route.versions.get(version.version):
+            raise ConflictError(
+                f"version {version.version} of {version.name} cannot be {what}: in "
+                f"{route.environment} it {USES[use]}"
+            )
+
+
 async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIENT) -> None:
     """Delete a version; its number is never given again.
 
@@ -96,16 +135,7 @@ async def delete_version(uow: UnitOfWork, name: str, number: int, by: str = CLIE
     model = await lock_model(uow, name)
     versions = Versions(uow.connection)
     version = await versions.get(name, number)
-    if CHAMPION in version.aliases:
-        raise ConflictError(
-            f"version {number} of {name} is its champion and serves traffic; promote another first"
-        )
-    for route in await LoadedVersionsRepository(uow.connection).of_model(model.model_id):
-        if use := route.versions.get(number):
-            raise ConflictError(
-                f"version {number} of {name} cannot be deleted: in {route.environment} it "
-                f"{USES[use]}"
-            )
+    await require_unloaded(uow, version, "deleted")
     for alias in version.aliases:
         await set_alias(uow, model, alias, None, by)
     await versions.delete(model.model_id, number)

@@ -1,0 +1,58 @@
+"""The gates on a version's way to its model's traffic; pure.
+
+Every way there, whoever asked for it, goes through `require_passed`.
+"""
+
+from enum import StrEnum
+
+from loopwright_common.deploy_policy import ApprovalPolicy, DeployPolicy
+from loopwright_common.errors import ConflictError
+from loopwright_deployer.deployments.domain import Deployment
+
+
+class Gate(StrEnum):
+    """What is passed, in this order; the platform's minimum first."""
+
+    STAGING = "staging"
+    APPROVAL = "approval"
+    CANARY = "canary"
+
+
+SKIPPABLE = frozenset({Gate.APPROVAL, Gate.CANARY})
+"""Nothing meets traffic that staging has not judged."""
+
+
+def next_gate(deployment: Deployment, policy: DeployPolicy, champion: int | None) -> Gate | None:
+    """The first gate that the version has not passed; None where all traffic may come to it.
+
+    What staging found holds beside the `champion` that it was found beside, and beside no other; a
+    first version has nobody to be compared with in a canary.
+    """
+    if not deployment.staged or deployment.staged_against != champion:
+        return Gate.STAGING
+    needs_approval = isinstance(policy.approval, ApprovalPolicy)
+    if needs_approval and Gate.APPROVAL not in deployment.gates:
+        return Gate.APPROVAL
+    if champion is not None and Gate.CANARY not in deployment.gates:
+        return Gate.CANARY
+    return None
+
+
+def require_passed(
+    deployment: Deployment, policy: DeployPolicy, champion: int | None, but: Gate | None = None
+) -> None:
+    """ConflictError that says what to do, unless all gates are passed, `but` the one it stands at.
+
+    `but` the canary's, a version may have a share of the traffic.
+    """
+    gate = next_gate(deployment, policy, champion)
+    if gate not in (None, but):
+        version = f"{deployment.model} version {deployment.version}"
+        raise ConflictError(f"{version} {_WHAT_TO_DO[gate]}")
+
+
+_WHAT_TO_DO = {
+    Gate.STAGING: "has not passed staging beside what serves now; it cannot go live before",
+    Gate.APPROVAL: "needs an approval by its policy before it goes live: approve it",
+    Gate.CANARY: "is promoted by its canary's evidence: wait for it, or skip the gate `canary`",
+}

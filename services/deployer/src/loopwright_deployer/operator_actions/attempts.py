@@ -1,0 +1,128 @@
+"""Another attempt of a version whose deployment has ended; it goes through all its gates."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from loopwright_common.database import Cause, UnitOfWork
+from loopwright_common.errors import ConflictError, NotFoundError
+from loopwright_common.events import PromotionRefused, PromotionRequested
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.domain import IN_FLIGHT, Deployment, DeploymentState
+from loopwright_deployer.deployments.emitted_events import event_fields
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+from loopwright_deployer.operator_actions.request import OperatorRequest
+
+log = structlog.get_logger()
+CHAMPION = "champion"
+
+
+async def retry(
+    uow: UnitOfWork,
+    record: DeploymentRecord,
+    request: OperatorRequest,
+    cause: Cause | None = None,
+) -> None:
+    """A new attempt of a version whose deployment has ended, through all its gates.
+
+    It follows from `cause`, where there is one.
+    """
+    old = record.deployment
+    if old.champion:
+        raise ConflictError(f"{old.model} version {old.version} is champion already")
+    if old.state in IN_FLIGHT:
+        raise ConflictError(_is_on_its_way(old))
+    records = await Deployments(uow.connection).of_model(old.environment, old.model_id)
+    _require_newest_attempt(records, old)
+    _require_no_other_traffic(records, old)
+    fresh = service.new_record(
+        record.registered, old.environment, cause or record.cause, old.attempt + 1
+    )
+    why = f"wanted again by {request}"
+    deployment = replace(fresh.deployment, why=why)
+    if old.staged:
+        deployment = replace(
+            deployment,
+            staged=True,
+            staged_against=old.staged_against,
+            served=old.served,
+            sandbox=old.sandbox,
+        )
+    again = replace(fresh, deployment=deployment, checks=record.checks, report=record.report)
+    await service.start_attempt(uow, again, request.by)
+    if old.staged:
+        await service.advance(uow, again, DeploymentState.VALIDATED, why, by=request.by)
+
+
+async def request_champion(
+    uow: UnitOfWork, environment: str, requested: PromotionRequested, cause: Cause | None = None
+) -> None:
+    """Somebody set the alias `champion`: that version goes its way through its gates, or not.
+
+    What is impossible now is refused by an event that says why; nothing waits for a better time.
+    NotFoundError while the version has not been heard of, so that its event may still come.
+    """
+    request = OperatorRequest(requested.by, f"alias {CHAMPION} set to version {requested.version}")
+    await service.lock_model(uow, environment, requested.model_id)
+    records = await Deployments(uow.connection).of_model(environment, requested.model_id)
+    mine = next((r for r in records if r.deployment.version == requested.version), None)
+    if mine is None:
+        name = f"{requested.model} version {requested.version}"
+        raise NotFoundError(f"{name} was never registered here")
+    if mine.deployment.champion or mine.deployment.state is DeploymentState.PROMOTING:
+        return
+    try:
+        await retry(uow, mine, request, cause)
+    except ConflictError as error:
+        await _refuse(uow, mine.deployment, request.by, str(error))
+
+
+async def void_requests(uow: UnitOfWork, decided: Deployment, why: str) -> None:
+    """What was asked for before holds no longer: a later decision was made of the model.
+
+    Other attempts that people asked for end, unless they have traffic.
+    """
+    model = (decided.environment, decided.model_id)
+    for other in await Deployments(uow.connection).of_model(*model):
+        asked_for = other.deployment.attempt > 1 and other.deployment.id != decided.id
+        if asked_for and other.deployment.supersedable:
+            await service.supersede(uow, other, f"version {decided.version}: {why}")
+
+
+def _is_on_its_way(deployment: Deployment) -> str:
+    """What the version is at, and what a person can do about that."""
+    version = f"{deployment.model} version {deployment.version}"
+    at = f"{version} is on its way already: {deployment.state}, {deployment.why}"
+    return f"{at}{_NEXT.get(deployment.state, '')}"
+
+
+_NEXT = {
+    DeploymentState.PAUSED: "; resume, skip or abort it",
+    DeploymentState.APPROVAL: "; approve or reject it",
+}
+
+
+async def _refuse(uow: UnitOfWork, deployment: Deployment, by: str, why: str) -> None:
+    log.warning("deployer.promotion-refused", version=deployment.subject, by=by, why=why)
+    names = event_fields(deployment)
+    del names["deployment_id"]
+    refused = PromotionRefused(**names, by=by, why=why)
+    await uow.emit(refused, key=deployment.key, subject=deployment.subject)
+
+
+def _require_newest_attempt(records: Sequence[DeploymentRecord], mine: Deployment) -> None:
+    newest = next(r.deployment for r in records if r.deployment.version == mine.version)
+    if newest.id != mine.id:
+        raise ConflictError(
+            f"attempt {mine.attempt} of version {mine.version} was followed by attempt "
+            f"{newest.attempt}, which is {newest.state}"
+        )
+
+
+def _require_no_other_traffic(records: Sequence[DeploymentRecord], mine: Deployment) -> None:
+    for other in (record.deployment for record in records):
+        if other.id != mine.id and other.carries_traffic:
+            raise ConflictError(
+                f"version {other.version} is {other.state}; wait for its end or abort it first"
+            )

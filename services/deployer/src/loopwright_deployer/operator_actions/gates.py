@@ -1,0 +1,88 @@
+"""Past a gate: by what it asks for, or without."""
+
+from dataclasses import replace
+from typing import Literal
+
+from loopwright_common import clock
+from loopwright_common.database import UnitOfWork
+from loopwright_common.deploy_policy import ApprovalPolicy
+from loopwright_common.errors import ConflictError
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.domain import (
+    BEFORE_CANARY,
+    SKIPS_APPROVAL,
+    SKIPS_CANARY,
+    DeploymentState,
+    require_state,
+    transition,
+)
+from loopwright_deployer.deployments.gates import Gate
+from loopwright_deployer.deployments.repository import DeploymentRecord
+from loopwright_deployer.operator_actions.attempts import void_requests
+from loopwright_deployer.operator_actions.request import OperatorRequest
+from loopwright_deployer.routing import transitions
+
+Skip = Literal["approval", "step", "canary"]
+"""A gate, or the present step of the canary's."""
+
+
+async def approve(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
+    require_state(record.deployment, frozenset({DeploymentState.APPROVAL}), "approve")
+    await _pass_gate(uow, record, Gate.APPROVAL, f"approved by {request}", request.by)
+
+
+async def reject(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
+    require_state(record.deployment, BEFORE_CANARY, "reject")
+    if record.deployment.carries_traffic:
+        raise ConflictError("it has traffic already: abort takes it out of the route")
+    await service.reject(uow, record, f"rejected by {request}", request.by)
+
+
+async def skip(
+    uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest, what: Skip
+) -> None:
+    """Let the version past a gate without what the gate asks for; the story says who did."""
+    if record.deployment.paused_from is DeploymentState.STAGING:
+        raise ConflictError("staging was inconclusive, which is not skipped: resume accepts it")
+    if what == "approval":
+        await _skip_approval(uow, record, f"approval skipped by {request}", request.by)
+    elif what == "canary":
+        require_state(record.deployment, SKIPS_CANARY, "skipping the canary")
+        await _skip_canary(uow, record, f"canary skipped by {request}", request.by)
+    else:
+        require_state(record.deployment, frozenset({DeploymentState.CANARY}), "skipping a step")
+        how = f"step skipped by {request}"
+        last = record.deployment.step + 1 >= len(record.policy.canary.steps)
+        advance = _skip_canary if last else transitions.advance_canary
+        await advance(uow, record, how, request.by)
+
+
+async def _skip_approval(uow: UnitOfWork, record: DeploymentRecord, how: str, by: str) -> None:
+    require_state(record.deployment, SKIPS_APPROVAL, "skipping the approval")
+    if not isinstance(record.policy.approval, ApprovalPolicy):
+        raise ConflictError(f"{record.deployment.model}'s policy asks for no approval")
+    if passed := record.deployment.gates.get(Gate.APPROVAL):
+        raise ConflictError(f"the approval is not waited for: {passed}")
+    await _pass_gate(uow, record, Gate.APPROVAL, how, by)
+
+
+async def _skip_canary(uow: UnitOfWork, record: DeploymentRecord, how: str, by: str) -> None:
+    if record.deployment.in_canary:
+        passed = transitions.with_gate(record, Gate.CANARY, how)
+        await transitions.promote(uow, passed, how, by)
+    else:
+        await _pass_gate(uow, record, Gate.CANARY, how, by)
+    await void_requests(uow, record.deployment, how)
+
+
+async def _pass_gate(
+    uow: UnitOfWork, record: DeploymentRecord, gate: Gate, how: str, by: str
+) -> None:
+    """Past a gate; the gates after it are asked for next."""
+    passed = transitions.with_gate(record, gate, how)
+    if record.deployment.state is DeploymentState.VALIDATED:
+        noted = replace(passed.deployment, why=how, waits=None, state_since=clock.now())
+        await service.save_state(uow, record, noted, by)
+    else:
+        moved = transition(passed.deployment, DeploymentState.VALIDATED, how, clock.now())
+        await service.save_state(uow, record, moved, by)

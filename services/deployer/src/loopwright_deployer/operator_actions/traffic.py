@@ -1,0 +1,98 @@
+"""What people do to a version on its way, and to the champion, whatever the gates say."""
+
+from collections.abc import Sequence
+
+from loopwright_common import clock
+from loopwright_common.database import UnitOfWork
+from loopwright_common.errors import ConflictError
+from loopwright_deployer.deployments import service
+from loopwright_deployer.deployments.domain import (
+    IN_FLIGHT,
+    PAUSABLE,
+    DeploymentState,
+    require_state,
+)
+from loopwright_deployer.deployments.emitted_events import emit_finished
+from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+from loopwright_deployer.operator_actions.attempts import void_requests
+from loopwright_deployer.operator_actions.request import OperatorRequest
+from loopwright_deployer.routing import withdrawals
+
+
+async def pause(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
+    require_state(record.deployment, PAUSABLE, "pause")
+    await withdrawals.pause(uow, record, f"paused by {request}", request.by)
+
+
+async def resume(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
+    """Go on where it stood; a canary gets its whole time anew."""
+    require_state(record.deployment, frozenset({DeploymentState.PAUSED}), "resume")
+    canary = record.deployment.paused_from is DeploymentState.CANARY
+    deadline = clock.now() + record.policy.canary.max_time if canary else None
+    to = DeploymentState.CANARY if canary else DeploymentState.VALIDATED
+    await service.advance(
+        uow, record, to, f"resumed by {request}", by=request.by, deadline=deadline
+    )
+
+
+async def abort(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
+    """End it now; a canary leaves the route at once."""
+    require_state(record.deployment, IN_FLIGHT, "abort")
+    had_traffic = record.deployment.carries_traffic
+    moved = await service.advance(
+        uow, record, DeploymentState.ABORTED, f"aborted by {request}", by=request.by
+    )
+    if had_traffic:
+        await withdrawals.withdraw_traffic(uow, moved)
+    await emit_finished(uow, moved, "aborted")
+
+
+async def undo(
+    uow: UnitOfWork,
+    environment: str,
+    model: str,
+    request: OperatorRequest,
+    version: int | None = None,
+) -> DeploymentRecord:
+    """Back to the champion before this one, or to a `version` that has been one, at once.
+
+    Whatever has a canary's share is aborted. NotFoundError where nothing of that name was deployed,
+    ConflictError without such a former champion.
+    """
+    deployments = Deployments(uow.connection)
+    model_id = (await deployments.of_model_named(environment, model))[0].deployment.model_id
+    key = (environment, model_id)
+    await service.lock_model(uow, *key)
+    former = _restorable(await deployments.champions(*key), version)
+    champion = await deployments.champion(*key)
+    if champion is None or former is None:
+        raise ConflictError(_nothing_to_restore(model, version, await deployments.champions(*key)))
+    for record in await deployments.of_model(*key):
+        if record.deployment.carries_traffic:
+            await abort(uow, record, request)
+    why = f"undone by {request}; back to version {former.deployment.version}"
+    await void_requests(uow, former.deployment, why)
+    return await withdrawals.restore_champion(uow, champion, former, why, request.by)
+
+
+def _restorable(
+    champions: Sequence[DeploymentRecord], version: int | None
+) -> DeploymentRecord | None:
+    """The newest promotion to go back to; what was undone is gone back to only by its version."""
+    wanted = (
+        {DeploymentState.SUPERSEDED}
+        if version is None
+        else {DeploymentState.SUPERSEDED, DeploymentState.ROLLED_BACK}
+    )
+    others = (r for r in champions if r.deployment.state in wanted)
+    return next((r for r in others if version in (None, r.deployment.version)), None)
+
+
+def _nothing_to_restore(
+    model: str, version: int | None, champions: Sequence[DeploymentRecord]
+) -> str:
+    if version is None:
+        return f"{model} has no former champion to go back to"
+    been = sorted({r.deployment.version for r in champions if not r.deployment.champion})
+    known = f"those are {', '.join(map(str, been))}" if been else "there is none"
+    return f"version {version} of {model} is no former champion; {known}"

@@ -1,0 +1,152 @@
+"""Another attempt of a version: it happens now or is refused with the reason, and skips no gate."""
+
+from typing import Literal
+
+import pytest
+
+from loopwright_common.bus.interface import EventBus
+from loopwright_common.database.database import Database
+from loopwright_common.errors import ConflictError
+from loopwright_common.events import PromotionRequested
+from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.operator_actions.actions import ACTIONS
+from loopwright_deployer.operator_actions.gates import skip
+from loopwright_deployer.operator_actions.request import OperatorRequest
+from loopwright_deployer.operator_actions.traffic import undo
+from tests.deployer.builders import MODEL, MODEL_ID
+from tests.deployer.delivery import deliver, emitted
+from tests.deployer.lifecycle import advance_once, latest, lead_to
+
+EVE = OperatorRequest("eve", "I know better")
+Verb = Literal["abort", "pause", "promote", "retry"]
+
+
+def champion_wanted(version: int) -> PromotionRequested:
+    return PromotionRequested(model_id=MODEL_ID, model=MODEL, version=version, by="client")
+
+
+async def act(database: Database, version: int, verb: Verb) -> None:
+    record = await latest(database, version)
+    async with database.unit_of_work() as uow:
+        await ACTIONS[verb](uow, record, EVE)
+
+
+async def skip_canary(database: Database, version: int) -> None:
+    record = await latest(database, version)
+    async with database.unit_of_work() as uow:
+        await skip(uow, record, EVE, "canary")
+
+
+async def work(database: Database, version: int, times: int) -> list[str]:
+    """The states that the version comes through by what the worker does."""
+    states = []
+    for _ in range(times):
+        record = await latest(database, version)
+        async with database.unit_of_work() as uow:
+            await advance_once(uow, record, "passed")
+        states.append(str((await latest(database, version)).deployment.state))
+    return states
+
+
+async def test_the_alias_does_not_pass_the_approval(database: Database, bus: EventBus) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    deploy = {"approval": {"roles": ["approver"]}}
+    await lead_to(database, 2, DeploymentState.APPROVAL, deploy=deploy)
+
+    await deliver(database, bus, champion_wanted(2))
+
+    assert (await latest(database, 2)).deployment.state is DeploymentState.APPROVAL
+    [refused] = await emitted(database, "promotion-refused")
+    assert (refused["version"], refused["by"]) == (2, "client")
+    assert "waits for approval by approver; approve or reject it" in refused["why"]
+
+
+async def test_an_older_wish_does_not_outlast_a_later_decision(
+    database: Database, bus: EventBus
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY)
+    await act(database, 2, "abort")
+    await lead_to(database, 3, DeploymentState.CANARY)
+
+    await deliver(database, bus, champion_wanted(2))
+    await skip_canary(database, 3)
+    await work(database, 3, 1)
+
+    [refused] = await emitted(database, "promotion-refused")
+    assert refused["why"] == "version 3 is canary; wait for its end or abort it first"
+    assert (await latest(database, 2)).deployment.state is DeploymentState.ABORTED
+    assert (await latest(database, 3)).deployment.champion
+
+
+@pytest.mark.parametrize("decision", ["skip", "undo"])
+async def test_a_later_decision_ends_what_was_asked_for_before(
+    database: Database, decision: str
+) -> None:
+    for version in (1, 2):
+        await lead_to(database, version, DeploymentState.PROMOTED)
+    await lead_to(database, 3, DeploymentState.CANARY)
+    await act(database, 3, "abort")
+    await lead_to(database, 4, DeploymentState.VALIDATED)
+    await act(database, 3, "retry")
+
+    if decision == "skip":
+        await skip_canary(database, 4)
+    else:
+        async with database.unit_of_work() as uow:
+            await undo(uow, "production", MODEL, EVE)
+
+    ended = (await latest(database, 3)).deployment
+    assert (ended.attempt, ended.state) == (2, DeploymentState.SUPERSEDED)
+    assert "I know better" in ended.why
+    assert (await latest(database, 4)).deployment.state is DeploymentState.VALIDATED
+
+
+async def test_a_version_that_has_ended_goes_all_its_way_again(
+    database: Database, bus: EventBus
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY)
+    await act(database, 2, "abort")
+
+    await deliver(database, bus, champion_wanted(2))
+
+    again = (await latest(database, 2)).deployment
+    assert (again.attempt, again.state) == (2, DeploymentState.VALIDATED)
+    assert again.why == "wanted again by client: alias champion set to version 2"
+    assert await work(database, 2, 4) == ["canary", "canary", "promoting", "promoted"]
+
+
+async def test_what_was_staged_beside_another_champion_is_staged_again(database: Database) -> None:
+    for version in (1, 2, 3):
+        await lead_to(database, version, DeploymentState.PROMOTED)
+
+    await act(database, 2, "promote")
+
+    assert await work(database, 2, 3) == ["staging", "validated", "canary"]
+
+
+async def test_a_rejected_version_is_packaged_and_judged_again(database: Database) -> None:
+    record = await lead_to(database, 1, DeploymentState.STAGING)
+    async with database.unit_of_work() as uow:
+        await advance_once(uow, record, "failed")
+
+    await act(database, 1, "retry")
+
+    again = (await latest(database, 1)).deployment
+    assert (again.state, again.staged) == (DeploymentState.RECEIVED, False)
+    assert await work(database, 1, 3) == ["packaging", "staging", "validated"]
+
+
+async def test_what_is_on_its_way_is_not_tried_again(database: Database) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY)
+    await act(database, 2, "pause")
+
+    with pytest.raises(ConflictError, match="version 1 is champion already"):
+        await act(database, 1, "retry")
+    with pytest.raises(ConflictError, match="paused by eve: I know better; resume, skip or abort"):
+        await act(database, 2, "retry")
+    await act(database, 2, "promote")
+
+    assert (await latest(database, 2)).deployment.state is DeploymentState.CANARY
