@@ -14,7 +14,7 @@ from loopwright_common.policy_reader import PolicyError, PolicyFault, read_polic
 LEAKS = re.compile(r"pydantic|Input should|regex|pattern|literal|no-approval|by-roles|[\^$\\]")
 
 
-def faults_of(value: Mapping[str, Any]) -> list[str]:
+def faults_of(value: Mapping[Any, Any]) -> list[str]:
     with pytest.raises(PolicyError) as refused:
         read_policy(DeployPolicy, value)
     return [str(fault) for fault in refused.value.faults]
@@ -23,7 +23,10 @@ def faults_of(value: Mapping[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        ({"canary": {"stepz": []}}, "canary.stepz: unknown key; allowed are error_ratio, margin,"),
+        (
+            {"canary": {"stepz": []}},
+            "stepz: unknown key; did you mean steps? allowed are error_ratio,",
+        ),
         ({"canary": {"steps": []}}, "canary.steps: needs at least 1"),
         ({"canary": {"steps": [{"weight": 1.0}]}}, "canary.steps.0.weight: has to be less than 1"),
         ({"canary": {"steps": [{}]}}, "canary.steps.0.weight: is missing"),
@@ -38,26 +41,31 @@ def faults_of(value: Mapping[str, Any]) -> list[str]:
         ({"canary": {"max_time": "soon"}}, "canary.max_time: 'soon' is no duration; write it as"),
         ({"canary": {"max_time": "0s"}}, "canary.max_time: has to be more than 0s"),
         ({"canary": {"max_time": "99999999999d"}}, "canary.max_time: 99999999999d is longer than"),
-        ({"canary": {"error_ratio": float("inf")}}, "canary.error_ratio: has to be a number"),
-        ({"canary": {"error_ratio": "10%"}}, "canary.error_ratio: has to be a number"),
+        ({"canary": {"error_ratio": float("inf")}}, "canary.error_ratio: has to be a finite"),
+        ({"canary": {"error_ratio": "10%"}}, "has to be a number; write 10% as 0.1"),
+        ({"canary": {"margin": "a%"}}, "canary.margin: has to be a number"),
         ({"canary": {"margin": 0}}, "canary.margin: has to be more than 0"),
         ({"canary": [1]}, "canary: has to be a mapping"),
         ({"keep": 0}, "keep: has to be at least 1"),
+        ({"keep": "1e9"}, "keep: has to be a whole number, in digits alone"),
+        ({"keep": "9" * 5000}, "keep: has to be a whole number of fewer digits"),
+        ({True: 1}, "put the key in quotes"),
+        ({"canary": {"margin": b"1%"}}, "canary.margin: has to be a number"),
         ({"keep": 1.5}, "keep: has to be a whole number"),
-        ({"approval": "later"}, "approval: has to be 'none'"),
-        ({"approval": {"roles": "approver"}}, "approval.roles: has to be a list"),
+        ({"approval": "later"}, "approval: has to be 'none' or a mapping with `roles:`"),
+        ({"approval": {"roles": "approver"}}, "has to be a list; write it as [approver]"),
         ({"approval": {"roles": []}}, "approval.roles: needs at least 1"),
         ({"approval": {"then": "promote"}}, "approval.then: has to be 'pause' or 'reject'"),
-        ({"approval": {"rolls": []}}, "approval.rolls: unknown key; allowed are roles, then,"),
+        ({"approval": {"rolls": []}}, "rolls: unknown key; did you mean roles? allowed are roles,"),
         ({"staging": {"latency_p99": {"at_most": "50ms"}}}, "at_most: '50ms' is no limit above 0"),
         (
             {"staging": {"latency_p99": {"at_most": "0x champion"}}},
             "at_most: '0x champion' is no limit above 0; write it as 1.2x champion or 0.05s",
         ),
-        ({"staging": {"holdout": {"margin": float("inf")}}}, "margin: has to be a number"),
+        ({"staging": {"holdout": {"margin": float("inf")}}}, "margin: has to be a finite"),
     ],
 )
-def test_a_fault_is_told_with_its_key_and_the_remedy(value: Mapping[str, Any], fault: str) -> None:
+def test_a_fault_is_told_with_its_key_and_the_remedy(value: Mapping[Any, Any], fault: str) -> None:
     (told,) = faults_of(value)
     assert fault in told
     assert not LEAKS.search(told)
@@ -70,6 +78,16 @@ def test_all_faults_are_told_at_once() -> None:
         "canary.stepz",
         "keep",
         "what",
+    ]
+
+
+def test_steps_that_do_not_grow_are_told_beside_what_else_is_wrong_with_them() -> None:
+    steps = [{"weight": "10%"}, {"weight": 0.5}, {"weight": 10**400}, {"weight": 0.2, "x": 1}]
+    assert [fault.split(": ")[0] for fault in faults_of({"canary": {"steps": steps}})] == [
+        "canary.steps.0.weight",
+        "canary.steps.2.weight",
+        "canary.steps.3.x",
+        "canary.steps",
     ]
 
 

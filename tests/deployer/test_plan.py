@@ -5,7 +5,9 @@ from loopwright_deployer.plan import plan
 
 
 def canary_of(policy: DeployPolicy) -> str:
-    return next(step.sentence for step in plan(policy, champion=3) if step.state == "canary")
+    return next(
+        step.sentence for step in plan(policy, champion="version 3") if step.state == "canary"
+    )
 
 
 def test_a_canary_is_planned_with_what_it_can_find_and_how_many_calls_that_takes() -> None:

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loopwright_common.errors import InvalidError
+from loopwright_trainer.pipelines.file_faults import FileError
 from loopwright_trainer.pipelines.params import ParamUse, read_params
 from loopwright_trainer.pipelines.pipeline import CheckRule, Pipeline
-from loopwright_trainer.pipelines.pipeline_file import read_pipeline
+from loopwright_trainer.pipelines.pipeline_file import read_deploy_policy, read_pipeline
 
 APPENDIX_A = """
 model: bank-marketing
@@ -88,14 +91,14 @@ def test_the_example_of_the_design_is_understood() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("stages: {a: {deps: [x]}}", "loopwright.yaml:1: stages.a: has no cmd"),
+        ("stages: {a: {deps: [x]}}", "loopwright.yaml:1:10: stages.a: has no cmd"),
         (
             "stages:\n  a:\n    cmd: x\n    retries: 99",
             "stages.a.retries: is 99; allowed are 0 to 10",
         ),
         (
             "stages:\n  a:\n    cmd: x\n    retries: lots",
-            "yaml:4: stages.a.retries: must be a whole",
+            "yaml:4:5: stages.a.retries: must be a whole",
         ),
         (
             "stages:\n  a:\n    cmd: x\n    timeout: 10",
@@ -112,23 +115,23 @@ def test_the_example_of_the_design_is_understood() -> None:
             "stages: {a: {cmd: x, deps: [p], outs: [o]}, b: {cmd: y, deps: [o], outs: [p]}}",
             "stages need each other: ",
         ),
-        ("stages: {a: {cmd: x}}\nstages: {}", "loopwright.yaml:2: stages: given twice"),
+        ("stages: {a: {cmd: x}}\nstages: {}", "loopwright.yaml:2:1: stages: given twice"),
         ("stages: {a: {cmd: x}}\nregister: {package: p}", "register: needs `model:`"),
         (
             "stages: {a: {cmd: x}}\ndeploy:\n  canary:\n    stepz: []",
-            "loopwright.yaml:4: deploy.canary.stepz: unknown key; allowed are error_ratio, ",
+            "loopwright.yaml:4:5: deploy.canary.stepz: unknown key; did you mean steps? allowed ",
         ),
         (
             "stages: {a: {cmd: x}}\ndeploy:\n  record:\n    sample: 2",
-            "loopwright.yaml:4: deploy.record.sample: has to be at most 1",
+            "loopwright.yaml:4:5: deploy.record.sample: has to be at most 1",
         ),
         (
             "stages: {a: {cmd: x}}\ndeploy:\n  keep: 0\n  canary:\n    margin: 0",
-            "\nloopwright.yaml:3: deploy.keep: has to be at least 1",
+            "yaml:3:3: deploy.keep: has to be at least 1\nloopwright.yaml:5:5: deploy.canary.",
         ),
         (
             "stages: {a: {cmd: x}}\ndeploy:\n  record:\n    redacted: [age]",
-            "loopwright.yaml:4: deploy.record.redacted: unknown key; allowed are redact, sample",
+            "yaml:4:5: deploy.record.redacted: unknown key; did you mean redact? allowed",
         ),
         (
             "stages: {a: {cmd: x}}\nmonitor: {smallest_change: 2}",
@@ -137,11 +140,12 @@ def test_the_example_of_the_design_is_understood() -> None:
         ("stages: {a: {cmd: x}}\nmonitor: {drift: {}}", "monitor.drift: unknown key; allowed are "),
         (
             "stages: {a: {cmd: x}}\ntriggers: {drift: {per_day: -1}}",
-            "loopwright.yaml:2: triggers.drift.per_day: has to be at least 0",
+            "loopwright.yaml:2:20: triggers.drift.per_day: has to be at least 0",
         ),
         ("stages: {a: {cmd: x}}\ntriggers: {schedule: daily}", "must be five cron fields"),
         ("stages: {a: {cmd: 'echo ${nope}'}}", "stages.a.cmd: ${nope} is not among the parameters"),
-        ("- a", "loopwright.yaml:1: must be a mapping, not a list"),
+        ("stages: {a: {cmd: x}}\ncaptured: 2026-13-45", "yaml:2:11: not YAML: 2026-13-45 is no "),
+        ("- a", "loopwright.yaml:1:1: must be a mapping, not a list"),
         ("a: &a [*a]", "too many or too deeply nested"),
         ("a: " + "[" * 20_000 + "]" * 20_000, "too many or too deeply nested"),
         ("- " * 20_000, "too many or too deeply nested"),
@@ -151,12 +155,12 @@ def test_the_example_of_the_design_is_understood() -> None:
         (f"stages: {{a: {{cmd: {'x' * 100_001}}}}}", "a.cmd: has 100001 characters; at most"),
         (
             f"vars: [{{big: {'x' * 90_000}}}]\nstages: {{a: {{cmd: '${{big}}${{big}}'}}}}",
-            "yaml:2: stages.a.cmd: has over 100000 characters once its ${...} are filled in",
+            "yaml:2:14: stages.a.cmd: has over 100000 characters once its ${...} are filled in",
         ),
         (
             f"vars: [{{n: {list(range(600))}}}]\nstages:\n"
             "  a: {foreach: '${n}', do: {cmd: x}}\n  b: {foreach: '${n}', do: {cmd: x}}",
-            "loopwright.yaml:2: stages: makes over 1000 stages",
+            "loopwright.yaml:2:1: stages: makes over 1000 stages",
         ),
         (
             f"stages: {{a: {{cmd: x}}}}\ntriggers: {{code: {{paths: ['{'*a' * 101}']}}}}",
@@ -168,6 +172,94 @@ def test_a_wrong_file_is_told_with_file_line_key_and_remedy(text: str, complaint
     with pytest.raises(InvalidError) as error:
         read(text)
     assert complaint in str(error.value)
+
+
+def test_all_parts_of_a_file_are_told_at_once_in_its_order() -> None:
+    text = """
+modl: x
+stages: {a: {cmd: x, outz: [y], dep: [z]}}
+deploy: {keep: 0}
+monitor: {block_rows: 1, concept: none}
+triggers: {drift: {per_day: -1}, schedules: x, code: {path: y}}
+register: {package: /p}
+"""
+    with pytest.raises(FileError) as error:
+        read(text)
+    assert [(fault.line, fault.key) for fault in error.value.faults] == [
+        (2, "modl"),
+        (3, "stages.a.outz"),
+        (3, "stages.a.dep"),
+        (4, "deploy.keep"),
+        (5, "monitor.block_rows"),
+        (6, "triggers.drift.per_day"),
+        (6, "triggers.schedules"),
+        (6, "triggers.code.path"),
+        (7, "register"),
+        (7, "register.package"),
+    ]
+
+
+WRONG = {
+    "deploy": {
+        "keep": "keep: 1e9",
+        "kep": "kep: 2",
+    },
+    "deploy.canary": {
+        "max_time": "max_time: 50ms",
+        "error_ratio": "error_ratio: .inf",
+        "margin": "margin: .inf",
+        "steps": "steps: [{weight: 0.5}, {weight: 0.1}]",
+    },
+    "deploy.staging.latency_p99": {
+        "at_most": "at_most: 0x champion",
+        "atmost": "atmost: 2x champion",
+    },
+    "deploy.approval": {
+        "roles": "roles: approver",
+        "then": "then: promote",
+        "within": "within: 0s",
+    },
+    "monitor": {
+        "block_rows": "block_rows: 1",
+        "drift": "drift: {}",
+    },
+    "triggers.drift": {
+        "per_day": "per_day: many",
+    },
+    "triggers": {
+        "schedules": "schedules: x",
+    },
+}
+"""Lines that are wrong, by the mapping that they stand in and their key."""
+
+
+@given(st.sets(st.sampled_from([(at, key) for at, keys in WRONG.items() for key in keys])))
+def test_whatever_is_wrong_together_each_is_told_with_its_line(
+    wrong: set[tuple[str, str]],
+) -> None:
+    lines = ["stages: {a: {cmd: x}}"]
+    expected = []
+    opened: set[str] = set()
+    for at, key in sorted(wrong):
+        parts = at.split(".")
+        for depth in range(len(parts)):
+            if (parent := ".".join(parts[: depth + 1])) not in opened:
+                opened.add(parent)
+                lines.append("  " * depth + f"{parts[depth]}:")
+        lines.append("  " * len(parts) + WRONG[at][key])
+        expected.append((len(lines), 1 + 2 * len(parts), f"{at}.{key}"))
+    text = "\n".join(lines)
+
+    assert faults_in(lambda: read(text)) == expected
+    assert faults_in(lambda: read_deploy_policy(text.encode(), "loopwright.yaml")) == expected
+
+
+def faults_in(read_it: Callable[[], object]) -> list[tuple[int | None, int | None, str]]:
+    try:
+        read_it()
+    except FileError as error:
+        return [(fault.line, fault.column, fault.key) for fault in error.faults]
+    return []
 
 
 def test_stages_are_multiplied_and_filled_from_params() -> None:

@@ -106,9 +106,16 @@ async def test_a_flaky_stage_is_tried_again(trainer: TrainerHarness, upstream: U
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("model: toy\nstagez: {}\n", "loopwright.yaml:2: stagez: unknown key; allowed are "),
-        ("model: toy\nstages: {a: {cmd: x, outz: [y]}}\n", "loopwright.yaml:2: stages.a.outz: unk"),
-        ("model: [\n", "loopwright.yaml:2: not YAML: "),
+        (
+            "model: toy\nstagez: {}\n",
+            "loopwright.yaml:1: has no stages, and there is no dvc.yaml\n"
+            "loopwright.yaml:2:1: stagez: unknown key; did you mean stages? allowed are ",
+        ),
+        (
+            "model: toy\nstages: {a: {cmd: x, outz: [y]}}\n",
+            "loopwright.yaml:2:22: stages.a.outz: unk",
+        ),
+        ("model: [\n", "loopwright.yaml:2:1: not YAML: "),
     ],
 )
 async def test_a_bad_pipeline_file_is_told_with_its_line(

@@ -6,7 +6,7 @@ deployer and the monitor act on them.
 
 import re
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +17,11 @@ from pydantic import (
     Field,
     PlainSerializer,
     Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
+from pydantic_core import PydanticCustomError
 
 NO_APPROVAL, BY_ROLES = "no-approval", "by-roles"
 """Kinds of approval, which stand in the path of an error."""
@@ -101,12 +105,31 @@ class CanaryStep(Policy):
     min_requests: int = Field(default=1, ge=1, le=1_000_000)
 
 
-def _growing(steps: list[CanaryStep]) -> list[CanaryStep]:
-    """ValueError unless each step has more of the traffic than the one before."""
-    weights = [step.weight for step in steps]
+def _growing(value: object, read: ValidatorFunctionWrapHandler) -> list[CanaryStep]:
+    """The steps; ValidationError unless each has more of the traffic than the one before.
+
+    That is told beside whatever else is wrong with them.
+    """
+    faults: list[Any] = []
+    steps: list[CanaryStep] = []
+    try:
+        steps = read(value)
+    except ValidationError as error:
+        faults += error.errors(include_url=False)
+    weights = [step.weight for step in steps] or _weights_given(value)
     if weights != sorted(set(weights)):
-        raise ValueError("the weights of the steps have to grow")
+        fault = PydanticCustomError("weights", "the weights of the steps have to grow")
+        faults.append({"type": fault, "loc": (), "input": value})
+    if faults:
+        raise ValidationError.from_exception_data("steps", faults)
     return steps
+
+
+def _weights_given(value: object) -> list[float]:
+    """Those weights that are right by themselves, of steps that cannot be read."""
+    steps = value if isinstance(value, list) else []
+    given = [step.get("weight") for step in steps if isinstance(step, dict)]
+    return [weight for weight in given if isinstance(weight, int | float) and 0 < weight < 1]
 
 
 class CanaryPolicy(Policy):
@@ -116,7 +139,7 @@ class CanaryPolicy(Policy):
     again where `then` is `withdraw`, and the canary keeps its share where it is `stay`.
     """
 
-    steps: Annotated[list[CanaryStep], AfterValidator(_growing), Field(min_length=1)] = [
+    steps: Annotated[list[CanaryStep], Field(min_length=1), WrapValidator(_growing)] = [
         CanaryStep(weight=0.1),
         CanaryStep(weight=0.5),
     ]
@@ -190,13 +213,19 @@ class DriftTrigger(Policy):
     per_day: int = Field(default=4, ge=0)
 
 
-class MonitorPolicy(Policy):
-    """What a person sets: the smallest change that matters, and how rare false alarms are."""
+class DetectionPolicy(Policy):
+    """What a person sets under `monitor:`: the smallest change that matters, and how rare false
+    alarms are."""
 
     false_alarm_every: FalseAlarms = FalseAlarms()
     smallest_change: float = Field(default=0.05, gt=0, lt=0.5)
     block_rows: int = Field(default=256, ge=16, le=4096)
     concept: Literal["adwin", "none"] = "adwin"
     """What watches the champion's losses, once labels come."""
+
+
+class MonitorPolicy(DetectionPolicy):
+    """What a person sets: the smallest change that matters, and how rare false alarms are."""
+
     drift: DriftTrigger | None = None
     """`triggers.drift` of the pipeline; without it drift is told and nothing is retrained."""

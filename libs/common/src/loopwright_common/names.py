@@ -2,6 +2,8 @@
 
 import os
 import unicodedata
+from collections.abc import Collection
+from difflib import get_close_matches
 
 _UNSHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 DEEPEST = 64
@@ -27,6 +29,13 @@ def path_fault(path: str) -> str | None:
     if any(len(os.fsencode(name)) > _LONGEST_NAME for name in names):
         return f"has a name of over {_LONGEST_NAME} bytes"
     return None
+
+
+def unknown_key(key: str, allowed: Collection[str]) -> str:
+    """What is said of a key that nobody reads, with the one that may have been meant."""
+    near = get_close_matches(shown(key), allowed, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ";"
+    return f"unknown key{meant} allowed are {', '.join(sorted(allowed))}"
 
 
 def shown(text: str) -> str:

@@ -1,5 +1,6 @@
 """Reads a policy, and says all that is wrong with it in words of the file's author."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 
 from loopwright_common.deploy_policy import BY_ROLES, NO_APPROVAL, Policy
 from loopwright_common.errors import InvalidError
+from loopwright_common.names import shown, unknown_key
 
 P = TypeVar("P", bound=Policy)
 _WORDS = {
@@ -15,10 +17,11 @@ _WORDS = {
     "less_than": "has to be less than {lt}",
     "less_than_equal": "has to be at most {le}",
     "too_short": "needs at least {min_length}",
-    "finite_number": "has to be a number",
+    "finite_number": "has to be a finite number",
     "float_parsing": "has to be a number",
     "float_type": "has to be a number",
-    "int_parsing": "has to be a whole number",
+    "int_parsing": "has to be a whole number, in digits alone",
+    "int_parsing_size": "has to be a whole number of fewer digits",
     "int_type": "has to be a whole number",
     "int_from_float": "has to be a whole number",
     "string_type": "has to be a text",
@@ -27,7 +30,9 @@ _WORDS = {
     "model_type": "has to be a mapping",
     "literal_error": "has to be {expected}",
     "missing": "is missing",
+    "invalid_key": "has to be a text; put the key in quotes",
 }
+_PERCENT = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?%", re.ASCII)
 _TAGS = frozenset({NO_APPROVAL, BY_ROLES})
 
 
@@ -66,11 +71,23 @@ def _path(loc: Sequence[str | int]) -> tuple[str | int, ...]:
 
 def _sentence(kind: type[Policy], fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
-        allowed = _fields_at(kind, _path(fault["loc"])[:-1])
-        return f"unknown key; allowed are {', '.join(sorted(allowed))}"
+        *above, key = _path(fault["loc"])
+        return unknown_key(str(key), _fields_at(kind, above))
     if (words := _WORDS.get(fault["type"])) is None:
         return str(fault["msg"]).removeprefix("Value error, ")
-    return words.format(**fault.get("ctx", {}))
+    return words.format(**fault.get("ctx", {})) + _remedy(fault)
+
+
+def _remedy(fault: Mapping[str, Any]) -> str:
+    """How to write what was meant, where that can be told."""
+    given = fault["input"]
+    if fault["loc"] and fault["loc"][-1] == NO_APPROVAL:
+        return " or a mapping with `roles:`"
+    if fault["type"] == "list_type" and isinstance(given, str):
+        return f"; write it as [{shown(given)}]"
+    if isinstance(given, str) and (share := _PERCENT.fullmatch(given)):
+        return f"; write {given} as {float(share[1]) / 100:g}"
+    return ""
 
 
 def _fields_at(kind: type[Policy], path: Sequence[str | int]) -> Sequence[str]:

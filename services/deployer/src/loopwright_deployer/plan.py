@@ -25,12 +25,12 @@ class PlannedState(NamedTuple):
     sentence: str
 
 
-def plan(policy: DeployPolicy, champion: int | None) -> Sequence[PlannedState]:
-    """The states to come, given the policy and the version that serves now."""
+def plan(policy: DeployPolicy, champion: str | None) -> Sequence[PlannedState]:
+    """The states to come, given the policy and what serves now, such as `version 3`."""
     return tuple(_states(policy, champion))
 
 
-def _states(policy: DeployPolicy, champion: int | None) -> Iterator[PlannedState]:
+def _states(policy: DeployPolicy, champion: str | None) -> Iterator[PlannedState]:
     yield PlannedState(DeploymentState.RECEIVED, "the version is registered")
     yield PlannedState(
         DeploymentState.PACKAGING, "compiled to ONNX where its answers stay the same"
@@ -54,22 +54,22 @@ def _states(policy: DeployPolicy, champion: int | None) -> Iterator[PlannedState
     yield PlannedState(DeploymentState.PROMOTED, "champion")
 
 
-def _staging(policy: DeployPolicy, champion: int | None) -> str:
+def _staging(policy: DeployPolicy, champion: str | None) -> str:
     staging = policy.staging
     if champion is None:
         return "checks in a real scorer; no champion to compare with"
     return (
         f"checks in a real scorer; {staging.holdout.metric} at most {staging.holdout.margin:g} "
-        f"worse than version {champion}, latency p99 {staging.latency_p99.at_most}"
+        f"worse than {champion}, latency p99 {staging.latency_p99.at_most}"
     )
 
 
-def _canary(policy: DeployPolicy, champion: int) -> str:
+def _canary(policy: DeployPolicy, champion: str) -> str:
     canary = policy.canary
     steps = ", ".join(_canary_step(step) for step in canary.steps)
     longest, points = write_duration(canary.max_time), f"{100 * canary.margin:g} points"
     return (
-        f"beside version {champion}: {steps} of the traffic, until evidence says that neither its "
+        f"beside {champion}: {steps} of the traffic, until evidence says that neither its "
         f"failed nor its slow calls are {points} more than the champion's, which takes "
         f"{calls_to_pass(canary)} calls of it at least; pauses after {longest} without, "
         f"{_PAUSES[canary.then]}"

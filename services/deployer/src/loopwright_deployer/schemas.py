@@ -147,9 +147,10 @@ def plan_out(
 ) -> PlanOut:
     """The states to come beside the `champion`'s version, and which of them are done."""
     done = {entry.state for entry in history}
+    beside = f"version {champion}" if champion is not None else None
     steps = [
         PlannedStepOut(state=step.state, sentence=step.sentence, done=step.state in done)
-        for step in plan(record.policy, champion)
+        for step in plan(record.policy, beside)
     ]
     return PlanOut(deployment_id=record.deployment.id, steps=steps)
 

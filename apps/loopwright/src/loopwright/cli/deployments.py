@@ -1,11 +1,13 @@
 """`loopwright deployments`: versions on their way to traffic."""
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from loopwright.cli.models import split
+from loopwright.cli.pipeline_plan import PLAN, show_plan
 from loopwright.client import CallError, Services
 from loopwright.output import (
     Column,
@@ -37,7 +39,6 @@ FIELDS: list[Column] = [
     *("previous", "canary_step", ("deadline", lambda record: clock_time(record["deadline"]))),
     *(("traffic", _traffic), "report"),
 ]
-PLAN: list[Column] = ["state", "done", "sentence"]
 CHECKS: list[Column] = ["name", "verdict", "sentence"]
 STEPS: list[Column] = [("time", lambda step: clock_time(step["at"])), "state", "by", "why"]
 PAUSED = 3
@@ -70,8 +71,25 @@ def show(deployment: Deployment, as_json: Json = False) -> None:
 
 
 @app.command()
-def plan(deployment: Deployment, as_json: Json = False) -> None:
-    """What a deployment goes through, and what is done."""
+def plan(
+    deployment: Annotated[
+        str | None, typer.Argument(help="MODEL/VERSION, an id, or `latest`.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", help="A pipeline file to check, but for its stages; needs no service."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a deployment goes through, and what is done; with --file, what each version of a
+    pipeline will go through, or all that is wrong with its policy (status 1)."""
+    if file is not None and deployment is None:
+        show_plan(file, as_json=as_json)
+        return
+    if deployment is None or file is not None:
+        raise typer.BadParameter("name a deployment or give --file, one of them")
     with Services() as services:
         path = f"/v1/deployments/{_get(services, deployment)['id']}/plan"
         record = services.get("deployer", path)

@@ -10,6 +10,7 @@ import yaml
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.names import shown
+from loopwright_trainer.pipelines.file_faults import FileError, FileFault
 from loopwright_trainer.pipelines.yaml_source import MAX_DEPTH, load
 
 DEFAULT_FILE = "params.yaml"
@@ -24,7 +25,7 @@ class ParamUse:
 
 
 def read_params(content: bytes, file: str) -> dict[str, object]:
-    """The values of a YAML, JSON or TOML file; InvalidError where it does not parse."""
+    """The values of a YAML, JSON or TOML file; FileError where it does not parse."""
     suffix = PurePosixPath(file).suffix
     try:
         if suffix == ".json":
@@ -34,14 +35,14 @@ def read_params(content: bytes, file: str) -> dict[str, object]:
         else:
             values = load(content, file).value
     except (ValueError, UnicodeDecodeError) as error:
-        raise InvalidError(f"{file}: cannot be read: {error}", field=file) from None
+        raise FileError([FileFault(file, f"cannot be read: {error}")]) from None
     except RecursionError:
         raise _too_deep(file) from None
     _require_usable(values, file)
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise InvalidError(f"{file}: must be a mapping of parameters", field=file)
+        raise FileError([FileFault(file, "must be a mapping of parameters")])
     return values
 
 
@@ -74,7 +75,7 @@ def narrowed(picked: Mapping[str, object], file: str) -> bytes | None:
 
 
 def _require_usable(values: object, file: str) -> None:
-    """InvalidError where values nest deeper than functions that call themselves go, or hold halves
+    """FileError where values nest deeper than functions that call themselves go, or hold halves
     of characters, which JSON can write and nothing can print.
     """
     waiting = [(values, 0)]
@@ -87,11 +88,11 @@ def _require_usable(values: object, file: str) -> None:
         elif isinstance(value, list):
             waiting += [(each, depth + 1) for each in value]
         elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-            raise InvalidError(f"{file}: {shown(value)} is no Unicode text", field=file)
+            raise FileError([FileFault(file, f"{shown(value)} is no Unicode text")])
 
 
-def _too_deep(file: str) -> InvalidError:
-    return InvalidError(f"{file}: values are nested over {MAX_DEPTH} levels deep", field=file)
+def _too_deep(file: str) -> FileError:
+    return FileError([FileFault(file, f"values are nested over {MAX_DEPTH} levels deep")])
 
 
 def _look_up(values: Mapping[str, object], dotted: str, file: str, stage: str) -> object:

@@ -2,13 +2,19 @@
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
-from loopwright_common.deploy_policy import DeployPolicy, DriftTrigger, MonitorPolicy, Policy
-from loopwright_common.errors import InvalidError
+from loopwright_common.deploy_policy import (
+    DeployPolicy,
+    DetectionPolicy,
+    DriftTrigger,
+    MonitorPolicy,
+    Policy,
+)
 from loopwright_common.policy_reader import PolicyError, read_policy
 from loopwright_trainer.pipelines import stage_order, templates
+from loopwright_trainer.pipelines.file_faults import FaultCollector, FileError, FileFault
 from loopwright_trainer.pipelines.params import DEFAULT_FILE, read_params
 from loopwright_trainer.pipelines.pipeline import (
     CheckRule,
@@ -27,59 +33,106 @@ _KEYS = frozenset(
     {"model", "pipeline", "stages", "captured", "register", "checks", "triggers"}
     | {"monitor", "deploy", "vars"}
 )
+_TRIGGERS = frozenset({"code", "schedule", "drift"})
 _DVC_KEYS = frozenset({"stages", "vars", "params", "metrics", "plots", "artifacts", "datasets"})
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 _CRON = re.compile(r"[\d*/,\-A-Za-z]+( [\d*/,\-A-Za-z]+){4}")
 _MOST_PATTERNS, _LONGEST_PATTERN = 100, 200
 P = TypeVar("P", bound=Policy)
+T = TypeVar("T")
 
 
 def read_pipeline(read: ReadFile, default_name: str) -> Pipeline:
-    """The pipeline of a commit; InvalidError says what is wrong, where, and what is allowed."""
+    """The pipeline of a commit; FileError says all that is wrong, where, and what is allowed."""
     ours, dvc = read(FILE), read(DVC_FILE)
     if ours is None and dvc is None:
-        raise InvalidError(
-            f"the commit has neither {FILE} nor {DVC_FILE}; `loopwright init` writes an example",
-            field=FILE,
+        sentence = (
+            f"the commit has neither this nor {DVC_FILE}; `loopwright init` writes an example"
         )
-    root = load(ours, FILE) if ours is not None else None
-    keys = root.mapping(_KEYS) if root else {}
-    whole_tree = "stages" not in keys
-    if not whole_tree:
-        stages = _stages(keys, read)
-    elif dvc is not None:
-        stages = _stages(load(dvc, DVC_FILE).mapping(_DVC_KEYS), read)
-    else:
-        raise InvalidError(f"{FILE}:1: has no stages, and there is no {DVC_FILE}", field="stages")
-    return _assembled(keys, stages, default_name, whole_tree)
+        raise FileError([FileFault(FILE, sentence)])
+    faults = FaultCollector()
+    keys = _known_keys(load(ours, FILE), _KEYS, faults) if ours is not None else {}
+    none: tuple[Stage, ...] = ()
+    stages = faults.part(lambda: _all_stages(keys, dvc, read), none)
+    pipeline = _assembled(keys, stages, default_name, faults)
+    faults.raise_all()
+    return pipeline
+
+
+def read_deploy_policy(content: bytes, file: str) -> DeployPolicy | None:
+    """What a pipeline file says under `deploy:`, or None where it has none.
+
+    FileError says all that is wrong with the file, but for its stages: those need other files.
+    """
+    faults = FaultCollector()
+    keys = _known_keys(load(content, file), _KEYS, faults)
+    pipeline = _assembled(keys, (), "pipeline", faults)
+    faults.raise_all()
+    return pipeline.deploy if "deploy" in keys else None
+
+
+def _known_keys(
+    node: YamlNode, allowed: Collection[str], faults: FaultCollector
+) -> dict[str, YamlNode]:
+    """The entries that are read; FileError for what is no mapping."""
+    keys = node.mapping()
+    faults.part(lambda: node.mapping(allowed), keys)
+    return keys
+
+
+def _all_stages(
+    keys: Mapping[str, YamlNode], dvc: bytes | None, read: ReadFile
+) -> tuple[Stage, ...]:
+    if "stages" in keys:
+        return _stages(keys, read)
+    if dvc is not None:
+        return _stages(load(dvc, DVC_FILE).mapping(_DVC_KEYS), read)
+    raise FileError([FileFault(FILE, f"has no stages, and there is no {DVC_FILE}", 1)])
 
 
 def _assembled(
-    keys: Mapping[str, YamlNode], stages: tuple[Stage, ...], default_name: str, whole_tree: bool
+    keys: Mapping[str, YamlNode],
+    stages: tuple[Stage, ...],
+    default_name: str,
+    faults: FaultCollector,
 ) -> Pipeline:
-    model = _name(keys["model"]) if "model" in keys else None
-    register = _registration(keys["register"]) if "register" in keys else None
-    if register and model is None:
-        keys["register"].reject("needs `model:`, the name to register under")
-    triggers = keys["triggers"].mapping({"code", "schedule", "drift"}) if "triggers" in keys else {}
+    """The pipeline, as far as it can be read; what cannot is among the faults."""
+
+    def part(key: str, read: Callable[[YamlNode], T], otherwise: T) -> T:
+        return faults.part(lambda: read(found[key]), otherwise) if key in found else otherwise
+
+    triggers = _triggers(keys, faults)
+    found = {**keys, **{f"triggers.{key}": node for key, node in triggers.items()}}
+    model = part("model", _name, None)
+    if "register" in keys and "model" not in keys:
+        sentence = "needs `model:`, the name to register under"
+        faults.faults.append(keys["register"].fault(sentence))
+    drift = part("triggers.drift", lambda node: _policy(node, DriftTrigger), None)
+    detection = part("monitor", lambda node: _policy(node, DetectionPolicy), DetectionPolicy())
     return Pipeline(
-        name=_name(keys["pipeline"]) if "pipeline" in keys else model or default_name,
+        name=part("pipeline", _name, model or default_name),
         model=model,
         stages=stages,
-        captured=keys["captured"].path() if "captured" in keys else None,
-        register=register,
-        checks=tuple(_check(item) for item in keys["checks"].items()) if "checks" in keys else (),
-        code=_code_trigger(triggers["code"]) if "code" in triggers else CodeTrigger(),
-        schedule=_cron(triggers["schedule"]) if "schedule" in triggers else None,
-        deploy=_policy(keys["deploy"], DeployPolicy) if "deploy" in keys else DeployPolicy(),
-        monitor=_monitor(keys.get("monitor"), triggers.get("drift")),
-        whole_tree=whole_tree,
+        captured=part("captured", YamlNode.path, None),
+        register=part("register", _registration, None),
+        checks=part("checks", _checks, ()),
+        code=part("triggers.code", _code_trigger, CodeTrigger()),
+        schedule=part("triggers.schedule", _cron, None),
+        deploy=part("deploy", lambda node: _policy(node, DeployPolicy), DeployPolicy()),
+        monitor=MonitorPolicy(**dict(detection), drift=drift),
+        whole_tree="stages" not in keys,
     )
+
+
+def _triggers(keys: Mapping[str, YamlNode], faults: FaultCollector) -> dict[str, YamlNode]:
+    if "triggers" not in keys:
+        return {}
+    return faults.part(lambda: _known_keys(keys["triggers"], _TRIGGERS, faults), {})
 
 
 def _stages(keys: Mapping[str, YamlNode], read: ReadFile) -> tuple[Stage, ...]:
     if "stages" not in keys:
-        raise InvalidError(f"{DVC_FILE}:1: has no stages", field="stages")
+        raise FileError([FileFault(DVC_FILE, "has no stages", 1)])
     context = _context(keys.get("vars"), read)
     expanded = (
         (read_stage(name, node), node)
@@ -129,6 +182,10 @@ def _registration(node: YamlNode) -> Registration:
     )
 
 
+def _checks(node: YamlNode) -> tuple[CheckRule, ...]:
+    return tuple(_check(item) for item in node.items())
+
+
 def _check(node: YamlNode) -> CheckRule:
     if not isinstance(node.value, dict):
         return CheckRule(node.text())
@@ -160,25 +217,13 @@ def _cron(node: YamlNode) -> str:
     return schedule
 
 
-def _monitor(node: YamlNode | None, drift: YamlNode | None) -> MonitorPolicy:
-    """`monitor:` with `triggers.drift` in its place; each is checked where it stands."""
-    allowed = set(MonitorPolicy.model_fields) - {"drift"}
-    keys = node.mapping(allowed) if node else {}
-    policy = _policy(node, MonitorPolicy) if node and keys else MonitorPolicy()
-    if drift is None:
-        return policy
-    return policy.model_copy(update={"drift": _policy(drift, DriftTrigger)})
-
-
 def _policy(node: YamlNode, kind: type[P]) -> P:
     """All that is wrong is said at once."""
     try:
         return read_policy(kind, node.value)
     except PolicyError as error:
-        wrong = [(_at(node, fault.path), fault.sentence) for fault in error.faults]
-        first, sentence = wrong[0]
-        more = "".join(f"\n{other.where}: {also}" for other, also in wrong[1:])
-        first.reject(f"{sentence}{more}")
+        faults = [_at(node, fault.path).fault(fault.sentence) for fault in error.faults]
+    raise FileError(faults)
 
 
 def _at(node: YamlNode, path: Sequence[str | int]) -> YamlNode:

@@ -17,7 +17,7 @@ def overlap(path: str, other: str) -> bool:
 
 
 def sort_stages(stages: Sequence[tuple[Stage, YamlNode]]) -> tuple[Stage, ...]:
-    """The stages as they may run one after another; InvalidError for a cycle or a clash."""
+    """The stages as they may run one after another; FileError for a cycle or a clash."""
     by_name: dict[str, tuple[Stage, YamlNode]] = {}
     for stage, node in stages:
         if stage.name in by_name:

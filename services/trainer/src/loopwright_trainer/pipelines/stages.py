@@ -41,7 +41,7 @@ class Stage:
 
 
 def read_stage(name: str, node: YamlNode) -> Stage:
-    """A stage from its filled definition; InvalidError names the key that is wrong."""
+    """A stage from its filled definition; FileError names the key that is wrong."""
     if not _NAME.fullmatch(name):
         node.reject(f"{name!r} is no stage name; use letters, digits, and . _ - + @")
     keys = node.mapping(STAGE_KEYS)

@@ -15,7 +15,7 @@ Context = Mapping[str, object]
 def fill(node: YamlNode, context: Context) -> YamlNode:
     """The value with every `${...}` replaced; a text that is one reference takes its type.
 
-    InvalidError names the reference that the context lacks.
+    FileError names the reference that the context lacks.
     """
     return node.with_value(_filled(node, context))
 
@@ -23,7 +23,7 @@ def fill(node: YamlNode, context: Context) -> YamlNode:
 def expand(name: str, stage: YamlNode, context: Context) -> Iterator[tuple[str, YamlNode]]:
     """The stages a definition stands for, by name as DVC names them (`train@a`, `train@a-1`).
 
-    InvalidError names what of `foreach` or `matrix` is wrong.
+    FileError names what of `foreach` or `matrix` is wrong.
     """
     keys = stage.mapping()
     if "foreach" in keys:
