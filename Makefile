@@ -58,7 +58,7 @@ check: setup
 	$(RUN) mypy apps services libs tests benchmarks
 	$(RUN) lint-imports
 	$(RUN) python -m loopwright_common.cloudevents.event_schemas --check
-	$(RUN) python -m loopwright.settings_reference --check
+	$(RUN) python -m loopwright.reference --check
 
 fmt: setup
 	$(RUN) ruff format .
@@ -70,7 +70,7 @@ proto: setup
 
 docs: setup
 	$(RUN) python -m loopwright_common.cloudevents.event_schemas
-	$(RUN) python -m loopwright.settings_reference
+	$(RUN) python -m loopwright.reference
 
 bench: setup
 	$(RUN) python -m benchmarks.loop

@@ -17,7 +17,7 @@ import httpx
 from loopwright.client import PORTS
 from loopwright.output import UP
 from loopwright.ports import free_ports
-from loopwright.settings_reference import SERVICES
+from loopwright.reference.settings import SERVICES
 from loopwright_common.files.private import is_private
 from loopwright_common.process import subprocesses
 from tests.settings_secrets import is_secret, may_hold_secrets

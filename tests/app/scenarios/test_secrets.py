@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from loopwright.settings_reference import SERVICES
+from loopwright.reference.settings import SERVICES
 from loopwright_common.bus.kafka import Cluster
 from loopwright_common.database import Database
 from loopwright_common.errors import LoopwrightError

@@ -71,7 +71,9 @@ class HoldoutPolicy(Policy):
     """The challenger's mean loss may exceed the champion's by at most `margin`, in its unit."""
 
     metric: Literal["log_loss", "brier", "error_rate", "squared_error"] = "log_loss"
+    """The loss of a row by which versions are compared on the holdout."""
     margin: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    """By how much the mean loss may exceed the champion's, in the loss's unit."""
 
 
 def _latency_limit(text: str) -> str:
@@ -86,6 +88,7 @@ class LatencyPolicy(Policy):
     """`at_most` is `1.2x champion` or a duration such as `0.05s`."""
 
     at_most: Annotated[str, AfterValidator(_latency_limit)] = "2x champion"
+    """How slow the version may be: so many times the champion's calls, or seconds."""
 
 
 class StagingPolicy(Policy):
@@ -102,7 +105,9 @@ class CanaryStep(Policy):
     """
 
     weight: float = Field(gt=0, lt=1)
+    """The version's share of the traffic; each step has more than the one before."""
     min_requests: int = Field(default=1, ge=1, le=1_000_000)
+    """Requests that the version answers in the step at least, whatever the evidence."""
 
 
 def _growing(value: object, read: ValidatorFunctionWrapHandler) -> list[CanaryStep]:
@@ -143,8 +148,11 @@ class CanaryPolicy(Policy):
         CanaryStep(weight=0.1),
         CanaryStep(weight=0.5),
     ]
+    """How the traffic moves; a step ends when the evidence is enough for its part."""
     max_time: SomeTime = timedelta(minutes=10)
+    """How long all steps take at most; without enough evidence by then a person decides."""
     then: Literal["withdraw", "stay"] = "withdraw"
+    """What becomes of the share until a person has decided: back to the champion, or it stays."""
     error_ratio: float = Field(default=1.5, ge=1, allow_inf_nan=False)
     """How many times the champion's error share the canary may have."""
     margin: float = Field(default=0.1, gt=0, lt=1)
@@ -156,8 +164,11 @@ class ApprovalPolicy(Policy):
     """Who may approve a promotion, how long they are waited for, and what happens `then`."""
 
     roles: Annotated[list[str], Field(min_length=1)] = ["approver"]
+    """Who is asked; whether a person has the role is not checked yet."""
     within: SomeTime = timedelta(hours=24)
+    """How long they are waited for."""
     then: Literal["pause", "reject"] = "pause"
+    """What happens when nobody has approved by then."""
 
 
 class RecordPolicy(Policy):
@@ -169,7 +180,9 @@ class RecordPolicy(Policy):
     """
 
     sample: float = Field(default=1.0, ge=0, le=1)
+    """The share of the calls whose rows are kept."""
     redact: list[Annotated[str, Field(min_length=1)]] = []
+    """Inputs that never leave the scorer."""
 
 
 def _kind_of_approval(value: object) -> str:
@@ -185,6 +198,7 @@ class DeployPolicy(Policy):
         Annotated[Literal["none"], Tag(NO_APPROVAL)] | Annotated[ApprovalPolicy, Tag(BY_ROLES)],
         Discriminator(_kind_of_approval),
     ] = "none"
+    """`none`, or who has to approve before the canary."""
     keep: int = Field(default=2, ge=1, le=20)
     """Former champions kept loaded, for undo and for calls that name their version."""
     routing_key: str | None = None
@@ -196,21 +210,26 @@ class RowsOrTime(Policy):
     """How many scored rows and how much time have to pass; both are waited for."""
 
     rows: int = Field(default=0, ge=0)
+    """Scored rows."""
     time: Duration = timedelta(0)
+    """Time, in event time."""
 
 
 class FalseAlarms(Policy):
     """At most one false alarm in so many scored rows, on average."""
 
     rows: int = Field(default=1_000_000, ge=1000)
+    """Scored rows between two false alarms, on average."""
 
 
 class DriftTrigger(Policy):
     """When drift may start a retraining."""
 
     min_new_labels: int = Field(default=1000, ge=1)
+    """Labelled rows since the drift began, without which a retraining would learn nothing new."""
     cooldown: RowsOrTime = RowsOrTime()
     per_day: int = Field(default=4, ge=0)
+    """Retrainings because of drift in a day, at most."""
 
 
 class DetectionPolicy(Policy):
@@ -219,7 +238,9 @@ class DetectionPolicy(Policy):
 
     false_alarm_every: FalseAlarms = FalseAlarms()
     smallest_change: float = Field(default=0.05, gt=0, lt=0.5)
+    """The smallest change of a share of an input's values that matters."""
     block_rows: int = Field(default=256, ge=16, le=4096)
+    """Rows that are looked at together."""
     concept: Literal["adwin", "none"] = "adwin"
     """What watches the champion's losses, once labels come."""
 

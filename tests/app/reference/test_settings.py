@@ -4,15 +4,15 @@ import re
 
 import pytest
 
-from loopwright import settings_reference
-from loopwright.settings_reference import SERVICES
+from loopwright.reference import settings
+from loopwright.reference.settings import SERVICES
 from loopwright_common.settings import ServiceSettings
 
 ROW = re.compile(r"^\| `LOOPWRIGHT_([A-Z_]+)` \| .* \| (.+) \|$", re.MULTILINE)
 
 
 def test_every_setting_is_documented() -> None:
-    assert settings_reference.undocumented() == []
+    assert settings.undocumented() == []
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.service)
@@ -20,7 +20,7 @@ def test_a_service_reads_each_variable_of_its_table(
     service: type[ServiceSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefix = f"{service.service.upper()}_"
-    named = [name for name, _ in ROW.findall(settings_reference.page())]
+    named = [name for name, _ in ROW.findall(settings.page())]
     own = [name for name in named if name.startswith(prefix)]
 
     assert {name.removeprefix(prefix).lower() for name in own} >= (

@@ -1,9 +1,5 @@
-"""Write `docs/settings.md`, the reference of all settings, from the services' settings classes.
+"""`docs/settings.md`, the reference of all settings, from the services' settings classes."""
 
-`python -m loopwright.settings_reference` in the repository writes it, `--check` only compares.
-"""
-
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
+from loopwright.reference.fields import allowed_range
 from loopwright_common.settings import ServiceSettings
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_monitor.settings import MonitorSettings
@@ -109,38 +106,5 @@ def _description(name: str, field: FieldInfo) -> str:
 
 def _says(name: str, field: FieldInfo, described: dict[str, Any]) -> str:
     text = " ".join(_description(name, field).split())
-    limits = _range(described)
+    limits = allowed_range(described)
     return f"{text} ({limits})" if limits else text
-
-
-def _range(described: dict[str, Any]) -> str:
-    options = [described, *described.get("anyOf", [])]
-    names = {
-        "minimum": "at least",
-        "exclusiveMinimum": "more than",
-        "maximum": "at most",
-        "exclusiveMaximum": "less than",
-    }
-    return ", ".join(
-        f"{words} {option[key]}"
-        for option in options
-        for key, words in names.items()
-        if key in option
-    )
-
-
-def main(arguments: list[str]) -> int:
-    if missing := undocumented():
-        print(f"settings without a docstring: {', '.join(missing)}", file=sys.stderr)
-        return 1
-    content = page()
-    if "--check" not in arguments:
-        PAGE.write_text(content)
-    elif not PAGE.exists() or PAGE.read_text() != content:
-        print(f"stale: {PAGE}; run make docs", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
