@@ -57,9 +57,9 @@ def faults_of(value: Mapping[Any, Any]) -> list[str]:
         ({"approval": {"roles": []}}, "approval.roles: needs at least 1"),
         ({"approval": {"then": "promote"}}, "approval.then: has to be 'pause' or 'reject'"),
         ({"approval": {"rolls": []}}, "rolls: unknown key; did you mean roles? allowed are roles,"),
-        ({"staging": {"latency_p99": {"at_most": "50ms"}}}, "at_most: '50ms' is no limit above 0"),
+        ({"staging": {"latency": {"at_most": "50ms"}}}, "at_most: '50ms' is no limit above 0"),
         (
-            {"staging": {"latency_p99": {"at_most": "0x champion"}}},
+            {"staging": {"latency": {"at_most": "0x champion"}}},
             "at_most: '0x champion' is no limit above 0; write it as 1.2x champion or 0.05s",
         ),
         ({"staging": {"holdout": {"margin": float("inf")}}}, "margin: has to be a finite"),

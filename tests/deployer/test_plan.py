@@ -1,6 +1,12 @@
 """What is said before a deployment is what its policy makes of it."""
 
-from loopwright_common.deploy_policy import CanaryPolicy, CanaryStep, DeployPolicy
+from loopwright_common.deploy_policy import (
+    CanaryPolicy,
+    CanaryStep,
+    DeployPolicy,
+    LatencyPolicy,
+    StagingPolicy,
+)
 from loopwright_deployer.plan import plan
 
 
@@ -27,3 +33,10 @@ def test_a_smaller_margin_and_more_requests_are_said() -> None:
 
 def test_a_first_version_has_no_canary() -> None:
     assert "canary" not in [step.state for step in plan(DeployPolicy(), champion=None)]
+
+
+def test_the_limit_of_the_latency_is_said_with_what_is_compared() -> None:
+    policy = DeployPolicy(staging=StagingPolicy(latency=LatencyPolicy(at_most="3x champion")))
+    staging = next(step.sentence for step in plan(policy, champion=3) if step.state == "staging")
+
+    assert staging.endswith("median and p95 of the latency below 3x champion")

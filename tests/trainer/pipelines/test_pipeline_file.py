@@ -54,7 +54,7 @@ monitor:
 deploy:
   staging:
     holdout: {metric: log_loss, margin: 0.01}
-    latency_p99: {at_most: 1.2x champion}
+    latency: {at_most: 1.2x champion}
   canary:
     steps: [{weight: 0.1, min_requests: 30}, {weight: 0.5, min_requests: 60}]
     max_time: 10m
@@ -84,7 +84,7 @@ def test_the_example_of_the_design_is_understood() -> None:
     assert pipeline.name == pipeline.model == "bank-marketing"
     assert pipeline.monitor.drift is not None
     assert pipeline.monitor.drift.min_new_labels == 6000
-    assert pipeline.deploy.staging.latency_p99.at_most == "1.2x champion"
+    assert pipeline.deploy.staging.latency.at_most == "1.2x champion"
     assert [rule.command for rule in pipeline.checks] == ["python -m compileall -q .", None]
 
 

@@ -85,17 +85,37 @@ def _latency_limit(text: str) -> str:
 
 
 class LatencyPolicy(Policy):
-    """`at_most` is `1.2x champion` or a duration such as `0.05s`."""
+    """How long a call of one row may take: `1.2x champion`, or a time such as `0.05s`.
+
+    Staging calls the version and the champion in turns with the same row, and compares their
+    medians and their p95s: both have to be known to stay below the multiple. Under a time has to
+    be the version's own p95, on the machine of the deployer as busy as it is then; the champion is
+    not called. A first version with a multiple is timed and compared with nothing (`skipped`). What
+    is a slow call in the canary goes by the multiple of the champion's p95 too, by `2x` where the
+    limit is a time.
+    """
 
     at_most: Annotated[str, AfterValidator(_latency_limit)] = "2x champion"
     """How slow the version may be: so many times the champion's calls, or seconds."""
+    max_time: SomeTime = timedelta(minutes=1)
+    """How long staging goes on calling while it is not clear; at most half of its own time."""
+
+    @property
+    def relative(self) -> bool:
+        """Whether the limit is a multiple of the champion's latency; else it is a time."""
+        return self.at_most.endswith("x champion")
+
+    @property
+    def limit(self) -> float:
+        """The multiple, or the time in seconds."""
+        return float(self.at_most.removesuffix("x champion").removesuffix("s"))
 
 
 class StagingPolicy(Policy):
     """What a version has to show before it meets any traffic."""
 
     holdout: HoldoutPolicy = HoldoutPolicy()
-    latency_p99: LatencyPolicy = LatencyPolicy()
+    latency: LatencyPolicy = LatencyPolicy()
 
 
 class CanaryStep(Policy):

@@ -55,12 +55,13 @@ def _states(policy: DeployPolicy, champion: str | None) -> Iterator[PlannedState
 
 
 def _staging(policy: DeployPolicy, champion: str | None) -> str:
-    staging = policy.staging
+    holdout, latency = policy.staging.holdout, policy.staging.latency
     if champion is None:
         return "checks in a real scorer; no champion to compare with"
+    compared = "median and p95" if latency.relative else "p95"
     return (
-        f"checks in a real scorer; {staging.holdout.metric} at most {staging.holdout.margin:g} "
-        f"worse than {champion}, latency p99 {staging.latency_p99.at_most}"
+        f"checks in a real scorer; {holdout.metric} at most {holdout.margin:g} worse than "
+        f"{champion}, {compared} of the latency below {latency.at_most}"
     )
 
 

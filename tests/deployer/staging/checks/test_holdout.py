@@ -44,7 +44,11 @@ async def asked_for(candidate: StagedVersion, champion: StagedVersion | None) ->
         raise UnusableHoldoutError("enough")
 
     context = StagingContext(
-        policy=StagingPolicy(), candidate=candidate, champion=champion, read_holdout=read
+        policy=StagingPolicy(),
+        candidate=candidate,
+        champion=champion,
+        read_holdout=read,
+        time_limit=300,
     )
     check = await HoldoutCheck().run(context)
     return asked[0] if asked else check

@@ -86,7 +86,7 @@ async def test_a_good_version_passes_and_a_worse_one_fails_on_the_holdout(tmp_pa
 
     assert verdicts(good) == {
         "schema": "passed", "example": "passed", "hostile-inputs": "passed",
-        "holdout": "passed", "latency": "passed", "replay": "skipped",
+        "holdout": "passed", "latency": "skipped", "replay": "skipped",
     }, good  # fmt: skip
     assert verdicts(bad)["holdout"] == "failed"
     assert "on 600 later rows" in next(c.sentence for c in bad if c.name == "holdout")
@@ -124,6 +124,7 @@ def staged(
         candidate=candidate,
         champion=champion,
         read_holdout=read,
+        time_limit=300,
     )
 
 

@@ -115,8 +115,8 @@ def _fault(evidence: CanaryEvidence) -> str | None:
 
 def latency_ratio(policy: DeployPolicy) -> float:
     """`1.2x champion` as 1.2; a limit in seconds says nothing about the champion: the default."""
-    text = policy.staging.latency_p99.at_most
-    return float(text.split("x")[0]) if "champion" in text else DEFAULT_LATENCY_RATIO
+    latency = policy.staging.latency
+    return latency.limit if latency.relative else DEFAULT_LATENCY_RATIO
 
 
 def _what_is_missing(

@@ -126,6 +126,7 @@ class StagingRunner:
                 candidate=candidate,
                 champion=other,
                 read_holdout=self._readers.read_holdout,
+                time_limit=self._options.time_limit,
             )
             async with asyncio.timeout(self._options.time_limit):
                 checks = await run_checks(staged, self._checks)

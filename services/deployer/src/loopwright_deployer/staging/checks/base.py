@@ -27,13 +27,14 @@ class StagingContext:
 
     `read_holdout` gives the labelled rows of a dataset that are later than a time. It raises what
     the store raises, UnusableHoldoutError where there are none to measure by, and InvalidError
-    where the file ends whatever reads it.
+    where the file ends whatever reads it. `time_limit` is how many seconds all checks have.
     """
 
     policy: StagingPolicy
     candidate: StagedVersion
     champion: StagedVersion | None
     read_holdout: Callable[[Dataset, datetime | None], Awaitable[Holdout]]
+    time_limit: float
 
 
 class StagingCheck(Protocol):
