@@ -87,12 +87,14 @@ def _latency_limit(text: str) -> str:
 class LatencyPolicy(Policy):
     """How long a call of one row may take: `1.2x champion`, or a time such as `0.05s`.
 
-    Staging calls the version and the champion in turns with the same row, and compares their
-    medians and their p95s: both have to be known to stay below the multiple. Under a time has to
-    be the version's own p95, on the machine of the deployer as busy as it is then; the champion is
-    not called. A first version with a multiple is timed and compared with nothing (`skipped`). What
-    is a slow call in the canary goes by the multiple of the champion's p95 too, by `2x` where the
-    limit is a time.
+    Staging calls the version and the champion in turns with the same row. By their medians and by
+    their p95s the version has to be known to stay below the multiple. Where the limit is a time,
+    the version's own p95 has to, on the deployer's machine as busy as it is then; the champion is
+    not called. A first version whose limit is a multiple is timed and has nothing to be compared
+    with (`skipped`).
+
+    In the canary a call is slow above the multiple of the champion's p95, or above twice that where
+    the limit is a time.
     """
 
     at_most: Annotated[str, AfterValidator(_latency_limit)] = "2x champion"
