@@ -103,7 +103,8 @@ async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
         record = await until(database, 2, DeploymentState.PAUSED)
 
     assert record.deployment.why == (
-        "inconclusive: no request has come to the new version at 10% of the traffic"
+        "inconclusive: no request has come to the new version at 10% of the traffic; "
+        "the champion serves all meanwhile, resume begins the canary again"
     )
 
 
@@ -111,7 +112,8 @@ async def test_a_paused_canary_is_still_rolled_back_when_it_fails(
     database: Database, bus: EventBus, tmp_path: Path
 ) -> None:
     await lead_to(database, 1, DeploymentState.PROMOTED)
-    await lead_to(database, 2, DeploymentState.CANARY, deploy=IMPATIENT)
+    stays = {"canary": {**IMPATIENT["canary"], "then": "stay"}}
+    await lead_to(database, 2, DeploymentState.CANARY, deploy=stays)
     await serve(database, bus)
     async with working(database, bus, tmp_path):
         await until(database, 2, DeploymentState.PAUSED)

@@ -37,6 +37,6 @@ def test_a_first_version_has_no_canary() -> None:
 
 def test_the_limit_of_the_latency_is_said_with_what_is_compared() -> None:
     policy = DeployPolicy(staging=StagingPolicy(latency=LatencyPolicy(at_most="3x champion")))
-    staging = next(step.sentence for step in plan(policy, champion=3) if step.state == "staging")
+    staging = next(step.sentence for step in plan(policy, "version 3") if step.state == "staging")
 
     assert staging.endswith("median and p95 of the latency below 3x champion")

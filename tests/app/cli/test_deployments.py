@@ -39,7 +39,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.startswith(f"/v1/deployments/{DEPLOYMENT['id']}"):
             states = self.server.states
-            answer = {**DEPLOYMENT, "state": states.pop(0) if len(states) > 1 else states[0]}
+            state = states.pop(0) if len(states) > 1 else states[0]
+            promoted = "2026-01-01T00:01:00.000000Z" if state == "promoted" else None
+            answer = {**DEPLOYMENT, "state": state, "promoted_at": promoted}
         else:
             answer = {"items": [DEPLOYMENT], "next": None}
         content = json.dumps(answer).encode()

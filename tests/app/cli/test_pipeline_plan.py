@@ -36,8 +36,8 @@ def file(tmp_path: Path) -> Path:
             "4:26: deploy.canary.steps.0.min_requests: has to be a whole number, in digits alone",
         ),
         (
-            "staging: {latency_p99: {at_most: 0x champion}}",
-            "4:18: deploy.staging.latency_p99.at_most: '0x champion' is no limit above 0; write",
+            "staging: {latency: {at_most: 0x champion}}",
+            "4:14: deploy.staging.latency.at_most: '0x champion' is no limit above 0; write",
         ),
         ("approval: {roles: []}", "4:4: deploy.approval.roles: needs at least 1"),
         (

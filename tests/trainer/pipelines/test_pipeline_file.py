@@ -210,7 +210,7 @@ WRONG = {
         "margin": "margin: .inf",
         "steps": "steps: [{weight: 0.5}, {weight: 0.1}]",
     },
-    "deploy.staging.latency_p99": {
+    "deploy.staging.latency": {
         "at_most": "at_most: 0x champion",
         "atmost": "atmost: 2x champion",
     },

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from loopwright_common.deploy_policy import ApprovalPolicy, DeployPolicy
 from loopwright_common.errors import ConflictError
+from loopwright_common.events import Check
 from loopwright_deployer.deployments.domain import Deployment
 
 
@@ -20,6 +21,19 @@ class Gate(StrEnum):
 
 SKIPPABLE = frozenset({Gate.APPROVAL, Gate.CANARY})
 """Nothing meets traffic that staging has not judged."""
+
+
+LEFT_TO_THE_CANARY = frozenset({"latency"})
+"""Checks of staging whose question the canary asks again, of live calls."""
+
+
+def pauses(check: Check, champion: int | None) -> bool:
+    """Whether a person has to decide what staging could not.
+
+    What a canary beside the champion will answer pauses nothing.
+    """
+    left = champion is not None and check.name in LEFT_TO_THE_CANARY
+    return check.verdict == "inconclusive" and not left
 
 
 def next_gate(deployment: Deployment, policy: DeployPolicy, champion: int | None) -> Gate | None:

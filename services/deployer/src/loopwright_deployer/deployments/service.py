@@ -4,6 +4,7 @@ What moves a deployment raises ConflictError where its state machine has no such
 else was quicker.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -30,6 +31,7 @@ from loopwright_deployer.deployments.emitted_events import (
     emit_finished,
     event_fields,
 )
+from loopwright_deployer.deployments.gates import pauses
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.deployments.retry_schedule import next_retry
 
@@ -150,7 +152,7 @@ async def finish_staging(
     `champion` is the version that it was compared with.
     """
     failed = [check for check in checks if check.verdict == "failed"]
-    unclear = [check for check in checks if check.verdict == "inconclusive"]
+    unclear = [check for check in checks if pauses(check, champion)]
     levels = [level, record.deployment.sandbox or level]
     deployment = replace(
         record.deployment, sandbox=weakest(levels), staged=False, staged_against=champion
@@ -163,10 +165,7 @@ async def finish_staging(
         why = f"inconclusive: {unclear[0].name}: {unclear[0].sentence}"
         moved = await _enter_staged(uow, judged, DeploymentState.PAUSED, why)
     else:
-        passed = sum(check.verdict == "passed" for check in checks)
-        moved = await _enter_staged(
-            uow, judged, DeploymentState.VALIDATED, f"{passed} checks passed"
-        )
+        moved = await _enter_staged(uow, judged, DeploymentState.VALIDATED, _summary(checks))
     followed = await emit_event(uow, moved, _validation(moved, passed=not failed and not unclear))
     return await emit_finished(uow, followed, "rejected") if failed else followed
 
@@ -206,6 +205,19 @@ async def _tell(uow: UnitOfWork, record: DeploymentRecord, by: str | None) -> No
     """Add the present state to the deployment's story, and say so to others."""
     await Deployments(uow.connection).append_history(record.deployment, by)
     await emit_changed(uow, record, by)
+
+
+def _summary(checks: Sequence[Check]) -> str:
+    """How many checks passed, and which did not."""
+    named = {
+        verdict: ", ".join(check.name for check in checks if check.verdict == verdict)
+        for verdict in ("skipped", "inconclusive")
+    }
+    passed = sum(check.verdict == "passed" for check in checks)
+    parts = [f"{passed} checks passed"]
+    parts += [f"skipped: {named['skipped']}"] if named["skipped"] else []
+    parts += [f"left to the canary: {named['inconclusive']}"] if named["inconclusive"] else []
+    return "; ".join(parts)
 
 
 def _came_before(newer: int) -> str:

@@ -94,6 +94,7 @@ def compared(
     told = _alone(policy, own, found) if other is None else _beside(policy, own, other, found)
     if found.verdict == "inconclusive":
         told += f"; {_remedy(policy, len(own), seconds)}"
+        told += ", else the canary's calls decide" if other is not None else ""
     worse = max(found.median.value, found.p95.value)
     unit = "s" if other is None else "x champion"
     return Check(
