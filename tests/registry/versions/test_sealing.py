@@ -5,13 +5,19 @@ import json
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from loopwright_common.database.database import Database
+from loopwright_common.observability.metrics import Metrics
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import fetch_package
+from loopwright_registry.archive.domain import FeedLimits
+from loopwright_registry.archive.feed import EventFeed
+from loopwright_registry.main import build_app
+from loopwright_registry.mlflow.endpoint import MlflowContext
 from tests.registry.builders import (
     CAUSE,
     CAUSE_HEADER,
@@ -155,6 +161,34 @@ async def test_without_details_the_dataset_file_itself_is_read(
     assert (dataset["role"], dataset["rows"]) == ("holdout", 3)
     assert dataset["from"] == "2020-09-13T12:26:40.000000Z"
     assert dataset["until"] == "2023-11-14T22:13:20.000000Z"
+
+
+class _GivesNoLargeBlobWhole(FilesystemStore):
+    async def get(self, digest: str) -> bytes:
+        content = await super().get(digest)
+        assert len(content) < 1 << 20, "a dataset is read from a file"
+        return content
+
+
+async def test_a_dataset_is_never_held_whole(database: Database, tmp_path: Path) -> None:
+    store = _GivesNoLargeBlobWhole(tmp_path / "artifacts")
+    rows = 1 << 19
+    table = pa.table({"x": np.random.default_rng(0).random(rows)})
+    pq.write_table(table, tmp_path / "holdout.parquet")
+    body = (tmp_path / "holdout.parquet").read_bytes()
+    context = MlflowContext(database, store, largest_upload=1 << 30)
+    app = build_app(context, EventFeed(database, FeedLimits()), Metrics(), {})
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        run_id = await packaged_run(client)
+        await upload(client, f"0/{run_id}/artifacts/loopwright/holdout.parquet", body)
+
+        await register(client, run_id)
+
+    [event] = await emitted(database)
+    [dataset] = event["datasets"]
+    assert dataset["rows"] == rows
+    assert len(body) > 4 << 20
 
 
 async def test_a_version_made_in_a_pipeline_run_is_held_and_adopted(

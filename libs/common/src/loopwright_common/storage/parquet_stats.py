@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 _TIME = "time"
 _ROWS_AT_ONCE = 1 << 16
+_BYTES_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ def read_parquet_stats(source: Path | BinaryIO) -> ParquetStats:
     """
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(source)
+    # Arrow reads all of a row group's column ahead unless told not to.
+    file = parquet.ParquetFile(source, buffer_size=_BYTES_AT_ONCE, pre_buffer=False)
     first, last = _range(file)
     return ParquetStats(file.metadata.num_rows, first, last)
 
@@ -43,7 +45,10 @@ def _range(file: Any) -> tuple[datetime | None, datetime | None]:
     for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[_TIME], use_threads=False):
         ends = compute.min_max(batch.column(0).cast(pa.timestamp("us")))
         if ends["min"].is_valid:
-            least, most = ends["min"].as_py(), ends["max"].as_py()
+            try:
+                least, most = ends["min"].as_py(), ends["max"].as_py()
+            except (ValueError, OverflowError):
+                raise pa.ArrowInvalid("a time is not within the years 1 to 9999") from None
             first, last = min(first or least, least), max(last or most, most)
     return _aware(first), _aware(last)
 

@@ -5,10 +5,11 @@ it whether the files are still the same.
 """
 
 import asyncio
-import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -182,8 +183,7 @@ async def _dataset(
     """The dataset with facts from the tag where it has them, else from the file itself."""
     details = given if isinstance(given, dict) else None
     if details is None or not isinstance(details.get("rows"), int):
-        content = await store.get(blob.digest)
-        details = {**await asyncio.to_thread(_measured, content), **(details or {})}
+        details = {**await _measured(store, blob), **(details or {})}
     until = details.get("until") or _text(run.info.start_ms)
     return SealedDataset(
         role=role,
@@ -196,12 +196,20 @@ async def _dataset(
     )
 
 
-def _measured(content: bytes) -> dict[str, Any]:
+async def _measured(store: ArtifactStore, blob: Blob) -> dict[str, Any]:
+    """The extent of a dataset, read from a file: it may be larger than our memory."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "dataset.parquet"
+        await store.fetch(blob.digest, file)
+        return await asyncio.to_thread(_extent, file)
+
+
+def _extent(file: Path) -> dict[str, Any]:
     """The number of rows, and first and last `time` where there is such a column."""
     import pyarrow as pa
 
     try:
-        extent = read_parquet_stats(io.BytesIO(content))
+        extent = read_parquet_stats(file)
     except pa.ArrowException as error:
         raise InvalidError(
             f"a dataset artifact is no readable Parquet file: {without_paths(error)}"
