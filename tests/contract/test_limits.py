@@ -6,7 +6,7 @@ A new route of an app is tried by itself; a new inference protocol is missed in 
 import asyncio
 import json
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -191,6 +191,52 @@ async def test_every_route_bounds_its_body_head_and_time(system: System) -> None
 
     assert {route.service for route in every} == set(PORTS)
     assert len(every) > 150
+    assert wrong == {}
+
+
+def is_mlflows(route: RouteOf) -> bool:
+    return route.path.startswith(("/api/", "/ajax-api/"))
+
+
+JSON_TYPE = "content-type: application/json\r\n"
+LONG = f"x-long: {'x' * 65_536}\r\n\r\n"
+MISUSES: dict[str, tuple[int, Callable[[RouteOf], list[str]]]] = {
+    "of another host": (403, lambda r: [f"{r.method} {r.path} HTTP/1.1\r\nhost: a.b\r\n\r\n"]),
+    "from another site": (403, lambda r: [start(r), "origin: http://a.b\r\n\r\n"]),
+    "no header": (400, lambda r: [start(r), "no header\r\n\r\n"]),
+    "no chunk": (400, lambda r: [start(r), "transfer-encoding: chunked\r\n\r\nno length\r\n"]),
+    "no JSON": (400, lambda r: [start(r), JSON_TYPE, body("{")]),
+    "a key twice": (400, lambda r: [start(r), JSON_TYPE, body('{"a": 1, "a": 2}')]),
+    "a form": (415, lambda r: [start(r), "content-type: text/plain\r\n", body("a=b")]),
+    "encoded": (431, lambda r: [start(r._replace(path=f"/%61{r.path[2:]}")), LONG]),
+    "as to a proxy": (431, lambda r: [start(r._replace(path=f"http://127.0.0.1{r.path}")), LONG]),
+}
+
+
+def start(route: RouteOf) -> str:
+    return f"{route.method} {route.path} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+
+
+def body(content: str) -> str:
+    return f"content-length: {len(content)}\r\n\r\n{content}"
+
+
+@pytest.mark.parametrize("misuse", MISUSES)
+async def test_whatever_layer_refuses_it_speaks_mlflows_protocol_on_its_paths(
+    system: System, misuse: str
+) -> None:
+    wanted, made = MISUSES[misuse]
+    ours = [route for route in routes(system) if is_mlflows(route)]
+    if wanted in (400, 415) and misuse.startswith(("no JSON", "a ")):
+        ours = [route for route in ours if route.method != "PUT"]  # a file is any bytes
+    asked = {route: ["".join(made(route)).encode()] for route in ours}
+    wrong = {
+        route: answered[:300]
+        for route, answered in (await refusals(system, asked)).items()
+        if status(answered) != wanted or not is_in_shape(route, answered)
+    }
+
+    assert len(ours) > 100
     assert wrong == {}
 
 

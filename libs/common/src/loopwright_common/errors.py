@@ -2,8 +2,10 @@
 
 LoopwrightError
 ├── InvalidError         the request or file is wrong: names the field and the remedy
+│   └── MalformedRequestError  what came is no HTTP
 ├── NotFoundError        no such thing
 ├── ConflictError        the thing is in a state that forbids this
+│   └── AlreadyExistsError   its name is taken
 ├── RefusedError         policy or permission forbids this
 ├── TooLargeError        a limit is exceeded
 │   └── HeadTooLargeError    by a request's line and headers
@@ -36,12 +38,20 @@ class InvalidError(LoopwrightError):
         self.field = field
 
 
+class MalformedRequestError(InvalidError):
+    """What came over a connection is no HTTP."""
+
+
 class NotFoundError(LoopwrightError):
     """No such thing."""
 
 
 class ConflictError(LoopwrightError):
     """The thing is in a state that forbids this."""
+
+
+class AlreadyExistsError(ConflictError):
+    """The name is taken."""
 
 
 class RefusedError(LoopwrightError):

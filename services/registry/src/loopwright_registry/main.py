@@ -17,6 +17,7 @@ from loopwright_common.process.service import Service, delivery_loops, delivery_
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import Readiness, add_routes, create_app
 from loopwright_common.web.guard import RequestGuard
+from loopwright_common.web.mlflow_errors import mlflow_error_of
 from loopwright_common.web.problems import problem_of
 from loopwright_registry.archive import api as archive_api
 from loopwright_registry.archive import handlers as archive_handlers
@@ -31,7 +32,7 @@ from loopwright_registry.mlflow_api import (
     runs,
     versions,
 )
-from loopwright_registry.mlflow_api.app import create_mlflow_app, error_answer
+from loopwright_registry.mlflow_api.app import create_mlflow_app
 from loopwright_registry.runs import api as runs_api
 from loopwright_registry.settings import RegistrySettings
 from loopwright_registry.versions import api as versions_api
@@ -123,7 +124,7 @@ def build_app(
 def refuse(path: str, error: LoopwrightError) -> Response:
     """An error in MLflow's shape below its paths, elsewhere as a problem."""
     is_mlflow = path.startswith(tuple(f"{prefix}/" for prefix in MLFLOW_PATHS))
-    return error_answer(error) if is_mlflow else problem_of(path, error)
+    return mlflow_error_of(path, error) if is_mlflow else problem_of(path, error)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@
 
 from loopwright_common.sandbox.cgroups import ran_out_of_memory
 from loopwright_common.sandbox.detection import detect, require
-from loopwright_common.sandbox.gateway import receive_listener
+from loopwright_common.sandbox.gateway import await_listener, receive_listener
 from loopwright_common.sandbox.levels import Level, SandboxTooWeakError, weakest
 from loopwright_common.sandbox.policy import Gateway, Limits, Policy
 from loopwright_common.sandbox.sandbox import Sandbox
@@ -18,6 +18,7 @@ __all__ = [
     "Policy",
     "Sandbox",
     "SandboxTooWeakError",
+    "await_listener",
     "detect",
     "ran_out_of_memory",
     "receive_listener",

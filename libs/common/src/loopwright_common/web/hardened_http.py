@@ -9,7 +9,9 @@ import math
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, ClassVar, Self
+from urllib.parse import unquote
 
+import httptools
 import uvicorn
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -22,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from loopwright_common.errors import (
     HeadTooLargeError,
     LoopwrightError,
+    MalformedRequestError,
     OverloadedError,
     SlowClientError,
     TooManyRequestsError,
@@ -137,6 +140,13 @@ class HardenedHttpProtocol(HttpToolsProtocol):
             self._began, self._unparsed, self._is_handed_on = None, 0, False
             super().on_message_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        if self.guard is None:
+            super().send_400_response(msg)
+            return
+        self._abandon_request()
+        self._close_with(MalformedRequestError("the request is no HTTP/1.1 that can be read"))
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stalled = self.loop.time()
@@ -202,9 +212,25 @@ class HardenedHttpProtocol(HttpToolsProtocol):
             return
         self._error, self._is_refusing = error, True
         if self._is_free() and self.guard is not None and not self._is_handed_on:
-            path = self.url.partition(b"?")[0].decode("latin-1")
-            self._write_response(self.guard.refuse(path, error))
+            self._write_response(self.guard.refuse(self._path(), error))
         self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)
+
+    def _abandon_request(self) -> None:
+        """Leave the request that never becomes whole; its app learns that the client is gone."""
+        cycle: RequestResponseCycle | None = self.cycle
+        is_next = self._is_handed_on and not self.pipeline
+        if is_next and cycle is not None and not cycle.response_started:
+            cycle.disconnected = cycle.response_complete = True
+            cycle.message_event.set()
+            self._is_handed_on = False
+
+    def _path(self) -> str:
+        """What is asked for, as an app is told it: decoded, also of a URL with scheme and host."""
+        try:
+            path = httptools.parse_url(self.url).path or b""
+        except httptools.HttpParserError:
+            path = self.url.partition(b"?")[0]
+        return unquote(path.decode("latin-1"))
 
     def _write_response(self, answer: Response) -> None:
         """The last one of this connection."""

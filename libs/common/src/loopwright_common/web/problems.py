@@ -13,6 +13,7 @@ from loopwright_common.errors import (
     HeadTooLargeError,
     InvalidError,
     LoopwrightError,
+    MalformedRequestError,
     NotFoundError,
     RefusedError,
     SlowClientError,
@@ -23,6 +24,7 @@ from loopwright_common.errors import (
 )
 
 STATUS: Mapping[type[LoopwrightError], int] = {
+    MalformedRequestError: 400,
     InvalidError: 422,
     NotFoundError: 404,
     ConflictError: 409,

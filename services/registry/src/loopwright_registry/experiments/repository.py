@@ -6,11 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.errors import NotFoundError
+from loopwright_common.errors import AlreadyExistsError, NotFoundError
 from loopwright_registry.experiments.domain import Experiment
 from loopwright_registry.experiments.tables import experiment_tags, experiments
 from loopwright_registry.mlflow.clock import now_ms
-from loopwright_registry.mlflow.domain import ACTIVE, AlreadyExistsError, Tags
+from loopwright_registry.mlflow.domain import ACTIVE, Tags
 from loopwright_registry.mlflow.filters import Condition, OrderBy
 from loopwright_registry.mlflow.paging import PageRequest, ResultPage, result_page
 from loopwright_registry.mlflow.sql import (

@@ -8,9 +8,9 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.errors import NotFoundError
+from loopwright_common.errors import AlreadyExistsError, NotFoundError
 from loopwright_registry.mlflow.clock import now_ms
-from loopwright_registry.mlflow.domain import AlreadyExistsError, Tags
+from loopwright_registry.mlflow.domain import Tags
 from loopwright_registry.mlflow.filters import Condition, OrderBy
 from loopwright_registry.mlflow.paging import PageRequest, ResultPage, result_page
 from loopwright_registry.mlflow.sql import (

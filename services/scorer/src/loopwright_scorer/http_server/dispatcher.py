@@ -138,8 +138,7 @@ class ProtocolRouter:
 def refusing_as(protocols: Sequence[InferenceProtocol]) -> Refuse:
     """Answers errors in the shape of the protocol that claims the path, elsewhere as problems."""
 
-    def refuse(url: str, error: LoopwrightError) -> Response:
-        path = unquote(url)
+    def refuse(path: str, error: LoopwrightError) -> Response:
         protocol = _claiming(protocols, path)
         if protocol is None:
             return problem_of(path, error)

@@ -10,10 +10,11 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from loopwright_common.errors import UnavailableError
-from loopwright_common.sandbox import Gateway, receive_listener
+from loopwright_common.sandbox import Gateway, await_listener
 from loopwright_common.web.connections import ConnectionLimits
 from loopwright_common.web.guard import RequestGuard
 from loopwright_common.web.hardened_http import HardenedHttpProtocol, server_config
+from loopwright_common.web.mlflow_errors import mlflow_error_of
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _MAX_CONNECTIONS = 64
@@ -38,7 +39,8 @@ class StageGateway:
 
     def __init__(self, app: ASGIApp, request_seconds: float = _REQUEST_SECONDS) -> None:
         self._app = app
-        self._guard = RequestGuard(connections=ConnectionLimits(_MAX_CONNECTIONS, request_seconds))
+        connections = ConnectionLimits(_MAX_CONNECTIONS, request_seconds)
+        self._guard = RequestGuard(connections=connections, refuse=mlflow_error_of)
         self._ours, self._theirs = socket.socketpair()
 
     @property
@@ -64,7 +66,10 @@ class StageGateway:
         self._ours.close()
 
     async def _serve(self) -> None:
-        listener = await asyncio.to_thread(receive_listener, self._ours)
+        with await await_listener(self._ours) as listener:
+            await self._answer(listener)
+
+    async def _answer(self, listener: socket.socket) -> None:
         config = server_config(self._app, HardenedHttpProtocol.guarded_by(self._guard))
         config.load()
         state = ServerState()
@@ -73,8 +78,10 @@ class StageGateway:
         server = await loop.create_server(
             lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
             sock=listener,
+            start_serving=False,  # where it is cancelled while it starts, it has to be closed
         )
         try:
+            await server.start_serving()
             await asyncio.Event().wait()
         finally:
             server.close()
