@@ -194,6 +194,100 @@ async def test_a_sealed_version_is_copied_without_the_runs_token(
     assert copied["model_version"]["status"] == "READY"
 
 
+@pytest.fixture
+async def experiment(client: httpx.AsyncClient) -> str:
+    """An experiment with a run that has ended, of nobody."""
+    made = await call(client, "POST", "experiments/create", name="e")
+    run_id = await run_in(client, made["experiment_id"])
+    await call(client, "POST", "runs/update", run_id=run_id, status="FINISHED")
+    return str(made["experiment_id"])
+
+
+async def run_in(client: httpx.AsyncClient, experiment: str, **headers: str) -> str:
+    """A run of a pipeline run."""
+    tags = [{"key": "loopwright.pipeline_run", "value": "p-1"}]
+    made = await call(
+        client, "POST", "runs/create", headers, experiment_id=experiment, tags=tags, start_time=1
+    )
+    return str(made["run"]["info"]["run_id"])
+
+
+@pytest.mark.parametrize("what", ["delete", "restore"])
+@pytest.mark.parametrize("headers", [SECOND, FIRST, {}])
+async def test_an_experiment_with_an_attempt_under_way_is_neither_deleted_nor_restored(
+    client: httpx.AsyncClient, experiment: str, what: str, headers: dict[str, str]
+) -> None:
+    run_id = await run_in(client, experiment)
+    await hold_run(client, run_id, "first", 1)
+    await call(client, "POST", "runs/update", FIRST, run_id=run_id, status="FAILED", end_time=1)
+    await hold_run(client, run_id, "second", 2)
+    before = await in_experiment(client, experiment)
+
+    refused = await send(client, "POST", f"experiments/{what}", headers, experiment_id=experiment)
+
+    assert refused.status_code == (403 if headers is SECOND else 409), refused.text
+    assert "attempt" in refused.json()["message"]
+    if headers is not SECOND:
+        assert f"attempt 2 of run {run_id}" in refused.json()["message"]
+    assert await in_experiment(client, experiment) == before
+
+
+async def in_experiment(client: httpx.AsyncClient, experiment: str) -> object:
+    found = await call(client, "GET", "experiments/get", experiment_id=experiment)
+    runs = await call(
+        client, "POST", "runs/search", experiment_ids=[experiment], run_view_type="ALL"
+    )
+    return found, runs
+
+
+async def test_an_experiment_whose_attempts_have_ended_is_deleted_and_restored(
+    client: httpx.AsyncClient, experiment: str
+) -> None:
+    run_id = await run_in(client, experiment)
+    await hold_run(client, run_id, "first", 1)
+    nested = await call(client, "POST", "runs/create", FIRST, experiment_id=experiment)
+    await call(client, "POST", "runs/update", FIRST, run_id=run_id, status="FINISHED")
+    assert nested["run"]["info"]["status"] == "RUNNING"  # as a stage leaves it that is killed
+
+    for what in ("delete", "restore", "delete"):
+        await call(client, "POST", f"experiments/{what}", experiment_id=experiment)
+    late = await hold_run(client, run_id, "second", 2)
+
+    assert late.status_code == 422
+    assert "must be in the 'active' state" in late.json()["detail"]
+
+
+async def test_of_a_deletion_and_an_attempt_at_once_one_is_refused(
+    client: httpx.AsyncClient, experiment: str
+) -> None:
+    run_ids = [await run_in(client, experiment) for _ in range(4)]
+    deleting = send(client, "POST", "experiments/delete", experiment_id=experiment)
+    holding = [hold_run(client, run_id, "first", 1) for run_id in run_ids]
+
+    *held, deleted = await asyncio.gather(*holding, deleting)
+
+    taken = [answer.status_code == 200 for answer in held]
+    assert deleted.status_code == (409 if any(taken) else 200)
+    stage = (await call(client, "GET", "experiments/get", experiment_id=experiment))["experiment"]
+    assert stage["lifecycle_stage"] == ("active" if any(taken) else "deleted")
+
+
+@pytest.mark.parametrize(("operation", "more"), [("delete-tag", {}), ("set-tag", {"value": "p-2"})])
+async def test_whose_run_it_is_stays(
+    client: httpx.AsyncClient, experiment: str, operation: str, more: dict[str, str]
+) -> None:
+    """So that no stage takes its run from the pipeline run that its versions wait for."""
+    run_id = await run_in(client, experiment)
+    await hold_run(client, run_id, "first", 1)
+    named = {"run_id": run_id, "key": "loopwright.pipeline_run"}
+
+    refused = await send(client, "POST", f"runs/{operation}", FIRST, **named, **more)
+
+    assert (refused.status_code, refused.json()["error_code"]) == (403, "PERMISSION_DENIED")
+    again = await send(client, "POST", "runs/set-tag", FIRST, **named, value="p-1")
+    assert again.status_code == 200
+
+
 async def test_of_two_attempts_at_once_the_older_writes_nothing_after_the_newer_came(
     client: httpx.AsyncClient,
 ) -> None:

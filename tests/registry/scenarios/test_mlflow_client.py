@@ -4,16 +4,19 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.registry.builders import hold_run, new_run
+from loopwright_common.bus.sqlite.bus import SqliteBus
+from tests.registry.builders import API, hold_run, new_run
+from tests.registry.harness import running_replica
 
 FLOW = Path(__file__).parent / "mlflow_workflow.py"
+REFUSALS = Path(__file__).parent / "mlflow_refusals.py"
 WRITER = Path(__file__).parent / "mlflow_writer.py"
 
 
@@ -79,10 +82,17 @@ async def server(url: str) -> AsyncGenerator[httpx.AsyncClient, None]:
 
 async def write(url: str, run_id: str, token: str, home: Path) -> dict[str, str]:
     """What became of each write of an unmodified client with this token."""
+    return await told(WRITER, [run_id], home, url, MLFLOW_TRACKING_TOKEN=token)
+
+
+async def told(
+    script: Path, arguments: Sequence[str], home: Path, url: str, **more: str
+) -> dict[str, str]:
+    """What a script with an unmodified client prints."""
     environment = {**os.environ, "HOME": str(home), "MLFLOW_DISABLE_TELEMETRY": "true",
-                   "MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_TOKEN": token}  # fmt: skip
+                   "MLFLOW_TRACKING_URI": url, **more}  # fmt: skip
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(WRITER), run_id, cwd=home, env=environment,
+        sys.executable, str(script), *arguments, cwd=home, env=environment,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await process.communicate()
@@ -104,3 +114,26 @@ async def test_a_plain_client_of_a_superseded_attempt_is_told_so(
     assert after.pop("read") == "done"
     superseded = f"run {run_id} belongs to a newer attempt; this attempt was superseded"
     assert {what for what, said in after.items() if superseded not in said} == set()
+
+
+async def test_a_plain_client_understands_a_refusal(url: str, tmp_path: Path) -> None:
+    said = await told(REFUSALS, [], tmp_path, url)
+
+    assert {what: text.partition(":")[0] for what, text in said.items()} == {
+        "large": "INVALID_PARAMETER_VALUE",
+        "unseen": "INVALID_PARAMETER_VALUE",
+        "missing": "RESOURCE_DOES_NOT_EXIST",
+    }
+    assert "U+200B ZERO WIDTH SPACE" in said["unseen"]
+
+
+async def test_a_client_in_a_hurry_is_told_so_in_mlflows_shape(
+    bus: SqliteBus, migrated_url: str, tmp_path: Path
+) -> None:
+    """The client itself tells a 429 only as what it gave up on."""
+    async with running_replica(bus, tmp_path, migrated_url, request_rate=0.1) as client:
+        answers = [await client.get(f"{API}/experiments/search") for _ in range(3)]
+
+    refused = answers[-1]
+    assert (refused.status_code, "retry-after" in refused.headers) == (429, True)
+    assert refused.json()["error_code"] == "REQUEST_LIMIT_EXCEEDED"

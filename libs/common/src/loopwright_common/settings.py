@@ -4,13 +4,16 @@ import ipaddress
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from loopwright_common.errors import InvalidError
+from loopwright_common.names import check_name
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -65,6 +68,15 @@ class ServiceSettings(BaseSettings):
     """Where the scorer answers."""
     url_monitor: str = "http://127.0.0.1:8005"
     """Where the monitor answers."""
+
+    @field_validator("environment")
+    @classmethod
+    def _environment_is_shown(cls, environment: str) -> str:
+        try:
+            check_name("environment", environment)
+        except InvalidError as error:
+            raise ValueError(str(error)) from None
+        return environment
 
     @model_validator(mode="after")
     def _is_reached_by_whom_it_trusts(self) -> Self:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.events import Arm, Check
+from loopwright_common.name_field import Name
 from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, HistoryEntry
@@ -18,7 +19,7 @@ class OperatorRequestIn(BaseModel):
     """Who decides, and why."""
 
     model_config = ConfigDict(extra="forbid")
-    by: str = Field(min_length=1, max_length=200)
+    by: Name = Field(min_length=1, max_length=200)
     reason: str = Field(default="", max_length=2000)
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from loopwright_common.name_field import Name
 from loopwright_common.sandbox import Level
 from loopwright_trainer.runs.domain import (
     PipelineRun,
@@ -37,7 +38,7 @@ class PipelineRunIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     pipeline: str | None = Field(default=None, max_length=100)
     repository: str | None = Field(default=None, max_length=100)
-    by: str = Field(default="a person", max_length=200)
+    by: Name = Field(default="a person", max_length=200)
     why: str | None = Field(default=None, max_length=1000)
     captured: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
 
@@ -46,7 +47,7 @@ class RetryIn(BaseModel):
     """Who asks for the same run again."""
 
     model_config = ConfigDict(extra="forbid")
-    by: str = Field(default="a person", min_length=1, max_length=200)
+    by: Name = Field(default="a person", min_length=1, max_length=200)
 
 
 class RepositoryOut(BaseModel):

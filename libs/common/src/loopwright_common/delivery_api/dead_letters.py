@@ -13,9 +13,10 @@ from loopwright_common.database import Database
 from loopwright_common.delivery import Consumer, dead_letters, retry_queue
 from loopwright_common.delivery.dead_letters import DeadLetter, DeadLetterContents, DeadLetterFilter
 from loopwright_common.delivery_api.consumers import add_consumer_routes
+from loopwright_common.name_field import Name
 from loopwright_common.web.problems import PROBLEMS
 
-Name = Annotated[str, Field(min_length=1, max_length=255)]
+BoundedName = Annotated[Name, Field(min_length=1, max_length=255)]
 State = Literal["dead", "replayed", "discarded", "any"]
 
 
@@ -59,14 +60,14 @@ class WholeDeadLetterOut(DeadLetterOut):
 
 class ReplayIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    by: Name = "unknown"
+    by: BoundedName = "unknown"
 
 
 class ReplaySomeIn(ReplayIn):
     """All of a consumer, or of one of its topics."""
 
-    consumer: Name
-    topic: Name | None = None
+    consumer: BoundedName
+    topic: BoundedName | None = None
 
 
 class ReplayedOut(BaseModel):
@@ -76,7 +77,7 @@ class ReplayedOut(BaseModel):
 class DiscardIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     reason: Annotated[str, Field(min_length=1, max_length=4000)]
-    by: Name
+    by: BoundedName
 
 
 def create_delivery_router(database: Database, consumers: Sequence[Consumer] = ()) -> APIRouter:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.names import check_name
 from loopwright_registry.artifacts.domain import artifact_path
-from loopwright_registry.mlflow.domain import ACTIVE, DELETED, Tags, check_length, check_shown
+from loopwright_registry.mlflow.domain import ACTIVE, DELETED, Tags, check_length
 
 DEFAULT_ID = 0
 LONGEST_LOCATION = 500
@@ -41,11 +42,11 @@ def experiment_id_of(text: str) -> int:
     return int(text)
 
 
-def check_name(name: str) -> None:
-    """InvalidError for a name that is empty or has more than 500 characters."""
+def check_experiment_name(name: str) -> None:
+    """InvalidError for a name that is empty, not shown as it is, or over 500 characters long."""
     if not name.strip():
         raise InvalidError("Invalid experiment name: it is empty", field="name")
-    check_shown("the experiment name", name)
+    check_name("name", name)
     check_length("the experiment name", name, 500)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from loopwright_common.errors import ConflictError, InvalidError
-from loopwright_common.names import has_control_characters
+from loopwright_common.errors import InvalidError
+from loopwright_common.names import check_name
 
 Tags = Mapping[str, str]
 Params = Mapping[str, str]
@@ -17,10 +17,6 @@ LARGEST_INTEGER = 2**63 - 1
 LARGEST_FLOAT = 1.7976931348623157e308
 
 _KEY = re.compile(r"[\w\-.: /]{1,250}")
-
-
-class AlreadyExistsError(ConflictError):
-    """The name is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +66,7 @@ def latest(points: Iterable[Metric]) -> dict[str, Metric]:
 
 def check_key(kind: str, key: str) -> None:
     """Raise InvalidError unless `key` may name a metric, parameter or tag of a run."""
+    check_name("key", key)
     if not _KEY.fullmatch(key) or posixpath.normpath(key) != key or key.startswith(("/", "..")):
         raise InvalidError(
             f"Invalid {kind} name: {key!r}. Use at most 250 letters, digits, _ - . : space and /, "
@@ -95,12 +92,6 @@ def decoded_wholly(text: str) -> str:
     while (decoded := unquote(text)) != text:
         text = decoded
     return text
-
-
-def check_shown(name: str, text: str) -> None:
-    """Raise InvalidError when `text` holds control characters, such as a newline."""
-    if has_control_characters(text):
-        raise InvalidError(f"{name} {text[:200]!r} holds control characters; leave them out")
 
 
 def check_length(name: str, text: str | None, limit: int) -> None:

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.name_field import Name
 from loopwright_common.web.guard import JSON
 from loopwright_registry.mlflow.domain import LARGEST_FLOAT, LARGEST_INTEGER, Metric, check_text
 
@@ -67,7 +68,7 @@ class MlflowRequest(BaseModel):
 class KeyValue(MlflowRequest):
     """A tag or a parameter."""
 
-    key: str = Field(max_length=250)
+    key: Name = Field(max_length=250)
     value: str = ""
 
 

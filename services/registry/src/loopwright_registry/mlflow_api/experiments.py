@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager
 
 from pydantic import Field
 
+from loopwright_common.names import check_name
 from loopwright_registry.experiments.domain import (
     LIFECYCLE_STAGES,
     Experiment,
     ViewType,
+    check_experiment_name,
     check_location,
-    check_name,
     experiment_id_of,
 )
 from loopwright_registry.experiments.repository import Experiments
@@ -26,6 +27,7 @@ from loopwright_registry.mlflow.json import (
 )
 from loopwright_registry.mlflow.paging import page_request
 from loopwright_registry.runs.repository import Runs
+from loopwright_registry.runs.run_fencing import require_no_attempt
 
 
 class ExperimentByName(MlflowRequest):
@@ -80,7 +82,7 @@ def experiment_json(experiment: Experiment) -> MlflowResponse:
 
 
 async def create(request: CreateExperiment, context: MlflowContext) -> MlflowResponse:
-    check_name(request.name)
+    check_experiment_name(request.name)
     location = (request.artifact_location or "").rstrip("/")
     if location:
         check_location(location)
@@ -111,7 +113,7 @@ async def get_by_name(request: ExperimentByName, context: MlflowContext) -> Mlfl
 async def update(request: UpdateExperiment, context: MlflowContext) -> MlflowResponse:
     if request.new_name is None:
         return {}
-    check_name(request.new_name)
+    check_experiment_name(request.new_name)
     async with _writing(request, context) as experiments:
         (await experiments.get(request.id)).require_active()
         await experiments.update(request.id, name=request.new_name)
@@ -155,16 +157,21 @@ async def search(request: SearchExperiments, context: MlflowContext) -> MlflowRe
 
 
 def _check_tag(key: str, value: str) -> None:
+    check_name("key", key)
     check_length("the tag key", key, 250)
     check_length("the tag value", value, 20_000)
 
 
 async def _move(request: ExperimentById, context: MlflowContext, stage: str) -> MlflowResponse:
-    """Move the experiment and all its runs to the stage, as MLflow's server does."""
+    """Move the experiment and all its runs to the stage, as MLflow's server does.
+
+    RefusedError for an attempt of a run, ConflictError while one is under way in it.
+    """
     async with context.database.unit_of_work() as uow:
         await uow.lock(f"experiment/{request.id}")
         experiments = Experiments(uow.connection)
         await experiments.get(request.id)
+        await require_no_attempt(uow, context.bearer, request.id)
         await experiments.update(request.id, lifecycle_stage=stage)
         await Runs(uow.connection).set_stage_of_experiment(request.id, stage)
     return {}

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from loopwright_common.name_field import Name
 from loopwright_registry.logged_models.domain import (
     LoggedModel,
     LoggedModelStatus,
@@ -18,7 +19,7 @@ from loopwright_registry.mlflow.json import (
 
 class CreateLoggedModel(MlflowRequest):
     experiment_id: str
-    name: str | None = Field(default=None, max_length=500)
+    name: Name | None = Field(default=None, max_length=500)
     model_type: str = Field(default="", max_length=500)
     source_run_id: str | None = Field(default=None, max_length=256)
     params: list[KeyValue] = Field(default=[])

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.name_field import Name
 from loopwright_registry.experiments.domain import ViewType
 from loopwright_registry.mlflow.json import (
     Int64,
@@ -34,7 +35,7 @@ class RunById(MlflowRequest):
 class CreateRun(MlflowRequest):
     experiment_id: str = "0"
     user_id: str = Field(default="", max_length=256)
-    run_name: str | None = None
+    run_name: Name | None = None
     start_time: Int64 | None = None
     tags: list[KeyValue] = Field(default=[])
 
@@ -42,7 +43,7 @@ class CreateRun(MlflowRequest):
 class UpdateRun(RunById):
     status: RunStatus | None = None
     end_time: Int64 | None = None
-    run_name: str | None = None
+    run_name: Name | None = None
 
 
 class LogMetric(RunById, MetricIn):
@@ -65,7 +66,7 @@ class LogBatch(RunById):
 
 
 class DatasetIn(MlflowRequest):
-    name: str = Field(max_length=500)
+    name: Name = Field(max_length=500)
     digest: str = Field(max_length=36)
     source_type: str = Field(max_length=36)
     source: str = Field(max_length=65_535)

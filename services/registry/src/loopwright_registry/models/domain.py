@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.names import check_name
 from loopwright_common.storage import PackageFile
-from loopwright_registry.mlflow.domain import Tags, check_length, check_shown, decoded_wholly
+from loopwright_registry.mlflow.domain import Tags, check_length, decoded_wholly
 
 DatasetRole = Literal["training", "holdout"]
 ServingUse = Literal["live", "shadow", "kept"]
@@ -139,11 +140,13 @@ def check_model_name(name: str) -> None:
             f"Invalid model name: {name!r}. It cannot be empty, '.' or '..', nor contain / or :",
             field="name",
         )
-    check_shown("the model name", decoded)
+    check_name("name", name)
+    check_name("name", decoded)
 
 
 def check_alias(alias: str) -> None:
     """InvalidError for what is no name, or could be taken for a version."""
+    check_name("alias", alias)
     if not _ALIAS.fullmatch(alias) or _RESERVED.fullmatch(alias):
         raise InvalidError(
             f"Invalid alias name: {alias!r}. Use letters, digits, _ and -; not 'latest' nor v1",
@@ -152,7 +155,11 @@ def check_alias(alias: str) -> None:
 
 
 def check_registry_tag(key: str, value: str) -> None:
-    """InvalidError for a key of more than 250 characters or a value of more than 100,000."""
+    """InvalidError for a key of more than 250 characters or a value of more than 100,000.
+
+    Nor may a key hold what is not shown.
+    """
+    check_name("key", key)
     check_length("the tag key", key, 250)
     check_length("the tag value", value, 100_000)
 

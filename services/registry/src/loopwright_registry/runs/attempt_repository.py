@@ -6,8 +6,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_registry.mlflow.sql import upsert
-from loopwright_registry.runs.domain import RunAttempt, token_digest
-from loopwright_registry.runs.tables import run_attempts, runs
+from loopwright_registry.runs.domain import (
+    PIPELINE_RUN_TAG,
+    UNDER_WAY,
+    RunAttempt,
+    token_digest,
+)
+from loopwright_registry.runs.tables import run_attempts, run_tags, runs
 
 
 class RunAttempts:
@@ -31,6 +36,22 @@ class RunAttempts:
         query = sa.select(held.attempt, held.sha256).where(held.sha256 == token_digest(bearer))
         row = (await self._connection.execute(query.limit(1))).first()
         return RunAttempt(*row) if row else None
+
+    async def under_way_in(self, experiment_id: int) -> tuple[str, RunAttempt] | None:
+        """A pipeline run of the experiment that has not ended, and the attempt that holds it."""
+        held = run_attempts.c
+        query = (
+            sa.select(runs.c.run_id, held.attempt, held.sha256)
+            .join_from(runs, run_attempts, runs.c.run_id == held.run_id)
+            .where(runs.c.experiment_id == experiment_id, runs.c.status.in_(UNDER_WAY))
+            .where(
+                sa.exists().where(
+                    run_tags.c.run_id == runs.c.run_id, run_tags.c.key == PIPELINE_RUN_TAG
+                )
+            )
+        )
+        row = (await self._connection.execute(query.limit(1))).first()
+        return (row.run_id, RunAttempt(row.attempt, row.sha256)) if row else None
 
     async def save(self, run_id: str, attempt: RunAttempt) -> None:
         row = {"run_id": run_id, "attempt": attempt.number, "sha256": attempt.sha256}

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.names import check_name
 from loopwright_registry.mlflow.domain import ACTIVE, Metric, Params, Tags, check_key, check_length
 
 RunStatus = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
+UNDER_WAY: Sequence[RunStatus] = ("RUNNING", "SCHEDULED")
 NAME_TAG = "mlflow.runName"
 PIPELINE_RUN_TAG = "loopwright.pipeline_run"
 LONGEST_TAG = 8000
@@ -130,6 +132,9 @@ def checked_batch(batch: LogBatchData) -> LogBatchData:
     _check_keys("metric", (metric.key for metric in batch.metrics))
     _check_keys("param", (key for key, _ in batch.params))
     _check_keys("tag", (key for key, _ in batch.tags))
+    for key, value in batch.tags:
+        if key == NAME_TAG:
+            check_name(NAME_TAG, value)
     for key, value in batch.params:
         check_length(f"param {key!r}", value, LONGEST_PARAM)
     tags = [(key, value[:LONGEST_TAG]) for key, value in batch.tags]

@@ -54,6 +54,13 @@ class RunData:
         rows = (await self._connection.execute(query)).all()
         return {row.key: row.value for row in rows}
 
+    async def tag(self, run_id: str, key: str) -> str | None:
+        """The value of a tag; None where the run has it not."""
+        query = sa.select(run_tags.c.value).where(
+            run_tags.c.run_id == run_id, run_tags.c.key == key
+        )
+        return (await self._connection.execute(query)).scalar_one_or_none()
+
     async def set_tags(self, run_id: str, tags: Sequence[tuple[str, str]]) -> None:
         """Set tags, of which `mlflow.runName` is the run's name."""
         rows = [{"run_id": run_id, "key": key, "value": value} for key, value in tags]

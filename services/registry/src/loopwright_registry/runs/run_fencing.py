@@ -14,18 +14,40 @@ from loopwright_registry.runs.repository import Runs
 async def fence_run(uow: UnitOfWork, run_id: str, attempt: RunAttempt) -> None:
     """Give the run to an attempt: from the commit on, no earlier attempt writes to the run.
 
-    ConflictError unless the attempt is newer than the one that holds the run, NotFoundError without
-    the run.
+    The run is under way again, if it had ended. ConflictError unless the attempt is newer than the
+    one that holds the run, NotFoundError without the run, InvalidError for a deleted one.
     """
-    attempts = RunAttempts(uow.connection)
+    attempts, runs = RunAttempts(uow.connection), Runs(uow.connection)
+    # So that its experiment is deleted before, or not at all.
+    await uow.lock(f"experiment/{(await runs.info(run_id)).experiment_id}")
     await uow.lock(_lock(run_id))
-    await Runs(uow.connection).info(run_id)
+    (await runs.info(run_id)).require_active()
     holder = (await attempts.holding([run_id])).get(run_id)
     if holder and holder.number >= attempt.number:
         raise ConflictError(
             f"attempt {holder.number} holds run {run_id}, so attempt {attempt.number} cannot"
         )
     await attempts.save(run_id, attempt)
+    await runs.update(run_id, status="RUNNING", end_ms=None)
+
+
+async def require_no_attempt(uow: UnitOfWork, bearer: str | None, experiment_id: int) -> None:
+    """Admit what changes all runs of an experiment, which the caller has locked.
+
+    RefusedError for an attempt, which writes to its own runs only; ConflictError while an attempt
+    of a run in the experiment is under way.
+    """
+    attempts = RunAttempts(uow.connection)
+    if await attempts.proved_by(bearer):
+        raise RefusedError(
+            f"experiment {experiment_id} is not of this attempt, which writes to its own runs"
+        )
+    if found := await attempts.under_way_in(experiment_id):
+        run_id, attempt = found
+        raise ConflictError(
+            f"attempt {attempt.number} of run {run_id} in experiment {experiment_id} is under way; "
+            "cancel its pipeline run, or come again when it has ended"
+        )
 
 
 async def require_attempt(uow: UnitOfWork, bearer: str | None, *run_ids: str) -> None:

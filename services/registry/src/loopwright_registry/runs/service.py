@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from loopwright_common.database import UnitOfWork
+from loopwright_common.errors import RefusedError
 from loopwright_registry.experiments.repository import Experiments
 from loopwright_registry.logged_models.repository import LoggedModels
 from loopwright_registry.mlflow.domain import Tags
 from loopwright_registry.runs.domain import (
     NAME_TAG,
+    PIPELINE_RUN_TAG,
     DatasetInput,
     LogBatchData,
     ModelOutput,
@@ -62,13 +64,17 @@ async def log_batch(uow: UnitOfWork, run_id: str, batch: LogBatchData) -> None:
     """Write a batch, all or nothing and repeatable.
 
     The same point, parameter or tag twice is one row. NotFoundError without the run, InvalidError
-    for a deleted run, a value over MLflow's limits or a parameter that has another value.
+    for a deleted run, a value over MLflow's limits or a parameter that has another value,
+    RefusedError for the tag that says whose run it is.
     """
     batch = checked_batch(batch)
     await _require_active(uow, run_id)
     data = RunData(uow.connection)
     if batch.params:
         check_params_kept(run_id, await data.params(run_id), batch.params)
+    for key, value in batch.tags:
+        if key == PIPELINE_RUN_TAG and await data.tag(run_id, key) != value:
+            raise _tag_stays()
     await data.log(run_id, batch)
     await LoggedModels(uow.connection).log_metrics(batch.metrics)
 
@@ -109,9 +115,21 @@ async def move_run(uow: UnitOfWork, run_id: str, stage: str) -> None:
 
 
 async def delete_tag(uow: UnitOfWork, run_id: str, key: str) -> None:
-    """NotFoundError without the run or the tag, InvalidError for a deleted run."""
+    """NotFoundError without the run or the tag, InvalidError for a deleted run.
+
+    RefusedError for the tag that says whose run it is.
+    """
     await _require_active(uow, run_id)
+    if key == PIPELINE_RUN_TAG:
+        raise _tag_stays()
     await RunData(uow.connection).delete_tag(run_id, key)
+
+
+def _tag_stays() -> RefusedError:
+    return RefusedError(
+        f"{PIPELINE_RUN_TAG} says which pipeline run a run is of, by which its versions are held: "
+        "it is given when the run is made, and stays"
+    )
 
 
 async def _require_active(uow: UnitOfWork, run_id: str) -> None:
