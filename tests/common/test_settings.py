@@ -26,3 +26,9 @@ def test_beyond_loopback_a_service_starts_only_when_told_that_it_asks_nobody(
         ProbeSettings()
     monkeypatch.setenv("LOOPWRIGHT_PROBE_ALLOW_UNAUTHENTICATED", "true")
     assert ProbeSettings().host == host
+
+
+def test_an_environment_is_named_by_what_is_shown() -> None:
+    assert ProbeSettings(environment="Prüfung 2").environment == "Prüfung 2"
+    with pytest.raises(ValidationError, match=r"environment 'prod\\u200b' holds U\+200B"):
+        ProbeSettings(environment="prod\u200b")

@@ -240,6 +240,40 @@ async def test_whatever_layer_refuses_it_speaks_mlflows_protocol_on_its_paths(
     assert wrong == {}
 
 
+async def test_who_decides_is_named_by_what_is_shown(system: System) -> None:
+    content = json.dumps({"by": "some\u202ebody"})
+    asked = {
+        RouteOf(service, "POST", re.sub(r"[{}]", "", path)): [content]
+        for service, path in deciding(system)
+    }
+    sent = {r: [f"{start(r)}{JSON_TYPE}{body(c)}".encode()] for r, [c] in asked.items()}
+    answers = await refusals(system, sent)
+    wrong = {
+        route: answered[:300]
+        for route, answered in answers.items()
+        if status(answered) != 422 or b"by 'some" not in answered or b"U+202E" not in answered
+    }
+
+    assert {"trainer", "deployer", "registry"} <= {route.service for route in asked}
+    assert wrong == {}
+
+
+def deciding(system: System) -> Iterator[tuple[str, str]]:
+    """Where a request says who decides, from the services' own descriptions."""
+    for service, app in system.apps.items():
+        inner = app._others._app if isinstance(app, ProtocolRouter) else app  # type: ignore[attr-defined]
+        described = inner.openapi()
+        named = [
+            n
+            for n, s in described["components"]["schemas"].items()
+            if "by" in s.get("properties", {})
+        ]
+        for path, operations in described["paths"].items():
+            taken = json.dumps(operations.get("post", {}).get("requestBody", {}))
+            if any(f'schemas/{name}"' in taken for name in named):
+                yield service, path
+
+
 async def test_what_a_protocol_has_no_use_for_is_not_waited_for(system: System) -> None:
     asked = {r: [head(r, "content-length: 9"), b"{"] for r in routes(system) if r.is_protocols}
 
