@@ -7,13 +7,17 @@ import pytest
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.errors import ConflictError
-from loopwright_common.events import AliasChanged, RoutesChanged
+from loopwright_common.events import AliasChanged, RoutesChanged, ServingMeasured
+from loopwright_deployer.canary.counters import CanaryCounters
+from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.routing import route_revisions
 from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
 from tests.deployer.builders import MODEL, MODEL_ID
 from tests.deployer.delivery import deliver
 from tests.deployer.lifecycle import lead_to
+
+PLACE = ("production", MODEL_ID)
 
 
 def alias(name: str, version: int | None) -> AliasChanged:
@@ -77,6 +81,41 @@ async def test_a_canarys_evidence_goes_on_when_a_name_moves(
     assert after.route.arms == before.route.arms
     assert after.aliases == {"newest": 2}
     assert list(revisions) == [before.route.revision, after.route.revision]
+
+
+async def counted(database: Database) -> set[int]:
+    """Revisions of which there are counters."""
+    async with database.read() as connection:
+        return {key.revision for key in await CanaryCounters(connection).of_model(*PLACE)}
+
+
+async def test_what_a_canary_is_judged_by_outlasts_any_number_of_revisions(
+    database: Database, bus: EventBus
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    record = await lead_to(database, 2, DeploymentState.CANARY)
+    measured = {(await route(database)).route.revision + n for n in (-1, 0)}
+    for revision in measured:
+        async with database.unit_of_work() as uow:
+            await CanaryCounters(uow.connection).merge(calls(revision))
+
+    await deliver(database, bus, *(alias("newest", 1 + n % 2) for n in range(40)))
+    during = await counted(database)
+    async with database.unit_of_work() as uow:
+        current = await service.lock_deployment(uow, record.deployment.id)
+        await service.advance(uow, current, DeploymentState.ROLLED_BACK, "errors")
+    await deliver(database, bus, alias("newest", 1))
+
+    assert during == measured
+    assert await counted(database) == set()
+
+
+def calls(revision: int) -> ServingMeasured:
+    return ServingMeasured(
+        environment="production", model_id=MODEL_ID, model=MODEL, replica="r1", epoch="e1",
+        revision=revision, version=1, role="live", calls=5, rows=5, errors=0,
+        latency_edges=[0.01], latency_counts=[5, 0],
+    )  # fmt: skip
 
 
 async def test_the_scorers_are_told_aliases_and_what_to_record(

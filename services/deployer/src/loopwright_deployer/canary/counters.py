@@ -46,7 +46,10 @@ class CanaryCounters:
         return {CounterKey(r.replica, r.epoch, r.revision, r.version): _stored(r) for r in rows}
 
     async def delete_before(self, environment: str, model_id: str, revision: int) -> None:
-        """Drop counters of revisions that no verdict looks at any more."""
+        """Drop counters of revisions long before `revision`, the oldest that verdicts look at.
+
+        The champion's calls of some revisions before it stay: by them is known what is slow.
+        """
         await self._connection.execute(
             sa.delete(counters).where(
                 counters.c.environment == environment,

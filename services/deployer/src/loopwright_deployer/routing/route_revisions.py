@@ -101,12 +101,18 @@ async def _next_revision(
 
 async def _save_and_emit(uow: UnitOfWork, row: RouteRow, cause: Cause) -> None:
     await RouteRevisions(uow.connection).save(row)
-    await CanaryCounters(uow.connection).delete_before(
-        row.environment, row.model_id, row.route.revision
-    )
+    await _drop_counters(uow, row)
     failpoint("deployer.routed")
     uow.follow(cause, "deployer")
     await _emit(uow, row, identity=f"route/{row.key}/{row.route.revision}")
+
+
+async def _drop_counters(uow: UnitOfWork, row: RouteRow) -> None:
+    """Drop those of revisions long ago, but none that a canary still has for evidence."""
+    model = (row.environment, row.model_id)
+    oldest = await RouteRevisions(uow.connection).oldest_needed(*model)
+    needed = row.route.revision if oldest is None else oldest
+    await CanaryCounters(uow.connection).delete_before(*model, needed)
 
 
 async def _emit(uow: UnitOfWork, row: RouteRow, identity: str | None = None) -> None:

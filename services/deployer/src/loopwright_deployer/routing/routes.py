@@ -14,7 +14,8 @@ from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import Arm
 from loopwright_deployer.canary.decisions import RouteRevision
-from loopwright_deployer.deployments.tables import canary_steps, routes
+from loopwright_deployer.deployments.domain import IN_FLIGHT
+from loopwright_deployer.deployments.tables import canary_steps, deployments, routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,19 @@ class RouteRevisions:
         """Evidence of a canary step is that of its revision."""
         row = {"deployment_id": deployment_id, "revision": revision, "step": step}
         await upsert(self._connection, canary_steps, row, update=("step",))
+
+    async def oldest_needed(self, environment: str, model_id: str) -> int | None:
+        """The first revision of a canary step that a deployment in flight is still judged by."""
+        query = (
+            sa.select(sa.func.min(canary_steps.c.revision))
+            .join(deployments, deployments.c.id == canary_steps.c.deployment_id)
+            .where(
+                deployments.c.environment == environment,
+                deployments.c.model_id == model_id,
+                deployments.c.state.in_(sorted(IN_FLIGHT)),
+            )
+        )
+        return await self._connection.scalar(query)
 
     async def revisions_of(self, deployment_id: str) -> Sequence[int]:
         """Revisions of a deployment's canary steps, oldest first."""
