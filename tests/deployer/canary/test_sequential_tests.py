@@ -13,6 +13,8 @@ from loopwright_deployer.canary.sequential_tests import (
     Stratum,
     Tally,
     _log_highest,
+    _log_highest_apart,
+    difference_bounds,
     exceeds,
     harmless_log_e,
     worse_log_e,
@@ -120,6 +122,46 @@ def test_the_likelihood_of_harm_is_the_highest_of_a_fine_grid(stratum: Stratum) 
 
     assert found >= highest - 1e-6
     assert found <= highest + 0.1
+
+
+@given(strata, st.floats(-0.99, 0.99))
+def test_the_likelihood_of_a_difference_is_the_highest_of_a_fine_grid(
+    stratum: Stratum, difference: float
+) -> None:
+    canary, champion = stratum
+    q = np.linspace(0, min(1.0, 1 - difference), 20_001)[1:-1]
+    p = np.clip(np.maximum(q + difference, canary.share), 1e-300, 1 - 1e-16)
+    highest = (_log_likelihood(canary, p) + _log_likelihood(champion, q)).max()
+
+    assert highest - 1e-6 <= _log_highest_apart(canary, champion, difference) <= highest + 0.1
+
+
+@pytest.mark.parametrize(
+    ("canary", "champion"), [(0.02, 0.02), (0.3, 0.1), (0.0, 0.05), (0.5, 0.5)]
+)
+def test_the_bounds_of_a_difference_hold_at_all_looks_together(
+    canary: float, champion: float
+) -> None:
+    wrong, before = 0, Tally(500, int(500 * champion))
+    for seed in range(40):
+        looks = stratum_at_each_look(seed, canary, champion, calls=2_000)
+        bounds = [difference_bounds([look], before, 0.05) for look in looks]
+        wrong += any(not low <= canary - champion <= high for low, high in filter(None, bounds))
+        assert None not in bounds
+    assert wrong <= 2
+
+
+def test_the_bounds_of_a_difference_are_those_that_the_calls_leave() -> None:
+    nothing = Stratum(Tally(0, 0), Tally(0, 0))
+    harmful = Stratum(Tally(100, 40), Tally(900, 9))
+    opposed = [Stratum(Tally(500, 2), Tally(500, 200)), Stratum(Tally(500, 200), Tally(500, 2))]
+
+    assert difference_bounds([nothing], Tally(500, 0), 0.05) == (-1, 1)
+    low, high = difference_bounds([harmful], Tally(500, 5), 0.05) or (0, 0)
+    assert 0.15 < low < 0.39 < high < 0.65
+    once = difference_bounds([harmful, harmful], Tally(500, 5), 0.05) or (0, 0)
+    assert once[1] - once[0] < high - low
+    assert difference_bounds(opposed, Tally(500, 5), 0.05) is None
 
 
 def _log_likelihood(tally: Tally, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

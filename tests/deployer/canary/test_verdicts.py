@@ -35,6 +35,21 @@ def test_more_errors_than_the_champion_and_than_allowed_fail() -> None:
     assert "18 of 900 calls (2.0%) on the champion, 12.0% may" in check.sentence
 
 
+def test_a_check_carries_what_it_follows_from_as_figures() -> None:
+    step = StepCounts(calls(100, errors=20), calls(900, errors=18), calls(500))
+
+    compared = judge_errors([step], POLICY).check.comparison
+
+    assert compared is not None
+    assert compared.canary.model_dump() == {"calls": 100, "hits": 20, "share": 0.2}
+    assert compared.champion.model_dump() == {"calls": 900, "hits": 18, "share": 0.02}
+    assert compared.low is not None
+    assert compared.high is not None
+    assert 0 < compared.low < 0.18 < compared.high < 0.5
+    assert compared.worse >= compared.worse_limit == 100
+    assert compared.harmless < compared.harmless_limit == 20
+
+
 def test_worse_by_less_than_is_allowed_is_no_reason_to_roll_back() -> None:
     step = StepCounts(calls(100_000, errors=2_600), calls(900_000, errors=18_000), calls(500))
 

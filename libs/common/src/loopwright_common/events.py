@@ -247,8 +247,40 @@ class VersionDeleted(EventData):
 # ---- version to traffic ----------------------------------------------------------------------
 
 
+class CountedCalls(BaseModel):
+    """Calls of one arm, those that the check is about, such as failed ones, and their share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    calls: int
+    hits: int
+    share: float
+
+
+class ArmComparison(BaseModel):
+    """What a canary's check has counted on both arms, and what is known by that.
+
+    The canary's share less the champion's is within `low` and `high` with the probability
+    `confidence`, at all times of looking together; without these the steps contradict each other.
+    `worse` and `harmless` are e-values, from whose limits on the check speaks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    canary: CountedCalls
+    champion: CountedCalls
+    low: float | None = None
+    high: float | None = None
+    confidence: float
+    worse: float
+    worse_limit: float
+    harmless: float
+    harmless_limit: float
+
+
 class Check(BaseModel):
-    """A named test: its verdict, its figure and limit in `unit`, and a sentence for people."""
+    """A named test: its verdict, its figure and limit in `unit`, and a sentence for people.
+
+    A canary's has the `comparison` that it follows from.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -257,6 +289,7 @@ class Check(BaseModel):
     limit: float | None = None
     unit: str | None = None
     sentence: str
+    comparison: ArmComparison | None = None
 
 
 class DeploymentEvent(EventData):

@@ -7,15 +7,19 @@ pooled over strata, and their e-values multiply.
 """
 
 from collections.abc import Sequence
-from math import exp, inf, lgamma, log, log1p
+from math import acos, copysign, cos, exp, inf, lgamma, log, log1p, pi, sqrt
 from typing import NamedTuple
 
 _MAX_LOG_E = log(1e12)
 _WORSE = {2.0: 0.3, 3.0: 0.4, 6.0: 0.2, 30.0: 0.1}
 """How many times worse the mixture against a canary has it, and in which parts."""
 _PRIOR = (0.5, 9.5)
+_FLAT = (0.5, 0.5)
 _MIXED = (0.4, 0.4, 0.2)
+_MIXED_WIDELY = (0.2, 0.2, 0.1, 0.25, 0.25)
+"""With parts that expect any share of either arm: bounds are also of what does harm."""
 _ROUNDS = 40
+_HALVES = 16
 
 
 class Tally(NamedTuple):
@@ -27,6 +31,9 @@ class Tally(NamedTuple):
     @property
     def share(self) -> float:
         return self.hits / self.calls if self.calls else 0.0
+
+
+_NONE = Tally(0, 0)
 
 
 class Stratum(NamedTuple):
@@ -111,23 +118,41 @@ def harmless_log_e(strata: Sequence[Stratum], before: Tally, margin: Margin) -> 
     and two of their own, under Beta priors: (0.5, 9.5), or updated by the champion's calls
     `before` the canary and by earlier strata.
     """
-    seen_by_canary, seen_by_champion = Tally(0, 0), before
+    highest = sum(_log_highest(*stratum, margin) for stratum in strata)
+    return _clamped(_log_mixture(strata, before, _MIXED) - highest)
+
+
+def _log_mixture(strata: Sequence[Stratum], before: Tally, weights: Sequence[float]) -> float:
+    """Log likelihood of all calls, mixed over what was to be expected of each stratum.
+
+    The weights are of what `_log_likelihoods` lists, or of the first of it.
+    """
+    seen = Stratum(_NONE, before)
     total = 0.0
-    for canary, champion in strata:
-        both = Tally(canary.calls + champion.calls, canary.hits + champion.hits)
-        known = _added(seen_by_canary, seen_by_champion)
-        own = _log_expected(canary, known) + _log_expected(champion, seen_by_champion)
-        expected = (_log_expected(both, Tally(0, 0)), _log_expected(both, known), own)
-        total += _log_mean(list(zip(_MIXED, expected, strict=True)))
-        total -= _log_highest(canary, champion, margin)
-        seen_by_canary = _added(seen_by_canary, canary)
-        seen_by_champion = _added(seen_by_champion, champion)
-    return _clamped(total)
+    for stratum in strata:
+        pairs = zip(weights, _log_likelihoods(stratum, seen), strict=False)
+        total += _log_mean(list(pairs))
+        seen = Stratum(*map(_added, seen, stratum))
+    return total
 
 
-def _log_expected(tally: Tally, seen: Tally) -> float:
-    """Log likelihood of a sequence of calls under the Beta prior, updated by what was seen."""
-    a, b = _PRIOR[0] + seen.hits, _PRIOR[1] + seen.calls - seen.hits
+def _log_likelihoods(stratum: Stratum, seen: Stratum) -> tuple[float, ...]:
+    """Log likelihoods of a stratum by what may be expected of it after what was `seen`.
+
+    One share of both arms, with nothing known or with all that is; the champion's own beside one of
+    both; any two; and each arm's own.
+    """
+    both, known = _added(*stratum), _added(*seen)
+    own = _log_expected(stratum.canary, known) + _log_expected(stratum.champion, seen.champion)
+    pairs = list(zip(stratum, seen, strict=True))
+    any_two = sum(_log_expected(arm, _NONE, _FLAT) for arm, _ in pairs)
+    as_before = sum(_log_expected(arm, before, _FLAT) for arm, before in pairs)
+    return _log_expected(both, _NONE), _log_expected(both, known), own, any_two, as_before
+
+
+def _log_expected(tally: Tally, seen: Tally, prior: tuple[float, float] = _PRIOR) -> float:
+    """Log likelihood of a sequence of calls under a Beta prior, updated by what was seen."""
+    a, b = prior[0] + seen.hits, prior[1] + seen.calls - seen.hits
     return _log_beta(a + tally.hits, b + tally.calls - tally.hits) - _log_beta(a, b)
 
 
@@ -167,6 +192,74 @@ def _log_likelihood(tally: Tally, share: float) -> float:
         return -inf
     found = tally.hits * log(share) if tally.hits else 0.0
     return found + (missed * log1p(-share) if missed else 0.0)
+
+
+# ---- how far apart they are ----------------------------------------------------------------------
+
+
+def difference_bounds(
+    strata: Sequence[Stratum], before: Tally, alpha: float
+) -> tuple[float, float] | None:
+    """Bounds of the canary's share less the champion's, between -1 and 1: a confidence sequence.
+
+    The test of `harmless_log_e`, inverted: a difference is left out once the likelihood of the
+    calls, mixed over what was to be expected, is 1/alpha times the highest that this difference or
+    one beyond it could have given them in every stratum. With probability at least 1 - alpha the
+    bounds hold at all times of looking together, where the strata have one difference; None where
+    the calls say that they have not.
+    """
+    least = _log_mixture(strata, before, _MIXED_WIDELY) + log(alpha)
+    turned = [Stratum(champion, canary) for canary, champion in strata]
+    low, high = -_farthest(turned, least), _farthest(strata, least)
+    return (low, high) if low <= high else None
+
+
+def _farthest(strata: Sequence[Stratum], least: float) -> float:
+    """The least difference at or above which no likelihood is above `least`; by halves."""
+    low, high = -1.0, 1.0
+    for _ in range(_HALVES):
+        middle = (low + high) / 2
+        if sum(_log_highest_apart(*stratum, middle) for stratum in strata) > least:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _log_highest_apart(canary: Tally, champion: Tally, difference: float) -> float:
+    """The highest log likelihood over shares q and p >= q + difference.
+
+    Without calls of an arm, its share is whatever suits the other.
+    """
+    if not canary.calls or not champion.calls:
+        return _log_highest_of_one(canary, champion, difference)
+    if canary.share >= champion.share + difference:
+        return _log_likelihood(canary, canary.share) + _log_likelihood(champion, champion.share)
+    q = _likeliest_apart(canary, champion, difference)
+    return _log_likelihood(canary, q + difference) + _log_likelihood(champion, q)
+
+
+def _log_highest_of_one(canary: Tally, champion: Tally, difference: float) -> float:
+    at_least, at_most = max(0.0, difference), min(1.0, 1.0 - difference)
+    return _log_likelihood(canary, max(canary.share, at_least)) + _log_likelihood(
+        champion, min(champion.share, at_most)
+    )
+
+
+def _likeliest_apart(canary: Tally, champion: Tally, difference: float) -> float:
+    """The champion's share that is likeliest where the canary's is `difference` above it.
+
+    A root of a cubic, in closed form (Miettinen and Nurminen, 1985).
+    """
+    d, calls, hits = difference, canary.calls + champion.calls, canary.hits + champion.hits
+    square = ((canary.calls + 2 * champion.calls) * d - calls - hits) / (3 * calls)
+    linear = ((champion.calls * d - calls - 2 * champion.hits) * d + hits) / calls
+    constant = champion.hits * d * (1 - d) / calls
+    skew = square**3 - square * linear / 2 + constant / 2
+    radius = copysign(sqrt(max(square**2 - linear / 3, 0.0)), skew)
+    turn = skew / radius**3 if radius else 0.0
+    root = 2 * radius * cos((pi + acos(min(max(turn, -1.0), 1.0))) / 3) - square
+    return min(max(root, -d, 0.0), 1.0, 1.0 - d)
 
 
 def _added(one: Tally, other: Tally) -> Tally:

@@ -10,12 +10,13 @@ from math import exp, log
 from typing import NamedTuple
 
 from loopwright_common.deploy_policy import CanaryPolicy
-from loopwright_common.events import Check
+from loopwright_common.events import ArmComparison, Check, CountedCalls
 from loopwright_deployer.canary.call_counts import CallCounter, StepCounts, sum_counters
 from loopwright_deployer.canary.sequential_tests import (
     Margin,
     Stratum,
     Tally,
+    difference_bounds,
     exceeds,
     harmless_log_e,
     worse_log_e,
@@ -26,6 +27,8 @@ REFUSAL_ALPHA = 0.01
 LATENCY_ALPHA = 0.005
 HARMLESS_ALPHA = 0.05
 """The chance, for each test, that a version which does harm is taken for harmless."""
+BOUNDS_ALPHA = 0.05
+"""The chance that the bounds of a difference are wrong at any time of a canary."""
 SLOW_SHARE = 0.05
 SLOW_RATIO = 1.2
 _CALLS_TO_KNOW_P95 = 20
@@ -153,8 +156,27 @@ def _judge(
         limit=allowed,
         unit="of calls",
         sentence=sentence,
+        comparison=ArmComparison(
+            canary=_figures(canary),
+            champion=_figures(champion),
+            **_bounds(strata, before),
+            confidence=1 - BOUNDS_ALPHA,
+            worse=exp(worse),
+            worse_limit=1 / alpha,
+            harmless=exp(harmless),
+            harmless_limit=1 / HARMLESS_ALPHA,
+        ),
     )
     return CanaryVerdict(check, harmless)
+
+
+def _figures(tally: Tally) -> CountedCalls:
+    return CountedCalls(calls=tally.calls, hits=tally.hits, share=tally.share)
+
+
+def _bounds(strata: Sequence[Stratum], before: Tally) -> dict[str, float]:
+    bounds = difference_bounds(strata, before, BOUNDS_ALPHA)
+    return dict(zip(("low", "high"), bounds, strict=True)) if bounds else {}
 
 
 def _nothing_is_known() -> Check:
