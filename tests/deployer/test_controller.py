@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tests.deployer.controllers import until, working
 from tests.deployer.lifecycle import CAUSE, latest, lead_to
 
 IMPATIENT = {"canary": {"max_time": "0.2s"}}
+PATIENT = {"canary": {"error_ratio": 100.0}}
+"""Of a limit above what any canary has."""
 
 
 async def revision(database: Database) -> int:
@@ -66,6 +69,59 @@ async def test_a_canary_with_many_errors_is_rolled_back_with_the_figures(
 
     assert "40 of 100 calls (40.0%) failed on the new version" in record.deployment.why
     assert record.deployment.state is DeploymentState.ROLLED_BACK
+
+
+async def test_a_canary_shows_what_it_counts_while_it_waits(
+    database: Database,
+    bus: EventBus,
+    api: httpx.AsyncClient,
+    canary: DeploymentRecord,
+    tmp_path: Path,
+) -> None:
+    """And keeps it: its evidence is decided the same again, and otherwise by another policy."""
+    path = f"/v1/deployments/{canary.deployment.id}"
+
+    async def shows(canary: int, champion: int) -> bool:
+        checks = (await api.get(path)).json()["checks"]
+        found = [check["comparison"] for check in checks if check["name"] == "canary-errors"]
+        return [(c["canary"]["calls"], c["champion"]["calls"]) for c in found] == [
+            (canary, champion)
+        ]
+
+    async with working(database, bus, tmp_path):
+        await serve(database, bus)
+        for calls in (5, 9):
+            await count(database, 1, calls=calls * 9, errors=1)
+            await count(database, 2, calls=calls, errors=0)
+            await bus_harness.until(partial(shows, calls, calls * 9))
+        await count(database, 2, calls=100, errors=60)
+        record = await until(database, 2, DeploymentState.ROLLED_BACK)
+
+    looks = (await api.get(f"{path}/evidence", params={"limit": 500})).json()["items"]
+    first = (await api.get(f"{path}/evidence", params={"limit": 1})).json()
+    rest = (await api.get(f"{path}/evidence", params={"after": first["next"]})).json()
+    again = (await api.post(f"{path}/judge", json={})).json()["items"]
+    patient = (await api.post(f"{path}/judge", json={"policy": PATIENT})).json()["items"]
+    assert (looks[-1]["action"], looks[-1]["why"]) == ("roll-back", record.deployment.why)
+    assert first["items"] + rest["items"] == looks
+    assert [look["number"] for look in looks] == [*range(len(looks))]
+    assert [look["evidence"]["steps"][0]["canary"]["calls"] for look in looks][-3:] == [5, 9, 100]
+    assert all(each["same"] for each in again)
+    assert [each["action"] for each in again] == [look["action"] for look in looks]
+    assert [(each["action"], each["live_action"]) for each in patient][-1] == ("wait", "roll-back")
+
+
+async def test_a_canary_is_not_judged_by_a_policy_that_cannot_be_read(
+    api: httpx.AsyncClient, canary: DeploymentRecord
+) -> None:
+    policy = {"canary": {"margin": 0}}
+
+    answer = await api.post(
+        f"/v1/deployments/{canary.deployment.id}/judge", json={"policy": policy}
+    )
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "canary.margin: has to be more than 0.0"
 
 
 async def test_a_replica_that_trips_rolls_back_at_once(

@@ -70,6 +70,11 @@ class Running:
         request = {"by": "ada", "reason": "test"}
         return await self.api.post(f"/v1/deployments/{deployment['id']}/{action}", json=request)
 
+    async def judged_again(self, deployment: dict[str, Any]) -> list[dict[str, Any]]:
+        path = f"/v1/deployments/{deployment['id']}/judge"
+        answer = await self.api.post(path, json={}, params={"limit": 500})
+        return list(answer.json()["items"])
+
     async def answered(self, version: int, calls: int, errors: int = 0, **more: Any) -> None:
         """The scorer counted this many calls of a version under the present revision."""
         route = (await self.api.get("/v1/routes")).json()["items"][0]
@@ -133,6 +138,10 @@ async def test_versions_go_from_registered_to_champion_and_back(running: Running
         await running.answered(2, calls=share)
     second = await running.until(2, "promoted", "rolled-back")
     assert second["previous"] == 1
+    looks = await running.judged_again(second)
+    assert all(look["same"] for look in looks), looks
+    moves = [look["action"] for look in looks if look["action"] != "wait"]
+    assert [move for move in moves if move != "begin-anew"] == ["advance", "promote"]
 
     undone = await running.api.post(f"/v1/models/{MODEL}/undo", json={"by": "ada"})
     assert undone.json()["state"] == "rolled-back"

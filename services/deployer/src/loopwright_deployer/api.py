@@ -1,6 +1,7 @@
 """The deployer's HTTP API."""
 
-from collections.abc import Callable, Container
+import asyncio
+from collections.abc import Callable, Container, Sequence
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -8,8 +9,12 @@ from fastapi import APIRouter, Path, Query
 
 from loopwright_common.database import Database
 from loopwright_common.database.leases import LEASE
+from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.errors import RefusedError
+from loopwright_common.policy_reader import read_policy
 from loopwright_common.web.problems import PROBLEMS
+from loopwright_deployer.canary.kept_looks import KeptLooks
+from loopwright_deployer.canary.looks import KeptLook, judge_again
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.gates import Gate
@@ -21,20 +26,28 @@ from loopwright_deployer.operator_actions.request import OperatorRequest
 from loopwright_deployer.operator_actions.traffic import undo
 from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.schemas import (
+    CanaryLooksOut,
     DeploymentDetailOut,
     DeploymentsOut,
+    JudgedLookOut,
+    JudgedLooksOut,
+    JudgeIn,
     OperatorRequestIn,
     PlanOut,
     RoutesOut,
     SkipIn,
     UndoIn,
+    canary_look_out,
     deployment_detail_out,
     deployment_out,
+    judged_look_out,
     plan_out,
     route_out,
 )
 
 DeploymentId = Annotated[str, Path(max_length=64)]
+Limit = Annotated[int, Query(ge=1, le=500)]
+After = Annotated[int, Query(ge=0, le=10**9)]
 ModelName = Annotated[str, Path(max_length=255)]
 ActionName = Literal["approve", "reject", "pause", "resume", "promote", "retry", "abort"]
 
@@ -52,6 +65,7 @@ def create_router(
     """
     router = APIRouter(prefix="/v1", tags=["deployments"], responses=PROBLEMS)
     _add_deployments(router, database, lease)
+    _add_looks(router, database)
     # First, since the path of a decision takes any verb.
     _add_skips(router, database, wake, lease, skippable)
     _add_decisions(router, database, environment, wake, lease)
@@ -64,8 +78,8 @@ def _add_deployments(router: APIRouter, database: Database, lease: timedelta) ->
     async def list_deployments(
         model: Annotated[str | None, Query(max_length=255)] = None,
         state: DeploymentState | None = None,
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
-        after: Annotated[int, Query(ge=0, le=10**9)] = 0,
+        limit: Limit = 50,
+        after: After = 0,
     ) -> DeploymentsOut:
         """The newest first; `next` is the `after` of the following page."""
         async with database.read() as connection:
@@ -88,6 +102,43 @@ def _add_deployments(router: APIRouter, database: Database, lease: timedelta) ->
             history = await deployments.history(deployment_id)
             champion = await _compared_with(deployments, record)
         return plan_out(record, history, champion)
+
+
+def _add_looks(router: APIRouter, database: Database) -> None:
+    """Before the decisions, whose path takes any verb."""
+
+    @router.get("/deployments/{deployment_id}/evidence")
+    async def show_evidence(
+        deployment_id: DeploymentId, limit: Limit = 50, after: After = 0
+    ) -> CanaryLooksOut:
+        """What the canary was judged by at each look that is kept, and what was decided."""
+        _, looks = await _looks(database, deployment_id, limit + 1, after)
+        following = str(after + limit) if len(looks) > limit else None
+        return CanaryLooksOut(items=list(map(canary_look_out, looks[:limit])), next=following)
+
+    @router.post("/deployments/{deployment_id}/judge")
+    async def judge(
+        deployment_id: DeploymentId, request: JudgeIn, limit: Limit = 50, after: After = 0
+    ) -> JudgedLooksOut:
+        """The looks judged again, by the deployment's policy or by another; it changes nothing."""
+        record, looks = await _looks(database, deployment_id, limit + 1, after)
+        live = record.policy
+        by = live if request.policy is None else read_policy(DeployPolicy, request.policy)
+        items = await asyncio.to_thread(_judged, looks[:limit], by, live)
+        following = str(after + limit) if len(looks) > limit else None
+        return JudgedLooksOut(items=items, next=following)
+
+
+async def _looks(
+    database: Database, deployment_id: str, limit: int, after: int
+) -> tuple[DeploymentRecord, Sequence[KeptLook]]:
+    async with database.read() as connection:
+        record = await Deployments(connection).get(deployment_id)
+        return record, await KeptLooks(connection, deployment_id).page(limit, after)
+
+
+def _judged(looks: Sequence[KeptLook], by: DeployPolicy, live: DeployPolicy) -> list[JudgedLookOut]:
+    return [judged_look_out(kept, judge_again(kept.look, by, live)) for kept in looks]
 
 
 def _add_decisions(

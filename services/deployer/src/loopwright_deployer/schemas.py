@@ -1,6 +1,8 @@
 """Bodies of the requests and answers of the deployer's API."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,6 +10,9 @@ from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.events import Arm, Check
 from loopwright_common.name_field import Name
 from loopwright_common.sandbox import Level
+from loopwright_deployer.canary.call_counts import sum_counters
+from loopwright_deployer.canary.decisions import Action, CanaryDecision
+from loopwright_deployer.canary.looks import KeptLook, evidence_fields
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, HistoryEntry
 from loopwright_deployer.operator_actions.gates import Skip
@@ -111,6 +116,63 @@ class DeploymentsOut(BaseModel):
     next: str | None = None
 
 
+class CanaryLookOut(BaseModel):
+    """A look at a canary: its evidence, and what was decided by it; `step` is from 0.
+
+    A `paused` one is looked at without moving on: it only ends by its faults.
+    """
+
+    number: int
+    at: datetime
+    step: int
+    paused: bool
+    evidence: Mapping[str, Any]
+    action: Action
+    why: str
+    checks: list[Check]
+
+
+class CanaryLooksOut(BaseModel):
+    """A page of looks, oldest first; `next` is the `after` of the following page."""
+
+    items: list[CanaryLookOut]
+    next: str | None = None
+
+
+class JudgeIn(BaseModel):
+    """The policy to judge by, as `deploy:` has it; without one the deployment's own."""
+
+    model_config = ConfigDict(extra="forbid")
+    policy: dict[str, Any] | None = None
+
+
+class JudgedLookOut(BaseModel):
+    """What is decided of a look's evidence now, and what was then, with the requests so far.
+
+    `same` is whether all of it is: action, sentence, and every figure of the checks.
+    """
+
+    number: int
+    at: datetime
+    step: int
+    paused: bool
+    canary_requests: int
+    champion_requests: int
+    checks: list[Check]
+    action: Action
+    why: str
+    live_action: Action
+    live_why: str
+    same: bool
+
+
+class JudgedLooksOut(BaseModel):
+    """A page of looks that were judged again, oldest first."""
+
+    items: list[JudgedLookOut]
+    next: str | None = None
+
+
 class PlannedStepOut(BaseModel):
     """A state to come, or `done`, and what happens in it."""
 
@@ -154,6 +216,43 @@ def plan_out(
         for step in plan(record.policy, beside)
     ]
     return PlanOut(deployment_id=record.deployment.id, steps=steps)
+
+
+def canary_look_out(kept: KeptLook) -> CanaryLookOut:
+    look, decision = kept.look, kept.look.decision
+    return CanaryLookOut(
+        **_place_of(kept),
+        evidence=evidence_fields(look.evidence),
+        action=decision.action,
+        why=decision.why,
+        checks=list(decision.checks),
+    )
+
+
+def judged_look_out(kept: KeptLook, again: CanaryDecision) -> JudgedLookOut:
+    """The look beside what was decided of it `again`."""
+    steps, live = kept.look.evidence.steps, kept.look.decision
+    return JudgedLookOut(
+        **_place_of(kept),
+        canary_requests=sum_counters(step.canary for step in steps).requests,
+        champion_requests=sum_counters(step.champion for step in steps).requests,
+        checks=list(again.checks),
+        action=again.action,
+        why=again.why,
+        live_action=live.action,
+        live_why=live.why,
+        same=again == live,
+    )
+
+
+def _place_of(kept: KeptLook) -> dict[str, Any]:
+    look = kept.look
+    return {
+        "number": kept.number,
+        "at": look.evidence.now,
+        "step": look.step,
+        "paused": look.paused,
+    }
 
 
 def route_out(row: RouteRow) -> RouteOut:

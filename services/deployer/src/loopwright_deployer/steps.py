@@ -17,7 +17,9 @@ from loopwright_common.database.leases import Lease
 from loopwright_common.errors import CorruptError, InvalidError
 from loopwright_common.events import Check, ReplicaReported
 from loopwright_common.failpoints import failpoint
-from loopwright_deployer.canary.decisions import CanaryDecision, decide_canary
+from loopwright_deployer.canary.decisions import decide_canary
+from loopwright_deployer.canary.kept_looks import KeptLooks
+from loopwright_deployer.canary.looks import CanaryLook
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
@@ -128,11 +130,13 @@ class DeploymentSteps:
         return True
 
     async def _judge(self, record: DeploymentRecord) -> bool:
-        decision = await self._decide(record)
+        look = await self._look(record)
+        decision = look.decision
         if decision.action == "wait":
+            await self._keep(record, look)
             return await self.explain_wait(record, decision.why)
         async with self._writing(record) as (uow, current):
-            judged = replace(current, checks=_merge_checks(current.checks, decision.checks))
+            judged = await _keep_look(uow, current, look)
             if decision.action == "begin-anew":
                 await transitions.begin_step(uow, judged)
             elif decision.action == "advance":
@@ -149,11 +153,13 @@ class DeploymentSteps:
         """A paused canary keeps its share, so it is still taken out when it fails."""
         if record.deployment.paused_from is not DeploymentState.CANARY:
             return False
-        decision = await self._decide(record)
+        look = await self._look(record)
+        decision = look.decision
         if decision.action != "roll-back":
+            await self._keep(record, look)
             return False
         async with self._writing(record) as (uow, current):
-            judged = replace(current, checks=_merge_checks(current.checks, decision.checks))
+            judged = await _keep_look(uow, current, look)
             await withdrawals.roll_back(uow, judged, decision.why, decision.checks)
         return True
 
@@ -170,10 +176,20 @@ class DeploymentSteps:
                 await withdrawals.roll_back(uow, current, fault)
         return True
 
-    async def _decide(self, record: DeploymentRecord) -> CanaryDecision:
+    async def _look(self, record: DeploymentRecord) -> CanaryLook:
         async with self._database.read() as connection:
             evidence = await collect_evidence(connection, record, self._replicas)
-        return decide_canary(record.policy, record.deployment.step, evidence)
+        step, paused = record.deployment.step, record.deployment.state is DeploymentState.PAUSED
+        return CanaryLook(step, paused, evidence, decide_canary(record.policy, step, evidence))
+
+    async def _keep(self, record: DeploymentRecord, look: CanaryLook) -> None:
+        """Keep what was seen where the canary stays as it is, with its checks to show."""
+        async with self._database.read() as connection:
+            if not await KeptLooks(connection, record.deployment.id).has_place(look):
+                return
+        async with self._writing(record) as (uow, current):
+            judged = await _keep_look(uow, current, look)
+            await Deployments(uow.connection).set_checks(judged.deployment, judged.checks)
 
     async def explain_wait(self, record: DeploymentRecord, waits: str) -> bool:
         """Note what the deployment waits for; False, since it has not moved.
@@ -202,6 +218,14 @@ class DeploymentSteps:
 
 def _model_key(record: DeploymentRecord) -> tuple[str, str]:
     return record.deployment.environment, record.deployment.model_id
+
+
+async def _keep_look(
+    uow: UnitOfWork, record: DeploymentRecord, look: CanaryLook
+) -> DeploymentRecord:
+    """The record with the look's checks; the look is kept beside it."""
+    await KeptLooks(uow.connection, record.deployment.id).add(look)
+    return replace(record, checks=_merge_checks(record.checks, look.decision.checks))
 
 
 def _merge_checks(old: tuple[Check, ...], new: tuple[Check, ...]) -> tuple[Check, ...]:

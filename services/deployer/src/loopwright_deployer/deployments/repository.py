@@ -106,6 +106,11 @@ class Deployments:
         if waits != deployment.waits:
             await self._update([deployments.c.id == deployment.id], {"waits": waits})
 
+    async def set_checks(self, deployment: Deployment, checks: Sequence[Check]) -> None:
+        """The newest checks, while the deployment stays where it is."""
+        dumped = [check.model_dump() for check in checks]
+        await self._update([deployments.c.id == deployment.id], {"checks": dumped})
+
     async def postpone(self, deployment: Deployment, outage: Outage, waits: str) -> None:
         """Nobody works on the deployment before the next try."""
         values = {**asdict(outage), "waits": waits}

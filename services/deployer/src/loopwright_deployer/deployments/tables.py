@@ -96,6 +96,19 @@ canary_steps = sa.Table(
     sa.Column("revision", sa.Integer, primary_key=True),
     sa.Column("step", sa.Integer, nullable=False),
 )
+canary_looks = sa.Table(
+    "canary_looks",
+    metadata,
+    sa.Column("deployment_id", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("checks", sa.JSON, nullable=False),
+)
 counters = sa.Table(
     "counters",
     metadata,

@@ -90,7 +90,8 @@ class RouteRevisions:
                 deployments.c.state.in_(sorted(IN_FLIGHT)),
             )
         )
-        return await self._connection.scalar(query)
+        oldest: int | None = await self._connection.scalar(query)
+        return oldest
 
     async def revisions_of(self, deployment_id: str) -> Sequence[int]:
         """Revisions of a deployment's canary steps, oldest first."""
