@@ -3,8 +3,10 @@
 import json
 from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -24,13 +26,46 @@ DEPLOYMENT: dict[str, Any] = {
     "deadline": None,
     "report": None,
     "route": None,
+    "steps": [],
+    "checks": [{"name": "holdout", "verdict": "passed", "sentence": "fine"}],
 }
+
+
+COMPARISON: dict[str, Any] = {
+    "canary": {"calls": 100, "hits": 4, "share": 0.04},
+    "champion": {"calls": 900, "hits": 9, "share": 0.01},
+    "low": -0.01,
+    "high": 0.11,
+    "confidence": 0.95,
+    "worse": 3.5,
+    "worse_limit": 100.0,
+    "harmless": 0.25,
+    "harmless_limit": 20.0,
+}
+
+
+def check(name: str, verdict: str = "inconclusive") -> dict[str, Any]:
+    return {
+        "name": name, "verdict": verdict, "measured": 0.04, "limit": 0.11, "unit": "of calls",
+        "sentence": f"{name} said so", "comparison": COMPARISON,
+    }  # fmt: skip
+
+
+def look(number: int, action: str, live_action: str, verdict: str = "passed") -> dict[str, Any]:
+    return {
+        "number": number, "at": f"2026-01-01T00:00:{number:02}.000000Z", "step": 0,
+        "paused": False, "canary_requests": 10 * number, "champion_requests": 90 * number,
+        "checks": [check("canary-errors", verdict)], "action": action, "why": f"why {number}",
+        "live_action": live_action, "live_why": f"live {number}", "same": action == live_action,
+    }  # fmt: skip
 
 
 class Deployer(ThreadingHTTPServer):
     """One deployment, which moves on each time that it is looked at."""
 
     states: list[str]
+    looks: list[dict[str, Any]]
+    policies: list[object]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -44,6 +79,17 @@ class Handler(BaseHTTPRequestHandler):
             answer = {**DEPLOYMENT, "state": state, "promoted_at": promoted}
         else:
             answer = {"items": [DEPLOYMENT], "next": None}
+        self._answer(answer)
+
+    def do_POST(self) -> None:
+        """Two looks to a page."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.policies.append(body.get("policy"))
+        after = int(parse_qs(urlsplit(self.path).query)["after"][0])
+        more = str(after + 2) if len(self.server.looks) > after + 2 else None
+        self._answer({"items": self.server.looks[after : after + 2], "next": more})
+
+    def _answer(self, answer: dict[str, Any]) -> None:
         content = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
@@ -56,6 +102,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def deployer(monkeypatch: pytest.MonkeyPatch) -> Generator[Deployer, None, None]:
     server = Deployer(("127.0.0.1", 0), Handler)
+    server.states, server.policies = ["canary"], []
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     monkeypatch.setenv("LOOPWRIGHT_URL_DEPLOYER", f"http://127.0.0.1:{server.server_port}")
     yield server
@@ -76,3 +123,77 @@ def test_who_waits_is_told_by_the_status_how_it_ended(
 
     assert result.exit_code == status
     assert end in result.output
+
+
+def test_a_canary_is_shown_with_what_it_counts(
+    loopwright: Run, deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DEPLOYMENT, "checks", [*DEPLOYMENT["checks"], check("canary-errors")])
+
+    *_, titles, line = loopwright("deployments", "show", "bank/2").output.splitlines()
+
+    assert titles.split() == [
+        "name", "verdict", "canary", "champion", "difference", "limit", "worse", "harmless",
+    ]  # fmt: skip
+    assert " ".join(line.split()) == (
+        "canary-errors inconclusive 4 of 100, 4.00% 9 of 900, 1.00% "
+        "+3.00% (-1.00% to +11.00% at 95%) 11.00% 3.5 of 100 0.25 of 20"
+    )
+
+
+def test_a_canary_judged_again_the_same_says_so(loopwright: Run, deployer: Deployer) -> None:
+    deployer.looks = [look(n, "wait", "wait") for n in range(4)] + [look(4, "advance", "advance")]
+
+    result = loopwright("deployments", "judge", "bank/2")
+
+    assert result.exit_code == 0
+    assert result.output.endswith("\n5 looks: same as live\n")
+    table = result.output.splitlines()[1:-2]
+    assert [line.split()[3:] for line in table] == [
+        ["0", "0", "passed", "wait", "wait", "why", "0"],
+        ["40", "360", "passed", "advance", "advance", "why", "4"],
+    ]
+
+
+def test_what_is_judged_otherwise_than_live_is_named_and_is_a_failure(
+    loopwright: Run, deployer: Deployer
+) -> None:
+    deployer.looks = [look(0, "wait", "wait"), look(1, "roll-back", "wait", "failed")]
+
+    result = loopwright("deployments", "judge", "bank/2")
+
+    assert result.exit_code == 1
+    assert "look 1: roll-back (why 1), live wait (live 1)" in result.output
+
+
+def test_a_policy_of_a_file_is_tried_on_what_was(
+    loopwright: Run, deployer: Deployer, tmp_path: Path
+) -> None:
+    deployer.looks = [{**look(0, "wait", "wait"), "same": False}, look(1, "wait", "roll-back")]
+    file = tmp_path / "loopwright.yaml"
+    file.write_text("model: bank\ndeploy:\n  canary:\n    margin: 0.3\n")
+
+    result = loopwright("deployments", "judge", "bank/2", "--file", str(file))
+
+    assert result.exit_code == 0
+    assert deployer.policies == [{"canary": {"margin": 0.3}}]
+    assert "look 1: wait (why 1), live roll-back (live 1)" in result.output
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("deploy: {canary: {margin: 2}}", "deploy.canary.margin: has to be less than 1"),
+        ("model: bank", "has no `deploy:`"),
+    ],
+)
+def test_a_file_without_a_policy_that_can_be_read_is_said_to_be(
+    loopwright: Run, deployer: Deployer, tmp_path: Path, content: str, fault: str
+) -> None:
+    file = tmp_path / "loopwright.yaml"
+    file.write_text(content)
+
+    result = loopwright("deployments", "judge", "bank/2", "--file", str(file))
+
+    assert (result.exit_code, fault in result.output) == (1, True)
+    assert deployer.policies == []

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from loopwright.cli.canary_looks import COMPARISONS, compared, judged, show_judged
 from loopwright.cli.models import split
 from loopwright.cli.pipeline_plan import PLAN, show_plan
 from loopwright.client import CallError, Services
@@ -68,6 +69,29 @@ def show(deployment: Deployment, as_json: Json = False) -> None:
     for items, columns in ((record["steps"], STEPS), (record["checks"], CHECKS)):
         console.print()
         show_items(items, columns, as_json=False)
+    if counted := compared(record["checks"]):
+        console.print()
+        show_items(counted, COMPARISONS, as_json=False)
+
+
+@app.command()
+def judge(
+    deployment: Deployment,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="A pipeline file: what its `deploy:` would have decided."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a canary again by what it was judged by: status 1 where the verdicts differ."""
+    with Services() as services:
+        looks = judged(services, str(_get(services, deployment)["id"]), file)
+    if as_json:
+        show_json({"items": looks})
+    else:
+        show_judged(looks, tried=file)
+    if file is None and not all(look["same"] for look in looks):
+        raise typer.Exit(1)
 
 
 @app.command()
