@@ -65,8 +65,8 @@ def create_router(
     """
     router = APIRouter(prefix="/v1", tags=["deployments"], responses=PROBLEMS)
     _add_deployments(router, database, lease)
+    # These first, since the path of a decision takes any verb.
     _add_looks(router, database)
-    # First, since the path of a decision takes any verb.
     _add_skips(router, database, wake, lease, skippable)
     _add_decisions(router, database, environment, wake, lease)
     _add_routes(router, database)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from loopwright.cli.pipeline_plan import read_policy_file
 from loopwright.client import Services
 from loopwright.output import Column, Row, clock_time, console, show_items
 from loopwright_common.errors import InvalidError
@@ -112,20 +113,7 @@ def _verdict(look: Row, name: str) -> str:
 
 
 def _policy(file: Path) -> Mapping[str, object]:
-    from loopwright_common.deploy_policy import DeployPolicy
-    from loopwright_common.policy_reader import PolicyError, read_policy
-    from loopwright_trainer.pipelines.yaml_source import load
-
-    try:
-        content = load(file.read_bytes(), str(file)).value
-    except OSError as error:
-        raise InvalidError(f"{file} cannot be read: {error.strerror}") from None
-    policy = content.get("deploy") if isinstance(content, dict) else None
-    if not isinstance(policy, dict):
+    policy = read_policy_file(file)
+    if policy is None:
         raise InvalidError(f"{file} has no `deploy:`, which is the policy to judge by")
-    try:
-        read_policy(DeployPolicy, policy)
-    except PolicyError as error:
-        faults = "; ".join(f"deploy.{fault}" for fault in error.faults)
-        raise InvalidError(f"{file}: {faults}") from None
-    return policy
+    return policy.model_dump(mode="json", exclude_unset=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from loopwright.cli import watching
 from loopwright.cli.canary_looks import COMPARISONS, compared, judged, show_judged
 from loopwright.cli.models import split
 from loopwright.cli.pipeline_plan import PLAN, show_plan
@@ -142,6 +143,16 @@ def wait(
     if record["promoted_at"] and record["state"] != "rolled-back":
         raise typer.Exit(0)
     raise typer.Exit(PAUSED if record["state"] == "paused" else 1)
+
+
+@app.command()
+def watch(deployment: Deployment = "latest") -> None:
+    """Follow a deployment to its end: its share, its steps, what its canary counts, and why."""
+    with Services() as services:
+        deployment_id = _id(services, deployment)
+        watching.watch(
+            lambda: _get(services, deployment_id), lambda record: record["state"] in FINAL
+        )
 
 
 def _decision(verb: str, summary: str) -> None:

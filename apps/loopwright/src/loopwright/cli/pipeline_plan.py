@@ -20,7 +20,7 @@ def show_plan(file: Path, *, as_json: bool) -> None:
     from loopwright_trainer.pipelines.file_faults import FileError
 
     try:
-        policy = _read(file)
+        policy = read_policy_file(file)
     except FileError as error:
         if not as_json:
             raise
@@ -38,7 +38,8 @@ def show_plan(file: Path, *, as_json: bool) -> None:
     show_items(_differences(later, first), ["state", "sentence"], as_json=False)
 
 
-def _read(file: Path) -> "DeployPolicy | None":
+def read_policy_file(file: Path) -> "DeployPolicy | None":
+    """What a pipeline file says under `deploy:`; FileError with all that is wrong with it."""
     from loopwright_trainer.pipelines.file_faults import FileError, FileFault
     from loopwright_trainer.pipelines.pipeline_file import read_deploy_policy
     from loopwright_trainer.pipelines.yaml_source import MAX_FILE_BYTES

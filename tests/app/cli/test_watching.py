@@ -1,0 +1,61 @@
+"""What a person sees of a deployment that moves."""
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from loopwright.cli import watching
+
+STEPS = [
+    {"number": 1, "at": "2026-01-01T00:00:00Z", "state": "staging", "why": "packaged", "by": None},
+    {"number": 2, "at": "2026-01-01T00:00:09Z", "state": "canary", "why": "10%", "by": None},
+    {"number": 3, "at": "2026-01-01T00:00:10Z", "state": "paused", "why": "by me", "by": "ada"},
+]
+
+
+def deployment(steps: int, why: str, **more: Any) -> dict[str, Any]:
+    return {
+        "model": "bank",
+        "version": 2,
+        "state": STEPS[steps - 1]["state"],
+        "why": why,
+        "weight": 0.1,
+        "deadline": None,
+        "steps": STEPS[:steps],
+        "checks": [],
+        **more,
+    }
+
+
+def test_each_step_and_each_wait_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = "10%; only 3 of 20 requests"
+    reads = iter([deployment(1, "packaged"), deployment(2, waits), deployment(2, waits),
+                  deployment(3, "by me")])  # fmt: skip
+    monkeypatch.setattr(watching, "_EVERY", 0.0)
+
+    last = watching.watch(lambda: next(reads), lambda record: record["state"] == "paused")
+
+    lines = capsys.readouterr().out.splitlines()
+    told = [line.split("  ")[-1] for line in lines if line[:1].isdigit()]
+    assert last["state"] == "paused"
+    assert told == ["staging: packaged", "canary: 10%", "paused: by me (ada)"]
+    assert [line.strip() for line in lines].count(waits) == 1
+
+
+def test_the_screen_shows_the_share_and_how_far_the_evidence_is() -> None:
+    check = {
+        "name": "canary-errors",
+        "verdict": "inconclusive",
+        "sentence": "0 of 9 calls failed",
+        "comparison": {"harmless": 10.0, "harmless_limit": 20.0},
+    }
+    console = Console(width=140, record=True, force_terminal=False)
+
+    console.print(watching.screen(deployment(2, "10% beside version 1", checks=[check])))
+
+    shown = console.export_text()
+    assert "bank version 2  canary, ██░░░░░░░░░░░░░░░░░░ 10% of the traffic" in shown
+    assert "canary-errors  inconclusive  ██████████░░░░░░░░░░  0 of 9 calls failed" in shown
