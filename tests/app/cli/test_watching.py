@@ -28,13 +28,14 @@ def deployment(steps: int, why: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_each_step_and_each_wait_is_told_once(
+def test_each_step_is_told_once_and_now_and_then_what_it_waits_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     waits = "10%; only 3 of 20 requests"
     reads = iter([deployment(1, "packaged"), deployment(2, waits), deployment(2, waits),
                   deployment(3, "by me")])  # fmt: skip
     monkeypatch.setattr(watching, "_EVERY", 0.0)
+    monkeypatch.setattr(watching, "_WAITS_EVERY", 0.0)
 
     last = watching.watch(lambda: next(reads), lambda record: record["state"] == "paused")
 
@@ -42,7 +43,7 @@ def test_each_step_and_each_wait_is_told_once(
     told = [line.split("  ")[-1] for line in lines if line[:1].isdigit()]
     assert last["state"] == "paused"
     assert told == ["staging: packaged", "canary: 10%", "paused: by me (ada)"]
-    assert [line.strip() for line in lines].count(waits) == 1
+    assert [line.strip() for line in lines].count(waits) == 2
 
 
 def test_the_screen_shows_the_share_and_how_far_the_evidence_is() -> None:

@@ -1,8 +1,7 @@
-"""A deployment as it moves: a screen that renews itself, or a line per change where none is."""
+"""A deployment as it moves: a screen that renews itself, or a line per step where none is."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -12,6 +11,8 @@ from rich.text import Text
 from loopwright.output import Row, clock_time, console
 
 _EVERY = 1.0
+_WAITS_EVERY = 10.0
+"""Seconds between lines of what it waits for, where no terminal renews them."""
 _STEPS_SHOWN = 8
 _METER = 20
 _STYLES = {"passed": "green", "failed": "red", "inconclusive": "yellow", "skipped": "dim"}
@@ -27,25 +28,23 @@ def watch(read: Callable[[], Row], ends: Callable[[Row], bool]) -> Row:
                 record = read()
                 live.update(screen(record), refresh=True)
         return record
-    told: set[tuple[Any, ...]] = set()
+    told, waited = 0, time.monotonic()
     while True:
-        for key, line in lines(record):
-            if key not in told:
-                told.add(key)
-                console.print(line, markup=False, highlight=False)
+        for step in record["steps"][told:]:
+            console.print(_line(step), markup=False, highlight=False)
+            told, waited = step["number"], time.monotonic()
         if ends(record):
             return record
+        if time.monotonic() - waited >= _WAITS_EVERY:
+            console.print(f"{' ' * 10}{record['why']}", markup=False, highlight=False)
+            waited = time.monotonic()
         time.sleep(_EVERY)
         record = read()
 
 
-def lines(record: Row) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """What is to be told once, each with what it is known by: the steps, then the present wait."""
-    for step in record["steps"]:
-        by = f" ({step['by']})" if step["by"] else ""
-        line = f"{clock_time(step['at'])}  {step['state']}: {step['why']}{by}"
-        yield ("step", step["number"]), line
-    yield ("why", record["why"]), f"{' ' * 10}{record['why']}"
+def _line(step: Row) -> str:
+    by = f" ({step['by']})" if step["by"] else ""
+    return f"{clock_time(step['at'])}  {step['state']}: {step['why']}{by}"
 
 
 def screen(record: Row) -> RenderableType:
