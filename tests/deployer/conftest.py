@@ -28,7 +28,7 @@ async def database(database_url: str) -> AsyncGenerator[Database, None]:
 @pytest.fixture
 async def api(database: Database) -> AsyncGenerator[httpx.AsyncClient, None]:
     app = create_app("deployer", Metrics(), {})
-    add_routes(app, create_router(database, "production", lambda: None))
+    add_routes(app, create_router(database, "production", lambda _model: None))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client

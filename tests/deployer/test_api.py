@@ -99,7 +99,7 @@ async def test_an_approval_is_skipped_where_the_platform_permits_it(
     deploy = {"approval": {"roles": ["approver"]}}
     record = await lead_to(database, 1, DeploymentState.APPROVAL, deploy=deploy)
     app = create_app("deployer", Metrics(), {})
-    every = create_router(database, "production", lambda: None, skippable=SKIPPABLE)
+    every = create_router(database, "production", lambda _model: None, skippable=SKIPPABLE)
     add_routes(app, every)
     transport = httpx.ASGITransport(app=app)
 

@@ -280,7 +280,7 @@ async def test_versions_whose_policies_cannot_be_read_are_rejected_and_hinder_no
         async def all_rejected() -> bool:
             async with database.read() as connection:
                 left = await Deployments(connection).in_flight()
-            return not [record for record in left if record.deployment.model != MODEL]
+            return not [one for one in left if one.model_id != MODEL_ID]
 
         await bus_harness.until(all_rejected)
     shown = (await api.get("/v1/deployments", params={"model": "m7"})).json()["items"][0]

@@ -215,7 +215,9 @@ async def test_people_learn_who_works_on_a_deployment_and_when_another_will(
 ) -> None:
     deployment = (await lead_to(database, 1, DeploymentState.RECEIVED)).deployment
     app = create_app("deployer", Metrics(), {})
-    add_routes(app, create_router(database, "production", lambda: None, timedelta(seconds=10)))
+    add_routes(
+        app, create_router(database, "production", lambda _model: None, timedelta(seconds=10))
+    )
     api = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1")
 
     async def shown_with(remaining: float) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Container, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -16,7 +17,7 @@ from loopwright_common.web.problems import PROBLEMS
 from loopwright_deployer.canary.kept_looks import KeptLooks
 from loopwright_deployer.canary.looks import KeptLook, judge_again
 from loopwright_deployer.deployments import service
-from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.domain import DeploymentState, ModelKey
 from loopwright_deployer.deployments.gates import Gate
 from loopwright_deployer.deployments.ownership import describe_owners
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
@@ -55,7 +56,7 @@ ActionName = Literal["approve", "reject", "pause", "resume", "promote", "retry",
 def create_router(
     database: Database,
     environment: str,
-    wake: Callable[[], None],
+    wake: Callable[[ModelKey], None],
     lease: timedelta = LEASE,
     skippable: Container[Gate] = (Gate.CANARY,),
 ) -> APIRouter:
@@ -145,7 +146,7 @@ def _add_decisions(
     router: APIRouter,
     database: Database,
     environment: str,
-    wake: Callable[[], None],
+    wake: Callable[[ModelKey], None],
     lease: timedelta,
 ) -> None:
     @router.post("/deployments/{deployment_id}/{action}")
@@ -160,7 +161,7 @@ def _add_decisions(
             record = await service.lock_deployment(uow, deployment_id)
             operator = OperatorRequest(request.by, request.reason)
             await ACTIONS[action](uow, record, operator)
-            uow.after_commit.append(wake)
+            uow.after_commit.append(partial(wake, record.deployment.model_key))
         return await _detail(database, deployment_id, lease)
 
     @router.post("/models/{model}/undo")
@@ -169,14 +170,14 @@ def _add_decisions(
         async with database.unit_of_work() as uow:
             operator = OperatorRequest(request.by, request.reason)
             undone = await undo(uow, environment, model, operator, request.version)
-            uow.after_commit.append(wake)
+            uow.after_commit.append(partial(wake, undone.deployment.model_key))
         return await _detail(database, undone.deployment.id, lease)
 
 
 def _add_skips(
     router: APIRouter,
     database: Database,
-    wake: Callable[[], None],
+    wake: Callable[[ModelKey], None],
     lease: timedelta,
     skippable: Container[Gate],
 ) -> None:
@@ -194,7 +195,7 @@ def _add_skips(
         async with database.unit_of_work() as uow:
             record = await service.lock_deployment(uow, deployment_id)
             await skip(uow, record, OperatorRequest(request.by, request.reason), request.gate)
-            uow.after_commit.append(wake)
+            uow.after_commit.append(partial(wake, record.deployment.model_key))
         return await _detail(database, deployment_id, lease)
 
 

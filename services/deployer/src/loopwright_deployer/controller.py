@@ -7,7 +7,7 @@ fails writes so in one transaction.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -21,16 +21,25 @@ from loopwright_common.database.leases import LEASE, LeaseLostError
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ReplicaReported
 from loopwright_common.process.worker_loop import work_on_wake
-from loopwright_deployer.deployments.domain import AWAITS_PERSON, BEING_STAGED
+from loopwright_deployer.deployments.domain import (
+    AWAITS_PERSON,
+    BEING_STAGED,
+    CARRIES_TRAFFIC,
+    DeploymentState,
+    InFlight,
+    ModelKey,
+    what_ends_the_wait,
+)
 from loopwright_deployer.deployments.ownership import owned
-from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.reconciler import Reconciler
 from loopwright_deployer.staging.runner import StagingRunner
 
 log = structlog.get_logger()
 _POLL_SECONDS = 1.0
+_SOON_SECONDS = 0.1
 _IDLE_SECONDS = 2.0
-"""Warm processes start when nothing has been going on for so long, also after a start."""
+"""Warm processes start when nothing has been staged for so long, also after a start."""
 _MAX_BEING_STAGED = 2
 """One is packaged while another is staged; more are left for other replicas to take."""
 
@@ -60,9 +69,12 @@ class DeploymentController:
         self._changed = asyncio.Event()
         self._running: dict[str, _RunningTask] = {}
         self._busy_at = time.monotonic()
+        self._woken: set[ModelKey] = set()
+        self._looks_at_all_at = time.monotonic()
 
-    def wake(self) -> None:
-        """Look at every deployment again; call it once a change can be read."""
+    def wake(self, model: ModelKey) -> None:
+        """Look at the model's deployments again; call it once a change can be read."""
+        self._woken.add(model)
         self._changed.set()
 
     async def run(self) -> None:
@@ -79,59 +91,92 @@ class DeploymentController:
     async def _poll(self, group: asyncio.TaskGroup) -> None:
         """A task for every deployment that is free, and none for one that has ended."""
         async with self._database.read() as connection:
-            records = await Deployments(connection).in_flight()
-            ids = [record.deployment.id for record in records]
-            taken = await owned(connection, ids)
-        for ended in self._running.keys() - set(ids):
+            asked_for = self._asked_for()
+            flying = await Deployments(connection).in_flight()
+            taken = await owned(connection, [one.id for one in flying])
+        for ended in self._running.keys() - {one.id for one in flying}:
             self._running.pop(ended).task.cancel()
             log.info("deployer.released", deployment=ended, why="it has ended")
-        for running in self._running.values():
-            running.again.set()
-        for record in self._free(records, taken):
+        asked = [one for one in flying if asked_for is None or one.model_key in asked_for]
+        for one in _may_move(asked, flying):
+            if one.id in self._running:
+                self._running[one.id].again.set()
+        for one in self._free(asked, flying, taken):
             again = asyncio.Event()
-            task = group.create_task(self._work_on(record, again))
-            self._running[record.deployment.id] = _RunningTask(task, again)
-        if any(_needs_work(record) for record in records):
+            task = group.create_task(self._work_on(one, again))
+            self._running[one.id] = _RunningTask(task, again)
+        if any(_is_being_staged(one) for one in flying):
             self._busy_at = time.monotonic()
         elif time.monotonic() - self._busy_at > _IDLE_SECONDS:
             await self._staging.warm_up()
 
-    def _free(self, records: Sequence[DeploymentRecord], taken: set[str]) -> list[DeploymentRecord]:
+    def _asked_for(self) -> set[ModelKey] | None:
+        """The models that were woken since the last look; None for all, now and then."""
+        woken, self._woken = self._woken, set()
+        if time.monotonic() < self._looks_at_all_at:
+            return woken
+        self._looks_at_all_at = time.monotonic() + _POLL_SECONDS / 2
+        return None
+
+    def _free(
+        self, asked: Sequence[InFlight], flying: Sequence[InFlight], taken: set[str]
+    ) -> list[InFlight]:
         """What nobody works on; of long work no more than there is room for."""
         now = clock.now()
-        due = [record for record in records if not record.deployment.is_postponed(now)]
-        long = [r.deployment.id for r in due if r.deployment.state in BEING_STAGED]
-        waiting = [one for one in long if one not in taken and one not in self._running]
-        room = _MAX_BEING_STAGED - sum(one in self._running for one in long)
-        others = taken | self._running.keys() | set(waiting[max(room, 0) :])
-        return [record for record in due if record.deployment.id not in others]
+        free = [
+            one
+            for one in asked
+            if one.id not in taken and one.id not in self._running and one.has_work(now)
+        ]
+        staged = sum(one.id in self._running for one in flying if one.state in BEING_STAGED)
+        long = [one.id for one in free if one.state in BEING_STAGED]
+        too_many = set(long[max(_MAX_BEING_STAGED - staged, 0) :])
+        return [one for one in free if one.id not in too_many]
 
-    async def _work_on(self, record: DeploymentRecord, again: asyncio.Event) -> None:
-        deployment, moved = record.deployment, False
+    async def _work_on(self, seen: InFlight, again: asyncio.Event) -> None:
+        moved = False
         try:
-            if deployment.state in AWAITS_PERSON:
-                moved = await self._reconciler.check_once(record)
+            if seen.state in AWAITS_PERSON:
+                moved = await self._reconciler.check_once(seen.id)
             else:
-                moved = await self._reconciler.reconcile(deployment.id, again)
+                moved = await self._reconciler.reconcile(seen.id, again)
         except (LeaseLostError, UnavailableError) as error:
-            log.warning("deployer.released", deployment=deployment.id, why=str(error))
+            log.warning("deployer.released", deployment=seen.id, why=str(error))
         except Exception:
             # Whatever it is, another poll comes, and must not find the other deployments stopped.
-            log.exception("deployer.failed", deployment=deployment.id)
+            log.exception("deployer.failed", deployment=seen.id)
         finally:
-            running = self._running.get(deployment.id)
+            running = self._running.get(seen.id)
             if running is not None and running.task is asyncio.current_task():
-                del self._running[deployment.id]
+                del self._running[seen.id]
             if moved:
-                self.wake()
+                # There may be room now for what is to be staged of another model.
+                self._looks_at_all_at = time.monotonic()
+                self.wake(seen.model_key)
 
     async def _wake_on_reports(self) -> None:
+        """Whatever a replica reports, a version may wait for it; soon, since reports are many."""
         while True:
             await self._replicas.changed.wait()
             self._replicas.changed.clear()
-            self.wake()
+            self._looks_at_all_at = min(self._looks_at_all_at, time.monotonic() + _SOON_SECONDS)
+            await asyncio.sleep(_SOON_SECONDS)
+            self._changed.set()
 
 
-def _needs_work(record: DeploymentRecord) -> bool:
-    deployment = record.deployment
-    return deployment.state not in AWAITS_PERSON and not deployment.is_postponed(clock.now())
+def _may_move(asked: Sequence[InFlight], flying: Sequence[InFlight]) -> Iterable[InFlight]:
+    """All but what waits for a version that has a share of the traffic as before."""
+    with_traffic = {one.model_key: one for one in flying if one.at in CARRIES_TRAFFIC}
+    return (one for one in asked if not _still_waits(one, with_traffic))
+
+
+def _still_waits(one: InFlight, with_traffic: Mapping[ModelKey, InFlight]) -> bool:
+    """Whether it waits for the version that has a share of the traffic, and says so."""
+    other = with_traffic.get(one.model_key)
+    if other is None or other.id == one.id or one.state is not DeploymentState.VALIDATED:
+        return False
+    return one.waits == what_ends_the_wait(other.version, other.state)
+
+
+def _is_being_staged(one: InFlight) -> bool:
+    return one.state in BEING_STAGED and not one.is_postponed(clock.now())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -18,6 +19,7 @@ from loopwright_common.events import (
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.aliases import ModelAliases
+from loopwright_deployer.deployments.domain import ModelKey
 from loopwright_deployer.operator_actions.attempts import CHAMPION, request_champion
 from loopwright_deployer.routing import route_revisions
 
@@ -29,14 +31,18 @@ class DeployerContext:
     """`wake` is called after each commit that may mean work for the controller."""
 
     environment: str
-    wake: Callable[[], None]
+    wake: Callable[[ModelKey], None]
+
+    def wake_after(self, uow: UnitOfWork, model_id: str) -> None:
+        """Wake the controller for a model once the transaction is committed."""
+        uow.after_commit.append(partial(self.wake, (self.environment, model_id)))
 
 
 async def on_model_registered(
     event: Event[ModelRegistered], uow: UnitOfWork, context: DeployerContext
 ) -> None:
     await service.start_deployment(uow, event.data, context.environment, Cause.of(event))
-    uow.after_commit.append(context.wake)
+    context.wake_after(uow, event.data.model_id)
 
 
 async def on_alias_changed(
@@ -57,7 +63,7 @@ async def on_promotion_requested(
 ) -> None:
     """NotFoundError while the version has not been heard of: the event waits for another try."""
     await request_champion(uow, context.environment, event.data, Cause.of(event))
-    uow.after_commit.append(context.wake)
+    context.wake_after(uow, event.data.model_id)
 
 
 async def on_serving_measured(
@@ -66,7 +72,7 @@ async def on_serving_measured(
     if event.data.environment != context.environment:
         return
     await CanaryCounters(uow.connection).merge(event.data)
-    uow.after_commit.append(context.wake)
+    context.wake_after(uow, event.data.model_id)
 
 
 async def on_version_deleted(

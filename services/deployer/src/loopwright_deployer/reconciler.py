@@ -13,7 +13,7 @@ from loopwright_common.database.leases import Lease, LeaseLostError
 from loopwright_common.errors import ConflictError, NotFoundError, UnavailableError, described
 from loopwright_common.events import ReplicaReported
 from loopwright_common.observability import tracing
-from loopwright_deployer.deployments.domain import AUTOMATIC, DeploymentState
+from loopwright_deployer.deployments.domain import AUTOMATIC, AWAITS_PERSON, DeploymentState
 from loopwright_deployer.deployments.ownership import lease_name
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.staging.runner import StagingRunner
@@ -42,11 +42,14 @@ class Reconciler:
         self._replicas = replicas
         self._length = length
 
-    async def check_once(self, record: DeploymentRecord) -> bool:
+    async def check_once(self, deployment_id: str) -> bool:
         """Do what is due of a deployment that awaits a person; whether it moved.
 
         NotFoundError where it is gone, LeaseLostError where another deployer has it.
         """
+        record = await self._now(deployment_id)
+        if record.deployment.state not in AWAITS_PERSON:
+            return False
         return await self._try(self._steps(None), record)
 
     async def reconcile(self, deployment_id: str, again: asyncio.Event) -> bool:

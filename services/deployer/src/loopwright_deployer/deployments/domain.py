@@ -27,6 +27,8 @@ class DeploymentState(StrEnum):
     ABORTED = "aborted"
 
 
+ModelKey = tuple[str, str]
+"""Environment and model id."""
 _S = DeploymentState
 _ENDS_EARLY = frozenset({_S.REJECTED, _S.SUPERSEDED, _S.ABORTED})
 TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
@@ -110,6 +112,10 @@ class Deployment:
         return f"models/{self.model}/versions/{self.version}"
 
     @property
+    def model_key(self) -> ModelKey:
+        return self.environment, self.model_id
+
+    @property
     def key(self) -> str:
         return f"{self.environment}/{self.model_id}"
 
@@ -138,6 +144,51 @@ class Deployment:
         """Whether it has not moved since it was `seen`, not even away and back."""
         moved = self.state is not seen.state or self.step != seen.step
         return not moved and self.state_since == seen.state_since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """What says whether there is something to do about a deployment, of all that is kept of it."""
+
+    id: str
+    environment: str
+    model_id: str
+    version: int
+    state: DeploymentState
+    paused_from: DeploymentState | None
+    waits: str | None
+    deadline: datetime | None
+    retry_at: datetime | None
+
+    @property
+    def model_key(self) -> ModelKey:
+        return self.environment, self.model_id
+
+    @property
+    def at(self) -> DeploymentState:
+        """Its state, or where it stands while it is paused."""
+        return self.paused_from or self.state
+
+    def is_postponed(self, now: datetime) -> bool:
+        """Whether the time of its next try is still to come."""
+        return self.retry_at is not None and now < self.retry_at
+
+    def has_work(self, now: datetime) -> bool:
+        """Whether a deployer may have something to do about it now.
+
+        Of what awaits a person that is so once its time is up, and while it has a canary's share.
+        """
+        if self.state in AWAITS_PERSON:
+            late = self.deadline is not None and self.deadline <= now
+            return late or self.at is DeploymentState.CANARY
+        return not self.is_postponed(now)
+
+
+def what_ends_the_wait(version: int, state: DeploymentState) -> str:
+    """What ends the wait for a version that has a share of the traffic."""
+    if state is DeploymentState.PAUSED:
+        return f"waits until a person resumes, skips or aborts the paused version {version}"
+    return f"waits for version {version}, which is {state}"
 
 
 def transition(deployment: Deployment, to: DeploymentState, why: str, at: datetime) -> Deployment:

@@ -23,6 +23,7 @@ from loopwright_deployer.deployments.domain import (
     IN_FLIGHT,
     Deployment,
     DeploymentState,
+    InFlight,
     ServedPackage,
 )
 from loopwright_deployer.deployments.retry_schedule import Outage
@@ -143,8 +144,12 @@ class Deployments:
             raise NotFoundError(f"no deployment {deployment_id}")
         return records[0]
 
-    async def in_flight(self) -> list[DeploymentRecord]:
-        return await self._where(deployments.c.state.in_(sorted(IN_FLIGHT)))
+    async def in_flight(self) -> list[InFlight]:
+        """Whatever has not ended, newest version first."""
+        columns = [deployments.c[name] for name in InFlight.__slots__]
+        query = sa.select(*columns).where(deployments.c.state.in_(sorted(IN_FLIGHT)))
+        newest = query.order_by(deployments.c.version.desc(), deployments.c.attempt.desc())
+        return [_in_flight(row) for row in (await self._connection.execute(newest)).all()]
 
     async def of_model(self, environment: str, model_id: str) -> list[DeploymentRecord]:
         """Newest version first, and of a version the newest attempt first."""
@@ -215,6 +220,14 @@ def _values(record: DeploymentRecord) -> dict[str, Any]:
         "checks": [check.model_dump() for check in record.checks],
         "report": record.report,
     }
+
+
+def _in_flight(row: Row[Any]) -> InFlight:
+    states = {
+        "state": DeploymentState(row.state),
+        "paused_from": DeploymentState(row.paused_from) if row.paused_from else None,
+    }
+    return InFlight(**{**row._mapping, **states})
 
 
 def _record(row: Row[Any]) -> DeploymentRecord:

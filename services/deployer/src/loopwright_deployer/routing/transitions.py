@@ -14,7 +14,12 @@ from loopwright_common.events import (
     DeploymentPromoted,
 )
 from loopwright_deployer.canary.decisions import all_traffic, split_traffic
-from loopwright_deployer.deployments.domain import Deployment, DeploymentState, transition
+from loopwright_deployer.deployments.domain import (
+    Deployment,
+    DeploymentState,
+    transition,
+    what_ends_the_wait,
+)
 from loopwright_deployer.deployments.emitted_events import emit_event, emit_finished, event_fields
 from loopwright_deployer.deployments.gates import Gate, next_gate, require_passed
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
@@ -36,7 +41,8 @@ async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
     others = await Deployments(uow.connection).of_model(deployment.environment, deployment.model_id)
     busy = next((r.deployment for r in others if _in_the_way(r.deployment, deployment)), None)
     if busy is not None:
-        await Deployments(uow.connection).set_waiting_reason(deployment, _what_ends_the_wait(busy))
+        waits = what_ends_the_wait(busy.version, busy.state)
+        await Deployments(uow.connection).set_waiting_reason(deployment, waits)
         return False
     champion = next((r for r in others if r.deployment.champion), None)
     gate = next_gate(deployment, record.policy, version_of(champion))
@@ -189,10 +195,3 @@ def _why_again(deployment: Deployment, champion: DeploymentRecord | None) -> str
 
 def _in_the_way(other: Deployment, mine: Deployment) -> bool:
     return other.id != mine.id and other.carries_traffic
-
-
-def _what_ends_the_wait(busy: Deployment) -> str:
-    """What ends the wait for a version that has a share of the traffic."""
-    if busy.state is DeploymentState.PAUSED:
-        return f"waits until a person resumes, skips or aborts the paused version {busy.version}"
-    return f"waits for version {busy.version}, which is {busy.state}"
