@@ -11,11 +11,13 @@ from loopwright_common.events import AliasChanged, RoutesChanged, ServingMeasure
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.operator_actions.request import OperatorRequest
+from loopwright_deployer.operator_actions.traffic import resume
 from loopwright_deployer.routing import route_revisions
 from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
 from tests.deployer.builders import MODEL, MODEL_ID
 from tests.deployer.delivery import deliver
-from tests.deployer.lifecycle import lead_to
+from tests.deployer.lifecycle import advance_once, latest, lead_to
 
 PLACE = ("production", MODEL_ID)
 
@@ -61,6 +63,23 @@ async def test_a_name_is_told_once_its_version_has_passed_staging(
     await lead_to(database, 2, DeploymentState.VALIDATED, deploy={"approval": {}})
     async with database.unit_of_work() as uow:
         await route_revisions.publish_aliases(uow, "production", MODEL_ID)
+
+    after = await route(database)
+    assert (before.aliases, kept(before)) == ({}, set())
+    assert (after.aliases, kept(after)) == ({"next": 2}, {2})
+
+
+async def test_what_staging_is_unclear_about_is_named_once_a_person_accepts_it(
+    database: Database, bus: EventBus
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    record = await lead_to(database, 2, DeploymentState.STAGING)
+    async with database.unit_of_work() as uow:
+        await advance_once(uow, record, "inconclusive")
+    await deliver(database, bus, alias("next", 2))
+    before, paused = await route(database), await latest(database, 2)
+    async with database.unit_of_work() as uow:
+        await resume(uow, paused, OperatorRequest("ada", "fine"))
 
     after = await route(database)
     assert (before.aliases, kept(before)) == ({}, set())

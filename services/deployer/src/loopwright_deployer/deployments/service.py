@@ -163,11 +163,19 @@ async def finish_staging(
         moved = await advance(uow, judged, DeploymentState.REJECTED, why)
     elif unclear:
         why = f"inconclusive: {unclear[0].name}: {unclear[0].sentence}"
-        moved = await _enter_staged(uow, judged, DeploymentState.PAUSED, why)
+        moved = await advance(uow, judged, DeploymentState.PAUSED, why)
     else:
-        moved = await _enter_staged(uow, judged, DeploymentState.VALIDATED, _summary(checks))
+        moved = await accept_staging(uow, judged, _summary(checks))
     followed = await emit_event(uow, moved, _validation(moved, passed=not failed and not unclear))
     return await emit_finished(uow, followed, "rejected") if failed else followed
+
+
+async def accept_staging(
+    uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
+) -> DeploymentRecord:
+    """Staging has let the version pass: by its checks, or since a person accepts unclear ones."""
+    moved = transition(record.deployment, DeploymentState.VALIDATED, why, clock.now())
+    return await save_state(uow, record, replace(moved, staged=True), by)
 
 
 async def reject(
@@ -222,13 +230,6 @@ def _summary(checks: Sequence[Check]) -> str:
 
 def _came_before(newer: int) -> str:
     return f"version {newer} came before this one had traffic"
-
-
-async def _enter_staged(
-    uow: UnitOfWork, record: DeploymentRecord, to: DeploymentState, why: str
-) -> DeploymentRecord:
-    moved = transition(record.deployment, to, why, clock.now())
-    return await save_state(uow, record, replace(moved, staged=True))
 
 
 def _outage_exceeded(since: datetime, limit: timedelta, fault: str) -> str:

@@ -16,7 +16,7 @@ from loopwright_deployer.deployments.emitted_events import emit_finished
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.operator_actions.attempts import void_requests
 from loopwright_deployer.operator_actions.request import OperatorRequest
-from loopwright_deployer.routing import withdrawals
+from loopwright_deployer.routing import route_revisions, withdrawals
 
 
 async def pause(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
@@ -25,8 +25,13 @@ async def pause(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequ
 
 
 async def resume(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
-    """Go on where it stood; a canary gets its whole time anew."""
+    """Go on where it stood; a canary gets its whole time anew, unclear staging is accepted."""
     require_state(record.deployment, frozenset({DeploymentState.PAUSED}), "resume")
+    if record.deployment.paused_from is DeploymentState.STAGING:
+        moved = await service.accept_staging(uow, record, f"resumed by {request}", request.by)
+        model = (moved.deployment.environment, moved.deployment.model_id)
+        await route_revisions.publish_aliases(uow, *model)
+        return
     canary = record.deployment.paused_from is DeploymentState.CANARY
     deadline = clock.now() + record.policy.canary.max_time if canary else None
     to = DeploymentState.CANARY if canary else DeploymentState.VALIDATED
