@@ -18,7 +18,7 @@ from tests.deployer.delivery import deliver, emitted
 from tests.deployer.lifecycle import advance_once, latest, lead_to
 
 EVE = OperatorRequest("eve", "I know better")
-Verb = Literal["abort", "pause", "promote", "retry"]
+Verb = Literal["abort", "pause", "promote", "reject", "resume", "retry"]
 
 
 def champion_wanted(version: int) -> PromotionRequested:
@@ -136,6 +136,83 @@ async def test_a_rejected_version_is_packaged_and_judged_again(database: Databas
     again = (await latest(database, 1)).deployment
     assert (again.state, again.staged) == (DeploymentState.RECEIVED, False)
     assert await work(database, 1, 3) == ["packaging", "staging", "validated"]
+
+
+@pytest.mark.parametrize("verb", ["abort", "reject"])
+async def test_unclear_staging_that_nobody_accepted_is_not_taken_over(
+    database: Database, bus: EventBus, verb: Verb
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    record = await lead_to(database, 2, DeploymentState.STAGING)
+    async with database.unit_of_work() as uow:
+        await advance_once(uow, record, "inconclusive")
+    await act(database, 2, verb)
+
+    await deliver(database, bus, champion_wanted(2))
+
+    assert (await latest(database, 2)).deployment.state is DeploymentState.RECEIVED
+    assert await work(database, 2, 4) == ["packaging", "staging", "validated", "canary"]
+
+
+async def test_unclear_staging_that_a_person_accepted_is_not_done_again(
+    database: Database,
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    record = await lead_to(database, 2, DeploymentState.STAGING)
+    async with database.unit_of_work() as uow:
+        await advance_once(uow, record, "inconclusive")
+    await act(database, 2, "resume")
+    assert await work(database, 2, 1) == ["canary"]
+    await act(database, 2, "abort")
+
+    await act(database, 2, "retry")
+
+    assert await work(database, 2, 1) == ["canary"]
+
+
+async def test_a_skip_before_somebody_decided_otherwise_holds_no_longer(
+    database: Database,
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    await lead_to(database, 2, DeploymentState.CANARY)
+    await lead_to(database, 3, DeploymentState.VALIDATED)
+    await skip_canary(database, 3)
+    await work(database, 2, 3)
+    async with database.unit_of_work() as uow:
+        await undo(uow, "production", MODEL, EVE)
+
+    waiting = (await latest(database, 3)).deployment
+    assert waiting.why.startswith("its canary is no longer skipped: version 1: undone by eve")
+    assert await work(database, 3, 1) == ["canary"]
+
+
+async def test_a_champion_by_an_earlier_attempt_is_not_tried_again(
+    database: Database, bus: EventBus
+) -> None:
+    for version in (1, 2):
+        await lead_to(database, version, DeploymentState.PROMOTED)
+    await act(database, 1, "retry")
+    async with database.unit_of_work() as uow:
+        await undo(uow, "production", MODEL, EVE)
+
+    with pytest.raises(ConflictError, match="version 1 is champion already"):
+        await act(database, 1, "retry")
+    await deliver(database, bus, champion_wanted(1))
+
+    assert await emitted(database, "promotion-refused") == []
+    assert (await latest(database, 1)).deployment.state is DeploymentState.SUPERSEDED
+
+
+async def test_undo_goes_to_another_version_than_the_champion(database: Database) -> None:
+    for version in (1, 2):
+        await lead_to(database, version, DeploymentState.PROMOTED)
+    await act(database, 1, "retry")
+    states = await work(database, 1, 6)
+    assert states[-1] == "promoted"
+
+    with pytest.raises(ConflictError, match="version 1 of bank is no former champion; those are 2"):
+        async with database.unit_of_work() as uow:
+            await undo(uow, "production", MODEL, EVE, 1)
 
 
 async def test_what_is_on_its_way_is_not_tried_again(database: Database) -> None:

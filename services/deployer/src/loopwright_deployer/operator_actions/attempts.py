@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import structlog
 
+from loopwright_common import clock
 from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import PromotionRefused, PromotionRequested
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import IN_FLIGHT, Deployment, DeploymentState
 from loopwright_deployer.deployments.emitted_events import event_fields
+from loopwright_deployer.deployments.gates import Gate
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.operator_actions.request import OperatorRequest
 
@@ -29,11 +31,11 @@ async def retry(
     It follows from `cause`, where there is one.
     """
     old = record.deployment
-    if old.champion:
-        raise ConflictError(f"{old.model} version {old.version} is champion already")
     if old.state in IN_FLIGHT:
         raise ConflictError(_is_on_its_way(old))
     records = await Deployments(uow.connection).of_model(old.environment, old.model_id)
+    if _is_champion(records, old.version):
+        raise ConflictError(f"{old.model} version {old.version} is champion already")
     _require_newest_attempt(records, old)
     _require_no_other_traffic(records, old)
     fresh = service.new_record(
@@ -70,7 +72,8 @@ async def request_champion(
     if mine is None:
         name = f"{requested.model} version {requested.version}"
         raise NotFoundError(f"{name} was never registered here")
-    if mine.deployment.champion or mine.deployment.state is DeploymentState.PROMOTING:
+    promoting = mine.deployment.state is DeploymentState.PROMOTING
+    if promoting or _is_champion(records, requested.version):
         return
     try:
         await retry(uow, mine, request, cause)
@@ -81,13 +84,25 @@ async def request_champion(
 async def void_requests(uow: UnitOfWork, decided: Deployment, why: str) -> None:
     """What was asked for before holds no longer: a later decision was made of the model.
 
-    Other attempts that people asked for end, unless they have traffic.
+    Other attempts that people asked for end, and what was registered is not let past its canary,
+    unless they have traffic.
     """
     model = (decided.environment, decided.model_id)
+    later = f"version {decided.version}: {why}"
     for other in await Deployments(uow.connection).of_model(*model):
-        asked_for = other.deployment.attempt > 1 and other.deployment.id != decided.id
-        if asked_for and other.deployment.supersedable:
-            await service.supersede(uow, other, f"version {decided.version}: {why}")
+        deployment = other.deployment
+        if deployment.id == decided.id or not deployment.supersedable:
+            continue
+        if deployment.attempt > 1:
+            await service.supersede(uow, other, later)
+        elif Gate.CANARY in deployment.gates:
+            await _void_skip(uow, other, f"its canary is no longer skipped: {later}")
+
+
+async def _void_skip(uow: UnitOfWork, record: DeploymentRecord, why: str) -> None:
+    gates = {gate: how for gate, how in record.deployment.gates.items() if gate != Gate.CANARY}
+    asked_again = replace(record.deployment, gates=gates, why=why, state_since=clock.now())
+    await service.save_state(uow, record, asked_again)
 
 
 def _is_on_its_way(deployment: Deployment) -> str:
@@ -109,6 +124,11 @@ async def _refuse(uow: UnitOfWork, deployment: Deployment, by: str, why: str) ->
     del names["deployment_id"]
     refused = PromotionRefused(**names, by=by, why=why)
     await uow.emit(refused, key=deployment.key, subject=deployment.subject)
+
+
+def _is_champion(records: Sequence[DeploymentRecord], version: int) -> bool:
+    """Whether any attempt of the version is: after an undo it is not always the newest."""
+    return any(r.deployment.champion for r in records if r.deployment.version == version)
 
 
 def _require_newest_attempt(records: Sequence[DeploymentRecord], mine: Deployment) -> None:

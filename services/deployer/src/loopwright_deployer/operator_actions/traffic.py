@@ -68,10 +68,12 @@ async def undo(
     model_id = (await deployments.of_model_named(environment, model))[0].deployment.model_id
     key = (environment, model_id)
     await service.lock_model(uow, *key)
-    former = _restorable(await deployments.champions(*key), version)
+    champions = await deployments.champions(*key)
     champion = await deployments.champion(*key)
+    others = [r for r in champions if champion and _version(r) != _version(champion)]
+    former = _restorable(others, version)
     if champion is None or former is None:
-        raise ConflictError(_nothing_to_restore(model, version, await deployments.champions(*key)))
+        raise ConflictError(_nothing_to_restore(model, version, others))
     for record in await deployments.of_model(*key):
         if record.deployment.carries_traffic:
             await abort(uow, record, request)
@@ -80,24 +82,24 @@ async def undo(
     return await withdrawals.restore_champion(uow, champion, former, why, request.by)
 
 
-def _restorable(
-    champions: Sequence[DeploymentRecord], version: int | None
-) -> DeploymentRecord | None:
+def _restorable(others: Sequence[DeploymentRecord], version: int | None) -> DeploymentRecord | None:
     """The newest promotion to go back to; what was undone is gone back to only by its version."""
     wanted = (
         {DeploymentState.SUPERSEDED}
         if version is None
         else {DeploymentState.SUPERSEDED, DeploymentState.ROLLED_BACK}
     )
-    others = (r for r in champions if r.deployment.state in wanted)
-    return next((r for r in others if version in (None, r.deployment.version)), None)
+    ended = (r for r in others if r.deployment.state in wanted)
+    return next((r for r in ended if version in (None, _version(r))), None)
 
 
-def _nothing_to_restore(
-    model: str, version: int | None, champions: Sequence[DeploymentRecord]
-) -> str:
+def _nothing_to_restore(model: str, version: int | None, others: Sequence[DeploymentRecord]) -> str:
     if version is None:
         return f"{model} has no former champion to go back to"
-    been = sorted({r.deployment.version for r in champions if not r.deployment.champion})
+    been = sorted({_version(record) for record in others})
     known = f"those are {', '.join(map(str, been))}" if been else "there is none"
     return f"version {version} of {model} is no former champion; {known}"
+
+
+def _version(record: DeploymentRecord) -> int:
+    return record.deployment.version
