@@ -1,6 +1,6 @@
 """A deployment: the journey of one version to one model's traffic, as a state machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -130,6 +130,16 @@ class Deployment:
         """Whether it has a canary's share, paused or not."""
         where = self.paused_from if self.state is DeploymentState.PAUSED else self.state
         return where is DeploymentState.CANARY
+
+    @property
+    def decisions(self) -> Sequence[str]:
+        """What is asked of a person: staging that was inconclusive is accepted or not, no gate."""
+        if self.state is DeploymentState.APPROVAL:
+            return ("approve", "reject")
+        if self.state is not DeploymentState.PAUSED:
+            return ()
+        unclear = self.paused_from is DeploymentState.STAGING
+        return ("resume", "abort") if unclear else ("resume", "skip", "abort")
 
     @property
     def supersedable(self) -> bool:

@@ -1,6 +1,5 @@
 """Events about a deployment: each follows from the one before, and what comes next from it."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -12,11 +11,6 @@ from loopwright_deployer.deployments.domain import Deployment, DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 
 Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
-_DECISIONS: Mapping[DeploymentState, Sequence[str]] = {
-    DeploymentState.APPROVAL: ("approve", "reject"),
-    DeploymentState.PAUSED: ("resume", "skip", "abort"),
-}
-"""What is asked of a person in a state."""
 
 
 async def emit_event(
@@ -47,7 +41,7 @@ async def emit_changed(uow: UnitOfWork, record: DeploymentRecord, by: str | None
         why=deployment.why,
         by=by,
         weight=record.weight,
-        decisions=list(_DECISIONS.get(deployment.state, ())),
+        decisions=list(deployment.decisions),
         until=deployment.deadline,
         then=_what_follows(record) if deployment.deadline else None,
     )

@@ -109,13 +109,8 @@ def _is_on_its_way(deployment: Deployment) -> str:
     """What the version is at, and what a person can do about that."""
     version = f"{deployment.model} version {deployment.version}"
     at = f"{version} is on its way already: {deployment.state}, {deployment.why}"
-    return f"{at}{_NEXT.get(deployment.state, '')}"
-
-
-_NEXT = {
-    DeploymentState.PAUSED: "; resume, skip or abort it",
-    DeploymentState.APPROVAL: "; approve or reject it",
-}
+    *others, last = deployment.decisions or ("",)
+    return f"{at}; {', '.join(others)} or {last} it" if last else at
 
 
 async def _refuse(uow: UnitOfWork, deployment: Deployment, by: str, why: str) -> None:
