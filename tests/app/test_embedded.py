@@ -38,6 +38,8 @@ def test_a_place_that_cannot_hold_data_is_named(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for service, free in free_ports().items():
+        monkeypatch.setenv(f"LOOPWRIGHT_{service.upper()}_PORT", str(free))
     monkeypatch.setenv("LOOPWRIGHT_TRAINER_PORT", "eighty")
     with pytest.raises(InvalidError, match=r"LOOPWRIGHT_TRAINER_PORT: .*integer"):
         main(tmp_path)

@@ -14,7 +14,7 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import outbox
 from loopwright_common.database.leases import LeaseLostError
 from loopwright_common.database.unit_of_work import UnitOfWork
-from loopwright_common.errors import ConflictError, LoopwrightError
+from loopwright_common.errors import ConflictError, LoopwrightError, UnavailableError
 from loopwright_common.events import CodeChanged
 from loopwright_trainer.git.mirror import Mirrors
 from loopwright_trainer.git.remotes import GitAccess
@@ -37,11 +37,14 @@ async def at_once(
     """What the use case gives, or how it is refused, in transactions that overlap."""
 
     async def one() -> Any:
-        try:
-            async with database.unit_of_work() as uow:
-                return await use_case(uow)
-        except LoopwrightError as error:
-            return error
+        while True:
+            try:
+                async with database.unit_of_work() as uow:
+                    return await use_case(uow)
+            except UnavailableError:
+                continue  # As its callers do: on a busy machine a lock may take too long.
+            except LoopwrightError as error:
+                return error
 
     return await asyncio.gather(*(one() for _ in range(AT_ONCE)))
 

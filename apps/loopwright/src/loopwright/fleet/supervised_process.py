@@ -51,7 +51,8 @@ class SupervisedProcess:
     async def wait_until_up(self, is_up: Callable[[], Awaitable[bool]], within: float) -> None:
         """UnavailableError with its last words when it ends before, or is not up in time."""
         deadline, ends = time.monotonic() + within, self._ends
-        while not await is_up():
+        # It may have spoken before its start has returned here.
+        while not (await is_up() and self.pid is not None):
             if self._supervisor.done():
                 self._supervisor.result()
             if self._ends > ends or time.monotonic() > deadline:
