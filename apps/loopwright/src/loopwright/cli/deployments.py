@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from loopwright.cli import watching
-from loopwright.cli.canary_looks import COMPARISONS, compared, judged, show_judged
+from loopwright.cli.deploying import watching
+from loopwright.cli.deploying.canary_looks import COMPARISONS, compared, judged, show_judged
+from loopwright.cli.deploying.pipeline_plan import PLAN, show_plan
 from loopwright.cli.models import split
-from loopwright.cli.pipeline_plan import PLAN, show_plan
 from loopwright.client import CallError, Services
 from loopwright.output import (
     Column,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from loopwright.cli.pipeline_plan import read_policy_file
+from loopwright.cli.deploying.pipeline_plan import read_policy_file
 from loopwright.client import Services
 from loopwright.output import Column, Row, clock_time, console, show_items
 from loopwright_common.errors import InvalidError

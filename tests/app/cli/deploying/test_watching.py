@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from loopwright.cli import watching
+from loopwright.cli.deploying import watching
 
 STEPS = [
     {"number": 1, "at": "2026-01-01T00:00:00Z", "state": "staging", "why": "packaged", "by": None},

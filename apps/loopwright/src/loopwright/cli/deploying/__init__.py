@@ -1,0 +1,1 @@
+"""What the commands about deployments show: plans of a file, looks at a canary, a journey."""
