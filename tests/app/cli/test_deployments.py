@@ -61,8 +61,11 @@ def look(number: int, action: str, live_action: str, verdict: str = "passed") ->
 
 
 class Deployer(ThreadingHTTPServer):
-    """One deployment, which moves on each time that it is looked at."""
+    """One deployment, which moves on each time that it is looked at; a trainer with runs too."""
 
+    absent: int
+    """How often a list of deployments is still empty."""
+    runs: list[dict[str, Any]]
     states: list[str]
     looks: list[dict[str, Any]]
     policies: list[object]
@@ -77,8 +80,13 @@ class Handler(BaseHTTPRequestHandler):
             state = states.pop(0) if len(states) > 1 else states[0]
             promoted = "2026-01-01T00:01:00.000000Z" if state == "promoted" else None
             answer = {**DEPLOYMENT, "state": state, "promoted_at": promoted}
+        elif self.path.startswith("/v1/runs?"):
+            pipeline = parse_qs(urlsplit(self.path).query)["pipeline"][0]
+            runs = [run for run in self.server.runs if run["pipeline"] == pipeline]
+            answer = {"items": runs[:1], "next": None}
         else:
-            answer = {"items": [DEPLOYMENT], "next": None}
+            self.server.absent -= 1
+            answer = {"items": [] if self.server.absent >= 0 else [DEPLOYMENT], "next": None}
         self._answer(answer)
 
     def do_POST(self) -> None:
@@ -102,9 +110,10 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def deployer(monkeypatch: pytest.MonkeyPatch) -> Generator[Deployer, None, None]:
     server = Deployer(("127.0.0.1", 0), Handler)
-    server.states, server.policies = ["canary"], []
+    server.states, server.policies, server.absent, server.runs = ["canary"], [], 0, []
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    monkeypatch.setenv("LOOPWRIGHT_URL_DEPLOYER", f"http://127.0.0.1:{server.server_port}")
+    for service in ("DEPLOYER", "TRAINER"):
+        monkeypatch.setenv(f"LOOPWRIGHT_URL_{service}", f"http://127.0.0.1:{server.server_port}")
     yield server
     server.shutdown()
     server.server_close()
@@ -123,6 +132,31 @@ def test_who_waits_is_told_by_the_status_how_it_ended(
 
     assert result.exit_code == status
     assert end in result.output
+
+
+def test_who_waits_for_what_a_failed_run_was_to_bring_is_told_once(
+    loopwright: Run, deployer: Deployer
+) -> None:
+    failed = {"pipeline": "bank", "commit": "bdeaefe7" * 5, "status": "failed", "why": "no data"}
+    deployer.states, deployer.absent = ["promoted"], 3
+    deployer.runs = [failed, {**failed, "status": "succeeded"}]
+
+    result = loopwright("deployments", "wait", "bank/2")
+
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "the run of bank at bdeaefe7 failed: no data; waiting for the next run\n"
+    )
+
+
+def test_who_waits_is_not_told_of_runs_that_are_not_the_newest_of_the_pipeline(
+    loopwright: Run, deployer: Deployer
+) -> None:
+    failed = {"pipeline": "bank", "commit": "bdeaefe7" * 5, "status": "failed", "why": "no data"}
+    deployer.states, deployer.absent = ["promoted"], 2
+    deployer.runs = [{**failed, "pipeline": "tone"}, {**failed, "status": "running"}, failed]
+
+    assert loopwright("deployments", "wait", "bank/2").stderr == ""
 
 
 def test_a_canary_is_shown_with_what_it_counts(

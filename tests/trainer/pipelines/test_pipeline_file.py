@@ -118,6 +118,14 @@ def test_the_example_of_the_design_is_understood() -> None:
         ("stages: {a: {cmd: x}}\nstages: {}", "loopwright.yaml:2:1: stages: given twice"),
         ("stages: {a: {cmd: x}}\nregister: {package: p}", "register: needs `model:`"),
         (
+            "stages: {a: {cmd: x}}\nmodel: m\nregister: {package: p, training: b/t.csv}",
+            "yaml:3:24: register.training: b/t.csv: has to be Parquet, as pandas' `to_parquet`",
+        ),
+        (
+            "stages: {a: {cmd: x}}\nmodel: m\nregister:\n  package: p\n  holdout: t.JSONL.gz",
+            "yaml:5:3: register.holdout: t.JSONL.gz: has to be Parquet",
+        ),
+        (
             "stages: {a: {cmd: x}}\ndeploy:\n  canary:\n    stepz: []",
             "loopwright.yaml:4:5: deploy.canary.stepz: unknown key; did you mean steps? allowed ",
         ),

@@ -10,6 +10,7 @@ from loopwright.cli.deploying import watching
 from loopwright.cli.deploying.canary_looks import COMPARISONS, compared, judged, show_judged
 from loopwright.cli.deploying.pipeline_plan import PLAN, show_plan
 from loopwright.cli.models import split
+from loopwright.cli.runs import failed_run
 from loopwright.client import CallError, Services
 from loopwright.output import (
     Column,
@@ -18,6 +19,7 @@ from loopwright.output import (
     Row,
     clock_time,
     console,
+    errors,
     show_items,
     show_json,
     show_one,
@@ -132,11 +134,13 @@ def wait(
 ) -> None:
     """Wait until a deployment is at its end or paused: status 0 promoted, 3 paused, else 1."""
     until = time.monotonic() + timeout
+    told: str | None = None
     with Services() as services:
         record = _if_there(services, deployment)
         ends = FINAL | {"paused"}
         while (record is None or record["state"] not in ends) and time.monotonic() < until:
             time.sleep(0.2)
+            told = told if record else _tell_failed_run(services, deployment, told)
             record = _if_there(services, str(record["id"]) if record else deployment)
         record = record or _get(services, deployment)
     show_one(record, FIELDS, as_json=as_json)
@@ -223,6 +227,15 @@ def _if_there(services: Services, deployment: str) -> dict[str, Any] | None:
         if error.status == 404:
             return None
         raise
+
+
+def _tell_failed_run(services: Services, deployment: str, told: str | None) -> str | None:
+    """Say once that the run failed from which the deployment was to come; returns what is told."""
+    pipeline = None if deployment == "latest" else split(deployment)[0]
+    failed = failed_run(services, pipeline)
+    if failed and failed != told:
+        errors.print(f"{failed}; waiting for the next run", markup=False, highlight=False)
+    return failed or told
 
 
 def _id(services: Services, deployment: str) -> str:

@@ -109,6 +109,18 @@ def _tell(run: dict[str, Any], done: str, *, as_json: bool) -> None:
         console.print(f"{done} {run.get('id', '')}", markup=False)
 
 
+def failed_run(services: Services, pipeline: str | None) -> str | None:
+    """The sentence of a pipeline's (None: any) newest run where it failed; None where not known."""
+    try:
+        newest = services.items("trainer", "/v1/runs", 1, pipeline=pipeline)
+    except CallError:
+        return None
+    if not newest or newest[0]["status"] != "failed":
+        return None
+    run = newest[0]
+    return f"the run of {run['pipeline']} at {run['commit'][:8]} failed: {run['why']}"
+
+
 def id_of(services: Services, run: str) -> str:
     """The id of the newest run that `run` names; CallError when there is none."""
     if run.count("-") == 4:

@@ -37,6 +37,11 @@ _TRIGGERS = frozenset({"code", "schedule", "drift"})
 _DVC_KEYS = frozenset({"stages", "vars", "params", "metrics", "plots", "artifacts", "datasets"})
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 _CRON = re.compile(r"[\d*/,\-A-Za-z]+( [\d*/,\-A-Za-z]+){4}")
+_OTHER_TABLES = re.compile(
+    r"\.(csv|tsv|txt|jsonl?|ndjson|feather|arrow|orc|avro|xlsx?|pkl|pickle|npy|npz|h5)"
+    r"(\.(gz|bz2|xz|zst|zip))?$",
+    re.IGNORECASE,
+)
 _MOST_PATTERNS, _LONGEST_PATTERN = 100, 200
 P = TypeVar("P", bound=Policy)
 T = TypeVar("T")
@@ -176,10 +181,18 @@ def _registration(node: YamlNode) -> Registration:
         node.reject("has no package, the directory to register")
     return Registration(
         package=keys["package"].path(),
-        training=keys["training"].path() if "training" in keys else None,
-        holdout=keys["holdout"].path() if "holdout" in keys else None,
+        training=_dataset(keys["training"]) if "training" in keys else None,
+        holdout=_dataset(keys["holdout"]) if "holdout" in keys else None,
         target=keys["target"].text() if "target" in keys else None,
     )
+
+
+def _dataset(node: YamlNode) -> str:
+    """The path of a dataset, refused before anything runs where its name says no Parquet."""
+    path = node.path()
+    if _OTHER_TABLES.search(path):
+        node.reject(f"{path}: has to be Parquet, as pandas' `to_parquet` writes it")
+    return path
 
 
 def _checks(node: YamlNode) -> tuple[CheckRule, ...]:

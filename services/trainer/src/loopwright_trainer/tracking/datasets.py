@@ -17,7 +17,9 @@ def extent_of(path: Path, name: str) -> ParquetStats:
         return read_parquet_stats(path)
     except (ArrowException, OSError) as error:
         raise InvalidError(
-            f"{name} is no Parquet file: {without_paths(error)}", field=name
+            f"{name} is no Parquet file; write it with pandas' `to_parquet`: "
+            f"{without_paths(error)}",
+            field=name,
         ) from None
 
 
