@@ -163,6 +163,11 @@ async def test_undo_twice_goes_back_twice(api: httpx.AsyncClient, database: Data
     for wanted in (2, 1):
         undone = (await api.post(f"/v1/models/{MODEL}/undo", json=REQUEST)).json()
         assert [arm["version"] for arm in undone["route"]["arms"]] == [wanted]
+    thrice = await api.post(f"/v1/models/{MODEL}/undo", json=REQUEST)
+    assert thrice.status_code == 409
+    assert thrice.json()["detail"] == (
+        "bank has no former champion to go back to; what was undone comes back by its version: 2, 3"
+    )
 
 
 async def test_undo_goes_to_any_former_champion_and_is_itself_undone(

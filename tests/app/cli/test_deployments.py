@@ -159,6 +159,22 @@ def test_who_waits_is_not_told_of_runs_that_are_not_the_newest_of_the_pipeline(
     assert loopwright("deployments", "wait", "bank/2").stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("gate", "reason", "complaint"),
+    [
+        ("canary", " ", "say why the gate is skipped"),
+        ("staging", "no data", "'staging' is not one of 'approval', 'canary', 'step'"),
+    ],
+)
+def test_no_gate_is_skipped_without_a_reason_or_that_may_not_be(
+    loopwright: Run, deployer: Deployer, gate: str, reason: str, complaint: str
+) -> None:
+    result = loopwright("deployments", "skip", "bank/2", gate, "--reason", reason)
+
+    assert result.exit_code == 2
+    assert complaint in " ".join(result.output.replace("│", " ").split())
+
+
 def test_a_canary_is_shown_with_what_it_counts(
     loopwright: Run, deployer: Deployer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

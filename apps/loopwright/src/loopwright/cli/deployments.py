@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -49,6 +49,7 @@ PAUSED = 3
 """Exit status of who waited for a deployment that now waits for a person."""
 FINAL = frozenset({"promoted", "rejected", "rolled-back", "superseded", "aborted"})
 Deployment = Annotated[str, typer.Argument(help="MODEL/VERSION, an id, or `latest`.")]
+Gate = Literal["approval", "canary", "step"]
 By = Annotated[str, typer.Option(help="Who decides.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
 
@@ -186,12 +187,14 @@ for _verb, _summary in (
 @app.command()
 def skip(
     deployment: Deployment,
-    gate: Annotated[str, typer.Argument(help="approval, canary, or step, the present one.")],
+    gate: Annotated[Gate, typer.Argument(help="step: the canary's present one.")],
     reason: Annotated[str, typer.Option(help="Why; it stays in the deployment's story.")],
     by: By = "",
     as_json: Json = False,
 ) -> None:
-    """Let a version past a gate without what the gate asks for."""
+    """Let a version past a gate without what the gate asks for; staging is never skipped."""
+    if not reason.strip():
+        raise typer.BadParameter("say why the gate is skipped", param_hint="--reason")
     with Services() as services:
         path = f"/v1/deployments/{_get(services, deployment)['id']}/skip"
         answer = services.post("deployer", path, {**_who(by, reason), "gate": gate})

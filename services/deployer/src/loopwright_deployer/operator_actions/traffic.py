@@ -94,10 +94,12 @@ def _restorable(others: Sequence[DeploymentRecord], version: int | None) -> Depl
 
 
 def _nothing_to_restore(model: str, version: int | None, others: Sequence[DeploymentRecord]) -> str:
-    if version is None:
-        return f"{model} has no former champion to go back to"
     been = sorted({_version(record) for record in others})
-    known = f"those are {', '.join(map(str, been))}" if been else "there is none"
+    listed = ", ".join(map(str, been))
+    if version is None:
+        undone = f"; what was undone comes back by its version: {listed}" if been else ""
+        return f"{model} has no former champion to go back to{undone}"
+    known = f"those are {listed}" if been else "there is none"
     return f"version {version} of {model} is no former champion; {known}"
 
 
