@@ -53,6 +53,33 @@ def trained(directory: Path, seed: int, *, native: bool, unseen: str = "ignore")
     return write_spec(directory, spec)
 
 
+def words(directory: Path) -> Path:
+    """A logistic regression over the words of a text, as skops; its vectorizer fails where none is."""
+    import pandas as pd
+    import skops.io
+    from sklearn.compose import make_column_transformer
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    rows = pd.DataFrame({"subject": ["the parcel is late", "the card was charged"]})
+    columns = make_column_transformer((TfidfVectorizer(), "subject"))
+    pipeline = make_pipeline(columns, LogisticRegression()).fit(rows, ["shipping", "billing"])
+    directory.mkdir(parents=True)
+    skops.io.dump(pipeline, directory / "model.skops")
+    spec = ServingSpec(
+        format="sklearn-skops",
+        file="model.skops",
+        trusted=skops.io.get_untrusted_types(file=directory / "model.skops"),
+        task="classifier",
+        classes=["billing", "shipping"],
+        columns=[Column(name="subject", type="string")],
+        source_digest=SOURCE,
+        example={"subject": ["a parcel"]},
+    )
+    return write_spec(directory, spec)
+
+
 NUMBERS = ("age", "visits", "height", "balance")
 
 

@@ -141,9 +141,9 @@ class LoadedModel:
             text = described(error)[:500]
             return ModelResult(inputs, error=text, harmed=error.harm is not None)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            return ModelResult(inputs, error=described(error)[:500])
+            return ModelResult(inputs, error=_own_failure(inputs, described(error)[:500]))
         if not outputs.is_finite():
-            return ModelResult(inputs, error=_not_a_number(inputs))
+            return ModelResult(inputs, error=_own_failure(inputs, "the model's answer is not a number"))
         return ModelResult(inputs, outputs)
 
 
@@ -252,11 +252,11 @@ def _worker_memory(runtime: ModelRuntime) -> int:
     return memory() if memory else 0
 
 
-def _not_a_number(inputs: ModelInputs) -> str:
-    """Blame the request where it has values that models often cannot take."""
+def _own_failure(inputs: ModelInputs, failure: str) -> str:
+    """The failure as the model's own; InvalidError where unusual values are the likelier cause."""
     if unusual := inputs.unusual():
         raise InvalidError(
             f"the model has no answer for the missing or extreme values in {', '.join(unusual)};"
-            " send values like those it was trained on"
+            f" send values like those it was trained on ({failure})"
         )
-    return "the model's answer is not a number"
+    return failure
