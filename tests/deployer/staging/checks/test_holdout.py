@@ -1,19 +1,28 @@
 """Which rows are fair to two versions, and what a version is told that brings none."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
-from loopwright_common.deploy_policy import StagingPolicy
+from loopwright_common.deploy_policy import HoldoutPolicy, StagingPolicy
 from loopwright_common.events import Dataset
 from loopwright_common.serving.spec import ServingSpec, Tensor
 from loopwright_deployer.staging.checks import holdout
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext
-from loopwright_deployer.staging.checks.holdout import HoldoutCheck
-from loopwright_deployer.staging.evaluation.holdout_rows import UnusableHoldoutError
+from loopwright_deployer.staging.checks.holdout import SHARED, HoldoutCheck, check_holdout
+from loopwright_deployer.staging.evaluation.holdout_rows import Holdout, UnusableHoldoutError
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from tests.deployer.builders import MODEL, registered
+
+class Answering(ScorerClient):
+    """A scorer that predicts 1 for every row."""
+
+    def score(self, values: Any) -> dict[str, Any]:
+        return {"prediction": np.ones(len(values))}
+
 
 SPEC = ServingSpec(
     format="onnx",
@@ -95,3 +104,38 @@ async def test_who_does_not_say_until_when_it_was_trained_is_told_what_helps() -
 
     assert unclear.verdict == "inconclusive"
     assert holdout._REMEDY in unclear.sentence
+
+
+def regressor(number: int) -> StagedVersion:
+    client = Answering("http://127.0.0.1:9", MODEL)
+    spec = SPEC.model_copy(update={"task": "regressor"})
+    return replace(version(number, training="a", holdout="h"), client=client, spec=spec)
+
+
+def held_out(rows: int) -> Holdout:
+    """The truth is 3 in each row."""
+    return Holdout({"x": [[0.0, 0.0]] * rows, "y": [3.0] * rows}, "y", rows)
+
+
+def test_a_regressor_is_told_by_the_loss_that_it_has() -> None:
+    alone = check_holdout(HoldoutPolicy(), held_out(200), regressor(1), None)
+    beside = check_holdout(HoldoutPolicy(), held_out(200), regressor(2), regressor(1))
+
+    assert alone.sentence == "squared_error 4.0000 on 200 rows; no champion to compare"
+    assert beside.sentence.startswith("squared_error 4.0000 against the champion's 4.0000")
+    assert (alone.unit, beside.unit) == ("squared_error", "squared_error")
+
+
+def test_too_few_rows_are_told_with_the_first_version_and_with_what_helps() -> None:
+    alone = check_holdout(HoldoutPolicy(), held_out(199), regressor(1), None)
+    shared = check_holdout(HoldoutPolicy(), held_out(199), regressor(2), regressor(1), SHARED)
+    later = check_holdout(HoldoutPolicy(), held_out(199), regressor(2), regressor(1))
+
+    assert alone.verdict == "passed"
+    assert alone.sentence.endswith("to compare the next version takes 200 rows, hold out more")
+    assert (shared.verdict, later.verdict) == ("inconclusive", "inconclusive")
+    assert shared.sentence == (
+        "only 199 labelled rows are in the holdout of both, 200 needed: hold out more, or resume"
+        " without this comparison"
+    )
+    assert later.sentence.endswith(holdout._REMEDY)

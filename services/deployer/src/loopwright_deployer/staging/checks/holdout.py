@@ -87,20 +87,20 @@ def check_holdout(
     if (targets := challenger.spec.targets) > 1:
         return _skipped(f"{targets} answers a row have no {policy.metric} against one target")
     if champion is not None and holdout.rows < LEAST_ROWS:
-        return _unclear(
-            f"only {holdout.rows} labelled {_KINDS[rows]}, {LEAST_ROWS} needed: {_REMEDY}"
-        )
+        return _too_few(holdout.rows, rows)
     if not holdout.rows:
         return _skipped("the holdout dataset has no labelled rows")
     own = losses(policy, holdout, challenger)
+    metric = _metric(policy, challenger)
     if champion is None:
-        sentence = f"{policy.metric} {own.mean():.4f} on {len(own)} rows; no champion to compare"
-        mean = float(own.mean())
-        return Check(
-            name=NAME, verdict="passed", measured=mean, unit=policy.metric, sentence=sentence
-        )
+        return _alone(metric, own)
     comparison = compare_losses(own, losses(policy, holdout, champion), policy.margin)
-    return _compared(policy, comparison, rows)
+    return _compared(metric, policy.margin, comparison, rows)
+
+
+def _metric(policy: HoldoutPolicy, version: StagedVersion) -> str:
+    """What `losses` gives: a regressor has one loss, whatever the policy says for classifiers."""
+    return "squared_error" if version.spec.task == "regressor" else policy.metric
 
 
 def losses(policy: HoldoutPolicy, holdout: Holdout, version: StagedVersion) -> Floats:
@@ -167,19 +167,34 @@ def _without_holdout(champion: StagedVersion | None) -> Check:
     )
 
 
-def _compared(policy: HoldoutPolicy, comparison: LossComparison, rows: str) -> Check:
+def _too_few(count: int, rows: str) -> Check:
+    """More rows of a dataset that stays as it is are got by no other way than holding out more."""
+    remedy = _REMEDY if rows == LATER else "hold out more, or resume without this comparison"
+    return _unclear(f"only {count} labelled {_KINDS[rows]}, {LEAST_ROWS} needed: {remedy}")
+
+
+def _alone(metric: str, own: Floats) -> Check:
+    """Passed, with what the next version will miss where the rows are too few."""
+    mean = float(own.mean())
+    sentence = f"{metric} {mean:.4f} on {len(own)} rows; no champion to compare"
+    if len(own) < LEAST_ROWS:
+        sentence += f"; to compare the next version takes {LEAST_ROWS} rows, hold out more"
+    return Check(name=NAME, verdict="passed", measured=mean, unit=metric, sentence=sentence)
+
+
+def _compared(metric: str, margin: float, comparison: LossComparison, rows: str) -> Check:
     sentence = (
-        f"{policy.metric} {comparison.challenger:.4f} against the champion's "
+        f"{metric} {comparison.challenger:.4f} against the champion's "
         f"{comparison.champion:.4f} on {comparison.rows} {rows}: difference "
         f"{comparison.difference:+.4f}, at most {comparison.upper:+.4f} with 95 % confidence, "
-        f"allowed below {policy.margin:+g}"
+        f"allowed below {margin:+g}"
     )
     return Check(
         name=NAME,
         verdict=comparison.verdict,
         measured=comparison.upper,
-        limit=policy.margin,
-        unit=policy.metric,
+        limit=margin,
+        unit=metric,
         sentence=sentence,
     )
 
