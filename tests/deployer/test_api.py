@@ -1,6 +1,7 @@
 """What people can ask and do over HTTP."""
 
 import httpx
+import pytest
 
 from loopwright_common.database.database import Database
 from loopwright_common.observability.metrics import Metrics
@@ -154,6 +155,21 @@ async def test_an_impossible_wish_says_what_is_possible(
     assert answer.json()["detail"] == "bank version 1 is on its way already: packaging, go"
     assert "resume needs one of: paused" in resume.json()["detail"]
     assert undo.json()["detail"] == "bank has no former champion to go back to"
+
+
+@pytest.mark.parametrize("verb", ["retry", "promote"])
+async def test_who_tries_a_version_again_is_answered_with_the_new_attempt(
+    api: httpx.AsyncClient, database: Database, verb: str
+) -> None:
+    for version in (1, 2):
+        await lead_to(database, version, DeploymentState.PROMOTED)
+    ended = await latest(database, 1)
+
+    again = (await act(api, database, 1, verb)).json()
+
+    assert (ended.deployment.state, again["state"]) == (DeploymentState.SUPERSEDED, "validated")
+    assert again["id"] == str((await latest(database, 1)).deployment.id) != ended.deployment.id
+    assert again["why"].startswith("wanted again by ")
 
 
 async def test_undo_twice_goes_back_twice(api: httpx.AsyncClient, database: Database) -> None:

@@ -22,6 +22,7 @@ from loopwright_deployer.deployments.gates import Gate
 from loopwright_deployer.deployments.ownership import describe_owners
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.operator_actions.actions import ACTIONS
+from loopwright_deployer.operator_actions.attempts import newest_attempt
 from loopwright_deployer.operator_actions.gates import skip
 from loopwright_deployer.operator_actions.request import OperatorRequest
 from loopwright_deployer.operator_actions.traffic import undo
@@ -155,14 +156,16 @@ def _add_decisions(
     ) -> DeploymentDetailOut:
         """Approve, reject, pause, resume, promote, retry or abort; no gate is skipped by that.
 
-        409 says what is possible instead.
+        The answer is the deployment, and the new one where it is tried again. 409 says what is
+        possible instead.
         """
         async with database.unit_of_work() as uow:
             record = await service.lock_deployment(uow, deployment_id)
             operator = OperatorRequest(request.by, request.reason)
             await ACTIONS[action](uow, record, operator)
+            newest = await newest_attempt(uow, record)
             uow.after_commit.append(partial(wake, record.deployment.model_key))
-        return await _detail(database, deployment_id, lease)
+        return await _detail(database, newest.deployment.id, lease)
 
     @router.post("/models/{model}/undo")
     async def undo_promotion(model: ModelName, request: UndoIn) -> DeploymentDetailOut:

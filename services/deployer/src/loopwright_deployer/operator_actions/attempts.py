@@ -57,6 +57,13 @@ async def retry(
         await service.advance(uow, again, DeploymentState.VALIDATED, why, by=request.by)
 
 
+async def newest_attempt(uow: UnitOfWork, record: DeploymentRecord) -> DeploymentRecord:
+    """The latest attempt of a deployment's version, which may be the deployment itself."""
+    mine = record.deployment
+    records = await Deployments(uow.connection).of_model(mine.environment, mine.model_id)
+    return next(r for r in records if r.deployment.version == mine.version)
+
+
 async def request_champion(
     uow: UnitOfWork, environment: str, requested: PromotionRequested, cause: Cause | None = None
 ) -> None:
