@@ -196,4 +196,5 @@ async def test_a_bare_dvc_project_runs_with_its_whole_tree(
     run = await trainer.push(upstream, {"hidden.txt": "2"})
 
     assert first["status"] == "succeeded"
+    assert "say in loopwright.yaml which `model:` it is" in first["why"]
     assert (stages(run), why(run, "go")) == ({"go": "ran"}, "dep . changed")

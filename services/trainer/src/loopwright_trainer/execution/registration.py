@@ -14,6 +14,11 @@ from loopwright_trainer.runs.repository import PipelineRuns
 from loopwright_trainer.runs.service import RunOutcome
 from loopwright_trainer.tracking import mlflow_registration
 
+_UNREGISTERED = (
+    "done, but nothing is registered: say in loopwright.yaml which `model:` it is and what to"
+    " `register:`; the stages of a dvc.yaml beside it are taken"
+)
+
 
 async def register(result: RunResult, session: TrackingSession, database: Database) -> RunOutcome:
     """Register what the run made, unless it follows from the same steps as the newest version.
@@ -22,7 +27,7 @@ async def register(result: RunResult, session: TrackingSession, database: Databa
     """
     wanted = result.pipeline.register
     if wanted is None:
-        return RunOutcome(RunStatus.SUCCEEDED, "done; without `register:` nothing is registered")
+        return RunOutcome(RunStatus.SUCCEEDED, _UNREGISTERED)
     package = await result.artifact(wanted.package)
     if package.kind != "directory":
         raise InvalidError(
