@@ -54,7 +54,7 @@ def trained(directory: Path, seed: int, *, native: bool, unseen: str = "ignore")
 
 
 def words(directory: Path) -> Path:
-    """A logistic regression over the words of a text, as skops; its vectorizer fails where none is."""
+    """A logistic regression over words, as skops; its vectorizer fails where a text is missing."""
     import pandas as pd
     import skops.io
     from sklearn.compose import make_column_transformer

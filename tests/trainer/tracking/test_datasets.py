@@ -37,5 +37,7 @@ def test_without_times_no_row_is_later_than_the_start_of_the_run(tmp_path: Path)
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "d").write_text("a,b")
-    with pytest.raises(InvalidError, match=r"work/training\.parquet is no Parquet file; write it with"):
+    with pytest.raises(
+        InvalidError, match=r"work/training\.parquet is no Parquet file; write it with"
+    ):
         extent_of(tmp_path / "d", "work/training.parquet")

@@ -17,11 +17,12 @@ from loopwright_deployer.staging.evaluation.holdout_rows import Holdout, Unusabl
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from tests.deployer.builders import MODEL, registered
 
+
 class Answering(ScorerClient):
     """A scorer that predicts 1 for every row."""
 
-    def score(self, values: Any) -> dict[str, Any]:
-        return {"prediction": np.ones(len(values))}
+    def score(self, values: dict[str, list[Any]], batch: int = 1) -> dict[str, Any]:  # noqa: ARG002
+        return {"prediction": np.ones(len(next(iter(values.values()))))}
 
 
 SPEC = ServingSpec(

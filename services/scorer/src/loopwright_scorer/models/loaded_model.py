@@ -143,7 +143,9 @@ class LoadedModel:
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             return ModelResult(inputs, error=_own_failure(inputs, described(error)[:500]))
         if not outputs.is_finite():
-            return ModelResult(inputs, error=_own_failure(inputs, "the model's answer is not a number"))
+            return ModelResult(
+                inputs, error=_own_failure(inputs, "the model's answer is not a number")
+            )
         return ModelResult(inputs, outputs)
 
 
