@@ -1,6 +1,7 @@
 """Models that do harm for one value, in a scorer of its own process under a supervisor."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -137,10 +138,11 @@ async def _nothing(_system: System) -> None:
 
 
 async def _crash(system: System) -> None:
-    """As a library would that follows a wild pointer."""
+    """As a library would that follows a wild pointer, in the thread that computes."""
     await eventually(system.is_computing)
+    [computing] = read_slots(system.slots).running
     assert system.process.pid
-    os.kill(system.process.pid, signal.SIGSEGV)
+    ctypes.CDLL(None).tgkill(system.process.pid, computing.native, signal.SIGSEGV)
 
 
 def tell(figure: str) -> None:

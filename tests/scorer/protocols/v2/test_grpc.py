@@ -228,8 +228,9 @@ def test_outputs_are_there_and_of_no_extension(client: Any) -> None:
 
 
 def test_a_version_that_fails_is_the_servers_fault(client: Any) -> None:
+    rows = tensors({**ROWS, "age": np.array([41.0, 40.0]), "visits": np.array([2, 100])})
     with pytest.raises(triton.InferenceServerException, match="version 3 of low failed") as raised:
-        client.infer("low", tensors({**ROWS, "visits": np.array([2, 100])}))
+        client.infer("low", rows)
     assert raised.value.status() == "StatusCode.INTERNAL"
 
 
