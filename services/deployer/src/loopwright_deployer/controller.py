@@ -24,9 +24,8 @@ from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_deployer.deployments.domain import (
     AWAITS_PERSON,
     BEING_STAGED,
-    CARRIES_TRAFFIC,
     DeploymentState,
-    InFlight,
+    DeploymentStatus,
     ModelKey,
     what_ends_the_wait,
 )
@@ -119,8 +118,8 @@ class DeploymentController:
         return None
 
     def _free(
-        self, asked: Sequence[InFlight], flying: Sequence[InFlight], taken: set[str]
-    ) -> list[InFlight]:
+        self, asked: Sequence[DeploymentStatus], flying: Sequence[DeploymentStatus], taken: set[str]
+    ) -> list[DeploymentStatus]:
         """What nobody works on; of long work no more than there is room for."""
         now = clock.now()
         free = [
@@ -133,7 +132,7 @@ class DeploymentController:
         too_many = set(long[max(_MAX_BEING_STAGED - staged, 0) :])
         return [one for one in free if one.id not in too_many]
 
-    async def _work_on(self, seen: InFlight, again: asyncio.Event) -> None:
+    async def _work_on(self, seen: DeploymentStatus, again: asyncio.Event) -> None:
         moved = False
         try:
             if seen.state in AWAITS_PERSON:
@@ -164,19 +163,21 @@ class DeploymentController:
             self._changed.set()
 
 
-def _may_move(asked: Sequence[InFlight], flying: Sequence[InFlight]) -> Iterable[InFlight]:
+def _may_move(
+    asked: Sequence[DeploymentStatus], flying: Sequence[DeploymentStatus]
+) -> Iterable[DeploymentStatus]:
     """All but what waits for a version that has a share of the traffic as before."""
-    with_traffic = {one.model_key: one for one in flying if one.at in CARRIES_TRAFFIC}
+    with_traffic = {one.model_key: one for one in flying if one.carries_traffic}
     return (one for one in asked if not _still_waits(one, with_traffic))
 
 
-def _still_waits(one: InFlight, with_traffic: Mapping[ModelKey, InFlight]) -> bool:
+def _still_waits(one: DeploymentStatus, with_traffic: Mapping[ModelKey, DeploymentStatus]) -> bool:
     """Whether it waits for the version that has a share of the traffic, and says so."""
     other = with_traffic.get(one.model_key)
     if other is None or other.id == one.id or one.state is not DeploymentState.VALIDATED:
         return False
-    return one.waits == what_ends_the_wait(other.version, other.state)
+    return one.waits == what_ends_the_wait(other)
 
 
-def _is_being_staged(one: InFlight) -> bool:
+def _is_being_staged(one: DeploymentStatus) -> bool:
     return one.state in BEING_STAGED and not one.is_postponed(clock.now())

@@ -1,6 +1,7 @@
 """Bodies of the requests and answers of the deployer's API."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -270,7 +271,7 @@ def route_out(row: RouteRow) -> RouteOut:
 
 def _fields(record: DeploymentRecord, owner: str | None) -> dict[str, object]:
     deployment = record.deployment
-    shared = set(DeploymentOut.model_fields) & set(type(deployment).__slots__)
+    shared = set(DeploymentOut.model_fields) & {field.name for field in fields(deployment)}
     return {
         **{name: getattr(deployment, name) for name in shared},
         "why": "; ".join(part for part in (deployment.why, deployment.waits, owner) if part),

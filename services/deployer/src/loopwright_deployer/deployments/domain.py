@@ -71,28 +71,71 @@ class ServedPackage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """One attempt to bring a version to its model's traffic.
+class DeploymentStatus:
+    """What says where a deployment is, and whether there is something to do about it.
 
-    `why` says how it came into its state, `waits` what it waits for there. `step` counts canary
-    steps from 0; `deadline` is the timer of the present state; a paused deployment remembers in
-    `paused_from` where it goes on; `gates` says how each gate beyond staging was passed.
-    `sandbox` is the weakest level at which it was packaged and staged, `staged_against` the version
-    that was champion then.
-    While something outside is away, since `failing_since`, nobody works on it before `retry_at`.
+    `waits` says what it waits for; `deadline` is the timer of its state; a paused one goes on in
+    `paused_from`; nobody works on it before `retry_at`.
     """
 
     id: str
     environment: str
     model_id: str
-    model: str
     version: int
-    attempt: int = 1
     state: DeploymentState = DeploymentState.RECEIVED
-    why: str
-    waits: str | None = None
-    step: int = 0
     paused_from: DeploymentState | None = None
+    waits: str | None = None
+    deadline: datetime | None = None
+    retry_at: datetime | None = None
+
+    @property
+    def model_key(self) -> ModelKey:
+        return self.environment, self.model_id
+
+    @property
+    def at(self) -> DeploymentState:
+        """Its state, or where it stands while it is paused."""
+        return self.paused_from or self.state
+
+    @property
+    def carries_traffic(self) -> bool:
+        """Whether the route names its version on the way to champion."""
+        return self.at in CARRIES_TRAFFIC
+
+    @property
+    def in_canary(self) -> bool:
+        """Whether it has a canary's share, paused or not."""
+        return self.at is DeploymentState.CANARY
+
+    def is_postponed(self, now: datetime) -> bool:
+        """Whether the time of its next try is still to come."""
+        return self.retry_at is not None and now < self.retry_at
+
+    def has_work(self, now: datetime) -> bool:
+        """Whether a deployer may have something to do about it now.
+
+        Of what awaits a person that is so once its time is up, and while it has a canary's share.
+        """
+        if self.state in AWAITS_PERSON:
+            late = self.deadline is not None and self.deadline <= now
+            return late or self.in_canary
+        return not self.is_postponed(now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment(DeploymentStatus):
+    """One attempt to bring a version to its model's traffic.
+
+    `why` says how it came into its state. `step` counts canary steps from 0; `gates` says how each
+    gate beyond staging was passed. `sandbox` is the weakest level at which it was packaged and
+    staged, `staged_against` the version that was champion then. Something outside is away since
+    `failing_since`.
+    """
+
+    model: str
+    attempt: int = 1
+    why: str
+    step: int = 0
     staged: bool = False
     staged_against: int | None = None
     gates: Mapping[str, str] = field(default_factory=dict)
@@ -100,9 +143,7 @@ class Deployment:
     previous: int | None = None
     served: ServedPackage | None = None
     sandbox: Level | None = None
-    deadline: datetime | None = None
     failing_since: datetime | None = None
-    retry_at: datetime | None = None
     state_since: datetime
     created_at: datetime
     promoted_at: datetime | None = None
@@ -112,24 +153,8 @@ class Deployment:
         return f"models/{self.model}/versions/{self.version}"
 
     @property
-    def model_key(self) -> ModelKey:
-        return self.environment, self.model_id
-
-    @property
     def key(self) -> str:
         return f"{self.environment}/{self.model_id}"
-
-    @property
-    def carries_traffic(self) -> bool:
-        """Whether the route names this deployment's version on its way to champion."""
-        where = self.paused_from if self.state is DeploymentState.PAUSED else self.state
-        return where in CARRIES_TRAFFIC
-
-    @property
-    def in_canary(self) -> bool:
-        """Whether it has a canary's share, paused or not."""
-        where = self.paused_from if self.state is DeploymentState.PAUSED else self.state
-        return where is DeploymentState.CANARY
 
     @property
     def decisions(self) -> Sequence[str]:
@@ -146,59 +171,17 @@ class Deployment:
         """Whether it gives way to a newer version: it has had no traffic yet."""
         return self.state in BEFORE_CANARY and not self.carries_traffic
 
-    def is_postponed(self, now: datetime) -> bool:
-        """Whether the time of its next try is still to come."""
-        return self.retry_at is not None and now < self.retry_at
-
     def is_unchanged_since(self, seen: "Deployment") -> bool:
         """Whether it has not moved since it was `seen`, not even away and back."""
         moved = self.state is not seen.state or self.step != seen.step
         return not moved and self.state_since == seen.state_since
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InFlight:
-    """What says whether there is something to do about a deployment, of all that is kept of it."""
-
-    id: str
-    environment: str
-    model_id: str
-    version: int
-    state: DeploymentState
-    paused_from: DeploymentState | None
-    waits: str | None
-    deadline: datetime | None
-    retry_at: datetime | None
-
-    @property
-    def model_key(self) -> ModelKey:
-        return self.environment, self.model_id
-
-    @property
-    def at(self) -> DeploymentState:
-        """Its state, or where it stands while it is paused."""
-        return self.paused_from or self.state
-
-    def is_postponed(self, now: datetime) -> bool:
-        """Whether the time of its next try is still to come."""
-        return self.retry_at is not None and now < self.retry_at
-
-    def has_work(self, now: datetime) -> bool:
-        """Whether a deployer may have something to do about it now.
-
-        Of what awaits a person that is so once its time is up, and while it has a canary's share.
-        """
-        if self.state in AWAITS_PERSON:
-            late = self.deadline is not None and self.deadline <= now
-            return late or self.at is DeploymentState.CANARY
-        return not self.is_postponed(now)
-
-
-def what_ends_the_wait(version: int, state: DeploymentState) -> str:
+def what_ends_the_wait(busy: DeploymentStatus) -> str:
     """What ends the wait for a version that has a share of the traffic."""
-    if state is DeploymentState.PAUSED:
-        return f"waits until a person resumes, skips or aborts the paused version {version}"
-    return f"waits for version {version}, which is {state}"
+    if busy.state is DeploymentState.PAUSED:
+        return f"waits until a person resumes, skips or aborts the paused version {busy.version}"
+    return f"waits for version {busy.version}, which is {busy.state}"
 
 
 def transition(deployment: Deployment, to: DeploymentState, why: str, at: datetime) -> Deployment:

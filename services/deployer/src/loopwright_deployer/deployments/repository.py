@@ -4,7 +4,7 @@ What changes a deployment raises ConflictError where another of its model is cha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ from loopwright_deployer.deployments.domain import (
     IN_FLIGHT,
     Deployment,
     DeploymentState,
-    InFlight,
+    DeploymentStatus,
     ServedPackage,
 )
 from loopwright_deployer.deployments.retry_schedule import Outage
@@ -144,12 +144,13 @@ class Deployments:
             raise NotFoundError(f"no deployment {deployment_id}")
         return records[0]
 
-    async def in_flight(self) -> list[InFlight]:
+    async def in_flight(self) -> list[DeploymentStatus]:
         """Whatever has not ended, newest version first."""
-        columns = [deployments.c[name] for name in InFlight.__slots__]
+        columns = [deployments.c[name] for name in sorted(_stored_fields(DeploymentStatus))]
         query = sa.select(*columns).where(deployments.c.state.in_(sorted(IN_FLIGHT)))
         newest = query.order_by(deployments.c.version.desc(), deployments.c.attempt.desc())
-        return [_in_flight(row) for row in (await self._connection.execute(newest)).all()]
+        rows = (await self._connection.execute(newest)).all()
+        return [DeploymentStatus(**_stored(row, DeploymentStatus)) for row in rows]
 
     async def of_model(self, environment: str, model_id: str) -> list[DeploymentRecord]:
         """Newest version first, and of a version the newest attempt first."""
@@ -222,30 +223,29 @@ def _values(record: DeploymentRecord) -> dict[str, Any]:
     }
 
 
-def _in_flight(row: Row[Any]) -> InFlight:
-    states = {
+def _stored_fields(kind: type[DeploymentStatus]) -> set[str]:
+    """Those that are columns of the same name."""
+    return {field.name for field in fields(kind)}.intersection(deployments.c.keys())
+
+
+def _stored(row: Row[Any], kind: type[DeploymentStatus]) -> dict[str, Any]:
+    return {
+        **{name: row._mapping[name] for name in _stored_fields(kind)},
         "state": DeploymentState(row.state),
         "paused_from": DeploymentState(row.paused_from) if row.paused_from else None,
     }
-    return InFlight(**{**row._mapping, **states})
 
 
 def _record(row: Row[Any]) -> DeploymentRecord:
-    names = set(Deployment.__slots__) - {"served"}
-    stored = {name: value for name, value in row._mapping.items() if name in names}
     served = (
         ServedPackage(row.version, row.serving_digest, row.serving_format)
         if row.serving_digest
         else None
     )
-    deployment = replace(
-        Deployment(**stored, served=served),
-        state=DeploymentState(row.state),
-        paused_from=DeploymentState(row.paused_from) if row.paused_from else None,
-        sandbox=Level(row.sandbox) if row.sandbox else None,
-    )
+    sandbox = Level(row.sandbox) if row.sandbox else None
+    stored = {**_stored(row, Deployment), "served": served, "sandbox": sandbox}
     return DeploymentRecord(
-        deployment,
+        Deployment(**stored),
         ModelRegistered.model_validate(row.registered),
         Cause.from_json(row.cause),
         tuple(Check.model_validate(check) for check in row.checks),

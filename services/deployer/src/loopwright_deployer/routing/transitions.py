@@ -41,8 +41,7 @@ async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
     others = await Deployments(uow.connection).of_model(deployment.environment, deployment.model_id)
     busy = next((r.deployment for r in others if _in_the_way(r.deployment, deployment)), None)
     if busy is not None:
-        waits = what_ends_the_wait(busy.version, busy.state)
-        await Deployments(uow.connection).set_waiting_reason(deployment, waits)
+        await Deployments(uow.connection).set_waiting_reason(deployment, what_ends_the_wait(busy))
         return False
     champion = next((r for r in others if r.deployment.champion), None)
     gate = next_gate(deployment, record.policy, version_of(champion))
