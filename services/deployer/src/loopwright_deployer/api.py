@@ -214,8 +214,7 @@ async def _detail(database: Database, deployment_id: str, lease: timedelta) -> D
     async with database.read() as connection:
         record = await Deployments(connection).get(deployment_id)
         history = await Deployments(connection).history(deployment_id)
-        deployment = record.deployment
-        row = await RouteRevisions(connection).get(deployment.environment, deployment.model_id)
+        row = await RouteRevisions(connection).get(*record.deployment.model_key)
         owners = await describe_owners(connection, [record], lease)
     return deployment_detail_out(record, history, row, owners.get(deployment_id))
 
@@ -225,5 +224,5 @@ async def _compared_with(deployments: Deployments, record: DeploymentRecord) -> 
     mine = record.deployment
     if mine.previous is not None or mine.promoted_at is not None:
         return mine.previous
-    champion = await deployments.champion(mine.environment, mine.model_id)
+    champion = await deployments.champion(*mine.model_key)
     return champion.deployment.version if champion else None

@@ -96,15 +96,12 @@ class DeploymentSteps:
         async with self._writing(record) as (uow, current):
             against = champion.deployment.version if champion else None
             await service.finish_staging(uow, current, checks, report, self._staging.level, against)
-            await route_revisions.publish_aliases(uow, *_model_key(current))
+            await route_revisions.publish_aliases(uow, *current.deployment.model_key)
         return True
 
     async def _champion(self, record: DeploymentRecord) -> DeploymentRecord | None:
-        deployment = record.deployment
         async with self._database.read() as connection:
-            return await Deployments(connection).champion(
-                deployment.environment, deployment.model_id
-            )
+            return await Deployments(connection).champion(*record.deployment.model_key)
 
     async def _reject(self, record: DeploymentRecord, why: str) -> bool:
         async with self._writing(record) as (uow, current):
@@ -214,10 +211,6 @@ class DeploymentSteps:
             if self._lease is not None:
                 await leases.confirm(uow, self._lease)
             yield uow, current
-
-
-def _model_key(record: DeploymentRecord) -> tuple[str, str]:
-    return record.deployment.environment, record.deployment.model_id
 
 
 async def _keep_look(

@@ -48,7 +48,7 @@ async def lock_deployment(uow: UnitOfWork, deployment_id: str) -> DeploymentReco
     """
     deployments = Deployments(uow.connection)
     seen = (await deployments.get(deployment_id)).deployment
-    await lock_model(uow, seen.environment, seen.model_id)
+    await lock_model(uow, *seen.model_key)
     return await deployments.get(deployment_id)
 
 

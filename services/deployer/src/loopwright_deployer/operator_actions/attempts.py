@@ -33,7 +33,7 @@ async def retry(
     old = record.deployment
     if old.state in IN_FLIGHT:
         raise ConflictError(_is_on_its_way(old))
-    records = await Deployments(uow.connection).of_model(old.environment, old.model_id)
+    records = await Deployments(uow.connection).of_model(*old.model_key)
     if _is_champion(records, old.version):
         raise ConflictError(f"{old.model} version {old.version} is champion already")
     _require_newest_attempt(records, old)
@@ -59,9 +59,8 @@ async def retry(
 
 async def newest_attempt(uow: UnitOfWork, record: DeploymentRecord) -> DeploymentRecord:
     """The latest attempt of a deployment's version, which may be the deployment itself."""
-    mine = record.deployment
-    records = await Deployments(uow.connection).of_model(mine.environment, mine.model_id)
-    return next(r for r in records if r.deployment.version == mine.version)
+    records = await Deployments(uow.connection).of_model(*record.deployment.model_key)
+    return _newest(records, record.deployment.version) or record
 
 
 async def request_champion(
@@ -75,7 +74,7 @@ async def request_champion(
     request = OperatorRequest(requested.by, f"alias {CHAMPION} set to version {requested.version}")
     await service.lock_model(uow, environment, requested.model_id)
     records = await Deployments(uow.connection).of_model(environment, requested.model_id)
-    mine = next((r for r in records if r.deployment.version == requested.version), None)
+    mine = _newest(records, requested.version)
     if mine is None:
         name = f"{requested.model} version {requested.version}"
         raise NotFoundError(f"{name} was never registered here")
@@ -94,9 +93,8 @@ async def void_requests(uow: UnitOfWork, decided: Deployment, why: str) -> None:
     Other attempts that people asked for end, and what was registered is not let past its canary,
     unless they have traffic.
     """
-    model = (decided.environment, decided.model_id)
     later = f"version {decided.version}: {why}"
-    for other in await Deployments(uow.connection).of_model(*model):
+    for other in await Deployments(uow.connection).of_model(*decided.model_key):
         deployment = other.deployment
         if deployment.id == decided.id or not deployment.supersedable:
             continue
@@ -133,12 +131,17 @@ def _is_champion(records: Sequence[DeploymentRecord], version: int) -> bool:
     return any(r.deployment.champion for r in records if r.deployment.version == version)
 
 
+def _newest(records: Sequence[DeploymentRecord], version: int) -> DeploymentRecord | None:
+    """The latest attempt of a version, of a model's records as the repository sorts them."""
+    return next((r for r in records if r.deployment.version == version), None)
+
+
 def _require_newest_attempt(records: Sequence[DeploymentRecord], mine: Deployment) -> None:
-    newest = next(r.deployment for r in records if r.deployment.version == mine.version)
-    if newest.id != mine.id:
+    newest = _newest(records, mine.version)
+    if newest is not None and newest.deployment.id != mine.id:
         raise ConflictError(
             f"attempt {mine.attempt} of version {mine.version} was followed by attempt "
-            f"{newest.attempt}, which is {newest.state}"
+            f"{newest.deployment.attempt}, which is {newest.deployment.state}"
         )
 
 

@@ -29,8 +29,7 @@ async def resume(uow: UnitOfWork, record: DeploymentRecord, request: OperatorReq
     require_state(record.deployment, frozenset({DeploymentState.PAUSED}), "resume")
     if record.deployment.paused_from is DeploymentState.STAGING:
         moved = await service.accept_staging(uow, record, f"resumed by {request}", request.by)
-        model = (moved.deployment.environment, moved.deployment.model_id)
-        await route_revisions.publish_aliases(uow, *model)
+        await route_revisions.publish_aliases(uow, *moved.deployment.model_key)
         return
     canary = record.deployment.paused_from is DeploymentState.CANARY
     deadline = clock.now() + record.policy.canary.max_time if canary else None
@@ -65,8 +64,7 @@ async def undo(
     ConflictError without such a former champion.
     """
     deployments = Deployments(uow.connection)
-    model_id = (await deployments.of_model_named(environment, model))[0].deployment.model_id
-    key = (environment, model_id)
+    key = (await deployments.of_model_named(environment, model))[0].deployment.model_key
     await service.lock_model(uow, *key)
     champions = await deployments.champions(*key)
     champion = await deployments.champion(*key)

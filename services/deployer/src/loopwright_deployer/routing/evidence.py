@@ -25,10 +25,9 @@ async def collect_evidence(
 ) -> CanaryEvidence:
     """It holds as long as the deployment has not moved; NotFoundError without a route."""
     deployment = record.deployment
-    model = (deployment.environment, deployment.model_id)
     revisions = await RouteRevisions(connection).revisions_of(deployment.id)
-    champion = await Deployments(connection).champion(*model)
-    counters = await CanaryCounters(connection).of_model(*model)
+    champion = await Deployments(connection).champion(*deployment.model_key)
+    counters = await CanaryCounters(connection).of_model(*deployment.model_key)
     other = champion.deployment.version if champion else 0
     return CanaryEvidence(
         steps=[count_step(counters, r, deployment.version, other) for r in revisions],
@@ -45,7 +44,7 @@ async def acknowledgement_of(
 ) -> Acknowledgement:
     """What the replicas say of the model's present route; NotFoundError without one."""
     deployment = record.deployment
-    row = await RouteRevisions(connection).get(deployment.environment, deployment.model_id)
+    row = await RouteRevisions(connection).get(*deployment.model_key)
     if row is None:
         raise NotFoundError(f"no route of {deployment.model}")
     published = PublishedRevision(

@@ -28,7 +28,7 @@ async def publish_route(
     ConflictError where the model's route has that revision already.
     """
     deployment = record.deployment
-    old = await RouteRevisions(uow.connection).get(deployment.environment, deployment.model_id)
+    old = await RouteRevisions(uow.connection).get(*deployment.model_key)
     row = await _next_revision(uow, record, old, arms, await _packages_by_alias(uow, deployment))
     await _save_and_emit(uow, row, record.cause)
     return row.route
@@ -82,7 +82,7 @@ async def _next_revision(
     named: Mapping[str, ServedPackage],
 ) -> RouteRow:
     deployment = record.deployment
-    model = (deployment.environment, deployment.model_id)
+    model = deployment.model_key
     former = [served_package(r) for r in await Deployments(uow.connection).champions(*model)]
     return RouteRow(
         *model,
@@ -132,7 +132,7 @@ async def _emit(uow: UnitOfWork, row: RouteRow, identity: str | None = None) -> 
 
 async def _packages_by_alias(uow: UnitOfWork, deployment: Deployment) -> dict[str, ServedPackage]:
     """Serving packages by alias; what staging has not let pass cannot be named."""
-    model = (deployment.environment, deployment.model_id)
+    model = deployment.model_key
     versions = await ModelAliases(uow.connection, *model).all()
     if not versions:
         return {}

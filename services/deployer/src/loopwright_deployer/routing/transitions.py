@@ -38,7 +38,7 @@ async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
     version is staged again.
     """
     deployment, approval = record.deployment, record.policy.approval
-    others = await Deployments(uow.connection).of_model(deployment.environment, deployment.model_id)
+    others = await Deployments(uow.connection).of_model(*deployment.model_key)
     busy = next((r.deployment for r in others if _in_the_way(r.deployment, deployment)), None)
     if busy is not None:
         await Deployments(uow.connection).set_waiting_reason(deployment, what_ends_the_wait(busy))

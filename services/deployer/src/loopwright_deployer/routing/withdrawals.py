@@ -75,7 +75,7 @@ async def withdraw_traffic(uow: UnitOfWork, record: DeploymentRecord) -> int | N
 
 async def champion_of(uow: UnitOfWork, deployment: Deployment) -> DeploymentRecord | None:
     """What serves the deployment's model now."""
-    return await Deployments(uow.connection).champion(deployment.environment, deployment.model_id)
+    return await Deployments(uow.connection).champion(*deployment.model_key)
 
 
 def version_of(record: DeploymentRecord | None) -> int | None:
