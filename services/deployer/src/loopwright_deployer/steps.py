@@ -130,8 +130,8 @@ class DeploymentSteps:
         look = await self._look(record)
         decision = look.decision
         if decision.action == "wait":
-            await self._keep(record, look)
-            return await self.explain_wait(record, decision.why)
+            await self._keep(record, look, decision.why)
+            return False
         async with self._writing(record) as (uow, current):
             judged = await _keep_look(uow, current, look)
             if decision.action == "begin-anew":
@@ -153,7 +153,7 @@ class DeploymentSteps:
         look = await self._look(record)
         decision = look.decision
         if decision.action != "roll-back":
-            await self._keep(record, look)
+            await self._keep(record, look, record.deployment.waits)
             return False
         async with self._writing(record) as (uow, current):
             judged = await _keep_look(uow, current, look)
@@ -179,14 +179,23 @@ class DeploymentSteps:
         step, paused = record.deployment.step, record.deployment.state is DeploymentState.PAUSED
         return CanaryLook(step, paused, evidence, decide_canary(record.policy, step, evidence))
 
-    async def _keep(self, record: DeploymentRecord, look: CanaryLook) -> None:
-        """Keep what was seen where the canary stays as it is, with its checks to show."""
+    async def _keep(self, record: DeploymentRecord, look: CanaryLook, waits: str | None) -> None:
+        """Keep what was seen where the canary stays as it is, its checks and what it waits for.
+
+        Nothing is written where there is nothing new.
+        """
         async with self._database.read() as connection:
-            if not await KeptLooks(connection, record.deployment.id).has_place(look):
-                return
+            is_kept = await KeptLooks(connection, record.deployment.id).has_place(look)
+        is_told = waits == record.deployment.waits
+        if is_told and not is_kept:
+            return
         async with self._writing(record) as (uow, current):
-            judged = await _keep_look(uow, current, look)
-            await Deployments(uow.connection).set_checks(judged.deployment, judged.checks)
+            deployments = Deployments(uow.connection)
+            if is_kept:
+                judged = await _keep_look(uow, current, look)
+                await deployments.set_checks(current.deployment, judged.checks)
+            if not is_told:
+                await deployments.set_waiting_reason(current.deployment, waits)
 
     async def explain_wait(self, record: DeploymentRecord, waits: str) -> bool:
         """Note what the deployment waits for; False, since it has not moved.
