@@ -18,6 +18,11 @@ from loopwright_common.names import check_name
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+def comma_separated(text: str) -> list[str]:
+    """The entries of a setting that lists some, without the spaces around them."""
+    return [entry for part in text.split(",") if (entry := part.strip())]
+
+
 class ServiceSettings(BaseSettings):
     """What every service is told; built once in `main` and passed down."""
 
@@ -102,8 +107,7 @@ class ServiceSettings(BaseSettings):
     @property
     def hosts(self) -> frozenset[str]:
         """Hosts for which requests are answered."""
-        names = (name.strip().lower() for name in self.allowed_hosts.split(","))
-        return LOOPBACK | {name for name in names if name}
+        return LOOPBACK | {name.lower() for name in comma_separated(self.allowed_hosts)}
 
     @classmethod
     def settings_customise_sources(

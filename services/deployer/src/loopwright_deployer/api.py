@@ -88,8 +88,7 @@ def _add_deployments(router: APIRouter, database: Database, lease: timedelta) ->
             page = await Deployments(connection).page(model, state, limit + 1, after)
             owners = await describe_owners(connection, page, lease)
         items = [deployment_out(r, owners.get(r.deployment.id)) for r in page[:limit]]
-        following = str(after + limit) if len(page) > limit else None
-        return DeploymentsOut(items=items, next=following)
+        return DeploymentsOut(items=items, next=_following(page, limit, after))
 
     @router.get("/deployments/{deployment_id}")
     async def show(deployment_id: DeploymentId) -> DeploymentDetailOut:
@@ -107,16 +106,14 @@ def _add_deployments(router: APIRouter, database: Database, lease: timedelta) ->
 
 
 def _add_looks(router: APIRouter, database: Database) -> None:
-    """Before the decisions, whose path takes any verb."""
-
     @router.get("/deployments/{deployment_id}/evidence")
     async def show_evidence(
         deployment_id: DeploymentId, limit: Limit = 50, after: After = 0
     ) -> CanaryLooksOut:
         """What the canary was judged by at each look that is kept, and what was decided."""
         _, looks = await _looks(database, deployment_id, limit + 1, after)
-        following = str(after + limit) if len(looks) > limit else None
-        return CanaryLooksOut(items=list(map(canary_look_out, looks[:limit])), next=following)
+        items = [canary_look_out(kept) for kept in looks[:limit]]
+        return CanaryLooksOut(items=items, next=_following(looks, limit, after))
 
     @router.post("/deployments/{deployment_id}/judge")
     async def judge(
@@ -127,8 +124,12 @@ def _add_looks(router: APIRouter, database: Database) -> None:
         live = record.policy
         by = live if request.policy is None else read_policy(DeployPolicy, request.policy)
         items = await asyncio.to_thread(_judged, looks[:limit], by, live)
-        following = str(after + limit) if len(looks) > limit else None
-        return JudgedLooksOut(items=items, next=following)
+        return JudgedLooksOut(items=items, next=_following(looks, limit, after))
+
+
+def _following(found: Sequence[object], limit: int, after: int) -> str | None:
+    """The `after` of the next page, where more than `limit` were found for this one."""
+    return str(after + limit) if len(found) > limit else None
 
 
 async def _looks(

@@ -12,7 +12,7 @@ from loopwright_common.egress.index_access import IndexAccess, index_access
 from loopwright_common.errors import InvalidError
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.sandbox import Level
-from loopwright_common.settings import ServiceSettings
+from loopwright_common.settings import ServiceSettings, comma_separated
 from loopwright_deployer.deployments.gates import SKIPPABLE, Gate
 
 
@@ -49,12 +49,12 @@ class DeployerSettings(ServiceSettings):
 
     def may_unpickle(self, model: str) -> bool:
         """Whether an administrator has granted that the pickles of this model be opened."""
-        return bool(model) and model in {name.strip() for name in self.pickle_models.split(",")}
+        return model in comma_separated(self.pickle_models)
 
     @property
     def skippable(self) -> frozenset[Gate]:
         """Which gates people may skip; InvalidError for what is none, or is never skipped."""
-        names = {name.strip() for name in self.skippable_gates.split(",")} - {""}
+        names = set(comma_separated(self.skippable_gates))
         if unknown := names - SKIPPABLE:
             raise InvalidError(
                 f"LOOPWRIGHT_DEPLOYER_SKIPPABLE_GATES: {', '.join(sorted(unknown))} cannot be "
