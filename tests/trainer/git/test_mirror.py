@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,28 @@ def test_more_paths_than_can_be_told_are_unknown(upstream: Upstream, mirror: Mir
     assert mirror.describe(many, before).paths == ()
     for start in (None, before):
         assert mirror.describe(bomb, start).paths == ()
+
+
+def test_the_difference_to_a_tree_that_never_ends_is_not_asked_of_git(
+    upstream: Upstream, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git would gather all of it before it says a word."""
+    before = upstream.git("rev-parse", "HEAD")
+    after = upstream.commit({"train.py": "1"})
+    bomb = commit_bomb(upstream, levels=8)
+    mirror.ensure(bomb, MAIN)
+    asked: list[str] = []
+
+    def listening(command: str, *arguments: str, **options: Any) -> bytes:
+        asked.append(command)
+        return run_git(command, *arguments, **options)
+
+    monkeypatch.setattr("loopwright_trainer.git.mirror.run_git", listening)
+    for start, end in ((before, bomb), (bomb, after)):
+        assert mirror.describe(end, start).paths == ()
+    assert "diff-tree" not in asked
+    assert mirror.describe(after, before).paths == ("train.py",)
+    assert asked[-1] == "diff-tree"
 
 
 def test_git_is_not_listened_to_without_end(upstream: Upstream, mirror: Mirror) -> None:

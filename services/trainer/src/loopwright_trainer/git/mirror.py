@@ -91,9 +91,10 @@ class Mirror:
     def _changed(self, commit: str, before: str | None) -> tuple[str, ...]:
         """None where they are too many to be told: some of them would pass for all."""
         try:
-            if before is None:
-                listed = run_git("ls-tree", "-r", "-z", "--name-only", commit, cwd=self.directory)
-            else:
+            # Git holds a whole difference in memory: a tree that never ends is found out before.
+            listed = self._files(commit)
+            if before is not None:
+                self._files(before)
                 options = ("-r", "-z", "--name-only", "--no-renames")
                 listed = run_git("diff-tree", *options, before, commit, cwd=self.directory)
         except GitError:
@@ -101,6 +102,10 @@ class Mirror:
         if len(listed) > _LARGEST_CHANGE:
             return ()
         return tuple(filter(None, listed.decode(errors="replace").split("\0")))
+
+    def _files(self, commit: str) -> bytes:
+        """The paths of a commit, each ended by a zero; GitOutputError where they never end."""
+        return run_git("ls-tree", "-r", "-z", "--name-only", commit, cwd=self.directory)
 
     def _holds(self, commit: str, ref: str) -> bool:
         if not (self.directory / "HEAD").exists():
