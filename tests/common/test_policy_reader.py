@@ -57,10 +57,10 @@ def faults_of(value: Mapping[Any, Any]) -> list[str]:
         ({"approval": {"roles": []}}, "approval.roles: needs at least 1"),
         ({"approval": {"then": "promote"}}, "approval.then: has to be 'pause' or 'reject'"),
         ({"approval": {"rolls": []}}, "rolls: unknown key; did you mean roles? allowed are roles,"),
-        ({"staging": {"latency": {"at_most": "50ms"}}}, "at_most: '50ms' is no limit above 0"),
+        ({"staging": {"latency": {"at_most": "50us"}}}, "at_most: '50us' is no limit above 0"),
         (
             {"staging": {"latency": {"at_most": "0x champion"}}},
-            "at_most: '0x champion' is no limit above 0; write it as 1.2x champion or 0.05s",
+            "at_most: '0x champion' is no limit above 0; write it as 1.2x champion or 50ms",
         ),
         ({"staging": {"holdout": {"margin": float("inf")}}}, "margin: has to be a finite"),
     ],

@@ -39,4 +39,4 @@ def test_the_limit_of_the_latency_is_said_with_what_is_compared() -> None:
     policy = DeployPolicy(staging=StagingPolicy(latency=LatencyPolicy(at_most="3x champion")))
     staging = next(step.sentence for step in plan(policy, "version 3") if step.state == "staging")
 
-    assert staging.endswith("median and p95 of the latency below 3x champion")
+    assert staging.endswith("median and p95 of the latency below 3x champion plus 10 ms")

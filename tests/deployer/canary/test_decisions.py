@@ -11,8 +11,6 @@ from loopwright_common.deploy_policy import (
     CanaryPolicy,
     CanaryStep,
     DeployPolicy,
-    LatencyPolicy,
-    StagingPolicy,
 )
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
 from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
@@ -20,7 +18,6 @@ from loopwright_deployer.canary.decisions import (
     CanaryDecision,
     CanaryEvidence,
     decide_canary,
-    latency_ratio,
 )
 
 JOURNEYS = 20
@@ -102,12 +99,3 @@ def test_a_canary_whose_harm_is_not_known_at_the_deadline_pauses_and_says_what_l
 
 def test_a_step_begins_anew_once_the_champion_says_what_is_slow() -> None:
     assert decided(StepCounts(calls(5), calls(50)), DeployPolicy()).action == "begin-anew"
-
-
-@pytest.mark.parametrize(("at_most", "ratio"), [("1.2x champion", 1.2), ("0.05s", 2.0)])
-def test_a_limit_of_staging_that_is_a_time_leaves_the_canary_its_own(
-    at_most: str, ratio: float
-) -> None:
-    policy = DeployPolicy(staging=StagingPolicy(latency=LatencyPolicy(at_most=at_most)))
-
-    assert latency_ratio(policy) == ratio

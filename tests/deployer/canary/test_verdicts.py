@@ -1,10 +1,11 @@
 """A canary's figures become worse, harmless or not known yet, and say so."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from loopwright_common.deploy_policy import CanaryPolicy
+from loopwright_common.deploy_policy import CanaryPolicy, LatencyPolicy
 from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
 from loopwright_deployer.canary.verdicts import (
     begins_to_be_timed,
@@ -17,6 +18,7 @@ from loopwright_deployer.canary.verdicts import (
 
 EDGES = (0.001, 0.002, 0.004, 0.008, 0.016)
 POLICY = CanaryPolicy()
+TWICE = LatencyPolicy(slack=timedelta(0))
 
 
 def calls(fast: int, slow: int = 0, errors: int = 0) -> CallCounter:
@@ -63,7 +65,7 @@ def test_passing_takes_calls(canary: int, verdict: str) -> None:
     step = StepCounts(calls(canary), calls(9 * canary), calls(500))
 
     assert judge_errors([step], POLICY).check.verdict == verdict
-    assert judge_latency([step], POLICY, 2.0).check.verdict == verdict
+    assert judge_latency([step], POLICY, TWICE).check.verdict == verdict
 
 
 def test_a_version_that_refuses_what_the_champion_answers_fails() -> None:
@@ -90,18 +92,18 @@ def test_a_slow_canary_fails_and_a_slow_hour_does_not() -> None:
     slow_hour = StepCounts(calls(200, 200), calls(1800, 1800), before)
     all_slow = StepCounts(calls(0, 400), calls(0, 3600), before)
 
-    failed = judge_latency([slow_canary], POLICY, 2.0).check
+    failed = judge_latency([slow_canary], POLICY, TWICE).check
     assert failed.verdict == "failed"
     assert "took longer than 2 ms (2 times the champion's p95)" in failed.sentence
     for step in (slow_hour, all_slow):
-        assert judge_latency([step], POLICY, 2.0).check.verdict != "failed"
+        assert judge_latency([step], POLICY, TWICE).check.verdict != "failed"
 
 
 def test_what_is_slow_follows_from_before_the_step_alone() -> None:
     before = calls(1000, 10)
     during = [StepCounts(calls(50, 50), calls(*counts), before) for counts in ((900, 5), (5, 900))]
 
-    sentences = [judge_latency([step], POLICY, 2.0).check.sentence for step in during]
+    sentences = [judge_latency([step], POLICY, TWICE).check.sentence for step in during]
 
     assert all("longer than 2 ms" in sentence for sentence in sentences)
 
@@ -109,19 +111,41 @@ def test_what_is_slow_follows_from_before_the_step_alone() -> None:
 def test_without_calls_before_nothing_is_slow_until_the_step_begins_anew() -> None:
     step = StepCounts(calls(10), calls(90), calls(5))
 
-    unknown = judge_latency([step], POLICY, 2.0)
+    unknown = judge_latency([step], POLICY, TWICE)
 
     assert (unknown.check.verdict, unknown.harmless) == ("inconclusive", 0.0)
-    assert begins_to_be_timed(step, 2.0)
-    assert not begins_to_be_timed(StepCounts(calls(10), calls(5), calls(5)), 2.0)
-    assert not begins_to_be_timed(StepCounts(calls(10), calls(90), calls(50)), 2.0)
+    assert begins_to_be_timed(step, TWICE)
+    assert not begins_to_be_timed(StepCounts(calls(10), calls(5), calls(5)), TWICE)
+    assert not begins_to_be_timed(StepCounts(calls(10), calls(90), calls(50)), TWICE)
 
 
-def test_the_limit_is_an_edge_at_or_above_the_ratio_of_p95() -> None:
-    assert slow_limit(calls(100), 1.5) == (0.002, 0.001)
-    assert slow_limit(calls(100), 100.0) == (0.016, 0.001)
-    assert slow_limit(calls(5), 1.5) is None
-    assert slow_limit(CallCounter(100, 0, EDGES, (0, 0, 0, 0, 0, 100)), 1.5) is None
+def test_the_limit_is_an_edge_at_or_above_the_multiple_of_p95() -> None:
+    wide = LatencyPolicy(at_most="100x champion")
+
+    assert slow_limit(calls(100), TWICE) == (0.002, 0.001)
+    assert slow_limit(calls(100), wide) == (0.016, 0.001)
+    assert slow_limit(calls(5), TWICE) is None
+    assert slow_limit(CallCounter(100, 0, EDGES, (0, 0, 0, 0, 0, 100)), TWICE) is None
+
+
+@pytest.mark.parametrize(("at_most", "edge"), [("1.5x champion", 0.002), ("50ms", 0.002)])
+def test_a_limit_of_staging_that_is_a_time_leaves_the_canary_twice_the_p95(
+    at_most: str, edge: float
+) -> None:
+    latency = LatencyPolicy(at_most=at_most, slack=timedelta(0))
+
+    assert slow_limit(calls(100), latency) == (edge, 0.001)
+
+
+def test_a_fast_champion_leaves_the_slack_that_nobody_notices() -> None:
+    before, busy = calls(1000, 10), CallCounter(100, 0, EDGES, (60, 20, 10, 8, 2, 0))
+    step = StepCounts(busy, calls(900, 5), before)
+
+    assert slow_limit(before, LatencyPolicy()) == (0.016, 0.001)
+    assert judge_latency([step], POLICY, TWICE).check.verdict == "failed"
+    patient = judge_latency([step], POLICY, LatencyPolicy()).check
+    assert patient.verdict == "passed"
+    assert "took longer than 16 ms (16 times the champion's p95)" in patient.sentence
 
 
 @pytest.mark.parametrize("margin", [0.3, 0.1, 0.02, 0.001])

@@ -25,16 +25,16 @@ from pydantic_core import PydanticCustomError
 
 NO_APPROVAL, BY_ROLES = "no-approval", "by-roles"
 """Kinds of approval, which stand in the path of an error."""
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def parse_duration(value: object) -> object:
-    """`30s`, `10m`, `6h` or `1d` as a timedelta; ValueError otherwise."""
+def parse_duration(value: object) -> timedelta:
+    """`50ms`, `30s`, `10m`, `6h` or `1d` as a timedelta; ValueError otherwise."""
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhd])", str(value))
     if not match:
-        raise ValueError(f"{value!r} is no duration; write it as 30s, 10m, 6h or 1d")
+        raise ValueError(f"{value!r} is no duration; write it as 50ms, 30s, 10m, 6h or 1d")
     try:
         return timedelta(**{_UNITS[match[2]]: float(match[1])})
     except OverflowError:
@@ -78,27 +78,30 @@ class HoldoutPolicy(Policy):
 
 def _latency_limit(text: str) -> str:
     """ValueError unless it is a limit, above 0."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(x champion|s)", text)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(x champion|ms|s)", text)
     if not match or float(match[1]) <= 0:
-        raise ValueError(f"{text!r} is no limit above 0; write it as 1.2x champion or 0.05s")
+        raise ValueError(f"{text!r} is no limit above 0; write it as 1.2x champion or 50ms")
     return text
 
 
 class LatencyPolicy(Policy):
-    """How long a call of one row may take: `1.2x champion`, or a time such as `0.05s`.
+    """How long a call of one row may take: `1.2x champion`, or a time such as `50ms`.
 
-    Staging calls the version and the champion in turns with the same row. By their medians and by
-    their p95s the version has to be known to stay below the multiple. Where the limit is a time,
-    the version's own p95 has to, on the deployer's machine as busy as it is then; the champion is
-    not called. A first version whose limit is a multiple is timed and has nothing to be compared
-    with (`skipped`).
+    Staging calls the version and the champion in turns with the same row. Its median and its p95
+    have to be known to stay below the multiple of the champion's plus `slack`. Where the limit is a
+    time, the version's own p95 has to, on the deployer's machine as busy as it is then; the
+    champion is not called. A first version whose limit is a multiple is timed and has nothing to
+    be compared with (`skipped`).
 
-    In the canary a call is slow above the multiple of the champion's p95, or above twice that where
-    the limit is a time.
+    In the canary a call is slow above the multiple of the champion's p95 plus `slack`; where the
+    limit is a time, above twice that p95 plus `slack`.
     """
 
     at_most: Annotated[str, AfterValidator(_latency_limit)] = "2x champion"
-    """How slow the version may be: so many times the champion's calls, or seconds."""
+    """How slow the version may be: so many times the champion's calls, or a time."""
+    slack: Duration = timedelta(milliseconds=10)
+    """What comes on top of the multiple, since nobody notices it: twice a champion's 1 ms is less
+    than a busy machine adds."""
     max_time: SomeTime = timedelta(minutes=1)
     """How long staging goes on calling while it is not clear; at most half of its own time."""
 
@@ -110,7 +113,21 @@ class LatencyPolicy(Policy):
     @property
     def limit(self) -> float:
         """The multiple, or the time in seconds."""
-        return float(self.at_most.removesuffix("x champion").removesuffix("s"))
+        if self.relative:
+            return float(self.at_most.removesuffix("x champion"))
+        return parse_duration(self.at_most).total_seconds()
+
+    @property
+    def in_words(self) -> str:
+        """The limit, as `2x champion plus 10 ms`."""
+        if not self.relative or not self.slack:
+            return self.at_most
+        return f"{self.at_most} plus {self.slack / timedelta(milliseconds=1):g} ms"
+
+    @property
+    def multiple(self) -> float:
+        """How many times the champion's latency is slow; a time says nothing about that: twice."""
+        return self.limit if self.relative else 2.0
 
 
 class StagingPolicy(Policy):

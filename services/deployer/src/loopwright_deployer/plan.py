@@ -61,7 +61,7 @@ def _staging(policy: DeployPolicy, champion: str | None) -> str:
     compared = "median and p95" if latency.relative else "p95"
     return (
         f"checks in a real scorer; {holdout.metric} at most {holdout.margin:g} worse than "
-        f"{champion}, {compared} of the latency below {latency.at_most}"
+        f"{champion}, {compared} of the latency below {latency.in_words}"
     )
 
 

@@ -45,13 +45,12 @@ def draw(seed: int, calls: int = 100) -> np.ndarray:
 def test_a_slower_version_is_told_with_both_figures_the_bounds_and_the_limit() -> None:
     check = compared(TWICE, draw(1) + 0.06, draw(2), seconds=60)
 
-    assert (check.verdict, check.limit, check.unit) == ("failed", 2.0, "x champion")
-    assert check.measured is not None
-    assert check.measured > 20
+    assert (check.verdict, check.unit) == ("failed", "x champion")
+    assert (check.measured, check.limit) == pytest.approx((25.4, 2 + 10 / 2.46), rel=0.01)
     assert check.sentence == (
         "median 62.49 ms against the champion's 2.46 ms, 25.40x (24.60x to 26.06x); p95 62.74 ms"
         " against 2.88 ms, 21.76x (20.60x to 22.81x); 100 calls of each in turns, 95 % confidence,"
-        " allowed below 2x champion"
+        " allowed below 2x champion plus 10 ms"
     )
 
 
@@ -83,7 +82,10 @@ def test_what_is_not_clear_is_told_with_what_would_end_it(
     calls: int, seconds: float, remedy: str
 ) -> None:
     check = compared(
-        LatencyPolicy(at_most="1x champion"), draw(1, calls), draw(2, calls), seconds=seconds
+        LatencyPolicy(at_most="1x champion", slack="0s"),
+        draw(1, calls),
+        draw(2, calls),
+        seconds=seconds,
     )
 
     assert check.verdict == "inconclusive"

@@ -70,9 +70,29 @@ def test_bounds_are_ordered_and_hold_the_verdict(calls: Floats, limit: float) ->
 
     for figure in (found.median, found.p95):
         assert 0 <= figure.lower <= figure.upper
-    above = max(found.median.lower, found.p95.lower) > limit
-    below = max(found.median.upper, found.p95.upper) < limit
-    assert (found.verdict == "failed", found.verdict == "passed") == (above, below)
+    clearly_above = max(found.median.lower, found.p95.lower) > limit * 1.000001
+    clearly_below = max(found.median.upper, found.p95.upper) < limit * 0.999999
+    if clearly_above or clearly_below:
+        assert found.verdict == ("failed" if clearly_above else "passed")
+
+
+def test_what_is_within_the_slack_passes_whatever_the_multiple() -> None:
+    own, other = draw(1), draw(2)
+    more = [compare_latencies(own + by, other, 2.0, slack=0.01) for by in (0.01, 0.02)]
+
+    assert [found.verdict for found in more] == ["passed", "failed"]
+    assert more[0].median.lower > 3
+    assert more[0].median.limit == pytest.approx(2 + 0.01 / np.median(other), rel=0.01)
+
+
+@given(latencies, st.floats(0, 0.1))
+def test_slack_allows_more_and_never_less(calls: Floats, slack: float) -> None:
+    own, other = calls
+    strict, lax = (compare_latencies(own, other, 2.0, slack=most) for most in (0.0, slack))
+
+    assert WORST[lax.verdict] <= WORST[strict.verdict]
+    assert lax.median.limit >= strict.median.limit
+    assert (lax.p95.lower, lax.p95.upper) == (strict.p95.lower, strict.p95.upper)
 
 
 @given(latencies, st.integers(-3, 3))

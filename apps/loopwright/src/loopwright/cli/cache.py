@@ -93,4 +93,4 @@ def _seconds(text: str | None) -> float | None:
         duration = parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--older-than") from None
-    return duration.total_seconds()  # type: ignore[attr-defined, no-any-return]
+    return duration.total_seconds()

@@ -20,7 +20,6 @@ from loopwright_deployer.canary.verdicts import (
 )
 from loopwright_deployer.deployments.domain import ServedPackage
 
-DEFAULT_LATENCY_RATIO = 2.0
 Action = Literal["wait", "begin-anew", "advance", "promote", "roll-back", "pause"]
 
 
@@ -87,17 +86,17 @@ def decide_canary(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> 
     """The next move of a canary in `step` (from 0)."""
     if fault := _fault(evidence):
         return CanaryDecision("roll-back", fault)
-    ratio = latency_ratio(policy)
+    latency = policy.staging.latency
     verdicts = (
         judge_errors(evidence.steps, policy.canary),
         judge_refusals(evidence.steps, policy.canary),
-        judge_latency(evidence.steps, policy.canary, ratio),
+        judge_latency(evidence.steps, policy.canary, latency),
     )
     checks = tuple(verdict.check for verdict in verdicts)
     if failed := next((check for check in checks if check.verdict == "failed"), None):
         return CanaryDecision("roll-back", failed.sentence, checks)
     current, complete = evidence.steps[-1], evidence.acknowledgement.complete
-    if complete and begins_to_be_timed(current, ratio):
+    if complete and begins_to_be_timed(current, latency):
         return CanaryDecision("begin-anew", "the champion's calls say by now what is slow", checks)
     if missing := _what_is_missing(policy.canary, step, evidence, verdicts):
         return _wait(evidence, missing, checks)
@@ -111,12 +110,6 @@ def _fault(evidence: CanaryEvidence) -> str | None:
     if trip := evidence.steps[-1].canary.tripped or evidence.acknowledgement.tripped:
         return f"a replica stopped sending to it: {trip}"
     return evidence.acknowledgement.problem
-
-
-def latency_ratio(policy: DeployPolicy) -> float:
-    """`1.2x champion` as 1.2; a limit in seconds says nothing about the champion: the default."""
-    latency = policy.staging.latency
-    return latency.limit if latency.relative else DEFAULT_LATENCY_RATIO
 
 
 def _what_is_missing(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import NamedTuple
 
-from loopwright_common.deploy_policy import CanaryPolicy
+from loopwright_common.deploy_policy import CanaryPolicy, LatencyPolicy
 from loopwright_common.events import ArmComparison, Check, CountedCalls
 from loopwright_deployer.canary.call_counts import CallCounter, StepCounts, sum_counters
 from loopwright_deployer.canary.sequential_tests import (
@@ -66,13 +66,15 @@ def judge_refusals(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryV
     return _judge("canary-refusals", strata, before, margin, REFUSAL_ALPHA, refused)
 
 
-def judge_latency(steps: Sequence[StepCounts], policy: CanaryPolicy, ratio: float) -> CanaryVerdict:
+def judge_latency(
+    steps: Sequence[StepCounts], policy: CanaryPolicy, latency: LatencyPolicy
+) -> CanaryVerdict:
     """The check `canary-latency`: how many of each arm's calls were slow.
 
-    Slow is above `ratio` times the champion's p95 of before the step, so that nothing that goes on
+    What is slow follows from the champion's p95 of before the step, so that nothing that goes on
     in a step moves its limit. `inconclusive` while that is not known of any step.
     """
-    limited = [(step, limit) for step in steps if (limit := slow_limit(step.before, ratio))]
+    limited = [(step, limit) for step in steps if (limit := slow_limit(step.before, latency))]
     if not limited:
         return CanaryVerdict(_nothing_is_known())
     strata = [
@@ -105,26 +107,27 @@ def calls_to_pass(policy: CanaryPolicy) -> int:
     return bisect_left(range(enough), True, key=passes)
 
 
-def begins_to_be_timed(step: StepCounts, ratio: float) -> bool:
+def begins_to_be_timed(step: StepCounts, latency: LatencyPolicy) -> bool:
     """Whether what is slow was not known when the step began, and is by its calls."""
     known = sum_counters((step.before, step.champion))
-    return slow_limit(step.before, ratio) is None and slow_limit(known, ratio) is not None
+    return slow_limit(step.before, latency) is None and slow_limit(known, latency) is not None
 
 
-def slow_limit(champion: CallCounter, ratio: float) -> SlowLimit | None:
-    """The edge at or above `ratio` times p95, or the last; None with fewer than 20 calls.
+def slow_limit(champion: CallCounter, latency: LatencyPolicy) -> SlowLimit | None:
+    """The edge at or above the policy's multiple of p95 plus its slack, or the last edge.
 
-    Nor is there one where p95 is above all edges.
+    None with fewer than 20 calls, and where p95 is above all edges.
     """
     calls = sum(champion.latency_counts)
     if calls < _CALLS_TO_KNOW_P95:
         return None
     reached = 0
-    for edge, count in zip(champion.latency_edges, champion.latency_counts, strict=False):
+    for p95, count in zip(champion.latency_edges, champion.latency_counts, strict=False):
         reached += count
         if reached >= (1 - SLOW_SHARE) * calls:
+            least = latency.multiple * p95 + latency.slack.total_seconds()
             edges = champion.latency_edges
-            return SlowLimit(next((e for e in edges if e >= ratio * edge), edges[-1]), edge)
+            return SlowLimit(next((edge for edge in edges if edge >= least), edges[-1]), p95)
     return None
 
 

@@ -103,7 +103,7 @@ class YamlNode:
             duration = parse_duration(self.value)
         except ValueError as error:
             self.reject(str(error))
-        seconds: float = duration.total_seconds()  # type: ignore[attr-defined]
+        seconds = duration.total_seconds()
         if seconds <= 0:
             self.reject("must be longer than zero")
         return seconds

@@ -90,18 +90,19 @@ def compared(
 
     `seconds` is how long they might take in all.
     """
-    found = compare_latencies(own, other, policy.limit)
+    slack = policy.slack.total_seconds()
+    found = compare_latencies(own, other, policy.limit, slack=slack)
     told = _alone(policy, own, found) if other is None else _beside(policy, own, other, found)
     if found.verdict == "inconclusive":
         told += f"; {_remedy(policy, len(own), seconds)}"
         told += ", else the canary's calls decide" if other is not None else ""
-    worse = max(found.median.value, found.p95.value)
+    worse = max(found.median, found.p95, key=lambda figure: figure.used)
     unit = "s" if other is None else "x champion"
     return Check(
         name=NAME,
         verdict=found.verdict,
-        measured=worse,
-        limit=policy.limit,
+        measured=worse.value,
+        limit=worse.limit,
         unit=unit,
         sentence=told,
     )
@@ -137,7 +138,7 @@ def _beside(policy: LatencyPolicy, own: Floats, other: Floats, found: LatencyCom
         f"median {_ms(median)} against the champion's {_ms(their_median)},"
         f" {_figure(found.median, _times)}; p95 {_ms(p95)} against {_ms(their_p95)},"
         f" {_figure(found.p95, _times)}; {len(own)} calls of each in turns, 95 % confidence,"
-        f" allowed below {policy.at_most}"
+        f" allowed below {policy.in_words}"
     )
 
 

@@ -24,15 +24,21 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure and its bounds: 0 and infinity where the calls are too few to have any."""
+    """A figure, its bounds, 0 and infinity where the calls are too few for any, and its `limit`."""
 
     value: float
     lower: float
     upper: float
+    limit: float
 
     @property
     def bounded(self) -> bool:
         return isfinite(self.upper)
+
+    @property
+    def used(self) -> float:
+        """The part of its limit that it takes."""
+        return self.value / self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,39 +51,40 @@ class LatencyComparison:
 
 
 def compare_latencies(
-    candidate: Floats, champion: Floats | None, limit: float, *, seed: int = 0
+    candidate: Floats,
+    champion: Floats | None,
+    limit: float,
+    *,
+    slack: float = 0.0,
+    seed: int = 0,
 ) -> LatencyComparison:
-    """`passed` when median and p95 are known to be below `limit`, `failed` when one is above it.
+    """`passed` when median and p95 are known to be allowed, `failed` when one is known not to be.
 
     Both arguments are seconds per call above 0, [n], the i-th of both taken one right after the
-    other. The figures are ratios of the quantiles, and `limit` is one; without a champion they are
-    the candidate's quantiles, and `limit` is in seconds. The bounds are quantiles of 2,000
-    resamples of pairs (percentile bootstrap; Efron, 1979): a pair has the same load on both
+    other. Allowed is below `limit` times the champion's figure and `slack` seconds; without a
+    champion, below `limit` seconds. The bounds are quantiles of
+    2,000 resamples of pairs (percentile bootstrap; Efron, 1979): a pair has the same load on both
     sides. Over all `LOOKS` and both figures each side's bounds are wrong in 2.5 % at most.
     """
-    resampled = _resample(candidate, champion, seed)
-    calls, values = len(candidate), _quantiles(candidate[None])[:, 0]
-    if champion is not None:
-        values = values / _quantiles(champion[None])[:, 0]
-    median, p95 = (
-        _bounded(float(value), draws, calls >= least)
-        for value, draws, least in zip(values, resampled, _LEAST, strict=True)
-    )
-    return LatencyComparison(_verdict((median, p95), limit), median, p95)
+    calls = len(candidate)
+    resampled = np.random.default_rng(seed).integers(0, calls, (_RESAMPLES, calls))
+    picks = np.vstack([np.arange(calls), resampled])
+    own = _quantiles(candidate[picks])
+    if champion is None:
+        unit, allowed = np.ones_like(own), np.full_like(own, limit)
+    else:
+        unit = _quantiles(champion[picks])
+        allowed = limit * unit + slack
+    enough = [calls >= least for least in _LEAST]
+    figures = tuple(map(_estimate, own / unit, allowed / unit, enough))
+    parts = tuple(map(_estimate, own / allowed, np.ones_like(own), enough))
+    return LatencyComparison(_verdict(parts), *figures)
 
 
 def median_and_p95(seconds: Floats) -> tuple[float, float]:
     """The least of the calls, [n], that half and that 95 % of them do not exceed."""
     median, p95 = _quantiles(seconds[None])[:, 0]
     return float(median), float(p95)
-
-
-def _resample(candidate: Floats, champion: Floats | None, seed: int) -> Floats:
-    """The figures in each resample, [2, 2000]."""
-    calls = len(candidate)
-    picks = np.random.default_rng(seed).integers(0, calls, size=(_RESAMPLES, calls))
-    own = _quantiles(candidate[picks])
-    return own if champion is None else own / _quantiles(champion[picks])
 
 
 def _quantiles(samples: Floats) -> Floats:
@@ -87,14 +94,14 @@ def _quantiles(samples: Floats) -> Floats:
     return np.sort(samples, axis=1)[:, ranks].T
 
 
-def _bounded(value: float, draws: Floats, enough: bool) -> Estimate:
-    if not enough:
-        return Estimate(value, 0.0, inf)
-    lower, upper = np.quantile(draws, (_TAIL, 1 - _TAIL))
-    return Estimate(value, float(lower), float(upper))
+def _estimate(draws: Floats, limits: Floats, enough: bool) -> Estimate:
+    """A figure by the sample itself, the first of its draws, [1 + 2000], and by the resamples."""
+    lower, upper = np.quantile(draws[1:], (_TAIL, 1 - _TAIL)) if enough else (0.0, inf)
+    return Estimate(float(draws[0]), float(lower), float(upper), float(limits[0]))
 
 
-def _verdict(figures: tuple[Estimate, ...], limit: float) -> Verdict:
-    if any(figure.lower > limit for figure in figures):
+def _verdict(parts: tuple[Estimate, ...]) -> Verdict:
+    """By parts of what is allowed."""
+    if any(part.lower > 1 for part in parts):
         return "failed"
-    return "passed" if all(figure.upper < limit for figure in figures) else "inconclusive"
+    return "passed" if all(part.upper < 1 for part in parts) else "inconclusive"
