@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from itertools import count
 
 from tests.fuzz.formats import CORPUS, FORMATS, source_of
 
@@ -39,7 +40,12 @@ def shrink(name: str, finding: Finding) -> Finding:
 
 
 def keep(name: str, finding: Finding) -> None:
-    """Write it to the corpus, if it is small."""
-    if len(finding.content) <= MAX_SIZE:
-        suffix = FORMATS[name].file.rpartition(".")[2]
-        (CORPUS / name / f"{finding.kind.replace('_', '-')}.{suffix}").write_bytes(finding.content)
+    """Write it to the corpus, if it is small, beside those of the same kind that are there."""
+    if len(finding.content) > MAX_SIZE:
+        return
+    suffix = FORMATS[name].file.rpartition(".")[2]
+    kept = CORPUS / name / f"{finding.kind.replace('_', '-')}.{suffix}"
+    others = count(2)
+    while kept.exists():
+        kept = kept.with_stem(f"{finding.kind.replace('_', '-')}-{next(others)}")
+    kept.write_bytes(finding.content)

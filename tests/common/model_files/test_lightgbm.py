@@ -31,6 +31,8 @@ DAMAGED = {
     "no outputs": (r"num_class=1", "num_class=0", "num_tree_per_iteration"),
     "objective": (r"objective=\w+", "objective=multiclass num_class:9", "num_class:9"),
     "width": (r"max_feature_idx=2", "max_feature_idx=0", "outside of the 1 inputs"),
+    "no number": (r"split_gain=[^ \n]+", "split_gain=x1.3", "split_gain: no list of numbers"),
+    "no value": (r"leaf_value=\S+", "leaf_value=\xa01", "leaf_value: no list of numbers"),
     "no field": (r"left_child=", "left_child", "a line is no field of a tree"),
     "twice": (r"(left_child=.*\n)", r"\1\1", "a line comes twice"),
     "boundaries": (r"cat_boundaries=0 \d+", "cat_boundaries=0 9999", "cat_threshold: 1 instead"),

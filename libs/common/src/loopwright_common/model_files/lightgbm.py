@@ -12,12 +12,18 @@ import numpy as np
 from loopwright_common.model_files.forest import LEAF, Forest, Indices, check_forest
 
 _WHOLE_NUMBERS = re.compile(r"-?\d{1,18}(?: +-?\d{1,18})*")
+_REAL = r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf)"
+_REAL_NUMBERS = re.compile(f"{_REAL}(?: +{_REAL})*")
 _PARAMETER = re.compile(r"\[\w+: .*\]")
 _END = "\nend of trees"
 _MOST_LINES = 22
 """Of a tree; LightGBM's reader stops there."""
 _PER_SPLIT = ("split_gain", "threshold", "internal_value", "internal_weight", "internal_count")
 _PER_LEAF = ("leaf_weight", "leaf_count")
+_REAL_FIELDS = (
+    *(*_PER_SPLIT, *_PER_LEAF),
+    *("leaf_value", "leaf_const", "leaf_coeff", "shrinkage"),
+)
 _CATEGORICAL = 1
 _Fields = Mapping[str, str]
 
@@ -84,6 +90,7 @@ def _tree(number: int, block: str, width: int) -> Forest:
     leaves, categories = _count(fields, "num_leaves"), _count(fields, "num_cat")
     if leaves < 1:
         raise ValueError("num_leaves: less than one")
+    _check_real_numbers(fields)
     if len(fields["leaf_value"].split()) != leaves:
         raise ValueError(f"leaf_value: not one for each of {leaves} leaves")
     if fields.get("is_linear", "0") != "0":
@@ -121,6 +128,14 @@ def _nodes(fields: _Fields, leaves: int) -> Forest:
         right=np.concatenate([np.where(right < 0, splits + ~right, right), no_child]),
         feature=np.concatenate([feature, no_child]),
     )
+
+
+def _check_real_numbers(fields: _Fields) -> None:
+    """What is no number ends the process, where several threads read the trees."""
+    for name in _REAL_FIELDS:
+        text = fields.get(name, "").strip(" ")
+        if text and not _REAL_NUMBERS.fullmatch(text):
+            raise ValueError(f"{name}: no list of numbers")
 
 
 def _check_categories(fields: _Fields, categories: int, splits: int) -> None:
