@@ -19,7 +19,12 @@ from rich.table import Table
 
 from loopwright_common.deploy_policy import CanaryPolicy, CanaryStep, DeployPolicy
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
-from loopwright_deployer.canary.call_counts import CallCounter, StepCounts, sum_counters
+from loopwright_deployer.canary.call_counts import (
+    BoundCalls,
+    CallCounter,
+    StepCounts,
+    sum_counters,
+)
 from loopwright_deployer.canary.decisions import CanaryDecision, CanaryEvidence, decide_canary
 
 EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -51,6 +56,8 @@ class Scenario:
     worse: float = 1.0
     more: float = 0.0
     slower: float = 1.0
+    callers: int = 0
+    """Callers of unequal size whom keys bind to an arm, one in twenty slow in half of its calls."""
 
 
 def incident(within: int, share: float) -> Callable[[int, float], Moment]:
@@ -71,6 +78,8 @@ IDENTICAL = (
     ),
     Scenario("nothing ever fails", lambda *_: Moment(0.0, 0.02)),
     Scenario("one replica of four is slow and fails", lambda *_: Moment(0.06, 0.12)),
+    Scenario("50 callers bound by keys", callers=50),
+    Scenario("1,000 callers bound by keys", callers=1000),
 )
 LONG = DeployPolicy(
     canary=CanaryPolicy(
@@ -105,6 +114,9 @@ class Journey:
         self._draw = np.random.default_rng(self.seed)
         usual = self.scenario.moment(0, 0.0)
         self._champion = _counter(1000, *_drawn(self._draw, 1000, usual))
+        self._callers = (
+            _Callers(self._draw, self.scenario.callers) if self.scenario.callers else None
+        )
 
     def decisions(self, looks: int = _LOOKS) -> Iterator[CanaryDecision]:
         """What is decided at each look, as long as it waits or advances."""
@@ -129,6 +141,12 @@ class Journey:
     def _live(self, step: int, at: float) -> None:
         moment = self.scenario.moment(step, at)
         calls = int(self._draw.poisson(moment.calls))
+        if self._callers:
+            weight = self.policy.canary.steps[step].weight
+            canary, champion = self._callers.call(calls, moment, weight, anew=len(self.steps))
+            self.steps[-1] = StepCounts(canary, champion, self.steps[-1].before)
+            self._looked(calls, canary, champion)
+            return
         own = int(self._draw.binomial(calls, self.policy.canary.steps[step].weight))
         worse = Moment(
             min(self.scenario.worse * moment.failing + self.scenario.more, 1.0),
@@ -143,9 +161,44 @@ class Journey:
             before.before,
         )
         self._champion = sum_counters((self._champion, champion))
+        self._looked(calls, canary, champion)
+
+    def _looked(self, calls: int, canary: CallCounter, champion: CallCounter) -> None:
         self.calls += calls
         for arm, counter in zip(self.latencies, (canary, champion), strict=True):
             arm.append(_mean_latency(counter))
+
+
+class _Callers:
+    """Callers who call as often as words are used (Zipf, 1.1), each with a place in the traffic."""
+
+    def __init__(self, draw: np.random.Generator, callers: int) -> None:
+        often = draw.permutation(1 / np.arange(1, callers + 1) ** 1.1)
+        self._draw, self._often = draw, often / often.sum()
+        self._is_slow = draw.permutation(callers) < max(callers // 20, 1)
+        self._position = draw.random(callers)
+        self._step, self._seen = 0, np.zeros((callers, len(EDGES) + 1), int)
+
+    def call(
+        self, calls: int, moment: Moment, weight: float, anew: int
+    ) -> tuple[CallCounter, CallCounter]:
+        """The counters of canary and champion since the step, whose number is `anew`, began."""
+        if anew != self._step:
+            self._step, self._seen = anew, np.zeros_like(self._seen)
+        asked = self._draw.multinomial(calls, self._often)
+        late = self._draw.binomial(asked, np.where(self._is_slow, 0.5, moment.slow))
+        self._seen[:, 0] += asked - late
+        self._seen[:, 5] += late
+        own = self._position < weight
+        return self._counter(own, moment), self._counter(~own, moment)
+
+    def _counter(self, arm: npt.NDArray[np.bool_], moment: Moment) -> CallCounter:
+        called = self._seen[arm & self._seen.any(axis=1)]
+        counts = tuple(called.sum(axis=0).tolist())
+        shares = (called / called.sum(axis=1, keepdims=True)).sum(axis=0)
+        errors = round(moment.failing * sum(counts))
+        bound = BoundCalls.of_one(counts if len(called) else (), shares.tolist())
+        return CallCounter(sum(counts), errors, EDGES, counts, bound=bound)
 
 
 def _drawn(draw: np.random.Generator, calls: int, moment: Moment) -> tuple[int, tuple[int, ...]]:

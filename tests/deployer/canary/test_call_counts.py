@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopwright_deployer.canary.call_counts import (
+    BoundCalls,
     CallCounter,
     CounterKey,
     count_step,
@@ -37,3 +38,16 @@ def test_replicas_and_epochs_add_up(first: int, second: int) -> None:
 
     summed = count_step(counters, 7, canary=2, champion=1).canary
     assert summed == CallCounter(first + second, 1, refused=7)
+
+
+def test_the_later_report_of_bound_callers_counts_whole_and_replicas_add_up() -> None:
+    earlier, later = BoundCalls((4, 0), (2.0, 0.0), 1), BoundCalls((4, 3), (1.5, 1.5), 1)
+    reports = [CallCounter(9, 0, (0.1,), (5, 4), bound=bound) for bound in (earlier, later)]
+
+    merged = {merge_reports(*pair) for pair in permutations(reports)}
+    assert merged == {reports[1]}
+    counters = {CounterKey(name, "1", 7, 2): reports[1] for name in "ab"}
+    counters[CounterKey("c", "1", 7, 2)] = CallCounter(3, 0, (0.1,), (3, 0))
+    summed = count_step(counters, 7, canary=2, champion=1).canary
+    assert summed.latency_counts == (13, 8)
+    assert summed.bound == BoundCalls((8, 6), (3.0, 3.0), 2)

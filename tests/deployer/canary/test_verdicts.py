@@ -3,10 +3,11 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from loopwright_common.deploy_policy import CanaryPolicy, LatencyPolicy
-from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
+from loopwright_deployer.canary.call_counts import BoundCalls, CallCounter, StepCounts
 from loopwright_deployer.canary.verdicts import (
     begins_to_be_timed,
     calls_to_pass,
@@ -157,3 +158,65 @@ def test_the_least_calls_that_pass_are_the_least(margin: float) -> None:
         for n in (least - 1, least)
     ]
     assert verdicts == ["inconclusive", "passed"]
+
+
+def sticky(generator: np.random.Generator, slower: float, *, told: bool) -> str:
+    """How the latency of a canary is judged, looked at ten times in each of two steps.
+
+    200 callers call as often as words are used (Zipf), one in twenty is slow in half of its calls,
+    and a key binds each of them to an arm. What the canary adds is `slower`.
+    """
+    often = generator.permutation(1 / np.arange(1, 201) ** 1.1)
+    often /= often.sum()
+    slow = np.where(generator.permutation(200) < 10, 0.5, 0.005)
+    position, known = generator.random(200), calls(2000, 20)
+    steps: list[StepCounts] = []
+    for weight in (0.1, 0.5):
+        own, seen = position < weight, np.zeros((200, 2), int)
+        steps.append(StepCounts(before=known))
+        for _ in range(10):
+            asked = generator.multinomial(150, often)
+            late = generator.binomial(asked, np.where(own, slow + slower, slow))
+            seen += np.stack([asked - late, late], axis=1)
+            canary, champion = (by_caller(seen[arm], told=told) for arm in (own, ~own))
+            steps[-1] = StepCounts(canary, champion, known)
+            if judge_latency(steps, POLICY, TWICE).check.verdict == "failed":
+                return "failed"
+    return "not failed"
+
+
+def by_caller(seen: np.ndarray, *, told: bool) -> CallCounter:
+    """The counter of callers' fast and slow calls, [n, 2]."""
+    called = seen[seen.any(axis=1)]
+    shares = (called / called.sum(axis=1, keepdims=True)).sum(axis=0)
+    fast, slow = called.sum(axis=0)
+    bound = BoundCalls((fast, 0, 0, 0, slow, 0), (shares[0], 0, 0, 0, shares[1], 0), 1)
+    return replace(calls(fast, slow), bound=bound if told else BoundCalls())
+
+
+@pytest.mark.parametrize(("told", "least", "most"), [(True, 0, 1), (False, 8, 100)])
+def test_slow_callers_who_are_bound_to_the_canary_do_not_roll_it_back(
+    told: bool, least: int, most: int
+) -> None:
+    """Counted by their calls they do."""
+    ends = [sticky(np.random.default_rng(seed), 0.0, told=told) for seed in range(100)]
+
+    assert least <= ends.count("failed") <= most
+
+
+def test_a_canary_that_is_slow_for_bound_callers_is_rolled_back() -> None:
+    ends = [sticky(np.random.default_rng(seed), 0.4, told=True) for seed in range(20)]
+
+    assert ends.count("failed") == 20
+
+
+def test_callers_of_several_replicas_count_as_if_each_knew_all_of_them() -> None:
+    own = BoundCalls((300, 0, 0, 0, 300, 0), (60.0, 0, 0, 0, 60.0, 0), replicas=3)
+    others = BoundCalls((600, 0, 0, 0, 0, 0), (120.0, 0, 0, 0, 0.0, 0), replicas=3)
+    step = StepCounts(
+        replace(calls(300, 300), bound=own), replace(calls(600), bound=others), calls(500)
+    )
+    check = judge_latency([step], POLICY, TWICE).check
+
+    assert "that its key binds to a version are one call: 40 and 40" in check.sentence
+    assert check.verdict == "failed"

@@ -440,7 +440,9 @@ class ServingMeasured(EventData):
 
     Beside another live arm `errors` and `refused` are what that answers; `refused` are no `calls`.
     `latency_edges` are upper bounds in seconds; `latency_counts` has one more entry, the overflow.
-    `score_counts` has ten equal bins over [0, 1] of the monitored score.
+    `score_counts` has ten equal bins over [0, 1] of the monitored score. `caller_counts` are those
+    of `latency_counts` whose callers are bound to one of several live arms by a routing key,
+    `caller_shares` the same where all calls of a caller count as one; both are empty without any.
     """
 
     topic = "serving-measured"
@@ -461,6 +463,8 @@ class ServingMeasured(EventData):
     latency_counts: list[int]
     score_counts: list[int] = []
     tripped: str | None = None
+    caller_counts: list[int] = []
+    caller_shares: list[float] = []
 
 
 # ---- traffic to retraining -------------------------------------------------------------------

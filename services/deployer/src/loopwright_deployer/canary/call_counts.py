@@ -3,8 +3,9 @@
 Counters only grow, so that of two reports the later one has all of the earlier.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
 from typing import NamedTuple
 
 
@@ -18,6 +19,27 @@ class CounterKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class BoundCalls:
+    """Calls by latency of callers who are bound to the arm by a routing key.
+
+    `counts` are part of a counter's `latency_counts`; in `shares` all calls of a caller count as
+    one. Of several `replicas` each may have been called by the same callers.
+    """
+
+    counts: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
+    replicas: int = 0
+
+    @classmethod
+    def of_one(cls, counts: Sequence[int], shares: Sequence[float]) -> "BoundCalls":
+        """Those of one replica; none where there are none."""
+        return cls(tuple(counts), tuple(shares), 1) if counts else cls()
+
+
+_NOBODY = BoundCalls()
+
+
+@dataclass(frozen=True, slots=True)
 class CallCounter:
     """Cumulative calls; `latency_counts` has one more entry than `latency_edges` (seconds)."""
 
@@ -28,6 +50,7 @@ class CallCounter:
     tripped: str | None = None
     refused: int = 0
     """Requests that it refused and the other arm answered; they are no calls."""
+    bound: BoundCalls = _NOBODY
 
     @property
     def requests(self) -> int:
@@ -56,6 +79,7 @@ def merge_reports(old: CallCounter | None, new: CallCounter) -> CallCounter:
         tuple(max(a, b) for a, b in pairs) if same else new.latency_counts,
         new.tripped or old.tripped,
         max(old.refused, new.refused),
+        max(new.bound, old.bound, key=lambda bound: sum(bound.counts)),
     )
 
 
@@ -65,8 +89,10 @@ def sum_counters(counters: Iterable[CallCounter]) -> CallCounter:
     for one in counters:
         edges = total.latency_edges or one.latency_edges
         counts = total.latency_counts or (0,) * len(one.latency_counts)
+        bound = total.bound
         if one.latency_edges == edges:
             counts = tuple(a + b for a, b in zip(counts, one.latency_counts, strict=True))
+            bound = _together(bound, one.bound)
         total = CallCounter(
             total.calls + one.calls,
             total.errors + one.errors,
@@ -74,8 +100,19 @@ def sum_counters(counters: Iterable[CallCounter]) -> CallCounter:
             counts,
             total.tripped or one.tripped,
             total.refused + one.refused,
+            bound,
         )
     return total
+
+
+def _together(one: BoundCalls, other: BoundCalls) -> BoundCalls:
+    if not one.replicas or not other.replicas:
+        return one if one.replicas else other
+    return BoundCalls(
+        tuple(map(add, one.counts, other.counts)),
+        tuple(map(add, one.shares, other.shares)),
+        one.replicas + other.replicas,
+    )
 
 
 def count_step(

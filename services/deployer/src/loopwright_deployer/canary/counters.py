@@ -8,7 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from loopwright_common.database import upsert
 from loopwright_common.events import ServingMeasured
-from loopwright_deployer.canary.call_counts import CallCounter, CounterKey, merge_reports
+from loopwright_deployer.canary.call_counts import (
+    BoundCalls,
+    CallCounter,
+    CounterKey,
+    merge_reports,
+)
 from loopwright_deployer.deployments.tables import counters
 
 _KEPT_REVISIONS = 32
@@ -70,8 +75,15 @@ def _same(key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
 
 
 def _stored(row: sa.Row[Any]) -> CallCounter:
-    edges, counts = tuple(row.latency_edges), tuple(row.latency_counts)
-    return CallCounter(row.calls, row.errors, edges, counts, row.tripped, row.refused)
+    return CallCounter(
+        row.calls,
+        row.errors,
+        tuple(row.latency_edges),
+        tuple(row.latency_counts),
+        row.tripped,
+        row.refused,
+        BoundCalls.of_one(row.caller_counts, row.caller_shares),
+    )
 
 
 def _values(counter: CallCounter) -> dict[str, Any]:
@@ -81,6 +93,8 @@ def _values(counter: CallCounter) -> dict[str, Any]:
         "refused": counter.refused,
         "latency_edges": list(counter.latency_edges),
         "latency_counts": list(counter.latency_counts),
+        "caller_counts": list(counter.bound.counts),
+        "caller_shares": list(counter.bound.shares),
         "tripped": counter.tripped,
     }
 
@@ -93,4 +107,5 @@ def _counter(report: ServingMeasured) -> CallCounter:
         tuple(report.latency_counts),
         report.tripped,
         report.refused,
+        BoundCalls.of_one(report.caller_counts, report.caller_shares),
     )

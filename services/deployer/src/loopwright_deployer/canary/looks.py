@@ -13,7 +13,7 @@ from loopwright_common import clock
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.errors import InvalidError
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
-from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
+from loopwright_deployer.canary.call_counts import BoundCalls, CallCounter, StepCounts
 from loopwright_deployer.canary.decisions import CanaryDecision, CanaryEvidence, decide_canary
 
 LOOKS_AT_ONE_GAP = 256
@@ -115,7 +115,11 @@ def _step(stored: Mapping[str, Mapping[str, Any]]) -> StepCounts:
 
 def _counter(stored: Mapping[str, Any]) -> CallCounter:
     edges, counts = tuple(stored["latency_edges"]), tuple(stored["latency_counts"])
-    return CallCounter(**{**stored, "latency_edges": edges, "latency_counts": counts})
+    bound = stored["bound"]
+    known = BoundCalls(tuple(bound["counts"]), tuple(bound["shares"]), bound["replicas"])
+    return CallCounter(
+        **{**stored, "latency_edges": edges, "latency_counts": counts, "bound": known}
+    )
 
 
 def _gap(earlier: CanaryLook, later: CanaryLook) -> timedelta:

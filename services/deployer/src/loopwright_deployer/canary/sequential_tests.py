@@ -23,10 +23,13 @@ _HALVES = 16
 
 
 class Tally(NamedTuple):
-    """How many calls there were, and how many of them were hits, such as failed or slow ones."""
+    """How many calls there were, and how many of them were hits, such as failed or slow ones.
 
-    calls: int
-    hits: int
+    Parts of a call are where all calls of a caller count as one.
+    """
+
+    calls: float
+    hits: float
 
     @property
     def share(self) -> float:
@@ -67,7 +70,8 @@ def worse_log_e(strata: Sequence[Stratum]) -> float:
         E = mean over t of (p(t) / p0)^s ((1 - p(t)) / (1 - p0))^(k - s)
 
     for s of k hits on the canary (a mixture after Robbins, 1970). Every t is above 1, so it is one
-    sided: a canary that is better than the champion makes it smaller.
+    sided: a canary that is better than the champion makes it smaller. A hit may be a part x of
+    one: r^x is at most 1 + x (r - 1), so the expectation of E stays at most 1.
     """
     return _clamped(sum(_stratum_worse(stratum) for stratum in strata))
 
@@ -102,7 +106,7 @@ def _canary_share(stratum: Stratum) -> float:
     return stratum.canary.calls / calls if calls else 0.0
 
 
-def _hits(stratum: Stratum) -> int:
+def _hits(stratum: Stratum) -> float:
     return stratum.canary.hits + stratum.champion.hits
 
 

@@ -87,7 +87,8 @@ def judge_latency(
         f"({last.seconds / last.p95:.2g} times the champion's p95)"
     )
     before, margin = _slow(first.before, first_limit), Margin(SLOW_RATIO, policy.margin)
-    return _judge("canary-latency", strata, before, margin, LATENCY_ALPHA, slow)
+    callers = [_by_callers(step, limit) for step, limit in limited]
+    return _judge("canary-latency", strata, before, margin, LATENCY_ALPHA, slow, callers)
 
 
 def calls_to_pass(policy: CanaryPolicy) -> int:
@@ -138,11 +139,16 @@ def _judge(
     margin: Margin,
     alpha: float,
     hit: str,
+    callers: Sequence[Stratum] | None = None,
 ) -> CanaryVerdict:
-    """Failed where it is worse than the champion, and by more than the ratio that is allowed."""
+    """Failed where it is worse than the champion, and by more than the ratio that is allowed.
+
+    By `callers` rather than by calls, where a caller's calls share what befalls them.
+    """
     canary, champion = _sum(s.canary for s in strata), _sum(s.champion for s in strata)
-    worse, harmless = worse_log_e(strata), harmless_log_e(strata, before, margin)
-    if worse >= -log(alpha) and exceeds(strata, margin.ratio):
+    independent = callers or strata
+    worse, harmless = worse_log_e(independent), harmless_log_e(strata, before, margin)
+    if worse >= -log(alpha) and exceeds(independent, margin.ratio):
         verdict = "failed"
     else:
         verdict = "passed" if harmless >= -log(HARMLESS_ALPHA) else "inconclusive"
@@ -152,6 +158,12 @@ def _judge(
         f"{allowed:.1%} may; evidence that it is worse {exp(worse):.3g} of {1 / alpha:g}, "
         f"that it is harmless {exp(harmless):.3g} of {1 / HARMLESS_ALPHA:g}"
     )
+    if callers and callers != strata:
+        own, other = _sum(s.canary for s in callers), _sum(s.champion for s in callers)
+        sentence += (
+            "; towards worse, all calls of a caller that its key binds to a version are one call:"
+            f" {own.calls:.0f} and {other.calls:.0f}"
+        )
     check = Check(
         name=name,
         verdict=verdict,
@@ -174,7 +186,7 @@ def _judge(
 
 
 def _figures(tally: Tally) -> CountedCalls:
-    return CountedCalls(calls=tally.calls, hits=tally.hits, share=tally.share)
+    return CountedCalls(calls=round(tally.calls), hits=round(tally.hits), share=tally.share)
 
 
 def _bounds(strata: Sequence[Stratum], before: Tally) -> dict[str, float]:
@@ -196,8 +208,34 @@ def _refused(counter: CallCounter) -> Tally:
 
 
 def _slow(counter: CallCounter, limit: SlowLimit) -> Tally:
-    calls = sum(counter.latency_counts)
-    pairs = zip(counter.latency_edges, counter.latency_counts, strict=False)
+    return _above(counter.latency_edges, counter.latency_counts, limit)
+
+
+def _by_callers(step: StepCounts, limit: SlowLimit) -> Stratum:
+    """Slow calls where all that a bound caller makes are one, slow by the share of them that are.
+
+    A key binds a caller to an arm by chance, and all its calls with it. Replicas do not know of
+    each other's callers: as if each had been called by all of them.
+    """
+    replicas = max(step.canary.bound.replicas, step.champion.bound.replicas)
+    return Stratum(*(_callers_of(arm, limit, replicas) for arm in (step.canary, step.champion)))
+
+
+def _callers_of(counter: CallCounter, limit: SlowLimit, replicas: int) -> Tally:
+    every, bound = _slow(counter, limit), counter.bound
+    if not bound.replicas:
+        return every
+    calls = _above(counter.latency_edges, bound.counts, limit)
+    callers = _above(counter.latency_edges, bound.shares, limit)
+    return Tally(
+        every.calls - calls.calls + callers.calls / replicas,
+        every.hits - calls.hits + callers.hits / replicas,
+    )
+
+
+def _above(edges: Sequence[float], counts: Sequence[float], limit: SlowLimit) -> Tally:
+    calls = sum(counts)
+    pairs = zip(edges, counts, strict=False)
     return Tally(calls, calls - sum(count for edge, count in pairs if edge <= limit.seconds))
 
 

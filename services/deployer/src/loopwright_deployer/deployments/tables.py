@@ -123,5 +123,7 @@ counters = sa.Table(
     sa.Column("refused", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("latency_edges", sa.JSON, nullable=False),
     sa.Column("latency_counts", sa.JSON, nullable=False),
+    sa.Column("caller_counts", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("caller_shares", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("tripped", sa.Text),
 )

@@ -44,6 +44,8 @@ class CompletedCall:
     prediction_id: str
     request_id: str | None
     size: int
+    caller: str | None = None
+    """The key that binds the caller to the arm, where the route has several."""
 
 
 @dataclass(slots=True)
@@ -149,7 +151,7 @@ class CallRecorder:
             self._count(call, self._counters)
         else:
             seconds = (call.timing.written - call.timing.started) / 1e9
-            self._counters.count_unanswerable(call.arm.counters, seconds)
+            self._counters.count_unanswerable(call.arm.counters, seconds, call.caller)
 
     def record(self, call: CompletedCall, *, is_judged: bool = True) -> None:
         """A version that the caller named is no evidence, and its rows are no sample of traffic.
@@ -184,12 +186,13 @@ class CallRecorder:
                 self._count_canary_error(arm, error, harmed=call.result.harmed)
             elif call.result.harmed:
                 self._routes.changed.set()
-            counters.count_error(arm.counters, seconds)
+            counters.count_error(arm.counters, seconds, call.caller)
             return
         if arm.circuit.errors:
             arm.circuit.record_success()
         score = outputs.score() if outputs.prediction is None else None  # a classifier's
-        counters.count_answer(arm.counters, seconds, call.result.inputs.rows, score)
+        rows = call.result.inputs.rows
+        counters.count_answer(arm.counters, seconds, rows, score, call.caller)
 
     def _count_canary_error(self, arm: ServedArm, error: str, *, harmed: bool) -> None:
         record = arm.circuit.record_harm if harmed else arm.circuit.record_error

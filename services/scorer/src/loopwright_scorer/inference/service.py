@@ -140,7 +140,7 @@ class InferenceService:
             arm.model.used_at = time.monotonic()
         request_id = call.request_id or run.request.id
         completed = CompletedCall(
-            route, arm, slot, run.result, timing, prediction_id, request_id, call.size
+            route, arm, slot, run.result, timing, prediction_id, request_id, call.size, run.caller
         )
         failed = content is None and not run.result.harmed
         unanswered = self._unanswered(run, codec) if failed else None
@@ -172,11 +172,12 @@ class _CallRun:
         self.has_arm = False
         self.request: InferenceRequest
         self.arm: ServedArm
+        self.caller: str | None
         self.result: ModelResult
 
     def read(self, codec: InferenceCodec[object], charge: Charge | None = None) -> None:
         self.request = request = codec.read()
-        self.arm = _select_arm(self.route, self.call, request, self.unique)
+        self.arm, self.caller = _select_arm(self.route, self.call, request, self.unique)
         self.has_arm = True
         if charge is not None:
             charge(_computed_size(request, self.arm.model.signature.value_bytes))
@@ -238,13 +239,17 @@ async def _inline(function: Callable[..., T], *arguments: object) -> T:
 
 def _select_arm(
     route: Route, call: InferenceCall, request: InferenceRequest, unique: str
-) -> ServedArm:
-    """The version or alias that the caller named; else the route's choice for its routing key."""
+) -> tuple[ServedArm, str | None]:
+    """The version or alias that the caller named; else the route's choice for its routing key.
+
+    With the key, where it binds the caller to one of several arms.
+    """
     if call.version is not None:
-        return route.arm_of(call.version)
+        return route.arm_of(call.version), None
     if call.alias is not None:
-        return route.named(call.alias)
+        return route.named(call.alias), None
     key = call.routing_key
     if key is None and route.routing_key and (given := request.inputs.get(route.routing_key)):
         key = str(given.data[0])
-    return route.arm_for(key or call.request_id or request.id or unique)
+    arm = route.arm_for(key or call.request_id or request.id or unique)
+    return arm, (key or None) if len(route.shares) > 1 else None

@@ -14,6 +14,8 @@ from loopwright_common.cloudevents import OutgoingRecord
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import ServingMeasured
 from loopwright_scorer.new_event import new_event
+from loopwright_scorer.routing.caller_latencies import CallerLatencies
+from loopwright_scorer.routing.traffic_split import hash_position
 
 log = structlog.get_logger()
 LATENCY_EDGES = [
@@ -58,10 +60,14 @@ class ArmCounters:
     scores: list[int] = field(default_factory=lambda: [0] * _SCORE_BINS)
     """Rows by score, in bins of equal width over [0, 1]."""
     tripped: str | None = None
+    callers: CallerLatencies | None = None
+    """The calls of those who are bound to the arm, once there are any."""
 
-    def count_answer(self, seconds: float, rows: int, score: np.ndarray | None) -> None:
-        """`score` [rows] only where it lies in [0, 1]."""
-        self._count_call(seconds)
+    def count_answer(
+        self, seconds: float, rows: int, score: np.ndarray | None, caller: str | None = None
+    ) -> None:
+        """`score` [rows] only where it lies in [0, 1]; `caller` where a key binds it to the arm."""
+        self._count_call(seconds, caller)
         self.rows += rows
         if score is None:
             return
@@ -72,20 +78,26 @@ class ArmCounters:
             counts = np.bincount(bins, minlength=_SCORE_BINS).tolist()
             self.scores = list(map(add, self.scores, counts))
 
-    def count_error(self, seconds: float) -> None:
-        self._count_call(seconds)
+    def count_error(self, seconds: float, caller: str | None = None) -> None:
+        self._count_call(seconds, caller)
         self.errors += 1
 
-    def count_unanswerable(self, seconds: float) -> None:
+    def count_unanswerable(self, seconds: float, caller: str | None = None) -> None:
         """A call that failed, and that the other arm does not answer either."""
-        self._count_call(seconds)
+        self._count_call(seconds, caller)
 
     def count_refused(self) -> None:
         self.refused += 1
 
-    def _count_call(self, seconds: float) -> None:
+    def _count_call(self, seconds: float, caller: str | None) -> None:
+        cell = bisect_left(LATENCY_EDGES, seconds)
         self.calls += 1
-        self.latency[bisect_left(LATENCY_EDGES, seconds)] += 1
+        self.latency[cell] += 1
+        if caller is None:
+            return
+        if self.callers is None:
+            self.callers = CallerLatencies(len(self.latency))
+        self.callers.count(hash_position(self.model, caller), cell)
 
 
 class CounterPublisher:
@@ -98,21 +110,28 @@ class CounterPublisher:
         self._urgent = asyncio.Event()
 
     def count_answer(
-        self, counters: ArmCounters, seconds: float, rows: int, score: np.ndarray | None
+        self,
+        counters: ArmCounters,
+        seconds: float,
+        rows: int,
+        score: np.ndarray | None,
+        caller: str | None = None,
     ) -> None:
         """Count an answered call; `score` [rows] only where it lies in [0, 1]."""
-        counters.count_answer(seconds, rows, score)
+        counters.count_answer(seconds, rows, score, caller)
         self._changed.add(counters)
 
-    def count_error(self, counters: ArmCounters, seconds: float) -> None:
+    def count_error(self, counters: ArmCounters, seconds: float, caller: str | None = None) -> None:
         """Count a server error, and publish the counts at once."""
-        counters.count_error(seconds)
+        counters.count_error(seconds, caller)
         self._changed.add(counters)
         self._urgent.set()
 
-    def count_unanswerable(self, counters: ArmCounters, seconds: float) -> None:
+    def count_unanswerable(
+        self, counters: ArmCounters, seconds: float, caller: str | None = None
+    ) -> None:
         """Count a call that failed on both arms."""
-        counters.count_unanswerable(seconds)
+        counters.count_unanswerable(seconds, caller)
         self._changed.add(counters)
 
     def count_refused(self, counters: ArmCounters) -> None:
@@ -159,6 +178,8 @@ def _record(counters: ArmCounters, replica: ReplicaIdentity) -> OutgoingRecord:
         latency_counts=list(counters.latency),
         score_counts=list(counters.scores),
         tripped=counters.tripped,
+        caller_counts=counters.callers.calls() if counters.callers else [],
+        caller_shares=counters.callers.shares() if counters.callers else [],
     )
     return new_event(
         measured,
