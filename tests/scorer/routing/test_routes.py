@@ -61,12 +61,14 @@ def test_a_route_without_arms_has_no_names(loaded: LoadedModel) -> None:
 def test_a_canary_that_did_harm_gets_no_calls_and_a_champion_keeps_its_own(
     loaded: LoadedModel,
 ) -> None:
+    before = route_of(loaded, (1, 0.5, "live"), (2, 0.5, "live"))
+    assert {before.arm_for(str(key)).version for key in range(50)} == {1, 2}
     loaded.harm = "it did not return"
     try:
-        route = route_of(loaded, (1, 0.5, "live"), (2, 0.5, "live"))
+        after = route_of(loaded, (1, 0.5, "live"), (2, 0.5, "live"))
         alone = route_of(loaded, (1, 1.0, "live"))
+        for route in (before, after):
+            assert {route.arm_for(str(key)).version for key in range(50)} == {1}
+        assert alone.arm_for("any").version == 1
     finally:
         loaded.harm = None
-
-    assert {route.arm_for(str(key)).version for key in range(50)} == {1}
-    assert alone.arm_for("any").version == 1

@@ -97,7 +97,7 @@ def _arm(route: Route, version: int) -> ArmOut:
         role="live" if version in weights else "shadow" if is_shadow else "kept",
         format=arm.model.spec.format,
         digest=arm.model.digest,
-        state="tripped" if arm.circuit.opened else "serving",
+        state="tripped" if route.closed(arm) else "serving",
         why=arm.circuit.opened or arm.model.harm,
         calls=arm.counters.calls,
         errors=arm.counters.errors,

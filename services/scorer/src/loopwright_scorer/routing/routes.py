@@ -54,7 +54,7 @@ class Route:
         version = traffic_split.select_version(
             self.shares, traffic_split.hash_position(self.model, key)
         )
-        if self.versions[version].circuit.opened:
+        if self.closed(self.versions[version]):
             version = traffic_split.fallback_version(self.shares, version)
         return self.versions[version]
 
@@ -114,10 +114,17 @@ class Route:
         """Whether the arm may be left out: the last to join of several."""
         return len(self.shares) > 1 and arm.version == self.shares[0].version
 
+    def closed(self, arm: ServedArm) -> str | None:
+        """Why it gets no traffic: by its calls, or a canary by harm that it did to whoever asked.
+
+        None where it gets its share.
+        """
+        return arm.circuit.opened or (arm.model.harm if self.canary(arm) else None)
+
     def other_live(self, arm: ServedArm) -> ServedArm | None:
         """The arm beside it in live traffic, where there are two and it can answer."""
         others = [self.versions[s.version] for s in self.shares if s.version != arm.version]
-        if len(others) != 1 or others[0].circuit.opened or others[0].model.unloaded:
+        if len(others) != 1 or self.closed(others[0]) or others[0].model.unloaded:
             return None
         return others[0]
 
