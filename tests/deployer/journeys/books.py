@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.deployer.journeys.observed import Act, S, Snapshot, version_of
+from tests.deployer.journeys.observed import ENDS, Act, S, Snapshot, version_of
 
 SKIPS = frozenset({"skip-approval", "skip-step", "skip-canary"})
+WISHES = frozenset({"alias", "promote", "retry"})
+"""Requests that a version become champion."""
 DEFAULT_WEIGHTS = (0.1, 0.5)
 
 
@@ -62,6 +64,8 @@ class Books:
             self._undone(was, now)
         elif act.deployment is not None and (note := _NOTES.get(act.kind)):
             note(self, act, act.deployment, was, now)
+        if act.kind in WISHES and (wanted := self.wanted(act, was, now)):
+            self._decide(wanted)
 
     def weights(self, version: int) -> tuple[float, ...]:
         """The shares of a version's canary, step by step."""
@@ -72,6 +76,17 @@ class Books:
         """What the version's policy says of its canary."""
         canary: Mapping[str, Any] = self.policies[version].get("canary", {})
         return canary
+
+    def wanted(self, act: Act, was: Snapshot, now: Snapshot) -> str | None:
+        """The attempt that a wish is for: one that it began, or that serves, or is on its way.
+
+        None where the wish was refused, since then it changes nothing.
+        """
+        mine = [one for one, each in now.deployments.items() if each.version == act.version]
+        begun = [one for one in mine if one not in was.deployments]
+        serving = [one for one in mine if one == self.champion]
+        on_its_way = [one for one in mine if now.deployments[one].state not in ENDS]
+        return next(iter([*begun, *serving, *on_its_way]), None)
 
     def _judged(self, act: Act, one: str, _was: Snapshot, now: Snapshot) -> None:
         assert act.verdict is not None

@@ -76,7 +76,7 @@ _KIND = {
     S.PAUSED: "guard",
     S.PROMOTING: "acknowledge",
 }
-_DUE = {S.VALIDATED: 4, S.APPROVAL: 0.7, S.CANARY: 4, S.PAUSED: 0.3, S.PROMOTING: 4}
+_DUE = {S.VALIDATED: 4, S.APPROVAL: 0.7, S.CANARY: 1.5, S.PAUSED: 0.3, S.PROMOTING: 4}
 """How much more often than others these are worked on; those with traffic times a model's pace."""
 _FITTING = {
     S.VALIDATED: ["pause", "skip-canary", "skip-canary", "skip-approval", "skip-approval"],
@@ -89,7 +89,7 @@ _FITTING = {
         "skip-canary",
         "pause",
     ],
-    S.CANARY: ["skip-canary", "skip-step", "skip-step", "pause", "abort"],
+    S.CANARY: ["skip-canary", *["skip-step"] * 4, "pause", "abort"],
     S.PAUSED: ["resume", "resume", "promote", "skip-canary", "abort", "reject"],
     S.PROMOTING: ["abort"],
     S.ROLLED_BACK: ["retry", "promote"],
@@ -244,12 +244,12 @@ class Journeys:
         kinds = {
             self._work: 70,
             self._decide: 16,
-            self._undo: 5,
-            self._set_alias: 4,
+            self._undo: 8,
+            self._set_alias: 2,
             self._name: 3,
             self._register: 3,
             self._repeat: 2,
-            self._skip_all: 2,
+            self._skip_all: 3,
         }
         kind = self._draw.choices(list(kinds), list(kinds.values()))[0]
         await kind(model)
@@ -295,7 +295,7 @@ class Journeys:
         """An event comes again, however old."""
         if model.sent:
             record = self._draw.choice(model.sent)
-            await self._deliver(model, record)
+            await self._deliver(model, record, again=True)
 
     async def _undo(self, model: Model) -> None:
         been = [d.version for d in model.oracle.was.deployments.values() if d.promoted_at]
@@ -312,17 +312,18 @@ class Journeys:
         if not known:
             return
         on_the_way = [d for d in known if d.state not in ENDS]
-        mine = self._draw.choice(on_the_way if on_the_way and self._draw.random() < 0.7 else known)
+        mine = self._draw.choice(on_the_way if on_the_way and self._draw.random() < 0.85 else known)
         fitting = _FITTING.get(mine.state, VERBS)
         verb = self._draw.choice(fitting if self._draw.random() < 0.75 else VERBS)
         await self._ask(model, mine, verb)
 
     async def _skip_all(self, model: Model) -> None:
-        """Somebody in a hurry lets one after the other past its canary."""
+        """Somebody in a hurry lets one after the other past its canary, or its present step."""
         known = list(model.oracle.was.deployments.values())
         for mine in known:
             if mine.state in {S.VALIDATED, S.CANARY}:
-                await self._ask(model, mine, "skip-canary")
+                steps = mine.state is S.CANARY and self._draw.random() < 0.6
+                await self._ask(model, mine, "skip-step" if steps else "skip-canary")
 
     async def _ask(self, model: Model, mine: Deployment, verb: str) -> None:
         await self._try(model, Act(verb, mine.id, mine.version), self._decision(mine.id, verb))
@@ -431,7 +432,7 @@ class Journeys:
         model.sent.append(record)
         return record
 
-    async def _deliver(self, model: Model, record: Record) -> None:
+    async def _deliver(self, model: Model, record: Record, *, again: bool = False) -> None:
         """As a consumer does: in one transaction with its inbox, perhaps twice."""
         prepared = await inbox.prepare(record, self._handlers)
 
@@ -441,7 +442,7 @@ class Journeys:
             return uow.emitted > before
 
         data = prepared.event.data
-        act = Act(_EVENT[type(data)], version=data.version)
+        act = Act(_EVENT[type(data)], version=data.version, again=again)
         await self._try(model, act, self._transaction(work))
 
     def _transaction(

@@ -24,7 +24,7 @@ class Act:
 
     `outcome` is `done`, `refused`, `killed` or `nothing`; `verdict` is that of staging, a canary
     or the replicas, `against` the version that served when staging began, `seen` the deployment
-    that a worker went by.
+    that a worker went by; `again` is an event that had come before.
     """
 
     kind: str
@@ -34,6 +34,7 @@ class Act:
     verdict: str | None = None
     against: int | None = None
     seen: Deployment | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

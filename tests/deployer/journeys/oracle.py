@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loopwright_deployer.deployments.domain import Deployment
-from tests.deployer.journeys.books import SKIPS, Books
+from tests.deployer.journeys.books import SKIPS, WISHES, Books
 from tests.deployer.journeys.events import EventsOracle
 from tests.deployer.journeys.observed import (
     ENDS,
@@ -19,7 +19,9 @@ from tests.deployer.journeys.observed import (
 
 MARGIN = 0.01
 """The loss by which a version may be worse than the champion, by the default policy."""
-MOVES_OTHERS = frozenset({"register", "acknowledge", "undo", "skip-step", "skip-canary"})
+DECISIONS = WISHES | {"undo", "skip-step", "skip-canary"}
+"""What people decide of a model, not only of the version that they name."""
+MOVES_OTHERS = DECISIONS | {"register", "acknowledge"}
 
 
 class Oracle:
@@ -41,6 +43,8 @@ class Oracle:
         books, was = self.books, self.was
         if act.outcome != "done":
             _nothing_happened(act, was, now, events)
+            if act.kind == "alias" and act.outcome == "nothing" and not act.again:
+                self._check_decision(books.wanted(act, was, now), now)
             return
         loss, champion = self._served_loss(was), version_of(was, books.champion)
         self._worker_saw_the_present(act)
@@ -48,6 +52,7 @@ class Oracle:
         self._check_new_attempts(act, now)
         books.keep(act, was, now)
         self._check_states(now)
+        self._check_decision(books.decided, now)
         self._check_route(now)
         self._check_loss(act, now, loss)
         self._events.judge(act, was, now, events, champion)
@@ -82,7 +87,7 @@ class Oracle:
             assert (after.state is S.ABORTED) == had_traffic, name
             assert after.state in ENDS or after.state is before.state, name
         else:
-            voided = act.kind in SKIPS and after.state is before.state
+            voided = act.kind in DECISIONS and after.state is before.state
             assert voided or after.state is S.SUPERSEDED, name
             assert not had_traffic, name
 
@@ -101,18 +106,25 @@ class Oracle:
             assert self.books.under_way is None, "another one has traffic"
 
     def _check_states(self, now: Snapshot) -> None:
-        """One champion, and one under way, at most; a decision ends what was asked for before."""
+        """One champion, and one under way, at most."""
         books, found = self.books, now.deployments.values()
         serving = [d.id for d in found if d.champion]
         promoted = [d.id for d in found if d.state is S.PROMOTED]
         assert serving == promoted == ([books.champion] if books.champion else []), "champion"
         carrying = [d.id for d in found if d.carries_traffic]
         assert carrying == ([books.under_way] if books.under_way else []), "under way"
-        if books.decided is None:
+
+    def _check_decision(self, decided: str | None, now: Snapshot) -> None:
+        """It ends what was asked for before and what is older; newer versions go on."""
+        if decided is None:
             return
-        for one in books.asked - {books.decided, books.under_way}:
-            other = now.deployments[one]
-            assert other.state in ENDS, f"{name_of(other)} was asked for before"
+        version = now.deployments[decided].version
+        for one, before in self.was.deployments.items():
+            if one == decided or before.state in ENDS or before.carries_traffic:
+                continue
+            gives_way = one in self.books.asked or before.version < version
+            ended = now.deployments[one].state in ENDS
+            assert ended == gives_way, f"{name_of(before)}, and a decision for version {version}"
 
     def _check_route(self, now: Snapshot) -> None:
         """The route is what the books say, and who has traffic in it has passed its gates."""

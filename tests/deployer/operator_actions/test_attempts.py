@@ -102,6 +102,103 @@ async def test_a_later_decision_ends_what_was_asked_for_before(
     assert (await latest(database, 4)).deployment.state is DeploymentState.VALIDATED
 
 
+async def wish(database: Database, bus: EventBus, verb: str, version: int) -> None:
+    if verb == "alias":
+        await deliver(database, bus, champion_wanted(version))
+    elif verb in ("promote", "retry"):
+        await act(database, version, "promote" if verb == "promote" else "retry")
+
+
+async def lead_to_two_ended(database: Database) -> None:
+    """Versions 2 and 3 have ended, 4 is champion."""
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    for version in (2, 3):
+        await lead_to(database, version, DeploymentState.CANARY)
+        await act(database, version, "abort")
+    await lead_to(database, 4, DeploymentState.PROMOTED)
+
+
+@pytest.mark.parametrize("verb", ["alias", "promote", "retry"])
+async def test_of_two_wishes_the_later_one_holds(
+    database: Database, bus: EventBus, verb: str
+) -> None:
+    await lead_to_two_ended(database)
+    await wish(database, bus, verb, 3)
+
+    await wish(database, bus, verb, 2)
+
+    ended = (await latest(database, 3)).deployment
+    assert ended.state is DeploymentState.SUPERSEDED
+    assert ended.why.startswith("a later decision is for version 2: wanted again by ")
+    [*_, finished] = await emitted(database, "deployment-finished")
+    told = (finished["version"], finished["outcome"], finished["why"])
+    assert told == (3, "superseded", ended.why)
+    assert await work(database, 2, 3) == ["staging", "validated", "canary"]
+
+
+@pytest.mark.parametrize("verb", ["alias", "promote"])
+async def test_who_wants_what_serves_takes_back_an_earlier_wish(
+    database: Database, bus: EventBus, verb: str
+) -> None:
+    await lead_to_two_ended(database)
+    await act(database, 3, "retry")
+
+    await wish(database, bus, verb, 4)
+
+    assert (await latest(database, 3)).deployment.state is DeploymentState.SUPERSEDED
+    assert (await latest(database, 4)).deployment.champion
+    assert await emitted(database, "promotion-refused") == []
+
+
+@pytest.mark.parametrize("verb", ["alias", "promote"])
+async def test_who_wants_what_is_on_its_way_takes_back_an_earlier_wish(
+    database: Database, bus: EventBus, verb: str
+) -> None:
+    await lead_to_two_ended(database)
+    await lead_to(database, 5, DeploymentState.VALIDATED)
+    await act(database, 3, "retry")
+
+    await wish(database, bus, verb, 5)
+
+    ended = (await latest(database, 3)).deployment
+    assert ended.state is DeploymentState.SUPERSEDED
+    assert ended.why.startswith("a later decision is for version 5: wanted by ")
+    with pytest.raises(ConflictError, match="version 5 is on its way already: validated"):
+        await act(database, 5, "promote")
+
+
+async def test_a_wish_ends_older_versions_without_traffic_and_no_newer_one(
+    database: Database,
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    canary = await lead_to(database, 2, DeploymentState.CANARY)
+    for version in (3, 4):
+        await lead_to(database, version, DeploymentState.VALIDATED)
+        await act(database, version, "abort" if version == 3 else "pause")
+    async with database.unit_of_work() as uow:
+        await advance_once(uow, canary, "inconclusive")
+
+    await act(database, 3, "retry")
+
+    assert (await latest(database, 2)).deployment.state is DeploymentState.SUPERSEDED
+    assert (await latest(database, 4)).deployment.state is DeploymentState.PAUSED
+
+
+async def test_a_wish_does_not_end_what_has_traffic(database: Database, bus: EventBus) -> None:
+    await lead_to_two_ended(database)
+    await act(database, 3, "retry")
+    assert (await work(database, 3, 3))[-1] == "canary"
+
+    await deliver(database, bus, champion_wanted(2))
+    await act(database, 3, "pause")
+    await deliver(database, bus, champion_wanted(4))
+
+    [refused] = await emitted(database, "promotion-refused")
+    assert refused["why"] == "version 3 is canary; wait for its end or abort it first"
+    paused = (await latest(database, 3)).deployment
+    assert (paused.state, paused.in_canary) == (DeploymentState.PAUSED, True)
+
+
 async def test_a_version_that_has_ended_goes_all_its_way_again(
     database: Database, bus: EventBus
 ) -> None:
@@ -182,7 +279,8 @@ async def test_a_skip_before_somebody_decided_otherwise_holds_no_longer(
         await undo(uow, "production", MODEL, EVE)
 
     waiting = (await latest(database, 3)).deployment
-    assert waiting.why.startswith("its canary is no longer skipped: version 1: undone by eve")
+    no_longer = "its canary is no longer skipped, since a later decision is for version 1: undone"
+    assert waiting.why.startswith(no_longer)
     assert await work(database, 3, 1) == ["canary"]
 
 

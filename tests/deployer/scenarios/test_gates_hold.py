@@ -15,8 +15,8 @@ from loopwright_deployer.main import MIGRATIONS
 from tests.deployer.journeys.driver import VERBS, Journeys, MortalDatabase
 
 STEPS = int(os.environ.get("LOOPWRIGHT_TEST_JOURNEY_STEPS", "1500"))
-SEEDS = [int(seed) for seed in os.environ.get("LOOPWRIGHT_TEST_JOURNEY_SEEDS", "6").split(",")]
-ON_POSTGRES = 0.25
+SEEDS = [int(seed) for seed in os.environ.get("LOOPWRIGHT_TEST_JOURNEY_SEEDS", "1").split(",")]
+ON_POSTGRES = 0.3
 """The share of the steps that PostgreSQL gets, which keeps the same promises and takes longer."""
 EVENTS = {"register", "alias", "name"}
 WORK = {"start", "package", "stage", "enter", "timer", "canary", "acknowledge"}

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from loopwright_common.database import UnitOfWork
-from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.domain import IN_FLIGHT, DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord
-from loopwright_deployer.operator_actions.attempts import retry
+from loopwright_deployer.operator_actions.attempts import retry, void_requests
 from loopwright_deployer.operator_actions.gates import approve, reject
 from loopwright_deployer.operator_actions.request import OperatorRequest
 from loopwright_deployer.operator_actions.traffic import abort, pause, resume
@@ -14,9 +14,19 @@ Action = Callable[[UnitOfWork, DeploymentRecord, OperatorRequest], Awaitable[obj
 
 
 async def promote(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
-    """On with the version through all its gates: a paused one is resumed, an ended one retried."""
-    paused = record.deployment.state is DeploymentState.PAUSED
-    await (resume if paused else retry)(uow, record, request)
+    """On with the version through all its gates: a paused one is resumed, an ended one retried.
+
+    What was asked for before of the model ends. So one that is on its way, or champion, is only
+    refused where nothing else was asked for.
+    """
+    deployment = record.deployment
+    paused = deployment.state is DeploymentState.PAUSED
+    if paused:
+        await resume(uow, record, request)
+    holds_already = deployment.champion or deployment.state in IN_FLIGHT
+    voided = holds_already and await void_requests(uow, deployment, f"wanted by {request}")
+    if not (paused or voided):
+        await retry(uow, record, request)
 
 
 ACTIONS: Mapping[str, Action] = {

@@ -28,13 +28,13 @@ async def retry(
 ) -> None:
     """A new attempt of a version whose deployment has ended, through all its gates.
 
-    It follows from `cause`, where there is one.
+    It follows from `cause`, where there is one. What was asked for before it ends.
     """
     old = record.deployment
     if old.state in IN_FLIGHT:
         raise ConflictError(_is_on_its_way(old))
     records = await Deployments(uow.connection).of_model(*old.model_key)
-    if _is_champion(records, old.version):
+    if _serving(records, old.version):
         raise ConflictError(f"{old.model} version {old.version} is champion already")
     _require_newest_attempt(records, old)
     _require_no_other_traffic(records, old)
@@ -55,6 +55,7 @@ async def retry(
     await service.start_attempt(uow, again, request.by)
     if old.staged:
         await service.advance(uow, again, DeploymentState.VALIDATED, why, by=request.by)
+    await void_requests(uow, deployment, why)
 
 
 async def newest_attempt(uow: UnitOfWork, record: DeploymentRecord) -> DeploymentRecord:
@@ -69,6 +70,7 @@ async def request_champion(
     """Somebody set the alias `champion`: that version goes its way through its gates, or not.
 
     What is impossible now is refused by an event that says why; nothing waits for a better time.
+    Of two such requests the later one holds, also where its version serves or is on its way.
     NotFoundError while the version has not been heard of, so that its event may still come.
     """
     request = OperatorRequest(requested.by, f"alias {CHAMPION} set to version {requested.version}")
@@ -78,30 +80,38 @@ async def request_champion(
     if mine is None:
         name = f"{requested.model} version {requested.version}"
         raise NotFoundError(f"{name} was never registered here")
-    promoting = mine.deployment.state is DeploymentState.PROMOTING
-    if promoting or _is_champion(records, requested.version):
+    wanted = _serving(records, requested.version) or mine.deployment
+    if wanted.champion or wanted.state is DeploymentState.PROMOTING:
+        await void_requests(uow, wanted, f"wanted by {request}")
         return
     try:
         await retry(uow, mine, request, cause)
     except ConflictError as error:
-        await _refuse(uow, mine.deployment, request.by, str(error))
+        await _refuse(uow, wanted, request.by, str(error))
+        if wanted.state in IN_FLIGHT:
+            await void_requests(uow, wanted, f"wanted by {request}")
 
 
-async def void_requests(uow: UnitOfWork, decided: Deployment, why: str) -> None:
+async def void_requests(uow: UnitOfWork, decided: Deployment, why: str) -> bool:
     """What was asked for before holds no longer: a later decision was made of the model.
 
-    Other attempts that people asked for end, and what was registered is not let past its canary,
-    unless they have traffic.
+    Other attempts that people asked for and older versions end, and newer ones that were registered
+    are not let past their canary, unless they have traffic. False where there is nothing of that.
     """
-    later = f"version {decided.version}: {why}"
+    later = f"a later decision is for version {decided.version}: {why}"
+    voided = False
     for other in await Deployments(uow.connection).of_model(*decided.model_key):
         deployment = other.deployment
         if deployment.id == decided.id or not deployment.supersedable:
             continue
-        if deployment.attempt > 1:
+        if deployment.attempt > 1 or deployment.version < decided.version:
             await service.supersede(uow, other, later)
         elif Gate.CANARY in deployment.gates:
-            await _void_skip(uow, other, f"its canary is no longer skipped: {later}")
+            await _void_skip(uow, other, f"its canary is no longer skipped, since {later}")
+        else:
+            continue
+        voided = True
+    return voided
 
 
 async def _void_skip(uow: UnitOfWork, record: DeploymentRecord, why: str) -> None:
@@ -126,9 +136,10 @@ async def _refuse(uow: UnitOfWork, deployment: Deployment, by: str, why: str) ->
     await uow.emit(refused, key=deployment.key, subject=deployment.subject)
 
 
-def _is_champion(records: Sequence[DeploymentRecord], version: int) -> bool:
-    """Whether any attempt of the version is: after an undo it is not always the newest."""
-    return any(r.deployment.champion for r in records if r.deployment.version == version)
+def _serving(records: Sequence[DeploymentRecord], version: int) -> Deployment | None:
+    """The version's attempt that is champion: after an undo it is not always the newest."""
+    mine = (r.deployment for r in records if r.deployment.version == version)
+    return next((deployment for deployment in mine if deployment.champion), None)
 
 
 def _newest(records: Sequence[DeploymentRecord], version: int) -> DeploymentRecord | None:
