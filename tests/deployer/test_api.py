@@ -10,7 +10,7 @@ from loopwright_deployer.api import create_router
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.gates import SKIPPABLE
 from tests.deployer.builders import MODEL
-from tests.deployer.lifecycle import latest, lead_to
+from tests.deployer.lifecycle import advance_once, latest, lead_to
 
 REQUEST = {"by": "ada", "reason": "looks fine"}
 
@@ -80,6 +80,44 @@ async def test_a_person_skips_the_rest_of_a_paused_canary(
     assert [a["version"] for a in skipped.json()["route"]["arms"]] == [2]
     assert [a["version"] for a in skipped.json()["route"]["kept"]] == [1]
     assert skipped.json()["gates"] == {"canary": "canary skipped by ada: looks fine"}
+
+
+@pytest.mark.parametrize("choice", [0, 1, 2])
+async def test_what_a_paused_canary_offers_is_possible_as_it_is_told(
+    api: httpx.AsyncClient, database: Database, choice: int
+) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    record = await lead_to(database, 2, DeploymentState.CANARY)
+    async with database.unit_of_work() as uow:
+        await advance_once(uow, record, "inconclusive")
+    path = f"/v1/deployments/{record.deployment.id}"
+
+    may = (await api.get(path)).json()["may"]
+    gate = {"gate": may[choice]["gate"]} if may[choice]["gate"] else {}
+    answer = await api.post(f"{path}/{may[choice]['verb']}", json={**REQUEST, **gate})
+
+    assert [(each["verb"], each["gate"], each["effect"]) for each in may] == [
+        ("resume", None, "the canary begins at its first step"),
+        ("skip", "canary", "it gets all traffic, without the canary's evidence"),
+        ("abort", None, "it ends, and version 1 serves all"),
+    ]
+    assert answer.is_success
+    assert answer.json()["may"] == []
+
+
+async def test_a_skip_that_the_platform_forbids_is_not_offered(database: Database) -> None:
+    await lead_to(database, 1, DeploymentState.PROMOTED)
+    record = await lead_to(database, 2, DeploymentState.CANARY)
+    async with database.unit_of_work() as uow:
+        await advance_once(uow, record, "inconclusive")
+    app = create_app("deployer", Metrics(), {})
+    add_routes(app, create_router(database, "production", lambda _model: None, skippable=()))
+    transport = httpx.ASGITransport(app=app)
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as strict:
+        shown = (await strict.get(f"/v1/deployments/{record.deployment.id}")).json()
+
+    assert [each["verb"] for each in shown["may"]] == ["resume", "abort"]
 
 
 async def test_a_step_is_skipped_alone(api: httpx.AsyncClient, database: Database) -> None:

@@ -160,7 +160,7 @@ async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
 
     assert record.deployment.why == (
         "inconclusive: no request has come to the new version at 10% of the traffic; "
-        "the champion serves all meanwhile, resume begins the canary again"
+        "the champion serves all until a person decides"
     )
 
 

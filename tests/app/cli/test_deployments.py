@@ -26,6 +26,7 @@ DEPLOYMENT: dict[str, Any] = {
     "deadline": None,
     "report": None,
     "route": None,
+    "may": [],
     "steps": [],
     "checks": [{"name": "holdout", "verdict": "passed", "sentence": "fine"}],
 }
@@ -132,6 +133,26 @@ def test_who_waits_is_told_by_the_status_how_it_ended(
 
     assert result.exit_code == status
     assert end in result.output
+
+
+def test_what_a_person_may_do_is_shown_as_lines_to_paste(
+    loopwright: Run, deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = [
+        {"verb": "resume", "gate": None, "effect": "the canary begins at its first step"},
+        {"verb": "skip", "gate": "canary", "effect": "it gets all traffic"},
+    ]
+    monkeypatch.setitem(DEPLOYMENT, "may", offered)
+    deployer.states = ["paused"]
+
+    for command in ("show", "wait"):
+        output = loopwright("deployments", command, "bank/2").output
+        shown = [" ".join(line.split()) for line in output.splitlines()]
+
+        effect = "the canary begins at its first step"
+        assert f"loopwright deployments resume bank/2 {effect}" in shown
+        skip = 'loopwright deployments skip bank/2 canary --reason "..."'
+        assert f"{skip} it gets all traffic" in shown
 
 
 def test_who_waits_for_what_a_failed_run_was_to_bring_is_told_once(

@@ -44,12 +44,3 @@ def test_only_what_has_no_traffic_is_superseded() -> None:
     paused_before = deployment(state=DeploymentState.PAUSED, paused_from=DeploymentState.STAGING)
 
     assert [d.supersedable for d in (canary, paused_canary, paused_before)] == [False, False, True]
-
-
-def test_what_staging_is_unclear_about_is_accepted_or_not_and_skips_no_gate() -> None:
-    pauses = [
-        deployment(state=DeploymentState.PAUSED, paused_from=paused_from)
-        for paused_from in (DeploymentState.STAGING, DeploymentState.APPROVAL)
-    ]
-
-    assert [list(d.decisions) for d in pauses] == [["resume", "abort"], ["resume", "skip", "abort"]]

@@ -31,6 +31,7 @@ from loopwright_common.events import (
 from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import Deployment, ServedPackage
+from loopwright_deployer.deployments.offers import offers
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.handlers import LIFECYCLE_HANDLERS, DeployerContext
 from loopwright_deployer.operator_actions.actions import ACTIONS
@@ -340,14 +341,20 @@ class Journeys:
         return self._transaction(work)
 
     async def _check_offers(self, events: Sequence[Emitted]) -> None:
-        """What an event says that a person may do is possible."""
+        """What a person may do is possible, and what an event says of it is that."""
         told = [event.data for event in events if event.topic == "deployment-changed"]
         last = {data["deployment_id"]: data for data in told}
         for one, data in last.items():
-            for offer in data["decisions"]:
-                verbs = ["skip-approval", "skip-canary"] if offer == "skip" else [offer]
-                possible = [await self._is_possible(one, verb) for verb in verbs]
-                assert any(possible), f"{offer} is offered and refused while {data['why']}"
+            async with self.database.read() as connection:
+                record = await Deployments(connection).get(one)
+                champion = await Deployments(connection).champion(*record.deployment.model_key)
+            serving = champion.deployment.version if champion else None
+            offered = offers(record.deployment, record.policy, serving)
+            assert data["decisions"] == [offer.verb for offer in offered]
+            for offer in offered:
+                verb = f"{offer.verb}-{offer.gate}" if offer.gate else offer.verb
+                possible = await self._is_possible(one, verb)
+                assert possible, f"{verb} is offered and refused while {data['why']}"
 
     async def _is_possible(self, deployment_id: str, verb: str) -> bool:
         self.database.dies = True

@@ -41,9 +41,7 @@ async def test_the_champion_serves_everything_until_a_person_decides(database: D
     deployment = (await latest(database, 2)).deployment
 
     assert deployment.state is DeploymentState.PAUSED
-    assert deployment.why == (
-        "no traffic; the champion serves all meanwhile, resume begins the canary again"
-    )
+    assert deployment.why == "no traffic; the champion serves all until a person decides"
     assert await shares(database) == {1: 1.0}
 
 
@@ -76,7 +74,7 @@ async def test_a_canary_stays_where_its_policy_says_so(database: Database) -> No
 
     deployment = (await latest(database, 2)).deployment
 
-    assert deployment.why == "no traffic; it keeps its share"
+    assert deployment.why == "no traffic; it keeps its share until a person decides"
     assert deployment.carries_traffic
     assert await shares(database) == {1: 0.9, 2: 0.1}
 

@@ -82,7 +82,7 @@ async def test_a_newer_version_waits_for_a_paused_canary_and_says_so(
     await harness.register(2, deploy=STAYS)
     await harness.reaches(2, "paused")
     await harness.register(3)
-    await harness.reaches(3, "validated", why="resumes, skips or aborts the paused version 2")
+    await harness.reaches(3, "validated", why="waits for a person to decide about version 2")
 
     assert (await harness.request(2, "abort")).is_success
     await harness.reaches(3, "canary")

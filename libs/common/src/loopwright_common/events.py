@@ -324,8 +324,9 @@ class DeploymentChanged(DeploymentEvent):
     """A deployment came into another state, or another step of its canary.
 
     `by` is the person who decided, where one did; `weight` the version's share of the traffic;
-    `decisions` what a person may do now where one is waited for. At `until`, where there is one,
-    happens what `then` says.
+    `decisions` what a person may do now where one is waited for, `skip` where the platform permits
+    it (`LOOPWRIGHT_DEPLOYER_SKIPPABLE_GATES`). At `until`, where there is one, happens what `then`
+    says.
     """
 
     topic = "deployment-changed"

@@ -1,7 +1,7 @@
 """The deployer's HTTP API."""
 
 import asyncio
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal
@@ -19,6 +19,7 @@ from loopwright_deployer.canary.looks import KeptLook, judge_again
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState, ModelKey
 from loopwright_deployer.deployments.gates import Gate
+from loopwright_deployer.deployments.offers import offers
 from loopwright_deployer.deployments.ownership import describe_owners
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.operator_actions.actions import ACTIONS
@@ -51,6 +52,8 @@ DeploymentId = Annotated[str, Path(max_length=64)]
 Limit = Annotated[int, Query(ge=1, le=500)]
 After = Annotated[int, Query(ge=0, le=10**9)]
 ModelName = Annotated[str, Path(max_length=255)]
+Details = Callable[[str], Awaitable[DeploymentDetailOut]]
+"""The deployment of an id as it is shown; NotFoundError where there is none."""
 ActionName = Literal["approve", "reject", "pause", "resume", "promote", "retry", "abort"]
 
 
@@ -66,16 +69,19 @@ def create_router(
     People may skip the `skippable` gates.
     """
     router = APIRouter(prefix="/v1", tags=["deployments"], responses=PROBLEMS)
-    _add_deployments(router, database, lease)
+    details = _details_of(database, lease, skippable)
+    _add_deployments(router, database, lease, details)
     # These first, since the path of a decision takes any verb.
     _add_looks(router, database)
-    _add_skips(router, database, wake, lease, skippable)
-    _add_decisions(router, database, environment, wake, lease)
+    _add_skips(router, database, wake, details, skippable)
+    _add_decisions(router, database, environment, wake, details)
     _add_routes(router, database)
     return router
 
 
-def _add_deployments(router: APIRouter, database: Database, lease: timedelta) -> None:
+def _add_deployments(
+    router: APIRouter, database: Database, lease: timedelta, details: Details
+) -> None:
     @router.get("/deployments")
     async def list_deployments(
         model: Annotated[str | None, Query(max_length=255)] = None,
@@ -92,7 +98,7 @@ def _add_deployments(router: APIRouter, database: Database, lease: timedelta) ->
 
     @router.get("/deployments/{deployment_id}")
     async def show(deployment_id: DeploymentId) -> DeploymentDetailOut:
-        return await _detail(database, deployment_id, lease)
+        return await details(deployment_id)
 
     @router.get("/deployments/{deployment_id}/plan")
     async def show_plan(deployment_id: DeploymentId) -> PlanOut:
@@ -149,7 +155,7 @@ def _add_decisions(
     database: Database,
     environment: str,
     wake: Callable[[ModelKey], None],
-    lease: timedelta,
+    details: Details,
 ) -> None:
     @router.post("/deployments/{deployment_id}/{action}")
     async def act(
@@ -166,7 +172,7 @@ def _add_decisions(
             await ACTIONS[action](uow, record, operator)
             newest = await newest_attempt(uow, record)
             uow.after_commit.append(partial(wake, record.deployment.model_key))
-        return await _detail(database, newest.deployment.id, lease)
+        return await details(newest.deployment.id)
 
     @router.post("/models/{model}/undo")
     async def undo_promotion(model: ModelName, request: UndoIn) -> DeploymentDetailOut:
@@ -175,14 +181,14 @@ def _add_decisions(
             operator = OperatorRequest(request.by, request.reason)
             undone = await undo(uow, environment, model, operator, request.version)
             uow.after_commit.append(partial(wake, undone.deployment.model_key))
-        return await _detail(database, undone.deployment.id, lease)
+        return await details(undone.deployment.id)
 
 
 def _add_skips(
     router: APIRouter,
     database: Database,
     wake: Callable[[ModelKey], None],
-    lease: timedelta,
+    details: Details,
     skippable: Container[Gate],
 ) -> None:
     @router.post("/deployments/{deployment_id}/skip")
@@ -200,7 +206,7 @@ def _add_skips(
             record = await service.lock_deployment(uow, deployment_id)
             await skip(uow, record, OperatorRequest(request.by, request.reason), request.gate)
             uow.after_commit.append(partial(wake, record.deployment.model_key))
-        return await _detail(database, deployment_id, lease)
+        return await details(deployment_id)
 
 
 def _add_routes(router: APIRouter, database: Database) -> None:
@@ -211,13 +217,20 @@ def _add_routes(router: APIRouter, database: Database) -> None:
         return RoutesOut(items=[route_out(row) for row in rows])
 
 
-async def _detail(database: Database, deployment_id: str, lease: timedelta) -> DeploymentDetailOut:
-    async with database.read() as connection:
-        record = await Deployments(connection).get(deployment_id)
-        history = await Deployments(connection).history(deployment_id)
-        row = await RouteRevisions(connection).get(*record.deployment.model_key)
-        owners = await describe_owners(connection, [record], lease)
-    return deployment_detail_out(record, history, row, owners.get(deployment_id))
+def _details_of(database: Database, lease: timedelta, skippable: Container[Gate]) -> Details:
+    async def details(deployment_id: str) -> DeploymentDetailOut:
+        async with database.read() as connection:
+            deployments = Deployments(connection)
+            record = await deployments.get(deployment_id)
+            history = await deployments.history(deployment_id)
+            champion = await deployments.champion(*record.deployment.model_key)
+            row = await RouteRevisions(connection).get(*record.deployment.model_key)
+            owners = await describe_owners(connection, [record], lease)
+        serving = champion.deployment.version if champion else None
+        offered = offers(record.deployment, record.policy, serving, skippable)
+        return deployment_detail_out(record, history, row, owners.get(deployment_id), offered)
+
+    return details
 
 
 async def _compared_with(deployments: Deployments, record: DeploymentRecord) -> int | None:

@@ -1,6 +1,6 @@
 """Bodies of the requests and answers of the deployer's API."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,8 @@ from loopwright_deployer.canary.call_counts import sum_counters
 from loopwright_deployer.canary.decisions import Action, CanaryDecision
 from loopwright_deployer.canary.looks import KeptLook, evidence_fields
 from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.gates import Gate
+from loopwright_deployer.deployments.offers import Offer, Verb
 from loopwright_deployer.deployments.repository import DeploymentRecord, HistoryEntry
 from loopwright_deployer.operator_actions.gates import Skip
 from loopwright_deployer.plan import plan
@@ -102,10 +104,22 @@ class DeploymentOut(BaseModel):
     report: str | None
 
 
+class OfferOut(BaseModel):
+    """A verb that is possible now, the gate that `skip` skips, and what comes of it."""
+
+    verb: Verb
+    gate: Gate | None
+    effect: str
+
+
 class DeploymentDetailOut(DeploymentOut):
-    """A deployment with its policy, its history and the present route of its model."""
+    """A deployment with its policy, its history and the present route of its model.
+
+    `may` is what a person may decide now, where one is waited for.
+    """
 
     policy: DeployPolicy
+    may: list[OfferOut]
     steps: list[DeploymentStepOut]
     route: RouteOut | None
 
@@ -194,16 +208,20 @@ def deployment_out(record: DeploymentRecord, owner: str | None) -> DeploymentOut
 
 
 def deployment_detail_out(
-    record: DeploymentRecord, history: list[HistoryEntry], row: RouteRow | None, owner: str | None
+    record: DeploymentRecord,
+    history: list[HistoryEntry],
+    row: RouteRow | None,
+    owner: str | None,
+    offered: Sequence[Offer],
 ) -> DeploymentDetailOut:
     steps = [
         DeploymentStepOut(number=s.number, state=s.state, why=s.why, by=s.by, at=s.at)
         for s in history
     ]
     route = route_out(row) if row else None
-    return DeploymentDetailOut.model_validate(
-        {**_fields(record, owner), "policy": record.policy, "steps": steps, "route": route}
-    )
+    may = [offer._asdict() for offer in offered]
+    more = {"policy": record.policy, "may": may, "steps": steps, "route": route}
+    return DeploymentDetailOut.model_validate({**_fields(record, owner), **more})
 
 
 def plan_out(

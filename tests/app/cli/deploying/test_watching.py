@@ -14,6 +14,9 @@ STEPS = [
 ]
 
 
+MAY = [{"verb": "resume", "gate": None, "effect": "it goes on"}]
+
+
 def deployment(steps: int, why: str, **more: Any) -> dict[str, Any]:
     return {
         "model": "bank",
@@ -22,6 +25,7 @@ def deployment(steps: int, why: str, **more: Any) -> dict[str, Any]:
         "why": why,
         "weight": 0.1,
         "deadline": None,
+        "may": [],
         "steps": STEPS[:steps],
         "checks": [],
         **more,
@@ -33,7 +37,7 @@ def test_each_step_is_told_once_and_now_and_then_what_it_waits_for(
 ) -> None:
     waits = "10%; only 3 of 20 requests"
     reads = iter([deployment(1, "packaged"), deployment(2, waits), deployment(2, waits),
-                  deployment(3, "by me")])  # fmt: skip
+                  deployment(3, "by me", may=MAY)])  # fmt: skip
     monkeypatch.setattr(watching, "_EVERY", 0.0)
     monkeypatch.setattr(watching, "_WAITS_EVERY", 0.0)
 
@@ -44,6 +48,7 @@ def test_each_step_is_told_once_and_now_and_then_what_it_waits_for(
     assert last["state"] == "paused"
     assert told == ["staging: packaged", "canary: 10%", "paused: by me (ada)"]
     assert [line.strip() for line in lines].count(waits) == 2
+    assert lines[-1].strip() == "loopwright deployments resume bank/2"
 
 
 def test_the_screen_shows_the_share_and_how_far_the_evidence_is() -> None:
@@ -55,8 +60,10 @@ def test_the_screen_shows_the_share_and_how_far_the_evidence_is() -> None:
     }
     console = Console(width=140, record=True, force_terminal=False)
 
-    console.print(watching.screen(deployment(2, "10% beside version 1", checks=[check])))
+    shown_one = deployment(2, "10% beside version 1", checks=[check], may=MAY)
+    console.print(watching.screen(shown_one))
 
     shown = console.export_text()
     assert "bank version 2  canary, ██░░░░░░░░░░░░░░░░░░ 10% of the traffic" in shown
+    assert "\n  loopwright deployments resume bank/2" in shown
     assert "canary-errors  inconclusive  ██████████░░░░░░░░░░  0 of 9 calls failed" in shown

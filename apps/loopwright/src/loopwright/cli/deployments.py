@@ -8,6 +8,7 @@ import typer
 
 from loopwright.cli.deploying import watching
 from loopwright.cli.deploying.canary_looks import COMPARISONS, compared, judged, show_judged
+from loopwright.cli.deploying.offers import show_offers
 from loopwright.cli.deploying.pipeline_plan import PLAN, show_plan
 from loopwright.cli.models import split
 from loopwright.cli.runs import failed_run
@@ -64,12 +65,13 @@ def list_(limit: Limit = 20, as_json: Json = False) -> None:
 
 @app.command()
 def show(deployment: Deployment, as_json: Json = False) -> None:
-    """A deployment, its steps so far and its checks."""
+    """A deployment, what a person may do, its steps so far and its checks."""
     with Services() as services:
         record = _get(services, deployment)
     show_one(record, FIELDS, as_json=as_json)
     if as_json:
         return
+    show_offers(record)
     for items, columns in ((record["steps"], STEPS), (record["checks"], CHECKS)):
         console.print()
         show_items(items, columns, as_json=False)
@@ -145,6 +147,8 @@ def wait(
             record = _if_there(services, str(record["id"]) if record else deployment)
         record = record or _get(services, deployment)
     show_one(record, FIELDS, as_json=as_json)
+    if not as_json:
+        show_offers(record)
     if record["promoted_at"] and record["state"] != "rolled-back":
         raise typer.Exit(0)
     raise typer.Exit(PAUSED if record["state"] == "paused" else 1)
@@ -269,3 +273,4 @@ def _tell(record: dict[str, Any], *, as_json: bool) -> None:
         return
     text = f"{record['model']} version {record['version']} is {record['state']}: {record['why']}"
     console.print(text, markup=False)
+    show_offers(record)

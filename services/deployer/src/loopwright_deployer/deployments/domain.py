@@ -1,6 +1,6 @@
 """A deployment: the journey of one version to one model's traffic, as a state machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -157,16 +157,6 @@ class Deployment(DeploymentStatus):
         return f"{self.environment}/{self.model_id}"
 
     @property
-    def decisions(self) -> Sequence[str]:
-        """What is asked of a person: staging that was inconclusive is accepted or not, no gate."""
-        if self.state is DeploymentState.APPROVAL:
-            return ("approve", "reject")
-        if self.state is not DeploymentState.PAUSED:
-            return ()
-        unclear = self.paused_from is DeploymentState.STAGING
-        return ("resume", "abort") if unclear else ("resume", "skip", "abort")
-
-    @property
     def supersedable(self) -> bool:
         """Whether it gives way to a newer version: it has had no traffic yet."""
         return self.state in BEFORE_CANARY and not self.carries_traffic
@@ -180,7 +170,7 @@ class Deployment(DeploymentStatus):
 def what_ends_the_wait(busy: DeploymentStatus) -> str:
     """What ends the wait for a version that has a share of the traffic."""
     if busy.state is DeploymentState.PAUSED:
-        return f"waits until a person resumes, skips or aborts the paused version {busy.version}"
+        return f"waits for a person to decide about version {busy.version}, which is paused"
     return f"waits for version {busy.version}, which is {busy.state}"
 
 

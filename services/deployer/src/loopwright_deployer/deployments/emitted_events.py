@@ -8,6 +8,7 @@ from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.deploy_policy import ApprovalPolicy
 from loopwright_common.events import DeploymentChanged, DeploymentFinished, EventData
 from loopwright_deployer.deployments.domain import Deployment, DeploymentState
+from loopwright_deployer.deployments.offers import offers
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 
 Outcome = Literal["promoted", "rejected", "rolled-back", "superseded", "aborted"]
@@ -33,6 +34,9 @@ async def emit_event(
 async def emit_changed(uow: UnitOfWork, record: DeploymentRecord, by: str | None) -> None:
     """Emit the state that the deployment came into; what comes later does not follow from that."""
     deployment = record.deployment
+    champion = await Deployments(uow.connection).champion(*deployment.model_key)
+    serving = champion.deployment.version if champion else None
+    offered = offers(deployment, record.policy, serving)
     uow.follow(record.cause, "deployer")
     changed = DeploymentChanged(
         **event_fields(deployment),
@@ -41,7 +45,7 @@ async def emit_changed(uow: UnitOfWork, record: DeploymentRecord, by: str | None
         why=deployment.why,
         by=by,
         weight=record.weight,
-        decisions=list(deployment.decisions),
+        decisions=[offer.verb for offer in offered],
         until=deployment.deadline,
         then=_what_follows(record) if deployment.deadline else None,
     )

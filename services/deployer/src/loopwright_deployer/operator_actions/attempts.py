@@ -13,6 +13,7 @@ from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import IN_FLIGHT, Deployment, DeploymentState
 from loopwright_deployer.deployments.emitted_events import event_fields
 from loopwright_deployer.deployments.gates import Gate
+from loopwright_deployer.deployments.offers import offers
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.operator_actions.request import OperatorRequest
 
@@ -31,9 +32,9 @@ async def retry(
     It follows from `cause`, where there is one. What was asked for before it ends.
     """
     old = record.deployment
-    if old.state in IN_FLIGHT:
-        raise ConflictError(_is_on_its_way(old))
     records = await Deployments(uow.connection).of_model(*old.model_key)
+    if old.state in IN_FLIGHT:
+        raise ConflictError(_is_on_its_way(record, records))
     if _serving(records, old.version):
         raise ConflictError(f"{old.model} version {old.version} is champion already")
     _require_newest_attempt(records, old)
@@ -120,12 +121,14 @@ async def _void_skip(uow: UnitOfWork, record: DeploymentRecord, why: str) -> Non
     await service.save_state(uow, record, asked_again)
 
 
-def _is_on_its_way(deployment: Deployment) -> str:
-    """What the version is at, and what a person can do about that."""
+def _is_on_its_way(record: DeploymentRecord, records: Sequence[DeploymentRecord]) -> str:
+    """What the version is at, and what a person can do about that whatever may be skipped."""
+    deployment = record.deployment
     version = f"{deployment.model} version {deployment.version}"
     at = f"{version} is on its way already: {deployment.state}, {deployment.why}"
-    *others, last = deployment.decisions or ("",)
-    return f"{at}; {', '.join(others)} or {last} it" if last else at
+    serving = next((r.deployment.version for r in records if r.deployment.champion), None)
+    offered = offers(deployment, record.policy, serving, skippable=())
+    return f"{at}; {' or '.join(offer.verb for offer in offered)} it" if offered else at
 
 
 async def _refuse(uow: UnitOfWork, deployment: Deployment, by: str, why: str) -> None:

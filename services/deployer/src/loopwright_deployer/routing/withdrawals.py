@@ -42,9 +42,9 @@ async def pause_inconclusive(uow: UnitOfWork, record: DeploymentRecord, why: str
     Its share goes back to the champion meanwhile, unless its policy says that it stays.
     """
     if record.policy.canary.then == "stay":
-        await pause(uow, record, f"{why}; it keeps its share")
+        await pause(uow, record, f"{why}; it keeps its share until a person decides")
         return
-    back = f"{why}; the champion serves all meanwhile, resume begins the canary again"
+    back = f"{why}; the champion serves all until a person decides"
     moved = transition(record.deployment, DeploymentState.PAUSED, back, clock.now())
     withdrawn = replace(moved, paused_from=DeploymentState.VALIDATED, step=0)
     await withdraw_traffic(uow, await save_state(uow, record, withdrawn))

@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from loopwright.cli.deploying import offers
 from loopwright.output import Row, clock_time, console
 
 _EVERY = 1.0
@@ -30,9 +31,9 @@ def watch(read: Callable[[], Row], ends: Callable[[Row], bool]) -> Row:
         return record
     told, waited = 0, time.monotonic()
     while True:
-        for step in record["steps"][told:]:
-            console.print(_line(step), markup=False, highlight=False)
-            told, waited = step["number"], time.monotonic()
+        if steps := record["steps"][told:]:
+            _tell(steps, offers.lines(record))
+            told, waited = len(record["steps"]), time.monotonic()
         if ends(record):
             return record
         if time.monotonic() - waited >= _WAITS_EVERY:
@@ -40,6 +41,13 @@ def watch(read: Callable[[], Row], ends: Callable[[Row], bool]) -> Row:
             waited = time.monotonic()
         time.sleep(_EVERY)
         record = read()
+
+
+def _tell(steps: Sequence[Row], commands: Sequence[str]) -> None:
+    for step in steps:
+        console.print(_line(step), markup=False, highlight=False)
+    for command in commands:
+        console.print(f"{' ' * 10}{command}", markup=False, highlight=False)
 
 
 def _line(step: Row) -> str:
@@ -57,6 +65,7 @@ def screen(record: Row) -> RenderableType:
     parts: list[RenderableType] = [
         head,
         Text(record["why"]),
+        *(Text(f"  {line}") for line in offers.lines(record)),
         Text(),
         _steps(record["steps"][-_STEPS_SHOWN:]),
     ]
