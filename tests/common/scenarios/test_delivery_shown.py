@@ -51,7 +51,9 @@ async def test_a_relay_that_falls_behind_makes_its_service_unready(
         ready = await client.get("/readyz")
 
     assert unready.status_code == 503
-    assert unready.json()["checks"]["relay"].startswith("1 events wait to be published since 2")
+    assert unready.json()["checks"]["relay"].startswith(
+        "1 event not published yet, the oldest of 2"
+    )
     assert ready.status_code == 200
 
 

@@ -81,7 +81,7 @@ def test_what_is_asked_for_beside_the_evidence_is_waited_for() -> None:
 
     assert (waits.action, waits.why) == (
         "wait",
-        "only 400 of 1000 requests at 50% have come to the new version",
+        "the new version has had only 400 of 1000 requests at 50%",
     )
 
 

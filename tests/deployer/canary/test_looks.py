@@ -36,7 +36,7 @@ from loopwright_deployer.canary.looks import (
 CHAMPION, CANARY = 1, 2
 EDGES = (0.001, 0.1 + 0.2, 1e-5, 2.0)
 START = datetime(2026, 3, 1, 9, 30, 15, 123457, UTC)
-SERVED = Acknowledgement(True, "served by 1 live replica(s)")
+SERVED = Acknowledgement(True, "served by 1 live replica")
 POLICY = DeployPolicy()
 
 reports = st.tuples(

@@ -76,8 +76,17 @@ def test_a_version_that_refuses_what_the_champion_answers_fails() -> None:
     check = judge_refusals([step], POLICY).check
 
     assert check.verdict == "failed"
-    assert "4 of 10 calls (40.0%) were refused though the other version answers them" in (
-        check.sentence
+    assert check.sentence.startswith(
+        "of 10 requests the new version refused 4 (40.0%) that the champion answers, "
+        "of 90 requests the champion refused 0 (0.0%) that the new version answers, 10.0% may; "
+    )
+
+
+def test_one_call_is_told_as_one() -> None:
+    check = judge_errors([StepCounts(calls(1), calls(2, errors=1), calls(500))], POLICY).check
+
+    assert check.sentence.startswith(
+        "0 of 1 call (0.0%) failed on the new version, 1 of 2 calls (50.0%) on the champion"
     )
 
 

@@ -67,6 +67,6 @@ async def test_a_canary_answers_whether_a_version_is_slow(
     staged = (await latest(database, version)).deployment
     assert staged.state is state
     if state is DeploymentState.VALIDATED:
-        assert staged.why == "1 checks passed; skipped: replay; left to the canary: latency"
+        assert staged.why == "1 check passed; skipped: replay; left to the canary: latency"
     else:
         assert staged.why == f"inconclusive: {name}: noise"

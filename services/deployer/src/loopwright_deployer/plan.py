@@ -9,6 +9,7 @@ from loopwright_common.deploy_policy import (
     DeployPolicy,
     write_duration,
 )
+from loopwright_common.wording import counted
 from loopwright_deployer.canary.verdicts import calls_to_pass
 from loopwright_deployer.deployments.domain import DeploymentState
 
@@ -68,11 +69,11 @@ def _staging(policy: DeployPolicy, champion: str | None) -> str:
 def _canary(policy: DeployPolicy, champion: str) -> str:
     canary = policy.canary
     steps = ", ".join(_canary_step(step) for step in canary.steps)
-    longest, points = write_duration(canary.max_time), f"{100 * canary.margin:g} points"
+    longest, points = write_duration(canary.max_time), counted(100 * canary.margin, "point")
     return (
         f"beside {champion}: {steps} of the traffic, until evidence says that neither its "
         f"failed nor its slow calls are {points} more than the champion's, which takes "
-        f"{calls_to_pass(canary)} calls of it at least; pauses after {longest} without, "
+        f"{counted(calls_to_pass(canary), 'call')} of it at least; pauses after {longest} without, "
         f"{_PAUSES[canary.then]}"
     )
 

@@ -136,7 +136,7 @@ def test_too_few_rows_are_told_with_the_first_version_and_with_what_helps() -> N
     assert alone.sentence.endswith("to compare the next version takes 200 rows, hold out more")
     assert (shared.verdict, later.verdict) == ("inconclusive", "inconclusive")
     assert shared.sentence == (
-        "only 199 labelled rows are in the holdout of both, 200 needed: hold out more, or resume"
+        "only 199 labelled rows in the holdout of both, 200 needed: hold out more, or resume"
         " without this comparison"
     )
     assert later.sentence.endswith(holdout._REMEDY)

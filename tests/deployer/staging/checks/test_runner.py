@@ -91,7 +91,7 @@ async def test_a_good_version_passes_and_a_worse_one_fails_on_the_holdout(tmp_pa
     assert verdicts(bad)["holdout"] == "failed"
     assert "on 600 later rows" in next(c.sentence for c in bad if c.name == "holdout")
     assert early.verdict == "inconclusive"
-    assert early.sentence.startswith("only 99 labelled rows are later than both trainings")
+    assert early.sentence.startswith("only 99 labelled rows later than both trainings")
 
 
 async def test_a_version_that_answers_labels_only_is_judged_by_its_error_rate(

@@ -7,6 +7,7 @@ import typer
 from loopwright.cli.runs import id_of
 from loopwright.client import Services
 from loopwright.output import Column, Json, console, show_items, show_json
+from loopwright_common.wording import counted
 
 app = typer.Typer(no_args_is_help=True, help="Kept results of stages.")
 Named = Annotated[
@@ -67,7 +68,8 @@ def gc(
     if done["items"]:
         outcome = "would be forgotten" if dry_run else "forgotten"
         freed, left = done["bytes_freed"], done["bytes_left"]
-        text = f"{len(done['items'])} {outcome}, {freed} bytes freed, {left} left: {done['left']}"
+        text = f"{counted(len(done['items']), 'result')} {outcome}, {counted(freed, 'byte')} freed"
+        text += f", {left} left: {done['left']}"
         console.print(text, markup=False, highlight=False)
 
 

@@ -17,13 +17,14 @@ from loopwright.output import (
     show_json,
     show_one,
 )
+from loopwright_common.wording import counted
 
 app = typer.Typer(no_args_is_help=True, help="Models and their versions.")
 
 
 def _datasets(version: Row) -> str:
     listed = version.get("datasets") or []
-    return ", ".join(f"{d.get('role')} {d.get('rows')} rows" for d in listed)
+    return ", ".join(f"{d.get('role')} {counted(d['rows'], 'row')}" for d in listed)
 
 
 def _created(version: Row) -> str:

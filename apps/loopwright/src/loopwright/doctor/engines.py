@@ -10,6 +10,7 @@ from loopwright.data_dir import Engine, engine_of
 from loopwright.doctor.finding import Finding
 from loopwright.engines import Kafka, Postgres, jars, kafka, postgres
 from loopwright_common.errors import LoopwrightError, UnavailableError
+from loopwright_common.wording import counted
 
 _WITHIN = 5.0
 
@@ -64,7 +65,7 @@ async def _ask_kafka(broker: Kafka) -> str:
         ends = await bus.ends([topic.name for topic in all_topics()])
     finally:
         await bus.close()
-    return f"answers at {broker.address}; {sum(ends.values()):,} records so far"
+    return f"answers at {broker.address}; {counted(sum(ends.values()), 'record')} so far"
 
 
 async def _ask_postgres(server: Postgres) -> str:

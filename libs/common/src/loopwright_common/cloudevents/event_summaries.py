@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loopwright_common.events import topic_of
+from loopwright_common.wording import counted
 
 Data = Mapping[str, Any]
 _LIMIT = 5
@@ -61,7 +62,7 @@ def _validated(data: Data) -> str:
         return f"{_version(data)} in {data['environment']}: {listed}"
     verdict = "passed" if data["passed"] else "did not pass"
     count = sum(check["verdict"] == "passed" for check in data["checks"])
-    return f"{_version(data)} {verdict} {data['environment']}, {count} checks passed"
+    return f"{_version(data)} {verdict} {data['environment']}, {counted(count, 'check')} passed"
 
 
 def _approval_requested(data: Data) -> str:

@@ -15,6 +15,7 @@ from loopwright_common.observability.metrics import Metrics
 from loopwright_common.web.app import Readiness
 from loopwright_common.web.guard import RequestGuard
 from loopwright_common.web.hardened_http import HardenedHttpProtocol
+from loopwright_common.wording import counted
 
 _RELAY_LAG = timedelta(seconds=30)
 
@@ -66,7 +67,8 @@ def delivery_readiness(database: Database, consumers: Sequence[Consumer]) -> Rea
         if oldest is None or clock.now() - oldest < _RELAY_LAG:
             return None
         why = f": {database.outbox_fault}" if database.outbox_fault else ""
-        return f"{count} events wait to be published since {clock.to_text(oldest)}{why}"
+        waiting = counted(count, "event")
+        return f"{waiting} not published yet, the oldest of {clock.to_text(oldest)}{why}"
 
     return {
         "database": database_answers,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from loopwright_common.events import ReplicaReported, ServedRoute
+from loopwright_common.wording import counted
 
 SILENT_AFTER = timedelta(seconds=15)
 LOADING_TIME = timedelta(seconds=10)
@@ -84,7 +85,7 @@ def acknowledgement(
         why = f"{why}: {reason}"
     return Acknowledgement(
         not missing,
-        why if missing else f"served by {len(live)} live replica(s)",
+        why if missing else f"served by {counted(len(live), 'live replica')}",
         _reason(wanted, ((replica, route.problems) for replica, route in heard)),
         next((t for _, route in answers if route and (t := _circuit_opened(route, wanted))), None),
     )

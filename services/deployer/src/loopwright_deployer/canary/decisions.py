@@ -8,6 +8,7 @@ from typing import Literal
 
 from loopwright_common.deploy_policy import CanaryPolicy, DeployPolicy
 from loopwright_common.events import Arm, Check
+from loopwright_common.wording import counted
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
 from loopwright_deployer.canary.call_counts import StepCounts
 from loopwright_deployer.canary.verdicts import (
@@ -102,7 +103,9 @@ def decide_canary(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> 
         return _wait(evidence, missing, checks)
     action: Action = "advance" if step + 1 < len(policy.canary.steps) else "promote"
     share = f"{policy.canary.steps[step].weight:.0%}"
-    return CanaryDecision(action, f"{current.canary.calls} requests answered at {share}", checks)
+    return CanaryDecision(
+        action, f"{counted(current.canary.calls, 'request')} answered at {share}", checks
+    )
 
 
 def _fault(evidence: CanaryEvidence) -> str | None:
@@ -123,14 +126,14 @@ def _what_is_missing(
     if not answered:
         return f"no request has come to the new version at {share} of the traffic"
     if answered < wanted:
-        return f"only {answered} of {wanted} requests at {share} have come to the new version"
+        return f"the new version has had only {answered} of {wanted} requests at {share}"
     needed = -log(HARMLESS_ALPHA) * (step + 1) / len(canary.steps)
     for verdict in verdicts:
         if verdict.harmless < needed:
             return (
-                f"{verdict.check.name} is not known to be harmless after {answered} requests at "
-                f"{share} (evidence {exp(verdict.harmless):.3g} of {exp(needed):.3g}): "
-                f"{verdict.check.sentence}"
+                f"{verdict.check.name} is not known to be harmless after "
+                f"{counted(answered, 'request')} at {share} (evidence "
+                f"{exp(verdict.harmless):.3g} of {exp(needed):.3g}): {verdict.check.sentence}"
             )
     return None
 

@@ -4,13 +4,14 @@ Worse takes evidence, and so does harmless: calls that nobody made pass nothing.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from typing import NamedTuple
 
 from loopwright_common.deploy_policy import CanaryPolicy, LatencyPolicy
 from loopwright_common.events import ArmComparison, Check, CountedCalls
+from loopwright_common.wording import counted
 from loopwright_deployer.canary.call_counts import CallCounter, StepCounts, sum_counters
 from loopwright_deployer.canary.sequential_tests import (
     Margin,
@@ -54,7 +55,7 @@ def judge_errors(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryVer
     strata = [Stratum(_failed(step.canary), _failed(step.champion)) for step in steps]
     before = _failed(steps[0].before) if steps else Tally(0, 0)
     margin = Margin(policy.error_ratio, policy.margin)
-    return _judge("canary-errors", strata, before, margin, ERROR_ALPHA, "failed")
+    return _judge("canary-errors", strata, before, margin, ERROR_ALPHA, _calls_that("failed"))
 
 
 def judge_refusals(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryVerdict:
@@ -62,8 +63,7 @@ def judge_refusals(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryV
     strata = [Stratum(_refused(step.canary), _refused(step.champion)) for step in steps]
     before = Tally(steps[0].before.calls, 0) if steps else Tally(0, 0)
     margin = Margin(policy.error_ratio, policy.margin)
-    refused = "were refused though the other version answers them"
-    return _judge("canary-refusals", strata, before, margin, REFUSAL_ALPHA, refused)
+    return _judge("canary-refusals", strata, before, margin, REFUSAL_ALPHA, _refusals)
 
 
 def judge_latency(
@@ -88,7 +88,8 @@ def judge_latency(
     )
     before, margin = _slow(first.before, first_limit), Margin(SLOW_RATIO, policy.margin)
     callers = [_by_callers(step, limit) for step, limit in limited]
-    return _judge("canary-latency", strata, before, margin, LATENCY_ALPHA, slow, callers)
+    told = _calls_that(slow)
+    return _judge("canary-latency", strata, before, margin, LATENCY_ALPHA, told, callers)
 
 
 def calls_to_pass(policy: CanaryPolicy) -> int:
@@ -138,12 +139,13 @@ def _judge(
     before: Tally,
     margin: Margin,
     alpha: float,
-    hit: str,
+    describe: Callable[[Tally, Tally], str],
     callers: Sequence[Stratum] | None = None,
 ) -> CanaryVerdict:
     """Failed where it is worse than the champion, and by more than the ratio that is allowed.
 
-    By `callers` rather than by calls, where a caller's calls share what befalls them.
+    By `callers` rather than by calls, where a caller's calls share what befalls them. `describe`
+    says what the canary and the champion did.
     """
     canary, champion = _sum(s.canary for s in strata), _sum(s.champion for s in strata)
     independent = callers or strata
@@ -154,8 +156,8 @@ def _judge(
         verdict = "passed" if harmless >= -log(HARMLESS_ALPHA) else "inconclusive"
     allowed = margin.allowed(champion.share)
     sentence = (
-        f"{_counted(canary)} {hit} on the new version, {_counted(champion)} on the champion, "
-        f"{allowed:.1%} may; evidence that it is worse {exp(worse):.3g} of {1 / alpha:g}, "
+        f"{describe(canary, champion)}, {allowed:.1%} may; "
+        f"evidence that it is worse {exp(worse):.3g} of {1 / alpha:g}, "
         f"that it is harmless {exp(harmless):.3g} of {1 / HARMLESS_ALPHA:g}"
     )
     if callers and callers != strata:
@@ -244,5 +246,18 @@ def _sum(tallies: Iterable[Tally]) -> Tally:
     return Tally(sum(calls), sum(hits))
 
 
-def _counted(tally: Tally) -> str:
-    return f"{tally.hits} of {tally.calls} calls ({tally.share:.1%})"
+def _calls_that(hit: str) -> Callable[[Tally, Tally], str]:
+    def describe(canary: Tally, champion: Tally) -> str:
+        of = [f"{t.hits} of {counted(t.calls, 'call')} ({t.share:.1%})" for t in (canary, champion)]
+        return f"{of[0]} {hit} on the new version, {of[1]} on the champion"
+
+    return describe
+
+
+def _refusals(canary: Tally, champion: Tally) -> str:
+    own, other = (f"{t.hits} ({t.share:.1%})" for t in (canary, champion))
+    return (
+        f"of {counted(canary.calls, 'request')} the new version refused {own} that the champion "
+        f"answers, of {counted(champion.calls, 'request')} the champion refused {other} that the "
+        "new version answers"
+    )

@@ -19,6 +19,7 @@ from loopwright_common.events import (
 from loopwright_common.failpoints import failpoint
 from loopwright_common.ids import derived_id
 from loopwright_common.sandbox import Level, weakest
+from loopwright_common.wording import counted
 from loopwright_deployer.deployments.domain import (
     Deployment,
     DeploymentState,
@@ -222,7 +223,7 @@ def _summary(checks: Sequence[Check]) -> str:
         for verdict in ("skipped", "inconclusive")
     }
     passed = sum(check.verdict == "passed" for check in checks)
-    parts = [f"{passed} checks passed"]
+    parts = [f"{counted(passed, 'check')} passed"]
     parts += [f"skipped: {named['skipped']}"] if named["skipped"] else []
     parts += [f"left to the canary: {named['inconclusive']}"] if named["inconclusive"] else []
     return "; ".join(parts)

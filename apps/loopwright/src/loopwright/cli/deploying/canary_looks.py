@@ -8,6 +8,7 @@ from loopwright.cli.deploying.pipeline_plan import read_policy_file
 from loopwright.client import Services
 from loopwright.output import Column, Row, clock_time, console, show_items
 from loopwright_common.errors import InvalidError
+from loopwright_common.wording import counted
 
 _CHECKS = ("canary-errors", "canary-refusals", "canary-latency")
 _PAGE = 100
@@ -85,12 +86,12 @@ def show_judged(looks: Sequence[Row], *, tried: Path | None) -> None:
 
 
 def _outcome(looks: Sequence[Row], tried: Path | None) -> str:
-    counted = f"{len(looks)} looks"
+    judged_again = counted(len(looks), "look")
     differ = (look for look in looks if not _agrees(look, exactly=tried is None))
     if (first := next(differ, None)) is None:
-        return f"{counted}: same as live" + (f" by the policy of {tried}" if tried else "")
+        return f"{judged_again}: same as live" + (f" by the policy of {tried}" if tried else "")
     found = (
-        f"{counted}: first different at {clock_time(first['at'])}, look {first['number']}: "
+        f"{judged_again}: first different at {clock_time(first['at'])}, look {first['number']}: "
         f"{first['action']} ({first['why']}), live {first['live_action']} ({first['live_why']})"
     )
     if tried is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from loopwright.demo.story.champion_periods import Period
 from loopwright.demo.story.story import Story, clock
+from loopwright_common.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def verdict(story: Story) -> list[str]:
     judgement = story.judgement
     lines = [
         f"{story.engine.described}: "
-        f"{len(judgement.promoted)} versions promoted, "
+        f"{counted(len(judgement.promoted), 'version')} promoted, "
         f"{len(judgement.promoted_by_drift)} of them because of drift"
     ]
     if since := judgement.since_drift:
@@ -52,8 +53,8 @@ def _events(story: Story) -> StoryTable:
         [clock(event.seconds), f"{event.row:,}", event.topic, event.summary, event.causes]
         for event in story.events
     ]
-    counted = "".join(f", and {count:,} {topic}" for topic, count in story.counted.items())
-    title = f"What happened: {len(rows)} events{counted}"
+    others = "".join(f", and {count:,} {topic}" for topic, count in story.counted.items())
+    title = f"What happened: {counted(len(rows), 'event')}{others}"
     return StoryTable(title, ["time", "row", "event", "says", "because of"], rows, frozenset({1}))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from loopwright_common.errors import InvalidError, without_paths
 from loopwright_common.model_files.graph import load_whole
 from loopwright_common.serving.spec import Classes, Column, ColumnType, Tensor
+from loopwright_common.wording import counted
 from loopwright_deployer.packaging.onnx.convert import are_numbers
 from loopwright_deployer.packaging.onnx.grouping import group_columns
 from loopwright_deployer.packaging.onnx.placement import where_computed
@@ -117,8 +118,8 @@ def _output_names(graph: Any) -> dict[str, str]:
         output = graph.output[0]
         if len(_shape(output)) > 2:
             raise InvalidError(
-                f"ONNX output {output.name!r} has {len(_shape(output))} dimensions; served are"
-                " predictions [n] and [n, k], or labels and probabilities"
+                f"ONNX output {output.name!r} has {counted(len(_shape(output)), 'dimension')};"
+                " served are predictions [n] and [n, k], or labels and probabilities"
             )
         return {PREDICTION if _kind(output) in _FLOATS else LABEL: output.name}
     floats = [one for one in graph.output if _kind(one) in _FLOATS and len(_shape(one)) == 2]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from loopwright_common.serving.spec import Classes
+from loopwright_common.wording import counted
 from loopwright_deployer.packaging.onnx.graph import LABEL, PREDICTION, PROBABILITIES, CompiledGraph
 from loopwright_deployer.packaging.sources.native_model import ModelOutputs
 from loopwright_deployer.packaging.sources.sample_rows import SampleRows, onnx_feed
@@ -55,7 +56,7 @@ def _classifier(native: Any, classes: Any, compiled: ModelOutputs, count: int) -
     labels = np.array(compiled[LABEL], dtype=object).reshape(-1)
     different = int(((labels != chosen) & clear).sum())
     sentence = (
-        f"ONNX form: labels differ on {different} of {count} rows, "
+        f"ONNX form: labels differ on {different} of {counted(count, 'row')}, "
         f"probabilities by at most {largest:.2g} (limit {TOLERANCE:g}, float32)"
     )
     return different == 0 and largest <= TOLERANCE, sentence
@@ -64,7 +65,7 @@ def _classifier(native: Any, classes: Any, compiled: ModelOutputs, count: int) -
 def _labels(native: Any, compiled: Any, count: int) -> tuple[bool, str]:
     labels = np.asarray(compiled, dtype=object).reshape(np.shape(native))
     different = int((labels != native).reshape(count, -1).any(axis=1).sum())
-    return different == 0, f"ONNX form: labels differ on {different} of {count} rows"
+    return different == 0, f"ONNX form: labels differ on {different} of {counted(count, 'row')}"
 
 
 def _regressor(native: Any, compiled: Any, count: int) -> tuple[bool, str]:
@@ -73,6 +74,6 @@ def _regressor(native: Any, compiled: Any, count: int) -> tuple[bool, str]:
     largest = float(relative.max())
     sentence = (
         f"ONNX form: predictions differ by at most {largest:.2g} of their size "
-        f"on {count} rows (limit {TOLERANCE:g}, float32)"
+        f"on {counted(count, 'row')} (limit {TOLERANCE:g}, float32)"
     )
     return largest <= TOLERANCE, sentence

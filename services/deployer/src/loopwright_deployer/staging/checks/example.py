@@ -3,6 +3,7 @@
 import asyncio
 
 from loopwright_common.events import Check
+from loopwright_common.wording import counted
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext, verdict_of
 from loopwright_deployer.staging.checks.sample_requests import fault_of, inputs_of
 
@@ -26,4 +27,4 @@ def check_example(candidate: StagedVersion) -> Check:
     rows = len(next(iter(spec.example.values())))
     if fault := fault_of(candidate.client.infer(inputs_of(spec, spec.example)), spec):
         return verdict_of(NAME, "failed", f"the package's own example: {fault}")
-    return verdict_of(NAME, "passed", f"{rows} example rows answered")
+    return verdict_of(NAME, "passed", f"{counted(rows, 'example row')} answered")

@@ -8,6 +8,7 @@ import numpy as np
 from loopwright_common.deploy_policy import HoldoutPolicy
 from loopwright_common.errors import InvalidError
 from loopwright_common.events import Check, Dataset, ModelRegistered
+from loopwright_common.wording import counted
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext, verdict_of
 from loopwright_deployer.staging.evaluation.holdout_rows import (
     Holdout,
@@ -25,7 +26,7 @@ from loopwright_deployer.staging.evaluation.loss_comparison import (
 
 NAME = "holdout"
 LATER, SHARED = "later rows", "rows that both held out"
-_KINDS = {LATER: "rows are later than both trainings", SHARED: "rows are in the holdout of both"}
+_KINDS = {LATER: "later than both trainings", SHARED: "in the holdout of both"}
 _REMEDY = (
     "keep the champion's holdout file as it is, or give the rows of both datasets a `time` column"
     " and hold out later ones"
@@ -170,13 +171,14 @@ def _without_holdout(champion: StagedVersion | None) -> Check:
 def _too_few(count: int, rows: str) -> Check:
     """More rows of a dataset that stays as it is are got by no other way than holding out more."""
     remedy = _REMEDY if rows == LATER else "hold out more, or resume without this comparison"
-    return _unclear(f"only {count} labelled {_KINDS[rows]}, {LEAST_ROWS} needed: {remedy}")
+    found = f"only {counted(count, 'labelled row')} {_KINDS[rows]}"
+    return _unclear(f"{found}, {LEAST_ROWS} needed: {remedy}")
 
 
 def _alone(metric: str, own: Floats) -> Check:
     """Passed, with what the next version will miss where the rows are too few."""
     mean = float(own.mean())
-    sentence = f"{metric} {mean:.4f} on {len(own)} rows; no champion to compare"
+    sentence = f"{metric} {mean:.4f} on {counted(len(own), 'row')}; no champion to compare"
     if len(own) < LEAST_ROWS:
         sentence += f"; to compare the next version takes {LEAST_ROWS} rows, hold out more"
     return Check(name=NAME, verdict="passed", measured=mean, unit=metric, sentence=sentence)

@@ -9,6 +9,7 @@ import numpy as np
 
 from loopwright_common.events import Check
 from loopwright_common.serving.spec import Column, ColumnType, ServingSpec
+from loopwright_common.wording import counted
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext, verdict_of
 from loopwright_deployer.staging.checks.sample_requests import fault_of, plain_row
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerResponse, Values
@@ -45,7 +46,7 @@ def check_robustness(candidate: StagedVersion) -> Check:
             refused += 1
         if fault:
             return verdict_of(NAME, "failed", f"{name}: {fault}")
-    sentence = f"{answered} odd rows answered, {refused} refused with the reason"
+    sentence = f"{counted(answered, 'odd row')} answered, {refused} refused with the reason"
     return verdict_of(NAME, "passed", sentence)
 
 

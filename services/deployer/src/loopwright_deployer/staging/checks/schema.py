@@ -4,6 +4,7 @@ import asyncio
 
 from loopwright_common.events import Check
 from loopwright_common.serving.spec import ColumnType
+from loopwright_common.wording import counted
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext, verdict_of
 
 NAME = "schema"
@@ -43,4 +44,6 @@ def check_schema(candidate: StagedVersion) -> Check:
     if spec.classes is not None and metadata.classes != spec.classes:
         sentence = f"classes are {metadata.classes}, the package says {spec.classes}"
         return verdict_of(NAME, "failed", sentence)
-    return verdict_of(NAME, "passed", f"{len(metadata.inputs)} inputs as in the signature")
+    return verdict_of(
+        NAME, "passed", f"{counted(len(metadata.inputs), 'input')} as in the signature"
+    )
