@@ -149,6 +149,22 @@ def test_a_directory_is_no_file(loopwright: Run, tmp_path: Path) -> None:
     assert "is a directory; name the file in it, such as loopwright.yaml" in result.stderr
 
 
+@pytest.mark.parametrize("content", ["stages: {train: {cmd: make}}\n", "stages: {}\nplots: []\n"])
+def test_a_dvc_file_deploys_nothing_and_is_told_so_in_one_line(
+    loopwright: Run, tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "dvc.yaml"
+    file.write_text(content)
+
+    result = loopwright("deployments", "plan", "--file", str(file))
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"{file}: deploys nothing by itself, since its runs register no version; name the "
+        "loopwright.yaml that is beside it, or write one with `model:`, `register:` and `deploy:`\n"
+    )
+
+
 @pytest.mark.parametrize("arguments", [(), ("churn/1", "--file", "loopwright.yaml")])
 def test_one_of_a_deployment_and_a_file_is_planned(
     loopwright: Run, arguments: tuple[str, ...]

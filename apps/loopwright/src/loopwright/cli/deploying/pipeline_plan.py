@@ -39,11 +39,20 @@ def show_plan(file: Path, *, as_json: bool) -> None:
 
 
 def read_policy_file(file: Path) -> "DeployPolicy | None":
-    """What a pipeline file says under `deploy:`; FileError with all that is wrong with it."""
+    """What a pipeline file says under `deploy:`; FileError with all that is wrong with it.
+
+    A `dvc.yaml` is refused: no version is registered, and so none deployed, by it alone.
+    """
     from loopwright_trainer.pipelines.file_faults import FileError, FileFault
-    from loopwright_trainer.pipelines.pipeline_file import read_deploy_policy
+    from loopwright_trainer.pipelines.pipeline_file import DVC_FILE, FILE, read_deploy_policy
     from loopwright_trainer.pipelines.yaml_source import MAX_FILE_BYTES
 
+    if file.name == DVC_FILE:
+        sentence = (
+            f"deploys nothing by itself, since its runs register no version; name the {FILE} that "
+            "is beside it, or write one with `model:`, `register:` and `deploy:`"
+        )
+        raise FileError([FileFault(str(file), sentence)])
     try:
         with file.open("rb") as opened:
             content = opened.read(MAX_FILE_BYTES + 1)
