@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from loopwright.client import PORTS
 from loopwright.data_dir import Engine, locked
 from loopwright.demo.system import prepare
-from loopwright.embedded import main
+from loopwright.embedded import addresses, composed, main
 from loopwright.ports import check_ports, free_ports
 from loopwright_common.errors import ConflictError, InvalidError, UnavailableError
 
@@ -63,6 +64,20 @@ def test_free_ports_are_all_different_and_none_that_outgoing_connections_take() 
     ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range")
     if ephemeral.exists():
         assert max(ports) < int(ephemeral.read_text().split()[0])
+
+
+async def test_all_addresses_are_told_also_that_for_grpc(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ports = free_ports(*PORTS, "scorer_grpc")
+    for name, free in ports.items():
+        monkeypatch.setenv(f"LOOPWRIGHT_{name.upper()}_PORT", str(free))
+
+    async with composed(tmp_path) as services:
+        told = addresses(services)
+
+    urls = {name: f"http://127.0.0.1:{ports[name]}" for name in PORTS}
+    assert told == urls | {"scorer gRPC": f"127.0.0.1:{ports['scorer_grpc']}"}
 
 
 def test_the_demo_removes_only_what_a_demo_left(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from loopwright.engines.program import Program
-from loopwright.fleet import FleetLayout
+from loopwright.fleet import Fleet, FleetLayout
 from loopwright.fleet.services import programs
 from loopwright_monitor.settings import MonitorSettings
+from loopwright_scorer.settings import ScorerSettings
 
 
 def program(place: Path, source: str) -> Program:
@@ -60,3 +61,38 @@ def test_replicas_have_ports_of_their_own_for_grpc_where_one_is_told(
     ]
 
     assert ports == [told, second]
+
+
+@pytest.mark.parametrize(
+    ("told", "addresses"),
+    [
+        ({}, {"scorer gRPC": "127.0.0.1:9004", "scorer-2 gRPC": "127.0.0.1:9014"}),
+        (
+            {"LOOPWRIGHT_SCORER_GRPC_PORT": "7000"},
+            {"scorer gRPC": "127.0.0.1:7000", "scorer-2 gRPC": "127.0.0.1:7010"},
+        ),
+        (
+            {"LOOPWRIGHT_GRPC_PORT": "7000"},
+            {"scorer gRPC": "127.0.0.1:7000", "scorer-2 gRPC": "127.0.0.1:7010"},
+        ),
+        ({"LOOPWRIGHT_SCORER_GRPC_PORT": "0", "LOOPWRIGHT_GRPC_PORT": "7000"}, {}),
+    ],
+)
+def test_the_addresses_for_grpc_are_those_that_the_scorers_find_in_their_settings(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told: dict[str, str],
+    addresses: dict[str, str],
+) -> None:
+    site = FleetLayout(tmp_path, {"scorer": 8004, "monitor": 8005}, {"scorer": 2}, told)
+    scorers = list(programs(site, "kafka://here:1", "postgresql://there"))[:2]
+
+    shown = Fleet(site, print).addresses
+    found = {}
+    for scorer in scorers:
+        monkeypatch.setattr(os, "environ", scorer.environment)
+        if port := ScorerSettings().port_of_grpc:
+            found[f"{scorer.name} gRPC"] = f"127.0.0.1:{port}"
+
+    assert found == addresses
+    assert {name: shown[name] for name in shown if name.endswith("gRPC")} == addresses

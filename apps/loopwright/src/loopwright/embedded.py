@@ -5,7 +5,7 @@ processes write.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypedDict
@@ -55,8 +55,17 @@ async def composed(data_dir: Path) -> AsyncGenerator[list[Service], None]:
 
 async def _serve(data_dir: Path) -> None:
     async with composed(data_dir) as services:
-        urls = {service.name: f"http://{service.host}:{service.port}" for service in services}
-        await runtime.run(services, started=lambda: greet(data_dir, urls))
+        await runtime.run(services, started=lambda: greet(data_dir, addresses(services)))
+
+
+def addresses(services: Sequence[Service]) -> dict[str, str]:
+    """Where each service answers, and under a further name where beside HTTP."""
+    found = {}
+    for service in services:
+        found[service.name] = f"http://{service.host}:{service.port}"
+        others = service.other_addresses.items()
+        found |= {f"{service.name} {protocol}": address for protocol, address in others}
+    return found
 
 
 async def _build(data_dir: Path, bus: SqliteBus, stack: AsyncExitStack) -> list[Service]:

@@ -14,7 +14,8 @@ from loopwright_common.sandbox import Level
 from loopwright_common.settings import ServiceSettings
 from loopwright_scorer.isolated.limits import WorkerLimits
 
-_GRPC_ABOVE = 1000
+GRPC_ABOVE = 1000
+"""Unless told otherwise, gRPC has the port so far above that of HTTP."""
 
 
 class ScorerSettings(ServiceSettings):
@@ -89,7 +90,7 @@ class ScorerSettings(ServiceSettings):
     @property
     def port_of_grpc(self) -> int:
         """0 for none."""
-        return self.port + _GRPC_ABOVE if self.grpc_port is None else self.grpc_port
+        return self.port + GRPC_ABOVE if self.grpc_port is None else self.grpc_port
 
     @property
     def isolated_limits(self) -> WorkerLimits:

@@ -12,7 +12,7 @@ import httpx
 from loopwright.engines import Kafka, Postgres, jars, postgres
 from loopwright.engines.program import Program
 from loopwright.fleet.download import fetch
-from loopwright.fleet.services import FleetLayout, programs, url
+from loopwright.fleet.services import FleetLayout, grpc_port, programs, url
 from loopwright.fleet.supervised_process import ProcessExit, SupervisedProcess
 from loopwright.ports import check_port
 
@@ -34,8 +34,13 @@ class Fleet:
     @property
     def addresses(self) -> Mapping[str, str]:
         """Where everything is."""
+        services = {}
+        for name, service, port in self.layout.members():
+            services[name] = url(port)
+            if service == "scorer" and (grpc := grpc_port(self.layout, port)):
+                services[f"{name} gRPC"] = f"127.0.0.1:{grpc}"
         return {
-            **{name: url(port) for name, _, port in self.layout.members()},
+            **services,
             "kafka": self.kafka.address,
             "postgresql": self.postgres.url,
             "logs": str(self.layout.logs),

@@ -10,10 +10,11 @@ from pathlib import Path
 from loopwright.client import PORTS
 from loopwright.engines.program import Program
 from loopwright.ports import port_of
+from loopwright_scorer.settings import GRPC_ABOVE
 
 _REPLICA_PORTS = 10
 _PREDICTION_KEY_BYTES = 32
-_GRPC_PORT = "LOOPWRIGHT_SCORER_GRPC_PORT"
+_GRPC_PORT, _GRPC_PORT_OF_ALL = "LOOPWRIGHT_SCORER_GRPC_PORT", "LOOPWRIGHT_GRPC_PORT"
 _DIRECTORIES = {"trainer": "DIRECTORY", "deployer": "WORK_DIR", "scorer": "CACHE_DIR"}
 """Which setting of a service names its own directory."""
 
@@ -72,6 +73,14 @@ def programs(layout: FleetLayout, bus_url: str, database_url: str) -> Iterator[P
         )
 
 
+def grpc_port(layout: FleetLayout, port: int) -> int:
+    """Where the scorer that listens at `port` serves gRPC; 0 for nowhere."""
+    first = _grpc_told({**os.environ, **layout.environment})
+    if first is None:
+        return port + GRPC_ABOVE
+    return first and first + port - layout.ports["scorer"]
+
+
 def url(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
@@ -91,8 +100,14 @@ def _names(service: str, settings: Mapping[str, str]) -> dict[str, str]:
 
 def _grpc_of_replica(shared: Mapping[str, str], above: int) -> dict[str, str]:
     """The scorer's port where the first replica's is told; else it follows from that of HTTP."""
-    first = shared.get(_GRPC_PORT, "")
-    return {_GRPC_PORT: str(int(first) + above)} if above and first.strip("0").isdecimal() else {}
+    first = _grpc_told(shared)
+    return {_GRPC_PORT: str(first + above)} if above and first else {}
+
+
+def _grpc_told(shared: Mapping[str, str]) -> int | None:
+    """The first scorer's port for gRPC, as its settings find it; None where they say nothing."""
+    told = shared.get(_GRPC_PORT) or shared.get(_GRPC_PORT_OF_ALL) or ""
+    return int(told) if told.isdecimal() else None
 
 
 def _prediction_key(data_dir: Path) -> str:

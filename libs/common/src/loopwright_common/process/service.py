@@ -42,6 +42,8 @@ class Service:
     """Whether other processes listen there too, and the kernel deals connections out."""
     sockets: list[socket.socket] = field(default_factory=list)
     """Further sockets to serve on, already listening."""
+    other_addresses: dict[str, str] = field(default_factory=dict)
+    """Where it answers beside HTTP on `port`, by protocol."""
     drain_delay: float = 0.0
     """Seconds that new requests are answered once told to stop, so that others look elsewhere."""
     shutdown_grace: float = 2.0

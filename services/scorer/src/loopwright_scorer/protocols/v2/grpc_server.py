@@ -99,6 +99,7 @@ def attach_grpc(
     """
     rates = service.guard.rates
     server = GrpcServer(inference, limits, rates, shares_port=service.shares_port)
+    service.other_addresses["gRPC"] = f"{service.host}:{port}"
     service.before_start.append(lambda: server.listen(service.host, port))
     service.loops.append(server.run)
     service.on_stop.insert(0, server.stop)
