@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("policy", "told"),
     [
-        ("canary: {max_time: 50ms}", "4:4: deploy.canary.max_time: '50ms' is no duration; write"),
+        ("canary: {max_time: 50us}", "4:4: deploy.canary.max_time: '50us' is no duration; write"),
         ("canary: {max_time: 0s}", "4:4: deploy.canary.max_time: has to be more than 0s"),
         ("canary: {margin: .inf}", "4:4: deploy.canary.margin: has to be less than 1"),
         ("canary: {error_ratio: .inf}", "4:4: deploy.canary.error_ratio: has to be a finite"),
