@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
+from loopwright_common import clock
 from loopwright_common.deploy_policy import ApprovalPolicy, DeployPolicy
 from loopwright_deployer.deployments.domain import DeploymentState as S
 from loopwright_deployer.deployments.gates import SKIPPABLE, Gate
@@ -43,7 +44,7 @@ def test_a_pause_offers_what_is_possible_where_it_stands(
 
     offered = [
         f"{offer.verb}-{offer.gate}" if offer.gate else offer.verb
-        for offer in offers(mine, APPROVED, 1, skippable)
+        for offer in offers(mine, APPROVED, 1, clock.now(), skippable)
     ]
 
     assert offered == told.split()
@@ -51,4 +52,4 @@ def test_a_pause_offers_what_is_possible_where_it_stands(
 
 @pytest.mark.parametrize("state", sorted(set(S) - {S.PAUSED, S.APPROVAL}))
 def test_nothing_is_offered_while_nobody_is_waited_for(state: S) -> None:
-    assert list(offers(deployment(state=state), APPROVED, 1)) == []
+    assert list(offers(deployment(state=state), APPROVED, 1, clock.now())) == []

@@ -35,8 +35,9 @@ class Books:
     """What is known of a model, its deployments by their ids.
 
     `opened` are versions that staging has let pass, if beside another champion, `asked` attempts
-    that people asked for. `share` is that of the deployment under way, in step `step` of its
-    canary; `decided` is the deployment that a person has just decided for.
+    that people asked for, `hurried` those that they let past their windows. `share` is that of the
+    deployment under way, in step `step` of its canary; `decided` is the deployment that a person
+    has just decided for.
     """
 
     losses: Mapping[int, float]
@@ -51,6 +52,7 @@ class Books:
     approved: set[str] = field(default_factory=set)
     skipped: set[str] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
+    hurried: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
     decided: str | None = None
     been_champion: set[str] = field(default_factory=set)
@@ -94,7 +96,13 @@ class Books:
         expected = {"passed": S.VALIDATED, "failed": S.REJECTED, "inconclusive": S.PAUSED}
         assert deployment.state is expected[act.verdict]
         self.staged[deployment.version] = Staged(act.verdict, act.against)
-        for found_before in (self.approved, self.passed, self.skipped, self.unclear):
+        for found_before in (
+            self.approved,
+            self.passed,
+            self.skipped,
+            self.hurried,
+            self.unclear,
+        ):
             found_before.discard(one)
         if act.verdict == "inconclusive":
             self.unclear.add(one)
@@ -112,6 +120,9 @@ class Books:
 
     def _approved(self, _act: Act, one: str, _was: Snapshot, _now: Snapshot) -> None:
         self.approved.add(one)
+
+    def _hurried(self, _act: Act, one: str, _was: Snapshot, _now: Snapshot) -> None:
+        self.hurried.add(one)
 
     def _resumed(self, _act: Act, one: str, _was: Snapshot, now: Snapshot) -> None:
         if one in self.unclear:
@@ -197,6 +208,7 @@ class Books:
         """What was skipped before for what has no traffic yet holds no longer."""
         self.decided = one
         self.skipped &= {one, self.under_way}
+        self.hurried &= {one, self.under_way}
 
 
 _Note = Callable[[Books, Act, str, Snapshot, Snapshot], None]
@@ -205,6 +217,7 @@ _NOTES: Mapping[str, _Note] = {
     "enter": Books._entered,
     "approve": Books._approved,
     "skip-approval": Books._approved,
+    "skip-window": Books._hurried,
     "resume": Books._resumed,
     "promote": Books._resumed,
     "abort": Books._aborted,

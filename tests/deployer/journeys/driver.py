@@ -19,6 +19,7 @@ from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.delivery import inbox
 from loopwright_common.delivery.handlers import bind
+from loopwright_common.deploy_policy import DAYS
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import (
     AliasChanged,
@@ -80,7 +81,7 @@ _KIND = {
 _DUE = {S.VALIDATED: 4, S.APPROVAL: 0.7, S.CANARY: 1.5, S.PAUSED: 0.3, S.PROMOTING: 4}
 """How much more often than others these are worked on; those with traffic times a model's pace."""
 _FITTING = {
-    S.VALIDATED: ["pause", "skip-canary", "skip-canary", "skip-approval", "skip-approval"],
+    S.VALIDATED: ["pause", *["skip-canary", "skip-approval", "skip-window"] * 2],
     S.APPROVAL: [
         "approve",
         "approve",
@@ -98,7 +99,7 @@ _FITTING = {
     S.ABORTED: ["retry"],
     S.REJECTED: ["retry"],
 }
-VERBS = [*sorted(ACTIONS), "skip-approval", "skip-step", "skip-canary"]
+VERBS = [*sorted(ACTIONS), "skip-approval", "skip-step", "skip-canary", "skip-window"]
 
 
 class KilledError(Exception):
@@ -349,8 +350,9 @@ class Journeys:
                 record = await Deployments(connection).get(one)
                 champion = await Deployments(connection).champion(*record.deployment.model_key)
             serving = champion.deployment.version if champion else None
-            offered = offers(record.deployment, record.policy, serving)
-            assert data["decisions"] == [offer.verb for offer in offered]
+            offered = offers(record.deployment, record.policy, serving, clock.now())
+            asked = offered if record.deployment.state in {S.APPROVAL, S.PAUSED} else ()
+            assert data["decisions"] == [offer.verb for offer in asked]
             for offer in offered:
                 verb = f"{offer.verb}-{offer.gate}" if offer.gate else offer.verb
                 possible = await self._is_possible(one, verb)
@@ -491,6 +493,10 @@ class Journeys:
         if draw.random() < 0.4:
             within = draw.choice(["1d", PASSED])
             policy["approval"] = {"within": within, "then": draw.choice(["pause", "reject"])}
+        if draw.random() < 0.15:
+            begin, end = (clock.now() + timedelta(hours=hours) for hours in (-6, 6))
+            window = {"days": list(DAYS), "begin": f"{begin:%H:%M}", "end": f"{end:%H:%M}"}
+            policy["windows"] = {"zone": "UTC", "closed": [window]}
         if draw.random() < 0.7:
             weights = draw.choice([[0.5], [0.1, 0.5], [0.05, 0.3, 0.9]])
             policy["canary"] = {

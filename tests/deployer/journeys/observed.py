@@ -103,7 +103,7 @@ def version_of(snapshot: Snapshot, deployment_id: str | None) -> int | None:
 
 def as_told(deployment: Deployment) -> Deployment:
     """All of it but what changes without an event."""
-    return replace(deployment, waits=None)
+    return replace(deployment, waits=None, retry_at=None)
 
 
 def name_of(deployment: Deployment) -> str:

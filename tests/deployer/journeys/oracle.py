@@ -148,6 +148,8 @@ class Oracle:
         assert staged.against == champion, f"{name} was staged beside {staged.against}"
         if "approval" in books.policies[mine.version]:
             assert mine.id in books.approved, f"{name} was not approved"
+        if "windows" in books.policies[mine.version]:
+            assert mine.id in books.hurried, f"{name}: its windows are closed"
         if books.share == 1 and champion is not None:
             assert mine.id in books.passed | books.skipped, f"{name}: its canary was not passed"
 

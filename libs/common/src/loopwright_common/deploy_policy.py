@@ -5,8 +5,9 @@ deployer and the monitor act on them.
 """
 
 import re
-from datetime import timedelta
-from typing import Annotated, Any, Literal
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, Self, get_args
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -20,11 +21,18 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from loopwright_common.names import shown
+
 NO_APPROVAL, BY_ROLES = "no-approval", "by-roles"
 """Kinds of approval, which stand in the path of an error."""
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = get_args(Day)
+_WHOLE_DAY = 24 * 60
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -210,6 +218,96 @@ class ApprovalPolicy(Policy):
     """What happens when nobody has approved by then."""
 
 
+def parse_clock(value: object) -> object:
+    """`18:00` as minutes of the day, `24:00` being its end; ValueError otherwise."""
+    match = re.fullmatch(r"(\d\d):(\d\d)", str(value), re.ASCII)
+    minutes = 60 * int(match[1]) + int(match[2]) if match else _WHOLE_DAY + 1
+    if match and int(match[2]) < 60 and minutes <= _WHOLE_DAY:
+        return minutes
+    if isinstance(value, int) and 60 <= value < _WHOLE_DAY:
+        written = write_clock(value)
+        hint = f"; YAML reads {written} without quotes as that"
+    else:
+        written, hint = "18:00", ""
+    raise ValueError(f'{value!r} is no time of day; write it in quotes, as "{written}"{hint}')
+
+
+def write_clock(minutes: int) -> str:
+    """Minutes of the day as `18:00`."""
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+ClockTime = Annotated[
+    int, BeforeValidator(parse_clock), PlainSerializer(write_clock, when_used="json")
+]
+
+
+class ClosedWindow(Policy):
+    """Hours of some days in which nothing is promoted; an early `end` is that of the next day."""
+
+    days: Annotated[list[Day], Field(min_length=1)]
+    """Days on which it begins: `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`."""
+    begin: ClockTime = 0
+    """When it begins, by the clock of `zone`, in quotes: `"18:00"`; `"00:00"` unless given."""
+    end: ClockTime = _WHOLE_DAY
+    """When it ends, `"24:00"` unless given; one before `begin` is on the next day."""
+
+    def has(self, day: int, minute: int) -> bool:
+        """Whether a minute of a day, counted from Monday as 0, lies in it."""
+        begins = DAYS[day] in self.days
+        if self.begin < self.end:
+            return begins and self.begin <= minute < self.end
+        began = DAYS[day - 1] in self.days
+        return (begins and minute >= self.begin) or (began and minute < self.end)
+
+    @model_validator(mode="after")
+    def _takes_some_time(self) -> Self:
+        if self.begin == self.end:
+            raise ValueError("begins when it ends; leave both out for whole days")
+        return self
+
+
+class WindowsPolicy(Policy):
+    """Times in which no version is promoted nor given more traffic; what is ready waits.
+
+    A version that has a share of the traffic keeps it and is judged; what does harm is rolled back
+    at once, whatever the time.
+    """
+
+    zone: str
+    """The time zone by whose clock the windows are, as IANA names it: `Europe/Berlin`."""
+    closed: Annotated[list[ClosedWindow], Field(min_length=1, max_length=50)]
+    """The closed times; all others are open."""
+
+    def is_closed(self, at: datetime) -> bool:
+        """Whether an instant lies in one of the closed times."""
+        local = at.astimezone(ZoneInfo(self.zone))
+        return self._closes(local.weekday(), 60 * local.hour + local.minute)
+
+    def _closes(self, day: int, minute: int) -> bool:
+        return any(window.has(day, minute) for window in self.closed)
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_is_known(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            sentence = (
+                f"{shown(zone)} is no time zone that is known here; write it as Europe/Berlin"
+            )
+            raise ValueError(sentence) from None
+        return zone
+
+    @model_validator(mode="after")
+    def _opens(self) -> Self:
+        """It opens at the end of some window, if ever."""
+        ends = {window.end % _WHOLE_DAY for window in self.closed}
+        if all(self._closes(day, end) for day in range(len(DAYS)) for end in ends):
+            raise ValueError("no time of the week is left open: nothing would ever be promoted")
+        return self
+
+
 class RecordPolicy(Policy):
     """What of the scored rows is kept: a share of the calls, without the inputs named.
 
@@ -238,6 +336,8 @@ class DeployPolicy(Policy):
         Discriminator(_kind_of_approval),
     ] = "none"
     """`none`, or who has to approve before the canary."""
+    windows: WindowsPolicy | None = None
+    """Times in which nothing is promoted nor given more traffic."""
     keep: int = Field(default=2, ge=1, le=20)
     """Former champions kept loaded, for undo and for calls that name their version."""
     routing_key: str | None = None

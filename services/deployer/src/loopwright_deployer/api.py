@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
+from loopwright_common import clock
 from loopwright_common.database import Database
 from loopwright_common.database.leases import LEASE
 from loopwright_common.deploy_policy import DeployPolicy
@@ -193,11 +194,11 @@ def _add_skips(
 ) -> None:
     @router.post("/deployments/{deployment_id}/skip")
     async def skip_gate(deployment_id: DeploymentId, request: SkipIn) -> DeploymentDetailOut:
-        """Past the approval, the canary or its present step without what it asks for.
+        """Past the approval, the canary or its present step, or the windows of its policy.
 
         The deployment's story says who did so. 403 where the platform does not permit it.
         """
-        gate = Gate.APPROVAL if request.gate == "approval" else Gate.CANARY
+        gate = Gate.CANARY if request.gate == "step" else Gate(request.gate)
         if gate not in skippable:
             raise RefusedError(
                 f"the {gate} is not skipped here: name it in LOOPWRIGHT_DEPLOYER_SKIPPABLE_GATES"
@@ -227,7 +228,7 @@ def _details_of(database: Database, lease: timedelta, skippable: Container[Gate]
             row = await RouteRevisions(connection).get(*record.deployment.model_key)
             owners = await describe_owners(connection, [record], lease)
         serving = champion.deployment.version if champion else None
-        offered = offers(record.deployment, record.policy, serving, skippable)
+        offered = offers(record.deployment, record.policy, serving, clock.now(), skippable)
         return deployment_detail_out(record, history, row, owners.get(deployment_id), offered)
 
     return details

@@ -7,6 +7,8 @@ from loopwright_common.deploy_policy import (
     ApprovalPolicy,
     CanaryStep,
     DeployPolicy,
+    WindowsPolicy,
+    write_clock,
     write_duration,
 )
 from loopwright_common.wording import counted
@@ -37,9 +39,8 @@ def _states(policy: DeployPolicy, champion: str | None) -> Iterator[PlannedState
         DeploymentState.PACKAGING, "compiled to ONNX where its answers stay the same"
     )
     yield PlannedState(DeploymentState.STAGING, _staging(policy, champion))
-    yield PlannedState(
-        DeploymentState.VALIDATED, "no check failed; an unclear one waits for a person"
-    )
+    unclear = "no check failed; an unclear one waits for a person"
+    yield PlannedState(DeploymentState.VALIDATED, unclear + _windows(policy.windows))
     if isinstance(policy.approval, ApprovalPolicy):
         roles = " or ".join(policy.approval.roles)
         within = write_duration(policy.approval.within)
@@ -53,6 +54,16 @@ def _states(policy: DeployPolicy, champion: str | None) -> Iterator[PlannedState
         DeploymentState.PROMOTING, "all traffic; waits until every live replica serves it"
     )
     yield PlannedState(DeploymentState.PROMOTED, "champion")
+
+
+def _windows(windows: WindowsPolicy | None) -> str:
+    if windows is None:
+        return ""
+    closed = ", ".join(
+        f"{' '.join(window.days)} {write_clock(window.begin)} to {write_clock(window.end)}"
+        for window in windows.closed
+    )
+    return f"; waits for more traffic while its windows are closed: {closed} ({windows.zone})"
 
 
 def _staging(policy: DeployPolicy, champion: str | None) -> str:

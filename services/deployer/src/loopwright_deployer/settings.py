@@ -36,7 +36,7 @@ class DeployerSettings(ServiceSettings):
     """Weakest level at which packages are opened: none, process, container or namespace."""
 
     skippable_gates: str = "canary"
-    """Gates that people may skip, with commas between: approval, canary; empty for none."""
+    """Gates that people may skip, with commas between: approval, canary, window; empty for none."""
 
     index_outage_seconds: float = Field(default=3600.0, ge=0)
     """How long a version waits for a package index that cannot be reached before it is rejected."""

@@ -7,6 +7,7 @@ import pytest
 
 from tests.app.conftest import Run
 
+WEEK = "{days: [mon, tue, wed, thu, fri, sat, sun]"
 pytestmark = pytest.mark.usefixtures("no_services")
 
 
@@ -45,6 +46,32 @@ def file(tmp_path: Path) -> Path:
             "4:4: deploy.approval.roles: has to be a list; write it as [approver]",
         ),
         ("approval: {then: promote}", "4:4: deploy.approval.then: has to be 'pause' or 'reject'"),
+        (
+            "windows: {zone: Berlin, closed: [{days: [sat]}]}",
+            "4:4: deploy.windows.zone: Berlin is no time zone",
+        ),
+        ("windows: {zone: UTC, closed: []}", "4:15: deploy.windows.closed: needs at least 1"),
+        (
+            "windows: {zone: UTC, closed: [{days: [mon], begin: 18:00}]}",
+            "4:38: deploy.windows.closed.0.begin: 1080 is no time of day; write it in quotes, as "
+            '"18:00"; YAML reads 18:00 without quotes as that',
+        ),
+        (
+            "windows: {zone: UTC, closed: [{days: [sat], end: '24:01'}]}",
+            "4:38: deploy.windows.closed.0.end: '24:01' is no time of day; write it in quotes",
+        ),
+        (
+            "windows: {zone: UTC, closed: [{days: [sat], begin: '08:00', end: '08:00'}]}",
+            "4:24: deploy.windows.closed.0: begins when it ends; leave both out for whole days",
+        ),
+        (
+            f"windows: {{zone: UTC, closed: [{WEEK}, end: '12:00'}}, {WEEK}, begin: '12:00'}}]}}",
+            "3:2: deploy.windows: no time of the week is left open: nothing would ever",
+        ),
+        (
+            "windows: {zone: UTC, closed: [{days: [monday]}]}",
+            "4:32: deploy.windows.closed.0.days.0: has to be 'mon', 'tue'",
+        ),
         ("canary: {stepz: []}", "4:4: deploy.canary.stepz: unknown key; did you mean steps?"),
     ],
 )
@@ -91,6 +118,30 @@ def test_a_good_policy_is_planned_for_later_versions_and_for_the_first(
     assert "beside the champion: 25% of the traffic" in later
     assert "no champion to compare with" in first
     assert [line.split()[0] for line in first.splitlines()[2:]] == ["staging", "canary"]
+
+
+def test_closed_windows_are_planned(loopwright: Run, file: Path) -> None:
+    night = '{days: [mon, tue], begin: "18:00", end: "08:00"}'
+    windows = f"{{zone: Europe/Berlin, closed: [{night}, {{days: [sat, sun]}}]}}"
+    file.write_text(f"deploy: {{windows: {windows}}}\n")
+
+    result = loopwright("deployments", "plan", "--file", str(file))
+
+    assert result.exit_code == 0, result.output
+    assert (
+        "windows are closed: mon tue 18:00 to 08:00, sat sun 00:00 to 24:00 (Europe/Berlin)"
+    ) in result.stdout
+
+
+@pytest.mark.parametrize("zone", ["''", "../UTC", '"\\0"', "x" * 5000, "1", "Europe"])
+def test_what_is_no_zone_is_told_to_be_none(loopwright: Run, file: Path, zone: str) -> None:
+    file.write_text(f"deploy: {{windows: {{zone: {zone}, closed: [{{days: [sat]}}]}}}}\n")
+
+    result = loopwright("deployments", "plan", "--file", str(file))
+
+    assert result.exit_code == 1
+    assert f"{file}:1:20: deploy.windows.zone: " in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_programs_get_both_plans(loopwright: Run, file: Path) -> None:

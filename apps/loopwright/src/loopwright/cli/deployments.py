@@ -50,7 +50,7 @@ PAUSED = 3
 """Exit status of who waited for a deployment that now waits for a person."""
 FINAL = frozenset({"promoted", "rejected", "rolled-back", "superseded", "aborted"})
 Deployment = Annotated[str, typer.Argument(help="MODEL/VERSION, an id, or `latest`.")]
-Gate = Literal["approval", "canary", "step"]
+Gate = Literal["approval", "canary", "step", "window"]
 By = Annotated[str, typer.Option(help="Who decides.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
 
@@ -191,7 +191,9 @@ for _verb, _summary in (
 @app.command()
 def skip(
     deployment: Deployment,
-    gate: Annotated[Gate, typer.Argument(help="step: the canary's present one.")],
+    gate: Annotated[
+        Gate, typer.Argument(help="step: the canary's present one; window: closed times.")
+    ],
     reason: Annotated[str, typer.Option(help="Why; it stays in the deployment's story.")],
     by: By = "",
     as_json: Json = False,

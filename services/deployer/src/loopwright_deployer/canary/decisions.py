@@ -20,6 +20,7 @@ from loopwright_deployer.canary.verdicts import (
     judge_refusals,
 )
 from loopwright_deployer.deployments.domain import ServedPackage
+from loopwright_deployer.deployments.windows import closed_until, wait_sentence
 
 Action = Literal["wait", "begin-anew", "advance", "promote", "roll-back", "pause"]
 
@@ -48,12 +49,13 @@ class CanaryDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryEvidence:
-    """All a decision looks at: the steps so far, and the replicas."""
+    """All a decision looks at: the steps so far, the replicas, whether windows are skipped."""
 
     steps: Sequence[StepCounts]
     acknowledgement: Acknowledgement
     deadline: datetime | None
     now: datetime
+    skips_windows: bool = False
 
 
 def all_traffic(served: ServedPackage) -> tuple[Arm, ...]:
@@ -101,6 +103,8 @@ def decide_canary(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> 
         return CanaryDecision("begin-anew", "the champion's calls say by now what is slow", checks)
     if missing := _what_is_missing(policy.canary, step, evidence, verdicts):
         return _wait(evidence, missing, checks)
+    if not evidence.skips_windows and (until := closed_until(policy.windows, evidence.now)):
+        return CanaryDecision("wait", wait_sentence(until), checks)
     action: Action = "advance" if step + 1 < len(policy.canary.steps) else "promote"
     share = f"{policy.canary.steps[step].weight:.0%}"
     return CanaryDecision(

@@ -106,6 +106,7 @@ def read_evidence(text: str) -> CanaryEvidence:
         acknowledgement=Acknowledgement(**stored["acknowledgement"]),
         deadline=clock.from_text(stored["deadline"]) if stored["deadline"] else None,
         now=clock.from_text(stored["now"]),
+        skips_windows=stored.get("skips_windows", False),
     )
 
 

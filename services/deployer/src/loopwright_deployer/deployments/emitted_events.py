@@ -7,7 +7,7 @@ from loopwright_common import clock
 from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.deploy_policy import ApprovalPolicy
 from loopwright_common.events import DeploymentChanged, DeploymentFinished, EventData
-from loopwright_deployer.deployments.domain import Deployment, DeploymentState
+from loopwright_deployer.deployments.domain import AWAITS_PERSON, Deployment, DeploymentState
 from loopwright_deployer.deployments.offers import offers
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 
@@ -36,7 +36,8 @@ async def emit_changed(uow: UnitOfWork, record: DeploymentRecord, by: str | None
     deployment = record.deployment
     champion = await Deployments(uow.connection).champion(*deployment.model_key)
     serving = champion.deployment.version if champion else None
-    offered = offers(deployment, record.policy, serving)
+    is_asked = deployment.state in AWAITS_PERSON
+    offered = offers(deployment, record.policy, serving, clock.now()) if is_asked else ()
     uow.follow(record.cause, "deployer")
     changed = DeploymentChanged(
         **event_fields(deployment),

@@ -17,9 +17,11 @@ class Gate(StrEnum):
     STAGING = "staging"
     APPROVAL = "approval"
     CANARY = "canary"
+    WINDOW = "window"
+    """Not in that order: a closed time of the policy holds whatever would bring more traffic."""
 
 
-SKIPPABLE = frozenset({Gate.APPROVAL, Gate.CANARY})
+SKIPPABLE = frozenset({Gate.APPROVAL, Gate.CANARY, Gate.WINDOW})
 """Nothing meets traffic that staging has not judged."""
 
 

@@ -1,11 +1,13 @@
 """What is asked of a person while a deployment waits for one; pure."""
 
 from collections.abc import Container, Iterator, Sequence
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from loopwright_common.deploy_policy import DeployPolicy
-from loopwright_deployer.deployments.domain import Deployment, DeploymentState
+from loopwright_deployer.deployments.domain import SKIPS_WINDOW, Deployment, DeploymentState
 from loopwright_deployer.deployments.gates import SKIPPABLE, Gate, next_gate
+from loopwright_deployer.deployments.windows import held_until
 
 Verb = Literal["approve", "reject", "resume", "skip", "abort"]
 
@@ -22,17 +24,23 @@ def offers(
     deployment: Deployment,
     policy: DeployPolicy,
     champion: int | None,
+    now: datetime,
     skippable: Container[Gate] = SKIPPABLE,
 ) -> Sequence[Offer]:
-    """What a person may decide beside the `champion`; none where the deployment waits for nobody.
+    """What a person may decide `now` beside the `champion`; none where there is nothing to decide.
 
     `skippable` are the gates that the platform permits to be skipped. Of two verbs that do the same
     now (`promote` of a paused one is `resume`) one is named.
     """
     if deployment.state is DeploymentState.APPROVAL:
         return list(_of_approval(skippable))
+    is_held = held_until(deployment, policy, now) is not None
     if deployment.state is DeploymentState.PAUSED:
-        return list(_of_pause(deployment, policy, champion, skippable))
+        # What would bring more traffic at once is refused while it is held.
+        permitted = () if is_held and deployment.in_canary else skippable
+        return list(_of_pause(deployment, policy, champion, permitted))
+    if is_held and deployment.state in SKIPS_WINDOW and Gate.WINDOW in skippable:
+        return [Offer("skip", "it goes on at once, whatever the time", Gate.WINDOW)]
     return ()
 
 

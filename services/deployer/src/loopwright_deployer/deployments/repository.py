@@ -5,7 +5,7 @@ What changes a deployment raises ConflictError where another of its model is cha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -115,6 +115,11 @@ class Deployments:
     async def postpone(self, deployment: Deployment, outage: Outage, waits: str) -> None:
         """Nobody works on the deployment before the next try."""
         values = {**asdict(outage), "waits": waits}
+        await self._update([deployments.c.id == deployment.id], values)
+
+    async def hold(self, deployment: Deployment, until: datetime, waits: str) -> None:
+        """Nobody works on the deployment before its policy's windows open."""
+        values = {"retry_at": until.astimezone(UTC), "waits": waits}
         await self._update([deployments.c.id == deployment.id], values)
 
     async def append_history(self, deployment: Deployment, by: str | None) -> None:

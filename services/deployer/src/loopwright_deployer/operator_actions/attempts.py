@@ -97,7 +97,7 @@ async def void_requests(uow: UnitOfWork, decided: Deployment, why: str) -> bool:
     """What was asked for before holds no longer: a later decision was made of the model.
 
     Other attempts that people asked for and older versions end, and newer ones that were registered
-    are not let past their canary, unless they have traffic. False where there is nothing of that.
+    are not let past canary or windows, unless they have traffic. False where nothing was so.
     """
     later = f"a later decision is for version {decided.version}: {why}"
     voided = False
@@ -107,16 +107,18 @@ async def void_requests(uow: UnitOfWork, decided: Deployment, why: str) -> bool:
             continue
         if deployment.attempt > 1 or deployment.version < decided.version:
             await service.supersede(uow, other, later)
-        elif Gate.CANARY in deployment.gates:
-            await _void_skip(uow, other, f"its canary is no longer skipped, since {later}")
+        elif skipped := deployment.gates.keys() & {Gate.CANARY, Gate.WINDOW}:
+            names = " and its ".join(sorted(skipped))
+            await _void_skips(uow, other, f"its {names} is no longer skipped, since {later}")
         else:
             continue
         voided = True
     return voided
 
 
-async def _void_skip(uow: UnitOfWork, record: DeploymentRecord, why: str) -> None:
-    gates = {gate: how for gate, how in record.deployment.gates.items() if gate != Gate.CANARY}
+async def _void_skips(uow: UnitOfWork, record: DeploymentRecord, why: str) -> None:
+    skipped = (Gate.CANARY, Gate.WINDOW)
+    gates = {gate: how for gate, how in record.deployment.gates.items() if gate not in skipped}
     asked_again = replace(record.deployment, gates=gates, why=why, state_since=clock.now())
     await service.save_state(uow, record, asked_again)
 
@@ -126,8 +128,9 @@ def _is_on_its_way(record: DeploymentRecord, records: Sequence[DeploymentRecord]
     deployment = record.deployment
     version = f"{deployment.model} version {deployment.version}"
     at = f"{version} is on its way already: {deployment.state}, {deployment.why}"
+    at += f"; {deployment.waits}" if deployment.waits else ""
     serving = next((r.deployment.version for r in records if r.deployment.champion), None)
-    offered = offers(deployment, record.policy, serving, skippable=())
+    offered = offers(deployment, record.policy, serving, clock.now(), skippable=())
     return f"{at}; {' or '.join(offer.verb for offer in offered)} it" if offered else at
 
 

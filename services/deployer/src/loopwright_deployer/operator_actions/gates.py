@@ -12,17 +12,19 @@ from loopwright_deployer.deployments.domain import (
     BEFORE_CANARY,
     SKIPS_APPROVAL,
     SKIPS_CANARY,
+    SKIPS_WINDOW,
     DeploymentState,
     require_state,
     transition,
 )
 from loopwright_deployer.deployments.gates import Gate
 from loopwright_deployer.deployments.repository import DeploymentRecord
+from loopwright_deployer.deployments.windows import held_until
 from loopwright_deployer.operator_actions.attempts import void_requests
 from loopwright_deployer.operator_actions.request import OperatorRequest
 from loopwright_deployer.routing import transitions
 
-Skip = Literal["approval", "step", "canary"]
+Skip = Literal["approval", "step", "canary", "window"]
 """A gate, or the present step of the canary's."""
 
 
@@ -46,6 +48,8 @@ async def skip(
         raise ConflictError("staging was inconclusive, which is not skipped: resume accepts it")
     if what == "approval":
         await _skip_approval(uow, record, f"approval skipped by {request}", request.by)
+    elif what == "window":
+        await _skip_window(uow, record, f"window skipped by {request}", request.by)
     elif what == "canary":
         require_state(record.deployment, SKIPS_CANARY, "skipping the canary")
         await _skip_canary(uow, record, f"canary skipped by {request}", request.by)
@@ -66,6 +70,19 @@ async def _skip_approval(uow: UnitOfWork, record: DeploymentRecord, how: str, by
     await _pass_gate(uow, record, Gate.APPROVAL, how, by)
 
 
+async def _skip_window(uow: UnitOfWork, record: DeploymentRecord, how: str, by: str) -> None:
+    """All closed times of its policy, for this attempt; a canary gets its whole time anew."""
+    now = clock.now()
+    require_state(record.deployment, SKIPS_WINDOW, "skipping the window")
+    if not held_until(record.deployment, record.policy, now):
+        raise ConflictError(f"no window holds {record.deployment.model}'s versions now")
+    passed = transitions.with_gate(record, Gate.WINDOW, how)
+    if record.deployment.in_canary:
+        deadline = now + record.policy.canary.max_time
+        passed = replace(passed, deployment=replace(passed.deployment, deadline=deadline))
+    await _note_gate(uow, passed, record, how, by)
+
+
 async def _skip_canary(uow: UnitOfWork, record: DeploymentRecord, how: str, by: str) -> None:
     if record.deployment.in_canary:
         passed = transitions.with_gate(record, Gate.CANARY, how)
@@ -81,8 +98,15 @@ async def _pass_gate(
     """Past a gate; the gates after it are asked for next."""
     passed = transitions.with_gate(record, gate, how)
     if record.deployment.state is DeploymentState.VALIDATED:
-        noted = replace(passed.deployment, why=how, waits=None, state_since=clock.now())
-        await service.save_state(uow, record, noted, by)
+        await _note_gate(uow, passed, record, how, by)
     else:
         moved = transition(passed.deployment, DeploymentState.VALIDATED, how, clock.now())
         await service.save_state(uow, record, moved, by)
+
+
+async def _note_gate(
+    uow: UnitOfWork, passed: DeploymentRecord, record: DeploymentRecord, how: str, by: str
+) -> None:
+    """Past a gate in the state that it is in, where it is looked at again."""
+    noted = replace(passed.deployment, why=how, waits=None, retry_at=None, state_since=clock.now())
+    await service.save_state(uow, record, noted, by)

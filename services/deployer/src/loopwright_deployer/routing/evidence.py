@@ -14,6 +14,7 @@ from loopwright_deployer.canary.acknowledgement import (
 from loopwright_deployer.canary.call_counts import count_step
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.canary.decisions import CanaryEvidence
+from loopwright_deployer.deployments.gates import Gate
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.routing.routes import RouteRevisions
 
@@ -34,6 +35,7 @@ async def collect_evidence(
         acknowledgement=await acknowledgement_of(connection, record, replicas),
         deadline=deployment.deadline,
         now=clock.now(),
+        skips_windows=Gate.WINDOW in deployment.gates,
     )
 
 

@@ -24,6 +24,12 @@ from loopwright_deployer.deployments.emitted_events import emit_event, emit_fini
 from loopwright_deployer.deployments.gates import Gate, next_gate, require_passed
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.deployments.service import advance, reject, save_state
+from loopwright_deployer.deployments.windows import (
+    held_until,
+    require_open,
+    wait_sentence,
+    was_held,
+)
 from loopwright_deployer.routing.route_revisions import publish_route, served_package
 from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.routing.withdrawals import champion_of, pause, version_of
@@ -34,6 +40,7 @@ _FIRST = "the first version goes live after staging"
 async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
     """The next gate after staging, or champion where none is left; False while it waits.
 
+    It waits for what has a share of the traffic, and while its policy's windows are closed.
     Verdicts and approvals hold beside the champion that they were made with: beside another one the
     version is staged again.
     """
@@ -45,6 +52,10 @@ async def enter_next_gate(uow: UnitOfWork, record: DeploymentRecord) -> bool:
         return False
     champion = next((r for r in others if r.deployment.champion), None)
     gate = next_gate(deployment, record.policy, version_of(champion))
+    until = held_until(deployment, record.policy, clock.now())
+    if until is not None and gate in (Gate.CANARY, None):
+        await Deployments(uow.connection).hold(deployment, until, wait_sentence(until))
+        return False
     if gate is Gate.STAGING:
         await _stage_again(uow, record, champion)
     elif gate is Gate.APPROVAL and isinstance(approval, ApprovalPolicy):
@@ -70,7 +81,8 @@ async def advance_canary(
     uow: UnitOfWork, record: DeploymentRecord, why: str, by: str | None = None
 ) -> None:
     """More traffic for the canary; its evidence goes on."""
-    deployment = record.deployment
+    deployment, now = record.deployment, clock.now()
+    require_open(deployment, record.policy, now)
     step = deployment.step + 1
     weight = record.policy.canary.steps[step].weight
     changed = replace(
@@ -78,7 +90,11 @@ async def advance_canary(
         step=step,
         why=f"{why}; now {weight:.0%}",
         waits=None,
-        state_since=clock.now(),
+        state_since=now,
+        # A closed window is no time in which evidence could have come.
+        deadline=now + record.policy.canary.max_time
+        if was_held(deployment)
+        else deployment.deadline,
     )
     await begin_step(uow, await save_state(uow, record, changed, by))
 
@@ -116,10 +132,12 @@ async def promote(
 ) -> DeploymentRecord:
     """All traffic to the version; it is champion once every live replica has acknowledged.
 
-    The only way there: ConflictError while there is a gate that it has not passed.
+    The only way there: ConflictError while there is a gate that it has not passed, or its policy's
+    windows are closed.
     """
     champion = await champion_of(uow, record.deployment)
     require_passed(record.deployment, record.policy, version_of(champion))
+    require_open(record.deployment, record.policy, clock.now())
     moved = transition(record.deployment, DeploymentState.PROMOTING, why, clock.now())
     promoting = await save_state(uow, record, replace(moved, previous=version_of(champion)), by)
     await publish_route(uow, promoting, all_traffic(served_package(record)))
@@ -176,6 +194,7 @@ async def _request_approval(
 async def _start_canary(
     uow: UnitOfWork, record: DeploymentRecord, champion: DeploymentRecord
 ) -> None:
+    require_open(record.deployment, record.policy, clock.now())
     canary = record.policy.canary
     weight = canary.steps[0].weight
     deadline = clock.now() + canary.max_time
