@@ -143,5 +143,6 @@ def test_every_topic_is_read_by_somebody_or_archived() -> None:
     assert {name for name, topic in TOPICS.items() if not topic.archived} == {
         "inference-logged",
         "replica-reported",
+        "rows-captured",
         "serving-measured",
     }

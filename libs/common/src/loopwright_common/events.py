@@ -484,6 +484,30 @@ class GroundTruthLogged(EventData):
     at: Timestamp
 
 
+class CapturedFile(BaseModel):
+    """A Parquet file of captured rows in the artifact store."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    digest: str
+    rows: int
+
+
+class RowsCaptured(EventData):
+    """Where the newest captured rows of a model are (compacted).
+
+    `captured` counts all that were, until the time `until`; `files` are the newest, newest first,
+    and hold 1,000 rows at least where so many lie in 256 files.
+    """
+
+    topic = "rows-captured"
+    topic_settings = Topic("rows-captured", compacted=True, archived=False)
+    model_id: str
+    model: str
+    captured: int
+    until: Timestamp
+    files: list[CapturedFile]
+
+
 class PerformanceMeasured(EventData):
     """Cumulative realised performance of one version over the labels that came."""
 

@@ -1,7 +1,8 @@
 """Captured rows and labels as tables, and those joined.
 
 Row files hold `ROW_COLUMNS` and then `input.*` and `output.*` columns; label files hold
-`LABEL_SCHEMA`. The latest label of an id wins.
+`LABEL_SCHEMA`. The latest label of an id wins. The schema's metadata of a row file names, as a JSON
+list under `redacted`, the inputs that were left out of it on purpose, where there are any.
 """
 
 import json
@@ -33,6 +34,7 @@ LABEL_SCHEMA = pa.schema(
     [("id", pa.string()), ("kind", pa.string()), ("label", pa.string()), ("at", _TIME)]
 )
 """`label` is the label as JSON, so that one column carries every type; null takes a label back."""
+_REDACTED = b"redacted"
 
 
 def labels_to_bytes(ids: Sequence[str], kind: IdKind, labels: Sequence[Label], at: object) -> bytes:
@@ -54,6 +56,26 @@ def table_to_bytes(table: pa.Table) -> bytes:
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def without_redacted(rows: pa.Table, redacted: Sequence[str]) -> pa.Table:
+    """The rows, which lack the `redacted` inputs, saying so in their metadata."""
+    if not redacted:
+        return rows
+    metadata = {**(rows.schema.metadata or {}), _REDACTED: json.dumps(list(redacted))}
+    return rows.replace_schema_metadata(metadata)
+
+
+def redacted_of(schema: pa.Schema) -> list[str]:
+    """The inputs that were left out of a row file on purpose; CorruptError for what is no list."""
+    text = (schema.metadata or {}).get(_REDACTED, b"[]")
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list):
+        raise CorruptError(f"captured data names no list of redacted inputs: {text[:100]!r}")
+    return [str(name) for name in names]
 
 
 def read_rows(files: Iterable[bytes]) -> pa.Table:

@@ -13,7 +13,11 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.events import Event
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage import ArtifactStore
-from loopwright_common.storage.captured_tables import ROW_COLUMNS, table_to_bytes
+from loopwright_common.storage.captured_tables import (
+    ROW_COLUMNS,
+    table_to_bytes,
+    without_redacted,
+)
 from loopwright_monitor.captures.label_repository import PredictionRecord, can_be_found
 from loopwright_monitor.captures.performance import Task
 from loopwright_monitor.watched.streams import live_rows
@@ -68,7 +72,7 @@ def _captured(batch: InferenceLogged, rows: pa.Table) -> tuple[bytes, list[Predi
     columns["model"] = pa.array([batch.model] * rows.num_rows, pa.string())
     names = ROW_COLUMNS.names + [n for n in rows.column_names if n.startswith((INPUT, OUTPUT))]
     captured = pa.table({name: columns[name] for name in names})
-    return table_to_bytes(captured), _scores(rows)
+    return table_to_bytes(without_redacted(captured, batch.redacted)), _scores(rows)
 
 
 def _scores(rows: pa.Table) -> list[PredictionRecord]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,6 +12,9 @@ from loopwright_common.database import upsert
 from loopwright_common.storage.captured_dataset import RowFile
 from loopwright_monitor.captures.performance import Performance, Task
 from loopwright_monitor.store.tables import captures, manifests, performance
+
+MERGED_FROM = "merged from "
+"""How the `source` of a file begins that was made of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +45,15 @@ class CaptureFiles:
         await self._connection.execute(sa.insert(captures).values(row))
 
     async def all(self) -> list[CaptureFile]:
-        query = (
-            sa.select(
-                captures.c.digest,
-                captures.c.rows,
-                captures.c.first,
-                captures.c.last,
-                captures.c.source,
-                captures.c.position,
-            )
-            .where(captures.c.model_id == self._model_id, captures.c.merged.is_(False))
-            .order_by(captures.c.position)
-        )
-        return [CaptureFile(*row) for row in (await self._connection.execute(query)).all()]
+        return await self._read(self._where(merged=False).order_by(captures.c.position))
+
+    async def newest(self, limit: int) -> list[CaptureFile]:
+        """The files of the last batches, newest first, as they came: also those merged by now."""
+        found: list[CaptureFile] = []
+        for merged in (False, True):  # one at a time, as the index has them
+            query = self._where(merged=merged).where(captures.c.source.not_like(f"{MERGED_FROM}%"))
+            found += await self._read(query.order_by(captures.c.position.desc()).limit(limit))
+        return sorted(found, key=lambda file: file.position, reverse=True)[:limit]
 
     async def merge(self, below: int, until: int, merged: CaptureFile) -> None:
         """Files of fewer rows than `below`, up to the position `until`, are in `merged` now."""
@@ -64,6 +64,19 @@ class CaptureFiles:
         )
         await self._connection.execute(sa.update(captures).where(*small).values(merged=True))
         await self.add(merged)
+
+    def _where(self, *, merged: bool) -> sa.Select[tuple[Any, ...]]:
+        return sa.select(
+            captures.c.digest,
+            captures.c.rows,
+            captures.c.first,
+            captures.c.last,
+            captures.c.source,
+            captures.c.position,
+        ).where(captures.c.model_id == self._model_id, captures.c.merged.is_(merged))
+
+    async def _read(self, query: sa.Select[tuple[Any, ...]]) -> list[CaptureFile]:
+        return [CaptureFile(*row) for row in (await self._connection.execute(query)).all()]
 
 
 class Performances:

@@ -7,6 +7,7 @@ from loopwright_common.cloudevents import InferenceLogged
 from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import UndecodableError
 from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasured
+from loopwright_monitor.captures import newest_rows
 from loopwright_monitor.captures.capture_writer import CapturedBatch
 from loopwright_monitor.captures.label_repository import (
     Labels,
@@ -34,13 +35,17 @@ async def record_capture(
     batch, rows = event.data, kept.rows
     await uow.lock(locks.capturing(batch.model_id))
     models = WatchedModels(uow.connection)
-    await models.ensure(batch.model_id, batch.model)
+    known = await models.ensure(batch.model_id, batch.model)
     times = [row.time for row in rows]
     source = f"{batch.replica}/{batch.epoch}/{batch.sequence}"
     capture = CaptureFile(kept.digest, len(rows), min(times), max(times), source)
     await CaptureFiles(uow.connection, batch.model_id).add(capture)
     await PredictionRecords(uow.connection, batch.model_id).add(rows)
     await models.count_kept(batch.model_id, captured=len(rows))
+    captured = known.captured + len(rows)
+    if newest_rows.is_telling_point(known.captured, captured):
+        names = (batch.model_id, batch.model)
+        await newest_rows.tell_newest(uow, *names, captured, capture.last)
     waiting = Labels(uow.connection, batch.model_id)
     early = await waiting.join_waiting("prediction", (row.prediction_id for row in rows))
     early += await waiting.join_waiting(

@@ -18,6 +18,7 @@ from loopwright_common.storage.captured_dataset import LabelFile, Manifest
 from loopwright_common.storage.captured_tables import LABEL_SCHEMA, read_rows, table_to_bytes
 from loopwright_monitor.captures.label_repository import Labels, ReportedLabel
 from loopwright_monitor.captures.repository import (
+    MERGED_FROM,
     CaptureFile,
     CaptureFiles,
     Manifests,
@@ -160,7 +161,7 @@ async def _merge(
         rows=sum(capture.rows for capture in small),
         first=min(capture.first for capture in small),
         last=max(capture.last for capture in small),
-        source=f"merged from {len(small)} files",
+        source=f"{MERGED_FROM}{len(small)} files",
     )
 
 
