@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +13,7 @@ from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.egress.index_access import IndexAccess
-from loopwright_common.events import ReplicaReported
+from loopwright_common.events import ReplicaReported, RowsCaptured
 from loopwright_common.sandbox import detect
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_deployer.controller import DeploymentController
@@ -35,7 +35,7 @@ def staging_runner(
     pickles: bool = False,
     index_access: IndexAccess | None = None,
 ) -> StagingRunner:
-    """Without warm processes, over the store `directory/artifacts`."""
+    """Without warm processes, over the store `directory/artifacts`; nothing is `captured`."""
     options = StagingOptions(
         work_dir=directory / "work",
         warm_processes=False,
@@ -46,7 +46,16 @@ def staging_runner(
         memory=8 << 30,
         index_access=index_access or IndexAccess(),
     )
-    return StagingRunner(options, FilesystemStore(directory / "artifacts"), checks)
+    return StagingRunner(
+        options, FilesystemStore(directory / "artifacts"), nothing_captured(), checks
+    )
+
+
+def nothing_captured() -> TableReader[RowsCaptured]:
+    """What a bus without such events says."""
+    table = TableReader(cast("EventBus", None), RowsCaptured)  # it is not run
+    table.ready.set()
+    return table
 
 
 @asynccontextmanager

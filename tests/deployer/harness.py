@@ -1,4 +1,4 @@
-"""A deployer and a scorer composed over one log and one store, and a caller with requests."""
+"""A deployer and a scorer, with a monitor where rows are captured, over one log and one store."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -15,6 +15,8 @@ from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.storage.package import store_package
 from loopwright_deployer.main import build as build_deployer
 from loopwright_deployer.settings import DeployerSettings
+from loopwright_monitor.main import build as build_monitor
+from loopwright_monitor.settings import MonitorSettings
 from loopwright_scorer.main import build as build_scorer
 from loopwright_scorer.settings import ScorerSettings
 from tests.deployer.builders import MODEL, publish, registered
@@ -32,8 +34,9 @@ class DeployerHarness:
     api: httpx.AsyncClient
     scorer: httpx.AsyncClient
 
-    async def register(self, version: int, **changes: Any) -> None:
-        digest = await store_package(self.store, self.package)
+    async def register(self, version: int, package: Path | None = None, **changes: Any) -> None:
+        """With the harness's own package, unless another one is given."""
+        digest = await store_package(self.store, package or self.package)
         await publish(self.bus, registered(version, digest=digest, format="onnx", **changes))
 
     async def deployment(self, version: int) -> dict[str, Any]:
@@ -57,10 +60,10 @@ class DeployerHarness:
     async def undo(self) -> httpx.Response:
         return await self._say(f"/v1/models/{MODEL}/undo")
 
-    async def ask(self) -> str:
-        """The version that answers one request."""
+    async def ask(self, **values: Any) -> str:
+        """The version that answers one request, of a row that differs in these values."""
         inputs = [
-            {"name": name, "datatype": datatype, "shape": [1], "data": [value]}
+            {"name": name, "datatype": datatype, "shape": [1], "data": [values.get(name, value)]}
             for name, (datatype, value) in ROW.items()
         ]
         answer = await self.scorer.post(f"/v2/models/{MODEL}/infer", json={"inputs": inputs})
@@ -82,11 +85,17 @@ class DeployerHarness:
 
 @asynccontextmanager
 async def running_harness(
-    directory: Path, bus: EventBus, store: FilesystemStore, package: Path
+    directory: Path,
+    bus: EventBus,
+    store: FilesystemStore,
+    package: Path,
+    *,
+    database_url: str | None = None,
+    captures: bool = False,
 ) -> AsyncGenerator[DeployerHarness, None]:
-    """Both services, running until the end."""
+    """The services, running until the end; a monitor among them where it `captures` rows."""
     urls: dict[str, Any] = {
-        "database_url": f"sqlite:///{directory / 'databases'}",
+        "database_url": database_url or f"sqlite:///{directory / 'databases'}",
         "artifacts_url": f"file://{directory / 'artifacts'}",
     }
     deploying = DeployerSettings(work_dir=directory / "work", warm_processes=False, **urls)
@@ -94,7 +103,10 @@ async def running_harness(
     async with AsyncExitStack() as stack:
         deployer = await build_deployer(deploying, bus, stack)
         scorer = await build_scorer(scoring, bus, stack)
-        loops = [asyncio.ensure_future(run()) for run in (*deployer.loops, *scorer.loops)]
+        services = [deployer, scorer]
+        if captures:
+            services.append(await build_monitor(MonitorSettings(**urls), bus, stack))
+        loops = [asyncio.ensure_future(run()) for each in services for run in each.loops]
         api = await stack.enter_async_context(_client(deployer))
         yield DeployerHarness(
             bus, store, package, api, await stack.enter_async_context(_client(scorer))

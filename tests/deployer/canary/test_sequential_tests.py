@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopwright_deployer.canary.sequential_tests import (
-    Margin,
     Stratum,
     Tally,
     _log_highest,
@@ -19,6 +18,7 @@ from loopwright_deployer.canary.sequential_tests import (
     harmless_log_e,
     worse_log_e,
 )
+from loopwright_deployer.deployments.margin import Margin
 
 MARGIN = Margin(1.5, 0.1)
 LOOKS = 50

@@ -204,7 +204,8 @@ class CanaryPolicy(Policy):
     """How many times the champion's error share the canary may have."""
     margin: float = Field(default=0.1, gt=0, lt=1)
     """What is no harm beside that, as a share of the calls: with 0.1 and a champion that fails on
-    2 % of them, a version that fails on up to 12 % may be promoted. Less takes more calls."""
+    2 % of them, a version that fails on up to 12 % may be promoted. Less takes more calls. Staging
+    judges recorded calls by it too."""
 
 
 class ApprovalPolicy(Policy):

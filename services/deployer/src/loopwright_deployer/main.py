@@ -8,7 +8,7 @@ from loopwright_common.bus import EventBus, TableReader
 from loopwright_common.database import Database
 from loopwright_common.delivery import Consumer, bind
 from loopwright_common.delivery_api.dead_letters import create_delivery_router
-from loopwright_common.events import ReplicaReported
+from loopwright_common.events import ReplicaReported, RowsCaptured
 from loopwright_common.observability.metrics import Metrics
 from loopwright_common.process import runtime
 from loopwright_common.process.service import Service, delivery_loops, delivery_readiness
@@ -31,7 +31,9 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     database = await Database.open(settings.database_url, "deployer", MIGRATIONS)
     stack.push_async_callback(database.close)
     stack.enter_context(settings.own_directory())
-    staging = StagingRunner(staging_options(settings), open_store(settings.artifact_store))
+    captured = TableReader(bus, RowsCaptured)
+    store = open_store(settings.artifact_store)
+    staging = StagingRunner(staging_options(settings), store, captured)
     stack.push_async_callback(staging.close)
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)
@@ -59,6 +61,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
         loops=[
             *delivery_loops(database, bus, metrics, consumers),
             replicas.run,
+            captured.run,
             controller.run,
             reconciliation.run,
         ],

@@ -86,16 +86,18 @@ class DeploymentSteps:
     async def _stage(self, record: DeploymentRecord) -> bool:
         champion = await self._champion(record)
         try:
-            checks = await self._staging.stage(record, champion)
+            result = await self._staging.stage(record, champion)
         except TransientError as error:
             return await self._postpone(record, str(error))
         except (InvalidError, CorruptError) as error:
             return await self._reject(record, f"the staging scorer does not serve it: {error}")
-        report = await self._staging.report(record, checks)
+        report = await self._staging.report(record, result)
         failpoint("deployer.staged")
         async with self._writing(record) as (uow, current):
             against = champion.deployment.version if champion else None
-            await service.finish_staging(uow, current, checks, report, self._staging.level, against)
+            await service.finish_staging(
+                uow, current, result.checks, report, self._staging.level, against
+            )
             await route_revisions.publish_aliases(uow, *current.deployment.model_key)
         return True
 

@@ -16,6 +16,7 @@ from loopwright_deployer.staging.checks.holdout import SHARED, HoldoutCheck, che
 from loopwright_deployer.staging.evaluation.holdout_rows import Holdout, UnusableHoldoutError
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from tests.deployer.builders import MODEL, registered
+from tests.deployer.staging.recorded import recorded
 
 
 class Answering(ScorerClient):
@@ -58,6 +59,7 @@ async def asked_for(candidate: StagedVersion, champion: StagedVersion | None) ->
         candidate=candidate,
         champion=champion,
         read_holdout=read,
+        recorded=recorded(),
         time_limit=300,
     )
     check = await HoldoutCheck().run(context)

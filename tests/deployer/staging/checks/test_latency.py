@@ -21,6 +21,7 @@ from loopwright_deployer.staging.checks.latency import (
 )
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from tests.deployer.builders import MODEL, registered
+from tests.deployer.staging.recorded import recorded
 from tests.deployer.staging.scorers import staging_scorer
 from tests.scorer.packages import write_spec
 
@@ -141,6 +142,7 @@ async def checked(
         candidate=candidate,
         champion=champion,
         read_holdout=read,
+        recorded=recorded(),
         time_limit=time_limit,
     )
     return await LatencyCheck().run(context)

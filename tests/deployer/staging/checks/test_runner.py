@@ -29,6 +29,7 @@ from tests.deployer.builders import (
     skops_package,
     with_example,
 )
+from tests.deployer.staging.recorded import recorded
 from tests.deployer.staging.scorers import staging_scorer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -124,6 +125,7 @@ def staged(
         candidate=candidate,
         champion=champion,
         read_holdout=read,
+        recorded=recorded(),
         time_limit=300,
     )
 

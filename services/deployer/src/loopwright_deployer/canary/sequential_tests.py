@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from math import acos, copysign, cos, exp, inf, lgamma, log, log1p, pi, sqrt
 from typing import NamedTuple
 
+from loopwright_deployer.deployments.margin import Margin
+
 _MAX_LOG_E = log(1e12)
 _WORSE = {2.0: 0.3, 3.0: 0.4, 6.0: 0.2, 30.0: 0.1}
 """How many times worse the mixture against a canary has it, and in which parts."""
@@ -44,17 +46,6 @@ class Stratum(NamedTuple):
 
     canary: Tally
     champion: Tally
-
-
-class Margin(NamedTuple):
-    """What a canary may have: `ratio` times the champion's share, or `points` above it if more."""
-
-    ratio: float
-    points: float
-
-    def allowed(self, champion: float) -> float:
-        """The highest share that is no harm, given the champion's."""
-        return min(max(self.ratio * champion, champion + self.points), 1.0)
 
 
 # ---- that it is worse ----------------------------------------------------------------------------

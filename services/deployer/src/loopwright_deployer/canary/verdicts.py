@@ -14,7 +14,6 @@ from loopwright_common.events import ArmComparison, Check, CountedCalls
 from loopwright_common.wording import counted
 from loopwright_deployer.canary.call_counts import CallCounter, StepCounts, sum_counters
 from loopwright_deployer.canary.sequential_tests import (
-    Margin,
     Stratum,
     Tally,
     difference_bounds,
@@ -22,6 +21,7 @@ from loopwright_deployer.canary.sequential_tests import (
     harmless_log_e,
     worse_log_e,
 )
+from loopwright_deployer.deployments.margin import Margin
 
 ERROR_ALPHA = 0.01
 REFUSAL_ALPHA = 0.01

@@ -25,7 +25,7 @@ SKIPPABLE = frozenset({Gate.APPROVAL, Gate.CANARY, Gate.WINDOW})
 """Nothing meets traffic that staging has not judged."""
 
 
-LEFT_TO_THE_CANARY = frozenset({"latency"})
+LEFT_TO_THE_CANARY = frozenset({"latency", "replay"})
 """Checks of staging whose question the canary asks again, of live calls."""
 
 

@@ -2,20 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from loopwright_common.bus import TableReader
 from loopwright_common.egress.index_access import IndexAccess
-from loopwright_common.events import Check
+from loopwright_common.events import Check, RowsCaptured
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Level, Sandbox
 from loopwright_common.storage import ArtifactStore
+from loopwright_deployer.deployments.margin import Margin
 from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.packaging.isolated import Grant
-from loopwright_deployer.staging.checks.base import StagingCheck, StagingContext
+from loopwright_deployer.staging.captured_rows import CapturedRows
+from loopwright_deployer.staging.checks.base import RecordedTraffic, StagingCheck, StagingContext
 from loopwright_deployer.staging.checks.registry import CHECKS
 from loopwright_deployer.staging.checks.runner import run_checks
 from loopwright_deployer.staging.confined_command import ConfinedCommand
@@ -44,6 +49,14 @@ class StagingOptions:
     index_access: IndexAccess = field(default_factory=IndexAccess)
 
 
+@dataclass(frozen=True, slots=True)
+class StagingResult:
+    """The verdicts, and by the name of a check what else it found."""
+
+    checks: tuple[Check, ...]
+    details: Mapping[str, Any]
+
+
 class StagingRunner:
     """Packages and stages versions, one at a time each, in processes that it owns."""
 
@@ -51,8 +64,10 @@ class StagingRunner:
         self,
         options: StagingOptions,
         store: ArtifactStore,
+        captured: TableReader[RowsCaptured],
         checks: Sequence[StagingCheck] = CHECKS,
     ) -> None:
+        """`captured` is run by the caller."""
         self._store = store
         self._checks = checks
         self._options = options
@@ -65,6 +80,7 @@ class StagingRunner:
         self._packaging = WarmProcessPool(packaging)
         self._scorers = WarmProcessPool(scorers)
         self._packager = Packager(store, self._packaging, packaging, options.time_limit)
+        self._captured = CapturedRows(store, captured, staging)
         self._readers = StagingReaders(store, self._scorers, scorers, self._environments)
         # One at a time: it bounds the memory, and nothing disturbs the latency check.
         self._at_staging = asyncio.Lock()
@@ -109,7 +125,7 @@ class StagingRunner:
 
     async def stage(
         self, record: DeploymentRecord, champion: DeploymentRecord | None
-    ) -> tuple[Check, ...]:
+    ) -> StagingResult:
         """The verdicts on the candidate in a real scorer, with the champion in one beside it.
 
         CorruptError where a package is not as sealed, UnavailableError while the artifact store is
@@ -126,13 +142,14 @@ class StagingRunner:
                 candidate=candidate,
                 champion=other,
                 read_holdout=self._readers.read_holdout,
+                recorded=self._recorded_traffic(record, champion),
                 time_limit=self._options.time_limit,
             )
             async with asyncio.timeout(self._options.time_limit):
                 checks = await run_checks(staged, self._checks)
-        return (_package_check(record), *checks)
+        return StagingResult((_package_check(record), *checks), staged.details)
 
-    async def report(self, record: DeploymentRecord, checks: tuple[Check, ...]) -> str:
+    async def report(self, record: DeploymentRecord, result: StagingResult) -> str:
         """Keep the report of staging; returns its digest."""
         deployment = record.deployment
         content = {
@@ -144,9 +161,21 @@ class StagingRunner:
             "packaging": deployment.why,
             "sandbox": self.level,
             "policy": record.policy.model_dump(mode="json"),
-            "checks": [check.model_dump() for check in checks],
+            "checks": [check.model_dump() for check in result.checks],
+            "details": result.details,
         }
         return (await self._store.put(json.dumps(content, indent=1).encode())).digest
+
+    def _recorded_traffic(
+        self, record: DeploymentRecord, champion: DeploymentRecord | None
+    ) -> RecordedTraffic:
+        policies = [each.policy for each in (record, champion) if each]
+        canary = record.policy.canary
+        return RecordedTraffic(
+            partial(self._captured.read, record.registered.model_id),
+            Margin(canary.error_ratio, canary.margin),
+            frozenset(name for policy in policies for name in policy.record.redact),
+        )
 
     def _command(self, arguments: Sequence[str], log: str) -> ConfinedCommand:
         options = self._options

@@ -18,6 +18,11 @@ HOLDOUT_READER = (
     "-m",
     "loopwright_deployer.staging.evaluation.holdout_reader",
 )
+CAPTURED_READER = (
+    sys.executable,
+    "-m",
+    "loopwright_deployer.staging.evaluation.captured_reader",
+)
 DESCRIBE = (sys.executable, "-m", "loopwright_scorer.models.describe")
 
 

@@ -1,14 +1,16 @@
 """The interface of a staging check, and what it may go by."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.events import Check, Dataset, ModelRegistered, Verdict
 from loopwright_common.serving.spec import ServingSpec
+from loopwright_deployer.deployments.margin import Margin
 from loopwright_deployer.staging.evaluation.holdout_rows import Holdout
+from loopwright_deployer.staging.evaluation.recorded_calls import InputTypes, RecordedCalls
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 
 
@@ -21,20 +23,37 @@ class StagedVersion:
     spec: ServingSpec
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedTraffic:
+    """Recorded calls of the model, to be read with the inputs named.
+
+    `margin` is what a version may refuse or fail at beside the champion. `redacted` inputs are
+    shown to nobody, also where they were recorded before somebody said so.
+    """
+
+    read: Callable[[InputTypes], Awaitable[RecordedCalls]]
+    margin: Margin
+    redacted: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagingContext:
     """What a check may go by; `champion` is None where there is none to compare with.
 
     `read_holdout` gives the labelled rows of a dataset that are later than a time. It raises what
     the store raises, UnusableHoldoutError where there are none to measure by, and InvalidError
-    where the file ends whatever reads it. `time_limit` is how many seconds all checks have.
+    where the file ends whatever reads it. `recorded` is what callers asked of the model.
+    `time_limit` is how many seconds all checks have, `details` what they add to the report of
+    staging, by name.
     """
 
     policy: StagingPolicy
     candidate: StagedVersion
     champion: StagedVersion | None
     read_holdout: Callable[[Dataset, datetime | None], Awaitable[Holdout]]
+    recorded: RecordedTraffic
     time_limit: float
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class StagingCheck(Protocol):

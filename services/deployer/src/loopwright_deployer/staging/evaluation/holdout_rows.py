@@ -55,14 +55,15 @@ def class_indices(labels: Sequence[Any], classes: Sequence[Any]) -> NDArray[np.i
 
     InvalidError names labels that are none of the classes.
     """
-    indices = {_plain(one): index for index, one in enumerate(classes)}
-    unknown = sorted({str(label) for label in labels if _plain(label) not in indices})
+    indices = {plain_label(one): index for index, one in enumerate(classes)}
+    unknown = sorted({str(label) for label in labels if plain_label(label) not in indices})
     if unknown:
         raise InvalidError(f"labels {', '.join(unknown[:5])} are no classes of the version")
-    return np.array([indices[_plain(label)] for label in labels], dtype=np.int64)
+    return np.array([indices[plain_label(label)] for label in labels], dtype=np.int64)
 
 
-def _plain(label: Any) -> str:
+def plain_label(label: Any) -> str:
+    """A label as text, so that 1, 1.0, True and "1" are the same one."""
     if isinstance(label, bool | np.bool_):
         return str(int(label))
     if isinstance(label, float) and label.is_integer():

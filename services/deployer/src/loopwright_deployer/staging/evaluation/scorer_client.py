@@ -106,7 +106,7 @@ class ScorerClient:
         return {
             "name": name,
             "datatype": (datatypes or {}).get(name, datatype),
-            "shape": [len(values), *shape[1:]],
+            "shape": [len(values), *(np.shape(values[0]) if -1 in shape[1:] else shape[1:])],
             "data": values,
         }
 

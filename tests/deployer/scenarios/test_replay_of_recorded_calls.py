@@ -1,0 +1,149 @@
+"""What callers asked of the champion is asked of the next version before it meets any of them."""
+
+import json
+import uuid
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from loopwright_common.bus.topics import all_topics
+from loopwright_common.events import RoutesChanged, RowsCaptured
+from loopwright_common.process.bus_factory import open_bus
+from loopwright_common.process.declare_topics import ensure_topics
+from loopwright_common.storage.filesystem import FilesystemStore
+from tests.common.bus_harness import until
+from tests.deployer.builders import COLUMNS, pipeline, published_events, skops_package
+from tests.deployer.harness import DeployerHarness, running_harness
+
+CALLS = 300
+JOBS = ("nurse", "farmer", "clerk")
+REAL_AGE = [{**each, "type": "double"} if each["name"] == "age" else each for each in COLUMNS]
+REDACTING = {"record": {"redact": ["job"]}}
+
+
+class Engine(NamedTuple):
+    """Where the bus and the databases are."""
+
+    bus_url: str
+    topic_prefix: str
+    database_url: str
+
+
+@pytest.fixture(params=["embedded", "distributed"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    if request.param == "embedded":
+        urls = (f"sqlite:///{tmp_path / 'bus'}", "", f"sqlite:///{tmp_path / 'databases'}")
+        return Engine(*urls)
+    kafka_url = request.getfixturevalue("kafka_url")
+    return Engine(kafka_url, f"{uuid.uuid4().hex[:8]}.", request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The champion, a version that answers the same calls otherwise, and one of whole ages only."""
+    directory = tmp_path_factory.mktemp("packages")
+    return {
+        "champion": skops_package(directory / "champion", pipeline(0), REAL_AGE),
+        "another": skops_package(directory / "another", pipeline(1, rows=60), REAL_AGE),
+        "whole": skops_package(directory / "whole", pipeline(0), COLUMNS),
+    }
+
+
+@pytest.fixture
+async def harness(
+    engine: Engine, tmp_path: Path, store: FilesystemStore, packages: dict[str, Path]
+) -> AsyncGenerator[DeployerHarness, None]:
+    """Nothing is registered yet."""
+    if engine.topic_prefix:
+        await ensure_topics(engine.bus_url, engine.topic_prefix, all_topics())
+    bus = await open_bus(engine.bus_url, engine.topic_prefix)
+    try:
+        async with running_harness(
+            tmp_path,
+            bus,
+            store,
+            packages["champion"],
+            database_url=engine.database_url,
+            captures=True,
+        ) as harness:
+            yield harness
+    finally:
+        await bus.close()
+
+
+async def asked(harness: DeployerHarness, calls: int) -> None:
+    """So many calls are answered and captured; each fifth has an age with a fraction."""
+    for number in range(calls):
+        age = 20 + number % 50 + (0.5 if number % 5 == 0 else 0)
+        row = {"age": age, "rate": number / calls - 0.5, "job": JOBS[number % 3]}
+        assert await harness.ask(**row) in {"1", "2"}  # the canary's share ends while they ask
+
+    async def is_told() -> bool:
+        events = await published_events(harness.bus, RowsCaptured.topic)
+        return any(event.data.captured >= calls for event in events)
+
+    await until(is_told)
+
+
+def replay_of(deployment: dict[str, Any]) -> dict[str, Any]:
+    return next(check for check in deployment["checks"] if check["name"] == "replay")
+
+
+async def report_of(harness: DeployerHarness, deployment: dict[str, Any]) -> dict[str, Any]:
+    detail = (await harness.api.get(f"/v1/deployments/{deployment['id']}")).json()
+    content: dict[str, Any] = json.loads(await harness.store.get(detail["report"]))
+    return content
+
+
+async def test_recorded_calls_are_asked_of_a_version_before_it_meets_traffic(
+    harness: DeployerHarness, packages: dict[str, Path]
+) -> None:
+    await harness.register(1)
+    first = await harness.reaches(1, "promoted")
+    await harness.register(2, packages["another"])
+    unasked = await harness.reaches(2, "canary")
+    assert (await harness.request(2, "abort")).is_success
+    await asked(harness, CALLS)
+
+    await harness.register(3, packages["whole"])
+    refusing = await harness.reaches(3, "rejected")
+    await harness.register(4, packages["another"])
+    answering = await harness.reaches(4, "canary")
+
+    assert replay_of(first)["sentence"].startswith("no champion")
+    assert replay_of(unasked)["verdict"] == "skipped"
+    assert replay_of(unasked)["sentence"].startswith("no recorded calls: they come with")
+    assert refusing["why"].startswith("staging: replay: refused "), refusing
+    assert replay_of(refusing)["measured"] == pytest.approx(0.2, abs=0.02)
+    assert "which is no INT64" in refusing["why"]
+    check = replay_of(answering)
+    assert (check["verdict"], check["measured"]) == ("passed", 0.0), check
+    assert "labels agree in " in check["sentence"]
+    found = (await report_of(harness, answering))["details"]["replay"]
+    # How many of the calls a busy machine comes to is its own affair.
+    assert CALLS / 5 < found["calls"] == found["agreement"]["rows"] <= CALLS
+    assert 0 < len(found["answered_otherwise"]) <= 20
+    assert found["answered_otherwise"][0]["inputs"].keys() == {"age", "rate", "job"}
+    assert 3 not in await versions_with_traffic(harness)
+
+
+async def versions_with_traffic(harness: DeployerHarness) -> set[int]:
+    """All that have been in a route."""
+    events = await published_events(harness.bus, RoutesChanged.topic)
+    return {arm.version for event in events for arm in (*event.data.arms, *event.data.kept)}
+
+
+@pytest.mark.parametrize("engine", ["embedded"], indirect=True)
+async def test_a_version_that_takes_a_redacted_input_is_not_asked_and_goes_on(
+    harness: DeployerHarness, packages: dict[str, Path]
+) -> None:
+    await harness.register(1, deploy=REDACTING)
+    await harness.reaches(1, "promoted")
+    await asked(harness, 60)
+    await harness.register(2, packages["another"], deploy=REDACTING)
+    check = replay_of(await harness.reaches(2, "canary"))
+
+    assert check["verdict"] == "skipped"
+    assert "takes 'job', which is redacted and so not recorded" in check["sentence"]
