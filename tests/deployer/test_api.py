@@ -5,8 +5,9 @@ import pytest
 
 from loopwright_common.database.database import Database
 from loopwright_common.observability.metrics import Metrics
+from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_common.web.app import add_routes, create_app
-from loopwright_deployer.api import create_router
+from loopwright_deployer.api import create_report_router, create_router
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.gates import SKIPPABLE
 from tests.deployer.builders import MODEL
@@ -265,3 +266,18 @@ async def test_unknown_things_are_404_and_bad_bodies_422(api: httpx.AsyncClient)
     assert (await api.get("/v1/deployments/nothing")).status_code == 404
     assert (await api.post(f"/v1/models/{MODEL}/undo", json=REQUEST)).status_code == 404
     assert (await api.post("/v1/deployments/x/abort", json={"reason": "r"})).status_code == 422
+
+
+async def test_a_report_is_there_once_a_version_has_been_staged(
+    database: Database, store: FilesystemStore
+) -> None:
+    staged = await lead_to(database, 1, DeploymentState.PACKAGING)
+    app = create_app("deployer", Metrics(), {})
+    add_routes(app, create_report_router(database, store))
+    path = f"/v1/deployments/{staged.deployment.id}/report"
+    api = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1")
+
+    early = await api.get(path)
+
+    assert early.status_code == 404
+    assert "it is made once the version has been staged" in early.json()["detail"]

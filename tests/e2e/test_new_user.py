@@ -54,7 +54,13 @@ print(*mlflow.pyfunc.load_model("models:/churn@champion").predict(rows))
 COMMANDS = [
     *("repositories list", "runs list", "runs show latest", "models list", "models show churn"),
     *("models show churn@champion", "deployments list", "deployments show churn/2"),
-    *("deployments plan latest", "events list", "why churn", "monitor status"),
+    *(
+        "deployments plan latest",
+        "deployments report churn/2",
+        "events list",
+        "why churn",
+        "monitor status",
+    ),
     *("captured list", "dead-letters list", "doctor"),
 ]
 RUN_TOKEN = "run-t0ken-that-nobody-may-see"

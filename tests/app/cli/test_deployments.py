@@ -32,6 +32,20 @@ DEPLOYMENT: dict[str, Any] = {
 }
 
 
+REPORT: dict[str, Any] = {
+    "checks": DEPLOYMENT["checks"],
+    "details": {
+        "replay": {
+            "not_answered": [
+                {"call": "c1", "at": "2026-01-01", "candidate": "answered 400", "inputs": {"a": 1}}
+            ],
+            "answered_otherwise": [
+                {"call": "c2", "row": 0, "at": "2026-01-02", "champion": {"label": 0},
+                 "candidate": {"label": 1}, "inputs": {"a": 2}}
+            ],
+        }
+    },
+}  # fmt: skip
 COMPARISON: dict[str, Any] = {
     "canary": {"calls": 100, "hits": 4, "share": 0.04},
     "champion": {"calls": 900, "hits": 9, "share": 0.01},
@@ -76,7 +90,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Deployer
 
     def do_GET(self) -> None:
-        if self.path.startswith(f"/v1/deployments/{DEPLOYMENT['id']}"):
+        if self.path == f"/v1/deployments/{DEPLOYMENT['id']}/report":
+            answer = REPORT
+        elif self.path.startswith(f"/v1/deployments/{DEPLOYMENT['id']}"):
             states = self.server.states
             state = states.pop(0) if len(states) > 1 else states[0]
             promoted = "2026-01-01T00:01:00.000000Z" if state == "promoted" else None
@@ -210,6 +226,27 @@ def test_a_canary_is_shown_with_what_it_counts(
         "canary-errors inconclusive 4 of 100, 4.00% 9 of 900, 1.00% "
         "+3.00% (-1.00% to +11.00% at 95%) 11.00% 3.5 of 100 0.25 of 20"
     )
+
+
+def test_a_report_shows_what_was_not_answered_and_what_otherwise(
+    loopwright: Run, deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        " ".join(line.split())
+        for line in loopwright("deployments", "report", "bank/2").output.splitlines()
+    ]
+    as_json = json.loads(loopwright("deployments", "report", "bank/2", "--json").output)
+    monkeypatch.setitem(REPORT, "details", {})
+    without = loopwright("deployments", "report", "bank/2").output
+
+    assert lines[1:] == [
+        "holdout passed fine", "", "not answered", "call at candidate inputs",
+        'c1 2026-01-01 answered 400 {"a": 1}', "", "answered otherwise",
+        "call row at champion candidate inputs",
+        'c2 0 2026-01-02 {"label": 0} {"label": 1} {"a": 2}',
+    ]  # fmt: skip
+    assert as_json["details"]["replay"]["not_answered"][0]["call"] == "c1"
+    assert len(without.splitlines()) == 2
 
 
 def test_a_canary_judged_again_the_same_says_so(loopwright: Run, deployer: Deployer) -> None:

@@ -46,10 +46,11 @@ def test_the_first_gate_that_is_not_passed(
     [
         ("latency", 1, DeploymentState.VALIDATED),
         ("latency", None, DeploymentState.PAUSED),
+        ("replay", 1, DeploymentState.VALIDATED),
         ("holdout", 1, DeploymentState.PAUSED),
     ],
 )
-async def test_a_canary_answers_whether_a_version_is_slow(
+async def test_a_canary_answers_what_it_asks_again(
     database: Database, name: str, champion: int | None, state: DeploymentState
 ) -> None:
     version = 1
@@ -59,7 +60,7 @@ async def test_a_canary_answers_whether_a_version_is_slow(
     record = await lead_to(database, version, DeploymentState.STAGING)
     checks = tuple(
         Check.model_validate({"name": each, "verdict": verdict, "sentence": "noise"})
-        for each, verdict in (("schema", "passed"), ("replay", "skipped"), (name, "inconclusive"))
+        for each, verdict in (("schema", "passed"), ("example", "skipped"), (name, "inconclusive"))
     )
     async with database.unit_of_work() as uow:
         await service.finish_staging(uow, record, checks, "r", Level.NAMESPACE, champion)
@@ -67,6 +68,6 @@ async def test_a_canary_answers_whether_a_version_is_slow(
     staged = (await latest(database, version)).deployment
     assert staged.state is state
     if state is DeploymentState.VALIDATED:
-        assert staged.why == "1 check passed; skipped: replay; left to the canary: latency"
+        assert staged.why == f"1 check passed; skipped: example; left to the canary: {name}"
     else:
         assert staged.why == f"inconclusive: {name}: noise"

@@ -1,6 +1,5 @@
 """What callers asked of the champion is asked of the next version before it meets any of them."""
 
-import json
 import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -92,8 +91,8 @@ def replay_of(deployment: dict[str, Any]) -> dict[str, Any]:
 
 
 async def report_of(harness: DeployerHarness, deployment: dict[str, Any]) -> dict[str, Any]:
-    detail = (await harness.api.get(f"/v1/deployments/{deployment['id']}")).json()
-    content: dict[str, Any] = json.loads(await harness.store.get(detail["report"]))
+    answer = await harness.api.get(f"/v1/deployments/{deployment['id']}/report")
+    content: dict[str, Any] = answer.raise_for_status().json()
     return content
 
 

@@ -12,8 +12,9 @@ from loopwright_common import clock
 from loopwright_common.database import Database
 from loopwright_common.database.leases import LEASE
 from loopwright_common.deploy_policy import DeployPolicy
-from loopwright_common.errors import RefusedError
+from loopwright_common.errors import NotFoundError, RefusedError
 from loopwright_common.policy_reader import read_policy
+from loopwright_common.storage import ArtifactStore
 from loopwright_common.web.problems import PROBLEMS
 from loopwright_deployer.canary.kept_looks import KeptLooks
 from loopwright_deployer.canary.looks import KeptLook, judge_again
@@ -40,6 +41,7 @@ from loopwright_deployer.schemas import (
     PlanOut,
     RoutesOut,
     SkipIn,
+    StagingReportOut,
     UndoIn,
     canary_look_out,
     deployment_detail_out,
@@ -77,6 +79,26 @@ def create_router(
     _add_skips(router, database, wake, details, skippable)
     _add_decisions(router, database, environment, wake, details)
     _add_routes(router, database)
+    return router
+
+
+def create_report_router(database: Database, store: ArtifactStore) -> APIRouter:
+    """The reports of staging, which are kept in the store."""
+    router = APIRouter(prefix="/v1", tags=["deployments"], responses=PROBLEMS)
+
+    @router.get("/deployments/{deployment_id}/report")
+    async def show_report(deployment_id: DeploymentId) -> StagingReportOut:
+        """What staging found, with the recorded calls that the version did not answer, and the
+        rows that it answers otherwise than the champion."""
+        async with database.read() as connection:
+            record = await Deployments(connection).get(deployment_id)
+        if record.report is None:
+            raise NotFoundError(
+                f"{record.deployment.model} version {record.deployment.version} has no report yet:"
+                " it is made once the version has been staged"
+            )
+        return StagingReportOut.model_validate_json(await store.get(record.report))
+
     return router
 
 

@@ -16,7 +16,7 @@ from loopwright_common.sandbox import require
 from loopwright_common.storage import open_store
 from loopwright_common.web.app import add_routes, create_app
 from loopwright_common.web.guard import RequestGuard
-from loopwright_deployer.api import create_router
+from loopwright_deployer.api import create_report_router, create_router
 from loopwright_deployer.controller import DeploymentController
 from loopwright_deployer.handlers import COUNTER_HANDLERS, LIFECYCLE_HANDLERS, DeployerContext
 from loopwright_deployer.routing.reconciliation import RouteReconciliation
@@ -51,6 +51,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     add_routes(app, create_delivery_router(database, consumers))
     wake, skippable = controller.wake, settings.skippable
     add_routes(app, create_router(database, settings.environment, wake, lease, skippable))
+    add_routes(app, create_report_router(database, store))
     return Service(
         name="deployer",
         app=app,

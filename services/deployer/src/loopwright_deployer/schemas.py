@@ -112,6 +112,21 @@ class OfferOut(BaseModel):
     effect: str
 
 
+class StagingReportOut(BaseModel):
+    """What staging found; `details` are by check, beside its verdict, `policy` as it was."""
+
+    deployment: str
+    model: str
+    version: int
+    package: str
+    serving_package: str | None
+    packaging: str
+    sandbox: Level
+    policy: dict[str, Any]
+    checks: list[Check]
+    details: dict[str, Any] = {}
+
+
 class DeploymentDetailOut(DeploymentOut):
     """A deployment with its policy, its history and the present route of its model.
 

@@ -1,5 +1,6 @@
 """What is told of recorded calls that two versions were asked, and how they are asked."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from loopwright_deployer.staging.evaluation.scorer_client import (
     Values,
 )
 from tests.deployer.builders import MODEL, registered
-from tests.deployer.staging.recorded import call, recorded
+from tests.deployer.staging.recorded import MARGIN, call, recorded
 
 Answer = Callable[[Values], ScorerResponse]
 AGE = [Column(name="age", type="double")]
@@ -47,8 +48,8 @@ def refusing(share: float, status: int = 400) -> Answer:
     """Refuses the ages below 100 times the share, in a text that quotes one."""
 
     def answer(values: Values) -> ScorerResponse:
-        if values["age"][0] < 100 * share:
-            return ScorerResponse(status, 0.001, error=f"age {values['age'][0]} is too low")
+        if low := [age for age in values["age"] if age < 100 * share]:
+            return ScorerResponse(status, 0.001, error=f"age {low[0]} is too low")
         return ScorerResponse(200, 0.001, {"prediction": [2.5 * each for each in values["age"]]})
 
     return answer
@@ -95,6 +96,7 @@ async def checked(
         (0.0, 200, "passed"),
         (0.0, 20, "inconclusive"),
         (0.05, 200, "inconclusive"),
+        (0.15, 200, "inconclusive"),
         (0.2, 200, "failed"),
         (0.2, 20, "inconclusive"),
         (1.0, 12, "failed"),
@@ -114,7 +116,7 @@ async def test_what_is_refused_is_told_with_bounds_and_the_first_fault() -> None
     check, report = await checked(recorded(calls(200)), version(2, refusing(0.2)))
 
     assert check.sentence == (
-        "refused 40 and failed at 0 of 200 recorded calls (200 rows) that the champion answers:"
+        "refused 40 and failed at 0 that the champion answers, of 200 recorded calls:"
         " 20 % (13.3 % to 28.2 % with 99 % confidence), allowed 10 %; the first: answered 400:"
         " age 0 is too low (call call-0); predictions differ by 0.639 standard deviations of the"
         " champion's (median), 1.03 (p95) in 160 rows"
@@ -143,7 +145,9 @@ async def test_answers_that_differ_pass_however_far_they_are_apart() -> None:
 async def test_a_fault_of_the_version_fails_like_a_refusal() -> None:
     check, report = await checked(recorded(calls(200)), version(2, refusing(0.2, status=500)))
 
-    assert check.sentence.startswith("refused 0 and failed at 40 of 200 recorded calls")
+    assert check.sentence.startswith(
+        "refused 0 and failed at 40 that the champion answers, of 200 recorded"
+    )
     assert (check.verdict, report["failed"]) == ("failed", 40)
 
 
@@ -157,6 +161,25 @@ async def test_what_neither_answers_is_no_fault_and_what_the_champion_fails_at_i
     assert "40 answered by neither" in both.sentence
     assert (half.verdict, half.limit) == ("passed", 0.75)
     assert report["answered_by_the_candidate_only"] == 100
+    assert "100 answered by the candidate alone" in half.sentence
+
+
+async def test_calls_are_asked_together_and_by_themselves_where_one_is_refused() -> None:
+    sizes: list[int] = []
+
+    def answer(values: Values) -> ScorerResponse:
+        sizes.append(len(values["age"]))
+        return refusing(0.01)(values)
+
+    large = call(100, age=list(range(50, 110)))
+    check, report = await checked(recorded([*calls(40), *[large] * 4]), version(2, answer))
+
+    # The first twenty hold the one that is refused; of 60 rows, three calls are 180 rows.
+    assert sizes == [20, *[1] * 20, 20, 180, 60]
+    assert check.sentence.startswith(
+        "refused 1 and failed at 0 that the champion answers, of 44 recorded"
+    )
+    assert report["agreement"]["rows"] == 279
 
 
 async def test_a_whole_number_is_sent_as_the_version_takes_it() -> None:
@@ -186,6 +209,19 @@ async def test_a_redacted_input_is_not_asked_for_and_an_error_does_not_quote_one
     assert report["not_answered"] == []
     assert "too low" not in quoting.sentence + str(quoted)
     assert {tuple(each["inputs"]) for each in quoted["not_answered"]} == {("job",)}
+
+
+async def test_what_callers_sent_is_shown_without_effect_and_cut() -> None:
+    odd, long = "\x1b[2J\u202ecod", list(range(500))
+    asked = [call(n, age=[n], job=[odd], walk=[long], tags=[[odd]]) for n in range(12)]
+    check, report = await checked(recorded(asked), version(2, refusing(1.0)))
+
+    inputs = report["not_answered"][0]["inputs"]
+    assert inputs["job"] == "\\x1b[2J\\u202ecod"
+    assert inputs["tags"] == ["\\x1b[2J\\u202ecod"]
+    assert "..." in inputs["walk"]
+    assert len(str(report)) < 20_000
+    assert check.verdict == "failed"
 
 
 async def test_a_new_input_that_nobody_could_send_is_no_refusal() -> None:
@@ -243,7 +279,18 @@ async def test_time_that_is_over_leaves_the_rest_unasked() -> None:
     check, report = await checked(recorded(calls(60)), time_limit=0)
 
     assert check.verdict == "skipped"
-    assert report["not_asked"] == {"not asked within 0 s": 60}
+    assert report["not_asked"] == {"the time was over": 60}
+
+
+async def test_calls_that_are_not_read_in_time_leave_it_to_the_canary() -> None:
+    async def read(_inputs: Any) -> Any:
+        await asyncio.Event().wait()
+
+    traffic = RecordedTraffic(read, MARGIN)
+    check, _ = await checked(traffic, time_limit=0.08)
+
+    assert check.verdict == "inconclusive"
+    assert "as reading took longer than 0.01 s; the canary's calls decide" in check.sentence
 
 
 async def test_few_calls_say_how_many_would_do() -> None:

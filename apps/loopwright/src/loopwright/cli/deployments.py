@@ -10,6 +10,7 @@ from loopwright.cli.deploying import watching
 from loopwright.cli.deploying.canary_looks import COMPARISONS, compared, judged, show_judged
 from loopwright.cli.deploying.offers import show_offers
 from loopwright.cli.deploying.pipeline_plan import PLAN, show_plan
+from loopwright.cli.deploying.staging_report import show_report
 from loopwright.cli.models import split
 from loopwright.cli.runs import failed_run
 from loopwright.client import CallError, Services
@@ -78,6 +79,18 @@ def show(deployment: Deployment, as_json: Json = False) -> None:
     if counted := compared(record["checks"]):
         console.print()
         show_items(counted, COMPARISONS, as_json=False)
+
+
+@app.command()
+def report(deployment: Deployment, as_json: Json = False) -> None:
+    """What staging found: recorded calls that the version does not answer, or answers otherwise."""
+    with Services() as services:
+        path = f"/v1/deployments/{_get(services, deployment)['id']}/report"
+        found = services.get("deployer", path)
+    if as_json:
+        show_json(found)
+    else:
+        show_report(found)
 
 
 @app.command()

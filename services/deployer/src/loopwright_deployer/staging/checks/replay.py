@@ -13,7 +13,7 @@ from loopwright_deployer.staging.checks.replayed_calls import (
     replay_calls,
 )
 from loopwright_deployer.staging.evaluation.agreement import Agreement, agreement
-from loopwright_deployer.staging.evaluation.recorded_calls import RecordedCalls
+from loopwright_deployer.staging.evaluation.recorded_calls import InputTypes, RecordedCalls
 from loopwright_deployer.staging.evaluation.share_bounds import (
     ShareBounds,
     least_calls,
@@ -25,7 +25,7 @@ ALPHA = 0.005
 """Of each bound; a verdict rests on two, so it is wrong with 1 % at most."""
 _SECONDS = 30.0
 _SHARE_OF_TIME = 8
-"""At most an eighth of the time of all checks is spent on calls."""
+"""An eighth of the time of all checks is for reading the calls at most, and one for asking them."""
 
 
 class ReplayCheck:
@@ -39,10 +39,10 @@ class ReplayCheck:
         if champion is None:
             return _skipped("no champion to answer recorded calls beside it")
         inputs = {**candidate.client.metadata.inputs, **champion.client.metadata.inputs}
-        recorded = await staged.recorded.read(inputs)
+        seconds = min(_SECONDS, staged.time_limit / _SHARE_OF_TIME)
+        recorded = await _read(staged.recorded, inputs, seconds)
         if not recorded.calls:
             return _nothing_read(recorded)
-        seconds = min(_SECONDS, staged.time_limit / _SHARE_OF_TIME)
         try:
             replay = await asyncio.to_thread(
                 replay_calls, recorded.calls, candidate, champion, seconds
@@ -91,6 +91,15 @@ def told(
     )
 
 
+async def _read(traffic: RecordedTraffic, inputs: InputTypes, seconds: float) -> RecordedCalls:
+    """The calls, or why there are none after so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await traffic.read(inputs)
+    except TimeoutError:
+        return RecordedCalls([], [f"reading took longer than {seconds:g} s"])
+
+
 def _nothing_read(recorded: RecordedCalls) -> Check:
     if recorded.set_aside:
         sentence = f"no recorded call could be read: {_set_aside(recorded)}"
@@ -108,13 +117,11 @@ def _why_nothing(replay: Replay) -> str:
 
 
 def _refusals(replay: Replay, worse: ShareBounds, allowed: float) -> str:
-    rows = sum(call.rows for call in replay.both)
-    rows += sum(call.rows for call, _ in (*replay.refused, *replay.failed))
+    refused, failed = len(replay.refused), len(replay.failed)
     return (
-        f"refused {len(replay.refused)} and failed at {len(replay.failed)} of {replay.counted}"
-        f" recorded calls ({rows} rows) that the champion answers: {_percent(worse.share)}"
-        f" ({_percent(worse.low)} to {_percent(worse.high)} with 99 % confidence), allowed"
-        f" {_percent(allowed)}"
+        f"refused {refused} and failed at {failed} that the champion answers, of {replay.counted}"
+        f" recorded calls: {_percent(worse.share)} ({_percent(worse.low)} to"
+        f" {_percent(worse.high)} with 99 % confidence), allowed {_percent(allowed)}"
     )
 
 
@@ -148,6 +155,8 @@ def _others(replay: Replay, recorded: RecordedCalls) -> Iterator[str]:
     """Calls that count for nothing, and why."""
     if replay.unanswered and replay.counted:
         yield f"{replay.unanswered} answered by neither"
+    if replay.only_candidate:
+        yield f"{replay.only_candidate} answered by the candidate alone"
     yield from (f"{count} not asked: {why}" for why, count in replay.not_asked.items())
     if recorded.set_aside:
         yield _set_aside(recorded)

@@ -6,13 +6,15 @@ Redacted inputs are not shown, also where they were recorded before somebody sai
 from dataclasses import asdict
 from typing import Any
 
+from loopwright_common.names import shown
 from loopwright_deployer.staging.checks.replayed_calls import Replay
 from loopwright_deployer.staging.evaluation.agreement import Agreement, worst_rows
 from loopwright_deployer.staging.evaluation.recorded_calls import RecordedCall, RecordedCalls
 
 MAX_SHOWN = 20
 """Calls not answered, and rows answered otherwise."""
-_LONGEST_TEXT = 200
+_LONGEST_LIST = 200
+"""In characters."""
 _MOST_INPUTS = 100
 
 
@@ -49,8 +51,8 @@ def replay_details(
                 "row": rows[at][1],
                 "at": rows[at][0].at,
                 "inputs": _shown(*rows[at], redacted),
-                "champion": {name: values[at] for name, values in replay.other.items()},
-                "candidate": {name: values[at] for name, values in replay.own.items()},
+                "champion": {name: _cut(values[at]) for name, values in replay.other.items()},
+                "candidate": {name: _cut(values[at]) for name, values in replay.own.items()},
             }
             for at in worst_rows(found, MAX_SHOWN)
         ],
@@ -65,17 +67,16 @@ def _shown(call: RecordedCall, row: int, redacted: frozenset[str]) -> dict[str, 
 
 def _cut(value: Any) -> Any:
     if isinstance(value, str):
-        return value[:_LONGEST_TEXT]
+        return shown(value)
     if isinstance(value, list):
         text = str(value)
-        return value if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
+        return list(map(_cut, value)) if len(text) <= _LONGEST_LIST else shown(text)
     return value
 
 
 def shown_fault(fault: str, redacted: frozenset[str]) -> str:
     """What the version said; a text may quote an input."""
     if not redacted:
-        return fault[:_LONGEST_TEXT]
-    return (
-        f"{fault.partition(':')[0][:_LONGEST_TEXT]} (its text is left out, as inputs are redacted)"
-    )
+        return shown(fault)
+    status, _, _ = fault.partition(":")
+    return f"{shown(status)} (its text is left out, as inputs are redacted)"

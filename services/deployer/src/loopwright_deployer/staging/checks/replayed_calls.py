@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import httpx
@@ -12,6 +13,9 @@ from loopwright_deployer.staging.checks.base import StagedVersion
 from loopwright_deployer.staging.checks.sample_requests import fault_of
 from loopwright_deployer.staging.evaluation.recorded_calls import RecordedCall
 from loopwright_deployer.staging.evaluation.scorer_client import Values
+
+_TOGETHER = 20
+_ROWS_TOGETHER = 200
 
 
 class ChampionGoneError(Exception):
@@ -41,6 +45,16 @@ class Replay:
     def hits(self) -> int:
         return len(self.refused) + len(self.failed)
 
+    def count(
+        self, call: RecordedCall, fault: str | None, other_fault: str | None, *, refused: bool
+    ) -> None:
+        """Take a call that the candidate, the champion or both do not answer, by their faults."""
+        if other_fault:
+            self.unanswered += fault is not None
+            self.only_candidate += fault is None
+        elif fault:
+            (self.refused if refused else self.failed).append((call, fault))
+
     @property
     def counted(self) -> int:
         """Calls that at least one version answers: what neither does is the caller's fault."""
@@ -52,18 +66,35 @@ def replay_calls(
 ) -> Replay:
     """Ask both versions each call, the newest first, for so many seconds.
 
-    ChampionGoneError where the champion's scorer breaks, `httpx.HTTPError` where the candidate's
-    does.
+    Calls are asked together, which takes a tenth of the time, and each by itself where one of them
+    is not answered. ChampionGoneError where the champion's scorer breaks, `httpx.HTTPError` where
+    the candidate's does.
     """
     replay, end = Replay(), time.monotonic() + seconds
+    fit: list[RecordedCall] = []
     for call in calls:
-        if time.monotonic() > end:
-            replay.not_asked[f"not asked within {seconds:g} s"] += 1
-        elif why := _unfit(call, champion) or _unfit(call, candidate):
+        if why := _unfit(call, champion) or _unfit(call, candidate):
             replay.not_asked[why] += 1
         else:
-            _ask_both(call, candidate, champion, replay)
+            fit.append(call)
+    for group in _groups(fit):
+        if not (len(group) > 1 and _ask(group, candidate, champion, replay, end)):
+            for call in group:
+                _ask([call], candidate, champion, replay, end)
     return replay
+
+
+def _groups(calls: Sequence[RecordedCall]) -> Iterator[list[RecordedCall]]:
+    """Calls that may be asked together, in their order."""
+    for _, alike in groupby(calls, key=lambda call: sorted(call.inputs)):
+        group: list[RecordedCall] = []
+        for call in alike:
+            rows = sum(each.rows for each in group)
+            if group and (len(group) == _TOGETHER or rows + call.rows > _ROWS_TOGETHER):
+                yield group
+                group = []
+            group.append(call)
+        yield group
 
 
 def _unfit(call: RecordedCall, version: StagedVersion) -> str | None:
@@ -79,34 +110,40 @@ def _unfit(call: RecordedCall, version: StagedVersion) -> str | None:
     return None
 
 
-def _ask_both(
-    call: RecordedCall, candidate: StagedVersion, champion: StagedVersion, replay: Replay
-) -> None:
+def _ask(
+    calls: Sequence[RecordedCall],
+    candidate: StagedVersion,
+    champion: StagedVersion,
+    replay: Replay,
+    end: float,
+) -> bool:
+    """Ask as one call; False where several are not answered by both, which counts for nothing."""
+    if time.monotonic() > end:
+        replay.not_asked["the time was over"] += len(calls)
+        return True
     try:
-        theirs = champion.client.infer(_inputs(call, champion))
+        theirs = champion.client.infer(_inputs(calls, champion))
     except httpx.HTTPError as error:
         raise ChampionGoneError(f"{type(error).__name__}: {error}") from error
-    answer = candidate.client.infer(_inputs(call, candidate))
+    answer = candidate.client.infer(_inputs(calls, candidate))
     fault, other_fault = fault_of(answer, candidate.spec), fault_of(theirs, champion.spec)
-    if other_fault:
-        replay.unanswered += fault is not None
-        replay.only_candidate += fault is None
-    elif fault:
-        refused = 400 <= answer.status < 500
-        (replay.refused if refused else replay.failed).append((call, fault))
-    else:
-        replay.both.append(call)
+    if not (fault or other_fault):
+        replay.both.extend(calls)
         for kept, outputs in ((replay.own, answer.outputs), (replay.other, theirs.outputs)):
             for name, rows in outputs.items():
                 kept.setdefault(name, []).extend(rows)
+        return True
+    if len(calls) == 1:
+        replay.count(calls[0], fault, other_fault, refused=400 <= answer.status < 500)
+    return len(calls) == 1
 
 
-def _inputs(call: RecordedCall, version: StagedVersion) -> Values:
+def _inputs(calls: Sequence[RecordedCall], version: StagedVersion) -> Values:
     """The inputs that the version has, as a caller who means well would send them to it."""
     known = version.client.metadata.inputs
     return {
-        name: [_of_datatype(value, known[name][0]) for value in values]
-        for name, values in call.inputs.items()
+        name: [_of_datatype(each, known[name][0]) for call in calls for each in call.inputs[name]]
+        for name in calls[0].inputs
         if name in known
     }
 

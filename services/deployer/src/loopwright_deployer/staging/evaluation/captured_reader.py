@@ -53,11 +53,14 @@ class CapturedCalls:
     @property
     def is_full(self) -> bool:
         many = len(self.calls) >= MAX_CALLS or len(self.wanted) >= MAX_OBJECTS
+        many = many or len(self.set_aside) >= MAX_CALLS
         return many or self._rows >= MAX_ROWS or self._bytes >= MAX_BYTES
 
     def read(self, files: Mapping[str, Path]) -> None:
         """Take the calls of each file, newest first; one that is damaged is set aside."""
         for digest, path in files.items():
+            if self.is_full:
+                return
             try:
                 for call in _calls_of(path, self.inputs):
                     if self.is_full:
@@ -71,7 +74,7 @@ class CapturedCalls:
         if None in digests:
             self.set_aside.append(f"call {found.id}: an input of it was not kept")
             return
-        if lacking := [str(one) for one in sorted(map(str, digests - self.arrays.keys()))]:
+        if lacking := sorted(str(one) for one in digests - self.arrays.keys()):
             self.wanted += [one for one in lacking if one not in self.wanted]
             return
         try:
