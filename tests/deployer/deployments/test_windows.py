@@ -74,6 +74,19 @@ def test_what_is_closed_follows_the_clock_where_it_is_put_forward_and_back(
     assert told([{"begin": begin, "end": end}], at) == until
 
 
+@pytest.mark.parametrize(
+    ("at", "until"),
+    [
+        # East of Greenwich the clock jumps on the day before, by that of Greenwich.
+        ("2026-09-27T01:30:00+12:00", "2026-09-27T03:00:00+13:00"),
+        ("2026-04-05T01:30:00+13:00", "2026-04-05T02:30:00+13:00"),
+        ("2026-04-05T02:10:00+12:00", "2026-04-05T02:30:00+12:00"),
+    ],
+)
+def test_a_jump_of_the_clock_is_found_wherever_the_place_is(at: str, until: str) -> None:
+    assert told([{"begin": "01:00", "end": "02:30"}], at, "Pacific/Auckland") == until
+
+
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
 def test_it_opens_at_the_first_open_minute(zone: str) -> None:
     closed = [NIGHTS, *WEEKEND, {"begin": "01:45", "end": "02:15"}]

@@ -130,7 +130,7 @@ class StagingReportOut(BaseModel):
 class DeploymentDetailOut(DeploymentOut):
     """A deployment with its policy, its history and the present route of its model.
 
-    `may` is what a person may decide now, where one is waited for.
+    `may` is what a person may decide now, where one is waited for or a closed window holds it.
     """
 
     policy: DeployPolicy

@@ -34,10 +34,6 @@ async def emit_event(
 async def emit_changed(uow: UnitOfWork, record: DeploymentRecord, by: str | None) -> None:
     """Emit the state that the deployment came into; what comes later does not follow from that."""
     deployment = record.deployment
-    champion = await Deployments(uow.connection).champion(*deployment.model_key)
-    serving = champion.deployment.version if champion else None
-    is_asked = deployment.state in AWAITS_PERSON
-    offered = offers(deployment, record.policy, serving, clock.now()) if is_asked else ()
     uow.follow(record.cause, "deployer")
     changed = DeploymentChanged(
         **event_fields(deployment),
@@ -46,13 +42,22 @@ async def emit_changed(uow: UnitOfWork, record: DeploymentRecord, by: str | None
         why=deployment.why,
         by=by,
         weight=record.weight,
-        decisions=[offer.verb for offer in offered],
+        decisions=await _asked_of_person(uow, record),
         until=deployment.deadline,
         then=_what_follows(record) if deployment.deadline else None,
     )
     await uow.emit(
         changed, key=deployment.key, subject=deployment.subject, identity=_identity(deployment)
     )
+
+
+async def _asked_of_person(uow: UnitOfWork, record: DeploymentRecord) -> list[str]:
+    """The verbs that are possible while the deployment waits for a person."""
+    if record.deployment.state not in AWAITS_PERSON:
+        return []
+    champion = await Deployments(uow.connection).champion(*record.deployment.model_key)
+    serving = champion.deployment.version if champion else None
+    return [o.verb for o in offers(record.deployment, record.policy, serving, clock.now())]
 
 
 async def emit_finished(

@@ -10,7 +10,7 @@ from loopwright_deployer.deployments.domain import Deployment
 from loopwright_deployer.deployments.gates import Gate
 
 _BY = "closed by `windows` of its policy"
-_DAYS_AHEAD = 15
+_DAYS_AHEAD = 16
 """A week has an open time by its clock; where summer time leaves that out, the next one has it."""
 
 
@@ -54,7 +54,8 @@ def was_held(deployment: Deployment) -> bool:
 def _changes(windows: WindowsPolicy, now: datetime) -> Iterator[datetime]:
     """The instants in UTC at which it may open: ends of windows, and jumps of the clock."""
     zone = ZoneInfo(windows.zone)
-    first = now.astimezone(zone).date()
+    # The day of UTC on which the clock jumps may be yesterday there.
+    first = now.astimezone(zone).date() - timedelta(days=1)
     for day in (first + timedelta(days=ahead) for ahead in range(_DAYS_AHEAD)):
         yield from _jumps(day, zone)
         for window in windows.closed:
@@ -72,7 +73,6 @@ def _jumps(day: date, zone: ZoneInfo) -> Iterator[datetime]:
         return
     while high - low > timedelta(minutes=1):
         middle = low + timedelta(minutes=(high - low) // timedelta(minutes=2))
-        low, high = (
-            (middle, high) if middle.astimezone(zone).utcoffset() == before else (low, middle)
-        )
+        has_jumped = middle.astimezone(zone).utcoffset() != before
+        low, high = (low, middle) if has_jumped else (middle, high)
     yield high
