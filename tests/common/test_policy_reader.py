@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopwright_common.deploy_policy import ApprovalPolicy, DeployPolicy, MonitorPolicy
+from loopwright_common.deploy_policy import (
+    ApprovalPolicy,
+    DeployPolicy,
+    MonitorPolicy,
+    StagingPolicy,
+)
 from loopwright_common.policy_reader import PolicyError, PolicyFault, read_policy
 
 LEAKS = re.compile(r"pydantic|Input should|regex|pattern|literal|no-approval|by-roles|[\^$\\]")
@@ -63,6 +68,27 @@ def faults_of(value: Mapping[Any, Any]) -> list[str]:
             "at_most: '0x champion' is no limit above 0; write it as 1.2x champion or 50ms",
         ),
         ({"staging": {"holdout": {"margin": float("inf")}}}, "margin: has to be a finite"),
+        (
+            {"staging": {"holdout": {"margin": 250}}},
+            "staging.holdout.margin: say of which metric 250 is the margin, such as metric:",
+        ),
+        (
+            {"staging": {"holdout": {"metric": "absolute_error"}}},
+            "staging.holdout.margin: is missing: absolute_error is in the target's own unit, so say"
+            " how much more of it is no harm, or use metric: r2",
+        ),
+        (
+            {"staging": {"holdout": {"metric": "r2", "margin": 2}}},
+            "staging.holdout.margin: has to be less than 1 for r2; write 2 % as 0.02",
+        ),
+        (
+            {"staging": {"holdout": {"metric": "error_rate", "margin": "2%"}}},
+            "staging.holdout.margin: has to be a number; write 2% as 0.02",
+        ),
+        (
+            {"staging": {"holdout": {"metric": "rmse", "margin": 2}}},
+            "staging.holdout.metric: has to be 'log_loss', 'brier', 'error_rate', 'r2',",
+        ),
     ],
 )
 def test_a_fault_is_told_with_its_key_and_the_remedy(value: Mapping[Any, Any], fault: str) -> None:
@@ -94,6 +120,23 @@ def test_steps_that_do_not_grow_are_told_beside_what_else_is_wrong_with_them() -
 def test_nothing_said_is_the_default() -> None:
     assert read_policy(DeployPolicy, None) == DeployPolicy()
     assert read_policy(MonitorPolicy, {}) == MonitorPolicy()
+
+
+@pytest.mark.parametrize(
+    ("holdout", "allowed"),
+    [
+        ({}, 0.01),
+        ({"metric": None, "margin": None}, 0.01),
+        ({"metric": "r2"}, 0.01),
+        ({"metric": "log_loss", "margin": 2}, 2),
+        ({"metric": "squared_error", "margin": 250}, 250),
+    ],
+)
+def test_a_margin_is_that_of_a_metric(holdout: Mapping[str, Any], allowed: float) -> None:
+    staging = read_policy(DeployPolicy, {"staging": {"holdout": holdout}}).staging
+
+    assert staging.holdout.allowed == allowed
+    assert read_policy(StagingPolicy, staging.model_dump(mode="json")) == staging
 
 
 def test_an_approval_is_none_or_by_roles() -> None:

@@ -1,9 +1,12 @@
 """What is said before a deployment is what its policy makes of it."""
 
+from typing import Any
+
 from loopwright_common.deploy_policy import (
     CanaryPolicy,
     CanaryStep,
     DeployPolicy,
+    HoldoutPolicy,
     LatencyPolicy,
     StagingPolicy,
 )
@@ -33,6 +36,21 @@ def test_a_smaller_margin_and_more_requests_are_said() -> None:
 
 def test_a_first_version_has_no_canary() -> None:
     assert "canary" not in [step.state for step in plan(DeployPolicy(), champion=None)]
+
+
+def staging_of(**holdout: Any) -> str:
+    policy = DeployPolicy(staging=StagingPolicy(holdout=HoldoutPolicy(**holdout)))
+    return next(step.sentence for step in plan(policy, "version 3") if step.state == "staging")
+
+
+def test_the_loss_of_the_holdout_is_said_with_its_margin() -> None:
+    assert (
+        "log_loss of probabilities, error_rate of labels or r2 of figures known to be less than"
+        " 0.01 worse than version 3's" in staging_of()
+    )
+    assert "; brier known to be less than 0.01 worse" in staging_of(metric="brier")
+    prices = staging_of(metric="absolute_error", margin=250)
+    assert "; absolute_error known to be less than 250 worse than version 3's" in prices
 
 
 def test_the_limit_of_the_latency_is_said_with_what_is_compared() -> None:

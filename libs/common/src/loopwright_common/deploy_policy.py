@@ -19,6 +19,7 @@ from pydantic import (
     PlainSerializer,
     Tag,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
@@ -75,13 +76,56 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class HoldoutPolicy(Policy):
-    """The challenger's mean loss may exceed the champion's by at most `margin`, in its unit."""
+ClassifierMetric = Literal["log_loss", "brier", "error_rate"]
+RegressorMetric = Literal["r2", "squared_error", "absolute_error"]
+Metric = Literal[ClassifierMetric, RegressorMetric]
+IN_UNITS_OF_THE_TARGET = frozenset({"squared_error", "absolute_error"})
+_DEFAULT_MARGIN = 0.01
 
-    metric: Literal["log_loss", "brier", "error_rate", "squared_error"] = "log_loss"
-    """The loss of a row by which versions are compared on the holdout."""
-    margin: float = Field(default=0.01, ge=0, allow_inf_nan=False)
-    """By how much the mean loss may exceed the champion's, in the loss's unit."""
+
+def _margin_of_a_metric(margin: float | None, fields: ValidationInfo) -> float | None:
+    """ValueError where it is not known of what the margin is, or where it excludes nothing."""
+    if "metric" not in fields.data:
+        return margin  # The metric is refused itself.
+    metric = fields.data["metric"]
+    if margin is None:
+        if metric in IN_UNITS_OF_THE_TARGET:
+            raise ValueError(
+                f"is missing: {metric} is in the target's own unit, so say how much more of it is"
+                " no harm, or use metric: r2"
+            )
+        return None
+    if metric is None:
+        raise ValueError(f"say of which metric {margin:g} is the margin, such as metric: log_loss")
+    if margin >= 1 and metric not in {"log_loss", *IN_UNITS_OF_THE_TARGET}:
+        raise ValueError(f"has to be less than 1 for {metric}; write 2 % as 0.02")
+    return margin
+
+
+class HoldoutPolicy(Policy):
+    """By which loss a version is compared with the champion, and by how much it may be worse.
+
+    A classifier has `log_loss`, `brier` and `error_rate`, a regressor `r2`, `squared_error` and
+    `absolute_error`; a version for which the metric is none is rejected.
+    """
+
+    metric: Metric | None = None
+    """The loss of a row. Unless set, by what the versions answer: `log_loss` of probabilities,
+    `error_rate` of labels alone, `r2` of a regressor, which is the squared error as a share of the
+    target's variance on the same rows."""
+    margin: Annotated[
+        float | None,
+        Field(ge=0, allow_inf_nan=False, validate_default=True),
+        AfterValidator(_margin_of_a_metric),
+    ] = None
+    """By how much the mean loss may exceed the champion's: 0.01 unless set. Of `squared_error` and
+    `absolute_error`, which are in the target's unit, it has to be set; others need their metric
+    beside it."""
+
+    @property
+    def allowed(self) -> float:
+        """The margin, in the unit of the metric."""
+        return _DEFAULT_MARGIN if self.margin is None else self.margin
 
 
 def _latency_limit(text: str) -> str:

@@ -71,9 +71,10 @@ def _staging(policy: DeployPolicy, champion: str | None) -> str:
     if champion is None:
         return "checks in a real scorer; no champion to compare with"
     compared = "median and p95" if latency.relative else "p95"
+    metric = holdout.metric or "log_loss of probabilities, error_rate of labels or r2 of figures"
     return (
-        f"checks in a real scorer; {holdout.metric} at most {holdout.margin:g} worse than "
-        f"{champion}, {compared} of the latency below {latency.in_words}"
+        f"checks in a real scorer; {metric} known to be less than {holdout.allowed:g} worse than "
+        f"{champion}'s, {compared} of the latency below {latency.in_words}"
     )
 
 

@@ -40,6 +40,14 @@ def file(tmp_path: Path) -> Path:
             "staging: {latency: {at_most: 0x champion}}",
             "4:14: deploy.staging.latency.at_most: '0x champion' is no limit above 0; write",
         ),
+        (
+            "staging: {holdout: {margin: 250}}",
+            "4:14: deploy.staging.holdout.margin: say of which metric 250 is the margin, such as",
+        ),
+        (
+            "staging: {holdout: {metric: squared_error}}",
+            "4:4: deploy.staging.holdout.margin: is missing: squared_error is in the target's own",
+        ),
         ("approval: {roles: []}", "4:4: deploy.approval.roles: needs at least 1"),
         (
             "approval: {roles: approver}",

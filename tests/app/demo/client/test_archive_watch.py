@@ -65,8 +65,24 @@ async def test_every_event_is_heard_once_and_labels_are_only_counted() -> None:
     assert watch.counted == {"ground-truth-logged": 2}
 
 
-async def test_a_deployment_that_waits_for_a_person_keeps_nobody_busy() -> None:
-    watch, _ = await seen([("model-registered", {"version": 2})])
-    assert watch.busy
-    watch.paused_after = 0.0
-    assert not watch.busy
+async def test_a_deployment_that_waits_for_a_person_keeps_nobody_busy_until_it_goes_on() -> None:
+    events: Events = [
+        ("model-registered", {"version": 2}),
+        ("deployment-changed", {"version": 2, "state": "staging"}),
+    ]
+    watch, _ = await seen(events)
+    assert (watch.busy, watch.state) == (True, "version 2 on its way")
+
+    events += [
+        ("deployment-changed", {"version": 2, "state": "paused"}),
+        ("deployment-changed", {"version": 1, "state": "superseded"}),
+    ]
+    watch, _ = await seen(events)
+    assert (watch.busy, watch.state) == (False, "version 2 paused")
+
+    for later in (
+        ("deployment-changed", {"version": 2, "state": "canary"}),
+        ("model-registered", {"version": 3}),
+    ):
+        watch, _ = await seen([*events, later])
+        assert watch.busy, later

@@ -1,6 +1,5 @@
 """Which rows are fair to two versions, and what a version is told that brings none."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,45 +7,47 @@ import numpy as np
 import pytest
 
 from loopwright_common.deploy_policy import HoldoutPolicy, StagingPolicy
-from loopwright_common.events import Dataset
-from loopwright_common.serving.spec import ServingSpec, Tensor
-from loopwright_deployer.staging.checks import holdout
+from loopwright_common.events import Check, Dataset
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext
-from loopwright_deployer.staging.checks.holdout import SHARED, HoldoutCheck, check_holdout
+from loopwright_deployer.staging.checks.holdout import HoldoutCheck
+from loopwright_deployer.staging.checks.holdout_comparison import TIMES_REMEDY
 from loopwright_deployer.staging.evaluation.holdout_rows import Holdout, UnusableHoldoutError
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
-from tests.deployer.builders import MODEL, registered
+from tests.deployer.builders import MODEL
+from tests.deployer.staging import answering
+from tests.deployer.staging.answering import SPEC, held_out, labeller, regressor
 from tests.deployer.staging.recorded import recorded
 
 
-class Answering(ScorerClient):
-    """A scorer that predicts 1 for every row."""
-
-    def score(self, values: dict[str, list[Any]], batch: int = 1) -> dict[str, Any]:  # noqa: ARG002
-        return {"prediction": np.ones(len(next(iter(values.values()))))}
-
-
-SPEC = ServingSpec(
-    format="onnx",
-    file="model.onnx",
-    task="classifier",
-    tensor=Tensor(name="x", dtype="float32", shape=[2]),
-    source_digest="sha256:" + "1" * 64,
-)
-
-
 def version(number: int, **digests: str) -> StagedVersion:
-    """With datasets of these digests by role; all trained until 2026."""
-    datasets = [
-        {"role": role, "digest": f"sha256:{digest}", "location": "x", "rows": 9, "until": until}
-        for role, digest in digests.items()
-        for until in ["2026-01-01T00:00:00Z" if role == "training" else None]
-    ]
-    nobody = ScorerClient("http://127.0.0.1:9", MODEL)
-    return StagedVersion(nobody, registered(number, datasets=datasets), SPEC)
+    """With datasets of these digests by role; nobody asks it anything."""
+    return answering.version(number, ScorerClient("http://127.0.0.1:9", MODEL), SPEC, **digests)
 
 
-async def asked_for(candidate: StagedVersion, champion: StagedVersion | None) -> Any:
+async def decided(
+    candidate: StagedVersion, champion: StagedVersion | None, found: Holdout | Exception
+) -> Check:
+    """What the check says of a holdout that both brought, or that its reader gives up."""
+
+    async def read(_dataset: Dataset, _later_than: datetime | None) -> Holdout:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    context = StagingContext(
+        policy=StagingPolicy(),
+        candidate=candidate,
+        champion=champion,
+        read_holdout=read,
+        time_limit=300,
+        recorded=recorded(),
+    )
+    return await HoldoutCheck().run(context)
+
+
+async def asked_for(
+    candidate: StagedVersion, champion: StagedVersion | None, policy: StagingPolicy | None = None
+) -> Any:
     """From when on the rows of the holdout have to be, where they are read at all."""
     asked: list[Any] = []
 
@@ -55,12 +56,12 @@ async def asked_for(candidate: StagedVersion, champion: StagedVersion | None) ->
         raise UnusableHoldoutError("enough")
 
     context = StagingContext(
-        policy=StagingPolicy(),
+        policy=policy or StagingPolicy(),
         candidate=candidate,
         champion=champion,
         read_holdout=read,
-        recorded=recorded(),
         time_limit=300,
+        recorded=recorded(),
     )
     check = await HoldoutCheck().run(context)
     return asked[0] if asked else check
@@ -106,39 +107,50 @@ async def test_who_does_not_say_until_when_it_was_trained_is_told_what_helps() -
     unclear = await asked_for(version(2, holdout="i"), version(1, training="a", holdout="h"))
 
     assert unclear.verdict == "inconclusive"
-    assert holdout._REMEDY in unclear.sentence
+    assert TIMES_REMEDY in unclear.sentence
 
 
-def regressor(number: int) -> StagedVersion:
-    client = Answering("http://127.0.0.1:9", MODEL)
-    spec = SPEC.model_copy(update={"task": "regressor"})
-    return replace(version(number, training="a", holdout="h"), client=client, spec=spec)
+async def test_a_metric_that_is_none_of_the_versions_is_refused_before_any_row_is_read() -> None:
+    policy = StagingPolicy(holdout=HoldoutPolicy(metric="log_loss"))
+    versions = regressor(2, [1.0]), regressor(1, [1.0])
+
+    for champion in (versions[1], None):
+        refused = await asked_for(versions[0], champion, policy)
+
+        assert refused.verdict == "failed"
+        assert refused.sentence.startswith("deploy.staging.holdout.metric: log_loss is no loss of")
 
 
-def held_out(rows: int) -> Holdout:
-    """The truth is 3 in each row."""
-    return Holdout({"x": [[0.0, 0.0]] * rows, "y": [3.0] * rows}, "y", rows)
+async def test_a_holdout_without_a_target_is_no_way_around_the_comparison() -> None:
+    with_one, own = version(1, training="a", holdout="h"), version(2, training="b", holdout="h")
+
+    found = [
+        (await decided(own, champion, UnusableHoldoutError("no target column"))).verdict
+        for champion in (with_one, version(1, training="a"), None)
+    ]
+
+    assert found == ["inconclusive", "skipped", "skipped"]
 
 
-def test_a_regressor_is_told_by_the_loss_that_it_has() -> None:
-    alone = check_holdout(HoldoutPolicy(), held_out(200), regressor(1), None)
-    beside = check_holdout(HoldoutPolicy(), held_out(200), regressor(2), regressor(1))
+async def test_a_constant_target_pauses_a_comparison_and_no_first_version() -> None:
+    constant = held_out([3.0] * 300)
 
-    assert alone.sentence == "squared_error 4.0000 on 200 rows; no champion to compare"
-    assert beside.sentence.startswith("squared_error 4.0000 against the champion's 4.0000")
-    assert (alone.unit, beside.unit) == ("squared_error", "squared_error")
+    beside, alone = [
+        await decided(regressor(2, [3.0] * 300), champion, constant)
+        for champion in (regressor(1, [3.0] * 300), None)
+    ]
+
+    assert (beside.verdict, alone.verdict) == ("inconclusive", "skipped")
+    assert beside.sentence == alone.sentence
+    assert "the target is 3.0 in each of 300 rows, and r2 is a share" in beside.sentence
 
 
-def test_too_few_rows_are_told_with_the_first_version_and_with_what_helps() -> None:
-    alone = check_holdout(HoldoutPolicy(), held_out(199), regressor(1), None)
-    shared = check_holdout(HoldoutPolicy(), held_out(199), regressor(2), regressor(1), SHARED)
-    later = check_holdout(HoldoutPolicy(), held_out(199), regressor(2), regressor(1))
+async def test_a_champion_of_another_kind_pauses() -> None:
+    truth = np.arange(300) % 2
 
-    assert alone.verdict == "passed"
-    assert alone.sentence.endswith("to compare the next version takes 200 rows, hold out more")
-    assert (shared.verdict, later.verdict) == ("inconclusive", "inconclusive")
-    assert shared.sentence == (
-        "only 199 labelled rows in the holdout of both, 200 needed: hold out more, or resume"
-        " without this comparison"
+    unclear = await decided(regressor(2, truth), labeller(1, truth.tolist()), held_out(truth))
+
+    assert unclear.verdict == "inconclusive"
+    assert unclear.sentence == (
+        "r2 is no loss of a classifier, which version 1 is: resume to go on without this comparison"
     )
-    assert later.sentence.endswith(holdout._REMEDY)

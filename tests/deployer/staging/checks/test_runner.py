@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import RidgeClassifier
+from sklearn.base import clone
+from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 
 from loopwright_common.deploy_policy import StagingPolicy
@@ -15,7 +16,7 @@ from loopwright_common.events import Check, Dataset
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext
-from loopwright_deployer.staging.checks.holdout import check_holdout
+from loopwright_deployer.staging.checks.holdout_comparison import check_holdout
 from loopwright_deployer.staging.checks.runner import run_checks
 from loopwright_deployer.staging.evaluation.holdout_reader import read_holdout
 from loopwright_deployer.staging.evaluation.holdout_rows import Holdout
@@ -55,12 +56,12 @@ async def serve(
     )
 
 
-def holdout_file(path: Path, rows: int = 600) -> Dataset:
+def holdout_file(path: Path, rows: int = 600, labelled: Any = customers) -> Dataset:
     """One labelled row a minute from the start of 2026."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame, labels = customers(rows, seed=9)
+    frame, labels = labelled(rows, seed=9)
     times = [START + timedelta(minutes=row) for row in range(rows)]
     columns: dict[str, Any] = {name: frame[name].tolist() for name in frame.columns}
     pq.write_table(pa.table({**columns, "time": times, "y": labels.tolist()}), path)
@@ -103,19 +104,53 @@ async def test_a_version_that_answers_labels_only_is_judged_by_its_error_rate(
     async with AsyncExitStack() as stack:
         package = serving_package(tmp_path, estimator)
         version = await serve(stack, package, 1, tmp_path, dataset)
-        checks = await run_checks(staged(version, None, tmp_path, "error_rate"))
-        unsuited = await run_checks(staged(version, None, tmp_path))
+        checks = await run_checks(staged(version, None, tmp_path))
+        unsuited = await run_checks(staged(version, None, tmp_path, "log_loss"))
 
     assert set(verdicts(checks).values()) == {"passed", "skipped"}, checks
+    assert next(c.unit for c in checks if c.name == "holdout") == "error_rate"
     found = next(check for check in unsuited if check.name == "holdout")
-    assert (found.verdict, "metric: error_rate" in found.sentence) == ("inconclusive", True)
+    assert (found.verdict, "or use error_rate" in found.sentence) == ("failed", True)
+
+
+async def test_a_regressor_is_judged_in_shares_of_its_targets_variance(tmp_path: Path) -> None:
+    """Prices of some 100,000, of which no margin is set."""
+    frame, prices = houses(400, seed=2)
+    estimators = [
+        make_pipeline(clone(pipeline()[0]), Ridge()).fit(rows, labels)
+        for rows, labels in (
+            (frame, prices),
+            houses(400, seed=3),
+            (frame, np.random.default_rng(0).permutation(prices)),
+        )
+    ]
+    dataset = holdout_file(tmp_path / "holdout.parquet", labelled=houses)
+    async with AsyncExitStack() as stack:
+        packages = [serving_package(tmp_path / str(i), e) for i, e in enumerate(estimators)]
+        first, again, shuffled = await asyncio.gather(
+            *(serve(stack, p, i, tmp_path, dataset) for i, p in enumerate(packages, start=1))
+        )
+        refused = await run_checks(staged(first, None, tmp_path, "log_loss"))
+        alike = await run_checks(staged(again, first, tmp_path))
+        worse = await run_checks(staged(shuffled, first, tmp_path))
+
+    found = [next(c for c in each if c.name == "holdout") for each in (refused, alike, worse)]
+    assert [check.verdict for check in found] == ["failed", "passed", "failed"], found
+    assert [check.sentence.startswith("1 - r2 ") for check in found] == [False, True, True]
+
+
+def houses(rows: int, seed: int = 0) -> tuple[Any, Any]:
+    """The columns of `customers`, and prices that depend on them."""
+    frame, _ = customers(rows, seed)
+    noise = np.random.default_rng(seed).normal(0, 10_000, rows)
+    return frame, 1e5 + 3e4 * frame.rate + 5e4 * (frame.job == "nurse") + noise
 
 
 def staged(
     candidate: StagedVersion,
     champion: StagedVersion | None,
     directory: Path,
-    metric: str = "log_loss",
+    metric: str | None = None,
 ) -> StagingContext:
     async def read(dataset: Dataset, later_than: datetime | None) -> Holdout:
         return read_holdout(directory / "holdout.parquet", dataset, later_than)

@@ -89,7 +89,8 @@ def _written(value: object) -> str:
 
 
 def _choices(schema: Mapping[str, Any]) -> str:
-    return " or ".join(f"`{choice}`" for choice in schema.get("enum", ()))
+    options = [schema, *schema.get("anyOf", [])]
+    return " or ".join(f"`{choice}`" for each in options for choice in each.get("enum", ()))
 
 
 def _sentence(policy: type[Policy]) -> str:

@@ -1,7 +1,6 @@
 """Follows the archive of events over HTTP and knows what is going on from them alone."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,8 +13,6 @@ from loopwright_common.errors import UnavailableError
 from loopwright_common.events import TYPE_PREFIX
 
 _PERIOD = 0.2
-_PAUSED_AFTER = 900.0
-"""Seconds after which a deployment that has not ended waits for a person, on any machine."""
 _COUNTED = frozenset({"ground-truth-logged", "performance-measured"})
 """Too many to tell one by one."""
 
@@ -36,7 +33,7 @@ class WatchedEvent:
 class ArchiveWatch:
     """All events so far; `busy` while a run or a deployment is in flight.
 
-    A deployment that has been for long is paused, which no event tells, and keeps nobody busy.
+    A deployment that waits for a person keeps nobody busy.
     """
 
     http: httpx.AsyncClient
@@ -47,21 +44,17 @@ class ArchiveWatch:
     champion: int | None = None
     training: str | None = None
     deploying: int | None = None
-    paused_after: float = _PAUSED_AFTER
-    _deploying_since: float = 0.0
+    paused: bool = False
     _after: str | None = None
 
     @property
     def busy(self) -> bool:
-        if self.training is not None:
-            return True
-        lasting = time.monotonic() - self._deploying_since
-        return self.deploying is not None and lasting < self.paused_after
+        return self.training is not None or (self.deploying is not None and not self.paused)
 
     @property
     def state(self) -> str:
         if self.deploying is not None:
-            return f"version {self.deploying} on its way"
+            return f"version {self.deploying} {'paused' if self.paused else 'on its way'}"
         return f"training ({self.training})" if self.training else "watching"
 
     async def follow(self) -> None:
@@ -99,7 +92,9 @@ class ArchiveWatch:
                 self.training = None
             case "model-registered":
                 self.deploying = int(event.data["version"])
-                self._deploying_since = time.monotonic()
+                self.paused = False
+            case "deployment-changed" if event.data["version"] == self.deploying:
+                self.paused = event.data["state"] == "paused"
             case "deployment-promoted":
                 self.champion = int(event.data["version"])
             case "deployment-finished" if event.data["version"] == self.deploying:

@@ -1,0 +1,132 @@
+"""What a version's answers on the holdout say beside the champion's."""
+
+import numpy as np
+
+from loopwright_common.deploy_policy import IN_UNITS_OF_THE_TARGET, HoldoutPolicy, Metric
+from loopwright_common.errors import InvalidError
+from loopwright_common.events import Check
+from loopwright_common.wording import counted
+from loopwright_deployer.staging.checks.base import StagedVersion, verdict_of
+from loopwright_deployer.staging.checks.holdout_losses import (
+    MARGIN_KEY,
+    losses_of,
+    metric_for,
+    scale_of,
+)
+from loopwright_deployer.staging.evaluation.holdout_rows import (
+    MAX_ROWS,
+    Holdout,
+    UnusableHoldoutError,
+)
+from loopwright_deployer.staging.evaluation.loss_comparison import (
+    LEAST_ROWS,
+    LossComparison,
+    compare_losses,
+    rows_to_tell,
+)
+from loopwright_deployer.staging.evaluation.row_losses import Floats
+
+NAME = "holdout"
+LATER, SHARED = "later rows", "rows that both held out"
+_KINDS = {LATER: "later than both trainings", SHARED: "in the holdout of both"}
+TIMES_REMEDY = (
+    "keep the champion's holdout file as it is, or give the rows of both datasets a `time` column"
+    " and hold out later ones"
+)
+
+
+def check_holdout(
+    policy: HoldoutPolicy,
+    holdout: Holdout,
+    challenger: StagedVersion,
+    champion: StagedVersion | None,
+    rows: str = LATER,
+) -> Check:
+    """The challenger's loss against the champion's, or alone where there is none.
+
+    `rows` says of what kind those of the holdout are. UnusableHoldoutError where no version has a
+    loss on them, InvalidError where one of the two has none.
+    """
+    if (targets := challenger.spec.targets) > 1:
+        return verdict_of(NAME, "skipped", f"{targets} answers a row have no loss by one target")
+    if champion is not None and holdout.rows < LEAST_ROWS:
+        return _too_few(holdout.rows, rows)
+    if not holdout.rows:
+        raise UnusableHoldoutError("the holdout dataset has no labelled rows")
+    metric = metric_for(policy, challenger, *filter(None, [champion]))
+    scale, own = scale_of(metric, holdout), losses_of(metric, holdout, challenger)
+    if not np.isfinite(own).all():
+        return verdict_of(NAME, "failed", _no_figure(challenger, own))
+    if champion is None:
+        return _alone(metric, own, scale)
+    other = losses_of(metric, holdout, champion)
+    if not np.isfinite(other).all():
+        raise InvalidError(_no_figure(champion, other))
+    return _compared(
+        metric, policy.allowed, compare_losses(own, other, policy.allowed, scale), rows
+    )
+
+
+def _too_few(count: int, rows: str) -> Check:
+    """More rows of a dataset that stays as it is are got by no other way than holding out more."""
+    remedy = TIMES_REMEDY if rows == LATER else "hold out more, or resume without this comparison"
+    found = f"only {counted(count, 'labelled row')} {_KINDS[rows]}"
+    return verdict_of(NAME, "inconclusive", f"{found}, {LEAST_ROWS} needed: {remedy}")
+
+
+def _no_figure(version: StagedVersion, losses: Floats) -> str:
+    number, count = version.registered.version, int((~np.isfinite(losses)).sum())
+    return f"version {number} answers {count} of {len(losses)} rows with no finite figure"
+
+
+def _alone(metric: Metric, own: Floats, scale: Floats | None) -> Check:
+    """Passed, with what the next version will miss where the rows are too few."""
+    mean = float(own.mean() / (1.0 if scale is None else scale.mean()))
+    sentence = f"{_loss(metric, mean)} on {counted(len(own), 'row')}; no champion to compare"
+    if len(own) < LEAST_ROWS:
+        sentence += f"; to compare the next version takes {LEAST_ROWS} rows, hold out more"
+    return Check(name=NAME, verdict="passed", measured=mean, unit=_name(metric), sentence=sentence)
+
+
+def _compared(metric: Metric, margin: float, found: LossComparison, rows: str) -> Check:
+    sentence = (
+        f"{_loss(metric, found.challenger)} against the champion's"
+        f" {_figure(metric, found.champion)} on {found.rows} {rows}: difference"
+        f" {_figure(metric, found.difference, '+')}, from {_figure(metric, found.lower, '+')} to"
+        f" {_figure(metric, found.upper, '+')} with 95 % confidence, allowed below {margin:+g}"
+    )
+    if found.verdict == "inconclusive":
+        sentence += f"; {_remedy(found, margin, rows)}"
+    return Check(
+        name=NAME,
+        verdict=found.verdict,
+        measured=found.upper,
+        limit=margin,
+        unit=_name(metric),
+        sentence=sentence,
+    )
+
+
+def _remedy(found: LossComparison, margin: float, rows: str) -> str:
+    """What would make an unclear outcome clear."""
+    wanted, others = rows_to_tell(found, margin), f"set a wider {MARGIN_KEY}, or resume"
+    if wanted > MAX_ROWS:
+        return (
+            f"not clear, and at this difference not by {MAX_ROWS} rows either, the most that are"
+            f" read: {others}"
+        )
+    return f"not clear: at this difference it takes about {wanted:.0f} {rows}; else {others}"
+
+
+def _name(metric: Metric) -> str:
+    """That of the loss: of r2, more is better."""
+    return "1 - r2" if metric == "r2" else metric
+
+
+def _loss(metric: Metric, value: float) -> str:
+    return f"{_name(metric)} {_figure(metric, value)}"
+
+
+def _figure(metric: Metric, value: float, sign: str = "") -> str:
+    """To four digits, of a loss that has a unit to six."""
+    return f"{value:{sign}.6g}" if metric in IN_UNITS_OF_THE_TARGET else f"{value:{sign}.4g}"
