@@ -5,7 +5,7 @@ import asyncio
 from loopwright_common.events import Check
 from loopwright_common.wording import counted
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext, verdict_of
-from loopwright_deployer.staging.checks.sample_requests import fault_of, inputs_of
+from loopwright_deployer.staging.evaluation.sample_requests import fault_of, inputs_of
 
 NAME = "example"
 

@@ -8,7 +8,6 @@ import httpx
 from loopwright_common.deploy_policy import LatencyPolicy, write_duration
 from loopwright_common.events import Check
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext, verdict_of
-from loopwright_deployer.staging.checks.sample_requests import plain_row
 from loopwright_deployer.staging.evaluation.calls_in_turns import CallsInTurns
 from loopwright_deployer.staging.evaluation.latency_comparison import (
     LEAST_FOR_P95,
@@ -19,6 +18,7 @@ from loopwright_deployer.staging.evaluation.latency_comparison import (
     compare_latencies,
     median_and_p95,
 )
+from loopwright_deployer.staging.evaluation.sample_requests import plain_row
 from loopwright_deployer.staging.evaluation.scorer_client import Values
 
 NAME = "latency"

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from loopwright_deployer.staging.checks.base import StagedVersion
-from loopwright_deployer.staging.checks.sample_requests import fault_of
 from loopwright_deployer.staging.evaluation.recorded_calls import RecordedCall
+from loopwright_deployer.staging.evaluation.sample_requests import fault_of
 from loopwright_deployer.staging.evaluation.scorer_client import Values
 
 _TOGETHER = 20

@@ -11,7 +11,7 @@ from loopwright_common.events import Check
 from loopwright_common.serving.spec import Column, ColumnType, ServingSpec
 from loopwright_common.wording import counted
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext, verdict_of
-from loopwright_deployer.staging.checks.sample_requests import fault_of, plain_row
+from loopwright_deployer.staging.evaluation.sample_requests import fault_of, plain_row
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerResponse, Values
 
 NAME = "hostile-inputs"
