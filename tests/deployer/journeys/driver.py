@@ -41,7 +41,7 @@ from loopwright_deployer.operator_actions.request import OperatorRequest
 from loopwright_deployer.operator_actions.traffic import undo
 from loopwright_deployer.routing import transitions, withdrawals
 from loopwright_deployer.staging.packager import PackagedVersion
-from loopwright_deployer.staging.runner import StagingRunner
+from loopwright_deployer.staging.runner import StagingResult, StagingRunner
 from loopwright_deployer.steps import DeploymentSteps
 from tests.deployer.builders import event_of, registered
 from tests.deployer.journeys.observed import (
@@ -141,16 +141,16 @@ class FakeStaging:
 
     async def stage(
         self, record: DeploymentRecord, champion: DeploymentRecord | None
-    ) -> tuple[Check, ...]:
+    ) -> StagingResult:
         against = champion.deployment.version if champion else None
         verdict = self._judge(record.deployment.version, against)
         if self._draw.random() < 0.3:
             await self._meanwhile()
         self.verdict, self.against = verdict, against
         check = {"name": "holdout", "verdict": verdict, "sentence": "s"}
-        return (Check.model_validate(check),)
+        return StagingResult((Check.model_validate(check),), {})
 
-    async def report(self, _record: DeploymentRecord, _checks: tuple[Check, ...]) -> str:
+    async def report(self, _record: DeploymentRecord, _result: StagingResult) -> str:
         return "report"
 
     def _judge(self, version: int, against: int | None) -> str:
