@@ -8,6 +8,7 @@ import pytest
 from loopwright_common.database.database import Database
 from loopwright_common.database.leases import (
     Lease,
+    LeaseKeeper,
     LeaseLostError,
     acquire,
     confirm,
@@ -133,6 +134,41 @@ async def test_who_loses_a_kept_lease_is_interrupted(database: Database) -> None
 
     async with database.read() as connection:
         assert "job" in await lease_holders(connection, ["job"])
+
+
+async def test_of_many_leases_kept_together_one_that_is_lost_interrupts_its_work_alone(
+    database: Database,
+) -> None:
+    keeper, names = LeaseKeeper(database, SHORT), [f"job-{number}" for number in range(5)]
+    held = asyncio.Event()
+
+    async def work(name: str) -> None:
+        async with database.unit_of_work() as uow:
+            lease = await acquire(uow, name, SHORT)
+        assert lease is not None
+        async with keeper.keep(lease):
+            await held.wait()
+
+    tasks = {name: asyncio.create_task(work(name)) for name in names}
+    async with asyncio.timeout(120):
+        while len(keeper.kept) < len(names):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    lost = next(lease for lease in keeper.kept if lease.name == "job-2")
+    async with database.unit_of_work() as uow:
+        await release(uow, lost)
+        assert await acquire(uow, "job-2")
+    with pytest.raises(LeaseLostError):
+        await tasks.pop("job-2")
+    await asyncio.sleep(1.2 * SHORT.total_seconds())
+    async with database.unit_of_work() as uow:
+        free = [name for name in tasks if await acquire(uow, name) is not None]
+    held.set()
+    await asyncio.gather(*tasks.values())
+
+    assert free == [], "they were renewed while the other was not"
+    assert keeper.kept == frozenset()
+    async with database.read() as connection:
+        assert set(await lease_holders(connection, names)) == {"job-2"}
 
 
 async def test_what_fails_while_a_lease_is_kept_is_told_as_it_is(database: Database) -> None:

@@ -32,7 +32,7 @@ async def telling(database: Database, key: str, number: int) -> AsyncGenerator[N
     """A transaction that has told and, within the block, has not committed yet."""
     async with database.unit_of_work() as uow:
         await service.emit(uow, key, number)
-        await uow.fill_outbox()
+        await uow.finish()
         yield
 
 

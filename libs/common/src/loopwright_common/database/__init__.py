@@ -10,7 +10,7 @@ from loopwright_common.database.delivery_tables import (
     parked,
     positions,
 )
-from loopwright_common.database.dialect import UtcDateTime, in_values, upsert
+from loopwright_common.database.dialect import UtcDateTime, in_values, upsert, upsert_all
 from loopwright_common.database.sqlite import create_thread_engine
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 
@@ -29,4 +29,5 @@ __all__ = [
     "parked",
     "positions",
     "upsert",
+    "upsert_all",
 ]

@@ -75,7 +75,7 @@ class Database:
         async with self._faults(), self._pool.begin() as connection:
             uow = UnitOfWork(connection, f"loopwright/{self.service}", cause)
             yield uow
-            await uow.fill_outbox()
+            await uow.finish()
             failpoint(f"{self.service}.before-commit")
         self.fault = None
         for wake in uow.after_commit:

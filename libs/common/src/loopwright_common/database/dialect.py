@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     DateTime,
     Dialect,
@@ -18,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 
+T = TypeVar("T")
 _LOCK = text(
     "SELECT pg_advisory_xact_lock(hashtextextended(name, 0))"
     " FROM unnest(CAST(:names AS text[])) AS name"
@@ -44,11 +44,11 @@ async def lock_until_commit(connection: AsyncConnection, names: Sequence[str]) -
 
 
 def in_values(
-    connection: AsyncConnection, column: ColumnElement[int], values: Sequence[int]
+    connection: AsyncConnection, column: ColumnElement[T], values: Sequence[T]
 ) -> ColumnElement[bool]:
     """`column IN values`, on PostgreSQL as one statement to prepare, however many there are."""
     if connection.dialect.name == "postgresql":
-        return column == any_(literal(values, postgresql.ARRAY(BigInteger)))
+        return column == any_(literal(values, postgresql.ARRAY(column.type)))
     return column.in_(values)
 
 
@@ -59,12 +59,25 @@ async def upsert(
 
     Without `update` an existing row stays. Returns whether a row was written.
     """
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    keys = [column.name for column in table.primary_key]
-    statement = dialect.insert(table).values(**row)
-    if update:
-        changes = {name: statement.excluded[name] for name in update}
-        written = statement.on_conflict_do_update(index_elements=keys, set_=changes)
-    else:
-        written = statement.on_conflict_do_nothing(index_elements=keys)
+    written = _upserting(connection, table, update).values(**row)
     return (await connection.execute(written)).rowcount == 1
+
+
+async def upsert_all(
+    connection: AsyncConnection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    update: Sequence[str] = (),
+) -> None:
+    """As `upsert`, of rows that all have the same columns."""
+    if rows:
+        await connection.execute(_upserting(connection, table, update), rows)
+
+
+def _upserting(connection: AsyncConnection, table: Table, update: Sequence[str]) -> Any:
+    statement: Any = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+    keys = [column.name for column in table.primary_key]
+    if not update:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    changes = {name: statement.excluded[name] for name in update}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changes)

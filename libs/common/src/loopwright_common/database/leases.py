@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from loopwright_common import clock
 from loopwright_common.database.database import Database
 from loopwright_common.database.delivery_tables import leases
-from loopwright_common.database.dialect import UtcDateTime
+from loopwright_common.database.dialect import UtcDateTime, in_values
 from loopwright_common.database.unit_of_work import UnitOfWork
 from loopwright_common.errors import ConflictError, UnavailableError
 from loopwright_common.ids import new_id
@@ -78,20 +78,31 @@ async def is_abandoned(uow: UnitOfWork, name: str) -> bool:
 
 async def confirm(uow: UnitOfWork, lease: Lease) -> None:
     """LeaseLostError unless the lease is current; nobody else takes it before this commits."""
-    held = sa.select(leases.c.token).where(leases.c.name == lease.name).with_for_update()
-    if await uow.connection.scalar(held) != lease.token:
+    if not await confirmed(uow, [lease]):
         raise LeaseLostError(f"{lease.name} is in other hands now")
+
+
+async def confirmed(uow: UnitOfWork, held: Sequence[Lease]) -> frozenset[Lease]:
+    """Those that are current; nobody else takes one of them before this commits."""
+    return frozenset((await _locked(uow, held)).values())
 
 
 async def renew(uow: UnitOfWork, lease: Lease, length: timedelta = LEASE) -> None:
     """LeaseLostError when another has taken it meanwhile."""
-    longer = (
-        sa.update(leases)
-        .where(leases.c.name == lease.name, leases.c.token == lease.token)
-        .values(until=_database_time(uow.connection, length))
-    )
-    if (await uow.connection.execute(longer)).rowcount != 1:
+    if lease not in await renew_all(uow, [lease], length):
         raise LeaseLostError(f"{lease.name} is in other hands now")
+
+
+async def renew_all(
+    uow: UnitOfWork, held: Sequence[Lease], length: timedelta = LEASE
+) -> frozenset[Lease]:
+    """Those that could be renewed: all that nobody else has taken meanwhile."""
+    by_token = await _locked(uow, held)
+    if by_token:
+        mine = in_values(uow.connection, leases.c.token, list(by_token))
+        until = _database_time(uow.connection, length)
+        await uow.connection.execute(sa.update(leases).where(mine).values(until=until))
+    return frozenset(by_token.values())
 
 
 async def release(uow: UnitOfWork, lease: Lease) -> None:
@@ -114,50 +125,86 @@ async def lease_holders(
     return {row.name: LeaseHolder(row.holder, row.until, row.until - row.now) for row in rows}
 
 
-@asynccontextmanager
-async def keep_renewed(
-    database: Database, lease: Lease, length: timedelta = LEASE
-) -> AsyncGenerator[None, None]:
-    """Renew the lease while the body runs, and release it at the end.
+class LeaseKeeper:
+    """Keeps leases of one length while work is done under them, and renews all of them together."""
 
-    LeaseLostError interrupts the body once the lease is lost, or could not be renewed in time.
-    """
-    limit = asyncio.timeout(None)
-    try:
-        async with limit:
-            renewing = asyncio.create_task(_keep_renewing(database, lease, length, limit))
-            try:
-                yield
-            finally:
-                renewing.cancel()
-                await asyncio.wait([renewing])
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise LeaseLostError(f"{lease.name} could not be kept") from None
-    finally:
-        with suppress(UnavailableError):
-            async with database.unit_of_work() as uow:
-                await release(uow, lease)
+    def __init__(self, database: Database, length: timedelta = LEASE) -> None:
+        self._database = database
+        self._length = length
+        self._kept: dict[Lease, asyncio.Timeout] = {}
+        self._renewing: asyncio.Task[None] | None = None
 
+    @property
+    def kept(self) -> frozenset[Lease]:
+        """Those under which there is work now."""
+        return frozenset(self._kept)
 
-async def _keep_renewing(
-    database: Database, lease: Lease, length: timedelta, limit: asyncio.Timeout
-) -> None:
-    loop = asyncio.get_running_loop()
-    ends = loop.time() + length.total_seconds()
-    while loop.time() < ends:
-        await asyncio.sleep(length.total_seconds() / 4)
+    @asynccontextmanager
+    async def keep(self, lease: Lease) -> AsyncGenerator[None, None]:
+        """Renew the lease while the body runs, and release it at the end.
+
+        LeaseLostError interrupts the body once the lease is lost, or could not be renewed in time.
+        """
+        limit = asyncio.timeout(self._length.total_seconds())
         try:
-            async with asyncio.timeout_at(ends), database.unit_of_work() as uow:
-                await renew(uow, lease, length)
-        except (LeaseLostError, TimeoutError):
-            break
-        except UnavailableError as error:
-            log.warning("lease.not-renewed", lease=lease.name, error=str(error))
-        else:
-            ends = loop.time() + length.total_seconds()
-    limit.reschedule(loop.time())
+            async with limit:
+                self._kept[lease] = limit
+                if self._renewing is None:
+                    self._renewing = asyncio.create_task(self._keep_renewing())
+                try:
+                    yield
+                finally:
+                    await self._let_go(lease)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise LeaseLostError(f"{lease.name} could not be kept") from None
+        finally:
+            with suppress(UnavailableError):
+                async with self._database.unit_of_work() as uow:
+                    await release(uow, lease)
+
+    async def _let_go(self, lease: Lease) -> None:
+        del self._kept[lease]
+        if not self._kept and self._renewing is not None:
+            renewing, self._renewing = self._renewing, None
+            renewing.cancel()
+            await asyncio.wait([renewing])
+
+    async def _keep_renewing(self) -> None:
+        loop, length = asyncio.get_running_loop(), self._length.total_seconds()
+        while True:
+            await asyncio.sleep(length / 4)
+            mine, ends = list(self._kept), loop.time() + length
+            try:
+                async with self._database.unit_of_work() as uow:
+                    renewed = await renew_all(uow, mine, self._length)
+            except UnavailableError as error:
+                log.warning("lease.not-renewed", leases=len(mine), error=str(error))
+                continue
+            for lease in mine:
+                limit = self._kept.get(lease)
+                if limit is not None and not limit.expired():
+                    limit.reschedule(ends if lease in renewed else loop.time())
+
+
+def keep_renewed(
+    database: Database, lease: Lease, length: timedelta = LEASE
+) -> AbstractAsyncContextManager[None]:
+    """As `LeaseKeeper.keep`, of a lease by itself."""
+    return LeaseKeeper(database, length).keep(lease)
+
+
+async def _locked(uow: UnitOfWork, held: Sequence[Lease]) -> dict[str, Lease]:
+    """The current ones by their tokens, until this commits.
+
+    In the order of their names, so that two that lock several do not wait for each other.
+    """
+    names = in_values(uow.connection, leases.c.name, [lease.name for lease in held])
+    query = sa.select(leases.c.name, leases.c.token).where(names).order_by(leases.c.name)
+    rows = (await uow.connection.execute(query.with_for_update())).all()
+    current = {(row.name, row.token) for row in rows}
+    return {lease.token: lease for lease in held if (lease.name, lease.token) in current}
 
 
 def _database_time(

@@ -1,6 +1,6 @@
 """One database transaction: state, events to publish, and the cause they follow from."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,6 +45,9 @@ class Cause:
         return cls(stored["chain_id"], tuple(stored["event_ids"]), stored["traceparent"])
 
 
+DeferredWork = Callable[["UnitOfWork", list[Any]], Awaitable[None]]
+
+
 class UnitOfWork:
     """State changes and emitted events commit together or not at all."""
 
@@ -60,6 +63,7 @@ class UnitOfWork:
         self._cause = cause
         self._ordinals: dict[str, int] = {}
         self._outgoing: list[dict[str, Any]] = []
+        self._deferred: dict[DeferredWork, list[Any]] = {}
 
     def follow(self, cause: Cause, scope: str) -> None:
         """From here on, emitted events follow from `cause`, as the work of `scope`."""
@@ -94,6 +98,20 @@ class UnitOfWork:
         self.send(event.id, outgoing, outgoing.headers["ce_type"], event.time)
         return event
 
+    def defer(self, work: DeferredWork, item: object) -> None:
+        """Before the commit, do the work once for all items for which it was asked.
+
+        For what is cheaper for many at once than one by one. What it raises fails the transaction.
+        """
+        self._deferred.setdefault(work, []).append(item)
+
+    async def finish(self) -> None:
+        """The last statements before the commit: what was deferred, and what was sent."""
+        while self._deferred:
+            work, items = self._deferred.popitem()
+            await work(self, items)
+        await self._fill_outbox()
+
     def send(self, record_id: str, outgoing: OutgoingRecord, kind: str, at: datetime) -> None:
         """Publish these bytes with this transaction; `kind` is the type to count them under."""
         self._outgoing.append(
@@ -109,8 +127,8 @@ class UnitOfWork:
         )
         self.emitted += 1
 
-    async def fill_outbox(self) -> None:
-        """The last statements before the commit: insert what was sent, in order.
+    async def _fill_outbox(self) -> None:
+        """Insert what was sent, in order.
 
         A lock on each (topic, key) makes the order of positions the order of commits. Taken all at
         once, in order and after every other lock, these locks are held shortly and never crosswise.
