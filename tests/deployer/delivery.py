@@ -27,7 +27,7 @@ async def emitted(database: Database, topic: str) -> list[dict[str, Any]]:
 
 
 async def deliver(database: Database, bus: EventBus, *payloads: EventData, times: int = 1) -> None:
-    context = DeployerContext("production", lambda _model: None)
+    context = DeployerContext("production", lambda _model: None, lambda _model: None)
     handlers = bind({**LIFECYCLE_HANDLERS, **COUNTER_HANDLERS}, context)
     patience = RetryPolicy(delays=(0.0, 0.0))
     consumer = Consumer("deployer.test", handlers, database, bus, Metrics(), retry_policy=patience)

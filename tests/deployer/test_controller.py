@@ -14,10 +14,14 @@ from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.events import ServedRoute, ServingMeasured
 from loopwright_common.storage.filesystem import FilesystemStore
+from loopwright_deployer import controller
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.deployments.ownership import owned
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
+from loopwright_deployer.routing import canary_observer
+from loopwright_deployer.routing.evidence import collect_evidence, situations
 from loopwright_deployer.routing.routes import RouteRevisions
 from tests.common import bus_harness
 from tests.deployer.builders import MODEL, MODEL_ID, publish, registered, replica
@@ -49,6 +53,12 @@ async def count(database: Database, version: int, calls: int, errors: int, **mor
     )  # fmt: skip
     async with database.unit_of_work() as uow:
         await CanaryCounters(uow.connection).merge(report)
+
+
+async def fail(database: Database) -> None:
+    """Most calls of version 2 fail, few of the champion's."""
+    await count(database, 1, calls=900, errors=9)
+    await count(database, 2, calls=100, errors=60)
 
 
 @pytest.fixture
@@ -109,6 +119,81 @@ async def test_a_canary_shows_what_it_counts_while_it_waits(
     assert all(each["same"] for each in again)
     assert [each["action"] for each in again] == [look["action"] for look in looks]
     assert [(each["action"], each["live_action"]) for each in patient][-1] == ("wait", "roll-back")
+
+
+async def test_a_canary_that_waits_is_looked_at_when_there_is_news_and_not_before(
+    database: Database,
+    bus: EventBus,
+    canary: DeploymentRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also of news that another deployer has written, which nobody wakes this one for."""
+    looks = polls = 0
+
+    async def collect(*given: Any) -> Any:
+        nonlocal looks, polls
+        looks, polls = looks + 1, 0
+        return await collect_evidence(*given)
+
+    async def poll(*given: Any) -> Any:
+        nonlocal polls
+        polls += 1
+        return await situations(*given)
+
+    async def rests() -> bool:
+        return looks > 0 and polls >= 4
+
+    monkeypatch.setattr(canary_observer, "collect_evidence", collect)
+    monkeypatch.setattr(controller, "situations", poll)
+    async with working(database, bus, tmp_path):
+        await bus_harness.until(rests)
+        before = looks
+        await count(database, 2, calls=5, errors=0)
+
+        async def looked() -> bool:
+            return looks > before
+
+        await bus_harness.until(looked)
+        await bus_harness.until(rests)
+        await fail(database)
+        await until(database, 2, DeploymentState.ROLLED_BACK)
+
+
+async def test_counters_that_came_here_need_no_poll(
+    database: Database,
+    bus: EventBus,
+    canary: DeploymentRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(controller, "_POLL_SECONDS", 3600.0)
+
+    async def waits() -> bool:
+        return (await latest(database, 2)).deployment.waits is not None
+
+    async with working(database, bus, tmp_path) as worker:
+        await bus_harness.until(waits)
+        await fail(database)
+        worker.count(canary.deployment.model_key)
+        await until(database, 2, DeploymentState.ROLLED_BACK)
+
+
+async def test_a_version_that_waits_for_its_turn_is_in_nobodys_hands(
+    database: Database, bus: EventBus, canary: DeploymentRecord, tmp_path: Path
+) -> None:
+    third = await lead_to(database, 3, DeploymentState.VALIDATED)
+    ids = [canary.deployment.id, third.deployment.id]
+
+    async def only_the_canary_has_a_lease() -> bool:
+        waits = (await latest(database, 3)).deployment.waits
+        async with database.read() as connection:
+            return bool(waits) and await owned(connection, ids) == {canary.deployment.id}
+
+    async with working(database, bus, tmp_path):
+        await bus_harness.until(only_the_canary_has_a_lease)
+        await fail(database)
+        await until(database, 3, DeploymentState.CANARY)
 
 
 async def test_a_canary_is_not_judged_by_a_policy_that_cannot_be_read(

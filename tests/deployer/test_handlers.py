@@ -57,6 +57,19 @@ async def test_counters_take_the_maximum_in_any_order(database: Database, bus: E
     assert (kept.calls, kept.errors, kept.latency_counts) == (30, 2, (30, 0))
 
 
+async def test_a_version_whose_policy_cannot_be_read_ends_as_it_is_heard_of(
+    database: Database, bus: EventBus
+) -> None:
+    """It waits for no place among those that are staged, so that none of them waits for it."""
+    await deliver(database, bus, registered(1), registered(2, deploy={"keep": 0}), times=2)
+
+    assert await states(database) == {1: "superseded", 2: "rejected"}
+    told = [changed["state"] for changed in await emitted(database, "deployment-changed")]
+    assert told == ["received", "received", "superseded", "rejected"]
+    finished = (await emitted(database, "deployment-finished"))[-1]
+    assert finished["why"] == "its policy cannot be read: keep: has to be at least 1"
+
+
 async def test_a_request_before_its_version_is_kept_for_it(
     database: Database, bus: EventBus
 ) -> None:

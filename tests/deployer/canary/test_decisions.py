@@ -5,6 +5,7 @@ from math import ceil
 
 import pytest
 from benchmarks.judge import HARMFUL, IDENTICAL, LONG, Journey, Scenario, detection
+from hypothesis import given, settings
 
 from loopwright_common import clock
 from loopwright_common.deploy_policy import (
@@ -18,7 +19,10 @@ from loopwright_deployer.canary.decisions import (
     CanaryDecision,
     CanaryEvidence,
     decide_canary,
+    only_waits,
 )
+from loopwright_deployer.canary.looks import CanaryLook
+from tests.deployer.canary.test_looks import journeys
 
 JOURNEYS = 20
 EDGES = (0.01, 0.1)
@@ -99,3 +103,14 @@ def test_a_canary_whose_harm_is_not_known_at_the_deadline_pauses_and_says_what_l
 
 def test_a_step_begins_anew_once_the_champion_says_what_is_slow() -> None:
     assert decided(StepCounts(calls(5), calls(50)), DeployPolicy()).action == "begin-anew"
+
+
+@given(journeys())
+@settings(deadline=None)
+def test_whether_a_canary_only_waits_is_known_without_its_figures(
+    journey: tuple[DeployPolicy, list[CanaryLook]],
+) -> None:
+    policy, looks = journey
+    for look in looks:
+        waits = look.decision.action == "wait"
+        assert only_waits(policy, look.step, look.evidence) == waits

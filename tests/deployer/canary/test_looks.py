@@ -126,10 +126,10 @@ async def test_what_a_database_keeps_is_decided_the_same(
     (policy, looks), deployment_id = journey, new_id()
     looks = [look for look in looks if not _has_no_text(look)]
     async with database.unit_of_work() as uow:
-        kept = KeptLooks(uow.connection, deployment_id)
-        added = [look for look in looks if await kept.add(look)]
+        kept = KeptLooks(uow.connection)
+        added = [look for look in looks if await kept.add(deployment_id, look)]
     async with database.read() as connection:
-        found = await KeptLooks(connection, deployment_id).page(500, 0)
+        found = await KeptLooks(connection).page(deployment_id, 500, 0)
 
     assert [each.look for each in found] == added
     assert [judge_again(each.look, policy, policy) for each in found] == [

@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Any, cast
 
 from loopwright_common import clock
-from loopwright_common.bus import TableReader
 from loopwright_common.cloudevents import codec
 from loopwright_common.cloudevents.codec import Record
 from loopwright_common.database.database import Database
@@ -27,7 +26,6 @@ from loopwright_common.events import (
     EventData,
     ModelRegistered,
     PromotionRequested,
-    ReplicaReported,
 )
 from loopwright_common.sandbox import Level
 from loopwright_deployer.deployments import service
@@ -40,6 +38,7 @@ from loopwright_deployer.operator_actions.gates import Skip, skip
 from loopwright_deployer.operator_actions.request import OperatorRequest
 from loopwright_deployer.operator_actions.traffic import undo
 from loopwright_deployer.routing import transitions, withdrawals
+from loopwright_deployer.routing.canary_observer import CanaryObserver
 from loopwright_deployer.staging.packager import PackagedVersion
 from loopwright_deployer.staging.runner import StagingResult, StagingRunner
 from loopwright_deployer.steps import DeploymentSteps
@@ -194,7 +193,7 @@ class Journeys:
         self._named = 0
         self._nested = False
         self._story: list[str] = []
-        context = DeployerContext(ENVIRONMENT, lambda _model: None)
+        context = DeployerContext(ENVIRONMENT, lambda _model: None, lambda _model: None)
         self._handlers = bind(LIFECYCLE_HANDLERS, context)
 
     async def run(self, steps: int) -> None:
@@ -393,7 +392,7 @@ class Journeys:
         steps = DeploymentSteps(
             self.database,
             cast(StagingRunner, model.staging),
-            cast("TableReader[ReplicaReported]", None),
+            cast(CanaryObserver, None),
             None,
         )
         if mine.state in {S.CANARY, S.PAUSED, S.PROMOTING}:
@@ -404,7 +403,11 @@ class Journeys:
             if mine.state is S.PROMOTING and self._draw.random() < 0.15:
                 await self._undo(model)
         else:
-            await self._try(model, act, lambda: steps.by_state[mine.state](record))
+
+            async def step() -> bool:
+                return (await steps.by_state[mine.state](record)).moved
+
+            await self._try(model, act, step)
 
     def _verdict_of(
         self, record: DeploymentRecord, verdict: str

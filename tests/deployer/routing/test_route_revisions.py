@@ -96,10 +96,10 @@ async def test_a_canarys_evidence_goes_on_when_a_name_moves(
 
     after = await route(database)
     async with database.read() as connection:
-        revisions = await RouteRevisions(connection).revisions_of(record.deployment.id)
+        revisions = await RouteRevisions(connection).revisions_of([record.deployment.id])
     assert after.route.arms == before.route.arms
     assert after.aliases == {"newest": 2}
-    assert list(revisions) == [before.route.revision, after.route.revision]
+    assert revisions[record.deployment.id] == [before.route.revision, after.route.revision]
 
 
 async def counted(database: Database) -> set[int]:

@@ -32,6 +32,7 @@ from loopwright_deployer.main import MIGRATIONS
 from loopwright_deployer.operator_actions.actions import ACTIONS
 from loopwright_deployer.operator_actions.gates import skip
 from loopwright_deployer.operator_actions.request import OperatorRequest
+from loopwright_deployer.routing.canary_observer import CanaryObserver
 from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.steps import DeploymentSteps
 from tests.deployer.builders import MODEL, MODEL_ID, registered
@@ -68,9 +69,8 @@ async def _do(database: Database, work: Work) -> None:
 def steps_of(
     database: Database, bus: EventBus, tmp_path: Path, lease: leases.Lease
 ) -> DeploymentSteps:
-    return DeploymentSteps(
-        database, staging_runner(tmp_path), TableReader(bus, ReplicaReported), lease
-    )
+    observer = CanaryObserver(database, TableReader(bus, ReplicaReported))
+    return DeploymentSteps(database, staging_runner(tmp_path), observer, lease)
 
 
 def measured(calls: int, slow: int) -> ServingMeasured:

@@ -166,7 +166,7 @@ async def _looks(
 ) -> tuple[DeploymentRecord, Sequence[KeptLook]]:
     async with database.read() as connection:
         record = await Deployments(connection).get(deployment_id)
-        return record, await KeptLooks(connection, deployment_id).page(limit, after)
+        return record, await KeptLooks(connection).page(deployment_id, limit, after)
 
 
 def _judged(looks: Sequence[KeptLook], by: DeployPolicy, live: DeployPolicy) -> list[JudgedLookOut]:

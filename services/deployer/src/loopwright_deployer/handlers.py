@@ -1,6 +1,6 @@
 """What the deployer does on hearing of versions, aliases and the canary's counters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,10 +28,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class DeployerContext:
-    """`wake` is called after each commit that may mean work for the controller."""
+    """`wake` is called after each commit that may mean work for the controller.
+
+    `count` where it brought new counters.
+    """
 
     environment: str
     wake: Callable[[ModelKey], None]
+    count: Callable[[ModelKey], None]
 
     def wake_after(self, uow: UnitOfWork, model_id: str) -> None:
         """Wake the controller for a model once the transaction is committed."""
@@ -71,8 +75,16 @@ async def on_serving_measured(
 ) -> None:
     if event.data.environment != context.environment:
         return
-    await CanaryCounters(uow.connection).merge(event.data)
-    context.wake_after(uow, event.data.model_id)
+    uow.defer(_merge_all, (event.data, context))
+
+
+async def _merge_all(
+    uow: UnitOfWork, measured: Sequence[tuple[ServingMeasured, DeployerContext]]
+) -> None:
+    """Reports that share a transaction are merged together."""
+    changed = await CanaryCounters(uow.connection).merge_all([report for report, _ in measured])
+    context = measured[0][1]
+    uow.after_commit.extend(partial(context.count, model) for model in changed)
 
 
 async def on_version_deleted(

@@ -23,6 +23,8 @@ from loopwright_deployer.routing.reconciliation import RouteReconciliation
 from loopwright_deployer.settings import DeployerSettings
 from loopwright_deployer.staging.runner import StagingOptions, StagingRunner
 
+MEASURES_TOGETHER = 256
+"""Reports that share a transaction are merged by a few statements, however many they are."""
 MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 
 
@@ -40,11 +42,11 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     lease = timedelta(seconds=settings.lease_seconds)
     controller = DeploymentController(database, staging, replicas, lease)
     reconciliation = RouteReconciliation(database, bus, replicas)
-    context = DeployerContext(settings.environment, controller.wake)
+    context = DeployerContext(settings.environment, controller.wake, controller.count)
     lifecycle, counters = bind(LIFECYCLE_HANDLERS, context), bind(COUNTER_HANDLERS, context)
     consumers = [
         Consumer("deployer.lifecycle", lifecycle, database, bus, metrics),
-        Consumer("deployer.measures", counters, database, bus, metrics),
+        Consumer("deployer.measures", counters, database, bus, metrics, batch=MEASURES_TOGETHER),
     ]
     guard = RequestGuard.of(settings)
     app = create_app("deployer", metrics, delivery_readiness(database, consumers), guard)

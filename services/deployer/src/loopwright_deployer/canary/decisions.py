@@ -15,6 +15,7 @@ from loopwright_deployer.canary.verdicts import (
     HARMLESS_ALPHA,
     CanaryVerdict,
     begins_to_be_timed,
+    canary_tests,
     judge_errors,
     judge_latency,
     judge_refusals,
@@ -103,13 +104,35 @@ def decide_canary(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> 
         return CanaryDecision("begin-anew", "the champion's calls say by now what is slow", checks)
     if missing := _what_is_missing(policy.canary, step, evidence, verdicts):
         return _wait(evidence, missing, checks)
-    if not evidence.skips_windows and (until := closed_until(policy.windows, evidence.now)):
+    if until := _closed_until(policy, evidence):
         return CanaryDecision("wait", wait_sentence(until), checks)
     action: Action = "advance" if step + 1 < len(policy.canary.steps) else "promote"
     share = f"{policy.canary.steps[step].weight:.0%}"
     return CanaryDecision(
         action, f"{counted(current.canary.calls, 'request')} answered at {share}", checks
     )
+
+
+def _closed_until(policy: DeployPolicy, evidence: CanaryEvidence) -> datetime | None:
+    return None if evidence.skips_windows else closed_until(policy.windows, evidence.now)
+
+
+def only_waits(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> bool:
+    """Whether `decide_canary` says "wait", without the figures and sentences that it says too."""
+    if _fault(evidence):
+        return False
+    latency = policy.staging.latency
+    tests = canary_tests(evidence.steps, policy.canary, latency)
+    if any(test.fails for test in tests if test):
+        return False
+    current, complete = evidence.steps[-1], evidence.acknowledgement.complete
+    if complete and begins_to_be_timed(current, latency):
+        return False
+    too_few = current.canary.requests < max(policy.canary.steps[step].min_requests, 1)
+    needed = _needed(policy.canary, step)
+    if not complete or too_few or any(test is None or test.harmless < needed for test in tests):
+        return evidence.deadline is None or evidence.now < evidence.deadline
+    return _closed_until(policy, evidence) is not None
 
 
 def _fault(evidence: CanaryEvidence) -> str | None:
@@ -131,7 +154,7 @@ def _what_is_missing(
         return f"no request has come to the new version at {share} of the traffic"
     if answered < wanted:
         return f"the new version has had only {answered} of {wanted} requests at {share}"
-    needed = -log(HARMLESS_ALPHA) * (step + 1) / len(canary.steps)
+    needed = _needed(canary, step)
     for verdict in verdicts:
         if verdict.harmless < needed:
             return (
@@ -140,6 +163,11 @@ def _what_is_missing(
                 f"{exp(verdict.harmless):.3g} of {exp(needed):.3g}): {verdict.check.sentence}"
             )
     return None
+
+
+def _needed(canary: CanaryPolicy, step: int) -> float:
+    """The part of the evidence, as its natural log, that a step (from 0) ends with."""
+    return -log(HARMLESS_ALPHA) * (step + 1) / len(canary.steps)
 
 
 def _wait(evidence: CanaryEvidence, why: str, checks: tuple[Check, ...]) -> CanaryDecision:

@@ -1,12 +1,14 @@
 """The looks at canaries that are kept, so that their verdicts can be made again."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database import upsert
+from loopwright_common.database import in_values, upsert_all
 from loopwright_common.events import Check
 from loopwright_deployer.canary.decisions import CanaryDecision
 from loopwright_deployer.canary.looks import (
@@ -20,39 +22,62 @@ from loopwright_deployer.deployments.tables import canary_looks
 
 
 class KeptLooks:
-    """Queries over the looks at one deployment's canary; nothing deletes them."""
+    """Queries over the looks at canaries, by the ids of their deployments; nothing deletes them."""
 
-    def __init__(self, connection: AsyncConnection, deployment_id: str) -> None:
+    def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
-        self._deployment_id = deployment_id
 
-    async def has_place(self, look: CanaryLook) -> bool:
-        """Whether `add` would keep it now."""
-        return number_of(look, await self._last_two()) is not None
-
-    async def add(self, look: CanaryLook) -> bool:
+    async def add(self, deployment_id: str, look: CanaryLook) -> bool:
         """Whether it is kept: not where it says nothing new, or too soon after the one before."""
-        number = number_of(look, await self._last_two())
-        if number is None:
-            return False
-        row = {"deployment_id": self._deployment_id, "number": number, **_values(look)}
-        return await upsert(self._connection, canary_looks, row, update=list(_values(look)))
+        kept = await self.last_two([deployment_id])
+        number = number_of(look, kept.get(deployment_id, ()))
+        if number is not None:
+            await self.put({deployment_id: KeptLook(number, look)})
+        return number is not None
 
-    async def page(self, limit: int, skip: int) -> list[KeptLook]:
+    async def put(self, looks: Mapping[str, KeptLook]) -> None:
+        """Keep each under its number, instead of one that has it."""
+        rows = [
+            {"deployment_id": one, "number": kept.number, **_values(kept.look)}
+            for one, kept in looks.items()
+        ]
+        await upsert_all(self._connection, canary_looks, rows, update=_VALUES)
+
+    async def newest(self, deployment_ids: Sequence[str]) -> dict[str, tuple[int, datetime]]:
+        """Which look is the newest of each that has any: its number, and when it was."""
+        columns = (canary_looks.c.deployment_id, canary_looks.c.number, canary_looks.c.at)
+        query = sa.select(*columns).join(*self._newest(deployment_ids, 0))
+        rows = (await self._connection.execute(query)).all()
+        return {row.deployment_id: (row.number, row.at) for row in rows}
+
+    async def page(self, deployment_id: str, limit: int, skip: int) -> list[KeptLook]:
         """At most `limit` looks behind the first `skip`, oldest first."""
-        query = sa.select(canary_looks).where(self._mine).order_by(canary_looks.c.number)
+        mine = canary_looks.c.deployment_id == deployment_id
+        query = sa.select(canary_looks).where(mine).order_by(canary_looks.c.number)
         rows = (await self._connection.execute(query.limit(limit).offset(skip))).all()
         return [_kept(row) for row in rows]
 
-    async def _last_two(self) -> list[KeptLook]:
-        query = sa.select(canary_looks).where(self._mine)
-        newest = query.order_by(canary_looks.c.number.desc()).limit(2)
-        rows = (await self._connection.execute(newest)).all()
-        return [_kept(row) for row in reversed(rows)]
+    async def last_two(self, deployment_ids: Sequence[str]) -> dict[str, list[KeptLook]]:
+        """The newest two looks of each, or the one; nothing of those without any."""
+        query = sa.select(canary_looks).join(*self._newest(deployment_ids, 1))
+        found: dict[str, list[KeptLook]] = {}
+        for row in (await self._connection.execute(query.order_by(canary_looks.c.number))).all():
+            found.setdefault(row.deployment_id, []).append(_kept(row))
+        return found
 
-    @property
-    def _mine(self) -> sa.ColumnElement[bool]:
-        return canary_looks.c.deployment_id == self._deployment_id
+    def _newest(
+        self, deployment_ids: Sequence[str], before: int
+    ) -> tuple[sa.Subquery, sa.ColumnElement[bool]]:
+        """What to join for the newest look of each and at most so many before it."""
+        one, number = canary_looks.c.deployment_id, canary_looks.c.number
+        these = in_values(self._connection, one, deployment_ids)
+        query = sa.select(one, sa.func.max(number).label("number")).where(these).group_by(one)
+        newest = query.subquery()
+        is_one = sa.and_(one == newest.c.deployment_id, number >= newest.c.number - before)
+        return newest, is_one
+
+
+_VALUES = ("at", "step", "paused", "evidence", "action", "why", "checks")
 
 
 def _values(look: CanaryLook) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Nothing is rounded: what is read again is decided again to the same bits.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from loopwright_deployer.canary.acknowledgement import Acknowledgement
 from loopwright_deployer.canary.call_counts import BoundCalls, CallCounter, StepCounts
 from loopwright_deployer.canary.decisions import CanaryDecision, CanaryEvidence, decide_canary
 
+SHORTEST_GAP = timedelta(seconds=1)
 LOOKS_AT_ONE_GAP = 256
 MOST_LOOKS = 4096
 """Of one deployment, beside those that moved it."""
@@ -61,7 +62,7 @@ def number_of(look: CanaryLook, kept: Sequence[KeptLook]) -> int | None:
     newest = kept[-1]
     if look.moves:
         return newest.number + 1
-    if not look.says_more_than(newest.look) or _gap(newest.look, look) < timedelta(seconds=1):
+    if not look.says_more_than(newest.look) or _gap(newest.look, look) < SHORTEST_GAP:
         return None
     if newest.look.moves:
         return newest.number + 1
@@ -94,8 +95,15 @@ def write_evidence(evidence: CanaryEvidence) -> str:
 
 def evidence_fields(evidence: CanaryEvidence) -> dict[str, Any]:
     """The evidence in values of JSON, times as RFC 3339 in UTC with microseconds."""
-    deadline = clock.to_text(evidence.deadline) if evidence.deadline else None
-    return {**asdict(evidence), "deadline": deadline, "now": clock.to_text(evidence.now)}
+    return {
+        "steps": [
+            {arm.name: _fields(getattr(step, arm.name)) for arm in fields(step)}
+            for step in evidence.steps
+        ],
+        "acknowledgement": _fields(evidence.acknowledgement),
+        "deadline": clock.to_text(evidence.deadline) if evidence.deadline else None,
+        "now": clock.to_text(evidence.now),
+    }
 
 
 def read_evidence(text: str) -> CanaryEvidence:
@@ -108,6 +116,11 @@ def read_evidence(text: str) -> CanaryEvidence:
         now=clock.from_text(stored["now"]),
         skips_windows=stored.get("skips_windows", False),
     )
+
+
+def _fields(flat: CallCounter | Acknowledgement) -> dict[str, Any]:
+    """As `asdict`, of one without others in it, which need no copies."""
+    return {field.name: getattr(flat, field.name) for field in fields(flat)}
 
 
 def _step(stored: Mapping[str, Mapping[str, Any]]) -> StepCounts:

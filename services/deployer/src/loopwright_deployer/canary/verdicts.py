@@ -43,6 +43,37 @@ class CanaryVerdict:
     harmless: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class CanaryTest:
+    """What is asked of a canary: whether it has more hits than the champion, and too many."""
+
+    name: str
+    strata: Sequence[Stratum]
+    before: Tally
+    margin: Margin
+    alpha: float
+    describe: Callable[[Tally, Tally], str]
+    """Says what the canary and the champion did."""
+    callers: Sequence[Stratum] | None = None
+    """The same by callers, where a caller's calls share what befalls them."""
+
+    @property
+    def independent(self) -> Sequence[Stratum]:
+        """What the test of whether it is worse goes by."""
+        return self.callers or self.strata
+
+    @property
+    def fails(self) -> bool:
+        """Whether it is worse than the champion, and by more than the ratio that is allowed."""
+        is_worse = worse_log_e(self.independent) >= -log(self.alpha)
+        return is_worse and exceeds(self.independent, self.margin.ratio)
+
+    @property
+    def harmless(self) -> float:
+        """The natural log of the evidence that the canary is harmless."""
+        return harmless_log_e(self.strata, self.before, self.margin)
+
+
 class SlowLimit(NamedTuple):
     """Calls are slow above `seconds`, an edge of the histograms; `p95` is the champion's."""
 
@@ -52,18 +83,12 @@ class SlowLimit(NamedTuple):
 
 def judge_errors(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryVerdict:
     """The check `canary-errors`: how many of each arm's calls failed."""
-    strata = [Stratum(_failed(step.canary), _failed(step.champion)) for step in steps]
-    before = _failed(steps[0].before) if steps else Tally(0, 0)
-    margin = Margin(policy.error_ratio, policy.margin)
-    return _judge("canary-errors", strata, before, margin, ERROR_ALPHA, _calls_that("failed"))
+    return _judge(_errors(steps, policy))
 
 
 def judge_refusals(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryVerdict:
     """The check `canary-refusals`: how many requests one arm refused and the other answered."""
-    strata = [Stratum(_refused(step.canary), _refused(step.champion)) for step in steps]
-    before = Tally(steps[0].before.calls, 0) if steps else Tally(0, 0)
-    margin = Margin(policy.error_ratio, policy.margin)
-    return _judge("canary-refusals", strata, before, margin, REFUSAL_ALPHA, _refusals)
+    return _judge(_refusals(steps, policy))
 
 
 def judge_latency(
@@ -74,9 +99,37 @@ def judge_latency(
     What is slow follows from the champion's p95 of before the step, so that nothing that goes on
     in a step moves its limit. `inconclusive` while that is not known of any step.
     """
+    test = _latency(steps, policy, latency)
+    return _judge(test) if test else CanaryVerdict(_nothing_is_known())
+
+
+def canary_tests(
+    steps: Sequence[StepCounts], policy: CanaryPolicy, latency: LatencyPolicy
+) -> Sequence[CanaryTest | None]:
+    """All that are judged; None for that of the latency while it is not known what is slow."""
+    return _errors(steps, policy), _refusals(steps, policy), _latency(steps, policy, latency)
+
+
+def _errors(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryTest:
+    strata = [Stratum(_failed(step.canary), _failed(step.champion)) for step in steps]
+    before = _failed(steps[0].before) if steps else Tally(0, 0)
+    margin = Margin(policy.error_ratio, policy.margin)
+    return CanaryTest("canary-errors", strata, before, margin, ERROR_ALPHA, _calls_that("failed"))
+
+
+def _refusals(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryTest:
+    strata = [Stratum(_refused(step.canary), _refused(step.champion)) for step in steps]
+    before = Tally(steps[0].before.calls, 0) if steps else Tally(0, 0)
+    margin = Margin(policy.error_ratio, policy.margin)
+    return CanaryTest("canary-refusals", strata, before, margin, REFUSAL_ALPHA, _what_is_refused)
+
+
+def _latency(
+    steps: Sequence[StepCounts], policy: CanaryPolicy, latency: LatencyPolicy
+) -> CanaryTest | None:
     limited = [(step, limit) for step in steps if (limit := slow_limit(step.before, latency))]
     if not limited:
-        return CanaryVerdict(_nothing_is_known())
+        return None
     strata = [
         Stratum(_slow(step.canary, limit), _slow(step.champion, limit)) for step, limit in limited
     ]
@@ -89,7 +142,7 @@ def judge_latency(
     before, margin = _slow(first.before, first_limit), Margin(SLOW_RATIO, policy.margin)
     callers = [_by_callers(step, limit) for step, limit in limited]
     told = _calls_that(slow)
-    return _judge("canary-latency", strata, before, margin, LATENCY_ALPHA, told, callers)
+    return CanaryTest("canary-latency", strata, before, margin, LATENCY_ALPHA, told, callers)
 
 
 def calls_to_pass(policy: CanaryPolicy) -> int:
@@ -133,41 +186,28 @@ def slow_limit(champion: CallCounter, latency: LatencyPolicy) -> SlowLimit | Non
     return None
 
 
-def _judge(
-    name: str,
-    strata: Sequence[Stratum],
-    before: Tally,
-    margin: Margin,
-    alpha: float,
-    describe: Callable[[Tally, Tally], str],
-    callers: Sequence[Stratum] | None = None,
-) -> CanaryVerdict:
-    """Failed where it is worse than the champion, and by more than the ratio that is allowed.
-
-    By `callers` rather than by calls, where a caller's calls share what befalls them. `describe`
-    says what the canary and the champion did.
-    """
+def _judge(test: CanaryTest) -> CanaryVerdict:
+    strata, harmless = test.strata, test.harmless
     canary, champion = _sum(s.canary for s in strata), _sum(s.champion for s in strata)
-    independent = callers or strata
-    worse, harmless = worse_log_e(independent), harmless_log_e(strata, before, margin)
-    if worse >= -log(alpha) and exceeds(independent, margin.ratio):
+    worse = worse_log_e(test.independent)
+    if test.fails:
         verdict = "failed"
     else:
         verdict = "passed" if harmless >= -log(HARMLESS_ALPHA) else "inconclusive"
-    allowed = margin.allowed(champion.share)
+    allowed = test.margin.allowed(champion.share)
     sentence = (
-        f"{describe(canary, champion)}, {allowed:.1%} may; "
-        f"evidence that it is worse {exp(worse):.3g} of {1 / alpha:g}, "
+        f"{test.describe(canary, champion)}, {allowed:.1%} may; "
+        f"evidence that it is worse {exp(worse):.3g} of {1 / test.alpha:g}, "
         f"that it is harmless {exp(harmless):.3g} of {1 / HARMLESS_ALPHA:g}"
     )
-    if callers and callers != strata:
-        own, other = _sum(s.canary for s in callers), _sum(s.champion for s in callers)
+    if test.callers and test.callers != strata:
+        own, other = _sum(s.canary for s in test.callers), _sum(s.champion for s in test.callers)
         sentence += (
             "; towards worse, all calls of a caller that its key binds to a version are one call:"
             f" {own.calls:.0f} and {other.calls:.0f}"
         )
     check = Check(
-        name=name,
+        name=test.name,
         verdict=verdict,
         measured=canary.share,
         limit=allowed,
@@ -176,10 +216,10 @@ def _judge(
         comparison=ArmComparison(
             canary=_figures(canary),
             champion=_figures(champion),
-            **_bounds(strata, before),
+            **_bounds(strata, test.before),
             confidence=1 - BOUNDS_ALPHA,
             worse=exp(worse),
-            worse_limit=1 / alpha,
+            worse_limit=1 / test.alpha,
             harmless=exp(harmless),
             harmless_limit=1 / HARMLESS_ALPHA,
         ),
@@ -254,7 +294,7 @@ def _calls_that(hit: str) -> Callable[[Tally, Tally], str]:
     return describe
 
 
-def _refusals(canary: Tally, champion: Tally) -> str:
+def _what_is_refused(canary: Tally, champion: Tally) -> str:
     own, other = (f"{t.hits} ({t.share:.1%})" for t in (canary, champion))
     return (
         f"of {counted(canary.calls, 'request')} the new version refused {own} that the champion "

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from loopwright_common.errors import ConflictError
 from loopwright_common.sandbox import Level
@@ -69,6 +70,18 @@ class ServedPackage:
     version: int
     digest: str
     format: str
+
+
+class MovedError(ConflictError):
+    """The deployment is no longer where it was seen, so what was to be done by that is not."""
+
+
+class Standing(NamedTuple):
+    """Where a deployment is: equal ones say that it has not moved, not even away and back."""
+
+    state: DeploymentState
+    step: int
+    state_since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,10 +175,9 @@ class Deployment(DeploymentStatus):
         """Whether it gives way to a newer version: it has had no traffic yet."""
         return self.state in BEFORE_CANARY and not self.carries_traffic
 
-    def is_unchanged_since(self, seen: "Deployment") -> bool:
-        """Whether it has not moved since it was `seen`, not even away and back."""
-        moved = self.state is not seen.state or self.step != seen.step
-        return not moved and self.state_since == seen.state_since
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.state, self.step, self.state_since)
 
 
 def what_ends_the_wait(busy: DeploymentStatus) -> str:

@@ -3,7 +3,7 @@
 What changes a deployment raises ConflictError where another of its model is champion or under way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database import Cause, upsert
+from loopwright_common.database import Cause, in_values, upsert
 from loopwright_common.deploy_policy import DeployPolicy
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import Check, ModelRegistered
@@ -24,10 +24,12 @@ from loopwright_deployer.deployments.domain import (
     Deployment,
     DeploymentState,
     DeploymentStatus,
+    ModelKey,
     ServedPackage,
+    Standing,
 )
 from loopwright_deployer.deployments.retry_schedule import Outage
-from loopwright_deployer.deployments.tables import deployments, steps
+from loopwright_deployer.deployments.tables import deployments, of_models, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +104,31 @@ class Deployments:
         """What happens to the deployment from now on follows from `cause`."""
         await self._update([deployments.c.id == deployment_id], {"cause": cause.to_json()})
 
-    async def set_waiting_reason(self, deployment: Deployment, waits: str | None) -> None:
+    async def set_waiting_reason(self, deployment: DeploymentStatus, waits: str | None) -> None:
         """What the deployment waits for in its present state; None for nothing any more."""
         if waits != deployment.waits:
             await self._update([deployments.c.id == deployment.id], {"waits": waits})
 
-    async def set_checks(self, deployment: Deployment, checks: Sequence[Check]) -> None:
-        """The newest checks, while the deployment stays where it is."""
-        dumped = [check.model_dump() for check in checks]
-        await self._update([deployments.c.id == deployment.id], {"checks": dumped})
+    async def standings(self, deployment_ids: Sequence[str]) -> dict[str, Standing]:
+        """Where each stands that there is."""
+        these = in_values(self._connection, deployments.c.id, deployment_ids)
+        columns = [deployments.c[name] for name in ("id", *Standing._fields)]
+        rows = (await self._connection.execute(sa.select(*columns).where(these))).all()
+        return {row.id: Standing(DeploymentState(row[1]), *row[2:]) for row in rows}
+
+    async def note_looks(self, records: Sequence[DeploymentRecord]) -> None:
+        """The checks of each, and what it waits for, while it stays where it is."""
+        statement = sa.update(deployments).where(deployments.c.id == sa.bindparam("noted"))
+        rows = [
+            {
+                "noted": record.deployment.id,
+                "checks": [check.model_dump() for check in record.checks],
+                "waits": record.deployment.waits,
+            }
+            for record in records
+        ]
+        if rows:
+            await self._connection.execute(statement, rows)
 
     async def postpone(self, deployment: Deployment, outage: Outage, waits: str) -> None:
         """Nobody works on the deployment before the next try."""
@@ -149,13 +167,28 @@ class Deployments:
             raise NotFoundError(f"no deployment {deployment_id}")
         return records[0]
 
-    async def in_flight(self) -> list[DeploymentStatus]:
-        """Whatever has not ended, newest version first."""
-        columns = [deployments.c[name] for name in sorted(_stored_fields(DeploymentStatus))]
-        query = sa.select(*columns).where(deployments.c.state.in_(sorted(IN_FLIGHT)))
-        newest = query.order_by(deployments.c.version.desc(), deployments.c.attempt.desc())
-        rows = (await self._connection.execute(newest)).all()
-        return [DeploymentStatus(**_stored(row, DeploymentStatus)) for row in rows]
+    async def with_ids(self, deployment_ids: Sequence[str]) -> dict[str, DeploymentRecord]:
+        """Those that there are, by their ids."""
+        these = in_values(self._connection, deployments.c.id, deployment_ids)
+        return {record.deployment.id: record for record in await self._where(these)}
+
+    async def in_flight(self, models: Collection[ModelKey] | None = None) -> list[DeploymentStatus]:
+        """Whatever has not ended, of all models or of some; newest version first."""
+        mine = [] if models is None else [of_models(self._connection, deployments, models)]
+        going = deployments.c.state.in_(sorted(IN_FLIGHT))
+        return await self._statuses(going, *mine)
+
+    async def serving(self) -> list[DeploymentStatus]:
+        """The champions of all models."""
+        return await self._statuses(deployments.c.champion)
+
+    async def champion_versions(self, models: Collection[ModelKey]) -> dict[ModelKey, int]:
+        """Which version is champion, of those models that have one."""
+        columns = (deployments.c.environment, deployments.c.model_id, deployments.c.version)
+        mine = of_models(self._connection, deployments, models)
+        query = sa.select(*columns).where(deployments.c.champion, mine)
+        rows = (await self._connection.execute(query)).all()
+        return {(row.environment, row.model_id): row.version for row in rows}
 
     async def of_model(self, environment: str, model_id: str) -> list[DeploymentRecord]:
         """Newest version first, and of a version the newest attempt first."""
@@ -184,8 +217,8 @@ class Deployments:
         return [_record(row) for row in rows]
 
     async def champion(self, environment: str, model_id: str) -> DeploymentRecord | None:
-        records = await self.of_model(environment, model_id)
-        return next((r for r in records if r.deployment.champion), None)
+        mine = (deployments.c.environment == environment, deployments.c.model_id == model_id)
+        return next(iter(await self._where(*mine, deployments.c.champion)), None)
 
     async def champions(self, environment: str, model_id: str) -> list[DeploymentRecord]:
         """Whatever is or was champion, the latest promotion first."""
@@ -196,6 +229,13 @@ class Deployments:
         )
         newest = query.order_by(deployments.c.promoted_at.desc())
         return [_record(row) for row in (await self._connection.execute(newest)).all()]
+
+    async def _statuses(self, *wanted: sa.ColumnElement[bool]) -> list[DeploymentStatus]:
+        columns = [deployments.c[name] for name in _COLUMNS[DeploymentStatus]]
+        newest = (deployments.c.version.desc(), deployments.c.attempt.desc())
+        query = sa.select(*columns).where(*wanted).order_by(*newest)
+        rows = (await self._connection.execute(query)).all()
+        return [DeploymentStatus(**_stored(row, DeploymentStatus)) for row in rows]
 
     async def _update(
         self, wanted: Sequence[sa.ColumnElement[bool]], values: Mapping[str, Any]
@@ -228,14 +268,16 @@ def _values(record: DeploymentRecord) -> dict[str, Any]:
     }
 
 
-def _stored_fields(kind: type[DeploymentStatus]) -> set[str]:
-    """Those that are columns of the same name."""
-    return {field.name for field in fields(kind)}.intersection(deployments.c.keys())
+_COLUMNS = {
+    kind: [field.name for field in fields(kind) if field.name in deployments.c]
+    for kind in (DeploymentStatus, Deployment)
+}
+"""Those fields that are columns of the same name."""
 
 
 def _stored(row: Row[Any], kind: type[DeploymentStatus]) -> dict[str, Any]:
     return {
-        **{name: row._mapping[name] for name in _stored_fields(kind)},
+        **{name: getattr(row, name) for name in _COLUMNS[kind]},
         "state": DeploymentState(row.state),
         "paused_from": DeploymentState(row.paused_from) if row.paused_from else None,
     }

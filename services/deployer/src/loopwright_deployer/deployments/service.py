@@ -4,13 +4,12 @@ What moves a deployment raises ConflictError where its state machine has no such
 else was quicker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from loopwright_common import clock
 from loopwright_common.database import Cause, UnitOfWork
-from loopwright_common.errors import ConflictError
 from loopwright_common.events import (
     Check,
     DeploymentValidated,
@@ -23,6 +22,8 @@ from loopwright_common.wording import counted
 from loopwright_deployer.deployments.domain import (
     Deployment,
     DeploymentState,
+    ModelKey,
+    MovedError,
     ServedPackage,
     transition,
 )
@@ -39,7 +40,12 @@ from loopwright_deployer.deployments.retry_schedule import next_retry
 
 async def lock_model(uow: UnitOfWork, environment: str, model_id: str) -> None:
     """Until this commits nobody else decides about the model: what is read now stays true."""
-    await uow.lock(f"model/{environment}/{model_id}")
+    await lock_models(uow, [(environment, model_id)])
+
+
+async def lock_models(uow: UnitOfWork, models: Iterable[ModelKey]) -> None:
+    """As `lock_model`, several at once."""
+    await uow.lock(*{f"model/{environment}/{model_id}" for environment, model_id in models})
 
 
 async def lock_deployment(uow: UnitOfWork, deployment_id: str) -> DeploymentRecord:
@@ -54,17 +60,20 @@ async def lock_deployment(uow: UnitOfWork, deployment_id: str) -> DeploymentReco
 
 
 async def lock_unchanged(uow: UnitOfWork, seen: DeploymentRecord) -> DeploymentRecord:
-    """As `lock_deployment`; ConflictError when the deployment has moved since it was seen."""
+    """As `lock_deployment`; MovedError when the deployment has moved since it was seen."""
     record = await lock_deployment(uow, seen.deployment.id)
-    if not record.deployment.is_unchanged_since(seen.deployment):
-        raise ConflictError(f"{seen.deployment.subject} left {seen.deployment.state} meanwhile")
+    if record.deployment.standing != seen.deployment.standing:
+        raise MovedError(f"{seen.deployment.subject} left {seen.deployment.state} meanwhile")
     return record
 
 
 async def start_deployment(
     uow: UnitOfWork, registered: ModelRegistered, environment: str, cause: Cause
 ) -> None:
-    """Start the deployment of a new version, once; older ones not yet in a canary give way."""
+    """Start the deployment of a new version, once; older ones not yet in a canary give way.
+
+    One whose policy cannot be read ends at once, so it takes no place from one that can.
+    """
     await lock_model(uow, environment, registered.model_id)
     record = new_record(registered, environment, cause, attempt=1)
     deployments = Deployments(uow.connection)
@@ -80,6 +89,8 @@ async def start_deployment(
     for other in others:
         if other.deployment.id != record.deployment.id and other.deployment.supersedable:
             await supersede(uow, other, _came_before(registered.version))
+    if record.policy_fault:
+        await reject_unreadable(uow, record, record.policy_fault)
 
 
 async def start_attempt(uow: UnitOfWork, record: DeploymentRecord, by: str) -> None:
@@ -186,6 +197,11 @@ async def reject(
     return await emit_finished(
         uow, await advance(uow, record, DeploymentState.REJECTED, why, by=by), "rejected"
     )
+
+
+async def reject_unreadable(uow: UnitOfWork, record: DeploymentRecord, fault: str) -> None:
+    """End a version whose policy cannot be read."""
+    await reject(uow, record, f"its policy cannot be read: {fault}")
 
 
 async def postpone(uow: UnitOfWork, record: DeploymentRecord, fault: str, limit: timedelta) -> None:

@@ -1,8 +1,12 @@
 """The deployer's tables; the migrations create them."""
 
-import sqlalchemy as sa
+from collections.abc import Collection
 
-from loopwright_common.database import UtcDateTime
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from loopwright_common.database import UtcDateTime, in_values
+from loopwright_deployer.deployments.domain import ModelKey
 
 metadata = sa.MetaData()
 
@@ -127,3 +131,15 @@ counters = sa.Table(
     sa.Column("caller_shares", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("tripped", sa.Text),
 )
+
+
+def of_models(
+    connection: AsyncConnection, table: sa.Table, models: Collection[ModelKey]
+) -> sa.ColumnElement[bool]:
+    """Rows of the models; maybe also of one that has another's id in its own environment."""
+    environments = sorted({environment for environment, _ in models})
+    ids = sorted({model_id for _, model_id in models})
+    return sa.and_(
+        in_values(connection, table.c.environment, environments),
+        in_values(connection, table.c.model_id, ids),
+    )

@@ -21,6 +21,7 @@ from loopwright_deployer.canary.acknowledgement import (
     is_silent,
     missed_by,
 )
+from loopwright_deployer.deployments.domain import DeploymentStatus
 from loopwright_deployer.deployments.repository import Deployments
 from loopwright_deployer.routing import route_revisions
 from loopwright_deployer.routing.routes import RouteRevisions, RouteRow
@@ -59,9 +60,11 @@ class RouteReconciliation:
         await self._forget_silent()
         async with self._database.read() as connection:
             rows = await RouteRevisions(connection).all()
+            champions = {one.model_key: one for one in await Deployments(connection).serving()}
         for row in rows:
             await self._repeat_if_missed(row)
-            await self._ask_for_help(row)
+            if champion := champions.get((row.environment, row.model_id)):
+                await self._ask_for_help(row, champion)
 
     async def _forget_silent(self) -> None:
         """At the second look: a deployer that was itself away has read the reports by then."""
@@ -75,24 +78,20 @@ class RouteReconciliation:
             [OutgoingRecord(ReplicaReported.topic, one, {}, b"") for one in gone]
         )
 
-    async def _ask_for_help(self, row: RouteRow) -> None:
+    async def _ask_for_help(self, row: RouteRow, champion: DeploymentStatus) -> None:
         """A champion that does harm is not taken away without another: a person has to decide."""
-        async with self._database.read() as connection:
-            champion = await Deployments(connection).champion(row.environment, row.model_id)
-        if champion is None:
-            return
-        deployment, revision = champion.deployment, row.route.revision
+        revision = row.route.revision
         served = PublishedRevision(
-            row.environment, row.model_id, revision, row.changed_at, deployment.version
+            row.environment, row.model_id, revision, row.changed_at, champion.version
         )
         reports = [event.data for event in self._replicas.rows.values()]
         harm = harm_of(served, reports, clock.now())
         waits = f"needs a person: {harm}; roll back or promote another version" if harm else None
-        if waits == deployment.waits:
+        if waits == champion.waits:
             return
-        log.error("champion.harmful", model=row.model, version=deployment.version, why=harm)
+        log.error("champion.harmful", model=row.model, version=champion.version, why=harm)
         async with self._database.unit_of_work() as uow:
-            await Deployments(uow.connection).set_waiting_reason(deployment, waits)
+            await Deployments(uow.connection).set_waiting_reason(champion, waits)
 
     async def _repeat_if_missed(self, row: RouteRow) -> None:
         wanted = PublishedRevision(

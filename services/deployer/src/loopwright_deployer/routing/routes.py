@@ -1,6 +1,6 @@
 """What each model's traffic meets: its present route, and the revisions of its canary's steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,13 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from loopwright_common.database import upsert
+from loopwright_common.database import in_values, upsert
 from loopwright_common.deploy_policy import RecordPolicy
 from loopwright_common.errors import ConflictError
 from loopwright_common.events import Arm
 from loopwright_deployer.canary.decisions import RouteRevision
-from loopwright_deployer.deployments.domain import IN_FLIGHT
-from loopwright_deployer.deployments.tables import canary_steps, deployments, routes
+from loopwright_deployer.deployments.domain import IN_FLIGHT, ModelKey
+from loopwright_deployer.deployments.tables import canary_steps, deployments, of_models, routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,19 @@ class RouteRevisions:
         mine = (routes.c.environment == environment, routes.c.model_id == model_id)
         row = (await self._connection.execute(sa.select(routes).where(*mine))).one_or_none()
         return _route_row(row) if row else None
+
+    async def of_models(self, models: Collection[ModelKey]) -> dict[ModelKey, RouteRow]:
+        """The routes of those models that have one."""
+        query = sa.select(routes).where(of_models(self._connection, routes, models))
+        rows = (await self._connection.execute(query)).all()
+        return {(row.environment, row.model_id): _route_row(row) for row in rows}
+
+    async def published(self, models: Collection[ModelKey]) -> dict[ModelKey, tuple[int, datetime]]:
+        """The present revision of each of the models that has a route, and since when it is."""
+        columns = (routes.c.environment, routes.c.model_id, routes.c.revision, routes.c.changed_at)
+        query = sa.select(*columns).where(of_models(self._connection, routes, models))
+        rows = (await self._connection.execute(query)).all()
+        return {(r.environment, r.model_id): (r.revision, r.changed_at) for r in rows}
 
     async def all(self) -> list[RouteRow]:
         rows = (await self._connection.execute(sa.select(routes).order_by(routes.c.model))).all()
@@ -93,11 +106,14 @@ class RouteRevisions:
         oldest: int | None = await self._connection.scalar(query)
         return oldest
 
-    async def revisions_of(self, deployment_id: str) -> Sequence[int]:
-        """Revisions of a deployment's canary steps, oldest first."""
-        mine = canary_steps.c.deployment_id == deployment_id
-        query = sa.select(canary_steps.c.revision).where(mine).order_by(canary_steps.c.revision)
-        return (await self._connection.scalars(query)).all()
+    async def revisions_of(self, deployment_ids: Sequence[str]) -> dict[str, list[int]]:
+        """Revisions of each deployment's canary steps, oldest first."""
+        these = in_values(self._connection, canary_steps.c.deployment_id, deployment_ids)
+        query = sa.select(canary_steps).where(these).order_by(canary_steps.c.revision)
+        found: dict[str, list[int]] = {each: [] for each in deployment_ids}
+        for row in (await self._connection.execute(query)).all():
+            found[row.deployment_id].append(row.revision)
+        return found
 
 
 def _route_row(row: Row[Any]) -> RouteRow:
