@@ -253,6 +253,34 @@ async def test_slow_records_share_no_long_transaction(
     assert max(later) <= 3
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_records_that_waited_for_the_database_still_share_transactions(
+    database: Database, bus: SqliteBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one whose turn comes late handles ever fewer at a time, and comes ever later."""
+    monkeypatch.setattr("loopwright_common.delivery.consumer._TOGETHER_SECONDS", 0.5)
+    transactions: list[UnitOfWork] = []
+
+    async def note(_event: Event[CodeChanged], uow: UnitOfWork) -> None:
+        transactions.append(uow)
+
+    async def write_slowly() -> None:
+        while True:
+            async with database.unit_of_work():
+                time.sleep(0.6)  # noqa: ASYNC251 - another has the connection
+
+    consumer = Consumer("probe.worker", {CodeChanged: note}, database, bus, Metrics())
+    await bus.publish([code_changed("a", number) for number in range(100, 131)])
+    rival = asyncio.create_task(write_slowly())
+    await handle_all(consumer, bus)
+    rival.cancel()
+    await asyncio.wait([rival])
+
+    sizes = [transactions.count(one) for one in dict.fromkeys(transactions)]
+    assert sum(sizes) == 31
+    assert max(sizes) > 4
+
+
 @given(st.permutations(EVENTS * 3), st.integers(1, 32), st.booleans())
 def test_order_and_repetition_of_deliveries_do_not_matter(
     deliveries: list[tuple[str, int]], batch: int, sharing: bool

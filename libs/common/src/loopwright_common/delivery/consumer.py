@@ -170,13 +170,14 @@ class Consumer:
         done = 0
         while done < len(records) and self.stopped is None:
             together = records[done : done + self._together]
-            started = time.perf_counter()
+            started, held = time.perf_counter(), self._executor.held_seconds
             alone = len(together) == 1 or not self._sharing
             if alone or not await self._executor.handle_batch(together):
                 await self._handle_each(together)
-            seconds = time.perf_counter() - started
-            self._metrics.event_handle.labels(self.name).observe(seconds)
-            self._together = _how_many(len(together), seconds, self._batch)
+            self._metrics.event_handle.labels(self.name).observe(time.perf_counter() - started)
+            # Fewer would wait as long for the connection, and all the more often.
+            held = self._executor.held_seconds - held
+            self._together = _how_many(len(together), held, self._batch)
             done += len(together)
 
     async def _handle_each(self, records: Sequence[Record]) -> None:

@@ -7,6 +7,7 @@ nothing moves.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
@@ -55,6 +56,8 @@ class RecordExecutor:
         self.may_have_parked = True
         self.in_parallel = False
         """Whether the database runs several transactions at once."""
+        self.held_seconds = 0.0
+        """How long its transactions kept a connection, in all; not how long they waited for one."""
         self._consumer = consumer
         self._handlers = handlers
         self._database = database
@@ -109,6 +112,7 @@ class RecordExecutor:
 
     async def _do(self, work: Sequence[DecodedRecord]) -> None:
         async with self._database.unit_of_work() as uow:
+            began = time.perf_counter()
             waiting = await self._append_behind_parked(uow, work)
             now = [ready for ready in work if ready not in waiting]
             await inbox.apply(uow, self._consumer, self.ownership.generation, now)
@@ -116,6 +120,7 @@ class RecordExecutor:
                 uow, positions_after(ready.record for ready in work)
             )
             failpoint(f"{self._consumer}.handled")
+        self.held_seconds += time.perf_counter() - began
         self._stats.handled(now)
         for ready in waiting:
             self._stats.blocked(ready.record)
