@@ -10,11 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loopwright_common.database.database import Database
-from loopwright_common.deploy_policy import CanaryPolicy, CanaryStep, DeployPolicy
+from loopwright_common.deploy_policy import (
+    CanaryPolicy,
+    CanaryStep,
+    ClosedWindow,
+    DeployPolicy,
+    WindowsPolicy,
+)
 from loopwright_common.errors import InvalidError
 from loopwright_common.ids import new_id
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
 from loopwright_deployer.canary.call_counts import (
+    BoundCalls,
     CallCounter,
     CounterKey,
     count_step,
@@ -36,6 +43,8 @@ from loopwright_deployer.canary.looks import (
 CHAMPION, CANARY = 1, 2
 EDGES = (0.001, 0.1 + 0.2, 1e-5, 2.0)
 START = datetime(2026, 3, 1, 9, 30, 15, 123457, UTC)
+SUNDAYS = WindowsPolicy(zone="Europe/Berlin", closed=[ClosedWindow(days=["sun"])])
+"""Closed when all begins."""
 SERVED = Acknowledgement(True, "served by 1 live replica")
 POLICY = DeployPolicy()
 
@@ -52,14 +61,16 @@ acknowledgements = st.sampled_from(
     [SERVED, SERVED, SERVED, Acknowledgement(False, "waits for r2 to serve revision 3: ü")]
 )
 policies = st.builds(
-    lambda margin, ratio, weights: DeployPolicy(
+    lambda margin, ratio, weights, windows: DeployPolicy(
         canary=CanaryPolicy(
             margin=margin, error_ratio=ratio, steps=[CanaryStep(weight=each) for each in weights]
-        )
+        ),
+        windows=windows,
     ),
     st.floats(0.001, 0.5),
     st.floats(1, 4),
     st.sampled_from([[0.1], [0.1, 0.5], [0.05, 0.2, 0.6]]),
+    st.sampled_from([None, SUNDAYS]),
 )
 
 
@@ -84,6 +95,7 @@ def journeys(draw: st.DrawFn) -> tuple[DeployPolicy, list[CanaryLook]]:
             acknowledgement=draw(acknowledgements),
             deadline=draw(st.sampled_from([None, START + timedelta(seconds=9)])),
             now=START + timedelta(seconds=1.5 * moment),
+            skips_windows=draw(st.booleans()),
         )
         looks.append(CanaryLook(step, False, evidence, decide_canary(policy, step, evidence)))
         if looks[-1].decision.action in ("begin-anew", "advance"):
@@ -95,8 +107,10 @@ def journeys(draw: st.DrawFn) -> tuple[DeployPolicy, list[CanaryLook]]:
 
 
 def _counter(counts: list[int], errors: int, refused: int, tripped: str | None) -> CallCounter:
+    """Where requests were refused, all callers are bound to an arm and call twice."""
     calls = sum(counts)
-    return CallCounter(calls, min(errors, calls), EDGES, tuple(counts), tripped, refused)
+    bound = BoundCalls.of_one(counts, [count / 2 for count in counts]) if refused else BoundCalls()
+    return CallCounter(calls, min(errors, calls), EDGES, tuple(counts), tripped, refused, bound)
 
 
 @given(journeys())

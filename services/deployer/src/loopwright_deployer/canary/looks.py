@@ -97,12 +97,13 @@ def evidence_fields(evidence: CanaryEvidence) -> dict[str, Any]:
     """The evidence in values of JSON, times as RFC 3339 in UTC with microseconds."""
     return {
         "steps": [
-            {arm.name: _fields(getattr(step, arm.name)) for arm in fields(step)}
+            {arm.name: _counter_fields(getattr(step, arm.name)) for arm in fields(step)}
             for step in evidence.steps
         ],
         "acknowledgement": _fields(evidence.acknowledgement),
         "deadline": clock.to_text(evidence.deadline) if evidence.deadline else None,
         "now": clock.to_text(evidence.now),
+        "skips_windows": evidence.skips_windows,
     }
 
 
@@ -114,11 +115,15 @@ def read_evidence(text: str) -> CanaryEvidence:
         acknowledgement=Acknowledgement(**stored["acknowledgement"]),
         deadline=clock.from_text(stored["deadline"]) if stored["deadline"] else None,
         now=clock.from_text(stored["now"]),
-        skips_windows=stored.get("skips_windows", False),
+        skips_windows=stored["skips_windows"],
     )
 
 
-def _fields(flat: CallCounter | Acknowledgement) -> dict[str, Any]:
+def _counter_fields(counter: CallCounter) -> dict[str, Any]:
+    return {**_fields(counter), "bound": _fields(counter.bound)}
+
+
+def _fields(flat: CallCounter | BoundCalls | Acknowledgement) -> dict[str, Any]:
     """As `asdict`, of one without others in it, which need no copies."""
     return {field.name: getattr(flat, field.name) for field in fields(flat)}
 
