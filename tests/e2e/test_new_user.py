@@ -95,8 +95,10 @@ def test_the_readmes_blocks_work_as_printed(user: User) -> None:
 def test_a_second_version_waits_for_traffic_and_is_promoted_by_it(user: User) -> None:
     assert user.python(AGAIN).splitlines()[-1] == "no yes"
     until("version 2 waits", lambda: states(user).get(("churn", 2)) == "canary")
-    assert "no request has come to the new version" in user.loopwright(
-        "deployments", "show", "churn/2"
+    shown = ("deployments", "show", "churn/2")
+    until(
+        "it says what it waits for",
+        lambda: "no request has come to the new version" in user.loopwright(*shown),
     )
     assert "10%, 50% of the traffic" in user.loopwright("deployments", "plan", "churn/2")
 
