@@ -15,21 +15,27 @@ _SHARED = re.compile(
 """Files whose tests share what a fixture of the module starts."""
 _LONGEST = (
     "test_demo.py",
-    "test_package_flavors.py",
-    "e2e/test_new_user.py",
     "e2e/test_kill.py",
-    "e2e/test_new_user_on_kafka.py",
-    "e2e/test_faults.py",
+    "test_package_flavors.py",
     "test_kafka_faults.py",
-    "test_harmful_models.py",
+    "e2e/test_new_user.py",
     "test_bus_outage.py",
+    "e2e/test_new_user_on_kafka.py",
+    "test_harmful_models.py",
+    "test_replay_of_recorded_calls.py",
     "test_takeover.py",
+    "e2e/test_faults.py",
+    "test_index_outages.py",
     "test_register_to_champion.py",
     "test_limits.py",
+    "test_holdout_verdicts.py",
     "river_json/test_reader.py",
     "test_mlflow_api.py",
 )
-"""What takes longest, so that no worker begins with it when the others have nothing left."""
+"""What takes longest, so that no worker begins with it when the others have nothing left.
+
+What computes and what mostly waits by turns: the others compute while one waits.
+"""
 
 
 class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]

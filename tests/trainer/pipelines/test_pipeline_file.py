@@ -213,7 +213,7 @@ WRONG = {
         "kep": "kep: 2",
     },
     "deploy.canary": {
-        "max_time": "max_time: 50ms",
+        "max_time": "max_time: 50us",
         "error_ratio": "error_ratio: .inf",
         "margin": "margin: .inf",
         "steps": "steps: [{weight: 0.5}, {weight: 0.1}]",
