@@ -125,6 +125,27 @@ def test_a_compiled_statistic_takes_its_own_state_only() -> None:
             river_json.loads(json.dumps(damaged))
 
 
+def test_a_compiled_statistic_that_rust_panics_at_is_refused() -> None:
+    """Its panic is no Exception: it would end the process that reads the document."""
+    sound = json.loads(river_json.dumps(stats.IQR(0.25, 0.75)))
+    (place,) = [i for i, entry in enumerate(sound["heap"]) if "compiled" in entry]
+    sound["heap"][place]["arguments"] = [0.75, 0.25]
+
+    with pytest.raises(NotPlainError, match="this is no RsIQR"):
+        river_json.loads(json.dumps(sound))
+
+
+@pytest.mark.parametrize("window", [10**12, -1])
+def test_a_window_that_no_memory_holds_is_refused_before_rust_reserves_it(window: int) -> None:
+    """Where it cannot be reserved, the process ends."""
+    sound = json.loads(river_json.dumps(stats.RollingQuantile(0.5, 10)))
+    (place,) = [i for i, entry in enumerate(sound["heap"]) if "compiled" in entry]
+    sound["heap"][place]["arguments"][1] = window
+
+    with pytest.raises(NotPlainError, match="a window has at most 16777216 values"):
+        river_json.loads(json.dumps(sound))
+
+
 def test_an_array_is_one_of_numbers_and_of_its_own_size() -> None:
     sound = {"array": "AAAAAAAAAAA=", "dtype": "<f8", "shape": [1], "order": "C"}
     assert river_json.loads(document(sound)).tolist() == [0.0]

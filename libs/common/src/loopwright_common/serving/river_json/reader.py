@@ -22,6 +22,7 @@ _KINDS = frozenset(
     {*containers.EMPTY, *containers.FINISHED, "object", "compiled", "vector", "name", "method"}
 )
 _BYTES_PER_ENTRY = 8
+_LARGEST_WINDOW = 1 << 24
 
 
 def loads(text: str) -> Any:
@@ -108,14 +109,19 @@ class _Reader:
         arguments, types = fields["arguments"], allowed.COMPILED[fields["compiled"]]
         if [type(each) for each in arguments] != list(types):
             raise NotPlainError(f"{arguments!r:.100} make no {cls.__name__}")
+        if any(type(each) is int and not 0 <= each <= _LARGEST_WINDOW for each in arguments):
+            # Rust reserves a window as it is made, and ends the process where it cannot.
+            raise NotPlainError(
+                f"{arguments!r:.100}: a window has at most {_LARGEST_WINDOW} values"
+            )
         state = base64.b64decode(fields["state"], validate=True)
-        made = cls.__new__(cls, *arguments)
         try:
+            made = cls.__new__(cls, *arguments)
             made.__setstate__(state)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001  (what Rust panics with is no Exception)
-            raise NotPlainError(f"this is no state of {cls.__name__}") from None
+            raise NotPlainError(f"this is no {cls.__name__}, or no state of one") from None
         return made
 
     def _vector(self, _index: int, fields: dict[str, Any]) -> Any:
