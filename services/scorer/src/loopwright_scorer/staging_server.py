@@ -4,7 +4,6 @@ What every package needs is imported before the package is known, so that a star
 waits is a warm spare; scikit-learn and pandas only for a package that is served natively.
 """
 
-import json
 import os
 import secrets
 import socket
@@ -22,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from loopwright_common.errors import LoopwrightError, UnavailableError
 from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.observability.metrics import Metrics
-from loopwright_common.process.subprocesses import take_stdout
+from loopwright_common.process.subprocesses import take_stdout, write_answer
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_common.web.app import create_app
 from loopwright_common.web.client_rates import ClientRates
@@ -87,7 +86,7 @@ def _app(order: StagingOrder, answers: TextIO) -> ProtocolRouter:
         confined_already(directory, order.python) if order.python else IsolationConfig(directory)
     )
     routes = Routes()
-    _write_line(answers, {"opening": _describe_file(order.package)})
+    write_answer(answers, {"opening": _describe_file(order.package)})
     routes.install(fixed_route(order.model, order.version, load(order.package, "", isolation)))
     return create_staging_app(routes)
 
@@ -142,7 +141,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         threading.Thread(target=self._wait_for_end, daemon=True).start()
         port = self.servers[0].sockets[0].getsockname()[1]
-        _write_line(self._answers, {"url": f"http://{_HOST}:{port}"})
+        write_answer(self._answers, {"url": f"http://{_HOST}:{port}"})
 
     def _wait_for_end(self) -> None:
         sys.stdin.read()
@@ -159,13 +158,8 @@ async def _serve(app: ProtocolRouter, answers: TextIO, descriptor: int | None) -
 
 def _refuse(answers: TextIO, reason: str, *, transient: bool = False) -> int:
     """`transient` tells that the same order may be served later."""
-    _write_line(answers, {"error": reason, "transient": transient})
+    write_answer(answers, {"error": reason, "transient": transient})
     return 1
-
-
-def _write_line(answers: TextIO, message: dict[str, object]) -> None:
-    answers.write(json.dumps(message) + "\n")
-    answers.flush()
 
 
 if __name__ == "__main__":

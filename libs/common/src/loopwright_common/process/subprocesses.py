@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import json
 import os
 import pwd
 import signal
@@ -99,6 +100,12 @@ def take_stdout() -> TextIO:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers
+
+
+def write_answer(answers: TextIO, answer: Mapping[str, object]) -> None:
+    """Write a line of JSON to whoever started this process, who reads it at once."""
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
 
 
 def kill_group(pid: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from loopwright_common.errors import LoopwrightError
-from loopwright_common.process.subprocesses import take_stdout
+from loopwright_common.process.subprocesses import take_stdout, write_answer
 from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.packaging.isolated import Grant
 
@@ -33,12 +33,8 @@ def main(arguments: list[str]) -> int:
     if not line.strip():
         return 0 if arguments == ["--warm"] else 2
 
-    def say(answer: dict[str, object]) -> None:
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-    answer = _answer(line, lambda file: say({"opening": file}))
-    say(answer)
+    answer = _answer(line, lambda file: write_answer(answers, {"opening": file}))
+    write_answer(answers, answer)
     return 1 if "error" in answer else 0
 
 

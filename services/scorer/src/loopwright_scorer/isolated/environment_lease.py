@@ -5,18 +5,16 @@ is answered with `{"python": PATH, "paths": [...]}`, where `paths` are what the 
 unless it is ours, or with `{"error": "...", "transient": BOOL}`.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TextIO
 
 from pydantic import BaseModel, ValidationError
 
 from loopwright_common.egress.addresses import AllowedAddress
 from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.errors import LoopwrightError, UnavailableError, without_paths
-from loopwright_common.process.subprocesses import take_stdout
+from loopwright_common.process.subprocesses import take_stdout, write_answer
 from loopwright_common.sandbox import detect
 from loopwright_scorer.isolated.environments import EnvironmentCache
 
@@ -40,21 +38,18 @@ def main() -> int:
         if os.geteuid() == 0:
             lease.open_to_others()
     except (LoopwrightError, ValidationError, OSError) as error:
-        _say(
+        write_answer(
             answers,
             {"error": without_paths(error), "transient": isinstance(error, UnavailableError)},
         )
         return 1
-    _say(answers, {"python": str(lease.python), "paths": [str(path) for path in lease.paths]})
+    write_answer(
+        answers, {"python": str(lease.python), "paths": [str(path) for path in lease.paths]}
+    )
     sys.stdin.read()
     lease.release()
     cache.prune()
     return 0
-
-
-def _say(answers: TextIO, answer: dict[str, object]) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Describes an isolated package for the deployer's packaging: one line in, one line out."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from loopwright_common.errors import LoopwrightError, UnavailableError, without_paths
-from loopwright_common.process.subprocesses import take_stdout
+from loopwright_common.process.subprocesses import take_stdout, write_answer
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
 from loopwright_scorer.isolated.limits import confined_already
 from loopwright_scorer.isolated.worker_supervisor import describe_package
@@ -30,8 +29,7 @@ def main() -> int:
         answer = _answer(request)
     except (LoopwrightError, ValidationError, OSError) as error:
         answer = {"error": without_paths(error), "transient": isinstance(error, UnavailableError)}
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
+    write_answer(answers, answer)
     return 1 if "error" in answer else 0
 
 

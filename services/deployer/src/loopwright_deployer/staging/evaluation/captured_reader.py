@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import chain, count, takewhile
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from loopwright_common.cloudevents import INPUT
 from loopwright_common.errors import CorruptError, without_paths
-from loopwright_common.process.subprocesses import take_stdout
+from loopwright_common.process.subprocesses import take_stdout, write_answer
 from loopwright_common.storage.captured_tables import redacted_of
 from loopwright_deployer.staging.evaluation.recorded_calls import (
     MAX_BYTES,
@@ -199,20 +199,15 @@ def _size(value: Any) -> int:
 def main() -> int:
     answers = take_stdout()
     job = json.loads(sys.stdin.readline())
-    _say(answers, {"opening": "the captured rows"})
+    write_answer(answers, {"opening": "the captured rows"})
     inputs = {name: (str(kind), list(shape)) for name, (kind, shape) in job["inputs"].items()}
     found = CapturedCalls(inputs, {one: Path(path) for one, path in job["arrays"].items()})
     found.read({digest: Path(path) for digest, path in job["files"].items()})
     calls = [{**asdict(call), "redacted": sorted(call.redacted)} for call in found.calls]
     content = {"calls": calls, "set_aside": found.set_aside}
     Path(job["result"]).write_text(json.dumps(content, default=str))
-    _say(answers, {"wanted": found.wanted})
+    write_answer(answers, {"wanted": found.wanted})
     return 0
-
-
-def _say(answers: TextIO, answer: Mapping[str, object]) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ JSON and answers `{"rows": COUNT}`, `{"unusable": "..."}` and why, or `{"error":
 
 import json
 import sys
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from loopwright_common.errors import without_paths
 from loopwright_common.events import Dataset
-from loopwright_common.process.subprocesses import take_stdout
+from loopwright_common.process.subprocesses import take_stdout, write_answer
 from loopwright_deployer.staging.evaluation.holdout_rows import (
     MAX_ROWS,
     Holdout,
@@ -49,22 +48,22 @@ def main() -> int:
     answers = take_stdout()
     job = json.loads(sys.stdin.readline())
     file = Path(job["file"])
-    _say(answers, {"opening": f"{file.name} (Parquet)"})
+    write_answer(answers, {"opening": f"{file.name} (Parquet)"})
     later_than = datetime.fromisoformat(job["later_than"]) if job["later_than"] else None
     try:
         holdout = read_holdout(file, Dataset.model_validate(job["dataset"]), later_than)
     except UnusableHoldoutError as error:
-        _say(answers, {"unusable": str(error)})
+        write_answer(answers, {"unusable": str(error)})
         return 0
     except (OSError, ValueError) as error:  # Arrow's own are of these
-        _say(
+        write_answer(
             answers,
             {"error": f"{file.name} is damaged, or no Parquet: {without_paths(error)[:200]}"},
         )
         return 1
     content = {"columns": holdout.columns, "target": holdout.target, "rows": holdout.rows}
     Path(job["result"]).write_text(json.dumps(content, default=_plain))
-    _say(answers, {"rows": holdout.rows})
+    write_answer(answers, {"rows": holdout.rows})
     return 0
 
 
@@ -79,11 +78,6 @@ def _later(table: Any, after: datetime, pa: Any, pc: Any) -> Any:
 
 def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _say(answers: TextIO, answer: Mapping[str, object]) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
 
 
 if __name__ == "__main__":
