@@ -246,10 +246,9 @@ def _details_of(database: Database, lease: timedelta, skippable: Container[Gate]
             deployments = Deployments(connection)
             record = await deployments.get(deployment_id)
             history = await deployments.history(deployment_id)
-            champion = await deployments.champion(*record.deployment.model_key)
+            serving = await deployments.champion_version(*record.deployment.model_key)
             row = await RouteRevisions(connection).get(*record.deployment.model_key)
             owners = await describe_owners(connection, [record], lease)
-        serving = champion.deployment.version if champion else None
         offered = offers(record.deployment, record.policy, serving, clock.now(), skippable)
         return deployment_detail_out(record, history, row, owners.get(deployment_id), offered)
 
@@ -261,5 +260,4 @@ async def _compared_with(deployments: Deployments, record: DeploymentRecord) -> 
     mine = record.deployment
     if mine.previous is not None or mine.promoted_at is not None:
         return mine.previous
-    champion = await deployments.champion(*mine.model_key)
-    return champion.deployment.version if champion else None
+    return await deployments.champion_version(*mine.model_key)

@@ -113,14 +113,14 @@ def canary_tests(
 def _errors(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryTest:
     strata = [Stratum(_failed(step.canary), _failed(step.champion)) for step in steps]
     before = _failed(steps[0].before) if steps else Tally(0, 0)
-    margin = Margin(policy.error_ratio, policy.margin)
+    margin = Margin.of(policy)
     return CanaryTest("canary-errors", strata, before, margin, ERROR_ALPHA, _calls_that("failed"))
 
 
 def _refusals(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryTest:
     strata = [Stratum(_refused(step.canary), _refused(step.champion)) for step in steps]
     before = Tally(steps[0].before.calls, 0) if steps else Tally(0, 0)
-    margin = Margin(policy.error_ratio, policy.margin)
+    margin = Margin.of(policy)
     return CanaryTest("canary-refusals", strata, before, margin, REFUSAL_ALPHA, _what_is_refused)
 
 
@@ -150,7 +150,7 @@ def calls_to_pass(policy: CanaryPolicy) -> int:
 
     A champion that was never seen to fail in ten thousand calls is as good as one that cannot.
     """
-    margin = Margin(policy.error_ratio, policy.margin)
+    margin = Margin.of(policy)
 
     def passes(calls: int) -> bool:
         stratum = Stratum(Tally(calls, 0), Tally(9 * calls, 0))

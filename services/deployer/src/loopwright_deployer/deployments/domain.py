@@ -75,6 +75,9 @@ class ServedPackage:
 class MovedError(ConflictError):
     """The deployment is no longer where it was seen, so what was to be done by that is not."""
 
+    def __init__(self, seen: "Deployment") -> None:
+        super().__init__(f"{seen.subject} left {seen.state} meanwhile")
+
 
 class Standing(NamedTuple):
     """Where a deployment is: equal ones say that it has not moved, not even away and back."""

@@ -55,8 +55,8 @@ async def _asked_of_person(uow: UnitOfWork, record: DeploymentRecord) -> list[st
     """The verbs that are possible while the deployment waits for a person."""
     if record.deployment.state not in AWAITS_PERSON:
         return []
-    champion = await Deployments(uow.connection).champion(*record.deployment.model_key)
-    serving = champion.deployment.version if champion else None
+    deployments = Deployments(uow.connection)
+    serving = await deployments.champion_version(*record.deployment.model_key)
     return [o.verb for o in offers(record.deployment, record.policy, serving, clock.now())]
 
 

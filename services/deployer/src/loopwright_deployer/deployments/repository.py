@@ -182,6 +182,11 @@ class Deployments:
         """The champions of all models."""
         return await self._statuses(deployments.c.champion)
 
+    async def champion_version(self, environment: str, model_id: str) -> int | None:
+        """Which version is the model's champion, where it has one."""
+        model = (environment, model_id)
+        return (await self.champion_versions([model])).get(model)
+
     async def champion_versions(self, models: Collection[ModelKey]) -> dict[ModelKey, int]:
         """Which version is champion, of those models that have one."""
         columns = (deployments.c.environment, deployments.c.model_id, deployments.c.version)

@@ -63,7 +63,7 @@ async def lock_unchanged(uow: UnitOfWork, seen: DeploymentRecord) -> DeploymentR
     """As `lock_deployment`; MovedError when the deployment has moved since it was seen."""
     record = await lock_deployment(uow, seen.deployment.id)
     if record.deployment.standing != seen.deployment.standing:
-        raise MovedError(f"{seen.deployment.subject} left {seen.deployment.state} meanwhile")
+        raise MovedError(seen.deployment)
     return record
 
 

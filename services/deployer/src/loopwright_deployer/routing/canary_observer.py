@@ -155,7 +155,7 @@ def _fault(one: _Waiting, now: Standing | None, confirmed: frozenset[Lease]) -> 
 
 
 def _moved(seen: Deployment, now: Standing | None) -> MovedError | None:
-    return None if now == seen.standing else MovedError(f"{seen.subject} left {seen.state}")
+    return None if now == seen.standing else MovedError(seen)
 
 
 def _noted(one: _Waiting, *, is_kept: bool) -> DeploymentRecord:

@@ -170,10 +170,9 @@ class StagingRunner:
         self, record: DeploymentRecord, champion: DeploymentRecord | None
     ) -> RecordedTraffic:
         policies = [each.policy for each in (record, champion) if each]
-        canary = record.policy.canary
         return RecordedTraffic(
             partial(self._captured.read, record.registered.model_id),
-            Margin(canary.error_ratio, canary.margin),
+            Margin.of(record.policy.canary),
             frozenset(name for policy in policies for name in policy.record.redact),
         )
 
