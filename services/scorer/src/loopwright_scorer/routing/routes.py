@@ -177,10 +177,7 @@ class Routes:
 
 
 def assemble(data: RoutesChanged, loaded: Mapping[int, LoadedModel]) -> Route:
-    """The route of loaded versions, its counters and circuits starting anew.
-
-    A canary that did harm gets no traffic from the start.
-    """
+    """The route of loaded versions, its counters and circuits starting anew."""
     roles = {arm.version: arm.role for arm in data.arms}
     record = data.record or WHOLE
     versions = {
@@ -189,9 +186,6 @@ def assemble(data: RoutesChanged, loaded: Mapping[int, LoadedModel]) -> Route:
     }
     live = [TrafficShare(arm.version, arm.weight) for arm in data.arms if arm.role == "live"]
     shares = traffic_split.in_traffic_order(live)
-    if len(shares) > 1:
-        canary = versions[shares[0].version]
-        canary.circuit.opened = canary.model.harm
     return Route(
         model_id=data.model_id,
         model=data.model,
