@@ -56,6 +56,12 @@ class Payload(Protocol):
         ...
 
 
+class EventPart(BaseModel):
+    """A part of what an event says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class EventData(BaseModel):
     """JSON payload of one event type, version 1.
 
@@ -145,10 +151,9 @@ class CodeChanged(EventData):
     source: Literal["webhook", "poll", "command"] = "command"
 
 
-class StageOutcome(BaseModel):
+class StageOutcome(EventPart):
     """What one stage of a run did, and why it ran or was reused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     outcome: Literal["reused", "ran", "failed", "skipped"]
     why: str
@@ -247,16 +252,15 @@ class VersionDeleted(EventData):
 # ---- version to traffic ----------------------------------------------------------------------
 
 
-class CountedCalls(BaseModel):
+class CountedCalls(EventPart):
     """Calls of one arm, those that the check is about, such as failed ones, and their share."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     calls: int
     hits: int
     share: float
 
 
-class ArmComparison(BaseModel):
+class ArmComparison(EventPart):
     """What a canary's check has counted on both arms, and what is known by that.
 
     The canary's share less the champion's is within `low` and `high` with the probability
@@ -264,7 +268,6 @@ class ArmComparison(BaseModel):
     `worse` and `harmless` are e-values, from whose limits on the check speaks.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     canary: CountedCalls
     champion: CountedCalls
     low: float | None = None
@@ -276,13 +279,12 @@ class ArmComparison(BaseModel):
     harmless_limit: float
 
 
-class Check(BaseModel):
+class Check(EventPart):
     """A named test: its verdict, its figure and limit in `unit`, and a sentence for people.
 
     A canary's has the `comparison` that it follows from.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     verdict: Verdict
     measured: float | None = None
@@ -379,10 +381,9 @@ class DeploymentFinished(DeploymentEvent):
     pipeline: str | None = None
 
 
-class Arm(BaseModel):
+class Arm(EventPart):
     """One version in a route; live weights of a route add up to 1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     version: int
     weight: float = Field(ge=0, le=1)
     role: Literal["live", "shadow"] = "live"
@@ -410,13 +411,12 @@ class RoutesChanged(EventData):
     record: RecordPolicy | None = None
 
 
-class ServedRoute(BaseModel):
+class ServedRoute(EventPart):
     """Which revision a replica serves of a model, or why not, by version.
 
     `problems` are faults of the version, `waiting` those that pass, such as a store that is away.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     model_id: str
     revision: int
     problems: dict[str, str] = {}
@@ -484,10 +484,9 @@ class GroundTruthLogged(EventData):
     at: Timestamp
 
 
-class CapturedFile(BaseModel):
+class CapturedFile(EventPart):
     """A Parquet file of captured rows in the artifact store."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     digest: str
     rows: int
 
@@ -523,10 +522,9 @@ class PerformanceMeasured(EventData):
     loss_sum: float = 0.0
 
 
-class DriftingFeature(BaseModel):
+class DriftingFeature(EventPart):
     """A feature ranked by evidence (natural log of its e-value)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     evidence: float
     change: float
@@ -535,10 +533,9 @@ class DriftingFeature(BaseModel):
     sentence: str | None = None
 
 
-class Since(BaseModel):
+class Since(EventPart):
     """Where in the rows that a detector has seen a drift began, and when that row was scored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     row: int
     time: Timestamp | None = None
 
