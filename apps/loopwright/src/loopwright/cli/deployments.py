@@ -85,7 +85,7 @@ def show(deployment: Deployment, as_json: Json = False) -> None:
 def report(deployment: Deployment, as_json: Json = False) -> None:
     """What staging found: recorded calls that the version does not answer, or answers otherwise."""
     with Services() as services:
-        path = f"/v1/deployments/{_get(services, deployment)['id']}/report"
+        path = _path(services, deployment, "report")
         found = services.get("deployer", path)
     if as_json:
         show_json(found)
@@ -134,7 +134,7 @@ def plan(
     if deployment is None or file is not None:
         raise typer.BadParameter("name a deployment or give --file, one of them")
     with Services() as services:
-        path = f"/v1/deployments/{_get(services, deployment)['id']}/plan"
+        path = _path(services, deployment, "plan")
         record = services.get("deployer", path)
     if as_json:
         show_json(record)
@@ -182,7 +182,7 @@ def _decision(verb: str, summary: str) -> None:
         deployment: Deployment, by: By = "", reason: Reason = "", as_json: Json = False
     ) -> None:
         with Services() as services:
-            path = f"/v1/deployments/{_get(services, deployment)['id']}/{verb}"
+            path = _path(services, deployment, verb)
             answer = services.post("deployer", path, _who(by, reason))
         _tell(answer, as_json=as_json)
 
@@ -215,7 +215,7 @@ def skip(
     if not reason.strip():
         raise typer.BadParameter("say why the gate is skipped", param_hint="--reason")
     with Services() as services:
-        path = f"/v1/deployments/{_get(services, deployment)['id']}/skip"
+        path = _path(services, deployment, "skip")
         answer = services.post("deployer", path, {**_who(by, reason), "gate": gate})
     _tell(answer, as_json=as_json)
 
@@ -233,6 +233,11 @@ def undo(
         wanted = {**_who(by, reason), "version": to}
         answer = services.post("deployer", f"/v1/models/{model}/undo", wanted)
     _tell(answer, as_json=as_json)
+
+
+def _path(services: Services, deployment: str, part: str) -> str:
+    """Where a part of a deployment is, or something can be done to it."""
+    return f"/v1/deployments/{_get(services, deployment)['id']}/{part}"
 
 
 def _get(services: Services, deployment: str) -> dict[str, Any]:

@@ -27,9 +27,11 @@ async def tell_newest(
 ) -> None:
     """Emit `rows-captured`; `captured` counts the model's rows, of which the last is of `until`."""
     files: list[CapturedFile] = []
+    rows = 0
     for file in await CaptureFiles(uow.connection, model_id).newest(MAX_FILES):
         files.append(CapturedFile(digest=file.digest, rows=file.rows))
-        if sum(each.rows for each in files) >= ROWS:
+        rows += file.rows
+        if rows >= ROWS:
             break
     data = RowsCaptured(model_id=model_id, model=model, captured=captured, until=until, files=files)
     await uow.emit(data, key=model_id, subject=f"models/{model}")

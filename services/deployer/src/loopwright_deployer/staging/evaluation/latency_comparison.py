@@ -61,10 +61,10 @@ def compare_latencies(
     """`passed` when median and p95 are known to be allowed, `failed` when one is known not to be.
 
     Both arguments are seconds per call above 0, [n], the i-th of both taken one right after the
-    other. Allowed is below `limit` times the champion's figure and `slack` seconds; without a
-    champion, below `limit` seconds. The bounds are quantiles of
-    2,000 resamples of pairs (percentile bootstrap; Efron, 1979): a pair has the same load on both
-    sides. Over all `LOOKS` and both figures each side's bounds are wrong in 2.5 % at most.
+    other. Allowed is below `limit` times the champion's figure plus `slack` seconds; without a
+    champion, below `limit` seconds. The bounds are quantiles of 2,000 resamples of pairs
+    (percentile bootstrap; Efron, 1979): a pair has the same load on both sides. Over all `LOOKS`
+    and both figures each side's bounds are wrong in 2.5 % at most.
     """
     calls = len(candidate)
     resampled = np.random.default_rng(seed).integers(0, calls, (_RESAMPLES, calls))
