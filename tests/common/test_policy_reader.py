@@ -62,6 +62,30 @@ def faults_of(value: Mapping[Any, Any]) -> list[str]:
         ({"approval": {"roles": []}}, "approval.roles: needs at least 1"),
         ({"approval": {"then": "promote"}}, "approval.then: has to be 'pause' or 'reject'"),
         ({"approval": {"rolls": []}}, "rolls: unknown key; did you mean roles? allowed are roles,"),
+        *(
+            ({"staging": {"webhooks": [{"name": "risk", "url": url}]}}, f"webhooks.0.url: {why}")
+            for url, why in [
+                ("checks.example.com", "checks.example.com is no URL; write it as https://"),
+                ("ftp://checks.example.com/", "ftp://checks.example.com/ is no URL"),
+                ("https:///versions", "https:///versions is no URL"),
+                ("https://a b/", "https://a b/ is no URL"),
+                ("https://example.com:99999/", "https://example.com:99999/ is no URL"),
+                ("https://[::1/", "https://[::1/ is no URL"),
+                ("https://me:secret@example.com/", "has to be a URL without a user and password"),
+            ]
+        ),
+        (
+            {"staging": {"webhooks": [{"name": "Risk!", "url": "https://example.com/"}]}},
+            "staging.webhooks.0.name: Risk! is no name of a webhook; write small letters,",
+        ),
+        (
+            {"staging": {"webhooks": [{"name": "a", "url": "http://a/", "within": "2h"}]}},
+            "staging.webhooks.0.within: has to be at most 1m; for people to decide, use",
+        ),
+        (
+            {"staging": {"webhooks": [{"name": "a", "url": "http://a/"}] * 2}},
+            "staging.webhooks: two of them are called a",
+        ),
         ({"staging": {"latency": {"at_most": "50us"}}}, "at_most: '50us' is no limit above 0"),
         (
             {"staging": {"latency": {"at_most": "0x champion"}}},

@@ -13,6 +13,7 @@ from loopwright_common.bus.compacted_table import TableReader
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
 from loopwright_common.egress.index_access import IndexAccess
+from loopwright_common.egress.rules import EgressRules
 from loopwright_common.events import ReplicaReported, RowsCaptured
 from loopwright_common.sandbox import detect
 from loopwright_common.storage.filesystem import FilesystemStore
@@ -34,6 +35,7 @@ def staging_runner(
     checks: Sequence[StagingCheck] = CHECKS,
     pickles: bool = False,
     index_access: IndexAccess | None = None,
+    webhook_rules: EgressRules | None = None,
 ) -> StagingRunner:
     """Without warm processes, over the store `directory/artifacts`; nothing is `captured`."""
     options = StagingOptions(
@@ -45,6 +47,7 @@ def staging_runner(
         sandbox=detect(),
         memory=8 << 30,
         index_access=index_access or IndexAccess(),
+        webhook_rules=webhook_rules or EgressRules(),
     )
     return StagingRunner(
         options, FilesystemStore(directory / "artifacts"), nothing_captured(), checks

@@ -58,3 +58,14 @@ def test_the_limit_of_the_latency_is_said_with_what_is_compared() -> None:
     staging = next(step.sentence for step in plan(policy, "version 3") if step.state == "staging")
 
     assert staging.endswith("median and p95 of the latency below 3x champion plus 10 ms")
+
+
+def test_who_is_asked_after_the_checks_is_named() -> None:
+    webhook = {"name": "risk", "url": "https://checks.example.com/versions"}
+    policy = DeployPolicy.model_validate({"staging": {"webhooks": [webhook]}})
+
+    for champion in (None, "version 1"):
+        staging = next(each for each in plan(policy, champion) if each.state == "staging")
+        assert staging.sentence.endswith(
+            "; then has its say: risk at https://checks.example.com/versions"
+        )

@@ -7,6 +7,7 @@ deployer and the monitor act on them.
 import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -34,6 +35,7 @@ NO_APPROVAL, BY_ROLES = "no-approval", "by-roles"
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
 _WHOLE_DAY = 24 * 60
+_LONGEST_NAME = 60
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -182,11 +184,79 @@ class LatencyPolicy(Policy):
         return self.limit if self.relative else 2.0
 
 
+def _webhook_name(text: str) -> str:
+    """ValueError for what would not do in a name of a check."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text) or len(text) > _LONGEST_NAME:
+        raise ValueError(
+            f"{shown(text)} is no name of a webhook; write small letters, digits and hyphens, at"
+            f" most {_LONGEST_NAME}"
+        )
+    return text
+
+
+def _webhook_url(text: str) -> str:
+    """ValueError unless it names a host over HTTP, and no secret."""
+    try:
+        parts = urlsplit(text)
+        names_port = parts.port != 0
+    except ValueError:
+        raise _no_url(text) from None
+    names_host = re.fullmatch(r"[\w.:-]+", parts.hostname or "", re.ASCII)
+    if parts.scheme not in {"https", "http"} or not (names_host and names_port):
+        raise _no_url(text)
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise _no_url(text)
+    if parts.username is not None:
+        raise ValueError("has to be a URL without a user and password: a policy can be read by all")
+    return text
+
+
+def _no_url(text: str) -> ValueError:
+    return ValueError(f"{shown(text)} is no URL; write it as https://checks.example.com/versions")
+
+
+def _some_webhook_time(value: timedelta) -> timedelta:
+    """ValueError for more than a minute: people, who take longer, have `approval`."""
+    if value > timedelta(minutes=1):
+        raise ValueError("has to be at most 1m; for people to decide, use deploy.approval")
+    return value
+
+
+class WebhookPolicy(Policy):
+    """A system of one's own that is asked, once all checks are done, whether a version may go on.
+
+    It is sent a `POST` with what is known of the version and its checks as JSON, and answers
+    `{"verdict": "passed"}`, `failed` or `inconclusive`, with a `sentence` that says why.
+    """
+
+    name: Annotated[str, AfterValidator(_webhook_name)]
+    """What it is called among the checks, after `webhook-`."""
+    url: Annotated[str, Field(max_length=2000), AfterValidator(_webhook_url)]
+    """Where it is asked. It has to be at a public address, or at one that the deployer's operator
+    lists; redirects are not followed and no credentials are sent."""
+    within: Annotated[SomeTime, AfterValidator(_some_webhook_time)] = timedelta(seconds=10)
+    """How long an answer is waited for, `1m` at most. A system that is away, or answers 429, 502,
+    503 or 504, is asked again until then; without an answer a person decides."""
+
+
+def _different_names(webhooks: list[WebhookPolicy]) -> list[WebhookPolicy]:
+    """ValueError where two of them would have one verdict."""
+    names = [webhook.name for webhook in webhooks]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two of them are called {shown(twice)}")
+    return webhooks
+
+
 class StagingPolicy(Policy):
     """What a version has to show before it meets any traffic."""
 
     holdout: HoldoutPolicy = HoldoutPolicy()
     latency: LatencyPolicy = LatencyPolicy()
+    webhooks: Annotated[
+        list[WebhookPolicy], Field(max_length=10), AfterValidator(_different_names)
+    ] = []
+    """Systems of one's own that have a say, all asked at once after the checks. None where a check
+    has failed."""
 
 
 class CanaryStep(Policy):

@@ -21,6 +21,8 @@ from loopwright_deployer.controller import DeploymentController
 from loopwright_deployer.handlers import COUNTER_HANDLERS, LIFECYCLE_HANDLERS, DeployerContext
 from loopwright_deployer.routing.reconciliation import RouteReconciliation
 from loopwright_deployer.settings import DeployerSettings
+from loopwright_deployer.staging.checks.registry import CHECKS
+from loopwright_deployer.staging.own_checks.installed import installed_checks
 from loopwright_deployer.staging.runner import StagingOptions, StagingRunner
 
 MEASURES_TOGETHER = 256
@@ -35,7 +37,8 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
     stack.enter_context(settings.own_directory())
     captured = TableReader(bus, RowsCaptured)
     store = open_store(settings.artifact_store)
-    staging = StagingRunner(staging_options(settings), store, captured)
+    checks = (*CHECKS, *installed_checks())
+    staging = StagingRunner(staging_options(settings), store, captured, checks)
     stack.push_async_callback(staging.close)
     metrics = Metrics()
     replicas = TableReader(bus, ReplicaReported)
@@ -74,7 +77,7 @@ async def build(settings: DeployerSettings, bus: EventBus, stack: AsyncExitStack
 def staging_options(settings: DeployerSettings) -> StagingOptions:
     """SandboxTooWeakError where the machine permits less than the minimum.
 
-    InvalidError where the settings of what uv may reach say nothing of the kind.
+    InvalidError where the settings of what may be reached say nothing of the kind.
     """
     return StagingOptions(
         work_dir=settings.work_dir,
@@ -85,6 +88,7 @@ def staging_options(settings: DeployerSettings) -> StagingOptions:
         sandbox=require(settings.sandbox_minimum),
         memory=settings.stage_memory,
         index_access=settings.index_access,
+        webhook_rules=settings.webhook_rules,
     )
 
 

@@ -7,6 +7,7 @@ from loopwright_common.deploy_policy import (
     ApprovalPolicy,
     CanaryStep,
     DeployPolicy,
+    WebhookPolicy,
     WindowsPolicy,
     write_clock,
     write_duration,
@@ -68,14 +69,20 @@ def _windows(windows: WindowsPolicy | None) -> str:
 
 def _staging(policy: DeployPolicy, champion: str | None) -> str:
     holdout, latency = policy.staging.holdout, policy.staging.latency
+    asked = _webhooks(policy.staging.webhooks)
     if champion is None:
-        return "checks in a real scorer; no champion to compare with"
+        return f"checks in a real scorer; no champion to compare with{asked}"
     compared = "median and p95" if latency.relative else "p95"
     metric = holdout.metric or "log_loss of probabilities, error_rate of labels or r2 of figures"
     return (
         f"checks in a real scorer; {metric} known to be less than {holdout.allowed:g} worse than "
-        f"{champion}'s, {compared} of the latency below {latency.in_words}"
+        f"{champion}'s, {compared} of the latency below {latency.in_words}{asked}"
     )
+
+
+def _webhooks(webhooks: Sequence[WebhookPolicy]) -> str:
+    asked = ", ".join(f"{webhook.name} at {webhook.url}" for webhook in webhooks)
+    return f"; then has its say: {asked}" if asked else ""
 
 
 def _canary(policy: DeployPolicy, champion: str) -> str:

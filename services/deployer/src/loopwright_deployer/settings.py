@@ -8,7 +8,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from loopwright_common.database.leases import LEASE
+from loopwright_common.egress.addresses import parse_allowed
 from loopwright_common.egress.index_access import IndexAccess, index_access
+from loopwright_common.egress.proxies import named_proxies
+from loopwright_common.egress.rules import EgressRules
 from loopwright_common.errors import InvalidError
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.sandbox import Level
@@ -44,6 +47,9 @@ class DeployerSettings(ServiceSettings):
     index_addresses: str = ""
     """What uv may reach beside public addresses and what its variables name: `10.1.0.0/16:443`."""
 
+    webhook_addresses: str = ""
+    """What webhooks of a deploy policy may reach beside public addresses: `10.1.0.0/16:443`."""
+
     pickle_models: str = ""
     """Models, with commas between, whose pickles are opened, in a process of their own."""
 
@@ -66,6 +72,12 @@ class DeployerSettings(ServiceSettings):
     def index_access(self) -> IndexAccess:
         """What uv may reach; InvalidError for an address or a proxy that is none."""
         return index_access(self.index_addresses, os.environ)
+
+    @property
+    def webhook_rules(self) -> EgressRules:
+        """What webhooks may reach; InvalidError for an address or a proxy that is none."""
+        addresses = parse_allowed(self.webhook_addresses, "LOOPWRIGHT_DEPLOYER_WEBHOOK_ADDRESSES")
+        return EgressRules(addresses, proxies=named_proxies(os.environ))
 
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another deployer has it.

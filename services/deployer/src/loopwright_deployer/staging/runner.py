@@ -12,6 +12,7 @@ from typing import Any
 
 from loopwright_common.bus import TableReader
 from loopwright_common.egress.index_access import IndexAccess
+from loopwright_common.egress.rules import EgressRules
 from loopwright_common.events import Check, RowsCaptured
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.sandbox import Level, Sandbox
@@ -25,6 +26,7 @@ from loopwright_deployer.staging.checks.registry import CHECKS
 from loopwright_deployer.staging.checks.runner import run_checks
 from loopwright_deployer.staging.confined_command import ConfinedCommand
 from loopwright_deployer.staging.environment_lease import EnvironmentDirectory
+from loopwright_deployer.staging.own_checks.webhook import WebhookCheck
 from loopwright_deployer.staging.packager import PackagedVersion, Packager
 from loopwright_deployer.staging.staging_readers import StagingReaders
 from loopwright_deployer.staging.warm_processes import PACKAGING, SCORER, WarmProcessPool
@@ -36,7 +38,7 @@ class StagingOptions:
 
     `time_limit` is how many seconds packaging, and how many the checks, may take, `memory` how
     many bytes each process; `may_unpickle` says of a model's name whether its pickles may be
-    opened, `index_access` what uv may reach.
+    opened, `index_access` what uv may reach, `webhook_rules` what webhooks may.
     """
 
     work_dir: Path
@@ -47,6 +49,7 @@ class StagingOptions:
     sandbox: Sandbox
     memory: int
     index_access: IndexAccess = field(default_factory=IndexAccess)
+    webhook_rules: EgressRules = field(default_factory=EgressRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class StagingRunner:
                 time_limit=self._options.time_limit,
             )
             async with asyncio.timeout(self._options.time_limit):
-                checks = await run_checks(staged, self._checks)
+                checks = await run_checks(staged, self._checks, self._webhooks(record))
         return StagingResult((_package_check(record), *checks), staged.details)
 
     async def report(self, record: DeploymentRecord, result: StagingResult) -> str:
@@ -165,6 +168,11 @@ class StagingRunner:
             "details": result.details,
         }
         return (await self._store.put(json.dumps(content, indent=1).encode())).digest
+
+    def _webhooks(self, record: DeploymentRecord) -> Sequence[StagingCheck]:
+        rules, deployment = self._options.webhook_rules, record.deployment.id
+        webhooks = record.policy.staging.webhooks
+        return [WebhookCheck(webhook, rules, deployment) for webhook in webhooks]
 
     def _recorded_traffic(
         self, record: DeploymentRecord, champion: DeploymentRecord | None

@@ -43,8 +43,8 @@ class StagingContext:
     `read_holdout` gives the labelled rows of a dataset that are later than a time. It raises what
     the store raises, UnusableHoldoutError where there are none to measure by, and InvalidError
     where the file ends whatever reads it. `recorded` is what callers asked of the model.
-    `time_limit` is how many seconds all checks have, `details` what they add to the report of
-    staging, by name.
+    `time_limit` is how many seconds all checks have, `found` the verdicts so far, `details` what
+    checks add to the report of staging, by name.
     """
 
     policy: StagingPolicy
@@ -53,6 +53,7 @@ class StagingContext:
     read_holdout: Callable[[Dataset, datetime | None], Awaitable[Holdout]]
     recorded: RecordedTraffic
     time_limit: float
+    found: list[Check] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,8 +64,10 @@ class StagingCheck(Protocol):
     may set about it is a field of `StagingPolicy`.
     """
 
-    name: str
-    """Under which its verdict is found among the checks of a deployment; unique."""
+    @property
+    def name(self) -> str:
+        """Under which its verdict is found among the checks of a deployment; unique."""
+        ...
 
     async def run(self, staged: StagingContext) -> Check:
         """The verdict, with a sentence that gives the figures it rests on.

@@ -1,4 +1,4 @@
-"""Runs the staging checks one after the other, so that none disturbs the timing of another."""
+"""Runs the staging checks; of those that use the scorers none disturbs the timing of another."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,11 +14,14 @@ from loopwright_deployer.staging.checks.registry import CHECKS
 
 
 async def run_checks(
-    staged: StagingContext, checks: Sequence[StagingCheck] = CHECKS
+    staged: StagingContext,
+    checks: Sequence[StagingCheck] = CHECKS,
+    at_once: Sequence[StagingCheck] = (),
 ) -> tuple[Check, ...]:
     """Every check's verdict; one that breaks is itself a failed check, with the reason.
 
-    A candidate that its scorer does not even describe is asked nothing else.
+    Those that take nobody's time are run `at_once`, after the others. A candidate that its scorer
+    does not even describe is asked nothing else.
     """
     with ExitStack() as stack:
         try:
@@ -28,7 +31,12 @@ async def run_checks(
             return (verdict_of(schema.NAME, "failed", sentence),)
         if staged.champion is not None:
             await asyncio.to_thread(stack.enter_context, staged.champion.client)
-        return tuple([await _run_guarded(check, staged) for check in checks])
+        for check in checks:
+            staged.found.append(await _run_guarded(check, staged))
+        staged.found.extend(
+            await asyncio.gather(*(_run_guarded(check, staged) for check in at_once))
+        )
+        return tuple(staged.found)
 
 
 async def _run_guarded(check: StagingCheck, staged: StagingContext) -> Check:

@@ -1,0 +1,1 @@
+"""Checks that others bring: installed beside the deployer, or asked over HTTP."""
