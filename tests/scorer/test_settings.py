@@ -2,6 +2,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from loopwright_common.bus.sqlite.bus import SqliteBus
 from loopwright_common.egress.addresses import AllowedAddress
@@ -45,3 +46,11 @@ def test_what_uv_may_reach_is_of_the_scorer_or_of_all(monkeypatch: pytest.Monkey
 
     assert shared == (AllowedAddress("10.1.0.0/16", 443),)
     assert own == (AllowedAddress("10.2.0.0/16", None),)
+
+
+def test_a_port_that_leaves_none_for_grpc_is_refused_with_the_remedy() -> None:
+    with pytest.raises(
+        ValidationError, match=r"66000, 1000 above port.*LOOPWRIGHT_SCORER_GRPC_PORT"
+    ):
+        ScorerSettings(port=65000)
+    assert ScorerSettings(port=65000, grpc_port=0).port == 65000

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
+from pydantic import ValidationError
 
 from loopwright_common.errors import ConflictError, InvalidError
 from loopwright_common.sandbox import Level, SandboxTooWeakError, detect
@@ -34,6 +36,18 @@ def test_the_limits_of_stages_are_those_of_the_settings(tmp_path: Path) -> None:
     assert (policy.limits.file_bytes, found.disk) == (1 << 22, 1 << 22)
     assert tmp_path.resolve() in policy.readable
     assert policy.writable == (tmp_path / "work",)
+
+
+def test_without_a_limit_of_memory_a_stage_has_as_much_as_the_machine(tmp_path: Path) -> None:
+    limits = stage_confinement(settings_for(tmp_path, stage_memory=0)).policy(tmp_path, None).limits
+
+    assert limits.memory == limits.total_memory == psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize("memory", [1, (256 << 20) - 1])
+def test_memory_with_which_no_stage_starts_is_refused(tmp_path: Path, memory: int) -> None:
+    with pytest.raises(ValidationError, match=r"stage_memory\n.*give 268435456 or more, or 0"):
+        settings_for(tmp_path, stage_memory=memory)
 
 
 def test_a_trainer_does_not_start_below_the_minimum(

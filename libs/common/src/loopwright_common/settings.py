@@ -1,8 +1,9 @@
 """Settings from the environment: `LOOPWRIGHT_<SERVICE>_<NAME>`, else `LOOPWRIGHT_<NAME>`."""
 
 import ipaddress
+from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
@@ -16,6 +17,14 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.names import check_name
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+LAST_PORT = 65535
+Port = Annotated[int, Field(ge=0, le=LAST_PORT)]
+LARGEST_COUNT = 1 << 60
+"""Bytes, rows or calls; the kernel's limits take no number that is much larger."""
+LONGEST = timedelta(days=36500)
+"""Moments that are further away are none for `datetime`, nor seconds without end for a timer."""
+LARGEST_FIGURE = LONGEST.total_seconds()
+"""Seconds, or requests a second."""
 
 
 def comma_separated(text: str) -> list[str]:
@@ -43,7 +52,7 @@ class ServiceSettings(BaseSettings):
     """The environment whose deployments and routes the service works for."""
     host: str = "127.0.0.1"
     """Address to listen on."""
-    port: int
+    port: Port
     """Port to listen on."""
     allowed_hosts: str = ""
     """Names beside loopback, with commas between, by which requests may address the service."""
@@ -82,6 +91,18 @@ class ServiceSettings(BaseSettings):
         except InvalidError as error:
             raise ValueError(str(error)) from None
         return environment
+
+    @field_validator("*")
+    @classmethod
+    def _is_a_figure(cls, value: object) -> object:
+        """What no limit could be set to, and no clock counts to, is refused when it is given."""
+        largest: dict[type, int | float | timedelta] = {
+            int: LARGEST_COUNT, float: LARGEST_FIGURE, timedelta: LONGEST
+        }  # fmt: skip
+        most = largest.get(type(value))
+        if most is not None and not value <= most:  # type: ignore[operator]
+            raise ValueError(f"may be {most} at most")
+        return value
 
     @model_validator(mode="after")
     def _is_reached_by_whom_it_trusts(self) -> Self:

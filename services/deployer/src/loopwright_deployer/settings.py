@@ -15,7 +15,7 @@ from loopwright_common.egress.rules import EgressRules
 from loopwright_common.errors import InvalidError
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.sandbox import Level
-from loopwright_common.settings import ServiceSettings, comma_separated
+from loopwright_common.settings import Port, ServiceSettings, comma_separated
 from loopwright_deployer.deployments.gates import SKIPPABLE, Gate
 
 
@@ -23,14 +23,14 @@ class DeployerSettings(ServiceSettings):
     """What an administrator sets of the deployer, beside what holds for every service."""
 
     service: ClassVar[str] = "deployer"
-    port: int = 8003
+    port: Port = 8003
     work_dir: Path = Path(".loopwright/deployer")
     """Scratch space and the logs of packaging and staging processes; each replica has its own."""
     lease_seconds: float = Field(default=LEASE.total_seconds(), gt=0)
     """How long after a replica was last heard of another goes on with its deployments."""
     warm_processes: bool = True
     """Keep a pre-imported packaging process and staging scorer waiting: seconds for memory."""
-    stage_seconds: float = 300.0
+    stage_seconds: float = Field(default=300.0, gt=0)
     """How long packaging, and how long the staging checks, may take."""
     stage_memory: int = Field(default=8 << 30, ge=1 << 30)
     """Bytes of address space of each process that packages a version or stages it, and with cgroups

@@ -4,14 +4,14 @@ import os
 import socket
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from loopwright_common.egress.index_access import IndexAccess, index_access
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.sandbox import Level
-from loopwright_common.settings import ServiceSettings
+from loopwright_common.settings import LAST_PORT, Port, ServiceSettings
 from loopwright_scorer.isolated.limits import WorkerLimits
 
 GRPC_ABOVE = 1000
@@ -23,14 +23,14 @@ class ScorerSettings(ServiceSettings):
 
     service: ClassVar[str] = "scorer"
 
-    port: int = 8004
-    grpc_port: int | None = Field(default=None, ge=0, le=65535)
+    port: Port = 8004
+    grpc_port: Port | None = None
     """Where V2 is served over gRPC: 1000 above `port` unless given, nowhere with 0."""
     cache_dir: Path = Path(".loopwright/scorer")
     """Last routes, packages, spilled records and the key of prediction ids; one process each."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes behind the port, each a replica of its own; several need a bus at kafka://."""
-    worker: int | None = None
+    worker: int | None = Field(default=None, ge=0)
     """Which of them this is; given by the process that started it."""
     prediction_key: SecretStr | None = None
     """Key of prediction ids as 64 hex digits, the same for all replicas; else one of its own."""
@@ -77,6 +77,15 @@ class ScorerSettings(ServiceSettings):
     """What uv may reach beside public addresses and what its variables name: `10.1.0.0/16:443`."""
     heartbeat_interval: float = Field(default=5, gt=0)
     """Seconds between two reports of this replica."""
+
+    @model_validator(mode="after")
+    def _has_a_port_for_grpc(self) -> Self:
+        if self.port_of_grpc > LAST_PORT:
+            raise ValueError(
+                f"grpc_port: {self.port_of_grpc}, {GRPC_ABOVE} above port, is no port; set "
+                "LOOPWRIGHT_SCORER_GRPC_PORT to another, or to 0 for no gRPC"
+            )
+        return self
 
     @property
     def replica_name(self) -> str:

@@ -5,21 +5,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from sqlalchemy.engine import make_url
 
 from loopwright_common.egress.addresses import parse_allowed
 from loopwright_common.process.directory_lock import exclusive_directory
 from loopwright_common.sandbox import Level
-from loopwright_common.settings import ServiceSettings
+from loopwright_common.settings import Port, ServiceSettings
 from loopwright_trainer.git.remotes import GitAccess, secret_file
 
 _UNSHARED_LEASE = timedelta(minutes=5)
+_LEAST_MEMORY = 256 << 20
 
 
 class TrainerSettings(ServiceSettings):
     service: ClassVar[str] = "trainer"
-    port: int = 8002
+    port: Port = 8002
     directory: Path | None = None
     """Mirrors, workspaces and logs; by default `trainer` beside the SQLite databases."""
     poll_seconds: float = Field(default=10, gt=0)
@@ -32,8 +33,8 @@ class TrainerSettings(ServiceSettings):
     """Weakest level at which it starts: none, process, container or namespace."""
     stage_memory: int = Field(default=0, ge=0)
     """Bytes of address space of each process of a stage, and with cgroups of memory of all of them;
-    0 for as much as the machine has."""
-    stage_processes: int = Field(default=1024, ge=16)
+    256 MiB or more, or 0 for as much as the machine has."""
+    stage_processes: int = Field(default=1024, ge=16, le=1 << 20)
     """Processes and threads of a stage; binds root at sandbox level process only with cgroups."""
     stage_disk: int = Field(default=20 << 30, ge=1 << 20)
     """Bytes that a stage may have of its commit, and that it may write, its log included."""
@@ -51,6 +52,16 @@ class TrainerSettings(ServiceSettings):
     """An ssh_config with the keys that git may use; the user's own ones are left alone."""
     lease_seconds: float = Field(default=10, gt=0.1, le=3600)
     """How long after a trainer's death another one goes on with its runs (on PostgreSQL)."""
+
+    @field_validator("stage_memory")
+    @classmethod
+    def _a_stage_can_start(cls, memory: int) -> int:
+        if 0 < memory < _LEAST_MEMORY:
+            raise ValueError(
+                f"{memory} bytes are too few for any stage to start: give {_LEAST_MEMORY} or more, "
+                "or 0 for as much as the machine has"
+            )
+        return memory
 
     @property
     def lease(self) -> timedelta:
