@@ -12,6 +12,8 @@ from loopwright_common.egress.addresses import parse_allowed
 from loopwright_common.egress.index_access import IndexAccess
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.sandbox import Level, Sandbox, detect
+from loopwright_scorer.isolated import environment_builder
+from loopwright_scorer.isolated.environment_builder import MEMORY
 from loopwright_scorer.isolated.environments import EnvironmentCache
 from tests.package_index import Index, package_index
 from tests.proxies import connect_proxy
@@ -33,6 +35,23 @@ def outcome(*address):
 PORT = ({port}).to_bytes(2, "big")
 guard = int(os.environ["ALL_PROXY"].rpartition(":")[2])
 print("itself", outcome("127.0.0.1", {port}), "guard", outcome("127.0.0.1", guard), file=sys.stderr)
+sys.exit(1)
+"""
+
+
+GREEDY = """#!{python} -I
+import os, sys
+had = []
+try:
+    had.append(bytearray({alone}))
+    print("had its fill", file=sys.stderr)
+except MemoryError:
+    print("had no more", file=sys.stderr)
+for _ in range({others}):
+    if os.fork() == 0:
+        had.append(b"." * {each})
+        os.read(os.pipe()[0], 1)
+{wait}
 sys.exit(1)
 """
 
@@ -184,6 +203,35 @@ def test_what_runs_in_uvs_place_has_no_network(
         build(tmp_path, sandbox=sandbox)
     assert f"127.0.0.1:{port_of(stranger)} may not be asked" in str(told.value)
     assert nobody_came(stranger)
+
+
+def test_memory_of_uv_has_a_limit(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greedy(tmp_path, monkeypatch, alone=MEMORY)
+    with pytest.raises(InvalidError, match="had no more"):
+        build(tmp_path, sandbox=sandbox)
+
+
+def test_memory_of_all_that_uv_starts_has_a_limit(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sandbox.cgroups is None or sandbox.cgroups.memory is None:
+        pytest.skip(f"this machine gives us no cgroups of memory: {sandbox.why_not_more}")
+    monkeypatch.setattr(environment_builder, "MEMORY", 256 << 20)
+    greedy(tmp_path, monkeypatch, alone=0, others=6, each=64 << 20)
+    with pytest.raises(InvalidError, match="uv ran out of memory, of which it may have 256 MiB"):
+        build(tmp_path, sandbox=sandbox)
+
+
+def greedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **takes: int) -> None:
+    """In uv's place, what takes memory by itself and by others that it starts."""
+    program = tmp_path / "uv"
+    takes = {"others": 0, "each": 0, **takes}
+    wait = "os.wait()" if takes["others"] else ""
+    program.write_text(GREEDY.format(python=sys.executable, wait=wait, **takes))
+    program.chmod(0o755)
+    monkeypatch.setattr(uv, "find_uv_bin", lambda: str(program))
 
 
 def test_uv_asks_through_the_operators_proxy(

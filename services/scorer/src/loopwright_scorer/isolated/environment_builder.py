@@ -11,9 +11,18 @@ from loopwright_common.egress.guard import EgressGuard
 from loopwright_common.egress.index_access import SETTING, IndexAccess, is_for_uv
 from loopwright_common.errors import InvalidError, UnavailableError
 from loopwright_common.files.removal import remove_tree
-from loopwright_common.sandbox import Gateway, Policy, Sandbox, receive_listener
+from loopwright_common.sandbox import (
+    Gateway,
+    Limits,
+    Policy,
+    Sandbox,
+    ran_out_of_memory,
+    receive_listener,
+)
 
 _BUILD_SECONDS = 240
+MEMORY = 4 << 30
+"""Bytes of address space of uv and of each process that it starts, and of memory of all of them."""
 _UV_OUTPUT = 1200
 # The exit status does not tell: it is 2 for some of what an index refuses, too.
 _UNREACHABLE = (
@@ -71,6 +80,7 @@ class _Uv:
         self._policy = Policy(
             readable=(Path(self._command).resolve(), *_named_paths(), *_interpreters()),
             writable=(directory,),
+            limits=Limits(memory=MEMORY, total_memory=MEMORY),
         )
         uv_settings = {name: value for name, value in os.environ.items() if is_for_uv(name)}
         own = directory / ".uv"
@@ -89,7 +99,8 @@ class _Uv:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                process = self._start(arguments, theirs.fileno())
+                command = self._command_line(arguments, theirs.fileno())
+                process = self._start(command, theirs.fileno())
             with process:
                 try:
                     with EgressGuard(self._rules, _listener(ours, process)) as guard:
@@ -101,13 +112,21 @@ class _Uv:
                     ) from None
                 finally:
                     process.kill()
+        if process.returncode and ran_out_of_memory(command):
+            raise InvalidError(
+                "the package's environment cannot be built: uv ran out of memory, of which it may "
+                f"have {MEMORY >> 20} MiB"
+            )
         if process.returncode:
             raise _failure(errors.decode(errors="replace").strip(), guard)
 
-    def _start(self, arguments: Sequence[str], gateway: int) -> subprocess.Popen[bytes]:
+    def _command_line(self, arguments: Sequence[str], gateway: int) -> list[str]:
         policy = replace(self._policy, gateway=Gateway("ALL_PROXY", gateway, "socks5h"))
+        return self._sandbox.wrap([self._command, *arguments], policy)
+
+    def _start(self, command: Sequence[str], gateway: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._sandbox.wrap([self._command, *arguments], policy),
+            command,
             env=self._variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
