@@ -1,7 +1,5 @@
 """The pages of Parquet files that others wrote, and of files that are none."""
 
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.protocols.arrow.page_headers import PageSize, column_chunks, page_sizes
+from loopwright_common.files.parquet_pages import PageSize, column_chunks, page_sizes
 
 ROWS = 5_000
 TABLE = pa.table(
@@ -75,32 +73,3 @@ def test_columns_lie_where_pyarrow_finds_them() -> None:
                     )
                 )
         assert column_chunks(memoryview(body), 10_000) == expected
-
-
-HURT = """
-import random, sys
-import pyarrow as pa
-from loopwright_common.errors import InvalidError
-from loopwright_scorer.protocols.arrow import codec
-from loopwright_scorer.tensors.tensors import TensorType
-from tests.scorer.protocols.arrow.test_codec import packed
-chance = random.Random(7)
-INPUTS = [TensorType("age", "FP64", (-1,)), TensorType("plan", "BYTES", (-1,))]
-table = pa.table({"age": [1.0, 2.0], "plan": ["pro", None], "lists": [[1], [2, 3]]})
-for media in codec.COLUMNAR:
-    whole = packed(media, table)
-    for _ in range(3000):
-        body = bytearray(whole)
-        for _ in range(chance.randint(1, 3)):
-            body[chance.randrange(len(body))] = chance.choice((0, 1, 127, 128, 255))
-        if not isinstance(codec._declared_size(bytes(body), media), InvalidError):
-            codec._read(bytes(body), media, INPUTS)
-print("alive")
-"""
-
-
-def test_no_body_that_was_hurt_ends_the_process() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", HURT], capture_output=True, text=True, check=False
-    )
-    assert ended.stdout == "alive\n", ended.stderr[-2000:]

@@ -220,6 +220,9 @@ class Counting:
         self.reads = 0
         self._store = store
 
+    async def size(self, digest: str) -> int | None:
+        return await self._store.size(digest)
+
     async def get(self, digest: str) -> bytes:
         self.reads += 1
         await asyncio.sleep(0.1)

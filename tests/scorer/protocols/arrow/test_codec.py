@@ -1,5 +1,7 @@
 """Arrow and Parquet bodies: the same answers as JSON, and nothing that hurts others."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -226,3 +228,32 @@ def test_a_small_body_that_unpacks_to_too_much_is_refused(http: httpx.Client, me
 
     assert answer.status_code == 413
     assert "REQUEST_BUFFER" in answer.json()["error"]
+
+
+HURT = """
+import random, sys
+import pyarrow as pa
+from loopwright_common.errors import InvalidError
+from loopwright_scorer.protocols.arrow import codec
+from loopwright_scorer.tensors.tensors import TensorType
+from tests.scorer.protocols.arrow.test_codec import packed
+chance = random.Random(7)
+INPUTS = [TensorType("age", "FP64", (-1,)), TensorType("plan", "BYTES", (-1,))]
+table = pa.table({"age": [1.0, 2.0], "plan": ["pro", None], "lists": [[1], [2, 3]]})
+for media in codec.COLUMNAR:
+    whole = packed(media, table)
+    for _ in range(3000):
+        body = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            body[chance.randrange(len(body))] = chance.choice((0, 1, 127, 128, 255))
+        if not isinstance(codec._declared_size(bytes(body), media), InvalidError):
+            codec._read(bytes(body), media, INPUTS)
+print("alive")
+"""
+
+
+def test_no_body_that_was_hurt_ends_the_process() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HURT], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "alive\n", ended.stderr[-2000:]

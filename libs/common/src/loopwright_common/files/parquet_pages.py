@@ -28,6 +28,8 @@ _END = 8
 _ROW_GROUPS, _COLUMNS, _METADATA = 4, 1, 3
 _TYPE, _VALUES, _COMPRESSED, _DATA_OFFSET, _DICTIONARY_OFFSET = 1, 5, 7, 9, 11
 _BYTE_ARRAY = 6
+_VALUE_BYTES, _TEXT_BYTES = 8, 64
+"""What a value, and what a text beside its letters, takes in an array of numpy."""
 _I64, _NARROW = 6, 0
 
 
@@ -47,6 +49,28 @@ class PageSize(NamedTuple):
     values: int
 
 
+def unpacked_size(body: memoryview, limit: int) -> int:
+    """Bytes of memory that a file takes when it is read, as its own pages say, and as arrays.
+
+    A text that the file has once for many rows counts once. InvalidError for what is no Parquet, or
+    has more than `limit` pages.
+    """
+    left = limit
+    total = 0
+    for chunk in column_chunks(body, limit):
+        pages = page_sizes(body, chunk, left)
+        left -= len(pages)
+        total += _chunk_size(chunk, sum(size for size, _ in pages), sum(n for _, n in pages))
+    return total
+
+
+def _chunk_size(chunk: ColumnChunk, unpacked: int, values: int) -> int:
+    """Texts take at least 4 bytes each, and are held once where they are repeated."""
+    values = max(values, chunk.values)
+    texts = min(values, unpacked // 4) if chunk.is_text else 0
+    return unpacked + _VALUE_BYTES * values + _TEXT_BYTES * texts
+
+
 def column_chunks(body: memoryview, limit: int) -> list[ColumnChunk]:
     """All column chunks as the file's end says; InvalidError for more than `limit`."""
     start = len(body) - _END - int.from_bytes(body[-_END:-4], "little")
@@ -57,7 +81,7 @@ def column_chunks(body: memoryview, limit: int) -> list[ColumnChunk]:
 
     def read_chunk(levels: int) -> None:
         if len(chunks) >= limit:
-            raise InvalidError("the file has too many pages: send it in several requests")
+            raise _too_many(limit)
         chunks.append(_chunk_of(footer.struct(levels)))
 
     def read_row_group(levels: int) -> None:
@@ -87,7 +111,7 @@ def page_sizes(body: memoryview, chunk: ColumnChunk, limit: int) -> list[PageSiz
     pages: list[PageSize] = []
     while at < end:
         if len(pages) >= limit:
-            raise InvalidError("the file has too many pages: send it in several requests")
+            raise _too_many(limit)
         header = _Compact(body, at)
         numbers = header.struct(_DEEPEST)
         packed, unpacked = numbers.get((_PACKED,), 0), numbers.get((_UNPACKED,), 0)
@@ -101,6 +125,12 @@ def page_sizes(body: memoryview, chunk: ColumnChunk, limit: int) -> list[PageSiz
 
 def _broken() -> InvalidError:
     return InvalidError("the body is no Parquet: a page has no header")
+
+
+def _too_many(limit: int) -> InvalidError:
+    return InvalidError(
+        f"the file has too many pages, over {limit:,}: give fewer rows at once, or larger pages"
+    )
 
 
 class _Compact:

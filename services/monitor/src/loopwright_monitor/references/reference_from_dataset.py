@@ -3,12 +3,10 @@
 import asyncio
 import json
 from functools import partial
-from io import BytesIO
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import structlog
 
 from loopwright_common.database import Database, UnitOfWork
@@ -21,6 +19,7 @@ from loopwright_common.policy_reader import PolicyError, read_policy
 from loopwright_common.storage import ArtifactStore
 from loopwright_monitor.detectors.profile import Profile
 from loopwright_monitor.references.builder import build_reference
+from loopwright_monitor.references.dataset_reader import LARGEST_FILE, read_dataset
 from loopwright_monitor.references.state_repository import Profiles
 from loopwright_monitor.store import exclusive_jobs
 from loopwright_monitor.watched.repository import WatchedModels
@@ -100,13 +99,18 @@ async def _collect_instead(
 
 
 async def _read(store: ArtifactStore, version: WatchedVersion) -> tuple[Profile, list[str] | None]:
-    body = await store.get(version.training or "")
+    digest = version.training or ""
+    if (await store.size(digest) or 0) > LARGEST_FILE:
+        raise InvalidError(
+            f"the training dataset has more than {LARGEST_FILE >> 20} MiB: register a sample of it"
+        )
+    body = await store.get(digest)
     return await asyncio.to_thread(_profiled, version, body)
 
 
 def _profiled(version: WatchedVersion, body: bytes) -> tuple[Profile, list[str] | None]:
     try:
-        table = pq.read_table(BytesIO(body))
+        table = read_dataset(body)
     except (pa.ArrowException, OSError) as error:
         raise CorruptError(
             f"the training dataset does not read as Parquet: {without_paths(error)}"

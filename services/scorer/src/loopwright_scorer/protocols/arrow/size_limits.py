@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from loopwright_common.errors import InvalidError
-from loopwright_scorer.protocols.arrow.page_headers import ColumnChunk, column_chunks, page_sizes
+from loopwright_common.files.parquet_pages import unpacked_size
 
 _VALUES_LIMIT = 1 << 25
 _COLUMNS_LIMIT = 10_000
@@ -72,13 +72,7 @@ def parquet_size(body: memoryview) -> int:
     metadata = parquet.read_metadata(pa.BufferReader(pa.py_buffer(body)))
     _check_columns(metadata.num_columns)
     check_size(metadata.num_rows, metadata.num_columns)
-    left = _BATCHES_LIMIT
-    total = 0
-    for chunk in column_chunks(body, _BATCHES_LIMIT):
-        pages = page_sizes(body, chunk, left)
-        left -= len(pages)
-        total += _chunk_size(chunk, sum(size for size, _ in pages), sum(n for _, n in pages))
-    return total
+    return unpacked_size(body, _BATCHES_LIMIT)
 
 
 def check_size(rows: int, columns: int) -> None:
@@ -97,13 +91,6 @@ def _limited(messages: Iterable[Any]) -> Iterator[Any]:
         if number > _BATCHES_LIMIT:
             raise InvalidError(f"more than {_BATCHES_LIMIT:,} batches are too many: {_SMALLER}")
         yield message
-
-
-def _chunk_size(chunk: ColumnChunk, unpacked: int, values: int) -> int:
-    """Texts take at least 4 bytes each, and are held once where they are repeated."""
-    values = max(values, chunk.values)
-    texts = min(values, unpacked // 4) if chunk.is_text else 0
-    return unpacked + _VALUE_BYTES * values + _TEXT_BYTES * texts
 
 
 def _node_costs(kind: Any) -> Iterator[int]:
