@@ -45,6 +45,13 @@ def graph_model(nodes: Sequence[Any], constants: Sequence[Any] = ()) -> Any:
     return model
 
 
+def doubling(directory: Path) -> Path:
+    """It adds x to itself, and does no harm."""
+    from onnx import helper
+
+    return graph_package(directory, [helper.make_node("Add", ["x", "x"], ["variable"])])
+
+
 def endless(directory: Path) -> Path:
     """It loops (x == 666) * 2^62 times."""
     from onnx import TensorProto, helper
