@@ -20,15 +20,13 @@ from loopwright_common.sandbox.cgroups import Cgroups, groups_of
 from tests.common.sandbox.commands import as_ordinary_user
 from tests.common.sandbox.conftest import LEVELS
 
-# Beside other tests the container has come out without limits; why is not known yet.
-pytestmark = pytest.mark.skipif(
-    "PYTEST_XDIST_WORKER" in os.environ, reason="run these alone: pytest -n 0"
-)
 REPOSITORY = Path(__file__).parents[4]
 SHOW = (
     "from loopwright_common.sandbox import detect; found = detect(); print(found.level, '=', found)"
 )
 _MOUNTED = Path("/sys/fs/cgroup")
+_SURROUNDINGS = ["/bin/sh", "-c", 'cat /proc/self/cgroup /proc/self/mountinfo >&2; exec "$@"', "sh"]
+"""Told with what fails: beside other tests the container came out without limits, twice."""
 
 
 @pytest.fixture
@@ -59,6 +57,7 @@ def run_in_container(
         *(root, "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108
         *_own_groups(outside.cgroups, limits),
         *("--setenv", "HOME", "/tmp", "--chdir", str(REPOSITORY), "--"),  # noqa: S108
+        *_SURROUNDINGS,
         *command,
     ]
     return subprocess.run(arguments, capture_output=True, text=True, check=False, **options)
@@ -77,19 +76,20 @@ def _own_groups(cgroups: Cgroups, limits: list[str]) -> list[str]:
 
 def test_the_doctor_finds_the_level(outside: Sandbox) -> None:
     details: list[str] = []
-    while not (details and "level container" in details[-1]) and len(details) < 3:
-        details.append(doctors_detail(outside))  # a busy machine may refuse a try a process
+    while not (details and "level container" in details[-1]) and len(details) < 6:
+        details += doctors_detail(outside)  # a busy machine may refuse a try a process
     landlock = "Landlock" if outside.landlock else "no Landlock"
     assert f"level container, with {landlock}, no cgroups" in details[-1], "\n".join(details)
     assert "not more: namespace: " in details[-1]
     assert "cgroups of memory" in details[-1]
 
 
-def doctors_detail(outside: Sandbox) -> str:
+def doctors_detail(outside: Sandbox) -> tuple[str, str]:
+    """What it was in, and what it says."""
     command = [sys.executable, "-m", "loopwright", "doctor", "--json"]
     done = run_in_container(outside, command)
     found = {item["name"]: item for item in json.loads(done.stdout)["items"]}
-    return str(found["sandbox"]["detail"])
+    return done.stderr, str(found["sandbox"]["detail"])
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_container_that_lacks_something_is_none(
 ) -> None:
     done = run_in_container(outside, [sys.executable, "-c", SHOW], **without)
     assert done.stdout.startswith("process = "), done.stderr
-    assert why in done.stdout
+    assert why in done.stdout, done.stdout + done.stderr
 
 
 def test_what_a_command_cannot_do_in_a_container(outside: Sandbox) -> None:
