@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.events import Dataset
@@ -46,6 +47,36 @@ async def test_worse_is_rejected_unclear_waits_for_a_person_and_better_goes_on(
         await harness.register(4, datasets=[dataset], deploy=QUICK)
         better = await harness.reaches(4, "canary")
         assert holdout(better)["verdict"] == "passed"
+
+
+async def test_another_holdout_without_times_is_compared_on_what_neither_was_trained_on(
+    tmp_path: Path, bus: EventBus, store: FilesystemStore
+) -> None:
+    """A leak counts for nothing; where all rows are one, a person is told what would end it."""
+    trained = await kept(store, "training", houses(400, seed=2))
+    first = regressor(tmp_path / "1", off_by=20_000)
+    async with running_harness(tmp_path, bus, store, first) as harness:
+        await harness.register(1, datasets=[trained, await held_out(store)], deploy=QUICK)
+        await harness.reaches(1, "promoted")
+
+        harness.package = regressor(tmp_path / "2", off_by=10_000)
+        other = await held_out(store, seed=31, leaked=25)
+        await harness.register(2, datasets=[trained, other], deploy=QUICK)
+        compared = holdout(await harness.reaches(2, "canary"))
+        assert compared["verdict"] == "passed"
+        assert f" on {ROWS} rows in neither training: difference -" in compared["sentence"]
+        assert compared["sentence"].endswith(
+            "; left out: 25 rows that version 2 was trained on, 25 rows that version 1 was trained"
+            " on"
+        )
+        await harness.request(2, "abort")
+
+        leaked = await kept(store, "holdout", houses(400, seed=2))
+        await harness.register(3, datasets=[trained, leaked], deploy=QUICK)
+        paused = await harness.reaches(3, "paused")
+        assert "only 0 labelled rows in neither training, 200 needed" in paused["why"]
+        assert "`register: {holdout: FILE}` of loopwright.yaml" in paused["why"]
+        assert "left out: 400 rows that version 3 was trained on" in paused["why"]
 
 
 async def test_a_metric_of_other_answers_rejects_the_first_version_with_the_key(
@@ -90,8 +121,18 @@ def regressor(directory: Path, off_by: float) -> Path:
     return with_example(package, ["age", "rate", "job"], [[30, 0.5, "nurse"], [60, -0.5, "clerk"]])
 
 
-async def held_out(store: FilesystemStore) -> dict[str, Any]:
-    frame, prices = houses(ROWS, seed=9)
+async def held_out(store: FilesystemStore, seed: int = 9, leaked: int = 0) -> dict[str, Any]:
+    """Rows that no regressor learned, and some that all did."""
+    held, learned = houses(ROWS, seed), houses(400, seed=2)
+    frame = pd.concat([held[0], learned[0][:leaked]], ignore_index=True)
+    prices = pd.concat([pd.Series(held[1]), pd.Series(learned[1])[:leaked]], ignore_index=True)
+    return await kept(store, "holdout", (frame, prices))
+
+
+async def kept(store: FilesystemStore, role: str, labelled: tuple[Any, Any]) -> dict[str, Any]:
+    frame, prices = labelled
     digest = (await store.put(frame.assign(y=prices).to_parquet())).digest
-    held = Dataset(role="holdout", digest=digest, location="x", rows=ROWS, target="y")
-    return held.model_dump(mode="json")
+    dataset = Dataset.model_validate(
+        {"role": role, "digest": digest, "location": "x", "rows": len(frame), "target": "y"}
+    )
+    return dataset.model_dump(mode="json")

@@ -1,8 +1,12 @@
 """Datasets that others made are read where a damaged one ends nothing else."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from loopwright_common.egress.index_access import IndexAccess
@@ -10,7 +14,7 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.events import Dataset
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_deployer.staging.environment_lease import EnvironmentDirectory
-from loopwright_deployer.staging.evaluation.holdout_rows import UnusableHoldoutError
+from loopwright_deployer.staging.evaluation.holdout_rows import Training, UnusableHoldoutError
 from loopwright_deployer.staging.staging_readers import StagingReaders
 from loopwright_deployer.staging.warm_processes import WarmProcessPool
 from tests.deployer.staging.scorers import scorer_command
@@ -18,47 +22,135 @@ from tests.deployer.staging.scorers import scorer_command
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def readers(tmp_path: Path) -> StagingReaders:
-    command = scorer_command(tmp_path)
+def readers_in(tmp_path: Path, memory: int = 8 << 30) -> StagingReaders:
+    command = replace(scorer_command(tmp_path), memory=memory)
     store = FilesystemStore(tmp_path / "artifacts")
     environments = EnvironmentDirectory(tmp_path / "environments", IndexAccess())
     return StagingReaders(store, WarmProcessPool(command), command, environments)
 
 
-async def kept(tmp_path: Path, content: bytes, target: str = "y") -> Dataset:
+@pytest.fixture
+def readers(tmp_path: Path) -> StagingReaders:
+    return readers_in(tmp_path)
+
+
+async def kept(
+    tmp_path: Path, content: bytes, target: str = "y", role: str = "holdout", **more: Any
+) -> Dataset:
     blob = await FilesystemStore(tmp_path / "artifacts").put(content)
-    return Dataset(role="holdout", digest=blob.digest, location="x", rows=5, target=target)
+    fields = {"role": role, "digest": blob.digest, "location": "x", "rows": 5, "target": target}
+    return Dataset.model_validate({**fields, **more})
 
 
-def parquet(path: Path) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    times = [START + timedelta(days=day) for day in range(5)]
-    columns = {"a": [1.5, None, 3.5, 4.5, 5.5], "time": times, "y": [0, 1, 0, 1, None]}
+def parquet(path: Path, *, days: range = range(5), dated: bool = True) -> bytes:
+    """A row a day, the last one without a label."""
+    columns: dict[str, Any] = {"a": [None if day == 1 else day + 0.5 for day in days]}
+    columns["y"] = [None if day == 4 else day % 2 for day in days]
+    if dated:
+        columns["time"] = [START + timedelta(days=day) for day in days]
     pq.write_table(pa.table(columns), path)
     return path.read_bytes()
+
+
+async def training(tmp_path: Path, content: bytes, version: int = 1, **more: Any) -> Training:
+    dataset = await kept(tmp_path, content, role="training", **more)
+    return Training(version, dataset, ("a",))
 
 
 async def test_the_rows_come_as_they_are(tmp_path: Path, readers: StagingReaders) -> None:
     dataset = await kept(tmp_path, parquet(tmp_path / "rows.parquet"))
 
-    everything = await readers.read_holdout(dataset, None)
-    later = await readers.read_holdout(dataset, START + timedelta(days=1))
+    everything = await readers.read_holdout(dataset, [], False)
 
     assert (everything.rows, everything.truth()) == (4, [0, 1, 0, 1])
-    assert everything.columns["a"] == [1.5, None, 3.5, 4.5]
-    assert later.columns["time"] == ["2026-01-03T00:00:00+00:00", "2026-01-04T00:00:00+00:00"]
+    assert everything.columns["a"] == [0.5, None, 2.5, 3.5]
     assert not list((tmp_path / "scratch").iterdir())
+
+
+async def test_rows_that_a_version_was_trained_on_are_left_out(
+    tmp_path: Path, readers: StagingReaders
+) -> None:
+    """Without times, and of a training that is known by no time that a row has."""
+    dataset = await kept(tmp_path, parquet(tmp_path / "rows.parquet", dated=False))
+    old = parquet(tmp_path / "old.parquet", days=range(2), dated=False)
+    trainings = [
+        await training(tmp_path, old, 1, until=START),
+        await training(tmp_path, parquet(tmp_path / "b", days=range(1, 3), dated=False), 2),
+    ]
+
+    for by_time in (False, True):
+        found = await readers.read_holdout(dataset, trainings, by_time)
+
+        assert (found.columns["a"], found.rows) == ([3.5], 1)
+        assert (found.learned, found.untold, found.later_than) == ({1: 2, 2: 2}, {}, None)
+
+
+async def test_rows_with_times_are_later_too(tmp_path: Path, readers: StagingReaders) -> None:
+    dataset = await kept(tmp_path, parquet(tmp_path / "rows.parquet"))
+    dated = {"from": START, "until": START + timedelta(days=1)}
+    first = await training(tmp_path, parquet(tmp_path / "1", days=range(1)), 1, **dated)
+    second = await training(tmp_path, parquet(tmp_path / "2", days=range(3, 4)), 2)
+
+    found = await readers.read_holdout(dataset, [first, second], True)
+    of_both = await readers.read_holdout(dataset, [first, second], False)
+
+    assert found.columns["time"] == ["2026-01-03T00:00:00+00:00"]
+    assert (found.learned, found.later_than) == ({1: 0, 2: 1}, dated["until"])
+    assert (of_both.columns["a"], of_both.learned) == ([None, 2.5], {1: 1, 2: 1})
+
+
+@pytest.mark.parametrize("dated", [True, False])
+async def test_of_a_training_that_cannot_be_looked_through_times_tell(
+    tmp_path: Path, readers: StagingReaders, dated: bool
+) -> None:
+    dataset = await kept(tmp_path, parquet(tmp_path / "rows.parquet", dated=dated))
+    until = START + timedelta(days=1)
+    columns = pa.table({"y": [0, 1]})
+    pq.write_table(columns, tmp_path / "lacking")
+    trainings = [
+        await training(tmp_path, b"no Parquet at all", 1, until=until),
+        await training(tmp_path, (tmp_path / "lacking").read_bytes(), 2, until=until),
+        Training(3, Dataset.model_validate({**trained_on(), "until": until}), ("a",)),
+    ]
+
+    of_both = await readers.read_holdout(dataset, trainings, False)
+    found = await readers.read_holdout(dataset, trainings, True)
+
+    assert of_both.rows == 4
+    assert found.rows == (2 if dated else 0)
+    assert found.learned == {}
+    assert "cannot be read" in found.untold[1]
+    assert found.untold[2] == "its training dataset lacks a"
+    assert found.untold[3].startswith("its training dataset cannot be had")
+
+
+async def test_a_training_that_ends_its_reader_ends_no_comparison(tmp_path: Path) -> None:
+    """Its one text takes more memory than a process may have."""
+    readers = readers_in(tmp_path, memory=1 << 30)
+    pq.write_table(pa.table({"y": [0, 1], "a": ["x", "y"]}), tmp_path / "rows.parquet")
+    dataset = await kept(tmp_path, (tmp_path / "rows.parquet").read_bytes())
+    vast = pa.table({"y": [0], "a": ["x" * (300 << 20)]})
+    pq.write_table(vast, tmp_path / "vast", compression="zstd", use_dictionary=False)
+    vast_training = await training(tmp_path, (tmp_path / "vast").read_bytes(), until=START)
+
+    found = await readers.read_holdout(dataset, [vast_training], False)
+
+    assert (found.rows, found.learned) == (2, {})
+    assert "(Parquet, training of version 1) ended the process that opened it" in found.untold[1]
+
+
+def trained_on() -> dict[str, Any]:
+    digest = "sha256:" + "9" * 64
+    return {"role": "training", "digest": digest, "location": "x", "rows": 5, "target": "y"}
 
 
 async def test_a_damaged_dataset_is_named(tmp_path: Path, readers: StagingReaders) -> None:
     whole = parquet(tmp_path / "rows.parquet")
     damaged = await kept(tmp_path, whole[:200] + bytes(40) + whole[240:])
+    sound = await training(tmp_path, parquet(tmp_path / "other", days=range(1)))
     with pytest.raises(InvalidError, match=r"\.parquet (is damaged|\(Parquet\) ended)"):
-        await readers.read_holdout(damaged, None)
+        await readers.read_holdout(damaged, [sound], False)
 
     without = await kept(tmp_path, whole, target="absent")
     with pytest.raises(UnusableHoldoutError, match="no target column 'absent'"):
-        await readers.read_holdout(without, None)
+        await readers.read_holdout(without, [], False)

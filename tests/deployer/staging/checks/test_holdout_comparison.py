@@ -146,12 +146,14 @@ def test_what_is_not_clear_says_its_figures_and_what_would_end_it() -> None:
     assert usual.sentence == (
         "1 - r2 0.2558 against the champion's 0.2514 on 600 later rows: difference +0.004431, from"
         " -0.00252 to +0.01111 with 95 % confidence, allowed below +0.01; not clear: at this"
-        " difference it takes about 870 later rows; else set a wider deploy.staging.holdout.margin,"
-        " or resume"
+        " difference it takes about 870 later rows (`register: {holdout: FILE}` of"
+        " loopwright.yaml); else set a wider deploy.staging.holdout.margin of loopwright.yaml, or"
+        " `loopwright deployments resume bank/2`"
     )
     assert closer.sentence.endswith(
         "not clear, and at this difference not by 20000 rows either, the most that are read: set a"
-        " wider deploy.staging.holdout.margin, or resume"
+        " wider deploy.staging.holdout.margin of loopwright.yaml, or `loopwright deployments resume"
+        " bank/2`"
     )
 
 
@@ -207,10 +209,11 @@ def test_too_few_rows_are_told_with_the_first_version_and_with_what_helps() -> N
     assert alone.sentence.endswith("to compare the next version takes 200 rows, hold out more")
     assert (shared.verdict, later.verdict) == ("inconclusive", "inconclusive")
     assert shared.sentence == (
-        "only 199 labelled rows in the holdout of both, 200 needed: hold out more, or resume"
-        " without this comparison"
+        "only 199 labelled rows in the holdout of both, 200 needed: hold out 200 or more that"
+        " neither version was trained on (`register: {holdout: FILE}` of loopwright.yaml); else"
+        " `loopwright deployments resume bank/2`"
     )
-    assert later.sentence.endswith(TIMES_REMEDY)
+    assert f"200 needed: {TIMES_REMEDY}; else " in later.sentence
 
 
 def test_no_rows_at_all_are_nothing_to_measure_by() -> None:

@@ -1,6 +1,7 @@
 """The checks against real staging scorers."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +19,8 @@ from loopwright_deployer.packaging.build import PackagingJob, build_package
 from loopwright_deployer.staging.checks.base import StagedVersion, StagingContext
 from loopwright_deployer.staging.checks.holdout_comparison import check_holdout
 from loopwright_deployer.staging.checks.runner import run_checks
-from loopwright_deployer.staging.evaluation.holdout_reader import read_holdout
-from loopwright_deployer.staging.evaluation.holdout_rows import Holdout
+from loopwright_deployer.staging.evaluation.holdout_reader import TrainingFile, read_holdout
+from loopwright_deployer.staging.evaluation.holdout_rows import Holdout, Training
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from tests.deployer.builders import (
     COLUMNS,
@@ -152,8 +153,9 @@ def staged(
     directory: Path,
     metric: str | None = None,
 ) -> StagingContext:
-    async def read(dataset: Dataset, later_than: datetime | None) -> Holdout:
-        return read_holdout(directory / "holdout.parquet", dataset, later_than)
+    async def read(dataset: Dataset, trainings: Sequence[Training], by_time: bool) -> Holdout:
+        lost = [TrainingFile(one, None, "lost") for one in trainings]
+        return read_holdout(directory / "holdout.parquet", dataset, lost, by_time=by_time)
 
     return StagingContext(
         policy=StagingPolicy.model_validate({"holdout": {"metric": metric}}),
@@ -169,8 +171,10 @@ def compared(
     candidate: StagedVersion, champion: StagedVersion, directory: Path, dataset: Dataset
 ) -> Check:
     """The holdout check where the last training ended 100 rows before the end."""
-    later_than = START + timedelta(minutes=500)
-    holdout = read_holdout(directory / "holdout.parquet", dataset, later_than)
+    until = START + timedelta(minutes=500)
+    training = Dataset.model_validate({**DATASET, "role": "training", "until": until, "rows": 9})
+    lost = TrainingFile(Training(1, training, ()), None, "lost")
+    holdout = read_holdout(directory / "holdout.parquet", dataset, [lost], by_time=True)
     with candidate.client, champion.client:
         return check_holdout(StagingPolicy().holdout, holdout, candidate, champion)
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from loopwright_common.errors import InvalidError
+from loopwright_common.errors import CorruptError, InvalidError, NotFoundError
 from loopwright_common.events import Dataset
 from loopwright_common.files.removal import remove_tree
 from loopwright_common.serving.spec import SPEC_FILE, ServingSpec
@@ -18,7 +19,11 @@ from loopwright_deployer.staging.checks.base import StagedVersion
 from loopwright_deployer.staging.confined_command import ConfinedCommand
 from loopwright_deployer.staging.confined_process import ConfinedProcess, require_plain_files
 from loopwright_deployer.staging.environment_lease import EnvironmentDirectory, leased_environment
-from loopwright_deployer.staging.evaluation.holdout_rows import Holdout, UnusableHoldoutError
+from loopwright_deployer.staging.evaluation.holdout_rows import (
+    Holdout,
+    Training,
+    UnusableHoldoutError,
+)
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 from loopwright_deployer.staging.packager import fetch_rows
 from loopwright_deployer.staging.warm_processes import HOLDOUT_READER, WarmProcessPool
@@ -29,7 +34,7 @@ _MOST_ROWS_BYTES = 256 << 20
 
 
 class StagingReaders:
-    """Each package and each dataset in a confined process of its own."""
+    """Each package in a confined process of its own, and so a holdout with what it is fair to."""
 
     def __init__(
         self,
@@ -63,11 +68,27 @@ class StagingReaders:
         await process.ask(order, _OPENING_SECONDS)
         return StagedVersion(ScorerClient(process.url, deployment.model), record.registered, spec)
 
-    async def read_holdout(self, dataset: Dataset, later_than: datetime | None) -> Holdout:
-        """A dataset's rows, as plain JSON of a process that a damaged file may end.
+    async def read_holdout(
+        self, dataset: Dataset, trainings: Sequence[Training], by_time: bool
+    ) -> Holdout:
+        """A dataset's rows that are in none of the trainings, as plain JSON of a process.
 
-        UnusableHoldoutError where it has none to measure by, InvalidError where it ends its reader.
+        A damaged file may end that process. Where it is one of the trainings the rows are read
+        without looking them up, and `untold` says why. UnusableHoldoutError where there is nothing
+        to measure by, InvalidError where the dataset ends its reader.
         """
+        try:
+            return await self._read(dataset, trainings, by_time)
+        except UnusableHoldoutError:
+            raise
+        except InvalidError as error:
+            if not trainings:
+                raise
+            return await self._read(dataset, trainings, by_time, without=str(error))
+
+    async def _read(
+        self, dataset: Dataset, trainings: Sequence[Training], by_time: bool, without: str = ""
+    ) -> Holdout:
         process = await ConfinedProcess.start(
             replace(self._command, arguments=HOLDOUT_READER, listens=False)
         )
@@ -77,7 +98,10 @@ class StagingReaders:
             job = {
                 "file": str(file),
                 "dataset": dataset.model_dump(mode="json"),
-                "later_than": later_than.isoformat() if later_than else None,
+                "trainings": [
+                    await self._training(process.directory, one, without) for one in trainings
+                ],
+                "by_time": by_time,
                 "result": str(result),
             }
             answer = await process.ask(job, _READING_SECONDS)
@@ -87,6 +111,22 @@ class StagingReaders:
             return await asyncio.to_thread(_read_rows, process.directory, result)
         finally:
             await process.close()
+
+    async def _training(self, directory: Path, training: Training, why: str) -> dict[str, Any]:
+        """What the reader is told of it; the file is left out where there is a reason `why`."""
+        file = None
+        if not why:
+            try:
+                file = str(await fetch_rows(self._store, directory, training.dataset))
+            except (NotFoundError, CorruptError) as error:
+                why = f"its training dataset cannot be had: {error}"
+        return {
+            "version": training.version,
+            "dataset": training.dataset.model_dump(mode="json"),
+            "inputs": training.inputs,
+            "file": file,
+            "why": why,
+        }
 
     async def _scorer(
         self, spec: ServingSpec, stack: AsyncExitStack
@@ -110,4 +150,12 @@ def _read_rows(directory: Path, result: Path) -> Holdout:
     if result.stat().st_size > _MOST_ROWS_BYTES:
         raise InvalidError(f"the holdout rows take more than {_MOST_ROWS_BYTES} bytes as JSON")
     content = json.loads(result.read_bytes())
-    return Holdout(content["columns"], str(content["target"]), int(content["rows"]))
+    later_than = content["later_than"]
+    return Holdout(
+        columns=content["columns"],
+        target=str(content["target"]),
+        rows=int(content["rows"]),
+        later_than=datetime.fromisoformat(later_than) if later_than else None,
+        learned={int(version): int(count) for version, count in content["learned"].items()},
+        untold={int(version): str(why) for version, why in content["untold"].items()},
+    )

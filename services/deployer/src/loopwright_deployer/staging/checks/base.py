@@ -1,15 +1,14 @@
 """The interface of a staging check, and what it may go by."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Protocol
 
 from loopwright_common.deploy_policy import StagingPolicy
 from loopwright_common.events import Check, Dataset, ModelRegistered, Verdict
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_deployer.deployments.margin import Margin
-from loopwright_deployer.staging.evaluation.holdout_rows import Holdout
+from loopwright_deployer.staging.evaluation.holdout_rows import Holdout, Training
 from loopwright_deployer.staging.evaluation.recorded_calls import InputTypes, RecordedCalls
 from loopwright_deployer.staging.evaluation.scorer_client import ScorerClient
 
@@ -40,17 +39,17 @@ class RecordedTraffic:
 class StagingContext:
     """What a check may go by; `champion` is None where there is none to compare with.
 
-    `read_holdout` gives the labelled rows of a dataset that are later than a time. It raises what
-    the store raises, UnusableHoldoutError where there are none to measure by, and InvalidError
-    where the file ends whatever reads it. `recorded` is what callers asked of the model.
-    `time_limit` is how many seconds all checks have, `found` the verdicts so far, `details` what
-    checks add to the report of staging, by name.
+    `read_holdout` gives the labelled rows of a dataset that are in none of the trainings, and later
+    than them where that is asked for. It raises what the store raises, UnusableHoldoutError where
+    there are none to measure by, and InvalidError where the file ends whatever reads it. `recorded`
+    is what callers asked of the model. `time_limit` is how many seconds all checks have, `found` the
+    verdicts so far, `details` what checks add to the report of staging, by name.
     """
 
     policy: StagingPolicy
     candidate: StagedVersion
     champion: StagedVersion | None
-    read_holdout: Callable[[Dataset, datetime | None], Awaitable[Holdout]]
+    read_holdout: Callable[[Dataset, Sequence[Training], bool], Awaitable[Holdout]]
     recorded: RecordedTraffic
     time_limit: float
     found: list[Check] = field(default_factory=list)

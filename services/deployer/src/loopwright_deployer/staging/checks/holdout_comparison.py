@@ -27,11 +27,21 @@ from loopwright_deployer.staging.evaluation.loss_comparison import (
 from loopwright_deployer.staging.evaluation.row_losses import Floats
 
 NAME = "holdout"
-LATER, SHARED = "later rows", "rows that both held out"
-_KINDS = {LATER: "later than both trainings", SHARED: "in the holdout of both"}
+LATER, SHARED, UNSEEN = "later rows", "rows that both held out", "rows in neither training"
+_KINDS = {
+    LATER: "later than both trainings",
+    SHARED: "in the holdout of both",
+    UNSEEN: "in neither training",
+}
+HOLDOUT_KEY, TRAINING_KEY = (
+    f"`register: {{{role}: FILE}}` of loopwright.yaml" for role in ("holdout", "training")
+)
 TIMES_REMEDY = (
     "keep the champion's holdout file as it is, or give the rows of both datasets a `time` column"
-    " and hold out later ones"
+    f" and hold out later ones ({HOLDOUT_KEY})"
+)
+_UNSEEN_REMEDY = (
+    f"hold out {LEAST_ROWS} or more that neither version was trained on ({HOLDOUT_KEY})"
 )
 
 
@@ -50,9 +60,10 @@ def check_holdout(
     if (targets := challenger.spec.targets) > 1:
         return verdict_of(NAME, "skipped", f"{targets} answers a row have no loss by one target")
     if champion is not None and holdout.rows < LEAST_ROWS:
-        return _too_few(holdout.rows, rows)
+        return _too_few(holdout.rows, rows, challenger)
     if not holdout.rows:
-        raise UnusableHoldoutError("the holdout dataset has no labelled rows")
+        others = " that the version was not trained on" if any(holdout.learned.values()) else ""
+        raise UnusableHoldoutError(f"the holdout dataset has no labelled rows{others}")
     metric = metric_for(policy, challenger, *filter(None, [champion]))
     scale, own = scale_of(metric, holdout), losses_of(metric, holdout, challenger)
     if not np.isfinite(own).all():
@@ -62,16 +73,35 @@ def check_holdout(
     other = losses_of(metric, holdout, champion)
     if not np.isfinite(other).all():
         raise InvalidError(_no_figure(champion, other))
-    return _compared(
-        metric, policy.allowed, compare_losses(own, other, policy.allowed, scale), rows
-    )
+    found = compare_losses(own, other, policy.allowed, scale)
+    return _compared(metric, policy.allowed, found, rows, challenger)
 
 
-def _too_few(count: int, rows: str) -> Check:
-    """More rows of a dataset that stays as it is are got by no other way than holding out more."""
-    remedy = TIMES_REMEDY if rows == LATER else "hold out more, or resume without this comparison"
+def who_resumes(version: StagedVersion) -> str:
+    """The command that lets a version go on without what is not clear."""
+    registered = version.registered
+    return f"`loopwright deployments resume {registered.model}/{registered.version}`"
+
+
+def left_out(holdout: Holdout) -> str:
+    """Which rows do not count, as the end of a sentence, and of which version that is not known."""
+    counts = [
+        f"{counted(count, 'row')} that version {version} was trained on"
+        for version, count in holdout.learned.items()
+        if count
+    ]
+    unknown = [
+        f"; not known whether version {version} was trained on some: {why}"
+        for version, why in holdout.untold.items()
+    ]
+    return (f"; left out: {', '.join(counts)}" if counts else "") + "".join(unknown)
+
+
+def _too_few(count: int, rows: str, challenger: StagedVersion) -> Check:
+    remedy = TIMES_REMEDY if rows == LATER else _UNSEEN_REMEDY
     found = f"only {counted(count, 'labelled row')} {_KINDS[rows]}"
-    return verdict_of(NAME, "inconclusive", f"{found}, {LEAST_ROWS} needed: {remedy}")
+    sentence = f"{found}, {LEAST_ROWS} needed: {remedy}; else {who_resumes(challenger)}"
+    return verdict_of(NAME, "inconclusive", sentence)
 
 
 def _no_figure(version: StagedVersion, losses: Floats) -> str:
@@ -88,7 +118,9 @@ def _alone(metric: Metric, own: Floats, scale: Floats | None) -> Check:
     return Check(name=NAME, verdict="passed", measured=mean, unit=_name(metric), sentence=sentence)
 
 
-def _compared(metric: Metric, margin: float, found: LossComparison, rows: str) -> Check:
+def _compared(
+    metric: Metric, margin: float, found: LossComparison, rows: str, challenger: StagedVersion
+) -> Check:
     sentence = (
         f"{_loss(metric, found.challenger)} against the champion's"
         f" {_figure(metric, found.champion)} on {found.rows} {rows}: difference"
@@ -96,7 +128,7 @@ def _compared(metric: Metric, margin: float, found: LossComparison, rows: str) -
         f" {_figure(metric, found.upper, '+')} with 95 % confidence, allowed below {margin:+g}"
     )
     if found.verdict == "inconclusive":
-        sentence += f"; {_remedy(found, margin, rows)}"
+        sentence += f"; {_remedy(found, margin, rows, challenger)}"
     return Check(
         name=NAME,
         verdict=found.verdict,
@@ -107,15 +139,17 @@ def _compared(metric: Metric, margin: float, found: LossComparison, rows: str) -
     )
 
 
-def _remedy(found: LossComparison, margin: float, rows: str) -> str:
+def _remedy(found: LossComparison, margin: float, rows: str, challenger: StagedVersion) -> str:
     """What would make an unclear outcome clear."""
-    wanted, others = rows_to_tell(found, margin), f"set a wider {MARGIN_KEY}, or resume"
+    wanted = rows_to_tell(found, margin)
+    others = f"set a wider {MARGIN_KEY} of loopwright.yaml, or {who_resumes(challenger)}"
     if wanted > MAX_ROWS:
         return (
             f"not clear, and at this difference not by {MAX_ROWS} rows either, the most that are"
             f" read: {others}"
         )
-    return f"not clear: at this difference it takes about {wanted:.0f} {rows}; else {others}"
+    more = f"it takes about {wanted:.0f} {rows} ({HOLDOUT_KEY})"
+    return f"not clear: at this difference {more}; else {others}"
 
 
 def _name(metric: Metric) -> str:

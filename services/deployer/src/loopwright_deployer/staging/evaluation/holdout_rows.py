@@ -1,7 +1,7 @@
-"""Rows of a holdout dataset: which are later than a time, and as inputs of a version."""
+"""Rows of a holdout dataset: which are fair to versions, and as inputs of one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loopwright_common.errors import InvalidError
+from loopwright_common.events import Dataset
 from loopwright_common.serving.spec import ServingSpec
 from loopwright_deployer.staging.evaluation.scorer_client import Values
 
@@ -20,12 +21,28 @@ class UnusableHoldoutError(InvalidError):
 
 
 @dataclass(frozen=True, slots=True)
+class Training:
+    """What a version was trained on; `inputs` are the columns or the tensor that it takes."""
+
+    version: int
+    dataset: Dataset
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Holdout:
-    """Labelled rows in time order, by column; `rows` counts also those beyond MAX_ROWS."""
+    """Labelled rows in time order, by column; `rows` counts also those beyond MAX_ROWS.
+
+    `later_than` is what their times were compared with. By version, `learned` is how many rows are
+    left out since it was trained on them, and `untold` why that is not known.
+    """
 
     columns: Mapping[str, list[Any]]
     target: str
     rows: int
+    later_than: datetime | None = None
+    learned: Mapping[int, int] = field(default_factory=dict)
+    untold: Mapping[int, str] = field(default_factory=dict)
 
     def values(self, spec: ServingSpec) -> Values:
         """The rows as inputs of a version; InvalidError names columns that are not there."""
