@@ -163,6 +163,19 @@ def test_a_margin_is_that_of_a_metric(holdout: Mapping[str, Any], allowed: float
     assert read_policy(StagingPolicy, staging.model_dump(mode="json")) == staging
 
 
+@pytest.mark.parametrize(
+    ("slices", "why"),
+    [
+        (["a", "b", "a"], "has a twice: name each column once"),
+        ([""], "staging.holdout.slices"),
+        (list("abcdef"), "staging.holdout.slices"),
+    ],
+)
+def test_slices_are_a_few_columns_each_named_once(slices: list[str], why: str) -> None:
+    with pytest.raises(PolicyError, match=why):
+        read_policy(DeployPolicy, {"staging": {"holdout": {"slices": slices}}})
+
+
 def test_an_approval_is_none_or_by_roles() -> None:
     assert read_policy(DeployPolicy, {"approval": "none"}).approval == "none"
     assert read_policy(DeployPolicy, {"approval": {"roles": ["x"]}}).approval == ApprovalPolicy(

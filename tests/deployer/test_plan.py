@@ -50,6 +50,8 @@ def test_the_loss_of_the_holdout_is_said_with_its_margin() -> None:
     )
     assert "; brier known to be less than 0.01 worse" in staging_of(metric="brier")
     prices = staging_of(metric="absolute_error", margin=250)
+    sliced = "0.01 worse than version 3's and in no slice by job or age more, "
+    assert sliced in staging_of(slices=["job", "age"])
     assert "; absolute_error known to be less than 250 worse than version 3's" in prices
 
 

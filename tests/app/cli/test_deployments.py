@@ -35,6 +35,13 @@ DEPLOYMENT: dict[str, Any] = {
 REPORT: dict[str, Any] = {
     "checks": DEPLOYMENT["checks"],
     "details": {
+        "holdout": {
+            "slices": [
+                {"column": "job", "value": "nurse", "rows": 300, "candidate": 0.51, "champion": 0.5,
+                 "difference": 0.01, "low": -0.0123456, "high": 0.02, "confidence": 0.99,
+                 "verdict": "inconclusive"}
+            ]
+        },
         "replay": {
             "not_answered": [
                 {"call": "c1", "at": "2026-01-01", "candidate": "answered 400", "inputs": {"a": 1}}
@@ -240,7 +247,10 @@ def test_a_report_shows_what_was_not_answered_and_what_otherwise(
     without = loopwright("deployments", "report", "bank/2").output
 
     assert lines[1:] == [
-        "holdout passed fine", "", "not answered", "call at candidate inputs",
+        "holdout passed fine", "", "slices of the holdout",
+        "column value rows verdict candidate champion difference low high",
+        "job nurse 300 inconclusive 0.51 0.5 0.01 -0.01235 0.02", "", "not answered",
+        "call at candidate inputs",
         'c1 2026-01-01 answered 400 {"a": 1}', "", "answered otherwise",
         "call row at champion candidate inputs",
         'c2 0 2026-01-02 {"label": 0} {"label": 1} {"a": 2}',

@@ -61,13 +61,14 @@ async def test_another_holdout_without_times_is_compared_on_what_neither_was_tra
 
         harness.package = regressor(tmp_path / "2", off_by=10_000)
         other = await held_out(store, seed=31, leaked=25)
-        await harness.register(2, datasets=[trained, other], deploy=QUICK)
+        sliced = {"staging": {**QUICK["staging"], "holdout": {"slices": ["rate"]}}}
+        await harness.register(2, datasets=[trained, other], deploy=sliced)
         compared = holdout(await harness.reaches(2, "canary"))
         assert compared["verdict"] == "passed"
         assert f" on {ROWS} rows in neither training: difference -" in compared["sentence"]
         assert compared["sentence"].endswith(
-            "; left out: 25 rows that version 2 was trained on, 25 rows that version 1 was trained"
-            " on"
+            "; no slice has 200 rows; left out: 25 rows that version 2 was trained on, 25 rows that"
+            " version 1 was trained on"
         )
         await harness.request(2, "abort")
 

@@ -124,6 +124,19 @@ class HoldoutPolicy(Policy):
     `absolute_error`, which are in the target's unit, it has to be set; others need their metric
     beside it."""
 
+    slices: list[Annotated[str, Field(min_length=1)]] = Field([], max_length=5)
+    """Columns of the holdout dataset by whose values the versions are compared too: each category,
+    or each quarter of a column of numbers, that has 200 rows. A version that is known to be worse
+    by more than the margin in one of them is rejected."""
+
+    @field_validator("slices")
+    @classmethod
+    def _named_once(cls, slices: list[str]) -> list[str]:
+        """ValueError for a column that is named twice."""
+        if twice := sorted({name for name in slices if slices.count(name) > 1}):
+            raise ValueError(f"has {', '.join(twice)} twice: name each column once")
+        return slices
+
     @property
     def allowed(self) -> float:
         """The margin, in the unit of the metric."""

@@ -230,3 +230,36 @@ async def test_a_champion_of_another_kind_pauses() -> None:
         "r2 is no loss of a classifier, which version 1 is: `loopwright deployments resume bank/2`"
         " goes on without this comparison"
     )
+
+
+async def test_a_slice_that_is_worse_fails_and_one_that_is_not_clear_pauses_nothing() -> None:
+    """The rest is so much better that the mean of all rows is too."""
+    truth = np.zeros(1200)
+    error = np.repeat([3.0, 0.1, 1.0], 400)
+    unclear = np.random.default_rng(1).choice([1.5, 0.05], 400)
+    champion = regressor(1, np.repeat([1.0, 5.0, 1.0], 400))
+    rows = replace(held_out(truth), columns={
+        **held_out(truth).columns, "region": np.repeat(["north", "south", "east"], 400).tolist(),
+    })  # fmt: skip
+    policy = StagingPolicy(
+        holdout=HoldoutPolicy(metric="squared_error", margin=0.1, slices=["region"])
+    )
+    worse = regressor(2, error)
+    not_clear = regressor(2, np.concatenate([np.full(800, 0.1), unclear]))
+
+    failed = await decided(worse, champion, rows, policy)
+    passed = await decided(not_clear, champion, rows, policy)
+    without = await decided(worse, champion, rows, StagingPolicy(
+        holdout=HoldoutPolicy(metric="squared_error", margin=0.1)
+    ))  # fmt: skip
+    absent = await decided(worse, None, held_out(truth), policy)
+
+    assert without.verdict == "passed"
+    assert failed.verdict == "failed"
+    assert "; worse by more than the margin where region is north: by +8" in failed.sentence
+    assert passed.verdict == "passed"
+    assert "of 3 slices 2 known to be no worse, 1 not clear, 0 worse" in passed.sentence
+    assert absent.verdict == "failed"
+    assert "deploy.staging.holdout.slices: the holdout dataset has no column region" in (
+        absent.sentence
+    )

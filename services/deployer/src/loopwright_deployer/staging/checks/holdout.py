@@ -23,6 +23,7 @@ from loopwright_deployer.staging.evaluation.holdout_rows import (
     Training,
     UnusableHoldoutError,
 )
+from loopwright_deployer.staging.holdout_slices import slices_refusal
 
 
 def _logged(file: str) -> str:
@@ -53,6 +54,8 @@ class HoldoutCheck:
             return _unfair(staged, untrained[0])
         try:
             holdout = await staged.read_holdout(dataset, trainings, by_time)
+            if refused := slices_refusal(staged.policy.holdout, holdout):
+                return verdict_of(NAME, "failed", refused)
             rows = SHARED if not by_time else LATER if holdout.later_than else UNSEEN
             check = await asyncio.to_thread(_compare, staged, holdout, rows)
             ending = left_out(holdout) + _without_training(untrained)
@@ -80,10 +83,9 @@ def _trainings(versions: Sequence[StagedVersion]) -> tuple[list[Training], list[
 
 
 def _compare(staged: StagingContext, holdout: Holdout, rows: str) -> Check:
+    policy, versions = staged.policy.holdout, (staged.candidate, staged.champion)
     try:
-        return check_holdout(
-            staged.policy.holdout, holdout, staged.candidate, staged.champion, rows
-        )
+        return check_holdout(policy, holdout, *versions, rows, staged.details)
     except UnusableHoldoutError:
         raise
     except InvalidError as error:

@@ -1,5 +1,9 @@
 """What a version's answers on the holdout say beside the champion's."""
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from loopwright_common.deploy_policy import IN_UNITS_OF_THE_TARGET, HoldoutPolicy, Metric
@@ -25,6 +29,12 @@ from loopwright_deployer.staging.evaluation.loss_comparison import (
     rows_to_tell,
 )
 from loopwright_deployer.staging.evaluation.row_losses import Floats
+from loopwright_deployer.staging.holdout_slices import (
+    SliceComparison,
+    compare_slices,
+    slices_of,
+    told,
+)
 
 NAME = "holdout"
 LATER, SHARED, UNSEEN = "later rows", "rows that both held out", "rows in neither training"
@@ -51,11 +61,13 @@ def check_holdout(
     challenger: StagedVersion,
     champion: StagedVersion | None,
     rows: str = LATER,
+    report: dict[str, Any] | None = None,
 ) -> Check:
     """The challenger's loss against the champion's, or alone where there is none.
 
-    `rows` says of what kind those of the holdout are. UnusableHoldoutError where no version has a
-    loss on them, InvalidError where one of the two has none.
+    `rows` says of what kind those of the holdout are; its slices go to the `report`, and one that
+    is known to be worse fails the challenger. UnusableHoldoutError where no version has a loss on
+    the rows, InvalidError where one of the two has none.
     """
     if (targets := challenger.spec.targets) > 1:
         return verdict_of(NAME, "skipped", f"{targets} answers a row have no loss by one target")
@@ -74,7 +86,23 @@ def check_holdout(
     if not np.isfinite(other).all():
         raise InvalidError(_no_figure(champion, other))
     found = compare_losses(own, other, policy.allowed, scale)
-    return _compared(metric, policy.allowed, found, rows, challenger)
+    check = _compared(metric, policy.allowed, found, rows, challenger)
+    if policy.slices:
+        slices = slices_of(holdout, policy.slices)
+        compared = compare_slices(slices, own, other, policy.allowed, scale)
+        check = _with_slices(check, metric, compared, {} if report is None else report)
+    return check
+
+
+def _with_slices(
+    check: Check, metric: Metric, compared: Sequence[SliceComparison], report: dict[str, Any]
+) -> Check:
+    """That of all rows, but failed where a slice is known to be worse; no other slice decides."""
+    report[NAME] = {"slices": [each.as_row() for each in compared]}
+    sentence = check.sentence + told(compared, partial(_figure, metric, sign="+"))
+    worse = any(each.found.verdict == "failed" for each in compared)
+    verdict = "failed" if worse else check.verdict
+    return check.model_copy(update={"sentence": sentence, "verdict": verdict})
 
 
 def who_resumes(version: StagedVersion) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import ceil, inf, isfinite, log10, sqrt
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -13,15 +14,14 @@ Verdict = Literal["passed", "failed", "inconclusive"]
 LEAST_ROWS = 200
 FEW = 30
 """Fewer rows with another loss are too few for resampling alone."""
-_RESAMPLES = 2000
-_TAILS = (0.025, 0.975)
-_NORMAL = 1.959964
-"""The quantile of the standard normal distribution at the upper tail."""
+TAIL = 0.025
+"""The chance of either end of an interval of 95 %."""
+_RESAMPLES, _MOST_RESAMPLES = 2000, 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class LossComparison:
-    """Mean losses, their difference (challenger minus champion) and its 95 % interval."""
+    """Mean losses, their difference (challenger minus champion) and its interval."""
 
     verdict: Verdict
     rows: int
@@ -39,21 +39,24 @@ def compare_losses(
     scale: Floats | None = None,
     *,
     seed: int = 0,
+    tail: float = TAIL,
 ) -> LossComparison:
     """`passed` when the interval of the difference is below `margin`, `failed` when it is above it.
 
     The losses are of the same rows in time order, [n], finite, at least one. With a `scale`, [n],
     all means are shares of its mean: for squared errors and the squared deviations of the target
-    they are 1 - R2. Under 200 rows are `inconclusive`.
+    they are 1 - R2. `tail` is the chance of either end of the interval. Under 200 rows are
+    `inconclusive`.
     """
     unit = 1.0 if scale is None else float(scale.mean())
     own, other = challenger / unit, champion / unit
     difference = float((own - other).mean())
     # A row's part in a ratio of means, to the first order (the delta method).
     parts = own - other - difference * (1.0 if scale is None else scale / unit)
-    lower, upper = (difference + reach for reach in _reach(parts, seed))
+    lower, upper = (difference + reach for reach in _reach(parts, seed, tail))
     if np.count_nonzero(own - other) < FEW:
-        sparse = _bounds_by_few(own - other, 1.0 if _are_errors(challenger, champion) else 0.0)
+        worst = 1.0 if _are_errors(challenger, champion) else 0.0
+        sparse = _bounds_by_few(own - other, worst, tail)
         lower, upper = min(lower, sparse[0]), max(upper, sparse[1])
     verdict: Verdict = "failed" if lower > margin else "inconclusive"
     if upper < margin:
@@ -78,20 +81,21 @@ def rows_to_tell(found: LossComparison, margin: float) -> float:
     return float(ceil(rows / step) * step)
 
 
-def _reach(parts: Floats, seed: int) -> Bounds:
-    """How far the 95 % interval of their mean reaches below and above it; `parts` has mean 0.
+def _reach(parts: Floats, seed: int, tail: float) -> Bounds:
+    """How far the interval of their mean reaches below and above it; `parts` has mean 0.
 
     Neighbouring rows resemble each other, so whole blocks of about sqrt(n) rows are drawn, wrapped
     around the end (circular block bootstrap; Politis and Romano, 1992). Each of the 2,000 resamples
-    is taken in units of its own standard error, which the blocks in it give: that corrects for skew
-    and for the few blocks (Götze and Künsch, 1996).
+    (more for a smaller tail, 20,000 at most) is taken in units of its own standard error, which the
+    blocks in it give: that corrects for skew and for the few blocks (Götze and Künsch, 1996).
     """
     rows, largest = len(parts), float(np.abs(parts).max())
     size = max(1, round(sqrt(rows)))
     count = -(-rows // size)
     if count == 1 or not largest:
         return 0.0, 0.0
-    starts = np.random.default_rng(seed).integers(0, rows, size=(_RESAMPLES, count))
+    resamples = min(_MOST_RESAMPLES, round(_RESAMPLES * TAIL / tail))
+    starts = np.random.default_rng(seed).integers(0, rows, size=(resamples, count))
     # The mean of the block that starts at each row, by one cumulative sum.
     shares = parts / largest
     wrapped = np.concatenate([[0.0], np.cumsum(np.concatenate([shares, shares[:size]]))])
@@ -102,12 +106,12 @@ def _reach(parts: Floats, seed: int) -> Bounds:
     if not usable.any():
         return 0.0, 0.0
     studentized = drawn[usable].mean(axis=1) / errors[usable]
-    low, high = np.quantile(studentized, _TAILS)
+    low, high = np.quantile(studentized, (tail, 1 - tail))
     error = largest * float(blocks.std()) * sqrt(count / (count - 1))
     return -max(float(high), 0.0) * error, -min(float(low), 0.0) * error
 
 
-def _bounds_by_few(difference: Floats, worst: float) -> Bounds:
+def _bounds_by_few(difference: Floats, worst: float, tail: float) -> Bounds:
     """Bounds where few rows have another loss: more such rows may be due than were seen.
 
     By the score interval of how many are (Wilson, 1927), each with the largest cost seen, at least
@@ -116,15 +120,16 @@ def _bounds_by_few(difference: Floats, worst: float) -> Bounds:
     """
     rows, largest = len(difference), max(worst, float(np.abs(difference).max()))
     costs, gains = difference[difference > 0], difference[difference < 0]
-    upper = largest * _score_bound(len(costs), rows) + float(gains.sum()) / rows
-    lower = float(costs.sum()) / rows - largest * _score_bound(len(gains), rows)
+    upper = largest * _score_bound(len(costs), rows, tail) + float(gains.sum()) / rows
+    lower = float(costs.sum()) / rows - largest * _score_bound(len(gains), rows, tail)
     return lower, upper
 
 
-def _score_bound(hits: int, rows: int) -> float:
-    """The upper 97.5 % bound of a share of which `hits` were seen in `rows`."""
-    share, square = hits / rows, _NORMAL**2
-    spread = _NORMAL * sqrt(share * (1 - share) / rows + square / (4 * rows**2))
+def _score_bound(hits: int, rows: int, tail: float) -> float:
+    """The upper bound of a share of which `hits` were seen in `rows`; it lies above by `tail`."""
+    normal = NormalDist().inv_cdf(1 - tail)
+    share, square = hits / rows, normal**2
+    spread = normal * sqrt(share * (1 - share) / rows + square / (4 * rows**2))
     return (share + square / (2 * rows) + spread) / (1 + square / rows)
 
 
