@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from math import sqrt
 from statistics import median
 
@@ -25,11 +26,17 @@ from loopwright_deployer.canary.call_counts import (
     StepCounts,
     sum_counters,
 )
-from loopwright_deployer.canary.decisions import CanaryDecision, CanaryEvidence, decide_canary
+from loopwright_deployer.canary.decisions import (
+    CanaryDecision,
+    CanaryEvidence,
+    decide_canary,
+    only_waits,
+)
 
 EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _SERVED = Acknowledgement(True, "served")
+_WAITS = CanaryDecision("wait", "not known yet")
 _LOOKS = 50
 _FEWEST_POINTS = 5
 Shares = npt.NDArray[np.float64]
@@ -48,7 +55,8 @@ class Moment:
 class Scenario:
     """`moment` of (step, look from 0 to 1) is what the champion's calls meet.
 
-    `worse` and `slower` are how many times likelier it is for the canary's, `more` is added.
+    `worse` and `slower` are how many times likelier it is for the canary's, `more` is added;
+    `refused` is the share of requests that the canary refuses and the champion answers.
     """
 
     name: str
@@ -56,6 +64,7 @@ class Scenario:
     worse: float = 1.0
     more: float = 0.0
     slower: float = 1.0
+    refused: float = 0.0
     callers: int = 0
     """Callers of unequal size whom keys bind to an arm, one in twenty slow in half of its calls."""
 
@@ -99,6 +108,27 @@ HARMFUL = (
 )
 
 
+def _trickle(failing: float = 0.02) -> Callable[[int, float], Moment]:
+    """Five calls a look, which is a second."""
+    return lambda *_: Moment(failing, slow=0.0, calls=5)
+
+
+TRICKLE = (
+    Scenario("no failure ever, either arm", _trickle(0.0)),
+    Scenario("errors 2 %, as the champion's", _trickle()),
+    Scenario("errors 2 % to 7 %", _trickle(), more=0.05),
+    Scenario("errors 2 % to 12 %", _trickle(), more=0.1),
+    Scenario("errors 0 % to 10 %", _trickle(0.0), more=0.1),
+    Scenario("errors 2 % to 22 %", _trickle(), more=0.2),
+    Scenario("every call fails", _trickle(), more=1.0),
+    Scenario("refuses 5 %", _trickle(), refused=0.05),
+    Scenario("refuses 10 %", _trickle(), refused=0.1),
+    Scenario("refuses 20 %", _trickle(), refused=0.2),
+)
+_TRICKLE_LOOKS = 600
+"""As many as the seconds after which the default policy pauses."""
+
+
 @dataclass
 class Journey:
     """One canary, looked at again and again until it is decided or its looks are used up."""
@@ -118,6 +148,11 @@ class Journey:
             _Callers(self._draw, self.scenario.callers) if self.scenario.callers else None
         )
 
+    @property
+    def harmed(self) -> int:
+        """The calls that the canary answered badly, or not."""
+        return sum(step.canary.errors + step.canary.refused for step in self.steps)
+
     def decisions(self, looks: int = _LOOKS) -> Iterator[CanaryDecision]:
         """What is decided at each look, as long as it waits or advances."""
         step = 0
@@ -128,6 +163,9 @@ class Journey:
                 evidence = CanaryEvidence(
                     steps=self.steps, acknowledgement=_SERVED, deadline=None, now=_NOW
                 )
+                if only_waits(self.policy, step, evidence):
+                    yield _WAITS
+                    continue
                 decision = decide_canary(self.policy, step, evidence)
                 yield decision
                 if decision.action not in ("wait", "advance"):
@@ -152,7 +190,8 @@ class Journey:
             min(self.scenario.worse * moment.failing + self.scenario.more, 1.0),
             min(self.scenario.slower * moment.slow, 1.0),
         )
-        canary = _counter(own, *_drawn(self._draw, own, worse))
+        refused = int(self._draw.binomial(own, self.scenario.refused))
+        canary = _counter(own - refused, *_drawn(self._draw, own - refused, worse), refused)
         champion = _counter(calls - own, *_drawn(self._draw, calls - own, moment))
         before = self.steps[-1]
         self.steps[-1] = StepCounts(
@@ -210,8 +249,8 @@ def _drawn(draw: np.random.Generator, calls: int, moment: Moment) -> tuple[int, 
     )
 
 
-def _counter(calls: int, errors: int, latencies: tuple[int, ...]) -> CallCounter:
-    return CallCounter(calls, errors, EDGES, latencies)
+def _counter(calls: int, errors: int, latencies: tuple[int, ...], refused: int = 0) -> CallCounter:
+    return CallCounter(calls, errors, EDGES, latencies, refused=refused)
 
 
 def _mean_latency(counter: CallCounter) -> float:
@@ -284,6 +323,30 @@ def run(scenario: Scenario, policy: DeployPolicy, journeys: int, looks: int = _L
     return outcomes
 
 
+def trickle_table(journeys: int) -> Table:
+    """What a canary costs its callers at five calls a second: the calls it answers badly.
+
+    Until it is promoted, rolled back or paused; looked at each second.
+    """
+    table = Table("five calls a second", "rolled back", "promoted", "paused", "seconds, median")
+    table.add_column("nine of ten")
+    table.add_column("calls harmed, mean")
+    table.add_column("nine of ten")
+    for scenario in track(TRICKLE, "five calls a second"):
+        ends, seconds, harmed = [], [], []
+        for seed in range(journeys):
+            journey = Journey(scenario, DeployPolicy(), seed)
+            decisions = [*islice(journey.decisions(_TRICKLE_LOOKS), _TRICKLE_LOOKS)]
+            ends.append(decisions[-1].action)
+            seconds.append(len(decisions))
+            harmed.append(journey.harmed)
+        shares = [ends.count(end) / journeys for end in ("roll-back", "promote", "wait")]
+        figures = (f"{median(seconds):.0f}", f"{np.quantile(seconds, 0.9):.0f}")
+        harm = (f"{np.mean(harmed):.1f}", f"{np.quantile(harmed, 0.9):.0f}")
+        table.add_row(scenario.name, *(f"{s:.1%}" for s in shares), *figures, *harm)
+    return table
+
+
 def detection(journeys: int) -> tuple[float, int]:
     """The share of 3 times 2 % errors at 10 % that is found, and the median calls until then."""
     policy = DeployPolicy(canary=CanaryPolicy(steps=[CanaryStep(weight=0.1, min_requests=10**6)]))
@@ -299,8 +362,12 @@ def detection(journeys: int) -> tuple[float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.judge")
     parser.add_argument("--journeys", type=int, default=500)
+    parser.add_argument("--trickle", action="store_true", help="only at five calls a second")
     asked = parser.parse_args()
     console = Console()
+    console.print(trickle_table(asked.journeys))
+    if asked.trickle:
+        return
     table = Table("identical versions", "rolled back", "promoted", "z-test", "Mann-Whitney")
     for scenario in track(IDENTICAL, "identical versions", console=console):
         seen = run(scenario, LONG, asked.journeys)

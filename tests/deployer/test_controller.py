@@ -245,6 +245,7 @@ async def test_no_traffic_is_no_verdict_and_pauses_for_a_person(
 
     assert record.deployment.why == (
         "inconclusive: no request has come to the new version at 10% of the traffic; "
+        "only calls tell, so resume it while callers ask the model; "
         "the champion serves all until a person decides"
     )
 

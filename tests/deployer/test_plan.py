@@ -23,7 +23,10 @@ def test_a_canary_is_planned_with_what_it_can_find_and_how_many_calls_that_takes
     usual = canary_of(DeployPolicy())
 
     assert "beside version 3: 10%, 50% of the traffic" in usual
-    assert "10 points more than the champion's, which takes 33 calls of it at least" in usual
+    assert (
+        "10 points more than the champion's, which takes 33 calls of it at least"
+        " (8 by the end of 10%); pauses" in usual
+    )
 
 
 def test_a_smaller_margin_and_more_requests_are_said() -> None:
@@ -31,7 +34,9 @@ def test_a_smaller_margin_and_more_requests_are_said() -> None:
     strict = canary_of(DeployPolicy(canary=CanaryPolicy(steps=steps, margin=0.02)))
 
     assert "25% for at least 400 requests" in strict
-    assert "2 points more than the champion's, which takes 176 calls" in strict
+    assert (
+        "2 points more than the champion's, which takes 176 calls of it at least; pauses" in strict
+    )
 
 
 def test_a_first_version_has_no_canary() -> None:

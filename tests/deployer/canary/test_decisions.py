@@ -1,7 +1,7 @@
 """Whole journeys of simulated canaries; `python -m benchmarks.judge` has them in full."""
 
 from datetime import timedelta
-from math import ceil
+from math import ceil, exp
 
 import pytest
 from benchmarks.judge import HARMFUL, IDENTICAL, LONG, Journey, Scenario, detection
@@ -12,6 +12,7 @@ from loopwright_common.deploy_policy import (
     CanaryPolicy,
     CanaryStep,
     DeployPolicy,
+    LatencyPolicy,
 )
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
 from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
@@ -22,6 +23,7 @@ from loopwright_deployer.canary.decisions import (
     only_waits,
 )
 from loopwright_deployer.canary.looks import CanaryLook
+from loopwright_deployer.canary.verdicts import HARMLESS_ALPHA, canary_tests
 from tests.deployer.canary.test_looks import journeys
 
 JOURNEYS = 20
@@ -71,11 +73,17 @@ def calls(number: int) -> CallCounter:
     return CallCounter(number, 0, EDGES, (number, 0, 0))
 
 
-def test_each_step_takes_its_part_of_the_evidence() -> None:
-    half = StepCounts(calls(28), calls(250), calls(500))
-
-    assert decided(half, DeployPolicy(), at=0).action == "advance"
-    assert decided(half, DeployPolicy(), at=1).action == "wait"
+@pytest.mark.parametrize("weights", [(0.1, 0.5), (0.01, 0.1, 0.5), (0.3, 0.31), (0.2,)])
+def test_each_step_takes_as_much_of_the_evidence_as_it_weighs(weights: tuple[float, ...]) -> None:
+    steps = [CanaryStep(weight=weight) for weight in weights]
+    policy = DeployPolicy(canary=CanaryPolicy(steps=steps))
+    for at in range(len(weights)):
+        needed = HARMLESS_ALPHA ** -(sum(weights[: at + 1]) / sum(weights))
+        looks = [StepCounts(calls(own), calls(9 * own), calls(500)) for own in range(1, 100)]
+        known = [canary_tests([look], policy.canary, LatencyPolicy())[0] for look in looks]
+        first = next(i for i, test in enumerate(known) if test and exp(test.harmless) >= needed)
+        before, then = (decided(look, policy, at).action for look in looks[first - 1 : first + 1])
+        assert (before, then) == ("wait", "promote" if at == len(weights) - 1 else "advance")
 
 
 def test_what_is_asked_for_beside_the_evidence_is_waited_for() -> None:
@@ -98,7 +106,13 @@ def test_a_canary_whose_harm_is_not_known_at_the_deadline_pauses_and_says_what_l
     assert "inconclusive: canary-errors is not known to be harmless after 20 requests at 50%" in (
         paused.why
     )
-    assert decided(StepCounts(before=calls(500)), DeployPolicy(), late=True).action == "pause"
+    assert paused.why.endswith("; only calls tell, so resume it while callers ask the model")
+    uncalled = decided(StepCounts(before=calls(500)), DeployPolicy(), late=True)
+    assert (uncalled.action, uncalled.why) == (
+        "pause",
+        "inconclusive: no request has come to the new version at 10% of the traffic; only calls "
+        "tell, so resume it while callers ask the model",
+    )
 
 
 def test_a_step_begins_anew_once_the_champion_says_what_is_slow() -> None:

@@ -161,7 +161,7 @@ def test_a_fast_champion_leaves_the_slack_that_nobody_notices() -> None:
 @pytest.mark.parametrize("margin", [0.3, 0.1, 0.02, 0.001])
 def test_the_least_calls_that_pass_are_the_least(margin: float) -> None:
     policy = CanaryPolicy(margin=margin)
-    least = calls_to_pass(policy)
+    least = calls_to_pass(policy, step=1)
     verdicts = [
         judge_errors([StepCounts(calls(n), calls(9 * n), calls(10_000))], policy).check.verdict
         for n in (least - 1, least)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from loopwright_common.deploy_policy import (
     ApprovalPolicy,
+    CanaryPolicy,
     CanaryStep,
     DeployPolicy,
     WebhookPolicy,
@@ -95,9 +96,19 @@ def _canary(policy: DeployPolicy, champion: str) -> str:
     return (
         f"beside {champion}: {steps} of the traffic, until evidence says that neither its "
         f"failed nor its slow calls are {points} more than the champion's, which takes "
-        f"{counted(calls_to_pass(canary), 'call')} of it at least; pauses after {longest} without, "
+        f"{_calls(canary)}; pauses after {longest} without, "
         f"{_PAUSES[canary.then]}"
     )
+
+
+def _calls(canary: CanaryPolicy) -> str:
+    *before, everything = (calls_to_pass(canary, step) for step in range(len(canary.steps)))
+    parts = [
+        f"{calls} by the end of {step.weight:.0%}"
+        for calls, step in zip(before, canary.steps, strict=False)
+    ]
+    of_them = f" ({', '.join(parts)})" if parts else ""
+    return f"{counted(everything, 'call')} of it at least{of_them}"
 
 
 def _canary_step(step: CanaryStep) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import exp, log
+from math import exp
 from typing import Literal
 
 from loopwright_common.deploy_policy import CanaryPolicy, DeployPolicy
@@ -12,10 +12,10 @@ from loopwright_common.wording import counted
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
 from loopwright_deployer.canary.call_counts import StepCounts
 from loopwright_deployer.canary.verdicts import (
-    HARMLESS_ALPHA,
     CanaryVerdict,
     begins_to_be_timed,
     canary_tests,
+    evidence_needed,
     judge_errors,
     judge_latency,
     judge_refusals,
@@ -23,6 +23,7 @@ from loopwright_deployer.canary.verdicts import (
 from loopwright_deployer.deployments.domain import ServedPackage
 from loopwright_deployer.deployments.windows import closed_until, wait_sentence
 
+_MORE_CALLS = "; only calls tell, so resume it while callers ask the model"
 Action = Literal["wait", "begin-anew", "advance", "promote", "roll-back", "pause"]
 
 
@@ -129,7 +130,7 @@ def only_waits(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> boo
     if complete and begins_to_be_timed(current, latency):
         return False
     too_few = current.canary.requests < max(policy.canary.steps[step].min_requests, 1)
-    needed = _needed(policy.canary, step)
+    needed = evidence_needed(policy.canary, step)
     if not complete or too_few or any(test is None or test.harmless < needed for test in tests):
         return evidence.deadline is None or evidence.now < evidence.deadline
     return _closed_until(policy, evidence) is not None
@@ -154,7 +155,7 @@ def _what_is_missing(
         return f"no request has come to the new version at {share} of the traffic"
     if answered < wanted:
         return f"the new version has had only {answered} of {wanted} requests at {share}"
-    needed = _needed(canary, step)
+    needed = evidence_needed(canary, step)
     for verdict in verdicts:
         if verdict.harmless < needed:
             return (
@@ -165,14 +166,10 @@ def _what_is_missing(
     return None
 
 
-def _needed(canary: CanaryPolicy, step: int) -> float:
-    """The part of the evidence, as its natural log, that a step (from 0) ends with."""
-    return -log(HARMLESS_ALPHA) * (step + 1) / len(canary.steps)
-
-
 def _wait(evidence: CanaryEvidence, why: str, checks: tuple[Check, ...]) -> CanaryDecision:
     if evidence.deadline is not None and evidence.now >= evidence.deadline:
-        return CanaryDecision("pause", f"inconclusive: {why}", checks)
+        remedy = _MORE_CALLS if evidence.acknowledgement.complete else ""
+        return CanaryDecision("pause", f"inconclusive: {why}{remedy}", checks)
     return CanaryDecision("wait", why, checks)
 
 

@@ -145,16 +145,27 @@ def _latency(
     return CanaryTest("canary-latency", strata, before, margin, LATENCY_ALPHA, told, callers)
 
 
-def calls_to_pass(policy: CanaryPolicy) -> int:
-    """How many calls of a canary without a fault pass, where neither arm ever had one: the least.
+def evidence_needed(policy: CanaryPolicy, step: int) -> float:
+    """The natural log of the evidence that the canary is harmless, with which a step (from 0) ends.
 
-    A champion that was never seen to fail in ten thousand calls is as good as one that cannot.
+    A step's part is that of its weight in the weights of all, so that under steady traffic the
+    steps take equally long; the last ends with all of it.
     """
-    margin = Margin.of(policy)
+    weights = [each.weight for each in policy.steps]
+    return -log(HARMLESS_ALPHA) * sum(weights[: step + 1]) / sum(weights)
+
+
+def calls_to_pass(policy: CanaryPolicy, step: int) -> int:
+    """How many calls of a canary without a fault end a step (from 0), with those before: the least.
+
+    Where neither arm ever had one. A champion that was never seen to fail in ten thousand calls is
+    as good as one that cannot.
+    """
+    margin, needed = Margin.of(policy), evidence_needed(policy, step)
 
     def passes(calls: int) -> bool:
         stratum = Stratum(Tally(calls, 0), Tally(9 * calls, 0))
-        return harmless_log_e([stratum], Tally(10_000, 0), margin) >= -log(HARMLESS_ALPHA)
+        return harmless_log_e([stratum], Tally(10_000, 0), margin) >= needed
 
     enough = 1
     while not passes(enough):
