@@ -298,8 +298,10 @@ def test_stages_of_a_dvc_file_are_taken_with_the_whole_tree() -> None:
     bare = read_pipeline(reader(dvc_yaml=dvc), "repo")
     beside = read("model: m\nregister: {package: c.csv}", dvc_yaml=dvc)
 
-    assert (bare.name, bare.model, bare.whole_tree) == ("repo", None, True)
+    assert (bare.name, bare.model, bare.whole_tree) == ("repo", "repo", True)
+    assert bare.registers_only_package
     assert (beside.name, beside.whole_tree) == ("m", True)
+    assert not beside.registers_only_package
     assert bare.stages[0].outs == ("c.csv",)
     assert bare.stages[0].params == (ParamUse("p.json", ("k",)),)
 

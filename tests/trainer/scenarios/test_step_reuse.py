@@ -197,4 +197,5 @@ async def test_a_bare_dvc_project_runs_with_its_whole_tree(
 
     assert first["status"] == "succeeded"
     assert "say in loopwright.yaml which `model:` it is" in first["why"]
+    assert "no out of a stage holds an MLflow package" in first["why"]
     assert (stages(run), why(run, "go")) == ({"go": "ran"}, "dep . changed")

@@ -208,19 +208,21 @@ def test_a_directory_is_no_file(loopwright: Run, tmp_path: Path) -> None:
     assert "is a directory; name the file in it, such as loopwright.yaml" in result.stderr
 
 
-@pytest.mark.parametrize("content", ["stages: {train: {cmd: make}}\n", "stages: {}\nplots: []\n"])
-def test_a_dvc_file_deploys_nothing_and_is_told_so_in_one_line(
-    loopwright: Run, tmp_path: Path, content: str
+def test_a_dvc_file_alone_is_deployed_by_the_default_policy(
+    loopwright: Run, tmp_path: Path
 ) -> None:
     file = tmp_path / "dvc.yaml"
-    file.write_text(content)
+    file.write_text("stages: {train: {cmd: make}}\n")
 
-    result = loopwright("deployments", "plan", "--file", str(file))
+    planned = loopwright("deployments", "plan", "--file", str(file))
+    (tmp_path / "loopwright.yaml").write_text("model: m\n")
+    refused = loopwright("deployments", "plan", "--file", str(file))
 
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == (
-        f"{file}: deploys nothing by itself, since its runs register no version; name the "
-        "loopwright.yaml that is beside it, or write one with `model:`, `register:` and `deploy:`\n"
+    assert planned.exit_code == 0, planned.output
+    assert "this is the default policy" in planned.stdout
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        f"{file}: says nothing of deploying; name the loopwright.yaml that is beside it\n"
     )
 
 

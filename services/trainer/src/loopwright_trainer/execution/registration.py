@@ -1,6 +1,7 @@
 """Registers what a run made as a version, unless nothing changed."""
 
 import json
+from collections.abc import Sequence
 
 from loopwright_common import clock
 from loopwright_common.database import Database
@@ -18,6 +19,7 @@ _UNREGISTERED = (
     "done, but nothing is registered: say in loopwright.yaml which `model:` it is and what to"
     " `register:`; the stages of a dvc.yaml beside it are taken"
 )
+_MOST_TOLD = 5
 
 
 async def register(result: RunResult, session: TrackingSession, database: Database) -> RunOutcome:
@@ -26,6 +28,11 @@ async def register(result: RunResult, session: TrackingSession, database: Databa
     InvalidError where a path of `register:` names nothing that can be registered.
     """
     wanted = result.pipeline.register
+    if wanted is None and result.pipeline.registers_only_package:
+        packages = await result.packages()
+        if len(packages) != 1:
+            return RunOutcome(RunStatus.SUCCEEDED, _which_package(packages))
+        wanted = Registration(package=packages[0])
     if wanted is None:
         return RunOutcome(RunStatus.SUCCEEDED, _UNREGISTERED)
     package = await result.artifact(wanted.package)
@@ -43,6 +50,16 @@ async def register(result: RunResult, session: TrackingSession, database: Databa
     version = await _new_version(result, wanted, package, session)
     await session.update_run(register_key=key, model=result.pipeline.model, version=version)
     return RunOutcome(RunStatus.SUCCEEDED, f"registered {result.pipeline.model} version {version}")
+
+
+def _which_package(packages: Sequence[str]) -> str:
+    """Why nothing is registered where only a `dvc.yaml` says what is made."""
+    if not packages:
+        found = "no out of a stage holds an MLflow package, which is a directory with MLmodel"
+    else:
+        shown = ", ".join(packages[:_MOST_TOLD]) + (", ..." if len(packages) > _MOST_TOLD else "")
+        found = f"the outs hold {len(packages)} MLflow packages: {shown}"
+    return f"{_UNREGISTERED}. Without that file the only package is registered, and {found}"
 
 
 async def _new_version(

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from loopwright_common.errors import InvalidError
 from loopwright_common.files.beneath import Beneath
@@ -60,6 +60,20 @@ class RunResult:
         origins = [row.key if row.reusable else package.digest for row in writers]
         named = json.dumps([self.pipeline.model, package.path, origins or [package.digest]])
         return "sha256:" + hashlib.sha256(named.encode()).hexdigest()
+
+    async def packages(self) -> Sequence[str]:
+        """Paths of the directories with an `MLmodel` that the stages made: MLflow's packages."""
+        found = []
+        for output in (o for row in self.done for o in row.outputs if o.kind == "directory"):
+            for file in parse_manifest(await self.store.get(output.digest)):
+                whole = PurePosixPath(output.path, file.path)
+                if whole.name == "MLmodel":
+                    found.append(str(whole.parent))
+        return [
+            path
+            for path in sorted(found)
+            if not any(path != one and inside(path, one) for one in found)
+        ]
 
     async def _part(self, whole: Output, path: str) -> Output:
         name = path.removeprefix(f"{whole.path}/")

@@ -48,7 +48,8 @@ class Pipeline:
     """Everything a commit says about its run; `stages` are in an order that can be run.
 
     With `whole_tree` every stage sees, and is keyed by, the whole commit: the promise of a
-    bare `dvc.yaml`, whose declared deps may be incomplete.
+    bare `dvc.yaml`, whose declared deps may be incomplete. With `registers_only_package` nobody
+    said what is registered: the one MLflow package among the outs is.
     """
 
     name: str
@@ -62,3 +63,4 @@ class Pipeline:
     deploy: DeployPolicy = field(default_factory=DeployPolicy)
     monitor: MonitorPolicy = field(default_factory=MonitorPolicy)
     whole_tree: bool = False
+    registers_only_package: bool = False

@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from loopwright_common.deploy_policy import (
@@ -61,6 +62,8 @@ def read_pipeline(read: ReadFile, default_name: str) -> Pipeline:
     stages = faults.part(lambda: _all_stages(keys, dvc, read), none)
     pipeline = _assembled(keys, stages, default_name, faults)
     faults.raise_all()
+    if ours is None:
+        return replace(pipeline, model=default_name, registers_only_package=True)
     return pipeline
 
 

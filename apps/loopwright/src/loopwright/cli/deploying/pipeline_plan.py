@@ -41,17 +41,16 @@ def show_plan(file: Path, *, as_json: bool) -> None:
 def read_policy_file(file: Path) -> "DeployPolicy | None":
     """What a pipeline file says under `deploy:`; FileError with all that is wrong with it.
 
-    A `dvc.yaml` is refused: no version is registered, and so none deployed, by it alone.
+    A `dvc.yaml` says nothing of it: None where it stands alone, and refused beside the file that
+    is read in its place.
     """
     from loopwright_trainer.pipelines.file_faults import FileError, FileFault
     from loopwright_trainer.pipelines.pipeline_file import DVC_FILE, FILE, read_deploy_policy
     from loopwright_trainer.pipelines.yaml_source import MAX_FILE_BYTES
 
-    if file.name == DVC_FILE:
-        sentence = (
-            f"deploys nothing by itself, since its runs register no version; name the {FILE} that "
-            "is beside it, or write one with `model:`, `register:` and `deploy:`"
-        )
+    alone = file.name == DVC_FILE
+    if alone and file.with_name(FILE).exists():
+        sentence = f"says nothing of deploying; name the {FILE} that is beside it"
         raise FileError([FileFault(str(file), sentence)])
     try:
         with file.open("rb") as opened:
@@ -63,7 +62,7 @@ def read_policy_file(file: Path) -> "DeployPolicy | None":
     except OSError as error:
         sentence = f"cannot be read: {error.strerror}"
     else:
-        return read_deploy_policy(content, str(file))
+        return None if alone else read_deploy_policy(content, str(file))
     raise FileError([FileFault(str(file), sentence)])
 
 
