@@ -85,6 +85,28 @@ async def test_rows_that_a_version_was_trained_on_are_left_out(
         assert (found.learned, found.untold, found.later_than) == ({1: 2, 2: 2}, {}, None)
 
 
+async def test_where_rows_repeat_by_chance_one_that_is_alike_was_not_learned(
+    tmp_path: Path, readers: StagingReaders
+) -> None:
+    """Two columns of two values each: every row that there can be is in every training."""
+    columns: dict[str, Any] = {"a": [0, 0, 1, 1] * 50, "y": [0, 1] * 100}
+    pq.write_table(pa.table(columns), tmp_path / "few")
+    content = (tmp_path / "few").read_bytes()
+    pq.write_table(pa.table({**columns, "id": range(200)}), tmp_path / "numbered")
+    numbered = (tmp_path / "numbered").read_bytes()
+
+    of_both = await readers.read_holdout(
+        await kept(tmp_path, content), [await training(tmp_path, content)], False
+    )
+    told_apart = await readers.read_holdout(
+        await kept(tmp_path, numbered), [await training(tmp_path, numbered)], False
+    )
+
+    assert (of_both.rows, of_both.learned) == (200, {})
+    assert of_both.untold[1].startswith("100% of its training rows hold what another one holds")
+    assert (told_apart.rows, told_apart.learned, told_apart.untold) == (0, {1: 200}, {})
+
+
 async def test_rows_with_times_are_later_too(tmp_path: Path, readers: StagingReaders) -> None:
     dataset = await kept(tmp_path, parquet(tmp_path / "rows.parquet"))
     dated = {"from": START, "until": START + timedelta(days=1)}

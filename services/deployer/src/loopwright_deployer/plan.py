@@ -75,9 +75,7 @@ def _staging(policy: DeployPolicy, champion: str | None) -> str:
         return f"checks in a real scorer; no champion to compare with{asked}"
     compared = "median and p95" if latency.relative else "p95"
     metric = holdout.metric or "log_loss of probabilities, error_rate of labels or r2 of figures"
-    slices = (
-        f" and in no slice by {' or '.join(holdout.slices)} more" if holdout.slices else ""
-    )
+    slices = f" and in no slice by {' or '.join(holdout.slices)} more" if holdout.slices else ""
     return (
         f"checks in a real scorer; {metric} known to be less than {holdout.allowed:g} worse than "
         f"{champion}'s{slices}, {compared} of the latency below {latency.in_words}{asked}"

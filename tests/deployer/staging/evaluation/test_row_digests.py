@@ -33,7 +33,7 @@ TYPES = pa.schema({"n": pa.int64(), "x": pa.float64(), "t": pa.string(), "l": pa
 def found(own: pa.Table, other: pa.Table, directory: Path, *needed: str) -> list[bool]:
     path = directory / "training.parquet"
     pq.write_table(other, path, row_group_size=7)
-    return list(rows_found_in(own, path, needed).tolist())
+    return list(rows_found_in(own, path, needed).rows.tolist())
 
 
 def table_of(rows: list[tuple[Any, ...]]) -> pa.Table:
@@ -105,6 +105,13 @@ def test_a_number_of_the_row_tells_rows_apart_that_hold_the_same(tmp_path: Path)
     own, other = (pa.table({"a": [1, 1], "id": ids}) for ids in ([1, 2], [2, 3]))
 
     assert found(own, other, tmp_path) == [False, True]
+
+
+def test_how_many_rows_of_the_file_repeat_others_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "training.parquet"
+    pq.write_table(pa.table({"a": [1, 1, 1, 2, 3, 4]}), path, row_group_size=2)
+
+    assert rows_found_in(pa.table({"a": [9]}), path, ()).repeated == 0.5
 
 
 @pytest.mark.parametrize(

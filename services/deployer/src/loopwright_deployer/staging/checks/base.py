@@ -41,9 +41,9 @@ class StagingContext:
 
     `read_holdout` gives the labelled rows of a dataset that are in none of the trainings, and later
     than them where that is asked for. It raises what the store raises, UnusableHoldoutError where
-    there are none to measure by, and InvalidError where the file ends whatever reads it. `recorded`
-    is what callers asked of the model. `time_limit` is how many seconds all checks have, `found` the
-    verdicts so far, `details` what checks add to the report of staging, by name.
+    there are none to measure by, and InvalidError where the file ends whatever reads it.
+    `recorded` is what callers asked of the model. `time_limit` is how many seconds all checks have,
+    `found` the verdicts so far, `details` what checks add to the report of staging, by name.
     """
 
     policy: StagingPolicy

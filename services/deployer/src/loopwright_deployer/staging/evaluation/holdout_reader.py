@@ -27,6 +27,12 @@ from loopwright_deployer.staging.evaluation.holdout_rows import (
 )
 from loopwright_deployer.staging.evaluation.row_digests import rows_found_in
 
+MOST_REPEATED = 0.01
+"""Of a training's own rows; where more repeat others, a row alike says little."""
+_REPEATS = (
+    "{:.0%} of its training rows hold what another one holds, so that a row alike says nothing;"
+    " give the rows of both files a number of their own (`id`)"
+)
 _FAULTS = (OSError, ValueError, LookupError)
 """Of a damaged file; Arrow's own are of these."""
 
@@ -126,7 +132,11 @@ def _looked_up(
         opening(f"{one.file.name} (Parquet, training of version {version})")
         try:
             needed = _needed(table.column_names, target, one.training.inputs)
-            found[version] = rows_found_in(table, one.file, needed)
+            alike = rows_found_in(table, one.file, needed)
+            if alike.repeated > MOST_REPEATED:
+                untold[version] = _REPEATS.format(alike.repeated)
+            else:
+                found[version] = alike.rows
         except InvalidError as error:
             untold[version] = f"its training dataset {error}"
         except _FAULTS as error:
