@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup engines demo demo-kafka up test test-crash test-crash-share test-fresh check fmt proto docs bench bench-scoring fuzz clean
+.PHONY: setup engines demo demo-kafka up test test-crash test-crash-share test-fresh check fmt proto docs bench bench-journeys bench-scoring fuzz clean
 
 setup: .venv/installed
 
@@ -74,6 +74,12 @@ docs: setup
 
 bench: setup
 	$(RUN) python -m benchmarks.loop
+
+bench-journeys: setup
+	$(RUN) python -m benchmarks.journeys
+	$(RUN) python -m benchmarks.journeys --engine kafka
+	$(RUN) python -m benchmarks.journeys --fast
+	$(RUN) python -m benchmarks.journeys --fast --engine kafka
 
 bench-scoring: setup
 	$(RUN) python -m benchmarks.scoring

@@ -1,0 +1,1 @@
+"""How long repositories as people have them take from their first commit to a later champion."""
