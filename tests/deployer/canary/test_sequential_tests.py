@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopwright_deployer.canary.sequential_tests import (
+    _MORE,
     Stratum,
     Tally,
     _log_highest,
     _log_highest_apart,
     difference_bounds,
     exceeds,
+    exceeds_log_e,
     harmless_log_e,
     worse_log_e,
 )
@@ -68,6 +70,65 @@ def test_who_does_harm_is_hardly_ever_called_harmless(canary: float, champion: f
         before = Tally(500, int(500 * champion))
         wrong += any(harmless_log_e([look], before, MARGIN) >= log(20) for look in looks)
     assert wrong <= 5
+
+
+@pytest.mark.parametrize("points", [0.02, 0.0])
+@pytest.mark.parametrize("champion", [0.1, 0.5])
+def test_who_is_worse_by_no_more_than_the_margin_is_hardly_ever_called_worse(
+    champion: float, points: float
+) -> None:
+    """Over two strata, looked at as the hits become known."""
+    wrong = 0
+    for seed in range(200):
+        strata = [
+            stratum_at_each_look(2 * seed + first, champion + points, champion, share, calls=2_000)
+            for first, share in enumerate((0.1, 0.5))
+        ]
+        looks = zip(*strata, strict=True)
+        wrong += any(exceeds_log_e(look, points) >= log(100) for look in looks)
+    assert wrong <= 2
+
+
+@pytest.mark.parametrize("champion", [0.1, 0.5])
+def test_who_is_as_good_is_hardly_ever_taken_for_worse_by_more_than_the_margin(
+    champion: float,
+) -> None:
+    wrong = 0
+    for seed in range(200):
+        looks = stratum_at_each_look(seed, champion, champion, share=0.5, calls=2_000)
+        wrong += any(exceeds_log_e([look], 0.02) >= log(100) for look in looks)
+    assert wrong == 0
+
+
+@pytest.mark.parametrize(("canary", "champion", "calls"), [(0.2, 0.1, 2_500), (0.3, 0.1, 600)])
+def test_who_is_worse_by_more_than_the_margin_is_found(
+    canary: float, champion: float, calls: int
+) -> None:
+    found = 0
+    for seed in range(20):
+        last = stratum_at_each_look(seed, canary, champion, share=0.5, calls=calls)[-1]
+        found += exceeds_log_e([last], 0.02) >= log(100)
+    assert found >= 18
+
+
+def test_evidence_above_a_margin_is_the_mixture_of_bets_that_it_is_said_to_be() -> None:
+    whole = Stratum(Tally(100, 50), Tally(100, 10))
+    assert exceeds_log_e([whole], 0.02) == pytest.approx(
+        log(
+            sum(
+                weight
+                * (1 + (r / (1 + r) - 0.5) * 1.98) ** 50
+                * (1 - (r / (1 + r) - 0.5) * 2.02) ** 10
+                * (1 - (r / (1 + r) - 0.5) * 0.02) ** 140
+                for r, weight in _MORE.items()
+            )
+        )
+    )
+
+
+def test_more_than_half_a_point_a_call_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"points: 0\.6 is not between -0\.5 and 0\.5"):
+        exceeds_log_e([], 0.6)
 
 
 def test_what_hits_both_arms_in_one_stratum_is_no_evidence() -> None:

@@ -15,6 +15,8 @@ from loopwright_deployer.deployments.margin import Margin
 _MAX_LOG_E = log(1e12)
 _WORSE = {2.0: 0.3, 3.0: 0.4, 6.0: 0.2, 30.0: 0.1}
 """How many times worse the mixture against a canary has it, and in which parts."""
+_MORE = {1.05: 0.1, 1.1: 0.1, 1.2: 0.2, 1.4: 0.2, 2.0: 0.2, 3.0: 0.1, 6.0: 0.1}
+"""The same where labels tell: what is a fifth worse matters, and there is time to find it."""
 _PRIOR = (0.5, 9.5)
 _FLAT = (0.5, 0.5)
 _MIXED = (0.4, 0.4, 0.2)
@@ -187,6 +189,49 @@ def _log_likelihood(tally: Tally, share: float) -> float:
         return -inf
     found = tally.hits * log(share) if tally.hits else 0.0
     return found + (missed * log1p(-share) if missed else 0.0)
+
+
+# ---- that it is worse by more than a margin ------------------------------------------------------
+
+
+def exceeds_log_e(strata: Sequence[Stratum], points: float) -> float:
+    """Natural log of the e-value against "the canary's share is at most `points` above".
+
+    That is, above the champion's, in every stratum; below it where `points` are negative. With a
+    share rho of its calls on the canary, a call is worth z = 1/rho for a hit on the canary,
+    -1/(1 - rho) for one on the champion, and `points` less: 0 at most on average, whatever the
+    shares of hits are. Betted on it are, as in `worse_log_e`, the parts b = p(t) - rho that a
+    canary with t times the hits would have earned:
+
+        E = mean over t of the product over calls of (1 + b z)
+
+    (a bet on a bounded mean: Waudby-Smith and Ramdas, 2024), which with no `points` is the e-value
+    of `worse_log_e`, but for one t over all strata and for smaller ones. Given the arms, E is 1 at
+    most on average, since log(1 + u) <= u. A hit may be a part x of one: the log of a bet is
+    concave in x, so a call earns at least what it is taken for.
+
+    ValueError for `points` beyond 0.5, where a bet might lose more than all.
+    """
+    if not -0.5 <= points <= 0.5:
+        raise ValueError(f"points: {points} is not between -0.5 and 0.5")
+    parts = [
+        (weight, sum(_log_bet(stratum, ratio, points) for stratum in strata))
+        for ratio, weight in _MORE.items()
+    ]
+    return _clamped(_log_mean(parts))
+
+
+def _log_bet(stratum: Stratum, ratio: float, points: float) -> float:
+    share, (canary, champion) = _canary_share(stratum), stratum
+    if not 0 < share < 1:
+        return 0.0
+    bet = _share_of_hits(share, ratio) - share
+    missed = canary.calls + champion.calls - _hits(stratum)
+    return (
+        canary.hits * log1p(bet * (1 / share - points))
+        + champion.hits * log1p(-bet * (1 / (1 - share) + points))
+        + missed * log1p(-bet * points)
+    )
 
 
 # ---- how far apart they are ----------------------------------------------------------------------
