@@ -1,42 +1,22 @@
 """What callers asked of the champion is asked of the next version before it meets any of them."""
 
-import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from loopwright_common.bus.topics import all_topics
 from loopwright_common.events import RoutesChanged, RowsCaptured
-from loopwright_common.process.bus_factory import open_bus
-from loopwright_common.process.declare_topics import ensure_topics
 from loopwright_common.storage.filesystem import FilesystemStore
 from tests.common.bus_harness import until
 from tests.deployer.builders import COLUMNS, pipeline, published_events, skops_package
-from tests.deployer.harness import DeployerHarness, running_harness
+from tests.deployer.harness import DeployerHarness
+from tests.deployer.scenarios.conftest import Engine, capturing_harness
 
 CALLS = 300
 JOBS = ("nurse", "farmer", "clerk")
 REAL_AGE = [{**each, "type": "double"} if each["name"] == "age" else each for each in COLUMNS]
 REDACTING = {"record": {"redact": ["job"]}}
-
-
-class Engine(NamedTuple):
-    """Where the bus and the databases are."""
-
-    bus_url: str
-    topic_prefix: str
-    database_url: str
-
-
-@pytest.fixture(params=["embedded", "distributed"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    if request.param == "embedded":
-        urls = (f"sqlite:///{tmp_path / 'bus'}", "", f"sqlite:///{tmp_path / 'databases'}")
-        return Engine(*urls)
-    kafka_url = request.getfixturevalue("kafka_url")
-    return Engine(kafka_url, f"{uuid.uuid4().hex[:8]}.", request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +35,8 @@ async def harness(
     engine: Engine, tmp_path: Path, store: FilesystemStore, packages: dict[str, Path]
 ) -> AsyncGenerator[DeployerHarness, None]:
     """Nothing is registered yet."""
-    if engine.topic_prefix:
-        await ensure_topics(engine.bus_url, engine.topic_prefix, all_topics())
-    bus = await open_bus(engine.bus_url, engine.topic_prefix)
-    try:
-        async with running_harness(
-            tmp_path,
-            bus,
-            store,
-            packages["champion"],
-            database_url=engine.database_url,
-            captures=True,
-        ) as harness:
-            yield harness
-    finally:
-        await bus.close()
+    async with capturing_harness(engine, tmp_path, store, packages["champion"]) as harness:
+        yield harness
 
 
 async def asked(harness: DeployerHarness, calls: int) -> None:
