@@ -52,6 +52,16 @@ def faults_of(value: Mapping[Any, Any]) -> list[str]:
         ({"canary": {"margin": 0}}, "canary.margin: has to be more than 0"),
         ({"canary": [1]}, "canary: has to be a mapping"),
         ({"keep": 0}, "keep: has to be at least 1"),
+        ({"labels": {"window": "36d"}}, "labels.window: is longer than labels are waited for; "),
+        ({"labels": {"margin": 0.6}}, "labels.margin: has to be at most 0.5"),
+        (
+            {"labels": {}, "routing_key": "customer"},
+            "labels take no promotion back where routing_key binds callers to a version",
+        ),
+        (
+            {"labels": {}, "record": {"sample": 0}},
+            "record a share of the calls or leave out labels",
+        ),
         ({"keep": "1e9"}, "keep: has to be a whole number, in digits alone"),
         ({"keep": "9" * 5000}, "keep: has to be a whole number of fewer digits"),
         ({True: 1}, "put the key in quotes"),

@@ -7,6 +7,7 @@ from loopwright_common.deploy_policy import (
     CanaryStep,
     DeployPolicy,
     HoldoutPolicy,
+    LabelsPolicy,
     LatencyPolicy,
     StagingPolicy,
 )
@@ -37,6 +38,15 @@ def test_a_smaller_margin_and_more_requests_are_said() -> None:
     assert (
         "2 points more than the champion's, which takes 176 calls of it at least; pauses" in strict
     )
+
+
+def test_labels_that_may_take_it_back_are_said_with_their_time_and_margin() -> None:
+    policy = DeployPolicy(labels=LabelsPolicy(margin=0.05))
+    promoted = plan(policy, champion="version 3")[-1].sentence
+
+    assert "labels that come within 604800s show that it was wrong on 5 points more" in promoted
+    assert plan(policy, champion=None)[-1].sentence == "champion"
+    assert plan(DeployPolicy(), champion="version 3")[-1].sentence == "champion"
 
 
 def test_a_first_version_has_no_canary() -> None:

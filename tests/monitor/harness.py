@@ -35,6 +35,7 @@ from loopwright_common.storage.artifact_store import ArtifactStore
 from loopwright_common.storage.captured_tables import table_to_bytes
 from loopwright_common.web.app import add_routes, create_app
 from loopwright_monitor.api import create_router
+from loopwright_monitor.captures import canary_labels
 from loopwright_monitor.handlers import HANDLERS, MonitorContext
 from loopwright_monitor.main import MIGRATIONS
 from loopwright_monitor.references import reference_from_dataset, reference_from_traffic
@@ -90,6 +91,7 @@ class MonitorHarness:
         await reference_from_traffic.build_collected(self.database)
         await self.consume("capture")
         await retraining.review(self.database, self.store, self.run_timeout)
+        await canary_labels.count_labelled(self.database)
         while await self.relay.publish_some():
             pass
 
@@ -204,10 +206,11 @@ class MonitorHarness:
         chain: str | None = None,
         environment: str = "production",
         second: int = 0,
+        **more: Any,
     ) -> None:
         data = DeploymentPromoted(
             deployment_id=f"d{version}", environment=environment, model_id="m1", model="bank",
-            version=version, why="test",
+            version=version, why="test", **more,
         )  # fmt: skip
         await self.say(data, key=f"{environment}/m1", chain=chain, second=second)
 
@@ -238,9 +241,10 @@ class MonitorHarness:
         self,
         inputs: dict[str, Sequence[Any]],
         scores: Sequence[float] | None = None,
-        version: int = 1,
+        version: int | Sequence[int] = 1,
         arm: str = "live",
         redacted: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
         **more: Sequence[Any],
     ) -> list[str]:
         """Log one batch; returns its prediction ids."""
@@ -252,7 +256,7 @@ class MonitorHarness:
                 "prediction_id": ids,
                 "request_id": [f"r-{each}" for each in ids],
                 "time": [START + timedelta(seconds=self.rows + i) for i in range(count)],
-                "version": [version] * count,
+                "version": [version] * count if isinstance(version, int) else version,
                 "arm": [arm] * count,
                 "error": [None] * count,
             },
@@ -266,6 +270,7 @@ class MonitorHarness:
         for name, column in more.items():
             at = table.column_names.index(name)
             table = table.set_column(at, name, pa.array(column, table.schema.field(name).type))
+        table = table.drop_columns(list(without))
         self.rows += count
         batch = InferenceLogged(
             model_id="m1", model="bank", replica="s1", epoch="e1", sequence=self.sequence,

@@ -346,6 +346,32 @@ class ApprovalPolicy(Policy):
     """What happens when nobody has approved by then."""
 
 
+_LONGEST_WAIT_FOR_LABELS = timedelta(days=35)
+
+
+def _window_for_labels(window: timedelta) -> timedelta:
+    """ValueError where it is longer than predictions are kept for their labels."""
+    if window > _LONGEST_WAIT_FOR_LABELS:
+        raise ValueError("is longer than labels are waited for; write 35d or less")
+    return window
+
+
+class LabelsPolicy(Policy):
+    """When labels that come after a promotion take it back.
+
+    The labelled calls of the canary say how often the version and the champion before were wrong.
+    Once the version is known to be wrong on more of them than `margin` allows, the champion before
+    serves again. Calls of callers who are bound to an arm are not independent, so a `routing_key`
+    excludes it.
+    """
+
+    window: Annotated[SomeTime, AfterValidator(_window_for_labels)] = timedelta(days=7)
+    """How long after the promotion labels are waited for."""
+    margin: float = Field(default=0.02, gt=0, le=0.5)
+    """What is no harm, as a share of the calls: with 0.02 a version may be wrong on two calls in a
+    hundred more than the champion before."""
+
+
 def parse_clock(value: object) -> object:
     """`18:00` as minutes of the day, `24:00` being its end; ValueError otherwise."""
     match = re.fullmatch(r"(\d\d):(\d\d)", str(value), re.ASCII)
@@ -466,11 +492,27 @@ class DeployPolicy(Policy):
     """`none`, or who has to approve before the canary."""
     windows: WindowsPolicy | None = None
     """Times in which nothing is promoted nor given more traffic."""
+    labels: LabelsPolicy | None = None
+    """When labels that come after a promotion take it back; unset, never."""
     keep: int = Field(default=2, ge=1, le=20)
     """Former champions kept loaded, for undo and for calls that name their version."""
     routing_key: str | None = None
     """Input whose value keeps a caller on one arm, where no routing-key header comes."""
     record: RecordPolicy = RecordPolicy()
+
+    @model_validator(mode="after")
+    def _labels_judge_independent_calls(self) -> Self:
+        if self.labels is not None and self.routing_key is not None:
+            raise ValueError(
+                "labels take no promotion back where routing_key binds callers to a version, since"
+                " their calls are not independent; leave out labels or routing_key"
+            )
+        if self.labels is not None and self.record.sample == 0:
+            raise ValueError(
+                "labels find no rows where record.sample is 0; record a share of the calls or"
+                " leave out labels"
+            )
+        return self
 
 
 class RowsOrTime(Policy):

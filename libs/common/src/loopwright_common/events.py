@@ -354,13 +354,26 @@ class PromotionRefused(EventData):
     why: str
 
 
+class CanaryPeriod(EventPart):
+    """A step of a canary: from `begin` until before `end` both versions had their share."""
+
+    begin: Timestamp
+    end: Timestamp
+
+
 class DeploymentPromoted(DeploymentEvent):
-    """A version is champion, and every live replica has acknowledged it."""
+    """A version is champion, and every live replica has acknowledged it.
+
+    Where its policy has `labels`, those that come until `labels_until` for the calls of the
+    `canary` may take the promotion back.
+    """
 
     topic = "deployment-promoted"
     previous: int | None = None
     checks: list[Check] = []
     why: str
+    canary: list[CanaryPeriod] = []
+    labels_until: Timestamp | None = None
 
 
 class DeploymentRolledBack(DeploymentEvent):
@@ -370,6 +383,37 @@ class DeploymentRolledBack(DeploymentEvent):
     previous: int | None = None
     checks: list[Check] = []
     why: str
+
+
+class LabelledCalls(EventPart):
+    """Calls with a label, and how many were wrong; of a call of several rows, the share that was.
+
+    So `wrong` need not be a whole number.
+    """
+
+    calls: int = Field(ge=0)
+    wrong: float = Field(ge=0)
+
+
+class LabelledStep(EventPart):
+    """The labelled calls of both versions in one step of a canary."""
+
+    canary: LabelledCalls
+    champion: LabelledCalls
+
+
+class CanaryLabelled(DeploymentEvent):
+    """What the labels that came until now say of the calls of a canary that was promoted.
+
+    `previous` is the champion of that time. The counts are cumulative. A row is wrong where its
+    label is another than predicted; of a regressor, where the absolute error is above
+    `wrong_above`, which nine in ten rows of the champion's before the canary were not.
+    """
+
+    topic = "canary-labelled"
+    previous: int
+    steps: list[LabelledStep]
+    wrong_above: float | None = None
 
 
 class DeploymentFinished(DeploymentEvent):

@@ -10,6 +10,7 @@ from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.delivery import BoundBy
 from loopwright_common.events import (
     AliasChanged,
+    CanaryLabelled,
     Event,
     ModelRegistered,
     PromotionRequested,
@@ -21,7 +22,7 @@ from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.aliases import ModelAliases
 from loopwright_deployer.deployments.domain import ModelKey
 from loopwright_deployer.operator_actions.attempts import CHAMPION, request_champion
-from loopwright_deployer.routing import route_revisions
+from loopwright_deployer.routing import late_labels, route_revisions
 
 log = structlog.get_logger()
 
@@ -87,6 +88,16 @@ async def _merge_all(
     uow.after_commit.extend(partial(context.count, model) for model in changed)
 
 
+async def on_canary_labelled(
+    event: Event[CanaryLabelled], uow: UnitOfWork, context: DeployerContext
+) -> None:
+    """UnavailableError while another version is promoting: the event waits for another try."""
+    if event.data.environment != context.environment:
+        return
+    await late_labels.judge(uow, event)
+    context.wake_after(uow, event.data.model_id)
+
+
 async def on_version_deleted(
     event: Event[VersionDeleted], _uow: UnitOfWork, _context: DeployerContext
 ) -> None:
@@ -99,6 +110,7 @@ LIFECYCLE_HANDLERS: BoundBy[DeployerContext] = {
     AliasChanged: on_alias_changed,
     PromotionRequested: on_promotion_requested,
     VersionDeleted: on_version_deleted,
+    CanaryLabelled: on_canary_labelled,
 }
 COUNTER_HANDLERS: BoundBy[DeployerContext] = {ServingMeasured: on_serving_measured}
 """A consumer of their own, so that counters never wait for versions."""

@@ -8,6 +8,7 @@ from loopwright_common.deploy_policy import (
     CanaryPolicy,
     CanaryStep,
     DeployPolicy,
+    LabelsPolicy,
     WebhookPolicy,
     WindowsPolicy,
     write_clock,
@@ -55,7 +56,17 @@ def _states(policy: DeployPolicy, champion: str | None) -> Iterator[PlannedState
     yield PlannedState(
         DeploymentState.PROMOTING, "all traffic; waits until every live replica serves it"
     )
-    yield PlannedState(DeploymentState.PROMOTED, "champion")
+    yield PlannedState(DeploymentState.PROMOTED, "champion" + _labels(policy.labels, champion))
+
+
+def _labels(labels: LabelsPolicy | None, champion: str | None) -> str:
+    if labels is None or champion is None:
+        return ""
+    return (
+        f"; taken back where labels that come within {write_duration(labels.window)} show that it "
+        f"was wrong on {counted(100 * labels.margin, 'point')} more of the canary's calls than "
+        f"{champion}"
+    )
 
 
 def _windows(windows: WindowsPolicy | None) -> str:

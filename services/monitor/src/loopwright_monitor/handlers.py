@@ -16,7 +16,7 @@ from loopwright_common.events import (
 )
 from loopwright_common.failpoints import failpoint
 from loopwright_common.storage import ArtifactStore
-from loopwright_monitor.captures import capture_writer, performance
+from loopwright_monitor.captures import canary_labels, capture_writer, performance
 from loopwright_monitor.captures import service as captures
 from loopwright_monitor.captures.capture_writer import CapturedBatch
 from loopwright_monitor.drift import service as drift
@@ -58,7 +58,7 @@ async def record_capture(
     context: MonitorContext,
 ) -> None:
     await captures.record_capture(event, captured, uow)
-    uow.after_commit.append(context.signals.review.set)
+    uow.after_commit += [context.signals.review.set, context.signals.labels.set]
 
 
 async def prepare_measuring(_event: Event[GroundTruthLogged], _context: MonitorContext) -> None:
@@ -69,7 +69,7 @@ async def record_labels(
     event: Event[GroundTruthLogged], _prepared: None, uow: UnitOfWork, context: MonitorContext
 ) -> None:
     await captures.record_labels(event, uow)
-    uow.after_commit.append(context.signals.review.set)
+    uow.after_commit += [context.signals.review.set, context.signals.labels.set]
 
 
 async def on_model_registered(
@@ -94,6 +94,8 @@ async def on_deployment_promoted(
         return
     why = f"version {data.version} took over"
     await request_tracking.champion_changed(uow, data, data.version, why, event.time)
+    await canary_labels.begin_counting(uow, event)
+    uow.after_commit.append(context.signals.labels.set)
 
 
 async def on_deployment_rolled_back(
@@ -105,6 +107,7 @@ async def on_deployment_rolled_back(
         return
     why = f"version {data.version} was rolled back, version {data.previous} serves again"
     await request_tracking.champion_changed(uow, data, data.previous, why, event.time)
+    await canary_labels.end_counting(uow, event)
 
 
 async def on_deployment_finished(

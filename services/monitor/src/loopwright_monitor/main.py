@@ -51,6 +51,7 @@ async def build(settings: MonitorSettings, bus: EventBus, stack: AsyncExitStack)
             worker.once_preloaded(capture.run, database),
             worker.profile_loop(database, store, signals),
             worker.review_loop(database, store, signals, settings.run_timeout),
+            worker.canary_labels_loop(database, signals),
             worker.measure_loop(database, MonitorMetrics(metrics.registry), settings.measure_every),
             worker.prune_loop(database, settings.label_horizon),
         ],

@@ -9,3 +9,4 @@ class WakeSignals:
     def __init__(self) -> None:
         self.profiles = asyncio.Event()
         self.review = asyncio.Event()
+        self.labels = asyncio.Event()

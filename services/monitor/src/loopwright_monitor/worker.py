@@ -10,7 +10,8 @@ from loopwright_common import clock
 from loopwright_common.database import Database
 from loopwright_common.process.worker_loop import work_on_wake
 from loopwright_common.storage import ArtifactStore
-from loopwright_monitor.captures import performance
+from loopwright_monitor.captures import canary_labels, performance
+from loopwright_monitor.captures.canary_repository import PromotedCanaries
 from loopwright_monitor.captures.label_repository import prune
 from loopwright_monitor.drift.comparison import champion_evidence
 from loopwright_monitor.drift.gap_tracker import GapTracker
@@ -25,6 +26,8 @@ from loopwright_monitor.watched.version_repository import WatchedVersions
 _EVERY = 5.0
 _REST = 0.5
 """Seconds between two reviews at least, however many labels arrive."""
+_COUNT_REST = 2.0
+"""Seconds between two counts of a canary's calls, of which there may be very many."""
 _PRUNE_EVERY = 3600.0
 Loop = Callable[[], Awaitable[Never]]
 
@@ -44,9 +47,18 @@ def review_loop(
     return partial(work_on_wake, signals.review, review, name="review", every=_EVERY, rest=_REST)
 
 
+def canary_labels_loop(database: Database, signals: WakeSignals) -> Loop:
+    count = partial(canary_labels.count_labelled, database)
+    return partial(
+        work_on_wake, signals.labels, count, name="canary-labels", every=_EVERY, rest=_COUNT_REST
+    )
+
+
 def prune_loop(database: Database, horizon: timedelta) -> Loop:
     async def prune_old() -> None:
         await prune_before(database, clock.now() - horizon)
+        async with database.unit_of_work() as uow:
+            await PromotedCanaries(uow.connection).forget_before(clock.now())
 
     return partial(work_on_wake, asyncio.Event(), prune_old, name="prune", every=_PRUNE_EVERY)
 

@@ -88,6 +88,17 @@ def _rolled_back(data: Data) -> str:
     return f"{_version(data)} rolled back, {to}: {data['why']}"
 
 
+def _canary_labelled(data: Data) -> str:
+    arms = [[step[arm] for step in data["steps"]] for arm in ("canary", "champion")]
+    wrong = [
+        f"{sum(a['wrong'] for a in arm):.4g} of {sum(a['calls'] for a in arm)}" for arm in arms
+    ]
+    return (
+        f"labels of the canary of {_version(data)}: it was wrong on {wrong[0]} calls, "
+        f"version {data['previous']} on {wrong[1]}"
+    )
+
+
 def _finished(data: Data) -> str:
     ended = f"deployment of {_version(data)} ended"
     if data["outcome"] == "promoted":
@@ -143,6 +154,7 @@ _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "promotion-refused": _promotion_refused,
     "deployment-promoted": _promoted,
     "deployment-rolled-back": _rolled_back,
+    "canary-labelled": _canary_labelled,
     "deployment-finished": _finished,
     "routes-changed": _routes_changed,
     "drift-detected": _drift,

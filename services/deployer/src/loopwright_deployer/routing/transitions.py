@@ -30,6 +30,7 @@ from loopwright_deployer.deployments.windows import (
     wait_sentence,
     was_held,
 )
+from loopwright_deployer.routing.late_labels import canary_periods
 from loopwright_deployer.routing.route_revisions import publish_route, served_package
 from loopwright_deployer.routing.routes import RouteRevisions
 from loopwright_deployer.routing.withdrawals import champion_of, pause, version_of
@@ -151,7 +152,8 @@ async def complete_promotion(uow: UnitOfWork, record: DeploymentRecord) -> None:
     if champion is not None:
         why = f"version {deployment.version} is champion"
         await advance(uow, champion, DeploymentState.SUPERSEDED, why)
-    now = clock.now()
+    now, labels = clock.now(), record.policy.labels
+    canary = await canary_periods(uow, deployment) if labels and deployment.previous else []
     moved = transition(deployment, DeploymentState.PROMOTED, deployment.why, now)
     promoted = await save_state(uow, record, replace(moved, promoted_at=now))
     followed = await emit_event(
@@ -162,6 +164,8 @@ async def complete_promotion(uow: UnitOfWork, record: DeploymentRecord) -> None:
             previous=deployment.previous,
             checks=list(record.checks),
             why=deployment.why,
+            canary=canary,
+            labels_until=now + labels.window if labels and canary else None,
         ),
     )
     await emit_finished(uow, followed, "promoted")

@@ -51,7 +51,12 @@ async def pause_inconclusive(uow: UnitOfWork, record: DeploymentRecord, why: str
 
 
 async def restore_champion(
-    uow: UnitOfWork, champion: DeploymentRecord, former: DeploymentRecord, why: str, by: str
+    uow: UnitOfWork,
+    champion: DeploymentRecord,
+    former: DeploymentRecord,
+    why: str,
+    by: str | None = None,
+    checks: Sequence[Check] = (),
 ) -> DeploymentRecord:
     """All traffic back to a version that has been champion, and so has passed its gates, at once.
 
@@ -63,7 +68,7 @@ async def restore_champion(
     undone = await advance(uow, champion, to, why, by=by)
     await advance(uow, former, DeploymentState.PROMOTED, why, by=by)
     previous = await withdraw_traffic(uow, undone)
-    return await _emit_rolled_back(uow, undone, previous)
+    return await _emit_rolled_back(uow, undone, previous, checks)
 
 
 async def withdraw_traffic(uow: UnitOfWork, record: DeploymentRecord) -> int | None:

@@ -7,7 +7,7 @@ from loopwright_common.cloudevents import InferenceLogged
 from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import UndecodableError
 from loopwright_common.events import Event, GroundTruthLogged, PerformanceMeasured
-from loopwright_monitor.captures import newest_rows
+from loopwright_monitor.captures import canary_labels, newest_rows
 from loopwright_monitor.captures.capture_writer import CapturedBatch
 from loopwright_monitor.captures.label_repository import (
     Labels,
@@ -125,6 +125,7 @@ async def _measure(
         return
     gained = sum((now.label is not None) - (before.label is not None) for before, now in changes)
     await WatchedModels(uow.connection).count_kept(model_id, labelled=gained)
+    await canary_labels.mark_labelled(uow, model_id, [now for _, now in changes])
     performances = Performances(uow.connection, model_id)
     for version in sorted({before.version for before, _ in changes}):
         mine = [pair for pair in changes if pair[0].version == version]

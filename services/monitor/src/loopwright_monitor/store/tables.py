@@ -213,6 +213,24 @@ scores = sa.Table(
     sa.Column("label_at", _Time),
     sa.Index("scores_request", "model_id", "request_id"),
     sa.Index("scores_time", "time"),
+    sa.Index("scores_version", "model_id", "version", "time"),
+)
+canary_labels = sa.Table(
+    "canary_labels",
+    metadata,
+    sa.Column("deployment_id", _Id, primary_key=True),
+    sa.Column("environment", _Id, nullable=False),
+    sa.Column("model_id", _Id, nullable=False),
+    sa.Column("model", _Id, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("previous", sa.Integer, nullable=False),
+    sa.Column("periods", sa.JSON, nullable=False),
+    sa.Column("until", _Time, nullable=False),
+    sa.Column("cause", sa.JSON, nullable=False),
+    sa.Column("wrong_above", sa.Float),
+    sa.Column("marks", sa.BigInteger, nullable=False),
+    sa.Column("counted", sa.BigInteger, nullable=False),
+    sa.Index("canary_labels_model", "model_id"),
 )
 performance = sa.Table(
     "performance",
