@@ -1,5 +1,7 @@
 """Leads deployments through their states by the real use cases, without packages and processes."""
 
+from dataclasses import replace
+
 from loopwright_common.database.database import Database
 from loopwright_common.database.unit_of_work import Cause, UnitOfWork
 from loopwright_common.events import Check
@@ -41,7 +43,11 @@ async def advance_once(uow: UnitOfWork, record: DeploymentRecord, verdict: str) 
 
 
 async def judged(uow: UnitOfWork, record: DeploymentRecord, verdict: str) -> None:
-    if verdict == "failed":
+    """What the canary's figures lead to; `harmful` is what a replica says."""
+    if verdict == "failed" and record.policy.canary.worse == "freeze":
+        failed = Check(name="canary-errors", verdict="failed", sentence="errors")
+        await withdrawals.freeze(uow, replace(record, checks=(*record.checks, failed)), "errors")
+    elif verdict in ("failed", "harmful"):
         await withdrawals.roll_back(uow, record, "errors")
     elif verdict == "inconclusive":
         await withdrawals.pause_inconclusive(uow, record, "no traffic")

@@ -12,10 +12,9 @@ import pytest
 from loopwright_common import clock
 from loopwright_common.bus.interface import EventBus
 from loopwright_common.database.database import Database
-from loopwright_common.events import ServedRoute, ServingMeasured
+from loopwright_common.events import ServedRoute
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_deployer import controller
-from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.ownership import owned
@@ -24,35 +23,14 @@ from loopwright_deployer.routing import canary_observer
 from loopwright_deployer.routing.evidence import collect_evidence, situations
 from loopwright_deployer.routing.routes import RouteRevisions
 from tests.common import bus_harness
-from tests.deployer.builders import MODEL, MODEL_ID, publish, registered, replica
+from tests.deployer.builders import MODEL_ID, publish, registered, replica
 from tests.deployer.controllers import until, working
 from tests.deployer.lifecycle import CAUSE, latest, lead_to
+from tests.deployer.replicas import count, serve
 
 IMPATIENT = {"canary": {"max_time": "0.2s"}}
 PATIENT = {"canary": {"error_ratio": 100.0}}
 """Of a limit above what any canary has."""
-
-
-async def revision(database: Database) -> int:
-    async with database.read() as connection:
-        row = await RouteRevisions(connection).get("production", MODEL_ID)
-    return row.route.revision if row else 0
-
-
-async def serve(database: Database, bus: EventBus, **more: Any) -> None:
-    """The replica reports the present revision."""
-    route = ServedRoute(model_id=MODEL_ID, revision=await revision(database), **more)
-    await publish(bus, replica(route), "r1")
-
-
-async def count(database: Database, version: int, calls: int, errors: int, **more: Any) -> None:
-    report = ServingMeasured(
-        environment="production", model_id=MODEL_ID, model=MODEL, replica="r1", epoch="e1",
-        revision=await revision(database), version=version, role="live", calls=calls, rows=calls,
-        errors=errors, latency_edges=[0.01], latency_counts=[calls, 0], **more,
-    )  # fmt: skip
-    async with database.unit_of_work() as uow:
-        await CanaryCounters(uow.connection).merge(report)
 
 
 async def fail(database: Database) -> None:

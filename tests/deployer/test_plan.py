@@ -49,6 +49,15 @@ def test_labels_that_may_take_it_back_are_said_with_their_time_and_margin() -> N
     assert plan(DeployPolicy(), champion="version 3")[-1].sentence == "champion"
 
 
+def test_what_becomes_of_a_worse_version_is_said() -> None:
+    frozen = canary_of(DeployPolicy(canary=CanaryPolicy(worse="freeze")))
+
+    assert canary_of(DeployPolicy()).endswith("; one that is worse is rolled back")
+    assert frozen.endswith(
+        "; one that is worse gets no traffic, stays loaded and waits for a person"
+    )
+
+
 def test_a_first_version_has_no_canary() -> None:
     assert "canary" not in [step.state for step in plan(DeployPolicy(), champion=None)]
 

@@ -1,5 +1,6 @@
 """Whole journeys of simulated canaries; `python -m benchmarks.judge` has them in full."""
 
+from dataclasses import replace
 from datetime import timedelta
 from math import ceil, exp
 
@@ -113,6 +114,17 @@ def test_a_canary_whose_harm_is_not_known_at_the_deadline_pauses_and_says_what_l
         "inconclusive: no request has come to the new version at 10% of the traffic; only calls "
         "tell, so resume it while callers ask the model",
     )
+
+
+def test_worse_is_frozen_where_the_policy_says_so_and_harm_never() -> None:
+    worse = StepCounts(CallCounter(100, 60, EDGES, (100, 0, 0)), calls(900), calls(500))
+    harm = replace(worse, canary=replace(worse.canary, tripped="it did not return"))
+    freezes = DeployPolicy(canary=CanaryPolicy(worse="freeze"))
+
+    assert decided(worse, DeployPolicy()).action == "roll-back"
+    assert decided(worse, freezes).action == "freeze"
+    assert decided(worse, freezes).why == decided(worse, DeployPolicy()).why
+    assert decided(harm, freezes).action == "roll-back"
 
 
 def test_a_step_begins_anew_once_the_champion_says_what_is_slow() -> None:

@@ -61,15 +61,19 @@ acknowledgements = st.sampled_from(
     [SERVED, SERVED, SERVED, Acknowledgement(False, "waits for r2 to serve revision 3: ü")]
 )
 policies = st.builds(
-    lambda margin, ratio, weights, windows: DeployPolicy(
+    lambda margin, ratio, weights, worse, windows: DeployPolicy(
         canary=CanaryPolicy(
-            margin=margin, error_ratio=ratio, steps=[CanaryStep(weight=each) for each in weights]
+            margin=margin,
+            error_ratio=ratio,
+            steps=[CanaryStep(weight=each) for each in weights],
+            worse=worse,
         ),
         windows=windows,
     ),
     st.floats(0.001, 0.5),
     st.floats(1, 4),
     st.sampled_from([[0.1], [0.1, 0.5], [0.05, 0.2, 0.6]]),
+    st.sampled_from(["roll-back", "freeze"]),
     st.sampled_from([None, SUNDAYS]),
 )
 
@@ -189,7 +193,8 @@ def test_a_paused_canary_moves_only_by_its_faults() -> None:
     paused = waiting(0, 1, action="promote", paused=True)
 
     assert not paused.moves
-    assert waiting(0, 1, action="roll-back", paused=True).moves
+    for action in ("roll-back", "freeze"):
+        assert waiting(0, 1, action=action, paused=True).moves
 
 
 @pytest.mark.parametrize(("days", "most"), [(0.01, 700), (1, 2_300), (400, MOST_LOOKS)])

@@ -36,8 +36,8 @@ class Books:
 
     `opened` are versions that staging has let pass, if beside another champion, `asked` attempts
     that people asked for, `hurried` those that they let past their windows. `share` is that of the
-    deployment under way, in step `step` of its canary; `decided` is the deployment that a person
-    has just decided for.
+    deployment under way, in step `step` of its canary; `frozen` are those found worse
+    that await a person; `decided` is the deployment that a person has just decided for.
     """
 
     losses: Mapping[int, float]
@@ -54,6 +54,7 @@ class Books:
     passed: set[str] = field(default_factory=set)
     hurried: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
+    frozen: set[str] = field(default_factory=set)
     decided: str | None = None
     been_champion: set[str] = field(default_factory=set)
     timers: set[tuple[str, object]] = field(default_factory=set)
@@ -66,6 +67,7 @@ class Books:
             self._undone(was, now)
         elif act.deployment is not None and (note := _NOTES.get(act.kind)):
             note(self, act, act.deployment, was, now)
+        self.frozen = {one for one in self.frozen if now.deployments[one].state is S.PAUSED}
         if act.kind in WISHES and (wanted := self.wanted(act, was, now)):
             self._decide(wanted)
 
@@ -149,8 +151,13 @@ class Books:
         """The canary has a verdict."""
         assert one == self.under_way
         version = now.deployments[one].version
-        if act.verdict == "failed":
+        if act.verdict in ("failed", "harmful"):
             self._withdrawn()
+            freezes = act.verdict == "failed" and self.canary(version).get("worse") == "freeze"
+            expected = S.PAUSED if freezes else S.ROLLED_BACK
+            assert now.deployments[one].state is expected, f"worse, and {now.deployments[one]}"
+            if freezes:
+                self.frozen.add(one)
         elif act.verdict == "passed":
             self._step_passed(one, version, self.passed)
         else:

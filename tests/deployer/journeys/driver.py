@@ -101,6 +101,10 @@ _FITTING = {
 VERBS = [*sorted(ACTIONS), "skip-approval", "skip-step", "skip-canary", "skip-window"]
 
 
+_FAULTS = ("failed", "harmful")
+"""The verdicts that move a paused canary too."""
+
+
 class KilledError(Exception):
     """The process died before its transaction committed."""
 
@@ -389,6 +393,8 @@ class Journeys:
         overdue = mine.deadline is not None and clock.now() >= mine.deadline
         chances = [3, 2, 7] if overdue else [8, 2, 2]
         verdict = self._draw.choices(["passed", "failed", "inconclusive"], chances)[0]
+        if verdict == "failed" and mine.state is not S.PROMOTING and self._draw.random() < 0.3:
+            verdict = "harmful"
         steps = DeploymentSteps(
             self.database,
             cast(StagingRunner, model.staging),
@@ -417,7 +423,7 @@ class Journeys:
         overdue = mine.deadline is not None and clock.now() >= mine.deadline
         if mine.state is S.CANARY and verdict == "inconclusive" and not overdue:
             return None
-        if mine.state is S.PAUSED and (mine.paused_from is not S.CANARY or verdict != "failed"):
+        if mine.state is S.PAUSED and (mine.paused_from is not S.CANARY or verdict not in _FAULTS):
             return None
         if mine.state is S.PROMOTING and verdict == "inconclusive":
             return None
@@ -506,6 +512,7 @@ class Journeys:
                 "steps": [{"weight": weight} for weight in weights],
                 "max_time": draw.choice(["1d", PASSED]),
                 "then": draw.choice(["stay", "withdraw"]),
+                "worse": draw.choice(["roll-back", "freeze"]),
             }
         return policy
 

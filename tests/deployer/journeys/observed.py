@@ -51,13 +51,14 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A model's deployments by id, its route, and what scorers load beside that."""
+    """A model's deployments by id, its route, what scorers load beside it, and what has a name."""
 
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     revision: int = 0
     weights: Mapping[int, float] = field(default_factory=dict)
     arms: int = 0
     loaded: frozenset[int] = frozenset()
+    named: frozenset[int] = frozenset()
 
     def in_flight(self, version: int) -> list[Deployment]:
         """Attempts of a version that have not ended."""
@@ -75,7 +76,8 @@ async def look(database: Database, model_id: str) -> Snapshot:
     arms = row.route.arms
     weights = {arm.version: arm.weight for arm in arms}
     loaded = frozenset(arm.version for arm in row.route.kept)
-    return Snapshot(found, row.route.revision, weights, len(arms), loaded)
+    named = frozenset(row.aliases.values())
+    return Snapshot(found, row.route.revision, weights, len(arms), loaded, named)
 
 
 async def emitted_after(database: Database, position: int) -> tuple[int, list[Emitted]]:

@@ -137,8 +137,18 @@ class Oracle:
             assert abs(sum(now.weights.values()) - 1) < 1e-9
         assert now.loaded <= self.books.opened, "scorers load what staging has not let pass"
         assert not now.loaded & now.weights.keys()
+        self._check_loaded(now)
         if self.books.under_way:
             self._may_have_traffic(now.deployments[self.books.under_way])
+
+    def _check_loaded(self, now: Snapshot) -> None:
+        """What is frozen, and else only what has been champion, has a name or goes on."""
+        frozen = {version_of(now, one) for one in self.books.frozen}
+        assert frozen <= now.loaded | now.weights.keys(), "a frozen version is not loaded"
+        been = {version_of(now, one) for one in self.books.been_champion}
+        goes_on = {d.version for d in now.deployments.values() if d.state not in ENDS}
+        strays = now.loaded - frozen - been - now.named - goes_on
+        assert not strays, f"{strays} have ended and are loaded"
 
     def _may_have_traffic(self, mine: Deployment) -> None:
         books, name = self.books, name_of(mine)

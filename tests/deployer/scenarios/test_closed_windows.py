@@ -29,7 +29,7 @@ from tests.common import bus_harness
 from tests.deployer.builders import MODEL, MODEL_ID
 from tests.deployer.controllers import until, working
 from tests.deployer.lifecycle import advance_once, latest, lead_to
-from tests.deployer.test_controller import count, serve
+from tests.deployer.replicas import count, serve
 
 ADA = OperatorRequest("ada", "it cannot wait")
 HOUR = timedelta(hours=1)

@@ -315,7 +315,8 @@ class CanaryPolicy(Policy):
     """The steps by which traffic moves to a new version, and the time that all take at most.
 
     Without enough evidence by then a person decides. Until that the champion serves everything
-    again where `then` is `withdraw`, and the canary keeps its share where it is `stay`.
+    again where `then` is `withdraw`, and the canary keeps its share where it is `stay`. One that is
+    known to be `worse` gets no traffic any more; where that is `freeze`, a person decides as well.
     """
 
     steps: Annotated[list[CanaryStep], Field(min_length=1), WrapValidator(_growing)] = [
@@ -327,6 +328,9 @@ class CanaryPolicy(Policy):
     """How long all steps take at most; without enough evidence by then a person decides."""
     then: Literal["withdraw", "stay"] = "withdraw"
     """What becomes of the share until a person has decided: back to the champion, or it stays."""
+    worse: Literal["roll-back", "freeze"] = "roll-back"
+    """What becomes of a version that is known to be worse: it ends, or it is paused without traffic
+    and stays loaded, to be looked at. What does harm is rolled back."""
     error_ratio: float = Field(default=1.5, ge=1, allow_inf_nan=False)
     """How many times the champion's error share the canary may have."""
     margin: float = Field(default=0.1, gt=0, lt=1)

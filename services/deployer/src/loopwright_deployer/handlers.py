@@ -47,6 +47,7 @@ async def on_model_registered(
     event: Event[ModelRegistered], uow: UnitOfWork, context: DeployerContext
 ) -> None:
     await service.start_deployment(uow, event.data, context.environment, Cause.of(event))
+    await route_revisions.publish_aliases(uow, context.environment, event.data.model_id)
     context.wake_after(uow, event.data.model_id)
 
 

@@ -22,6 +22,10 @@ _PAUSES = {
     "withdraw": "when the champion serves everything again",
     "stay": "and keeps its share then",
 }
+_WORSE = {
+    "roll-back": "is rolled back",
+    "freeze": "gets no traffic, stays loaded and waits for a person",
+}
 
 
 class PlannedState(NamedTuple):
@@ -106,7 +110,7 @@ def _canary(policy: DeployPolicy, champion: str) -> str:
         f"beside {champion}: {steps} of the traffic, until evidence says that neither its "
         f"failed nor its slow calls are {points} more than the champion's, which takes "
         f"{_calls(canary)}; pauses after {longest} without, "
-        f"{_PAUSES[canary.then]}"
+        f"{_PAUSES[canary.then]}; one that is worse {_WORSE[canary.worse]}"
     )
 
 

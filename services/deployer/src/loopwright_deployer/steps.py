@@ -16,6 +16,7 @@ from loopwright_common.database import Database, UnitOfWork, leases
 from loopwright_common.database.leases import Lease
 from loopwright_common.errors import CorruptError, InvalidError
 from loopwright_common.failpoints import failpoint
+from loopwright_deployer.canary.decisions import CanaryDecision
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
@@ -161,7 +162,7 @@ class DeploymentSteps:
             elif decision.action == "pause":
                 await withdrawals.pause_inconclusive(uow, judged, decision.why)
             else:
-                await withdrawals.roll_back(uow, judged, decision.why, decision.checks)
+                await _take_out(uow, judged, decision)
         return MOVED
 
     async def _guard(self, record: DeploymentRecord) -> Outcome:
@@ -172,11 +173,10 @@ class DeploymentSteps:
         if isinstance(seen, timedelta):
             return Outcome(False, seen.total_seconds(), record)
         decision = seen.look.decision
-        if decision.action != "roll-back":
+        if not seen.look.moves:
             return await self._keep(seen, record.deployment.waits)
         async with self._writing(record) as (uow, current):
-            judged = await keep_move(uow, current, seen.look)
-            await withdrawals.roll_back(uow, judged, decision.why, decision.checks)
+            await _take_out(uow, await keep_move(uow, current, seen.look), decision)
         return MOVED
 
     async def _await_acknowledgement(self, record: DeploymentRecord) -> Outcome:
@@ -223,3 +223,10 @@ class DeploymentSteps:
             if self._lease is not None:
                 await leases.confirm(uow, self._lease)
             yield uow, current
+
+
+async def _take_out(uow: UnitOfWork, judged: DeploymentRecord, decision: CanaryDecision) -> None:
+    if decision.action == "freeze":
+        await withdrawals.freeze(uow, judged, decision.why)
+    else:
+        await withdrawals.roll_back(uow, judged, decision.why, decision.checks)

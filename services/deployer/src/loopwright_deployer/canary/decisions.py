@@ -24,7 +24,7 @@ from loopwright_deployer.deployments.domain import ServedPackage
 from loopwright_deployer.deployments.windows import closed_until, wait_sentence
 
 _MORE_CALLS = "; only calls tell, so resume it while callers ask the model"
-Action = Literal["wait", "begin-anew", "advance", "promote", "roll-back", "pause"]
+Action = Literal["wait", "begin-anew", "advance", "promote", "roll-back", "freeze", "pause"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def decide_canary(policy: DeployPolicy, step: int, evidence: CanaryEvidence) -> 
     )
     checks = tuple(verdict.check for verdict in verdicts)
     if failed := next((check for check in checks if check.verdict == "failed"), None):
-        return CanaryDecision("roll-back", failed.sentence, checks)
+        return CanaryDecision(policy.canary.worse, failed.sentence, checks)
     current, complete = evidence.steps[-1], evidence.acknowledgement.complete
     if complete and begins_to_be_timed(current, latency):
         return CanaryDecision("begin-anew", "the champion's calls say by now what is slow", checks)

@@ -20,6 +20,8 @@ SHORTEST_GAP = timedelta(seconds=1)
 LOOKS_AT_ONE_GAP = 256
 MOST_LOOKS = 4096
 """Of one deployment, beside those that moved it."""
+TAKES_TRAFFIC = frozenset({"roll-back", "freeze"})
+"""What is done to a canary also while it is paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,9 @@ class CanaryLook:
 
     @property
     def moves(self) -> bool:
-        """Whether the deployment moved by it; a paused one only ends by its faults."""
+        """Whether the deployment moved by it; a paused one only moves by its faults."""
         action = self.decision.action
-        return action == "roll-back" if self.paused else action != "wait"
+        return action in TAKES_TRAFFIC if self.paused else action != "wait"
 
     def says_more_than(self, other: "CanaryLook") -> bool:
         """Whether anything but the time has changed."""

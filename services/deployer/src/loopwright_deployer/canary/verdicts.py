@@ -33,6 +33,8 @@ BOUNDS_ALPHA = 0.05
 SLOW_SHARE = 0.05
 SLOW_RATIO = 1.2
 _CALLS_TO_KNOW_P95 = 20
+ERRORS, REFUSALS, LATENCY = "canary-errors", "canary-refusals", "canary-latency"
+CHECK_NAMES = frozenset({ERRORS, REFUSALS, LATENCY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,14 @@ def _errors(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryTest:
     strata = [Stratum(_failed(step.canary), _failed(step.champion)) for step in steps]
     before = _failed(steps[0].before) if steps else Tally(0, 0)
     margin = Margin.of(policy)
-    return CanaryTest("canary-errors", strata, before, margin, ERROR_ALPHA, _calls_that("failed"))
+    return CanaryTest(ERRORS, strata, before, margin, ERROR_ALPHA, _calls_that("failed"))
 
 
 def _refusals(steps: Sequence[StepCounts], policy: CanaryPolicy) -> CanaryTest:
     strata = [Stratum(_refused(step.canary), _refused(step.champion)) for step in steps]
     before = Tally(steps[0].before.calls, 0) if steps else Tally(0, 0)
     margin = Margin.of(policy)
-    return CanaryTest("canary-refusals", strata, before, margin, REFUSAL_ALPHA, _what_is_refused)
+    return CanaryTest(REFUSALS, strata, before, margin, REFUSAL_ALPHA, _what_is_refused)
 
 
 def _latency(
@@ -142,7 +144,7 @@ def _latency(
     before, margin = _slow(first.before, first_limit), Margin(SLOW_RATIO, policy.margin)
     callers = [_by_callers(step, limit) for step, limit in limited]
     told = _calls_that(slow)
-    return CanaryTest("canary-latency", strata, before, margin, LATENCY_ALPHA, told, callers)
+    return CanaryTest(LATENCY, strata, before, margin, LATENCY_ALPHA, told, callers)
 
 
 def evidence_needed(policy: CanaryPolicy, step: int) -> float:
@@ -249,7 +251,7 @@ def _bounds(strata: Sequence[Stratum], before: Tally) -> dict[str, float]:
 
 def _nothing_is_known() -> Check:
     sentence = "the champion has answered too few calls to say what is slow"
-    return Check(name="canary-latency", verdict="inconclusive", sentence=sentence)
+    return Check(name=LATENCY, verdict="inconclusive", sentence=sentence)
 
 
 def _failed(counter: CallCounter) -> Tally:

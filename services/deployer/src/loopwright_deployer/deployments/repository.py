@@ -210,6 +210,11 @@ class Deployments:
             raise NotFoundError(f"no deployment of a model {model!r}")
         return records
 
+    async def paused(self, environment: str, model_id: str) -> list[DeploymentRecord]:
+        """What of a model is paused, newest version first."""
+        mine = (deployments.c.environment == environment, deployments.c.model_id == model_id)
+        return await self._where(*mine, deployments.c.state == DeploymentState.PAUSED)
+
     async def page(
         self, model: str | None, state: DeploymentState | None, limit: int, skip: int
     ) -> list[DeploymentRecord]:

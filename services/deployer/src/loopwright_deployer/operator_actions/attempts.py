@@ -9,6 +9,7 @@ from loopwright_common import clock
 from loopwright_common.database import Cause, UnitOfWork
 from loopwright_common.errors import ConflictError, NotFoundError
 from loopwright_common.events import PromotionRefused, PromotionRequested
+from loopwright_deployer.canary.frozen import without_canary_checks
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import IN_FLIGHT, Deployment, DeploymentState
 from loopwright_deployer.deployments.emitted_events import event_fields
@@ -16,6 +17,7 @@ from loopwright_deployer.deployments.gates import Gate
 from loopwright_deployer.deployments.offers import offers
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.operator_actions.request import OperatorRequest
+from loopwright_deployer.routing import route_revisions
 
 log = structlog.get_logger()
 CHAMPION = "champion"
@@ -52,7 +54,8 @@ async def retry(
             served=old.served,
             sandbox=old.sandbox,
         )
-    again = replace(fresh, deployment=deployment, checks=record.checks, report=record.report)
+    checks = without_canary_checks(record).checks
+    again = replace(fresh, deployment=deployment, checks=checks, report=record.report)
     await service.start_attempt(uow, again, request.by)
     if old.staged:
         await service.advance(uow, again, DeploymentState.VALIDATED, why, by=request.by)
@@ -113,6 +116,7 @@ async def void_requests(uow: UnitOfWork, decided: Deployment, why: str) -> bool:
         else:
             continue
         voided = True
+    await route_revisions.publish_aliases(uow, *decided.model_key)
     return voided
 
 

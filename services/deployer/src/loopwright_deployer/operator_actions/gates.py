@@ -22,7 +22,7 @@ from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.deployments.windows import held_until
 from loopwright_deployer.operator_actions.attempts import void_requests
 from loopwright_deployer.operator_actions.request import OperatorRequest
-from loopwright_deployer.routing import transitions
+from loopwright_deployer.routing import route_revisions, transitions
 
 Skip = Literal["approval", "step", "canary", "window"]
 """A gate, or the present step of the canary's."""
@@ -38,6 +38,7 @@ async def reject(uow: UnitOfWork, record: DeploymentRecord, request: OperatorReq
     if record.deployment.carries_traffic:
         raise ConflictError("it has traffic already: abort takes it out of the route")
     await service.reject(uow, record, f"rejected by {request}", request.by)
+    await route_revisions.publish_aliases(uow, *record.deployment.model_key)
 
 
 async def skip(

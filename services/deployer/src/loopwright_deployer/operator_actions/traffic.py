@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from loopwright_common import clock
 from loopwright_common.database import UnitOfWork
 from loopwright_common.errors import ConflictError
+from loopwright_deployer.canary.frozen import is_frozen, without_canary_checks
 from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import (
     IN_FLIGHT,
@@ -25,7 +26,10 @@ async def pause(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequ
 
 
 async def resume(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
-    """Go on where it stood; a canary gets its whole time anew, unclear staging is accepted."""
+    """Go on where it stood; a canary gets its whole time anew, unclear staging is accepted.
+
+    One that is frozen begins with nothing that was counted: it would be frozen again by that.
+    """
     require_state(record.deployment, frozenset({DeploymentState.PAUSED}), "resume")
     if record.deployment.paused_from is DeploymentState.STAGING:
         moved = await service.accept_staging(uow, record, f"resumed by {request}", request.by)
@@ -34,9 +38,10 @@ async def resume(uow: UnitOfWork, record: DeploymentRecord, request: OperatorReq
     canary = record.deployment.paused_from is DeploymentState.CANARY
     deadline = clock.now() + record.policy.canary.max_time if canary else None
     to = DeploymentState.CANARY if canary else DeploymentState.VALIDATED
-    await service.advance(
-        uow, record, to, f"resumed by {request}", by=request.by, deadline=deadline
-    )
+    why = f"resumed by {request}"
+    if is_frozen(record):
+        record, why = without_canary_checks(record), f"{why}; what was counted counts no longer"
+    await service.advance(uow, record, to, why, by=request.by, deadline=deadline)
 
 
 async def abort(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequest) -> None:
@@ -49,6 +54,7 @@ async def abort(uow: UnitOfWork, record: DeploymentRecord, request: OperatorRequ
     if had_traffic:
         await withdrawals.withdraw_traffic(uow, moved)
     await emit_finished(uow, moved, "aborted")
+    await route_revisions.publish_aliases(uow, *moved.deployment.model_key)
 
 
 async def undo(

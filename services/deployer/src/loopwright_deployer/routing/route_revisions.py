@@ -8,10 +8,12 @@ from loopwright_common.events import Arm, RoutesChanged
 from loopwright_common.failpoints import failpoint
 from loopwright_deployer.canary.counters import CanaryCounters
 from loopwright_deployer.canary.decisions import RouteRevision, kept_arms
+from loopwright_deployer.canary.frozen import is_frozen
 from loopwright_deployer.deployments.aliases import ModelAliases
 from loopwright_deployer.deployments.domain import (
     Deployment,
     DeploymentState,
+    ModelKey,
     ServedPackage,
     require_staged,
 )
@@ -35,7 +37,7 @@ async def publish_route(
 
 
 async def publish_aliases(uow: UnitOfWork, environment: str, model_id: str) -> None:
-    """Tell a new revision where the aliases name other versions than the route says.
+    """Tell a new revision where other versions are named, or frozen, than the route says.
 
     The evidence of a canary's step goes on in it.
     """
@@ -45,7 +47,7 @@ async def publish_aliases(uow: UnitOfWork, environment: str, model_id: str) -> N
     if old is None or record is None:
         return
     named = await _packages_by_alias(uow, record.deployment)
-    if _versions_by_alias(named) == old.aliases:
+    if _versions_by_alias(named) == old.aliases and not await _is_stale(uow, old):
         return
     row = await _next_revision(uow, record, old, old.route.arms, named)
     await _save_and_emit(uow, row, uow.cause or record.cause)
@@ -84,13 +86,14 @@ async def _next_revision(
     deployment = record.deployment
     model = deployment.model_key
     former = [served_package(r) for r in await Deployments(uow.connection).champions(*model)]
+    frozen = await _frozen_packages(uow, model)
     return RouteRow(
         *model,
         deployment.model,
         RouteRevision(
             old.route.revision + 1 if old else 1,
             tuple(arms),
-            kept_arms(former, arms, record.policy.keep, list(named.values())),
+            kept_arms(former, arms, record.policy.keep, [*named.values(), *frozen]),
         ),
         record.policy.routing_key,
         clock.now(),
@@ -142,6 +145,21 @@ async def _packages_by_alias(uow: UnitOfWork, deployment: Deployment) -> dict[st
         if (other := record.deployment).staged and other.served
     }
     return {alias: staged[version] for alias, version in versions.items() if version in staged}
+
+
+async def _frozen_packages(uow: UnitOfWork, model: ModelKey) -> list[ServedPackage]:
+    """Serving packages of what is looked at by people, though it has no traffic."""
+    paused = await Deployments(uow.connection).paused(*model)
+    return [served_package(record) for record in paused if is_frozen(record)]
+
+
+async def _is_stale(uow: UnitOfWork, row: RouteRow) -> bool:
+    """Whether a version is loaded that was frozen and no longer is."""
+    model = (row.environment, row.model_id)
+    champions = await Deployments(uow.connection).champions(*model)
+    wanted = {record.deployment.version for record in champions} | set(row.aliases.values())
+    wanted |= {package.version for package in await _frozen_packages(uow, model)}
+    return not {arm.version for arm in row.route.kept} <= wanted
 
 
 async def _policy_owner(

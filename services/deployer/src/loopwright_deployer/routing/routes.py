@@ -92,6 +92,11 @@ class RouteRevisions:
         row = {"deployment_id": deployment_id, "revision": revision, "step": step}
         await upsert(self._connection, canary_steps, row, update=("step",))
 
+    async def forget_steps(self, deployment_id: str) -> None:
+        """Nothing that was counted in the canary's steps so far is evidence any more."""
+        mine = canary_steps.c.deployment_id == deployment_id
+        await self._connection.execute(sa.delete(canary_steps).where(mine))
+
     async def oldest_needed(self, environment: str, model_id: str) -> int | None:
         """The first revision of a canary step that a deployment in flight is still judged by."""
         query = (

@@ -17,6 +17,10 @@ from loopwright_deployer.deployments.emitted_events import emit_event, emit_fini
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.deployments.service import advance, save_state
 from loopwright_deployer.routing.route_revisions import publish_route, served_package
+from loopwright_deployer.routing.routes import RouteRevisions
+
+_SERVES_ALL = "the champion serves all until a person decides"
+FROZEN = f"frozen: {_SERVES_ALL}, and a resumed canary begins anew"
 
 
 async def roll_back(
@@ -44,8 +48,20 @@ async def pause_inconclusive(uow: UnitOfWork, record: DeploymentRecord, why: str
     if record.policy.canary.then == "stay":
         await pause(uow, record, f"{why}; it keeps its share until a person decides")
         return
-    back = f"{why}; the champion serves all until a person decides"
-    moved = transition(record.deployment, DeploymentState.PAUSED, back, clock.now())
+    await _pause_without_traffic(uow, record, f"{why}; {_SERVES_ALL}")
+
+
+async def freeze(uow: UnitOfWork, record: DeploymentRecord, why: str) -> None:
+    """The canary is known to be worse, and a person decides: no traffic, but it stays loaded.
+
+    What was counted is no evidence any more: a canary that is resumed would only fail by it again.
+    """
+    await RouteRevisions(uow.connection).forget_steps(record.deployment.id)
+    await _pause_without_traffic(uow, record, f"{why}; {FROZEN}")
+
+
+async def _pause_without_traffic(uow: UnitOfWork, record: DeploymentRecord, why: str) -> None:
+    moved = transition(record.deployment, DeploymentState.PAUSED, why, clock.now())
     withdrawn = replace(moved, paused_from=DeploymentState.VALIDATED, step=0)
     await withdraw_traffic(uow, await save_state(uow, record, withdrawn))
 
