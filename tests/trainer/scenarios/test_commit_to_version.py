@@ -38,7 +38,7 @@ stages:
 """
 
 
-async def test_the_only_package_of_a_bare_dvc_project_is_registered_by_the_repositorys_name(
+async def test_the_only_package_of_a_bare_dvc_project_is_registered_by_its_name(
     trainer: TrainerHarness, upstream: Upstream, registry: RecordingRegistry
 ) -> None:
     upstream.commit({"loopwright.yaml": None, "dvc.yaml": DVC})
