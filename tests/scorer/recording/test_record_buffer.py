@@ -37,3 +37,11 @@ def test_a_burst_fills_no_more_than_the_buffer() -> None:
     assert [budget.reserve(400, 0) for _ in range(3)] == [True, True, False]
     budget.release(400)
     assert budget.reserve(400, 1)
+
+
+def test_what_is_larger_than_a_burst_is_recorded_now_and_then() -> None:
+    second = 1_000_000
+    budget = RecordBudget(room=10_000, rate=100)
+    taken = [time for time in range(30) if budget.reserve(500, time * second)]
+
+    assert taken == [0, 5, 10, 15, 20, 25]

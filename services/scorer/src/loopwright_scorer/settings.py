@@ -47,8 +47,8 @@ class ScorerSettings(ServiceSettings):
     record_rows: int = Field(default=2048, ge=1)
     """An inference batch leaves with this many rows, or after `record_interval`."""
     record_buffer: int = Field(default=64 << 20, ge=0)
-    """Bytes of inference records in memory; past it batches spill to disk."""
-    record_rate: int = Field(default=8 << 20, ge=0)
+    """Bytes of inference records in memory; past it batches spill to disk; 0 keeps no records."""
+    record_rate: int = Field(default=8 << 20, ge=1 << 20)
     """Bytes of requests a second of which a scorer with no time to spare keeps records."""
     spill_limit: int = Field(default=256 << 20, ge=0)
     """Bytes of batches on disk while the bus is away; past it they are dropped and counted."""

@@ -38,14 +38,17 @@ class RecordBudget:
         self._checked = (0.0, 0.0)
 
     def reserve(self, size: int, micros: int) -> bool:
-        """Whether there is room for so many bytes; `micros`: now, in microseconds since 1970."""
+        """Whether there is room for so many bytes; `micros`: now, in microseconds since 1970.
+
+        What is larger than a burst is admitted when nothing was for so long, and paid for later.
+        """
         if size > self._room:
             return False
         if size > self._allowance:
             # Only looked at when it is short, as most of the time it is not.
             passed, self._since = max(micros - self._since, 0), micros
             self._allowance = min(self._allowance + passed * self._rate, self._burst)
-            if size > self._allowance:
+            if size > self._allowance < self._burst:
                 return False
         self._allowance -= size
         self._room -= size
