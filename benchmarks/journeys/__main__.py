@@ -2,7 +2,8 @@
 
 For each: first commit to champion, then an edit of one parameter, committed, until that version
 is champion under a trickle of calls, by itself. Prints seconds in all; of either commit those until
-its version is registered and from then until it is champion; and how long that waited for evidence.
+its version is registered (run) and from then until it is champion (deploy); and which part of the
+second deploy waited for evidence, and which is overhead.
 
     python -m benchmarks.journeys [--engine embedded|kafka] [--rate 5] [--only NAME] [--fast]
 
@@ -27,15 +28,7 @@ from loopwright.data_dir import Engine
 from loopwright.demo import system
 
 _WARM_UP = 15.0
-_COLUMNS = (
-    "all",
-    "commit to version",
-    "to champion",
-    "edit to version",
-    "to champion",
-    "of that evidence",
-    "overhead",
-)
+_COLUMNS = ("all", "run 1", "deploy 1", "run 2", "deploy 2", "evidence", "overhead")
 
 
 async def main(engine: Engine, rate: float, repositories: Sequence[Repository]) -> None:
