@@ -14,7 +14,7 @@ from benchmarks.project import commit
 
 from loopwright.demo import system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.crash, pytest.mark.timeout(1800)]
 _IMPATIENT = """model: only-dvc-yaml
 register: {package: work/model}
 deploy: {canary: {max_time: 3s}}
