@@ -54,7 +54,7 @@ class PromotedCanaries:
         self._connection = connection
 
     async def add(self, canary: PromotedCanary) -> None:
-        """In the place of the model's former ones; one that is known stays as it is."""
+        """Its model's former ones are removed; one that is known stays as it is."""
         others = (
             canary_labels.c.model_id == canary.model_id,
             canary_labels.c.environment == canary.environment,
