@@ -26,6 +26,8 @@ from loopwright_common.sandbox import (
 from tests.common.sandbox.commands import python, run, start
 
 # Tries everything at once, and prints as JSON what came of each attempt.
+OURS = f"61.{os.getpid()}"
+"""Seconds that no other test sleeps, also none that runs beside this one."""
 ATTEMPTS = """
 import ctypes, json, os, signal, socket, sys
 outside, port, secret_pid, group = json.loads(sys.argv[1])
@@ -156,25 +158,34 @@ def test_a_command_that_is_not_there_and_a_path_that_is_not_there(
 
 def test_nothing_stays_behind(sandbox: Sandbox, work: Path) -> None:
     """A process in a session of its own, whose parent has ended, ends with the command."""
-    leave = "(setsid /bin/sh -c 'sleep 61 & echo $! > pid; wait' &) ; until [ -s pid ]; do :; done"
+    sleep = f"(setsid /bin/sh -c 'sleep {OURS} & echo $! > pid; wait' &)"
+    leave = f"{sleep} ; until [ -s pid ]; do :; done"
     status, _ = run(sandbox, ["/bin/sh", "-c", leave], Policy(writable=(work,)))
     assert status == 0
-    assert not _sleeping("61")
+    assert not _sleeping()
 
 
 def test_nothing_stays_behind_when_it_is_stopped(sandbox: Sandbox, work: Path) -> None:
-    leave = "(setsid /bin/sh -c 'sleep 62 & echo $! > pid; wait' &) ; sleep 62"
+    leave = f"(setsid /bin/sh -c 'sleep {OURS} & echo $! > pid; wait' &) ; sleep {OURS}"
     process = start(sandbox, ["/bin/sh", "-c", leave], Policy(writable=(work,)))
     while not (work / "pid").exists():
         assert process.poll() is None
     kill_group(process.pid)
     process.communicate(timeout=30)
-    assert not _sleeping("62")
+    assert not _sleeping()
 
 
-def _sleeping(seconds: str) -> bool:
-    lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-    return f"sleep\0{seconds}\0".encode() in set(lines)
+def _sleeping() -> bool:
+    wanted = f"sleep\0{OURS}\0".encode()
+    return any(_command_line(process) == wanted for process in Path("/proc").glob("[0-9]*"))
+
+
+def _command_line(process: Path) -> bytes:
+    """None of one that has ended meanwhile."""
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_memory_and_files_have_limits(sandbox: Sandbox, work: Path) -> None:
