@@ -157,5 +157,5 @@ async def test_a_canary_that_hangs_once_is_out(harness: ScorerHarness, tmp_path:
         why = (await arm())["why"]
         answers = await asyncio.gather(*(replica.infer(ROW) for _ in range(20)))
 
-    assert "it did not answer within 0.5 s" in why
+    assert "did not answer" in why
     assert {answer.status_code for answer in answers} == {200}
