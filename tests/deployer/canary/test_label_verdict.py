@@ -57,6 +57,14 @@ def test_what_changes_between_the_steps_is_not_held_against_the_version() -> Non
     assert judge_labels(hour, MARGIN).verdict != "failed"
 
 
+def test_worse_in_one_step_alone_takes_nothing_back() -> None:
+    """An hour that suits the champion, and a longer one that suits the version as much."""
+    unlike = [step((500, 150), (500, 50)), step((2000, 100), (2000, 500))]
+
+    assert judge_labels(unlike[:1], MARGIN).verdict == "failed"
+    assert judge_labels(unlike, MARGIN).verdict != "failed"
+
+
 def test_the_verdict_on_a_regressor_says_above_which_error_it_is_wrong() -> None:
     check = judge_labels([step((100, 50), (100, 10))], MARGIN, wrong_above=12.34)
 

@@ -1,7 +1,7 @@
 """Labels of a canary's calls take its promotion back, that one and no other."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -10,8 +10,10 @@ from loopwright_common.database.database import Database
 from loopwright_common.errors import UnavailableError
 from loopwright_common.events import CanaryLabelled, LabelledCalls, LabelledStep
 from loopwright_deployer.deployments.domain import DeploymentState
+from loopwright_deployer.operator_actions.attempts import retry
+from loopwright_deployer.operator_actions.gates import skip
 from loopwright_deployer.operator_actions.request import OperatorRequest
-from loopwright_deployer.operator_actions.traffic import undo
+from loopwright_deployer.operator_actions.traffic import resume, undo
 from loopwright_deployer.routing import late_labels
 from loopwright_deployer.routing.routes import RouteRevisions
 from tests.deployer.builders import MODEL, MODEL_ID, event_of
@@ -174,3 +176,73 @@ async def test_labels_wait_for_the_end_of_a_version_that_is_promoting(database: 
         await late_labels.judge(uow, labels)
 
     assert await states(database, 1, 2, 3) == [S.PROMOTED, S.ROLLED_BACK, S.ROLLED_BACK]
+
+
+async def test_of_a_canary_that_a_person_had_skipped_no_calls_are_judged(
+    database: Database,
+) -> None:
+    await lead_to(database, 1, S.PROMOTED)
+    record = await lead_to(database, 2, S.CANARY, deploy=LABELS)
+    async with database.unit_of_work() as uow:
+        await skip(uow, record, REQUEST, "canary")
+    while (await latest(database, 2)).deployment.state is not S.PROMOTED:
+        record = await latest(database, 2)
+        async with database.unit_of_work() as uow:
+            await advance_once(uow, record, "passed")
+
+    event = (await emitted(database, "deployment-promoted"))[-1]
+
+    assert (event["version"], event["canary"], event.get("labels_until")) == (2, [], None)
+
+
+async def test_calls_of_a_frozen_canary_are_not_judged_with_those_of_the_one_that_passed(
+    database: Database,
+) -> None:
+    await lead_to(database, 1, S.PROMOTED)
+    record = await lead_to(database, 2, S.CANARY, deploy={**LABELS, "canary": {"worse": "freeze"}})
+    async with database.unit_of_work() as uow:
+        await advance_once(uow, record, "failed")
+    frozen = (await latest(database, 2)).deployment
+    assert frozen.state is S.PAUSED
+    paused = await latest(database, 2)
+    async with database.unit_of_work() as uow:
+        await resume(uow, paused, REQUEST)
+    while (await latest(database, 2)).deployment.state is not S.PROMOTED:
+        record = await latest(database, 2)
+        async with database.unit_of_work() as uow:
+            await advance_once(uow, record, "passed")
+
+    event = (await emitted(database, "deployment-promoted"))[-1]
+
+    assert len(event["canary"]) == 2
+    assert datetime.fromisoformat(event["canary"][0]["begin"]) > frozen.state_since
+
+
+@pytest.mark.usefixtures("promoted")
+async def test_another_attempt_of_what_was_taken_back_begins_without_that_verdict(
+    database: Database, bus: EventBus
+) -> None:
+    await deliver(database, bus, await labels_of(database, wrong=0.4))
+    taken_back = await latest(database, 2)
+    assert "canary-labels" in [check.name for check in taken_back.checks]
+    async with database.unit_of_work() as uow:
+        await retry(uow, taken_back, REQUEST)
+
+    again = await latest(database, 2)
+
+    assert again.deployment.attempt == 2
+    assert "canary-labels" not in [check.name for check in again.checks]
+
+
+@pytest.mark.usefixtures("promoted")
+async def test_what_was_taken_back_is_kept_loaded_after_what_may_be_gone_back_to(
+    database: Database, bus: EventBus
+) -> None:
+    await deliver(database, bus, await labels_of(database, wrong=0.4))
+    await lead_to(database, 3, S.PROMOTED, deploy={"keep": 1})
+
+    async with database.read() as connection:
+        row = await RouteRevisions(connection).get("production", MODEL_ID)
+
+    assert row is not None
+    assert [arm.version for arm in row.route.kept] == [1]

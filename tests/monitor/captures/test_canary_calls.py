@@ -1,11 +1,15 @@
 """Which calls of a canary are wrong, by the labels of their rows."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from loopwright_common.database import Cause
+from loopwright_common.events import CanaryPeriod
 from loopwright_monitor.captures.canary_calls import LEAST_ERRORS, count_step, usual_error
+from loopwright_monitor.captures.canary_repository import PromotedCanary
 from loopwright_monitor.captures.label_repository import PredictionRecord
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -79,3 +83,22 @@ def test_of_too_few_rows_no_error_is_usual() -> None:
     assert usual_error([*rows, row(LEAST_ERRORS), figure(-1, 0.0, None)]) is None
     assert usual_error([*rows, figure(-1, float("inf"), "1")]) is None
     assert usual_error([*rows, figure(-1, 0.0, "1")]) == 1.0
+
+
+def test_labels_of_before_the_canary_concern_it_until_it_is_known_what_error_is_usual() -> None:
+    period = CanaryPeriod(begin=START, end=START + timedelta(seconds=10))
+    canary = PromotedCanary(
+        deployment_id="d", environment="production", model_id="m", model="churn", version=2,
+        previous=1, periods=(period,), until=START + timedelta(days=1), cause=Cause("c", (), ""),
+    )  # fmt: skip
+    before, of_it = figure(-5, 1.0, "1", version=1), figure(5, 1.0, "1", version=1)
+    others = row(-5, version=1), figure(-5, 1.0, "1")
+
+    assert [canary.concerns(each) for each in (before, of_it, *others)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    known = replace(canary, wrong_above=1.0)
+    assert [known.concerns(each) for each in (before, of_it)] == [False, True]

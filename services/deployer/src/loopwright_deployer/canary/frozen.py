@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from loopwright_deployer.canary import label_verdict
 from loopwright_deployer.canary.verdicts import CHECK_NAMES
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.gates import Gate
@@ -18,5 +19,6 @@ def is_frozen(record: DeploymentRecord) -> bool:
 
 def without_canary_checks(record: DeploymentRecord) -> DeploymentRecord:
     """The record before a canary that counts nothing of what an earlier one has counted."""
-    checks = tuple(check for check in record.checks if check.name not in CHECK_NAMES)
+    counted = {*CHECK_NAMES, label_verdict.NAME}
+    checks = tuple(check for check in record.checks if check.name not in counted)
     return replace(record, checks=checks)

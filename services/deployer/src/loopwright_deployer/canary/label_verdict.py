@@ -34,8 +34,9 @@ def judge_labels(
 ) -> Check:
     """The check `canary-labels`: on how many of its labelled calls each version was wrong.
 
-    `failed` where the version is known to be wrong on more of them, by more than `margin`, than the
-    champion of the canary; `passed` where it is known not to be.
+    `failed` where the version is known to be wrong on more of them in some step, by more than
+    `margin`, than the champion of the canary, and is so over all steps; `passed` where it is known
+    not to be.
     """
     strata = [
         Stratum(_tally(step.canary), _tally(step.champion))
@@ -50,7 +51,7 @@ def judge_labels(
     harmless = exceeds_log_e(turned, -margin)
     canary, champion = _sum(s.canary for s in strata), _sum(s.champion for s in strata)
     comparison = _comparison(strata, worse, harmless)
-    if worse >= -log(LABELS_ALPHA):
+    if worse >= -log(LABELS_ALPHA) and _difference(strata) > margin:
         verdict = "failed"
     else:
         verdict = "passed" if harmless >= -log(_HARMLESS_ALPHA) else "inconclusive"
@@ -76,7 +77,7 @@ def _sentence(
 ) -> str:
     wrong = "wrong" if wrong_above is None else f"off by more than {wrong_above:.4g}"
     of = [
-        f"{tally.hits:.4g} of {counted(tally.calls, 'labelled call')} ({tally.share:.1%})"
+        f"{round(tally.hits, 1):g} of {counted(tally.calls, 'labelled call')} ({tally.share:.1%})"
         for tally in (canary, champion)
     ]
     sentence = (
@@ -89,6 +90,15 @@ def _sentence(
         return sentence
     low, high = 100 * comparison.low, 100 * comparison.high
     return f"{sentence}; the difference is between {low:.1f} and {high:.1f} points"
+
+
+def _difference(strata: Sequence[Stratum]) -> float:
+    """By how much the canary's share is above the champion's within strata: the mean of their
+    differences, weighted as by Mantel and Haenszel.
+    """
+    weights = [1 / (1 / canary.calls + 1 / champion.calls) for canary, champion in strata]
+    differences = [canary.share - champion.share for canary, champion in strata]
+    return sum(w * d for w, d in zip(weights, differences, strict=True)) / sum(weights)
 
 
 def _comparison(strata: Sequence[Stratum], worse: float, harmless: float) -> ArmComparison:

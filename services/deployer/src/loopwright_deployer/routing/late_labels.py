@@ -25,13 +25,20 @@ log = structlog.get_logger()
 
 
 async def canary_periods(uow: UnitOfWork, deployment: Deployment) -> list[CanaryPeriod]:
-    """When the steps of the deployment's canary began and ended; none where it had no canary."""
+    """When the steps of the canary that let the deployment on began and ended.
+
+    None where it had no canary, or a person had it skipped: labels are not to undo that. What came
+    before a freeze is of a canary that began anew, at `validated`.
+    """
     history = await Deployments(uow.connection).history(deployment.id)
-    return [
-        CanaryPeriod(begin=entry.at, end=following.at)
-        for entry, following in pairwise(history)
-        if entry.state is DeploymentState.CANARY and entry.at < following.at
-    ]
+    periods: list[CanaryPeriod] = []
+    for entry, following in pairwise(history):
+        skipped = following.state is DeploymentState.PROMOTING and following.by is not None
+        if skipped or entry.state is DeploymentState.VALIDATED:
+            periods.clear()
+        elif entry.state is DeploymentState.CANARY and entry.at < following.at:
+            periods.append(CanaryPeriod(begin=entry.at, end=following.at))
+    return periods
 
 
 async def judge(uow: UnitOfWork, event: Event[CanaryLabelled]) -> None:

@@ -85,7 +85,10 @@ async def _next_revision(
 ) -> RouteRow:
     deployment = record.deployment
     model = deployment.model_key
-    former = [served_package(r) for r in await Deployments(uow.connection).champions(*model)]
+    champions = await Deployments(uow.connection).champions(*model)
+    # What was taken back is nothing that anybody goes back to before the others.
+    champions.sort(key=lambda each: each.deployment.state is DeploymentState.ROLLED_BACK)
+    former = [served_package(each) for each in champions]
     frozen = await _frozen_packages(uow, model)
     return RouteRow(
         *model,

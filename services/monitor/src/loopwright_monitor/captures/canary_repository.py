@@ -42,7 +42,9 @@ class PromotedCanary:
     counted: int = 0
 
     def concerns(self, row: PredictionRecord) -> bool:
-        """Whether a row is of one of its calls."""
+        """Whether a row is of one of its calls, or tells what error was usual before them."""
+        if row.version == self.previous and row.time < self.periods[0].begin:
+            return self.wrong_above is None and row.task == "regression"
         mine = row.version in (self.version, self.previous)
         return mine and any(each.begin <= row.time < each.end for each in self.periods)
 
