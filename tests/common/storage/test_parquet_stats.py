@@ -71,3 +71,14 @@ def measured(file: Path) -> tuple[int, int, int]:
     )
     counted, allocated, peak = map(int, ended.stdout.split())
     return counted, allocated, peak
+
+
+def test_times_of_nanoseconds_are_told_by_their_microseconds(tmp_path: Path) -> None:
+    times = pa.array([1_000_001, 2_000_003], pa.timestamp("ns"))
+    parquet.write_table(pa.table({"time": times}), tmp_path / "rows.parquet")
+
+    stats = read_parquet_stats(tmp_path / "rows.parquet")
+
+    assert [stats.first, stats.last] == [
+        datetime(1970, 1, 1, microsecond=each * 1000, tzinfo=UTC) for each in (1, 2)
+    ]

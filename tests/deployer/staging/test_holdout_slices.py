@@ -39,11 +39,17 @@ def test_numbers_are_slices_by_their_quarters() -> None:
     numbers = [*range(1, 1001), *[math.nan] * 200]
 
     assert sizes(n=numbers) == {
-        "n: up to 250.75": 250, "n: above 250.75 to 500.5": 250, "n: above 500.5 to 750.25": 250,
-        "n: above 750.25": 250, "n: missing": 200,
+        "n: up to 250": 250, "n: above 250 to 500": 250, "n: above 500 to 750": 250,
+        "n: above 750": 250, "n: missing": 200,
     }  # fmt: skip
     skewed = [0.0] * 900 + list(range(1, 301))
-    assert sizes(n=skewed) == {"n: up to 0": 900, "n: above 0.25": 300}
+    assert sizes(n=skewed) == {"n: up to 0": 900, "n: above 0": 300}
+    endless = [*range(500), *[math.inf] * 500]
+    assert sizes(n=endless) == {
+        "n: up to 249": 250,
+        "n: above 249 to 499": 250,
+        "n: above 499 to inf": 500,
+    }
 
 
 def test_no_row_is_in_two_slices_of_a_column() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from loopwright_common.errors import InvalidError
 from loopwright_common.events import Dataset
 from loopwright_common.storage.filesystem import FilesystemStore
 from loopwright_deployer.staging.environment_lease import EnvironmentDirectory
+from loopwright_deployer.staging.evaluation import holdout_reader
 from loopwright_deployer.staging.evaluation.holdout_rows import Training, UnusableHoldoutError
 from loopwright_deployer.staging.staging_readers import StagingReaders
 from loopwright_deployer.staging.warm_processes import WarmProcessPool
@@ -176,3 +178,55 @@ async def test_a_damaged_dataset_is_named(tmp_path: Path, readers: StagingReader
     without = await kept(tmp_path, whole, target="absent")
     with pytest.raises(UnusableHoldoutError, match="no target column 'absent'"):
         await readers.read_holdout(without, [], False)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array(["Lunch", "Dinner"]).dictionary_encode(),
+        pa.array(["Lunch", "Dinner"]),
+        pa.array([[1], [2]]),
+        pa.array([1.5, 2.5]),
+        pa.array([0, 1], pa.time64("us")),
+    ],
+    ids=str,
+)
+async def test_a_column_time_that_is_no_time_orders_and_dates_nothing(
+    tmp_path: Path, readers: StagingReaders, times: pa.Array
+) -> None:
+    pq.write_table(pa.table({"a": [1.5, 2.5], "y": [0, 1], "time": times}), tmp_path / "meals")
+    dataset = await kept(tmp_path, (tmp_path / "meals").read_bytes())
+    dated = {"from": START, "until": START + timedelta(days=1)}
+    lost = [await training(tmp_path, b"no Parquet", 1, **dated)]
+
+    assert (await readers.read_holdout(dataset, [], False)).rows == 2
+    assert (await readers.read_holdout(dataset, lost, True)).rows == 0
+
+
+async def test_times_of_nanoseconds_and_decimals_are_read(
+    tmp_path: Path, readers: StagingReaders
+) -> None:
+    times = pa.array([1_767_225_600_000_000_001, 1_767_312_000_000_000_001], pa.timestamp("ns"))
+    columns = {"a": [Decimal("1.50"), Decimal("2.50")], "y": [0, 1], "time": times}
+    pq.write_table(pa.table(columns), tmp_path / "exact")
+    dataset = await kept(tmp_path, (tmp_path / "exact").read_bytes())
+    lost = [await training(tmp_path, b"no Parquet", 1, until=START - timedelta(days=1))]
+
+    found = await readers.read_holdout(dataset, lost, True)
+
+    assert found.columns["a"] == [1.5, 2.5]
+
+
+async def test_of_rows_with_many_values_fewer_are_read(
+    tmp_path: Path, readers: StagingReaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdout_reader, "_MOST_BYTES", 4_000)
+    wide = pa.table({"a": [[float(row)] * 10 for row in range(100)], "y": [0, 1] * 50})
+    pq.write_table(wide, tmp_path / "wide")
+    dataset = await kept(tmp_path, (tmp_path / "wide").read_bytes())
+
+    found = holdout_reader.read_holdout(tmp_path / "wide", dataset)
+
+    assert found.rows == 100
+    assert 10 < len(found.truth()) < 50
+    assert found.columns["a"][-1][0] == 99.0

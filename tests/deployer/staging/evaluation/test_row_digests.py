@@ -101,6 +101,12 @@ def test_columns_that_both_have_tell_but_never_where_pandas_had_the_row(tmp_path
     assert found(own, other, tmp_path, "a") == [False, True]
 
 
+def test_a_column_that_nobody_needs_and_that_cannot_be_compared_is_left_out(tmp_path: Path) -> None:
+    own, other = (pa.table({"a": [1, 2], "key": [key, key]}) for key in (b"1", b"2"))
+
+    assert found(own, other, tmp_path, "a") == [True, True]
+
+
 def test_a_number_of_the_row_tells_rows_apart_that_hold_the_same(tmp_path: Path) -> None:
     own, other = (pa.table({"a": [1, 1], "id": ids}) for ids in ([1, 2], [2, 3]))
 
@@ -124,6 +130,7 @@ def test_how_many_rows_of_the_file_repeat_others_is_told(tmp_path: Path) -> None
             {"a": [{"x": 1}], "b": [1]},
             "cannot be compared by column a",
         ),
+        ({"a": [b"1"], "b": [1]}, {"a": [b"1"], "b": [1]}, "cannot be compared by column a"),
     ],
 )
 def test_what_cannot_be_compared_is_told(

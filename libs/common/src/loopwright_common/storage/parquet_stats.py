@@ -43,7 +43,7 @@ def _range(file: Any) -> tuple[datetime | None, datetime | None]:
         return None, None
     first = last = None
     for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[_TIME], use_threads=False):
-        ends = compute.min_max(batch.column(0).cast(pa.timestamp("us")))
+        ends = compute.min_max(batch.column(0).cast(pa.timestamp("us"), safe=False))
         if ends["min"].is_valid:
             try:
                 least, most = ends["min"].as_py(), ends["max"].as_py()

@@ -151,7 +151,7 @@ def _are_numbers(cells: Sequence[Any]) -> bool:
 
 def _ranges(numbers: Floats) -> list[tuple[str, NDArray[np.bool_]]]:
     """By the quartiles of those that are there; fewer than four where many are equal."""
-    edges = [float(edge) for edge in np.unique(np.nanquantile(numbers, _QUARTILES))]
+    edges = [float(edge) for edge in np.unique(np.nanquantile(numbers, _QUARTILES, method="lower"))]
     inner = [
         (f"above {low:g} to {high:g}", (numbers > low) & (numbers <= high))
         for low, high in pairwise(edges)

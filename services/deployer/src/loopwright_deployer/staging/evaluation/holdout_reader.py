@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ _REPEATS = (
     "{:.0%} of its training rows hold what another one holds, so that a row alike says nothing;"
     " give the rows of both files a number of their own (`id`)"
 )
-_FAULTS = (OSError, ValueError, LookupError)
-"""Of a damaged file; Arrow's own are of these."""
+_MOST_BYTES = 80_000_000
+"""Of the rows as Arrow has them; numbers take two or three times that as text."""
+_FAULTS = (OSError, ValueError, LookupError, TypeError, NotImplementedError, OverflowError)
+"""Of a file that is damaged or odd; Arrow's own are of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def read_holdout(
     if dataset.target is None or dataset.target not in table.column_names:
         raise UnusableHoldoutError(f"the holdout dataset has no target column {dataset.target!r}")
     table = table.filter(pc.is_valid(table.column(dataset.target)))
-    if "time" in table.column_names:
+    if _is_dated(table):
         table = table.sort_by("time")
     found, untold = _looked_up(table, dataset.target, trainings, opening)
     fair, later_than = np.ones(table.num_rows, dtype=np.bool_), None
@@ -77,7 +80,7 @@ def read_holdout(
     for rows in found.values():
         fair = fair & ~rows
     table = table.filter(pa.array(fair))
-    newest = table.slice(max(0, table.num_rows - MAX_ROWS))
+    newest = table.slice(max(0, table.num_rows - _most_rows(table)))
     columns = {name: newest.column(name).to_pylist() for name in newest.column_names}
     return Holdout(columns, dataset.target, table.num_rows, later_than, learned, untold)
 
@@ -98,7 +101,7 @@ def main() -> int:
     except UnusableHoldoutError as error:
         write_answer(answers, {"unusable": str(error)})
         return 0
-    except (OSError, ValueError) as error:  # Arrow's own are of these
+    except _FAULTS as error:
         write_answer(
             answers,
             {"error": f"{file.name} is damaged, or no Parquet: {without_paths(error)[:200]}"},
@@ -154,7 +157,7 @@ def _late_enough(
     table: Any, dataset: Dataset, trainings: Sequence[Training], untold: dict[int, str]
 ) -> tuple[Any, datetime | None]:
     """Which rows are late enough, and later than what they had to be."""
-    dated = "time" in table.column_names
+    dated = _is_dated(table)
     asked = [
         one.dataset.until
         for one in trainings
@@ -175,14 +178,29 @@ def _later(table: Any, dataset: Dataset, after: datetime) -> Any:
 
     if dataset.from_ is not None and dataset.from_ > after:
         return np.ones(table.num_rows, dtype=np.bool_)
-    if "time" not in table.column_names:
+    if not _is_dated(table):
         return np.zeros(table.num_rows, dtype=np.bool_)
-    times = pc.cast(table.column("time"), pa.timestamp("us", tz="UTC"))
+    times = pc.cast(table.column("time"), pa.timestamp("us", tz="UTC"), safe=False)
     later = pc.greater(times, pa.scalar(after, pa.timestamp("us", tz="UTC")))
     return pc.fill_null(later, False).to_numpy()
 
 
-def _plain(value: Any) -> str:
+def _is_dated(table: Any) -> bool:
+    """Whether its rows have times; a column `time` may be something else, such as `Dinner`."""
+    import pyarrow as pa
+
+    return "time" in table.column_names and pa.types.is_timestamp(table.schema.field("time").type)
+
+
+def _most_rows(table: Any) -> int:
+    """As many as are read, of rows of many values fewer: written as text they take more."""
+    rows, size = int(table.num_rows), int(table.nbytes)
+    return min(MAX_ROWS, max(_MOST_BYTES * rows // max(size, 1), 1))
+
+
+def _plain(value: Any) -> str | float:
+    if isinstance(value, Decimal):
+        return float(value)
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

@@ -40,8 +40,9 @@ class FoundRows(NamedTuple):
 def rows_found_in(table: Any, parquet: Path, needed: Sequence[str]) -> FoundRows:
     """Which rows of an Arrow table the file has too.
 
-    Two rows are the same where all columns are that both have (but the index of pandas, which says
-    where a row lay): 1, 1.0 and True are, and missing and NaN; floats of 32 and 64 bits to 32.
+    Two rows are the same where all columns are that both have and that can be compared (but the
+    index of pandas, which says where a row lay): 1, 1.0 and True are, and missing and NaN; floats
+    of 32 and 64 bits to 32.
     Reads the file in parts. InvalidError where it lacks a column of the `needed` or has too many
     values, or where those of a column cannot be compared; ArrowException or OSError where it is no
     Parquet file.
@@ -87,6 +88,8 @@ def _encoders(own: Any, other: Any, needed: Sequence[str]) -> dict[str, Encoder]
     found = {}
     for name in shared:
         encoder = _encoder(own.field(name).type, other.field(name).type)
+        if encoder is None and name not in needed:
+            continue  # such as bytes, which no version takes
         if encoder is None:
             types = f"{own.field(name).type} in one file and {other.field(name).type} in the other"
             raise InvalidError(f"cannot be compared by column {name}, which is {types}")
