@@ -81,6 +81,8 @@ def faults_of(value: Mapping[Any, Any]) -> list[str]:
                 ("https://a b/", "https://a b/ is no URL"),
                 ("https://example.com:99999/", "https://example.com:99999/ is no URL"),
                 ("https://[::1/", "https://[::1/ is no URL"),
+                ("https://a..b/", "https://a..b/ is no URL"),
+                (f"https://{'x' * 64}.com/", f"https://{'x' * 64}.com/ is no URL"),
                 ("https://me:secret@example.com/", "has to be a URL without a user and password"),
             ]
         ),

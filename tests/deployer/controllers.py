@@ -36,12 +36,13 @@ def staging_runner(
     pickles: bool = False,
     index_access: IndexAccess | None = None,
     webhook_rules: EgressRules | None = None,
+    time_limit: float = 300,
 ) -> StagingRunner:
     """Without warm processes, over the store `directory/artifacts`; nothing is `captured`."""
     options = StagingOptions(
         work_dir=directory / "work",
         warm_processes=False,
-        time_limit=300,
+        time_limit=time_limit,
         outage_limit=outage_limit,
         may_unpickle=lambda _model: pickles,
         sandbox=detect(),

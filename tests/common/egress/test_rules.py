@@ -2,6 +2,7 @@
 
 import pytest
 
+from loopwright_common.egress.proxies import Proxies, Proxy
 from loopwright_common.egress.rules import EgressRules, RefusedAddressError, alternating, resolve
 from tests.common.egress.echo import echoing
 
@@ -47,3 +48,39 @@ def test_addresses_of_both_versions_are_tried_in_turn() -> None:
 
 def test_the_system_knows_this_machine() -> None:
     assert "127.0.0.1" in resolve("localhost", 80)
+
+
+def test_of_a_name_with_many_addresses_a_few_are_tried() -> None:
+    with echoing() as (port, _):
+        dead = [f"127.9.{number}.1" for number in range(9)]
+        rules = EgressRules(
+            hosts={("many.test", port): "http"}, resolver=lambda *_: [*dead, "127.0.0.1"]
+        )
+        with pytest.raises(ConnectionRefusedError):
+            rules.connect("many.test", port)
+        rules = EgressRules(
+            hosts={("some.test", port): "http"}, resolver=lambda *_: [*dead[:3], "127.0.0.1"]
+        )
+        rules.connect("some.test", port).close()
+
+
+@pytest.mark.parametrize("host", ["inside.test", "localhost", "wiki"])
+def test_a_name_that_is_judged_here_is_not_named_to_a_proxy_where_it_is_private(host: str) -> None:
+    with echoing() as (port, came):
+        proxy = Proxy("127.0.0.1", port)
+        rules = EgressRules(proxies=Proxies(proxy, proxy), resolver=here, judges_names=True)
+        with pytest.raises(RefusedAddressError):
+            rules.connect(host, 443)
+    assert came == []
+
+
+def test_a_name_that_is_known_to_the_proxy_alone_is_named_to_it() -> None:
+    def unknown(*_: object) -> list[str]:
+        raise OSError("no such name")
+
+    with echoing() as (port, came):
+        proxy = Proxy("127.0.0.1", port)
+        rules = EgressRules(proxies=Proxies(proxy, proxy), resolver=unknown, judges_names=True)
+        with pytest.raises(ConnectionError, match="the proxy"):
+            rules.connect("outside.test", 443)
+    assert came

@@ -214,7 +214,10 @@ def _webhook_url(text: str) -> str:
         names_port = parts.port != 0
     except ValueError:
         raise _no_url(text) from None
-    names_host = re.fullmatch(r"[\w.:-]+", parts.hostname or "", re.ASCII)
+    host = parts.hostname or ""
+    names_host = re.fullmatch(
+        r"[\w-]{1,63}(\.[\w-]{1,63})*\.?|[\da-f.]*:[\da-f:.]+", host, re.ASCII
+    )
     if parts.scheme not in {"https", "http"} or not (names_host and names_port):
         raise _no_url(text)
     if not text.isascii() or not text.isprintable() or " " in text:

@@ -7,9 +7,10 @@ The whole conversation between the services is in this file. Events are CloudEve
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from loopwright_common.clock import to_text
 from loopwright_common.deploy_policy import RecordPolicy
@@ -279,6 +280,14 @@ class ArmComparison(EventPart):
     harmless_limit: float
 
 
+def _finite(figure: float | None) -> float | None:
+    """What no figure measures, JSON has no number for."""
+    return figure if figure is not None and isfinite(figure) else None
+
+
+Figure = Annotated[float | None, AfterValidator(_finite)]
+
+
 class Check(EventPart):
     """A named test: its verdict, its figure and limit in `unit`, and a sentence for people.
 
@@ -287,8 +296,8 @@ class Check(EventPart):
 
     name: str
     verdict: Verdict
-    measured: float | None = None
-    limit: float | None = None
+    measured: Figure = None
+    limit: Figure = None
     unit: str | None = None
     sentence: str
     comparison: ArmComparison | None = None

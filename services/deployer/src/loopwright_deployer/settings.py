@@ -77,7 +77,7 @@ class DeployerSettings(ServiceSettings):
     def webhook_rules(self) -> EgressRules:
         """What webhooks may reach; InvalidError for an address or a proxy that is none."""
         addresses = parse_allowed(self.webhook_addresses, "LOOPWRIGHT_DEPLOYER_WEBHOOK_ADDRESSES")
-        return EgressRules(addresses, proxies=named_proxies(os.environ))
+        return EgressRules(addresses, proxies=named_proxies(os.environ), judges_names=True)
 
     def own_directory(self) -> AbstractContextManager[None]:
         """Held while entered; ConflictError while another deployer has it.

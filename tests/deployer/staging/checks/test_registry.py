@@ -1,5 +1,6 @@
 """What it takes to add a staging check: a class, and an entry of the list."""
 
+import asyncio
 from pathlib import Path
 
 from loopwright_common.bus.interface import EventBus
@@ -42,3 +43,30 @@ async def test_an_added_check_has_its_say_in_the_verdict_of_a_staged_deployment(
     assert [check.name for check in record.checks] == [
         "package", "schema", "example", "hostile-inputs", "holdout", "latency", "replay", "fairness"
     ]  # fmt: skip
+
+
+class HangingCheck:
+    name = "hanging"
+
+    async def run(self, staged: StagingContext) -> Check:  # noqa: ARG002
+        await asyncio.sleep(600)
+        raise AssertionError
+
+
+async def test_a_check_that_does_not_end_is_unclear_and_is_not_begun_for_ever(
+    database: Database, bus: EventBus, tmp_path: Path
+) -> None:
+    package = onnx_package(tmp_path / "package", graph_of(pipeline()), COLUMNS)
+    digest = await store_package(FilesystemStore(tmp_path / "artifacts"), package)
+    await lead_to(database, 1, DeploymentState.RECEIVED, digest=digest, format="onnx")
+    checks = (HangingCheck(), FairnessCheck())
+    async with working(database, bus, tmp_path, checks=checks, time_limit=30):
+        record = await until(database, 1, DeploymentState.PAUSED, DeploymentState.REJECTED)
+
+    assert record.deployment.state is DeploymentState.PAUSED
+    assert [(check.name, check.verdict) for check in record.checks] == [
+        ("package", "passed"), ("hanging", "inconclusive"),
+    ]  # fmt: skip
+    assert "not done when the 30 s of all checks were over, and fairness not run" in (
+        record.checks[1].sentence
+    )

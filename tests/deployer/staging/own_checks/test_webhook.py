@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,12 @@ def says_a_byte_now_and_then(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.05)
 
 
+def says_to_go_on_for_ever(handler: BaseHTTPRequestHandler) -> None:
+    with suppress(OSError):
+        while True:
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
 def staged(*found: Check) -> StagingContext:
     """Version 2 beside champion 1, with these verdicts so far; no scorer is asked."""
     nobody = ScorerClient("http://127.0.0.1:9", MODEL)
@@ -183,6 +190,7 @@ async def test_a_system_that_has_no_time_is_asked_again(
         (says(200, b"\x1b[31m\xff"), "it answers \\x1b[31m\ufffd instead of"),
         (says(200, {"verdict": "yes"}), '{"verdict": "yes"} instead of {"verdict": "passed"}'),
         (says(200, b"1" * 70_000), "its answer is longer than 64 KiB"),
+        (says_to_go_on_for_ever, "its answer is longer than 64 KiB"),
         (says_nothing, "no answer within 0.5 s"),
         (says_a_byte_now_and_then, "no answer within 0.5 s"),
     ],
@@ -209,21 +217,21 @@ async def test_who_has_no_certificate_that_the_system_trusts_is_not_believed(
     authority.issue_cert("127.0.0.1").configure_cert(tls)
     webhook = serve(says(200, {"verdict": "passed"}), tls=tls)
 
-    stranger = await asked(webhook.url, within="0.5s")
+    stranger = await asked(webhook.url)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     known = await asked(webhook.url)
 
     assert stranger.verdict == "inconclusive"
-    assert "certificate verify failed" in stranger.sentence
+    assert stranger.sentence.startswith(f"{webhook.url}: its certificate is not trusted: ")
     assert known.verdict == "passed"
 
 
 async def test_a_system_that_is_away_is_inconclusive_with_what_was_in_the_way() -> None:
-    check = await asked("http://127.0.0.1:9/versions", within="0.5s")
+    check = await asked("http://127.0.0.1:9/versions", within="3s")
 
     assert check.verdict == "inconclusive"
     assert check.sentence == (
-        "http://127.0.0.1:9/versions: no answer within 0.5 s: it cannot be reached"
+        "http://127.0.0.1:9/versions: no answer within 3 s: it cannot be reached"
         " (Connection refused)"
     )
 

@@ -40,9 +40,13 @@ async def post_json(rules: EgressRules, url: str, body: bytes, limit: int) -> Ht
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     tls = await asyncio.to_thread(ssl.create_default_context) if parts.scheme == "https" else None
     peer = await _connect(rules, host, port)
-    reader, writer = await asyncio.open_connection(
-        sock=peer, ssl=tls, server_hostname=host if tls else None
-    )
+    try:
+        reader, writer = await asyncio.open_connection(
+            sock=peer, ssl=tls, server_hostname=host if tls else None
+        )
+    except UnicodeError as error:
+        peer.close()
+        raise ConnectionError(f"no certificate has such a name: {host}") from error
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     try:
         return await _exchange(reader, writer, path, parts.netloc, body, limit)
@@ -88,11 +92,20 @@ async def _exchange(
     for part in (request, h11.Data(data=body), h11.EndOfMessage()):
         writer.write(http.send(part) or b"")
     await writer.drain()
-    status, content = 0, b""
+    return await _answer(http, reader, limit)
+
+
+async def _answer(http: h11.Connection, reader: asyncio.StreamReader, limit: int) -> HttpAnswer:
+    """Heads count as well: of provisional ones there may be any number."""
+    status, content, heard = 0, b"", 0
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
-            http.receive_data(await reader.read(_CHUNK))
+            chunk = await reader.read(_CHUNK)
+            heard += len(chunk)
+            if heard > limit + _CHUNK:
+                raise LongAnswerError(f"an answer of more than {limit} bytes")
+            http.receive_data(chunk)
         elif isinstance(event, h11.Response):
             status = event.status_code
         elif isinstance(event, h11.Data):

@@ -14,6 +14,8 @@ _SECONDS = 5.0
 """How long one address is tried."""
 _PROXY_SECONDS = 15.0
 _HTTP = 80
+_MOST_TRIED = 4
+"""Addresses of one name: who gives a thousand that nobody answers at has us wait for hours."""
 
 
 class RefusedAddressError(ConnectionRefusedError):
@@ -41,6 +43,9 @@ class EgressRules:
     hosts: Mapping[tuple[str, int], str] = field(default_factory=dict)
     proxies: Proxies = field(default_factory=Proxies)
     resolver: Resolver = resolve
+    judges_names: bool = False
+    """Whether a name is judged here too where a proxy is asked, as far as it has addresses here;
+    one without a dot is never anything public."""
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A connection to what may be reached.
@@ -51,7 +56,7 @@ class EgressRules:
         scheme = self.hosts.get((host, port))
         plain = scheme == "http" or (scheme is None and port == _HTTP)
         proxy = self.proxies.choose(host, plain=plain)
-        found = alternating(_literal(host) if proxy else self.resolver(host, port))
+        found = alternating(self._addresses(host, port) if proxy else self.resolver(host, port))
         judged = found if scheme else self._allowed(found, port)
         if found and not judged:
             raise RefusedAddressError(host)
@@ -59,6 +64,17 @@ class EgressRules:
             return proxy.connect(host, port, _PROXY_SECONDS)
         peer = _first(judged, port)
         return peer if scheme else self._checked(peer)
+
+    def _addresses(self, host: str, port: int) -> Sequence[str]:
+        """What is judged of a host that a proxy is asked for."""
+        if (literal := _literal(host)) or not self.judges_names:
+            return literal
+        if "." not in host:
+            raise RefusedAddressError(host)
+        try:
+            return self.resolver(host, port)
+        except OSError:
+            return []
 
     def _allowed(self, found: Sequence[str], port: int) -> list[str]:
         return [text for text in found if is_allowed(address_of(text), port, self.addresses)]
@@ -83,7 +99,7 @@ def alternating(addresses: Sequence[str]) -> list[str]:
 def _first(addresses: Sequence[str], port: int) -> socket.socket:
     """A connection to the first that answers."""
     failed: OSError = ConnectionError("no address")
-    for text in addresses:
+    for text in addresses[:_MOST_TRIED]:
         try:
             return socket.create_connection((text, port), _SECONDS)
         except OSError as error:

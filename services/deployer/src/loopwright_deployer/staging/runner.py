@@ -21,7 +21,12 @@ from loopwright_deployer.deployments.margin import Margin
 from loopwright_deployer.deployments.repository import DeploymentRecord
 from loopwright_deployer.packaging.isolated import Grant
 from loopwright_deployer.staging.captured_rows import CapturedRows
-from loopwright_deployer.staging.checks.base import RecordedTraffic, StagingCheck, StagingContext
+from loopwright_deployer.staging.checks.base import (
+    RecordedTraffic,
+    StagingCheck,
+    StagingContext,
+    verdict_of,
+)
 from loopwright_deployer.staging.checks.registry import CHECKS
 from loopwright_deployer.staging.checks.runner import run_checks
 from loopwright_deployer.staging.confined_command import ConfinedCommand
@@ -148,9 +153,13 @@ class StagingRunner:
                 recorded=self._recorded_traffic(record, champion),
                 time_limit=self._options.time_limit,
             )
-            async with asyncio.timeout(self._options.time_limit):
-                checks = await run_checks(staged, self._checks, self._webhooks(record))
-        return StagingResult((_package_check(record), *checks), staged.details)
+            webhooks = self._webhooks(record)
+            try:
+                async with asyncio.timeout(self._options.time_limit):
+                    await run_checks(staged, self._checks, webhooks)
+            except TimeoutError:
+                staged.found.append(_out_of_time(staged, (*self._checks, *webhooks)))
+        return StagingResult((_package_check(record), *staged.found), staged.details)
 
     async def report(self, record: DeploymentRecord, result: StagingResult) -> str:
         """Keep the report of staging; returns its digest."""
@@ -193,6 +202,18 @@ class StagingRunner:
 
 async def _nobody() -> None:
     return None
+
+
+def _out_of_time(staged: StagingContext, checks: Sequence[StagingCheck]) -> Check:
+    """The verdict of the check that was going on; those after it were not run."""
+    done = {check.name for check in staged.found}
+    going_on, *left = [check.name for check in checks if check.name not in done]
+    others = f", and {', '.join(left)} not run" if left else ""
+    sentence = (
+        f"not done when the {staged.time_limit:g} s of all checks were over{others}; a retry begins"
+        " anew, LOOPWRIGHT_DEPLOYER_STAGE_SECONDS gives more time"
+    )
+    return verdict_of(going_on, "inconclusive", sentence)
 
 
 def _package_check(record: DeploymentRecord) -> Check:

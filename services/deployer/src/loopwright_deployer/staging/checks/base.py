@@ -71,7 +71,7 @@ class StagingCheck(Protocol):
     async def run(self, staged: StagingContext) -> Check:
         """The verdict, with a sentence that gives the figures it rests on.
 
-        `failed` rejects the version, `inconclusive` waits for a person. InvalidError,
+        `failed` rejects the version, `inconclusive` waits for a person. Of our checks InvalidError,
         `httpx.HTTPError` and answers that make no sense (LookupError, ValueError, TypeError) are
         `failed`, with the reason; what is to be tried again later (UnavailableError,
         NotFoundError) ends the staging without a verdict.

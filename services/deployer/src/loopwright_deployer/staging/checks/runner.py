@@ -18,7 +18,7 @@ async def run_checks(
     checks: Sequence[StagingCheck] = CHECKS,
     at_once: Sequence[StagingCheck] = (),
 ) -> tuple[Check, ...]:
-    """Every check's verdict; one that breaks is itself a failed check, with the reason.
+    """Every check's verdict, in `found` as they come; one that breaks failed, with the reason.
 
     Those that take nobody's time are run `at_once`, after the others. A candidate that its scorer
     does not even describe is asked nothing else.
@@ -28,7 +28,8 @@ async def run_checks(
             await asyncio.to_thread(stack.enter_context, staged.candidate.client)
         except (httpx.HTTPError, LookupError, ValueError) as error:
             sentence = f"the scorer does not describe it: {error}"
-            return (verdict_of(schema.NAME, "failed", sentence),)
+            staged.found.append(verdict_of(schema.NAME, "failed", sentence))
+            return tuple(staged.found)
         if staged.champion is not None:
             await asyncio.to_thread(stack.enter_context, staged.champion.client)
         for check in checks:

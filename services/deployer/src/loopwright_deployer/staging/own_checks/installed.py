@@ -1,20 +1,21 @@
 """Staging checks of packages that are installed beside the deployer."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 
-import httpx
 import structlog
 
-from loopwright_common.errors import InvalidError, LoopwrightError, described
+from loopwright_common.errors import InvalidError, NotFoundError, UnavailableError, described
 from loopwright_common.events import Check
 from loopwright_deployer.staging.checks.base import StagingCheck, StagingContext, verdict_of
 from loopwright_deployer.staging.checks.registry import CHECKS
 
 GROUP = "loopwright.staging_checks"
 log = structlog.get_logger()
-_MEANT = (LoopwrightError, httpx.HTTPError, LookupError, ValueError, TypeError)
-"""What the interface of a check says of these holds for all."""
+_TRIED_AGAIN = (UnavailableError, NotFoundError)
+"""What ends a staging without a verdict, whoever raises it."""
+_OF_WEBHOOKS = "webhook-"
 
 
 def installed_checks() -> tuple[StagingCheck, ...]:
@@ -27,6 +28,8 @@ def installed_checks() -> tuple[StagingCheck, ...]:
     for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         if entry.name in {"package", *(check.name for check in (*CHECKS, *checks))}:
             raise _unusable(entry, "there is another check of that name")
+        if entry.name.startswith(_OF_WEBHOOKS):
+            raise _unusable(entry, f"names that begin with {_OF_WEBHOOKS} are those of webhooks")
         checks.append(_InstalledCheck(entry.name, _load(entry)))
     return tuple(checks)
 
@@ -39,9 +42,11 @@ class _InstalledCheck:
     check: StagingCheck
 
     async def run(self, staged: StagingContext) -> Check:
+        own = replace(staged, details={})
         try:
-            found = await self.check.run(staged)
-        except _MEANT:
+            found = await self.check.run(own)
+            details = json.loads(json.dumps(own.details, allow_nan=False))
+        except _TRIED_AGAIN:
             raise
         except Exception as error:
             log.exception("staging.check-broke", check=self.name)
@@ -50,6 +55,8 @@ class _InstalledCheck:
         if not isinstance(found, Check):
             sentence = f"the check gave {type(found).__name__} instead of a verdict"
             return verdict_of(self.name, "inconclusive", sentence)
+        if details:
+            staged.details[self.name] = details
         return found.model_copy(update={"name": self.name})
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -77,6 +78,8 @@ class WebhookCheck:
                 return self._refused()
             except LongAnswerError:
                 return self._unclear(f"its answer is longer than {_LARGEST >> 10} KiB")
+            except ssl.SSLCertVerificationError as error:
+                return self._unclear(f"its certificate is not trusted: {error.verify_message}")
             except OSError as error:
                 troubles.append(f"it cannot be reached ({error.strerror or error})")
             else:
