@@ -71,11 +71,13 @@ async def working(
     staging = staging_runner(directory, **staging_options)
     worker = DeploymentController(database, staging, replicas)
     tasks = [asyncio.create_task(worker.run()), asyncio.create_task(replicas.run())]
-    yield worker
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await staging.close()
+    try:
+        yield worker
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await staging.close()
 
 
 async def until(database: Database, version: int, *states: DeploymentState) -> DeploymentRecord:

@@ -24,6 +24,7 @@ from loopwright_common.policy_reader import PolicyError, read_policy
 from loopwright_deployer.canary.acknowledgement import Acknowledgement
 from loopwright_deployer.canary.call_counts import CallCounter, StepCounts
 from loopwright_deployer.canary.decisions import CanaryDecision, CanaryEvidence, decide_canary
+from loopwright_deployer.deployments import service
 from loopwright_deployer.deployments.domain import DeploymentState
 from loopwright_deployer.deployments.repository import DeploymentRecord, Deployments
 from loopwright_deployer.deployments.tables import deployments
@@ -44,8 +45,10 @@ EDGES = (0.01, 0.1)
 
 
 async def act(database: Database, version: int, verb: str) -> None:
-    record = await latest(database, version)
+    """As the API does: the model is locked first, and the record is that of then."""
+    found = await latest(database, version)
     async with database.unit_of_work() as uow:
+        record = await service.lock_deployment(uow, found.deployment.id)
         if verb == "skip":
             await skip(uow, record, ADA, "canary")
         else:
