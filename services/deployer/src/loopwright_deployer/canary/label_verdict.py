@@ -4,29 +4,17 @@ A stratum is a step of the canary, in which chance decided which version answere
 whatever else changed with the time cancels, as it does for the canary's other tests.
 """
 
-from collections.abc import Iterable, Sequence
-from math import exp, log
+from collections.abc import Sequence
+from math import log
 
-from loopwright_common.events import (
-    ArmComparison,
-    Check,
-    CountedCalls,
-    LabelledCalls,
-    LabelledStep,
-)
+from loopwright_common.events import ArmComparison, Check, LabelledCalls, LabelledStep
 from loopwright_common.wording import counted
-from loopwright_deployer.canary.sequential_tests import (
-    Stratum,
-    Tally,
-    difference_bounds,
-    exceeds_log_e,
-)
+from loopwright_deployer.canary.sequential_tests import Stratum, Tally, exceeds_log_e
+from loopwright_deployer.canary.verdicts import HARMLESS_ALPHA, both_arms, compare_arms
 
 NAME = "canary-labels"
 LABELS_ALPHA = 0.01
 """The chance that a version which is wrong no more often than allowed is ever taken back."""
-_HARMLESS_ALPHA = 0.05
-_BOUNDS_ALPHA = 0.05
 
 
 def judge_labels(
@@ -49,12 +37,12 @@ def judge_labels(
     worse = exceeds_log_e(strata, margin)
     turned = [Stratum(champion, canary) for canary, champion in strata]
     harmless = exceeds_log_e(turned, -margin)
-    canary, champion = _sum(s.canary for s in strata), _sum(s.champion for s in strata)
-    comparison = _comparison(strata, worse, harmless)
+    canary, champion = both_arms(strata)
+    comparison = compare_arms(strata, Tally(0, 0), worse, LABELS_ALPHA, harmless)
     if worse >= -log(LABELS_ALPHA) and _difference(strata) > margin:
         verdict = "failed"
     else:
-        verdict = "passed" if harmless >= -log(_HARMLESS_ALPHA) else "inconclusive"
+        verdict = "passed" if harmless >= -log(HARMLESS_ALPHA) else "inconclusive"
     return Check.model_validate(
         {
             "name": NAME,
@@ -101,30 +89,5 @@ def _difference(strata: Sequence[Stratum]) -> float:
     return sum(w * d for w, d in zip(weights, differences, strict=True)) / sum(weights)
 
 
-def _comparison(strata: Sequence[Stratum], worse: float, harmless: float) -> ArmComparison:
-    bounds = difference_bounds(strata, Tally(0, 0), _BOUNDS_ALPHA)
-    low, high = bounds or (None, None)
-    return ArmComparison(
-        canary=_figures(_sum(s.canary for s in strata)),
-        champion=_figures(_sum(s.champion for s in strata)),
-        low=low,
-        high=high,
-        confidence=1 - _BOUNDS_ALPHA,
-        worse=exp(worse),
-        worse_limit=1 / LABELS_ALPHA,
-        harmless=exp(harmless),
-        harmless_limit=1 / _HARMLESS_ALPHA,
-    )
-
-
-def _figures(tally: Tally) -> CountedCalls:
-    return CountedCalls(calls=round(tally.calls), hits=round(tally.hits), share=tally.share)
-
-
 def _tally(labelled: LabelledCalls) -> Tally:
     return Tally(labelled.calls, min(labelled.wrong, labelled.calls))
-
-
-def _sum(tallies: Iterable[Tally]) -> Tally:
-    calls, hits = zip(*tallies, strict=True)
-    return Tally(sum(calls), sum(hits))

@@ -201,7 +201,7 @@ def slow_limit(champion: CallCounter, latency: LatencyPolicy) -> SlowLimit | Non
 
 def _judge(test: CanaryTest) -> CanaryVerdict:
     strata, harmless = test.strata, test.harmless
-    canary, champion = _sum(s.canary for s in strata), _sum(s.champion for s in strata)
+    canary, champion = both_arms(strata)
     worse = worse_log_e(test.independent)
     if test.fails:
         verdict = "failed"
@@ -214,7 +214,7 @@ def _judge(test: CanaryTest) -> CanaryVerdict:
         f"that it is harmless {exp(harmless):.3g} of {1 / HARMLESS_ALPHA:g}"
     )
     if test.callers and test.callers != strata:
-        own, other = _sum(s.canary for s in test.callers), _sum(s.champion for s in test.callers)
+        own, other = both_arms(test.callers)
         sentence += (
             "; towards worse, all calls of a caller that its key binds to a version are one call:"
             f" {own.calls:.0f} and {other.calls:.0f}"
@@ -226,18 +226,31 @@ def _judge(test: CanaryTest) -> CanaryVerdict:
         limit=allowed,
         unit="of calls",
         sentence=sentence,
-        comparison=ArmComparison(
-            canary=_figures(canary),
-            champion=_figures(champion),
-            **_bounds(strata, test.before),
-            confidence=1 - BOUNDS_ALPHA,
-            worse=exp(worse),
-            worse_limit=1 / test.alpha,
-            harmless=exp(harmless),
-            harmless_limit=1 / HARMLESS_ALPHA,
-        ),
+        comparison=compare_arms(strata, test.before, worse, test.alpha, harmless),
     )
     return CanaryVerdict(check, harmless)
+
+
+def compare_arms(
+    strata: Sequence[Stratum], before: Tally, worse: float, alpha: float, harmless: float
+) -> ArmComparison:
+    """What both arms did, with the evidence: natural logs, of which `worse` takes 1/alpha."""
+    canary, champion = both_arms(strata)
+    return ArmComparison(
+        canary=_figures(canary),
+        champion=_figures(champion),
+        **_bounds(strata, before),
+        confidence=1 - BOUNDS_ALPHA,
+        worse=exp(worse),
+        worse_limit=1 / alpha,
+        harmless=exp(harmless),
+        harmless_limit=1 / HARMLESS_ALPHA,
+    )
+
+
+def both_arms(strata: Sequence[Stratum]) -> tuple[Tally, Tally]:
+    """The calls of the canary and of the champion over all strata, of which there is one."""
+    return _sum(s.canary for s in strata), _sum(s.champion for s in strata)
 
 
 def _figures(tally: Tally) -> CountedCalls:
