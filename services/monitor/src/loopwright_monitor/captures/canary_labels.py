@@ -74,8 +74,10 @@ async def _count(database: Database, canary: PromotedCanary) -> None:
     """Marks are read before the rows: what is labelled meanwhile is counted once more."""
     async with database.read() as connection:
         rows = PromotedCanaries(connection)
-        before = await rows.rows_before(canary, _MOST_ERRORS) if canary.wrong_above is None else []
         in_steps = [await rows.rows_in(canary, each, MOST_ROWS) for each in canary.periods]
+        regresses = any(row.task == "regression" for step in in_steps for row in step)
+        looks_back = regresses and canary.wrong_above is None
+        before = await rows.rows_before(canary, _MOST_ERRORS) if looks_back else []
     wrong_above, steps = await asyncio.to_thread(_counted, canary, before, in_steps)
     async with database.unit_of_work() as uow:
         if not await PromotedCanaries(uow.connection).set_counted(canary, wrong_above):
